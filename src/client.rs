@@ -1,0 +1,213 @@
+//! `reserva`: the client that comes with `reservad`.
+//!
+//! It is a thin one: it knows how lines travel and where a reply ends, and nothing of what they
+//! mean. Three ways to use it, chosen in [`run`]:
+//!
+//! | words | standard input | what happens | where |
+//! | --- | --- | --- | --- |
+//! | yes | – | one line is sent, its reply printed | `client/ask.rs` |
+//! | no | a terminal | a conversation with a prompt | `client/talk.rs` |
+//! | no | anything else | all its lines are sent, all replies printed | `client/pipe.rs` |
+//!
+//! Invariant: the client never acts on what a line asks for, but for the verb that says goodbye.
+//! Door: a verb of the client itself (one that is not sent) branches off in [`run`], before a
+//! line is made of the words; [`Link`] and `reply::Incoming` are what it needs to hold a
+//! reservation over its own connection.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Arg, ArgAction, Command};
+
+#[path = "client/ask.rs"]
+mod ask;
+#[path = "client/output.rs"]
+mod output;
+#[path = "client/pipe.rs"]
+mod pipe;
+#[path = "client/reply.rs"]
+mod reply;
+#[path = "client/server.rs"]
+mod server;
+#[path = "client/talk.rs"]
+mod talk;
+#[path = "client/texts.rs"]
+mod texts;
+#[path = "client/words.rs"]
+mod words;
+
+use server::{Link, Server};
+use texts::Language;
+
+/// The server answered `ERR`: it understood that something was asked and did not do it.
+const EXIT_REFUSED: u8 = 1;
+/// The command line was wrong; nothing was sent.
+const EXIT_USAGE: u8 = 2;
+/// No server, or it went away before the whole reply (`EX_UNAVAILABLE` of sysexits).
+const EXIT_UNAVAILABLE: u8 = 69;
+/// Standard input or output failed (`EX_IOERR` of sysexits).
+const EXIT_IO: u8 = 74;
+
+const DEFAULT_SERVER: &str = "127.0.0.1:12345";
+const SERVER_VARIABLE: &str = "RESERVA_SERVER";
+
+/// Why the client ends before its work is done.
+#[derive(Debug)]
+enum Stop {
+    /// With nothing to add: the help was printed, or whoever read our output has gone (`| head`).
+    Silent,
+    /// With a message on standard error and this exit code.
+    Error { code: u8, text: String },
+}
+
+fn main() -> ExitCode {
+    let language = Language::from_environment(|name| env::var_os(name));
+    match run(language) {
+        Ok(code) => ExitCode::from(code),
+        Err(Stop::Silent) => ExitCode::SUCCESS,
+        Err(Stop::Error { code, text }) => {
+            // Not `eprintln!`: with standard error closed it would panic and hide the exit code.
+            let _ = writeln!(io::stderr(), "reserva: {text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Everything that can be wrong with the command line is found before the server is bothered.
+fn run(language: Language) -> Result<u8, Stop> {
+    let arguments = Arguments::parse(language, env::args_os())?;
+    let server = server_of(&arguments, language)?;
+    let line = match arguments.words.as_slice() {
+        [] => None,
+        words => Some(words::line(words, language)?),
+    };
+    let link = Link::open(&server, language)?;
+    match line {
+        Some(line) => ask::ask(&link, &line),
+        None if io::stdin().is_terminal() => talk::talk(&link),
+        None => pipe::pipe(&link),
+    }
+}
+
+/// The server to talk to: `--server`, else the environment, else the default. A variable that is
+/// set to nothing counts as not set, as a shell script would have it.
+fn server_of(arguments: &Arguments, language: Language) -> Result<Server, Stop> {
+    let from_environment = || env::var(SERVER_VARIABLE).ok().filter(|v| !v.is_empty());
+    let name = arguments.server.clone().or_else(from_environment);
+    let name = name.as_deref().unwrap_or(DEFAULT_SERVER);
+    Server::parse(name)
+        .ok_or_else(|| usage(language.say(texts::BAD_SERVER, &[&reply::shown(name.as_bytes())])))
+}
+
+fn usage(text: String) -> Stop {
+    Stop::Error { code: EXIT_USAGE, text }
+}
+
+/// The command line as the rest of the client wants it.
+struct Arguments {
+    server: Option<String>,
+    words: Vec<String>,
+}
+
+impl Arguments {
+    /// Reads the command line. `--help` and `--version` are answered here.
+    fn parse(language: Language, from: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
+        let mut matches = command(language)
+            .try_get_matches_from(from)
+            .map_err(|error| explain(&error, language))?;
+        Ok(Arguments {
+            server: matches.remove_one("server"),
+            words: matches.remove_many("words").map_or_else(Vec::new, Iterator::collect),
+        })
+    }
+}
+
+/// The one definition that parsing and `--help` come from.
+fn command(language: Language) -> Command {
+    let say = |text| language.plain(text);
+    let options = say(texts::HELP_OPTIONS);
+    let flag = |name: &'static str, short, action, help| {
+        Arg::new(name).short(short).long(name).action(action).help(say(help)).help_heading(options)
+    };
+    Command::new("reserva")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(say(texts::HELP_ABOUT))
+        .override_usage(say(texts::HELP_USAGE))
+        .help_template(say(texts::HELP_TEMPLATE))
+        .after_help(say(texts::HELP_MORE))
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args_override_self(true)
+        .arg(
+            flag("server", 's', ArgAction::Set, texts::HELP_SERVER)
+                .value_name(say(texts::HELP_SERVER_VALUE)),
+        )
+        .arg(flag("help", 'h', ArgAction::Help, texts::HELP_HELP))
+        .arg(flag("version", 'V', ArgAction::Version, texts::HELP_VERSION))
+        .arg(
+            // From the first word on nothing is an option of ours: `nota=-` and `--` belong to
+            // the line that is sent.
+            Arg::new("words")
+                .num_args(0..)
+                .trailing_var_arg(true)
+                .value_name(say(texts::HELP_WORDS_VALUE))
+                .help(say(texts::HELP_WORDS))
+                .help_heading(say(texts::HELP_ARGUMENTS)),
+        )
+}
+
+/// clap speaks English only, so its few possible complaints are told again from our own table.
+fn explain(error: &clap::Error, language: Language) -> Stop {
+    let context = |kind| error.get(kind).map_or_else(String::new, |value| value.to_string());
+    let text = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            return Stop::Silent;
+        }
+        ErrorKind::UnknownArgument => {
+            let argument = context(ContextKind::InvalidArg);
+            language.say(texts::UNKNOWN_OPTION, &[&reply::shown(argument.as_bytes())])
+        }
+        ErrorKind::InvalidUtf8 => language.plain(texts::NOT_UTF8).to_owned(),
+        ErrorKind::InvalidValue => {
+            language.say(texts::NO_VALUE, &[&context(ContextKind::InvalidArg)])
+        }
+        _ => error.to_string(),
+    };
+    usage(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        command(Language::Spanish).debug_assert();
+        command(Language::English).debug_assert();
+    }
+
+    #[test]
+    fn options_end_at_the_first_word() {
+        let rows: [(&[&str], Option<&str>, &[&str]); 7] = [
+            (&[], None, &[]),
+            (&["--server", "a:1"], Some("a:1"), &[]),
+            (&["--server=a", "-s", "b", "LIST"], Some("b"), &["LIST"]),
+            (&["RESERVAR", "x", "nota=-"], None, &["RESERVAR", "x", "nota=-"]),
+            (&["RESERVAR", "-x", "--help"], None, &["RESERVAR", "-x", "--help"]),
+            (&["LIST", "--server", "a"], None, &["LIST", "--server", "a"]),
+            (&["--", "-x"], None, &["-x"]),
+        ];
+        for (given, server, words) in rows {
+            let given = ["reserva"].iter().chain(given).map(OsString::from);
+            let got = Arguments::parse(Language::English, given).expect("a good line");
+            assert_eq!(
+                (got.server.as_deref(), got.words.as_slice()),
+                (server, words.iter().map(|w| w.to_string()).collect::<Vec<_>>().as_slice())
+            );
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Every word of the client's own, Spanish and English side by side. (What the server says is
+//! the server's business: its language follows the verb.)
+
+use std::ffi::OsString;
+use std::io;
+
+/// The language of the client's own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    Spanish,
+    English,
+}
+
+/// One text in both languages; each `{}` is a hole that [`Language::say`] fills in order.
+#[derive(Debug, Clone, Copy)]
+pub struct Text {
+    spanish: &'static str,
+    english: &'static str,
+}
+
+impl Language {
+    /// Spanish where the first of `LC_ALL`, `LC_MESSAGES`, `LANG` that is set and not empty
+    /// begins with `es`, else English.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
+            .into_iter()
+            .filter_map(variable)
+            .find(|value| !value.is_empty());
+        match locale {
+            Some(locale) if locale.as_encoded_bytes().starts_with(b"es") => Language::Spanish,
+            _ => Language::English,
+        }
+    }
+
+    /// The text in this language as it stands in the table.
+    pub fn plain(self, text: Text) -> &'static str {
+        match self {
+            Language::Spanish => text.spanish,
+            Language::English => text.english,
+        }
+    }
+
+    /// The text in this language, its holes filled. There must be as many values as holes.
+    pub fn say(self, text: Text, values: &[&str]) -> String {
+        let template = self.plain(text);
+        debug_assert_eq!(template.matches("{}").count(), values.len(), "{template}");
+        let mut pieces = template.split("{}");
+        let mut said = pieces.next().unwrap_or_default().to_owned();
+        for (piece, value) in pieces.zip(values) {
+            said.push_str(value);
+            said.push_str(piece);
+        }
+        said
+    }
+
+    /// Why the system refused, in this language where it is one of the usual reasons. The
+    /// system's own words, which are English, are kept for the rest.
+    pub fn reason(self, error: &io::Error) -> String {
+        let text = match error.kind() {
+            io::ErrorKind::ConnectionRefused => REFUSED,
+            io::ErrorKind::TimedOut => TIMED_OUT,
+            io::ErrorKind::HostUnreachable => HOST_UNREACHABLE,
+            io::ErrorKind::NetworkUnreachable => NETWORK_UNREACHABLE,
+            io::ErrorKind::ConnectionReset => RESET,
+            _ => return error.to_string(),
+        };
+        self.plain(text).to_owned()
+    }
+}
+
+/// Writes the table once: each row becomes a constant, and all rows together a list for the test.
+macro_rules! texts {
+    ($($name:ident: $spanish:expr, $english:expr;)*) => {
+        $(pub const $name: Text = Text { spanish: $spanish, english: $english };)*
+        #[cfg(test)]
+        const ALL: &[Text] = &[$($name),*];
+    };
+}
+
+texts! {
+    // The conversation.
+    CONNECTED:
+        "Conectado a {}.",
+        "Connected to {}.";
+    HINT:
+        "AYUDA dice qué se puede pedir; SALIR, Ctrl-D o Ctrl-C terminan.",
+        "HELP tells what can be asked; QUIT, Ctrl-D or Ctrl-C ends.";
+    PROMPT: "reserva> ", "reserva> ";
+    // The verb that ends a conversation, in the language that its reply should have.
+    GOODBYE: "SALIR", "QUIT";
+
+    // Wrong use.
+    UNKNOWN_OPTION:
+        "no existe la opción {}; las opciones van antes de la primera palabra (véase reserva --help)",
+        "there is no option {}; options come before the first word (see reserva --help)";
+    NO_VALUE:
+        "falta el valor de {} (véase reserva --help)",
+        "{} needs a value (see reserva --help)";
+    NOT_UTF8:
+        "un argumento no está en UTF-8; el servidor solo entiende UTF-8",
+        "an argument is not UTF-8; UTF-8 is all that the server understands";
+    BAD_SERVER:
+        "«{}» no es un servidor; se escribe MÁQUINA, MÁQUINA:PUERTO o [IPv6]:PUERTO, con el puerto entre 1 y 65535",
+        "'{}' is not a server; write HOST, HOST:PORT or [IPv6]:PORT, the port between 1 and 65535";
+    CONTROL_CHARACTER:
+        "la palabra «{}» tiene un carácter de control ({}); una orden es una sola línea de texto",
+        "the word '{}' has a control character ({}) in it; a command is one line of text";
+    NOTHING_TO_SEND:
+        "no hay nada que enviar: las palabras están en blanco",
+        "there is nothing to send: the words are blank";
+
+    // The server cannot be reached.
+    UNRESOLVED:
+        "no se encuentra la máquina de {}: {}\n¿Está bien escrito el nombre? Se elige con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
+        "cannot find the host of {}: {}\nIs the name spelled right? Choose it with --server HOST:PORT or RESERVA_SERVER.";
+    NO_ADDRESS: "el nombre no tiene direcciones", "the name has no address";
+    UNREACHABLE:
+        "no se puede conectar con {}: {}\n¿Está en marcha? Se arranca con «reservad»; otro se elige con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
+        "cannot connect to {}: {}\nIs it running? Start it with 'reservad', or choose another with --server HOST:PORT or RESERVA_SERVER.";
+    REFUSED: "conexión rechazada", "connection refused";
+    TIMED_OUT: "no contesta a tiempo", "no answer in time";
+    HOST_UNREACHABLE: "no hay camino hasta la máquina", "no route to the host";
+    NETWORK_UNREACHABLE: "no hay camino hasta la red", "no route to the network";
+    RESET: "el servidor la cortó", "the server cut it";
+    CLOSED: "el servidor la cerró", "the server closed it";
+
+    // The server went away.
+    LOST_ASKING:
+        "se perdió la conexión con {} antes de la respuesta completa ({}).\nQuizá la orden se cumplió: mire con RESERVAS antes de repetirla.",
+        "the connection to {} was lost before the whole reply ({}).\nThe command may have been done: look with BOOKINGS before you repeat it.";
+    LOST_TALKING:
+        "se perdió la conexión con {} ({}).\nVuelva a empezar con «reserva» cuando el servidor esté en marcha.",
+        "the connection to {} was lost ({}).\nStart 'reserva' again when the server is running.";
+    LOST_PIPING:
+        "se perdió la conexión con {} ({}): llegaron {} respuestas completas a {} líneas enviadas.\nLas que no tienen respuesta quizá se cumplieron: mire con RESERVAS antes de repetirlas.",
+        "the connection to {} was lost ({}): {} complete replies came to {} lines sent.\nThose without a reply may have been done: look with BOOKINGS before you repeat them.";
+    NO_GOODBYE:
+        "{} no ha confirmado la despedida; la conexión se cierra sin ella.",
+        "{} did not confirm the goodbye; the connection is closed without it.";
+    FOREIGN:
+        "{} no habla como reservad; dijo «{}».\n¿Es el puerto correcto? Se elige con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
+        "{} does not speak like reservad; it said '{}'.\nIs it the right port? Choose it with --server HOST:PORT or RESERVA_SERVER.";
+    ENDLESS: "una línea sin fin", "a line without an end";
+
+    // Our own input and output.
+    INPUT_FAILED: "no se puede leer la entrada: {}", "cannot read the input: {}";
+    OUTPUT_FAILED: "no se puede escribir la salida: {}", "cannot write the output: {}";
+    SIGNALS_FAILED: "no se puede atender a Ctrl-C: {}", "cannot watch for Ctrl-C: {}";
+
+    // --help.
+    HELP_ABOUT:
+        "Cliente de reservad, el servidor de reservas.",
+        "Client of reservad, the reservation server.";
+    HELP_USAGE:
+        "reserva [OPCIONES] [PALABRAS]...",
+        "reserva [OPTIONS] [WORDS]...";
+    HELP_TEMPLATE:
+        "{about}\n\nUso: {usage}\n\n{all-args}{after-help}\n",
+        "{about}\n\nUsage: {usage}\n\n{all-args}{after-help}\n";
+    HELP_ARGUMENTS: "Argumentos", "Arguments";
+    HELP_OPTIONS: "Opciones", "Options";
+    HELP_WORDS_VALUE: "PALABRAS", "WORDS";
+    HELP_WORDS:
+        "La orden que se envía, por ejemplo: RESERVAR Habitación 1",
+        "The command to send, for example: RESERVE Habitación 1";
+    HELP_SERVER_VALUE: "MÁQUINA:PUERTO", "HOST:PORT";
+    HELP_SERVER:
+        "El servidor; si falta, RESERVA_SERVER; si falta, 127.0.0.1:12345",
+        "The server; without it RESERVA_SERVER; without that 127.0.0.1:12345";
+    HELP_HELP: "Muestra esta ayuda", "Print this help";
+    HELP_VERSION: "Muestra la versión", "Print the version";
+    HELP_MORE:
+"Con palabras, envía una línea hecha con ellas y muestra la respuesta: OK en la salida, ERR en la
+salida de errores. Las opciones van antes de la primera palabra. Las comillas que quita el shell
+las repone: nota='dos adultos' viaja como nota=\"dos adultos\".
+
+Sin palabras y en un terminal, conversa. Sin palabras y con otra entrada, envía todas sus líneas
+sin esperar y muestra todas las respuestas en orden, también las ERR, en la salida.
+
+Ejemplos:
+  reserva LISTAR
+  reserva RESERVAR Habitación 1 nota='dos adultos'
+  reserva --server hotel.example:12345 CANCELAR '#42'
+  reserva < ordenes.txt
+
+Termina con:
+  0   todo OK
+  1   alguna respuesta fue ERR
+  2   uso incorrecto; no se envió nada
+  69  no hay conexión, o se perdió antes de la respuesta completa
+  74  falló la lectura de la entrada o la escritura de la salida",
+"With words it sends one line made of them and prints the reply: OK on standard output, ERR on
+standard error. Options come before the first word. Quotes that the shell takes away are put
+back: note='two adults' travels as note=\"two adults\".
+
+Without words, on a terminal, it is a conversation. Without words and with any other input it
+sends all its lines without waiting and prints all replies in order, ERR too, on standard output.
+
+Examples:
+  reserva LIST
+  reserva RESERVE Habitación 1 note='two adults'
+  reserva --server hotel.example:12345 CANCEL '#42'
+  reserva < commands.txt
+
+Exit status:
+  0   all OK
+  1   some reply was ERR
+  2   wrong usage; nothing was sent
+  69  no connection, or it was lost before the whole reply
+  74  reading the input or writing the output failed";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_languages_have_the_same_holes() {
+        for text in ALL {
+            let holes = |template: &str| template.matches("{}").count();
+            assert_eq!(holes(text.spanish), holes(text.english), "{text:?}");
+            assert!(!text.spanish.is_empty() && !text.english.is_empty());
+        }
+    }
+
+    #[test]
+    fn holes_are_filled_in_order_and_values_are_left_alone() {
+        let text = Text { spanish: "{} a {}!", english: "{}" };
+        assert_eq!(Language::Spanish.say(text, &["{}", "b"]), "{} a b!");
+    }
+
+    #[test]
+    fn the_first_variable_that_says_something_decides() {
+        use Language::{English, Spanish};
+        let rows: [([Option<&str>; 3], Language); 9] = [
+            ([None, None, None], English),
+            ([None, None, Some("es_AR.UTF-8")], Spanish),
+            ([None, None, Some("es")], Spanish),
+            ([None, None, Some("en_US.UTF-8")], English),
+            ([None, Some("C"), Some("es_ES")], English),
+            ([Some(""), Some(""), Some("es_ES")], Spanish),
+            ([Some("es_ES"), Some("en"), Some("en")], Spanish),
+            ([Some("POSIX"), Some("es"), Some("es")], English),
+            ([Some(""), None, None], English),
+        ];
+        for (values, expected) in rows {
+            let got = Language::from_environment(|name| {
+                let at = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().position(|n| *n == name);
+                at.and_then(|at| values[at]).map(OsString::from)
+            });
+            assert_eq!(got, expected, "{values:?}");
+        }
+    }
+}

@@ -1,0 +1,619 @@
+//! Time: instants, durations and zones, how they are read and printed, and
+//! the one place of the program that reads a clock.
+//!
+//! Everything else takes the time as an argument, so that tests and replay
+//! decide what time it is. Zone rules come from the system's database by
+//! `jiff`.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::limits::DURATION_MAX_MS;
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+/// An instant: milliseconds since 1970-01-01T00:00:00Z.
+///
+/// Invariant: either [`Time::NEVER`], [`Time::DAWN`], or within the years
+/// that can be printed (1970–9999, give or take a zone's offset).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Time(i64);
+
+impl Time {
+    /// Later than every instant: the end of what has no end.
+    pub const NEVER: Time = Time(i64::MAX);
+    /// Earlier than every instant.
+    pub const DAWN: Time = Time(i64::MIN);
+    /// The last instant that is accepted from anybody: the end of the year 9999.
+    pub const LATEST: Time = Time(253_402_300_799_999);
+
+    /// The instant `ms` milliseconds after the epoch.
+    pub const fn from_ms(ms: i64) -> Time {
+        Time(ms)
+    }
+
+    /// Milliseconds since the epoch.
+    pub const fn ms(self) -> i64 {
+        self.0
+    }
+
+    /// This instant moved by `ms`; past the ends of time it stays there.
+    pub const fn plus_ms(self, ms: i64) -> Time {
+        Time(self.0.saturating_add(ms))
+    }
+
+    /// Whether this is [`Time::NEVER`].
+    pub const fn is_never(self) -> bool {
+        self.0 == i64::MAX
+    }
+}
+
+/// Which way a time with milliseconds is printed to the second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Round {
+    /// Starts: the second it lies in.
+    Down,
+    /// Ends: never before the real end, so that who waits until then is not early.
+    Up,
+}
+
+/// Why a text is no instant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TimeError {
+    /// Not of the form `2026-12-24[T15:00[:00][Z|±hh:mm]]`, `ahora` or `now`.
+    Form,
+    /// The form is right, but the calendar or the clock has no such reading.
+    NoSuchDate,
+    /// Outside the years 1970–9999.
+    OutOfRange,
+    /// The zone skips this local time; the readings before and after the skip.
+    Skipped(String, String),
+    /// The zone has this local time twice; both readings.
+    Twice(String, String),
+}
+
+/// Why a text is no duration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DurationError {
+    /// A number without a unit.
+    NoUnit,
+    /// Not of the form `90s`, `30m`, `2h`, `3d`, `1h30m`.
+    Form,
+    /// Zero.
+    Zero,
+    /// Over ten years.
+    TooLong,
+}
+
+/// Reads a duration like `90s`, `30m`, `2h`, `3d` or `1h30m` (a day is 24 h;
+/// units from large to small, each once) and returns milliseconds, from 1 s
+/// to ten years.
+pub fn parse_duration_ms(text: &str) -> Result<i64, DurationError> {
+    let mut total_ms: i64 = 0;
+    let mut last_unit_ms = i64::MAX;
+    let mut rest = text;
+    if rest.is_empty() {
+        return Err(DurationError::Form);
+    }
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        if digits == 0 {
+            return Err(DurationError::Form);
+        }
+        let unit_ms = match rest.as_bytes().get(digits).map(u8::to_ascii_lowercase) {
+            Some(b's') => 1_000,
+            Some(b'm') => 60_000,
+            Some(b'h') => 3_600_000,
+            Some(b'd') => 86_400_000,
+            Some(_) => return Err(DurationError::Form),
+            None => return Err(DurationError::NoUnit),
+        };
+        if unit_ms >= last_unit_ms {
+            return Err(DurationError::Form);
+        }
+        last_unit_ms = unit_ms;
+        // More digits than an i64 has are too long whatever they say.
+        let count: i64 = rest[..digits].parse().map_err(|_| DurationError::TooLong)?;
+        total_ms = count
+            .checked_mul(unit_ms)
+            .and_then(|ms| total_ms.checked_add(ms))
+            .ok_or(DurationError::TooLong)?;
+        rest = &rest[digits + 1..];
+    }
+    match total_ms {
+        0 => Err(DurationError::Zero),
+        ms if ms > DURATION_MAX_MS => Err(DurationError::TooLong),
+        ms => Ok(ms),
+    }
+}
+
+/// A time zone with its rules.
+#[derive(Clone, Debug)]
+pub struct Zone(TimeZone);
+
+impl Zone {
+    /// UTC, for tests and as the last resort.
+    pub fn utc() -> Zone {
+        Zone(TimeZone::UTC)
+    }
+
+    /// The system's zone; UTC where the system names none.
+    pub fn system() -> Zone {
+        Zone(TimeZone::try_system().unwrap_or(TimeZone::UTC))
+    }
+
+    /// The zone of an IANA name like `America/Montevideo`.
+    pub fn named(name: &str) -> Result<Zone, String> {
+        TimeZone::get(name).map(Zone).map_err(|_| {
+            format!("no time zone '{name}' in the system's database: use an IANA name such as America/Montevideo or UTC, and see that the package tzdata is installed")
+        })
+    }
+
+    /// The zone's name, or `unnamed` for one that came from a file without.
+    pub fn name(&self) -> &str {
+        self.0.iana_name().unwrap_or("unnamed")
+    }
+
+    /// Reads an instant as section 4 of the protocol has it; `now` is what
+    /// `ahora` and `now` mean.
+    pub fn parse(&self, text: &str, now: Time) -> Result<Time, TimeError> {
+        if text.eq_ignore_ascii_case("ahora") || text.eq_ignore_ascii_case("now") {
+            return Ok(now);
+        }
+        let mut form = Scan(text.as_bytes());
+        let date = form.date()?;
+        if form.0.is_empty() {
+            return self.first_instant(date);
+        }
+        let time = form.time_of_day(date)?;
+        let zone = std::mem::take(&mut form.0);
+        if zone.is_empty() {
+            return self.local(time);
+        }
+        let offset = parse_offset(zone).ok_or(TimeError::Form)?;
+        in_range(civil_ms(time) - offset_ms(offset))
+    }
+
+    /// The first instant of the day `nights` days after the day of `from` in
+    /// this zone: the end of a stay of so many nights.
+    pub fn night_end(&self, from: Time, nights: u32) -> Result<Time, TimeError> {
+        let day = self.civil(from).date();
+        let day = day
+            .checked_add(SignedDuration::from_hours(24 * i64::from(nights)))
+            .map_err(|_| TimeError::OutOfRange)?;
+        self.first_instant(day)
+    }
+
+    /// Appends `time` as RFC 3339 with this zone's offset, to the second.
+    pub fn print(&self, time: Time, round: Round, out: &mut String) {
+        use std::fmt::Write;
+        let ms = match round {
+            Round::Down => time.0,
+            Round::Up => time.0.saturating_add(999),
+        };
+        let time = Time(ms.min(Time::LATEST.0).div_euclid(1000) * 1000);
+        let mut offset = self.offset_at(time);
+        // RFC 3339 has no seconds in an offset (some zones had, up to 1972).
+        if offset.seconds() % 60 != 0 {
+            offset = Offset::UTC;
+        }
+        let civil = civil_at(time, offset);
+        let minutes = offset.seconds() / 60;
+        let sign = if minutes < 0 { '-' } else { '+' };
+        let (hours, minutes) = (minutes.abs() / 60, minutes.abs() % 60);
+        let _ = write!(
+            out,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{sign}{hours:02}:{minutes:02}",
+            civil.year(),
+            civil.month(),
+            civil.day(),
+            civil.hour(),
+            civil.minute(),
+            civil.second()
+        );
+    }
+
+    /// [`Zone::print`] into a text of its own.
+    pub fn text(&self, time: Time, round: Round) -> String {
+        let mut out = String::with_capacity(25);
+        self.print(time, round, &mut out);
+        out
+    }
+
+    fn offset_at(&self, time: Time) -> Offset {
+        let ms = time.0.clamp(Timestamp::MIN.as_millisecond(), Timestamp::MAX.as_millisecond());
+        let instant = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
+        self.0.to_offset(instant)
+    }
+
+    fn civil(&self, time: Time) -> DateTime {
+        civil_at(time, self.offset_at(time))
+    }
+
+    /// A local reading without an offset.
+    fn local(&self, civil: DateTime) -> Result<Time, TimeError> {
+        let reading = |offset: Offset| {
+            let time = Time(civil_ms(civil) - offset_ms(offset));
+            self.text(time, Round::Down)
+        };
+        match self.0.to_ambiguous_timestamp(civil).offset() {
+            AmbiguousOffset::Unambiguous { offset } => {
+                in_range(civil_ms(civil) - offset_ms(offset))
+            }
+            // In a gap the later offset gives the earlier reading.
+            AmbiguousOffset::Gap { before, after } => {
+                Err(TimeError::Skipped(reading(after), reading(before)))
+            }
+            AmbiguousOffset::Fold { before, after } => {
+                Err(TimeError::Twice(reading(before), reading(after)))
+            }
+        }
+    }
+
+    /// The first instant of a day, also where midnight is skipped or comes twice.
+    fn first_instant(&self, day: Date) -> Result<Time, TimeError> {
+        let midnight = civil_ms(day.at(0, 0, 0, 0));
+        match self.0.to_ambiguous_timestamp(day.at(0, 0, 0, 0)).offset() {
+            AmbiguousOffset::Unambiguous { offset }
+            | AmbiguousOffset::Fold { before: offset, .. } => {
+                in_range(midnight - offset_ms(offset))
+            }
+            AmbiguousOffset::Gap { before, after } => {
+                let earlier = Time(midnight - offset_ms(after));
+                let later = Time(midnight - offset_ms(before));
+                let start = self.transition_after(earlier).unwrap_or(later);
+                // A zone that moved over the date line has skipped whole days.
+                if self.civil(start).date() != day {
+                    let text = |time| self.text(time, Round::Down);
+                    return Err(TimeError::Skipped(text(earlier), text(later)));
+                }
+                Ok(start)
+            }
+        }
+    }
+
+    fn transition_after(&self, time: Time) -> Option<Time> {
+        let instant = Timestamp::from_millisecond(time.0).ok()?;
+        let next = self.0.following(instant).next()?;
+        Some(Time(next.timestamp().as_millisecond()))
+    }
+}
+
+fn civil_ms(civil: DateTime) -> i64 {
+    i64::try_from(civil.duration_since(EPOCH).as_millis()).unwrap_or(i64::MAX)
+}
+
+fn offset_ms(offset: Offset) -> i64 {
+    i64::from(offset.seconds()) * 1000
+}
+
+/// The civil reading at an offset; the ends of the calendar where it is beyond.
+fn civil_at(time: Time, offset: Offset) -> DateTime {
+    let local_ms = time.0.saturating_add(offset_ms(offset));
+    let bound = if local_ms < 0 { EPOCH } else { DateTime::MAX };
+    EPOCH.checked_add(SignedDuration::from_millis(local_ms)).unwrap_or(bound)
+}
+
+fn in_range(ms: i64) -> Result<Time, TimeError> {
+    const DAY_MS: i64 = 86_400_000;
+    // A day of slack: what is in range in one zone may lie a day off in UTC.
+    if (-DAY_MS..=Time::LATEST.0 + DAY_MS).contains(&ms) {
+        Ok(Time(ms.min(Time::LATEST.0)))
+    } else {
+        Err(TimeError::OutOfRange)
+    }
+}
+
+/// `Z`, `±hh:mm` or `±hhmm`, up to ±23:59.
+fn parse_offset(text: &[u8]) -> Option<Offset> {
+    let (sign, rest) = match text.split_first()? {
+        (b'Z' | b'z', []) => return Some(Offset::UTC),
+        (b'+', rest) => (1, rest),
+        (b'-', rest) => (-1, rest),
+        _ => return None,
+    };
+    let mut scan = Scan(rest);
+    let hours = scan.number(2).ok()?;
+    if scan.0.first() == Some(&b':') {
+        scan.0 = &scan.0[1..];
+    }
+    let minutes = scan.number(2).ok()?;
+    if !scan.0.is_empty() || hours > 23 || minutes > 59 {
+        return None;
+    }
+    Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok()
+}
+
+/// What is left to read of a date or time.
+struct Scan<'a>(&'a [u8]);
+
+impl Scan<'_> {
+    /// Exactly `digits` decimal digits.
+    fn number(&mut self, digits: usize) -> Result<i32, TimeError> {
+        let (head, rest) = self.0.split_at_checked(digits).ok_or(TimeError::Form)?;
+        if !head.iter().all(u8::is_ascii_digit) {
+            return Err(TimeError::Form);
+        }
+        self.0 = rest;
+        Ok(head.iter().fold(0, |sum, digit| sum * 10 + i32::from(digit - b'0')))
+    }
+
+    fn mark(&mut self, marks: &[u8]) -> Result<(), TimeError> {
+        match self.0.split_first() {
+            Some((first, rest)) if marks.contains(first) => {
+                self.0 = rest;
+                Ok(())
+            }
+            _ => Err(TimeError::Form),
+        }
+    }
+
+    fn date(&mut self) -> Result<Date, TimeError> {
+        let year = self.number(4)?;
+        self.mark(b"-")?;
+        let month = self.number(2)?;
+        self.mark(b"-")?;
+        let day = self.number(2)?;
+        if year < 1970 {
+            return Err(TimeError::OutOfRange);
+        }
+        // All three fit: they have four and two digits.
+        Date::new(year as i16, month as i8, day as i8).map_err(|_| TimeError::NoSuchDate)
+    }
+
+    fn time_of_day(&mut self, date: Date) -> Result<DateTime, TimeError> {
+        self.mark(b"Tt")?;
+        let hour = self.number(2)?;
+        self.mark(b":")?;
+        let minute = self.number(2)?;
+        let mut second = 0;
+        if self.mark(b":").is_ok() {
+            second = self.number(2)?;
+        }
+        if hour > 23 || minute > 59 || second > 59 {
+            return Err(TimeError::NoSuchDate);
+        }
+        Ok(date.at(hour as i8, minute as i8, second as i8, 0))
+    }
+}
+
+/// Appends `time` as the journal has it: UTC with milliseconds,
+/// `2026-11-22T16:48:54.123Z`.
+pub fn print_utc(time: Time, out: &mut String) {
+    use std::fmt::Write;
+    let civil = civil_at(time, Offset::UTC);
+    let _ = write!(
+        out,
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        civil.year(),
+        civil.month(),
+        civil.day(),
+        civil.hour(),
+        civil.minute(),
+        civil.second(),
+        civil.millisecond()
+    );
+}
+
+/// Reads what [`print_utc`] wrote.
+pub fn parse_utc(text: &str) -> Option<Time> {
+    let mut scan = Scan(text.as_bytes());
+    // The journal may hold times before 1970 (an offset reaches over the
+    // epoch), so this does not use `date`.
+    let year = scan.number(4).ok()?;
+    scan.mark(b"-").ok()?;
+    let month = scan.number(2).ok()?;
+    scan.mark(b"-").ok()?;
+    let day = scan.number(2).ok()?;
+    let date = Date::new(year as i16, month as i8, day as i8).ok()?;
+    let time = scan.time_of_day(date).ok()?;
+    scan.mark(b".").ok()?;
+    let ms = scan.number(3).ok()?;
+    scan.mark(b"Z").ok()?;
+    scan.0.is_empty().then(|| Time(civil_ms(time) + i64::from(ms)))
+}
+
+/// The server's clock. It never runs backwards: a wall clock that is set
+/// back is waited for, at the last time that was told.
+#[derive(Debug)]
+pub struct Clock {
+    last: Time,
+}
+
+impl Clock {
+    /// A clock that tells no time before `floor`, the last one in the journal.
+    pub fn new(floor: Time) -> Clock {
+        Clock { last: floor }
+    }
+
+    /// Reads the clock. Once a turn: everything in a turn happens at one time.
+    pub fn now(&mut self) -> Time {
+        self.last = self.last.max(wall());
+        self.last
+    }
+
+    /// How far the wall clock is behind what was already told, in
+    /// milliseconds; 0 when all is well.
+    pub fn behind_ms(&self) -> i64 {
+        self.last.0.saturating_sub(wall().0).max(0)
+    }
+}
+
+/// The wall clock, cut to milliseconds.
+fn wall() -> Time {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => Time(i64::try_from(since.as_millis()).unwrap_or(0)),
+        Err(_) => Time(0),
+    }
+}
+
+/// A point of the monotonic clock, in milliseconds since an arbitrary start;
+/// for how long something has gone on, never for what time it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Tick(pub u64);
+
+/// Reads the monotonic clock.
+pub fn tick() -> Tick {
+    use rustix::time::{ClockId, clock_gettime};
+    let now = clock_gettime(ClockId::Monotonic);
+    Tick(now.tv_sec.cast_unsigned() * 1000 + now.tv_nsec.cast_unsigned() / 1_000_000)
+}
+
+impl Tick {
+    /// This point moved into the future.
+    pub fn plus_ms(self, ms: u64) -> Tick {
+        Tick(self.0.saturating_add(ms))
+    }
+
+    /// How long until `then`, zero if it has passed.
+    pub fn until(self, then: Tick) -> Duration {
+        Duration::from_millis(then.0.saturating_sub(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(name: &str) -> Zone {
+        Zone::named(name).expect("the tests need the package tzdata")
+    }
+
+    fn shown(zone: &Zone, text: &str) -> String {
+        match zone.parse(text, Time(0)) {
+            Ok(time) => zone.text(time, Round::Down),
+            Err(error) => format!("{error:?}"),
+        }
+    }
+
+    #[test]
+    fn durations() {
+        let rows = [
+            ("90s", Ok(90_000)),
+            ("30m", Ok(1_800_000)),
+            ("2h", Ok(7_200_000)),
+            ("3d", Ok(259_200_000)),
+            ("1h30m", Ok(5_400_000)),
+            ("1d1s", Ok(86_401_000)),
+            ("3653d", Ok(DURATION_MAX_MS)),
+            ("3653d1s", Err(DurationError::TooLong)),
+            ("99999999999999999999s", Err(DurationError::TooLong)),
+            ("9223372036854775807d", Err(DurationError::TooLong)),
+            ("10", Err(DurationError::NoUnit)),
+            ("1h30", Err(DurationError::NoUnit)),
+            ("0s", Err(DurationError::Zero)),
+            ("-5m", Err(DurationError::Form)),
+            ("", Err(DurationError::Form)),
+            ("m", Err(DurationError::Form)),
+            ("30m1h", Err(DurationError::Form)),
+            ("1h1h", Err(DurationError::Form)),
+            ("1.5h", Err(DurationError::Form)),
+            ("2w", Err(DurationError::Form)),
+            ("1h ", Err(DurationError::Form)),
+        ];
+        for (text, want) in rows {
+            assert_eq!(parse_duration_ms(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn instants_in_a_zone_without_summer_time() {
+        let zone = zone("America/Montevideo");
+        let rows = [
+            ("2026-12-24", "2026-12-24T00:00:00-03:00"),
+            ("2026-12-24T15:00", "2026-12-24T15:00:00-03:00"),
+            ("2026-12-24T15:00:07", "2026-12-24T15:00:07-03:00"),
+            ("2026-12-24T15:00Z", "2026-12-24T12:00:00-03:00"),
+            ("2026-12-24t15:00z", "2026-12-24T12:00:00-03:00"),
+            ("2026-12-24T15:00+02:00", "2026-12-24T10:00:00-03:00"),
+            ("2026-12-24T15:00:00-0330", "2026-12-24T15:30:00-03:00"),
+            ("9999-12-31", "9999-12-31T00:00:00-03:00"),
+            ("2028-02-29", "2028-02-29T00:00:00-03:00"),
+            ("2026-02-29", "NoSuchDate"),
+            ("2026-13-01", "NoSuchDate"),
+            ("2026-12-24T24:00", "NoSuchDate"),
+            ("2026-12-24T15:60", "NoSuchDate"),
+            ("1969-12-31", "OutOfRange"),
+            ("2026-12-24Z", "Form"),
+            ("2026-12-24T15", "Form"),
+            ("2026-12-24T15:00:00.5", "Form"),
+            ("2026-1-2", "Form"),
+            ("24/12/2026", "Form"),
+            ("10000-01-01", "Form"),
+            ("2026-12-24T15:00+24:00", "Form"),
+            ("", "Form"),
+            ("mañana", "Form"),
+        ];
+        for (text, want) in rows {
+            assert_eq!(shown(&zone, text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn local_times_that_are_skipped_or_come_twice_name_both_readings() {
+        let new_york = zone("America/New_York");
+        assert_eq!(
+            new_york.parse("2026-03-08T02:30", Time(0)),
+            Err(TimeError::Skipped(
+                "2026-03-08T01:30:00-05:00".into(),
+                "2026-03-08T03:30:00-04:00".into()
+            ))
+        );
+        assert_eq!(
+            new_york.parse("2026-11-01T01:30", Time(0)),
+            Err(TimeError::Twice(
+                "2026-11-01T01:30:00-04:00".into(),
+                "2026-11-01T01:30:00-05:00".into()
+            ))
+        );
+        assert_eq!(shown(&new_york, "2026-11-01T01:30-05:00"), "2026-11-01T01:30:00-05:00");
+    }
+
+    #[test]
+    fn the_first_instant_of_a_day_is_found_where_midnight_is_odd() {
+        // Santiago skips midnight, Havana has it twice, Apia had no 30th at all.
+        assert_eq!(shown(&zone("America/Santiago"), "2026-09-06"), "2026-09-06T01:00:00-03:00");
+        assert_eq!(shown(&zone("America/Havana"), "2026-11-01"), "2026-11-01T00:00:00-04:00");
+        assert!(shown(&zone("Pacific/Apia"), "2011-12-30").starts_with("Skipped"));
+    }
+
+    #[test]
+    fn nights_are_calendar_days_over_a_change_of_the_clock() {
+        let zone = zone("America/New_York");
+        let from = zone.parse("2026-03-07T15:00", Time(0)).unwrap();
+        let end = zone.night_end(from, 2).unwrap();
+        assert_eq!(zone.text(end, Round::Up), "2026-03-09T00:00:00-04:00");
+        assert_eq!(end.ms() - from.ms(), 32 * 3_600_000);
+    }
+
+    #[test]
+    fn ends_are_rounded_up_and_starts_down() {
+        let zone = Zone::utc();
+        assert_eq!(zone.text(Time(1_001), Round::Up), "1970-01-01T00:00:02+00:00");
+        assert_eq!(zone.text(Time(1_999), Round::Down), "1970-01-01T00:00:01+00:00");
+        assert_eq!(zone.text(Time(2_000), Round::Up), "1970-01-01T00:00:02+00:00");
+        assert_eq!(zone.text(Time::LATEST, Round::Up), "9999-12-31T23:59:59+00:00");
+    }
+
+    #[test]
+    fn journal_times_come_back_as_they_were_written() {
+        for ms in [-3_600_000, 0, 1, 999, 1_764_000_000_123, Time::LATEST.0] {
+            let mut text = String::new();
+            print_utc(Time(ms), &mut text);
+            assert_eq!(parse_utc(&text), Some(Time(ms)), "{text}");
+        }
+        assert_eq!(parse_utc("2026-11-22T16:48:54Z"), None);
+        assert_eq!(parse_utc("2026-11-22T16:48:54.123Z "), None);
+    }
+
+    #[test]
+    fn the_clock_never_runs_backwards() {
+        let ahead = wall().plus_ms(60_000);
+        let mut clock = Clock::new(ahead);
+        assert_eq!(clock.now(), ahead);
+        assert!(clock.behind_ms() > 50_000);
+    }
+}

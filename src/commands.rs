@@ -1,0 +1,442 @@
+//! The language of the wire: one line in, one reply out.
+//!
+//! [`run`] reads a line, decides, makes the events so and appends the reply.
+//! It names no socket, no file and no clock; what it needs of the world is
+//! in its [`Desk`].
+
+mod help;
+pub mod parse;
+mod reply;
+pub mod words;
+
+use std::rc::Rc;
+
+use crate::clock::Time;
+use crate::conn::{Eol, Source};
+use crate::inventory::decide::{Grant, Refusal, Request, Wanted, Who, cancellations};
+use crate::inventory::event::Batch;
+use crate::inventory::fit::Start;
+use crate::inventory::names::Pattern;
+use crate::inventory::{Event, Inventory, SessionId};
+use crate::limits::{LINE_MAX_BYTES, LIST_PIECE_BYTES};
+use parse::{Command, Fault, Moment, find_control, first_word, parse};
+use words::{Lang, Verb, echo, say};
+
+/// What a connection is to the commands.
+#[derive(Debug)]
+pub struct Session {
+    who: Who,
+    lang: Lang,
+    /// No line has come yet.
+    fresh: bool,
+}
+
+impl Session {
+    /// A new connection: nobody yet, in Spanish until a verb says otherwise.
+    pub fn new(id: SessionId) -> Session {
+        Session { who: Who { session: id, holder: None }, lang: Lang::Es, fresh: true }
+    }
+
+    /// Which connection it is.
+    pub fn id(&self) -> SessionId {
+        self.who.session
+    }
+}
+
+/// Figures that only the loop knows, for `ESTADO`.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    pub clients: usize,
+    pub max_clients: usize,
+    pub uptime_s: u64,
+    pub clock_behind_ms: i64,
+    /// `always`, `never`, an interval, or `in-memory`.
+    pub fsync: String,
+    pub journal_bytes: u64,
+}
+
+/// What a command works on: the state and the moment.
+pub struct Desk<'a> {
+    pub inventory: &'a mut Inventory,
+    pub batch: &'a mut Batch,
+    pub moment: Moment<'a>,
+    pub figures: &'a dyn Fn() -> Figures,
+}
+
+impl Desk<'_> {
+    fn enact(&mut self, event: Event) {
+        self.inventory.enact(self.moment.now, event, self.batch);
+    }
+}
+
+/// What comes after a reply.
+pub enum After {
+    /// The next line.
+    Next,
+    /// A list goes on; its first part is in the output.
+    List(Box<dyn Source>),
+    /// The connection is closed when its output is sent.
+    Close,
+    /// Not one of ours (a browser, a mail server): closed without a word.
+    Foreign,
+}
+
+/// Runs one line and appends its reply to `out`.
+pub fn run(
+    line: &[u8],
+    eol: Eol,
+    session: &mut Session,
+    desk: &mut Desk,
+    out: &mut Vec<u8>,
+) -> After {
+    if line.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
+        return After::Next;
+    }
+    let fresh = std::mem::replace(&mut session.fresh, false);
+    if is_foreign(line, fresh) {
+        return After::Foreign;
+    }
+    match understand(line, session, desk.moment) {
+        Ok((command, lang)) => execute(command, lang, eol, session, desk, out),
+        Err(fault) => {
+            push_fault(&fault, eol, out);
+            After::Next
+        }
+    }
+}
+
+/// An HTTP request line where a conversation begins, or a header anywhere: a
+/// web page can make a browser send lines here, and must not reserve anything.
+fn is_foreign(line: &[u8], fresh: bool) -> bool {
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+    let first = words.next().unwrap_or_default();
+    if let Some((b':', name)) = first.split_last() {
+        return !name.is_empty() && name.iter().all(is_word);
+    }
+    fresh && words.last().is_some_and(|last| last.starts_with(b"HTTP/"))
+}
+
+/// Reads a line in the language of its verb, and remembers that.
+fn understand(
+    line: &[u8],
+    session: &mut Session,
+    moment: Moment,
+) -> Result<(Command, Lang), Fault> {
+    let (text, broken) = match str::from_utf8(line) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let whole = &line[..error.valid_up_to()];
+            (str::from_utf8(whole).unwrap_or_default(), Some(error.valid_up_to()))
+        }
+    };
+    let (word, rest) = first_word(text);
+    let found = Verb::find(word);
+    if let Some((_, lang)) = found {
+        session.lang = lang;
+    }
+    let lang = session.lang;
+    if let Some((place, c)) = find_control(text) {
+        return Err(Fault::bad(say!(
+            lang,
+            "carácter de control U+{:04X} en el lugar {} de la línea",
+            "control character U+{:04X} at place {} of the line",
+            c as u32,
+            place,
+        )));
+    }
+    if let Some(at) = broken {
+        return Err(Fault::bad(say!(
+            lang,
+            "la línea no es UTF-8 en el byte {}; escribe en UTF-8",
+            "the line is not UTF-8 at byte {}; write in UTF-8",
+            at + 1,
+        )));
+    }
+    let Some((verb, lang)) = found else { return Err(parse::unknown_verb(word, lang)) };
+    parse(verb, rest, lang, moment).map(|command| (command, lang))
+}
+
+fn execute(
+    command: Command,
+    lang: Lang,
+    eol: Eol,
+    session: &mut Session,
+    desk: &mut Desk,
+    out: &mut Vec<u8>,
+) -> After {
+    match command {
+        Command::List { wanted, interval } => {
+            return match list(wanted, interval, lang, eol, desk, out) {
+                Ok(after) => after,
+                Err(refusal) => refuse(refusal, lang, eol, desk, out),
+            };
+        }
+        Command::Bookings { wanted, holder, from, until } => {
+            return match bookings(wanted, holder.as_deref(), (from, until), lang, eol, desk, out) {
+                Ok(after) => after,
+                Err(refusal) => refuse(refusal, lang, eol, desk, out),
+            };
+        }
+        Command::Status => push_list(&status(desk), Verb::Status.word(lang), eol, out),
+        Command::Help(verb) => {
+            push_list(&help::lines(verb, lang), Verb::Help.word(lang), eol, out);
+        }
+        Command::Quit => return quit(eol, session, desk, out),
+        command => match change(command, lang, session, desk) {
+            Ok(line) => push_line(&line, eol, out),
+            Err(refusal) => return refuse(refusal, lang, eol, desk, out),
+        },
+    }
+    After::Next
+}
+
+/// The commands with a reply of one line.
+fn change(
+    command: Command,
+    lang: Lang,
+    session: &mut Session,
+    desk: &mut Desk,
+) -> Result<String, Refusal> {
+    let mut line = String::new();
+    match command {
+        Command::Reserve(request) => reserve(&request, lang, session, desk, &mut line)?,
+        Command::Cancel(wanted) => {
+            let released = desk.inventory.cancel(&wanted, &session.who)?;
+            for event in cancellations(&released) {
+                desk.enact(event);
+            }
+            reply::cancelled(&released, desk.inventory.names().texts(), lang, &mut line);
+        }
+        Command::Verify { number, name } => {
+            let now = desk.moment.now;
+            let (reservation, ids) = desk.inventory.verify(number, name.as_deref(), now)?;
+            let texts = desk.inventory.names().texts();
+            reply::valid(&reservation, &ids, now, texts, lang, &mut line);
+        }
+        Command::IAm(name) => {
+            line = format!("OK {name}");
+            session.who.holder = Some(Rc::from(name));
+        }
+        Command::Add(names) => {
+            let count = enact_all(desk.inventory.add(names)?, desk);
+            line = format!("OK {} {count}", Verb::Add.word(lang));
+        }
+        Command::Remove(names) => {
+            let count = enact_all(desk.inventory.remove(&names)?, desk);
+            line = format!("OK {} {count}", Verb::Remove.word(lang));
+        }
+        _ => unreachable!("the other commands answer in `execute`"),
+    }
+    Ok(line)
+}
+
+fn enact_all(events: Vec<Event>, desk: &mut Desk) -> usize {
+    let count = events.len();
+    events.into_iter().for_each(|event| desk.enact(event));
+    count
+}
+
+fn reserve(
+    request: &Request,
+    lang: Lang,
+    session: &Session,
+    desk: &mut Desk,
+    line: &mut String,
+) -> Result<(), Refusal> {
+    let Moment { now, zone } = desk.moment;
+    let number = match desk.inventory.reserve(request, &session.who, now, zone)? {
+        Grant::New(reservation) => {
+            let number = reservation.number;
+            desk.enact(Event::Reserved(reservation));
+            number
+        }
+        Grant::Again(number) => {
+            desk.inventory.rebind(number, session.id());
+            number
+        }
+    };
+    if let Some(reservation) = desk.inventory.reservation(number) {
+        let dated = request.when.start != Start::Unsaid;
+        let texts = desk.inventory.names().texts();
+        reply::reserved(reservation, dated, texts, lang, zone, line);
+    }
+    Ok(())
+}
+
+/// The pattern of a list; a plain name must exist, as everywhere.
+fn list_pattern(wanted: Option<Wanted>, desk: &Desk) -> Result<Option<Pattern>, Refusal> {
+    match wanted {
+        None => Ok(None),
+        Some(Wanted::Pattern(pattern, _)) => Ok(Some(pattern)),
+        Some(Wanted::Name(name)) => match desk.inventory.names().find(&name) {
+            Some(_) => Ok(Pattern::new(&name).ok()),
+            None => Err(Refusal::NoResource(name)),
+        },
+    }
+}
+
+fn list(
+    wanted: Option<Wanted>,
+    interval: Option<(Time, Time)>,
+    lang: Lang,
+    eol: Eol,
+    desk: &Desk,
+    out: &mut Vec<u8>,
+) -> Result<After, Refusal> {
+    let pattern = list_pattern(wanted, desk)?;
+    // This instant is the shortest interval there is.
+    let now = desk.moment.now;
+    let (from, until) = interval.unwrap_or((now, now.plus_ms(1)));
+    let bits = desk.inventory.free_bits(pattern.as_ref(), from, until);
+    let texts = desk.inventory.names().texts().clone();
+    Ok(start(reply::FreeList::new(texts, bits, lang, eol, out), out))
+}
+
+fn bookings(
+    wanted: Option<Wanted>,
+    holder: Option<&str>,
+    (from, until): (Time, Time),
+    lang: Lang,
+    eol: Eol,
+    desk: &Desk,
+    out: &mut Vec<u8>,
+) -> Result<After, Refusal> {
+    let pattern = list_pattern(wanted, desk)?;
+    let rows = desk.inventory.bookings(pattern.as_ref(), holder, from, until);
+    let texts = desk.inventory.names().texts().clone();
+    let zone = desk.moment.zone;
+    Ok(start(reply::BookingList::new(texts, rows, zone, lang, eol, out), out))
+}
+
+/// Makes the first piece of a list; most end there.
+fn start(mut list: impl Source + 'static, out: &mut Vec<u8>) -> After {
+    match list.fill(LIST_PIECE_BYTES, out) {
+        true => After::List(Box::new(list)),
+        false => After::Next,
+    }
+}
+
+/// `key=value` lines; the keys are the same in both languages.
+fn status(desk: &Desk) -> Vec<String> {
+    let figures = (desk.figures)();
+    let inventory = &desk.inventory;
+    let clock = match figures.clock_behind_ms {
+        ..=1000 => "ok".to_owned(),
+        behind_ms => format!("doubtful, {}s behind the journal", behind_ms / 1000),
+    };
+    vec![
+        format!("version={}", env!("CARGO_PKG_VERSION")),
+        format!("uptime={}s", figures.uptime_s),
+        format!("time={}", desk.moment.zone.text(desk.moment.now, crate::clock::Round::Down)),
+        format!("zone={}", desk.moment.zone.name()),
+        format!("clock={clock}"),
+        format!("resources={}", inventory.names().len()),
+        format!("reservations={}", inventory.reservation_count()),
+        format!("last_number={}", inventory.last_number()),
+        format!("last_event={}", inventory.last_event()),
+        format!("clients={}", figures.clients),
+        format!("max_clients={}", figures.max_clients),
+        format!("fsync={}", figures.fsync),
+        format!("journal_bytes={}", figures.journal_bytes),
+    ]
+}
+
+/// `SALIR`, also as Ctrl-D.
+pub fn quit(eol: Eol, session: &Session, desk: &mut Desk, out: &mut Vec<u8>) -> After {
+    leave(session, desk);
+    push_line(session.lang.pick("OK ADIÓS", "OK BYE"), eol, out);
+    After::Close
+}
+
+/// Ends what was `hasta=salir` of a connection that goes.
+pub fn leave(session: &Session, desk: &mut Desk) {
+    for number in desk.inventory.bound_to(session.id()) {
+        desk.enact(Event::Expired { number });
+    }
+}
+
+/// Applies every end that has come, in order and with its own time.
+pub fn expire(inventory: &mut Inventory, now: Time, batch: &mut Batch) {
+    while let Some((until, number)) = inventory.due(now) {
+        inventory.enact(until, Event::Expired { number }, batch);
+    }
+}
+
+/// The reply to a line that is too long.
+pub fn too_long(session: &Session, eol: Eol, out: &mut Vec<u8>) {
+    let text = say!(
+        session.lang,
+        "la línea pasa de {} bytes",
+        "the line has more than {} bytes",
+        LINE_MAX_BYTES,
+    );
+    push_fault(&Fault { code: 413, text }, eol, out);
+}
+
+/// The reply to a last line without its end, which is not run: `CANCELAR
+/// #42` cut to `CANCELAR #4` would be another reservation.
+pub fn cut(session: &Session, eol: Eol, out: &mut Vec<u8>) {
+    let text = say!(
+        session.lang,
+        "la última línea no termina en LF, así que no se ha hecho",
+        "the last line does not end in LF, so it was not run",
+    );
+    push_fault(&Fault::bad(text), eol, out);
+}
+
+/// The farewell to a connection that there is no room for.
+pub fn no_room(out: &mut Vec<u8>) {
+    push_line(
+        "ERR 503 el servidor está lleno, prueba más tarde / the server is full, try later",
+        Eol::Lf,
+        out,
+    );
+}
+
+fn refuse(refusal: Refusal, lang: Lang, eol: Eol, desk: &Desk, out: &mut Vec<u8>) -> After {
+    push_fault(&reply::fault(refusal, lang, desk.moment.zone), eol, out);
+    After::Next
+}
+
+fn push_fault(fault: &Fault, eol: Eol, out: &mut Vec<u8>) {
+    push_line(&format!("ERR {} {}", fault.code, fault.text), eol, out);
+}
+
+fn push_line(line: &str, eol: Eol, out: &mut Vec<u8>) {
+    out.extend_from_slice(line.as_bytes());
+    out.extend_from_slice(eol.as_str().as_bytes());
+}
+
+fn push_list(lines: &[impl AsRef<str>], word: &str, eol: Eol, out: &mut Vec<u8>) {
+    reply::push_head(lines.len(), word, eol, out);
+    for line in lines {
+        push_line(line.as_ref(), eol, out);
+    }
+}
+
+/// The names of an inventory file: one a line, `#` comments and blank lines.
+///
+/// # Errors
+/// The first bad line: its number, from 1, and what is wrong with it.
+pub fn read_names(text: &str) -> Result<Vec<String>, (usize, String)> {
+    let mut names = Vec::new();
+    let mut seen = std::collections::HashMap::new();
+    for (at, line) in text.trim_start_matches('\u{FEFF}').lines().enumerate() {
+        let number = at + 1;
+        let line = line.split([' ', '\t']).filter(|word| !word.is_empty());
+        let line = line.collect::<Vec<_>>().join(" ");
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let checked = crate::inventory::names::check_name(&line);
+        let name =
+            checked.map_err(|error| (number, parse::name_fault(&line, error, Lang::En).text))?;
+        let folded = crate::inventory::names::fold(&name);
+        if let Some(first) = seen.insert(folded, number) {
+            return Err((number, format!("'{}' is the same name as in line {first}", echo(&name))));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}

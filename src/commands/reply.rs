@@ -1,0 +1,377 @@
+//! What is said back: refusals as text, the `OK` lines, and the lists, which
+//! are made while they are sent.
+
+use std::fmt::Write;
+use std::rc::Rc;
+
+use super::parse::Fault;
+use super::words::{Lang, echo, say};
+use crate::clock::{Round, Time, Zone};
+use crate::conn::{Eol, Source};
+use crate::inventory::decide::{Busy, Refusal};
+use crate::inventory::event::push_quoted;
+use crate::inventory::names::{NameTexts, ResourceId};
+use crate::inventory::{Earliest, Reservation};
+
+/// A refusal as code and text.
+pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
+    let code = code(&refusal);
+    let text = match refusal {
+        Refusal::Busy(busy) => busy_text(&busy, lang, zone),
+        Refusal::Ahead { number, from } => say!(
+            lang,
+            "#{} empieza más tarde, desde {}",
+            "#{} begins later, at {}",
+            number,
+            zone.text(from, Round::Down),
+        ),
+        Refusal::Several { name, numbers } => several_text(&name, &numbers, lang),
+        other => plain_text(other, lang),
+    };
+    Fault { code, text }
+}
+
+fn code(refusal: &Refusal) -> u16 {
+    match refusal {
+        Refusal::Twice(_) => 400,
+        Refusal::KeyNeedsHolder => 401,
+        Refusal::NotYours { .. } => 403,
+        Refusal::NoResource(_)
+        | Refusal::NoMatch(_)
+        | Refusal::NeverIssued(_)
+        | Refusal::NotReserved(_)
+        | Refusal::NotPartOf { .. } => 404,
+        Refusal::Busy(_)
+        | Refusal::KeyUsed { .. }
+        | Refusal::Several { .. }
+        | Refusal::Ahead { .. }
+        | Refusal::Exists { .. }
+        | Refusal::StillReserved { .. } => 409,
+        Refusal::Over(_) => 410,
+        Refusal::TooManyResources(_) | Refusal::TooManyReservations(_) => 503,
+    }
+}
+
+fn plain_text(refusal: Refusal, lang: Lang) -> String {
+    match refusal {
+        Refusal::NoResource(name) => say!(
+            lang,
+            "no existe «{}»; LISTAR * dice lo que está libre",
+            "there is no '{}'; LIST * tells what is free",
+            echo(&name),
+        ),
+        Refusal::NoMatch(pattern) => {
+            say!(lang, "nada se llama como «{}»", "nothing is named like '{}'", echo(&pattern),)
+        }
+        Refusal::NeverIssued(number) => {
+            say!(lang, "#{} no se ha dado nunca", "#{} was never issued", number,)
+        }
+        Refusal::Over(number) => say!(lang, "#{} ya terminó", "#{} is over", number),
+        Refusal::Twice(what) => {
+            say!(lang, "«{}» está dos veces", "'{}' is there twice", echo(&what),)
+        }
+        Refusal::KeyNeedsHolder => say!(
+            lang,
+            "clave= necesita un titular; antes di SOY nombre",
+            "key= needs a holder; say IAM name first",
+        ),
+        Refusal::KeyUsed { key, number } => say!(
+            lang,
+            "la clave «{}» es de otra petición tuya, la de #{}",
+            "the key '{}' is of another request of yours, that of #{}",
+            echo(&key),
+            number,
+        ),
+        Refusal::NotYours { what, number, holder } => say!(
+            lang,
+            "{}: #{} es de {}; quien la tiene dice antes SOY {}",
+            "{}: #{} is held by {}; its holder says IAM {} first",
+            what,
+            number,
+            holder,
+            holder,
+        ),
+        Refusal::NotReserved(name) => {
+            say!(lang, "«{}» no tiene ninguna reserva", "'{}' has no reservation", name,)
+        }
+        Refusal::NotPartOf { number, name } => say!(
+            lang,
+            "#{} no tiene «{}», o ya no",
+            "#{} does not have '{}', or not any more",
+            number,
+            name,
+        ),
+        Refusal::Exists { name, existing } => say!(
+            lang,
+            "«{}» ya existe, como «{}»; no se ha dado de alta nada",
+            "'{}' exists, as '{}'; nothing was added",
+            name,
+            existing,
+        ),
+        Refusal::StillReserved { name, number } => say!(
+            lang,
+            "«{}» tiene reservas, la primera #{}; no se ha dado de baja nada",
+            "'{}' has reservations, the first is #{}; nothing was removed",
+            name,
+            number,
+        ),
+        Refusal::TooManyResources(most) => say!(
+            lang,
+            "el servidor está lleno: caben {} recursos (--max-resources)",
+            "the server is full: it takes {} resources (--max-resources)",
+            most,
+        ),
+        Refusal::TooManyReservations(most) => say!(
+            lang,
+            "el servidor está lleno: caben {} reservas (--max-reservations)",
+            "the server is full: it takes {} reservations (--max-reservations)",
+            most,
+        ),
+        Refusal::Busy(_) | Refusal::Ahead { .. } | Refusal::Several { .. } => String::new(),
+    }
+}
+
+fn several_text(name: &str, numbers: &[u64], lang: Lang) -> String {
+    const SHOWN: usize = 8;
+    let mut list: Vec<_> = numbers.iter().take(SHOWN).map(|n| format!("#{n}")).collect();
+    if numbers.len() > SHOWN {
+        list.push("…".to_owned());
+    }
+    say!(
+        lang,
+        "«{}» tiene {} reservas que podrían ser: {}; CANCELAR #número",
+        "'{}' has {} reservations that could be meant: {}; CANCEL #number",
+        name,
+        numbers.len(),
+        list.join(", "),
+    )
+}
+
+/// What is in the way, and when the request would fit.
+fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
+    let mut text = match (&busy.booking, busy.is_pattern) {
+        (Some((booking, reservation)), _) => {
+            let mut text = say!(
+                lang,
+                "«{}» no está libre: #{}",
+                "'{}' is not free: #{}",
+                busy.what,
+                booking.number
+            );
+            push_holding(reservation, lang, zone, &mut text);
+            text
+        }
+        (None, _) => {
+            say!(lang, "nada de «{}» está libre", "nothing of '{}' is free", echo(&busy.what),)
+        }
+    };
+    if let Some((booking, _)) = busy.booking.as_ref().filter(|_| busy.open)
+        && booking.from > busy.from
+    {
+        text += &say!(
+            lang,
+            "; libre hasta {}: con un final (por=, hasta=) puede caber",
+            "; free until {}: with an end (for=, until=) it may fit",
+            zone.text(booking.from, Round::Down),
+        );
+    }
+    text += &match busy.earliest {
+        Earliest::At(time) => {
+            say!(lang, "; cabe desde {}", "; fits from {}", zone.text(time, Round::Up))
+        }
+        Earliest::Never => {
+            say!(lang, "; no se sabe desde cuándo cabe", "; it is not known from when it fits",)
+        }
+        Earliest::Unknown => say!(
+            lang,
+            "; no cabe pronto, prueba con otro desde=",
+            "; it does not fit soon, try another from=",
+        ),
+    };
+    text
+}
+
+/// By whom, since when, until when, the note.
+fn push_holding(reservation: &Reservation, lang: Lang, zone: &Zone, text: &mut String) {
+    if let Some(holder) = &reservation.holder {
+        *text += &say!(lang, " titular={}", " holder={}", holder);
+    }
+    text.push(' ');
+    push_interval(reservation, lang, zone, text);
+    if let Some(note) = reservation.note() {
+        push_quoted(lang.pick(" nota=", " note="), &echo(note), text);
+    }
+}
+
+/// `desde=… hasta=…`
+fn push_interval(reservation: &Reservation, lang: Lang, zone: &Zone, text: &mut String) {
+    text.push_str(lang.pick("desde=", "from="));
+    zone.print(reservation.from, Round::Down, text);
+    text.push_str(lang.pick(" hasta=", " until="));
+    push_end(reservation, lang, zone, text);
+}
+
+fn push_end(reservation: &Reservation, lang: Lang, zone: &Zone, text: &mut String) {
+    if reservation.session().is_some() {
+        text.push_str(lang.pick("salir", "quit"));
+    } else if reservation.until.is_never() {
+        text.push('-');
+    } else {
+        zone.print(reservation.until, Round::Up, text);
+    }
+}
+
+/// `OK RESERVADO #42 Habitación 1[, …] [desde=… hasta=…]`; the interval where
+/// there is an end or a start was asked for (`dated`).
+pub fn reserved(
+    reservation: &Reservation,
+    dated: bool,
+    texts: &NameTexts,
+    lang: Lang,
+    zone: &Zone,
+    out: &mut String,
+) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "OK {} #{} ", lang.pick("RESERVADO", "RESERVED"), reservation.number);
+    crate::inventory::event::push_names(reservation.targets.as_slice(), texts, out);
+    if dated || !reservation.until.is_never() || reservation.session().is_some() {
+        out.push(' ');
+        push_interval(reservation, lang, zone, out);
+    }
+}
+
+/// `OK CANCELADO #42 Habitación 1[, …]`: the number stands before the first
+/// of its names, and again where it changes.
+pub fn cancelled(released: &[(u64, ResourceId)], texts: &NameTexts, lang: Lang, out: &mut String) {
+    out.push_str(lang.pick("OK CANCELADO", "OK CANCELLED"));
+    let mut last = None;
+    for (number, id) in released {
+        if last.is_some() {
+            out.push(',');
+        }
+        if last != Some(number) {
+            let _ = write!(out, " #{number}");
+        }
+        last = Some(number);
+        out.push(' ');
+        out.push_str(texts.name(*id));
+    }
+}
+
+/// `OK VIGENTE #42 Habitación 1 quedan=1234s`
+pub fn valid(
+    reservation: &Reservation,
+    ids: &[ResourceId],
+    now: Time,
+    texts: &NameTexts,
+    lang: Lang,
+    out: &mut String,
+) {
+    let _ = write!(out, "OK {} #{} ", lang.pick("VIGENTE", "VALID"), reservation.number);
+    crate::inventory::event::push_names(ids, texts, out);
+    out.push_str(lang.pick(" quedan=", " left="));
+    if reservation.until.is_never() {
+        out.push('-');
+    } else {
+        let left_s = (reservation.until.ms() - now.ms()) / 1000;
+        let _ = write!(out, "{left_s}s");
+    }
+}
+
+/// `OK 2 DISPONIBLES` and a name a line: the names as they were and a bit
+/// for each that was free. A thousand of these cost a thousand bitmaps.
+pub struct FreeList {
+    texts: NameTexts,
+    bits: Vec<u64>,
+    next: usize,
+    eol: Eol,
+}
+
+impl FreeList {
+    /// The list, with its first line appended to `out`.
+    pub fn new(texts: NameTexts, bits: Vec<u64>, lang: Lang, eol: Eol, out: &mut Vec<u8>) -> Self {
+        let count: u32 = bits.iter().map(|word| word.count_ones()).sum();
+        push_head(count as usize, lang.pick("DISPONIBLES", "AVAILABLE"), eol, out);
+        FreeList { texts, bits, next: 0, eol }
+    }
+}
+
+impl Source for FreeList {
+    fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool {
+        let full = out.len() + bytes;
+        while let Some(word) = self.bits.get_mut(self.next) {
+            while *word != 0 {
+                let id = self.next * 64 + word.trailing_zeros() as usize;
+                *word &= *word - 1;
+                out.extend_from_slice(self.texts.name(id as ResourceId).as_bytes());
+                out.extend_from_slice(self.eol.as_str().as_bytes());
+                if out.len() >= full {
+                    return true;
+                }
+            }
+            self.next += 1;
+        }
+        false
+    }
+}
+
+/// `OK 1 RESERVAS` and `#42⇥name⇥holder⇥desde⇥hasta⇥note` lines.
+pub struct BookingList {
+    texts: NameTexts,
+    rows: std::vec::IntoIter<(ResourceId, Rc<Reservation>)>,
+    zone: Zone,
+    lang: Lang,
+    eol: Eol,
+}
+
+impl BookingList {
+    /// The list, with its first line appended to `out`.
+    pub fn new(
+        texts: NameTexts,
+        rows: Vec<(ResourceId, Rc<Reservation>)>,
+        zone: &Zone,
+        lang: Lang,
+        eol: Eol,
+        out: &mut Vec<u8>,
+    ) -> Self {
+        push_head(rows.len(), lang.pick("RESERVAS", "BOOKINGS"), eol, out);
+        BookingList { texts, rows: rows.into_iter(), zone: zone.clone(), lang, eol }
+    }
+
+    fn row(&self, id: ResourceId, reservation: &Reservation, row: &mut String) {
+        let _ = write!(row, "#{}\t{}\t", reservation.number, self.texts.name(id));
+        row.push_str(reservation.holder.as_deref().unwrap_or("-"));
+        row.push('\t');
+        self.zone.print(reservation.from, Round::Down, row);
+        row.push('\t');
+        push_end(reservation, self.lang, &self.zone, row);
+        row.push('\t');
+        row.push_str(reservation.note().unwrap_or("-"));
+        row.push_str(self.eol.as_str());
+    }
+}
+
+impl Source for BookingList {
+    fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool {
+        let full = out.len() + bytes;
+        let mut row = String::new();
+        while let Some((id, reservation)) = self.rows.next() {
+            row.clear();
+            self.row(id, &reservation, &mut row);
+            out.extend_from_slice(row.as_bytes());
+            if out.len() >= full {
+                return self.rows.len() > 0;
+            }
+        }
+        false
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+/// The first line of a list: `OK <n> <WORD>`.
+pub fn push_head(count: usize, word: &str, eol: Eol, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("OK {count} {word}{}", eol.as_str()).as_bytes());
+}

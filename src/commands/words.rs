@@ -1,0 +1,152 @@
+//! The words of the wire in both languages, side by side: verbs, options,
+//! and the helpers that choose between them.
+
+use crate::inventory::names::fold;
+
+/// The language of a reply: that of the verb.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lang {
+    Es,
+    En,
+}
+
+impl Lang {
+    /// Chooses the word of this language.
+    pub fn pick<T>(self, es: T, en: T) -> T {
+        match self {
+            Lang::Es => es,
+            Lang::En => en,
+        }
+    }
+}
+
+/// Formats the Spanish or the English text with the same arguments.
+macro_rules! say {
+    ($lang:expr, $es:literal, $en:literal $(, $arg:expr)* $(,)?) => {
+        match $lang {
+            $crate::commands::words::Lang::Es => format!($es $(, $arg)*),
+            $crate::commands::words::Lang::En => format!($en $(, $arg)*),
+        }
+    };
+}
+pub(crate) use say;
+
+/// What a line asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    Reserve,
+    Cancel,
+    List,
+    Bookings,
+    Verify,
+    IAm,
+    Add,
+    Remove,
+    Status,
+    Help,
+    Quit,
+}
+
+/// All verbs in the order of `AYUDA`.
+pub const VERBS: [(Verb, &str, &str); 11] = [
+    (Verb::Reserve, "RESERVAR", "RESERVE"),
+    (Verb::Cancel, "CANCELAR", "CANCEL"),
+    (Verb::List, "LISTAR", "LIST"),
+    (Verb::Bookings, "RESERVAS", "BOOKINGS"),
+    (Verb::Verify, "VERIFICAR", "VERIFY"),
+    (Verb::IAm, "SOY", "IAM"),
+    (Verb::Add, "ALTA", "ADD"),
+    (Verb::Remove, "BAJA", "REMOVE"),
+    (Verb::Status, "ESTADO", "STATUS"),
+    (Verb::Help, "AYUDA", "HELP"),
+    (Verb::Quit, "SALIR", "QUIT"),
+];
+
+impl Verb {
+    /// The verb that a word is, and in which language, whatever its case and
+    /// accents.
+    pub fn find(word: &str) -> Option<(Verb, Lang)> {
+        let folded = fold(word);
+        VERBS.iter().find_map(|(verb, es, en)| {
+            if folded.eq_ignore_ascii_case(es) {
+                Some((*verb, Lang::Es))
+            } else if folded.eq_ignore_ascii_case(en) {
+                Some((*verb, Lang::En))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// The verb's word.
+    pub fn word(self, lang: Lang) -> &'static str {
+        let row = VERBS.iter().find(|(verb, ..)| *verb == self);
+        row.map_or("", |(_, es, en)| lang.pick(es, en))
+    }
+
+    /// The options that it takes.
+    pub fn options(self) -> &'static [Opt] {
+        match self {
+            Verb::Reserve => &[Opt::From, Opt::Until, Opt::For, Opt::Nights, Opt::Note, Opt::Key],
+            Verb::List => &[Opt::From, Opt::Until, Opt::For, Opt::Nights],
+            Verb::Bookings => &[Opt::Holder, Opt::From, Opt::Until],
+            _ => &[],
+        }
+    }
+}
+
+/// An option of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opt {
+    From,
+    Until,
+    For,
+    Nights,
+    Key,
+    Note,
+    Holder,
+}
+
+const OPTIONS: [(Opt, &str, &str); 7] = [
+    (Opt::From, "desde", "from"),
+    (Opt::Until, "hasta", "until"),
+    (Opt::For, "por", "for"),
+    (Opt::Nights, "noches", "nights"),
+    (Opt::Key, "clave", "key"),
+    (Opt::Note, "nota", "note"),
+    (Opt::Holder, "titular", "holder"),
+];
+
+impl Opt {
+    /// The option of a word in either language.
+    pub fn find(word: &str) -> Option<Opt> {
+        let folded = fold(word);
+        let row = OPTIONS.iter().find(|(_, es, en)| folded == *es || folded == *en);
+        row.map(|(option, ..)| *option)
+    }
+
+    /// The option's word, without the `=`.
+    pub fn word(self, lang: Lang) -> &'static str {
+        let row = OPTIONS.iter().find(|(option, ..)| *option == self);
+        row.map_or("", |(_, es, en)| lang.pick(es, en))
+    }
+}
+
+/// What a client sent, made safe to show: escaped, at most
+/// [`crate::limits::ECHO_MAX_CHARS`] characters.
+pub fn echo(text: &str) -> String {
+    use crate::inventory::names::{is_hidden, is_unprintable};
+    let mut out = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == crate::limits::ECHO_MAX_CHARS {
+            out.push('…');
+            break;
+        }
+        if c != ' ' && (is_unprintable(c) || is_hidden(c)) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}

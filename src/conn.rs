@@ -1,0 +1,425 @@
+//! One connection's bytes: reading, the telnet filter, lines, and writing.
+//!
+//! Knows no command and no poll; it is generic over the stream, so that tests
+//! can script one (short reads, would-block, failures). The reactor tells it
+//! when the socket may be ready; it remembers until a call says otherwise,
+//! for an edge-triggered poll says it once.
+//!
+//! Invariants: output never grows by more than one command's reply over
+//! [`OUTPUT_HIGH_BYTES`], input never over [`INPUT_HIGH_BYTES`] and one read;
+//! both give their memory back when they are empty.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::ops::Range;
+
+use crate::limits::{
+    INPUT_HIGH_BYTES, LINE_ENDLESS_BYTES, LINE_MAX_BYTES, LIST_PIECE_BYTES, OUTPUT_HIGH_BYTES,
+    OUTPUT_LOW_BYTES, WRITE_BUDGET_BYTES,
+};
+
+/// How a line ends; its reply ends the same way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Eol {
+    Lf,
+    CrLf,
+}
+
+impl Eol {
+    /// The bytes of the ending.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Eol::Lf => "\n",
+            Eol::CrLf => "\r\n",
+        }
+    }
+}
+
+/// What the input holds next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Frame {
+    /// A line without its ending: where it lies, for [`Conn::line`].
+    Line(Range<usize>),
+    /// A line over [`LINE_MAX_BYTES`] has ended; it was dropped.
+    TooLong,
+    /// [`LINE_ENDLESS_BYTES`] without an ending: this peer cannot be talked to.
+    Endless,
+    /// The input ended within a line.
+    Cut,
+    /// Ctrl-D at the start of a line.
+    EndOfTransmission,
+    /// The first byte is that of a TLS handshake.
+    Tls,
+}
+
+/// Text that is made while it is sent: a list that may be long.
+pub trait Source {
+    /// Appends about `bytes` of text; `false` when that was the last of it.
+    fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool;
+
+    /// How many rows it keeps in memory, for the bound over all connections.
+    fn rows(&self) -> usize {
+        0
+    }
+}
+
+/// Where the telnet filter stands (RFC 854).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Telnet {
+    Data,
+    /// After IAC.
+    Command,
+    /// After IAC and this WILL, WONT, DO or DONT.
+    Option(u8),
+    /// In a subnegotiation.
+    Sub,
+    /// In a subnegotiation, after IAC.
+    SubCommand,
+}
+
+const IAC: u8 = 255;
+const DONT: u8 = 254;
+const DO: u8 = 253;
+const WONT: u8 = 252;
+const WILL: u8 = 251;
+const SB: u8 = 250;
+const SE: u8 = 240;
+
+const END_OF_TRANSMISSION: u8 = 4;
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// A connection: a stream and what is on its way in and out.
+pub struct Conn<S> {
+    stream: S,
+    /// Bytes after the telnet filter; those before `taken` are done with.
+    input: Vec<u8>,
+    taken: usize,
+    /// Up to here there is no LF.
+    searched: usize,
+    /// Bytes of an over-long line that were dropped so far; 0 when there is none.
+    dropped: usize,
+    output: Vec<u8>,
+    /// Bytes of `output` that are sent.
+    sent: usize,
+    source: Option<Box<dyn Source>>,
+    telnet: Telnet,
+    eol: Eol,
+    last_dropped: u8,
+    /// Nothing was taken yet.
+    fresh: bool,
+    readable: bool,
+    writable: bool,
+    /// The poll has said that the peer's side is closed: a short read does
+    /// then not mean that the socket is empty.
+    read_closed: bool,
+    eof: bool,
+}
+
+impl<S> Conn<S> {
+    /// A connection that is taken to be ready until a call says otherwise.
+    pub fn new(stream: S) -> Conn<S> {
+        Conn {
+            stream,
+            input: Vec::new(),
+            taken: 0,
+            searched: 0,
+            dropped: 0,
+            output: Vec::new(),
+            sent: 0,
+            source: None,
+            telnet: Telnet::Data,
+            eol: Eol::Lf,
+            last_dropped: 0,
+            fresh: true,
+            readable: true,
+            writable: true,
+            read_closed: false,
+            eof: false,
+        }
+    }
+
+    /// The stream, to register it.
+    pub fn stream(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// The poll says that reading may give something.
+    pub fn set_readable(&mut self, read_closed: bool) {
+        self.readable = true;
+        self.read_closed |= read_closed;
+    }
+
+    /// The poll says that writing may go on.
+    pub fn set_writable(&mut self) {
+        self.writable = true;
+    }
+
+    /// Whether the peer has closed its side and everything of it was read.
+    pub fn is_eof(&self) -> bool {
+        self.eof
+    }
+
+    /// The ending of the line that was taken last.
+    pub fn eol(&self) -> Eol {
+        self.eol
+    }
+
+    /// Bytes of output that wait for the peer; the rest of a list not counted.
+    pub fn pending(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    /// Whether everything that was said to the peer is sent.
+    pub fn is_flushed(&self) -> bool {
+        self.pending() == 0 && self.source.is_none()
+    }
+
+    /// Whether the next line may be run: replies go in order, so not during
+    /// a list, and not for a peer that does not take what it asked for.
+    pub fn may_run(&self) -> bool {
+        self.source.is_none() && self.pending() < OUTPUT_HIGH_BYTES
+    }
+
+    /// Whether a read makes sense now: the socket may have something, and
+    /// there is room for it.
+    pub fn wants_read(&self) -> bool {
+        self.readable
+            && !self.eof
+            && self.pending() < OUTPUT_HIGH_BYTES
+            && self.input.len() - self.taken < INPUT_HIGH_BYTES
+    }
+
+    /// Whether a write makes sense now.
+    pub fn wants_write(&self) -> bool {
+        self.writable && !self.is_flushed()
+    }
+
+    /// Whether output has sunk so far that a paused peer is taken up again.
+    pub fn is_drained(&self) -> bool {
+        self.source.is_none() && self.pending() <= OUTPUT_LOW_BYTES
+    }
+
+    /// Rows that the list under way keeps in memory.
+    pub fn rows(&self) -> usize {
+        self.source.as_ref().map_or(0, |source| source.rows())
+    }
+
+    /// The output, to append a reply.
+    pub fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// Sends a list next, after what is in the output.
+    pub fn set_source(&mut self, source: Box<dyn Source>) {
+        debug_assert!(self.source.is_none(), "a list within a list");
+        self.source = Some(source);
+        self.refill();
+    }
+
+    /// The bytes of a line that [`Conn::next_frame`] has found, with the
+    /// output for its reply.
+    pub fn line(&mut self, at: Range<usize>) -> (&[u8], &mut Vec<u8>) {
+        (&self.input[at], &mut self.output)
+    }
+
+    /// Forgets what was received and not run.
+    pub fn drop_input(&mut self) {
+        self.input = Vec::new();
+        (self.taken, self.searched) = (0, 0);
+    }
+
+    /// Takes the next line, or what stands in its place; `None` when there
+    /// is no whole one. The range is good until the next read.
+    pub fn next_frame(&mut self) -> Option<Frame> {
+        let rest = &self.input[self.taken..];
+        if let (Some(first), 0) = (rest.first(), self.dropped) {
+            let fresh = std::mem::replace(&mut self.fresh, false);
+            if fresh && *first == TLS_HANDSHAKE {
+                return Some(Frame::Tls);
+            }
+            if *first == END_OF_TRANSMISSION {
+                self.take(1);
+                return Some(Frame::EndOfTransmission);
+            }
+        }
+        match find_lf(&self.input, self.searched) {
+            Some(lf) => Some(self.take_line(lf)),
+            None => self.no_line(),
+        }
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.taken += bytes;
+        self.searched = self.taken;
+    }
+
+    fn take_line(&mut self, lf: usize) -> Frame {
+        let start = self.taken;
+        let before = if lf > start { self.input[lf - 1] } else { self.last_dropped };
+        let has_cr = before == b'\r' && (lf > start || self.dropped > 0);
+        self.eol = if has_cr { Eol::CrLf } else { Eol::Lf };
+        self.take(lf + 1 - start);
+        let end = if has_cr && lf > start { lf - 1 } else { lf };
+        let was_dropped = std::mem::take(&mut self.dropped);
+        self.last_dropped = 0;
+        if was_dropped > 0 || end - start > LINE_MAX_BYTES {
+            return Frame::TooLong;
+        }
+        Frame::Line(start..end)
+    }
+
+    /// There is no LF in the input: drop what can only be too long, see
+    /// whether it will ever end.
+    fn no_line(&mut self) -> Option<Frame> {
+        let rest = self.input.len() - self.taken;
+        self.searched = self.input.len();
+        // One more than a line may have: a CR that may belong to the ending.
+        if self.dropped > 0 || rest > LINE_MAX_BYTES + 1 {
+            self.dropped += rest;
+            self.last_dropped = self.input.last().copied().unwrap_or(self.last_dropped);
+            self.drop_input();
+        }
+        if self.dropped > LINE_ENDLESS_BYTES {
+            return Some(Frame::Endless);
+        }
+        if !self.eof {
+            return None;
+        }
+        if std::mem::take(&mut self.dropped) > 0 {
+            return Some(Frame::TooLong);
+        }
+        let is_blank = self.input[self.taken..].iter().all(|byte| matches!(byte, b' ' | b'\t'));
+        self.drop_input();
+        (!is_blank).then_some(Frame::Cut)
+    }
+
+    /// Makes the next piece of the list under way, if there is room.
+    fn refill(&mut self) {
+        while self.pending() < LIST_PIECE_BYTES {
+            let Some(source) = &mut self.source else { return };
+            if !source.fill(LIST_PIECE_BYTES, &mut self.output) {
+                self.source = None;
+            }
+        }
+    }
+
+    /// Gives the memory of empty buffers back, and moves what is left of a
+    /// large input to its front.
+    pub fn tidy(&mut self) {
+        if self.taken == self.input.len() {
+            self.drop_input();
+        } else if self.taken > 0 {
+            self.input.drain(..self.taken);
+            self.searched -= self.taken;
+            self.taken = 0;
+        }
+        if self.sent == self.output.len() {
+            self.output = Vec::new();
+            self.sent = 0;
+        }
+    }
+}
+
+impl<S: Read> Conn<S> {
+    /// Reads once, at most `scratch` bytes, through the telnet filter.
+    /// Returns how many bytes came; 0 for none now or none any more.
+    ///
+    /// # Errors
+    /// Any but would-block and interrupted: the connection is dead.
+    pub fn fill(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
+        let count = match self.stream.read(scratch) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                return Ok(0);
+            }
+            Err(error) => return Err(error),
+        };
+        if count == 0 {
+            self.eof = true;
+        } else if count < scratch.len() && !self.read_closed {
+            // It has emptied the socket; more will bring an event.
+            self.readable = false;
+        }
+        self.filter(&scratch[..count]);
+        Ok(count)
+    }
+
+    fn filter(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.telnet == Telnet::Data {
+                let plain = bytes.iter().position(|byte| *byte == IAC).unwrap_or(bytes.len());
+                self.input.extend_from_slice(&bytes[..plain]);
+                bytes = &bytes[plain..];
+                if !bytes.is_empty() {
+                    self.telnet = Telnet::Command;
+                    bytes = &bytes[1..];
+                }
+            } else {
+                self.telnet = self.telnet_byte(*first);
+                bytes = rest;
+            }
+        }
+    }
+
+    /// One byte of a telnet sequence. Every offer and demand is declined,
+    /// also DO TIMING-MARK, after which telnet shows output again; refusals
+    /// are not answered, for that could go on for ever.
+    fn telnet_byte(&mut self, byte: u8) -> Telnet {
+        match (self.telnet, byte) {
+            (Telnet::Command, WILL | WONT | DO | DONT) => Telnet::Option(byte),
+            (Telnet::Command, SB) => Telnet::Sub,
+            (Telnet::Command, IAC) => {
+                self.input.push(IAC);
+                Telnet::Data
+            }
+            (Telnet::Command, _) => Telnet::Data,
+            (Telnet::Option(DO), option) => {
+                self.output.extend_from_slice(&[IAC, WONT, option]);
+                Telnet::Data
+            }
+            (Telnet::Option(WILL), option) => {
+                self.output.extend_from_slice(&[IAC, DONT, option]);
+                Telnet::Data
+            }
+            (Telnet::Option(_), _) => Telnet::Data,
+            (Telnet::Sub, IAC) => Telnet::SubCommand,
+            (Telnet::SubCommand, SE) => Telnet::Data,
+            (Telnet::Sub | Telnet::SubCommand, _) => Telnet::Sub,
+            (Telnet::Data, _) => unreachable!("the filter copies data itself"),
+        }
+    }
+}
+
+impl<S: Write> Conn<S> {
+    /// Writes until everything is sent, the socket is full, or this turn's
+    /// share is used up. Returns how many bytes went.
+    ///
+    /// # Errors
+    /// Any but would-block and interrupted: the connection is dead.
+    pub fn flush(&mut self) -> io::Result<usize> {
+        let mut total = 0;
+        while self.wants_write() && total < WRITE_BUDGET_BYTES {
+            match self.stream.write(&self.output[self.sent..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.sent += count;
+                    total += count;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) => return Err(error),
+            }
+            if self.sent == self.output.len() {
+                self.output.clear();
+                self.sent = 0;
+                self.refill();
+            }
+        }
+        Ok(total)
+    }
+}
+
+fn find_lf(bytes: &[u8], from: usize) -> Option<usize> {
+    bytes[from..].iter().position(|byte| *byte == b'\n').map(|at| from + at)
+}

@@ -1,0 +1,480 @@
+//! The inventory: resources, who has reserved what for when, and the rules.
+//!
+//! Everything here is pure: time is an argument, nothing is read or written
+//! elsewhere, and the same events give the same inventory, live and on
+//! replay. [`decide`] says what may happen (`&self`, answers with an
+//! [`Event`] or a refusal), [`Inventory::apply`] makes it so.
+//!
+//! Invariants (checked by [`Inventory::check`]):
+//! - the reservations of one resource do not overlap as half-open intervals;
+//! - the indexes (`booked`, `ends`, `bound`, `keys`) say what `reservations` says;
+//! - a number is never issued twice, events are counted without gaps.
+
+pub mod decide;
+pub mod event;
+pub mod fit;
+pub mod names;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+pub use decide::{Refusal, Request, Wanted};
+pub use event::Event;
+pub use fit::{Earliest, Term, When};
+use names::{Names, Pattern, ResourceId};
+
+use crate::clock::Time;
+
+/// A confirmation number: 1, 2, 3…; also the fencing token of what it grants.
+pub type Number = u64;
+
+/// A connection, as far as the inventory knows it: never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SessionId(pub u64);
+
+impl SessionId {
+    /// Any connection of a server that is no more.
+    pub const GONE: SessionId = SessionId(0);
+}
+
+/// What a reservation is on: nearly always one resource.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Targets {
+    One(ResourceId),
+    Many(Box<[ResourceId]>),
+}
+
+impl Targets {
+    /// In the order that was asked for.
+    pub fn as_slice(&self) -> &[ResourceId] {
+        match self {
+            Targets::One(id) => std::slice::from_ref(id),
+            Targets::Many(ids) => ids,
+        }
+    }
+}
+
+impl From<Vec<ResourceId>> for Targets {
+    fn from(ids: Vec<ResourceId>) -> Targets {
+        match ids[..] {
+            [id] => Targets::One(id),
+            _ => Targets::Many(ids.into_boxed_slice()),
+        }
+    }
+}
+
+/// An idempotency key and the request that it stands for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Key {
+    pub key: Box<str>,
+    /// The request in a form that is the same for every way to write it.
+    pub request: Box<str>,
+}
+
+/// What most reservations do not have.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Details {
+    pub note: Option<Box<str>>,
+    pub key: Option<Key>,
+    /// `hasta=salir`: the connection with which it ends.
+    pub session: Option<SessionId>,
+}
+
+/// A stretch of time, `[from, until)`, on one or more resources.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reservation {
+    pub number: Number,
+    pub targets: Targets,
+    pub from: Time,
+    /// [`Time::NEVER`] where no end is known, also for `hasta=salir`.
+    pub until: Time,
+    /// Asked for by a length from now on (`por=`): counts elapsed time.
+    pub lease: bool,
+    pub holder: Option<Rc<str>>,
+    pub details: Option<Box<Details>>,
+}
+
+impl Reservation {
+    /// The note, if there is one.
+    pub fn note(&self) -> Option<&str> {
+        self.details.as_ref()?.note.as_deref()
+    }
+
+    /// The idempotency key, if there is one.
+    pub fn key(&self) -> Option<&Key> {
+        self.details.as_ref()?.key.as_ref()
+    }
+
+    /// The connection with which it ends, if it does (`hasta=salir`).
+    pub fn session(&self) -> Option<SessionId> {
+        self.details.as_ref()?.session
+    }
+}
+
+/// A reservation as one resource sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Booking {
+    pub from: Time,
+    pub until: Time,
+    pub number: Number,
+}
+
+/// The bookings of one resource, by start. Most have none or one.
+#[derive(Debug)]
+enum Booked {
+    /// The resource was taken out.
+    Gone,
+    Free,
+    One(Booking),
+    Many(Box<BTreeMap<Time, Booking>>),
+}
+
+impl Booked {
+    /// The first booking that overlaps `[from, until)`.
+    fn first_overlap(&self, from: Time, until: Time) -> Option<Booking> {
+        match self {
+            Booked::Gone | Booked::Free => None,
+            Booked::One(one) => (one.from < until && from < one.until).then_some(*one),
+            Booked::Many(many) => {
+                // Bookings do not overlap, so at most one of those that have
+                // started at `from` reaches into the interval.
+                let before = many.range(..=from).next_back().map(|(_, booking)| booking);
+                let reaching = before.filter(|booking| from < booking.until);
+                let inside = || many.range(from..until).next().map(|(_, booking)| booking);
+                reaching.or_else(inside).copied()
+            }
+        }
+    }
+
+    /// All bookings in order of their start.
+    fn iter(&self) -> impl Iterator<Item = &Booking> {
+        let (one, many) = match self {
+            Booked::Gone | Booked::Free => (None, None),
+            Booked::One(one) => (Some(one), None),
+            Booked::Many(many) => (None, Some(many.values())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    fn insert(&mut self, booking: Booking) {
+        match self {
+            Booked::Gone => unreachable!("a resource that is gone cannot be reserved"),
+            Booked::Free => *self = Booked::One(booking),
+            Booked::One(one) => {
+                let both = [(one.from, *one), (booking.from, booking)];
+                *self = Booked::Many(Box::new(BTreeMap::from(both)));
+            }
+            Booked::Many(many) => {
+                many.insert(booking.from, booking);
+            }
+        }
+    }
+
+    fn remove(&mut self, from: Time) {
+        match self {
+            Booked::Many(many) => {
+                many.remove(&from);
+                if many.len() == 1 {
+                    *self = many.pop_first().map_or(Booked::Free, |(_, last)| Booked::One(last));
+                }
+            }
+            _ => *self = Booked::Free,
+        }
+    }
+}
+
+/// How much the inventory may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    pub resources: u32,
+    pub reservations: u32,
+}
+
+/// The state of the server. See the module's page for its invariants.
+#[derive(Debug)]
+pub struct Inventory {
+    names: Names,
+    /// By [`ResourceId`].
+    booked: Vec<Booked>,
+    reservations: BTreeMap<Number, Rc<Reservation>>,
+    /// The deadlines: every end that is known.
+    ends: BTreeSet<(Time, Number)>,
+    /// `hasta=salir` reservations by connection.
+    bound: BTreeSet<(SessionId, Number)>,
+    /// Idempotency keys, by holder and key with a LF between.
+    keys: HashMap<Box<str>, Number>,
+    last_number: Number,
+    last_event: u64,
+    capacity: Capacity,
+}
+
+impl Inventory {
+    /// An inventory with nothing in it.
+    pub fn new(capacity: Capacity) -> Inventory {
+        Inventory {
+            names: Names::default(),
+            booked: Vec::new(),
+            reservations: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            bound: BTreeSet::new(),
+            keys: HashMap::new(),
+            last_number: 0,
+            last_event: 0,
+            capacity,
+        }
+    }
+
+    /// The names of the resources.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The live reservation of a number.
+    pub fn reservation(&self, number: Number) -> Option<&Rc<Reservation>> {
+        self.reservations.get(&number)
+    }
+
+    /// How many reservations are live or still ahead.
+    pub fn reservation_count(&self) -> usize {
+        self.reservations.len()
+    }
+
+    /// The last confirmation number that was issued; 0 before the first.
+    pub fn last_number(&self) -> Number {
+        self.last_number
+    }
+
+    /// The number of the last event; 0 before the first.
+    pub fn last_event(&self) -> u64 {
+        self.last_event
+    }
+
+    /// Continues the count of events after a snapshot.
+    pub fn set_last_event(&mut self, number: u64) {
+        self.last_event = number;
+    }
+
+    /// When something ends next.
+    pub fn next_end(&self) -> Option<Time> {
+        self.ends.first().map(|(until, _)| *until)
+    }
+
+    /// Whether a resource has a reservation, now or later.
+    fn is_reserved(&self, id: ResourceId) -> bool {
+        !matches!(self.booked[id as usize], Booked::Free | Booked::Gone)
+    }
+
+    /// The live resources in inventory order.
+    fn ids(&self) -> impl Iterator<Item = ResourceId> + '_ {
+        let live = |(_, booked): &(usize, &Booked)| !matches!(booked, Booked::Gone);
+        self.booked.iter().enumerate().filter(live).map(|(id, _)| id as ResourceId)
+    }
+
+    fn matching<'a>(&'a self, pattern: &'a Pattern) -> impl Iterator<Item = ResourceId> + 'a {
+        self.ids().filter(|id| pattern.matches(self.names.texts().folded(*id)))
+    }
+
+    /// Makes an event so. Live and on replay this is all that happens.
+    ///
+    /// The event must fit this inventory: live it comes from a decision on
+    /// it, on replay it went through [`Inventory::admits`].
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Numbered { last } => self.last_number = self.last_number.max(*last),
+            Event::Added { name } => {
+                let id = self.names.add(name);
+                debug_assert_eq!(id as usize, self.booked.len());
+                self.booked.push(Booked::Free);
+            }
+            Event::Removed { id } => {
+                self.names.remove(*id);
+                self.booked[*id as usize] = Booked::Gone;
+            }
+            Event::Reserved(new) => self.insert(Rc::clone(new)),
+            Event::Cancelled { number, targets } => self.release(*number, targets),
+            Event::Expired { number } => self.end(*number),
+        }
+        self.last_event += 1;
+    }
+
+    /// Whether an event that was read fits this inventory; else what is wrong.
+    pub fn admits(&self, event: &Event) -> Result<(), String> {
+        match event {
+            Event::Numbered { .. } => Ok(()),
+            Event::Added { name } => match self.names.find(name) {
+                None => Ok(()),
+                Some(_) => Err(format!("resource '{name}' exists already")),
+            },
+            Event::Removed { id } if self.is_reserved(*id) => {
+                Err(format!("resource '{}' is reserved", self.names.texts().name(*id)))
+            }
+            Event::Removed { .. } => Ok(()),
+            Event::Reserved(new) => self.admits_reservation(new),
+            Event::Cancelled { number, targets } => match self.reservations.get(number) {
+                Some(old) if targets.iter().all(|id| old.targets.as_slice().contains(id)) => Ok(()),
+                _ => Err(format!("reservation #{number} does not hold that")),
+            },
+            Event::Expired { number } if self.reservations.contains_key(number) => Ok(()),
+            Event::Expired { number } => Err(format!("there is no reservation #{number}")),
+        }
+    }
+
+    fn admits_reservation(&self, new: &Reservation) -> Result<(), String> {
+        let number = new.number;
+        if new.from >= new.until {
+            return Err(format!("reservation #{number} ends before it begins"));
+        }
+        if self.reservations.contains_key(&number) {
+            return Err(format!("reservation #{number} exists already"));
+        }
+        for (at, id) in new.targets.as_slice().iter().enumerate() {
+            let name = self.names.texts().name(*id);
+            if let Some(other) = self.booked[*id as usize].first_overlap(new.from, new.until) {
+                return Err(format!("#{number} and #{} overlap on '{name}'", other.number));
+            }
+            if new.targets.as_slice()[..at].contains(id) {
+                return Err(format!("#{number} has '{name}' twice"));
+            }
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, new: Rc<Reservation>) {
+        let number = new.number;
+        let booking = Booking { from: new.from, until: new.until, number };
+        for id in new.targets.as_slice() {
+            self.booked[*id as usize].insert(booking);
+        }
+        if !new.until.is_never() {
+            self.ends.insert((new.until, number));
+        }
+        if let Some(session) = new.session() {
+            self.bound.insert((session, number));
+        }
+        if let Some(full_key) = full_key(&new) {
+            self.keys.insert(full_key, number);
+        }
+        self.last_number = self.last_number.max(number);
+        self.reservations.insert(number, new);
+    }
+
+    /// Takes these resources out of a reservation; the rest stays.
+    fn release(&mut self, number: Number, targets: &[ResourceId]) {
+        let Some(old) = self.reservations.get_mut(&number) else { return };
+        let mut left = old.targets.as_slice().to_vec();
+        left.retain(|id| !targets.contains(id));
+        if left.is_empty() {
+            return self.end(number);
+        }
+        let old = Rc::make_mut(old);
+        old.targets = Targets::from(left);
+        let from = old.from;
+        for id in targets {
+            self.booked[*id as usize].remove(from);
+        }
+    }
+
+    fn end(&mut self, number: Number) {
+        let Some(old) = self.reservations.remove(&number) else { return };
+        for id in old.targets.as_slice() {
+            self.booked[*id as usize].remove(old.from);
+        }
+        self.ends.remove(&(old.until, number));
+        if let Some(session) = old.session() {
+            self.bound.remove(&(session, number));
+        }
+        if let Some(full_key) = full_key(&old) {
+            self.keys.remove(&full_key);
+        }
+    }
+
+    /// Moves a `hasta=salir` reservation to another connection (a retry with
+    /// its `clave=` came from there). Not an event: connections do not
+    /// outlive the server.
+    pub fn rebind(&mut self, number: Number, session: SessionId) {
+        let Some(reservation) = self.reservations.get_mut(&number) else { return };
+        let Some(details) = &mut Rc::make_mut(reservation).details else { return };
+        if let Some(old) = details.session.replace(session) {
+            self.bound.remove(&(old, number));
+            self.bound.insert((session, number));
+        }
+    }
+
+    /// The `hasta=salir` reservations of a connection, oldest first.
+    pub fn bound_to(&self, session: SessionId) -> Vec<Number> {
+        let all = (session, 0)..=(session, Number::MAX);
+        self.bound.range(all).map(|(_, number)| *number).collect()
+    }
+
+    /// Whether a connection has `hasta=salir` reservations.
+    pub fn has_bound(&self, session: SessionId) -> bool {
+        self.bound.range((session, 0)..=(session, Number::MAX)).next().is_some()
+    }
+
+    /// The next reservation whose end has come, in order of ends.
+    pub fn due(&self, now: Time) -> Option<(Time, Number)> {
+        self.ends.first().copied().filter(|(until, _)| *until <= now)
+    }
+
+    /// Closes the gaps that removed resources have left in the ids, once they
+    /// are the larger part. Not between a decision and its `apply`.
+    pub fn tidy(&mut self) {
+        const WORTH_IT: usize = 1024;
+        if self.booked.len() < WORTH_IT || self.booked.len() < 2 * self.names.len() {
+            return;
+        }
+        let moved = self.names.tidy();
+        self.booked.retain(|booked| !matches!(booked, Booked::Gone));
+        let moved = |id: &ResourceId| moved[*id as usize];
+        for reservation in self.reservations.values_mut() {
+            let reservation = Rc::make_mut(reservation);
+            let targets: Vec<_> = reservation.targets.as_slice().iter().filter_map(moved).collect();
+            reservation.targets = Targets::from(targets);
+        }
+    }
+
+    /// The number of the oldest reservation with a number over `after`.
+    pub fn next_reservation(&self, after: Number) -> Option<&Rc<Reservation>> {
+        self.reservations.range(after + 1..).next().map(|(_, reservation)| reservation)
+    }
+
+    /// The first live resource with an id of at least `from`.
+    pub fn next_resource(&self, from: ResourceId) -> Option<ResourceId> {
+        let rest = self.booked.get(from as usize..)?;
+        let ahead = rest.iter().position(|booked| !matches!(booked, Booked::Gone))?;
+        Some(from + ahead as ResourceId)
+    }
+
+    /// Checks every invariant of the module, the slow way; for tests.
+    ///
+    /// # Panics
+    /// When one does not hold.
+    pub fn check(&self) {
+        let mut bookings = 0;
+        for id in self.ids() {
+            let mut last = Time::DAWN;
+            for booking in self.booked[id as usize].iter() {
+                assert!(last <= booking.from && booking.from < booking.until, "overlap on {id}");
+                last = booking.until;
+                let owner = &self.reservations[&booking.number];
+                assert_eq!((owner.from, owner.until), (booking.from, booking.until));
+                assert!(owner.targets.as_slice().contains(&id));
+                bookings += 1;
+            }
+        }
+        let all = || self.reservations.values();
+        let held: usize = all().map(|one| one.targets.as_slice().len()).sum();
+        assert_eq!(bookings, held, "a booking without its resource or the reverse");
+        assert_eq!(self.ends.len(), all().filter(|one| !one.until.is_never()).count());
+        assert_eq!(self.bound.len(), all().filter(|one| one.session().is_some()).count());
+        assert_eq!(self.keys.len(), all().filter_map(|one| full_key(one)).count());
+        assert!(all().all(|one| one.number <= self.last_number));
+        assert_eq!(self.names.len(), self.ids().count());
+    }
+}
+
+/// Holder and key in one text; a holder has no LF.
+fn full_key(reservation: &Reservation) -> Option<Box<str>> {
+    let holder = reservation.holder.as_deref()?;
+    Some(format!("{holder}\n{}", reservation.key()?.key).into())
+}

@@ -1,0 +1,435 @@
+//! The rules: what a request leads to. Every function looks at the inventory
+//! as it is at `now` (all ends up to then applied) and answers with the
+//! events that would fulfil the request whole, or with a refusal; it changes
+//! nothing.
+
+use std::fmt::Write;
+use std::rc::Rc;
+
+use super::event::push_quoted;
+use super::fit::{Conflict, Earliest, Start, Target, Term, When};
+use super::names::{Pattern, ResourceId, fold};
+use super::{Booking, Details, Event, Inventory, Key, Number, Reservation, SessionId, Targets};
+use crate::clock::{Time, Zone};
+
+/// A target as it was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    Name(String),
+    /// The pattern, and its text for messages.
+    Pattern(Pattern, String),
+}
+
+impl Wanted {
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        match self {
+            Wanted::Name(text) | Wanted::Pattern(_, text) => text,
+        }
+    }
+}
+
+/// Whose command it is.
+#[derive(Clone, Debug)]
+pub struct Who {
+    pub session: SessionId,
+    pub holder: Option<Rc<str>>,
+}
+
+impl Who {
+    /// Whether these may change that reservation: one without a holder is
+    /// anybody's, else it is its holder's.
+    pub fn may_change(&self, reservation: &Reservation) -> bool {
+        reservation.holder.is_none() || reservation.holder == self.holder
+    }
+}
+
+/// A request for a reservation. Its interval has been checked at `now`.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub wanted: Vec<Wanted>,
+    pub when: When,
+    pub from: Time,
+    pub until: Time,
+    pub note: Option<String>,
+    pub key: Option<String>,
+}
+
+impl Request {
+    /// The same text for every way to write the same request.
+    fn canonical(&self) -> String {
+        let mut targets: Vec<_> = self.wanted.iter().map(|wanted| fold(wanted.text())).collect();
+        targets.sort();
+        let mut text = targets.join(", ");
+        // Writing to a String cannot fail.
+        let _ = match self.when.start {
+            Start::Unsaid => Ok(()),
+            Start::Now => write!(text, " from=now"),
+            Start::At(from) => write!(text, " from={}", from.ms()),
+        };
+        let _ = match self.when.term {
+            Term::Open => Ok(()),
+            Term::Quit => write!(text, " until=quit"),
+            Term::Until(until) => write!(text, " until={}", until.ms()),
+            Term::For(ms) => write!(text, " for={ms}"),
+            Term::Nights(nights) => write!(text, " nights={nights}"),
+        };
+        if let Some(note) = &self.note {
+            push_quoted(" note=", note, &mut text);
+        }
+        text
+    }
+}
+
+/// What a reservation request leads to.
+#[derive(Debug)]
+pub enum Grant {
+    New(Rc<Reservation>),
+    /// The same request was granted before, with the same `clave=`.
+    Again(Number),
+}
+
+/// What a cancellation takes: a whole reservation or one resource of one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cancel {
+    Number(Number),
+    Name(String),
+}
+
+/// Why something cannot be done; the code stands beside each.
+#[derive(Debug)]
+pub enum Refusal {
+    /// 404: no resource has this name.
+    NoResource(String),
+    /// 404: no resource matches this pattern.
+    NoMatch(String),
+    /// 404: this number was never issued.
+    NeverIssued(Number),
+    /// 410: it was issued and is over.
+    Over(Number),
+    /// 400: the same resource or reservation twice.
+    Twice(String),
+    /// 409: busy.
+    Busy(Box<Busy>),
+    /// 401: a key needs a holder.
+    KeyNeedsHolder,
+    /// 409: that key stands for another request.
+    KeyUsed { key: String, number: Number },
+    /// 403: somebody else's.
+    NotYours { what: String, number: Number, holder: String },
+    /// 404: the resource exists but has no reservation.
+    NotReserved(String),
+    /// 409: several reservations could be meant.
+    Several { name: String, numbers: Vec<Number> },
+    /// 404: the reservation has no such resource.
+    NotPartOf { number: Number, name: String },
+    /// 409: in force later.
+    Ahead { number: Number, from: Time },
+    /// 409: a resource with this name (or one that reads the same) exists.
+    Exists { name: String, existing: String },
+    /// 409: still reserved.
+    StillReserved { name: String, number: Number },
+    /// 503: as many resources as the server may have.
+    TooManyResources(u32),
+    /// 503: as many reservations as the server may have.
+    TooManyReservations(u32),
+}
+
+/// What a busy target collides with, and when the request would fit.
+#[derive(Debug)]
+pub struct Busy {
+    /// The name or pattern.
+    pub what: String,
+    pub is_pattern: bool,
+    /// Of a name: the booking in the way and the reservation it belongs to.
+    pub booking: Option<(Booking, Rc<Reservation>)>,
+    /// The start that was asked for.
+    pub from: Time,
+    /// Whether the request has no end; then one would perhaps make it fit.
+    pub open: bool,
+    pub earliest: Earliest,
+}
+
+impl Inventory {
+    /// Whether and how a request is granted at `now`.
+    pub fn reserve(
+        &self,
+        request: &Request,
+        who: &Who,
+        now: Time,
+        zone: &Zone,
+    ) -> Result<Grant, Refusal> {
+        let targets = self.resolve(&request.wanted)?;
+        let key = match &request.key {
+            None => None,
+            Some(key) => {
+                Some(Key { key: key.as_str().into(), request: request.canonical().into() })
+            }
+        };
+        if let Some(key) = &key {
+            if let Some(number) = self.granted_before(key, who)? {
+                return Ok(Grant::Again(number));
+            }
+        }
+        if self.reservations.len() >= self.capacity.reservations as usize {
+            return Err(Refusal::TooManyReservations(self.capacity.reservations));
+        }
+        match self.place(&targets, request.from, request.until) {
+            Ok(ids) => Ok(Grant::New(Rc::new(self.granted(request, ids, key, who)))),
+            Err(conflict) => Err(self.busy(request, &targets, conflict, now, zone)),
+        }
+    }
+
+    fn granted(
+        &self,
+        request: &Request,
+        ids: Vec<ResourceId>,
+        key: Option<Key>,
+        who: &Who,
+    ) -> Reservation {
+        let session = matches!(request.when.term, Term::Quit).then_some(who.session);
+        let note = request.note.as_deref().map(Box::from);
+        let details = Details { note, key, session };
+        Reservation {
+            number: self.last_number + 1,
+            targets: Targets::from(ids),
+            from: request.from,
+            until: request.until,
+            lease: request.when.is_lease(),
+            holder: who.holder.clone(),
+            details: (details != Details::default()).then(|| Box::new(details)),
+        }
+    }
+
+    /// Finds the resources that are named; a pattern must match something.
+    pub fn resolve(&self, wanted: &[Wanted]) -> Result<Vec<Target>, Refusal> {
+        let mut named = Vec::with_capacity(wanted.len());
+        let mut targets = Vec::with_capacity(wanted.len());
+        for one in wanted {
+            targets.push(match one {
+                Wanted::Name(name) => {
+                    let id = self.named(name)?;
+                    if named.contains(&id) {
+                        return Err(Refusal::Twice(name.clone()));
+                    }
+                    named.push(id);
+                    Target::Named(id)
+                }
+                Wanted::Pattern(pattern, text) => {
+                    if self.matching(pattern).next().is_none() {
+                        return Err(Refusal::NoMatch(text.clone()));
+                    }
+                    Target::Any(pattern.clone())
+                }
+            });
+        }
+        Ok(targets)
+    }
+
+    fn named(&self, name: &str) -> Result<ResourceId, Refusal> {
+        self.names.find(name).ok_or_else(|| Refusal::NoResource(name.to_owned()))
+    }
+
+    fn granted_before(&self, key: &Key, who: &Who) -> Result<Option<Number>, Refusal> {
+        let Some(holder) = &who.holder else {
+            return Err(Refusal::KeyNeedsHolder);
+        };
+        let full_key = format!("{holder}\n{}", key.key);
+        let Some(number) = self.keys.get(full_key.as_str()).copied() else {
+            return Ok(None);
+        };
+        match self.reservations[&number].key() {
+            Some(old) if old.request == key.request => Ok(Some(number)),
+            _ => Err(Refusal::KeyUsed { key: key.key.to_string(), number }),
+        }
+    }
+
+    fn busy(
+        &self,
+        request: &Request,
+        targets: &[Target],
+        conflict: Conflict,
+        now: Time,
+        zone: &Zone,
+    ) -> Refusal {
+        let what = &request.wanted[conflict.target];
+        let with = |booking: Booking| (booking, Rc::clone(&self.reservations[&booking.number]));
+        let name = match &targets[conflict.target] {
+            Target::Named(id) => self.names.texts().name(*id).to_owned(),
+            Target::Any(_) => what.text().to_owned(),
+        };
+        let from = request.from.max(now);
+        Refusal::Busy(Box::new(Busy {
+            what: name,
+            is_pattern: matches!(what, Wanted::Pattern(..)),
+            booking: conflict.booking.map(with),
+            from,
+            open: request.until.is_never(),
+            earliest: self.earliest(targets, &request.when, from, zone),
+        }))
+    }
+
+    /// What a cancellation releases: number and resource, in the order asked.
+    pub fn cancel(
+        &self,
+        wanted: &[Cancel],
+        who: &Who,
+    ) -> Result<Vec<(Number, ResourceId)>, Refusal> {
+        let mut released = Vec::with_capacity(wanted.len());
+        for one in wanted {
+            let (number, ids) = match one {
+                Cancel::Number(number) => (*number, self.cancel_number(*number, who)?),
+                Cancel::Name(name) => {
+                    let (number, id) = self.cancel_name(name, who)?;
+                    (number, vec![id])
+                }
+            };
+            for id in ids {
+                if released.contains(&(number, id)) {
+                    return Err(Refusal::Twice(self.names.texts().name(id).to_owned()));
+                }
+                released.push((number, id));
+            }
+        }
+        Ok(released)
+    }
+
+    fn cancel_number(&self, number: Number, who: &Who) -> Result<Vec<ResourceId>, Refusal> {
+        let reservation = self.live(number)?;
+        if !who.may_change(reservation) {
+            return Err(not_yours(format!("#{number}"), reservation));
+        }
+        Ok(reservation.targets.as_slice().to_vec())
+    }
+
+    /// The live reservation of a number, or how it is not.
+    pub fn live(&self, number: Number) -> Result<&Rc<Reservation>, Refusal> {
+        match self.reservations.get(&number) {
+            Some(reservation) => Ok(reservation),
+            None if number == 0 || number > self.last_number => Err(Refusal::NeverIssued(number)),
+            None => Err(Refusal::Over(number)),
+        }
+    }
+
+    /// Yours first, else nobody's.
+    fn cancel_name(&self, name: &str, who: &Who) -> Result<(Number, ResourceId), Refusal> {
+        let id = self.named(name)?;
+        let on_it = || self.booked[id as usize].iter().map(|one| &self.reservations[&one.number]);
+        let held_by = |holder: &Option<Rc<str>>| -> Vec<Number> {
+            on_it().filter(|one| one.holder == *holder).map(|one| one.number).collect()
+        };
+        let mut numbers = held_by(&who.holder);
+        if numbers.is_empty() {
+            numbers = held_by(&None);
+        }
+        let name = || self.names.texts().name(id).to_owned();
+        match (&numbers[..], on_it().next()) {
+            ([number], _) => Ok((*number, id)),
+            ([], None) => Err(Refusal::NotReserved(name())),
+            ([], Some(first)) => Err(not_yours(name(), first)),
+            _ => Err(Refusal::Several { name: name(), numbers }),
+        }
+    }
+
+    /// Whether a reservation is in force at `now`, on `name` if one is given.
+    /// Answers with it and the resources to tell.
+    pub fn verify(
+        &self,
+        number: Number,
+        name: Option<&str>,
+        now: Time,
+    ) -> Result<(Rc<Reservation>, Vec<ResourceId>), Refusal> {
+        let id = name.map(|name| self.named(name)).transpose()?;
+        let reservation = self.live(number)?;
+        let ids = match id {
+            None => reservation.targets.as_slice().to_vec(),
+            Some(id) if reservation.targets.as_slice().contains(&id) => vec![id],
+            Some(id) => {
+                let name = self.names.texts().name(id).to_owned();
+                return Err(Refusal::NotPartOf { number, name });
+            }
+        };
+        if reservation.from > now {
+            return Err(Refusal::Ahead { number, from: reservation.from });
+        }
+        Ok((Rc::clone(reservation), ids))
+    }
+
+    /// New resources, all or none. The names have been checked.
+    pub fn add(&self, names: Vec<String>) -> Result<Vec<Event>, Refusal> {
+        let mut folded = std::collections::HashMap::with_capacity(names.len());
+        for name in &names {
+            let existing = self.names.find(name).map(|id| self.names.texts().name(id));
+            if let Some(existing) = existing {
+                let existing = existing.to_owned();
+                return Err(Refusal::Exists { name: name.clone(), existing });
+            }
+            match folded.insert(fold(name), name) {
+                Some(same) if same == name => return Err(Refusal::Twice(name.clone())),
+                Some(same) => {
+                    let existing = same.clone();
+                    return Err(Refusal::Exists { name: name.clone(), existing });
+                }
+                None => {}
+            }
+        }
+        if self.names.len() + names.len() > self.capacity.resources as usize {
+            return Err(Refusal::TooManyResources(self.capacity.resources));
+        }
+        Ok(names.into_iter().map(|name| Event::Added { name }).collect())
+    }
+
+    /// Takes resources out, all or none.
+    pub fn remove(&self, names: &[String]) -> Result<Vec<Event>, Refusal> {
+        let mut ids = Vec::with_capacity(names.len());
+        for name in names {
+            let id = self.named(name)?;
+            if let Some(booking) = self.booked[id as usize].iter().next() {
+                let name = self.names.texts().name(id).to_owned();
+                return Err(Refusal::StillReserved { name, number: booking.number });
+            }
+            if ids.contains(&id) {
+                return Err(Refusal::Twice(name.clone()));
+            }
+            ids.push(id);
+        }
+        Ok(ids.into_iter().map(|id| Event::Removed { id }).collect())
+    }
+
+    /// Which reservation each booking belongs to, of the resources that match,
+    /// in inventory order and by start: those that overlap `[from, until)`.
+    pub fn bookings(
+        &self,
+        pattern: Option<&Pattern>,
+        holder: Option<&str>,
+        from: Time,
+        until: Time,
+    ) -> Vec<(ResourceId, Rc<Reservation>)> {
+        let texts = self.names.texts();
+        let wanted = |id: &ResourceId| pattern.is_none_or(|it| it.matches(texts.folded(*id)));
+        let busy = self.ids().filter(|id| self.is_reserved(*id)).filter(wanted);
+        busy.flat_map(|id| self.booked[id as usize].iter().map(move |booking| (id, booking)))
+            .filter(|(_, booking)| booking.from < until && from < booking.until)
+            .map(|(id, booking)| (id, &self.reservations[&booking.number]))
+            .filter(|(_, one)| holder.is_none_or(|holder| one.holder.as_deref() == Some(holder)))
+            .map(|(id, one)| (id, Rc::clone(one)))
+            .collect()
+    }
+}
+
+/// One event for each reservation that loses resources, in the order asked.
+pub fn cancellations(released: &[(Number, ResourceId)]) -> Vec<Event> {
+    let mut grouped: Vec<(Number, Vec<ResourceId>)> = Vec::new();
+    for (number, id) in released {
+        match grouped.iter_mut().find(|(other, _)| other == number) {
+            Some((_, ids)) => ids.push(*id),
+            None => grouped.push((*number, vec![*id])),
+        }
+    }
+    grouped.into_iter().map(|(number, targets)| Event::Cancelled { number, targets }).collect()
+}
+
+fn not_yours(what: String, reservation: &Reservation) -> Refusal {
+    let holder = reservation.holder.as_deref().unwrap_or("-").to_owned();
+    Refusal::NotYours { what, number: reservation.number, holder }
+}

@@ -1,0 +1,285 @@
+//! What can happen to the inventory, and the text that the journal keeps of
+//! it. A text is one line without its ending: the time in UTC, a word, and
+//! what it is about, in the words of the wire where they exist.
+
+use std::fmt::Write;
+use std::rc::Rc;
+
+use super::names::{NameTexts, Names, ResourceId, check_name};
+use super::{Details, Inventory, Key, Number, Reservation, SessionId, Targets};
+use crate::clock::{Time, parse_utc, print_utc};
+
+/// One change of the inventory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A new resource, at the end of the inventory.
+    Added { name: String },
+    /// A resource without reservations was taken out.
+    Removed { id: ResourceId },
+    /// A request was granted.
+    Reserved(Rc<Reservation>),
+    /// Somebody cancelled these resources of the reservation; with its last
+    /// one it is over.
+    Cancelled { number: Number, targets: Vec<ResourceId> },
+    /// A reservation reached its end.
+    Expired { number: Number },
+    /// In a snapshot only: the last confirmation number that was issued.
+    Numbered { last: Number },
+}
+
+impl Event {
+    /// Appends the journal's text of this event, which happens at `time`.
+    /// `held` finds what an ending reservation still holds.
+    fn encode<'a>(
+        &self,
+        time: Time,
+        texts: &NameTexts,
+        held: impl Fn(Number) -> &'a [ResourceId],
+        out: &mut String,
+    ) {
+        print_utc(time, out);
+        // Writing to a String cannot fail.
+        let _ = match self {
+            Event::Added { name } => write!(out, " ADDED {name}"),
+            Event::Removed { id } => write!(out, " REMOVED {}", texts.name(*id)),
+            Event::Reserved(new) => {
+                let _ = write!(out, " RESERVED #{} ", new.number);
+                push_names(new.targets.as_slice(), texts, out);
+                encode_terms(new, out);
+                Ok(())
+            }
+            Event::Cancelled { number, targets } => {
+                let _ = write!(out, " CANCELLED #{number} ");
+                push_names(targets, texts, out);
+                Ok(())
+            }
+            Event::Expired { number } => {
+                let _ = write!(out, " EXPIRED #{number} ");
+                push_names(held(*number), texts, out);
+                Ok(())
+            }
+            Event::Numbered { last } => write!(out, " NUMBERED #{last}"),
+        };
+    }
+
+    /// Reads what [`Event::encode`] wrote. `names` are those of the inventory
+    /// as it was before the event. An error says what is wrong with the text.
+    pub fn decode(text: &str, names: &Names) -> Result<(Time, Event), String> {
+        let (time, rest) = text.split_once(' ').ok_or("no time")?;
+        let time = parse_utc(time).ok_or_else(|| format!("'{time}' is no time"))?;
+        let (word, rest) = rest.split_once(' ').ok_or("no event")?;
+        let event = match word {
+            "ADDED" => Event::Added { name: decode_new_name(rest)? },
+            "REMOVED" => Event::Removed { id: find(rest, names)? },
+            "RESERVED" => Event::Reserved(Rc::new(decode_reserved(rest, names)?)),
+            "CANCELLED" => {
+                let (number, targets) = decode_number(rest)?;
+                Event::Cancelled { number, targets: decode_names(targets, names)? }
+            }
+            "EXPIRED" => Event::Expired { number: decode_number(rest)?.0 },
+            "NUMBERED" => Event::Numbered { last: decode_number(rest)?.0 },
+            _ => return Err(format!("unknown event '{word}'")),
+        };
+        Ok((time, event))
+    }
+}
+
+/// The events of one turn with the texts for the journal: what one commit
+/// makes durable.
+#[derive(Debug, Default)]
+pub struct Batch {
+    changes: Vec<Change>,
+    texts: String,
+}
+
+/// One event of a [`Batch`].
+#[derive(Debug)]
+pub struct Change {
+    /// The event's number.
+    pub number: u64,
+    pub event: Event,
+    /// Where its text ends; it begins where the one before ends.
+    end: usize,
+}
+
+impl Batch {
+    /// Whether nothing has happened.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The changes and their texts in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Change, &str)> {
+        let mut start = 0;
+        self.changes.iter().map(move |change| {
+            let text = &self.texts[start..change.end];
+            start = change.end;
+            (change, text)
+        })
+    }
+
+    /// Empties it for the next turn; gives the memory of a large one back.
+    pub fn clear(&mut self) {
+        const KEPT_BYTES: usize = 64 << 10;
+        self.changes.clear();
+        self.texts.clear();
+        if self.texts.capacity() > KEPT_BYTES {
+            *self = Batch::default();
+        }
+    }
+}
+
+impl Inventory {
+    /// Makes an event of a decision so, and notes it for the journal.
+    pub fn enact(&mut self, time: Time, event: Event, batch: &mut Batch) {
+        self.encode(time, &event, &mut batch.texts);
+        self.apply(&event);
+        let end = batch.texts.len();
+        batch.changes.push(Change { number: self.last_event(), event, end });
+    }
+
+    /// Appends the text of an event that is about to happen.
+    pub fn encode(&self, time: Time, event: &Event, out: &mut String) {
+        let held = |number| match self.reservation(number) {
+            Some(reservation) => reservation.targets.as_slice(),
+            None => &[],
+        };
+        event.encode(time, self.names().texts(), held, out);
+    }
+}
+
+/// Appends names separated as on the wire.
+pub fn push_names(ids: &[ResourceId], texts: &NameTexts, out: &mut String) {
+    for (at, id) in ids.iter().enumerate() {
+        if at > 0 {
+            out.push_str(", ");
+        }
+        out.push_str(texts.name(*id));
+    }
+}
+
+fn encode_terms(new: &Reservation, out: &mut String) {
+    out.push_str(" from=");
+    print_utc(new.from, out);
+    out.push_str(" until=");
+    match new.until {
+        _ if new.session().is_some() => out.push_str("quit"),
+        until if until.is_never() => out.push_str("never"),
+        until => print_utc(until, out),
+    }
+    if new.lease {
+        out.push_str(" lease=yes");
+    }
+    if let Some(holder) = &new.holder {
+        push_quoted(" holder=", holder, out);
+    }
+    if let Some(note) = new.note() {
+        push_quoted(" note=", note, out);
+    }
+    if let Some(key) = new.key() {
+        push_quoted(" key=", &key.key, out);
+        push_quoted(" request=", &key.request, out);
+    }
+}
+
+/// Appends `text` in quotes; inside, `\"` and `\\` are the only escapes.
+pub fn push_quoted(option: &str, text: &str, out: &mut String) {
+    out.push_str(option);
+    out.push('"');
+    for c in text.chars() {
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
+}
+
+fn decode_new_name(text: &str) -> Result<String, String> {
+    match check_name(text) {
+        Ok(name) if name == text => Ok(name),
+        _ => Err(format!("'{}' is no name", text.escape_debug())),
+    }
+}
+
+fn find(text: &str, names: &Names) -> Result<ResourceId, String> {
+    match names.find(text) {
+        Some(id) if names.texts().name(id) == text => Ok(id),
+        _ => Err(format!("there is no resource '{}'", text.escape_debug())),
+    }
+}
+
+fn decode_names(text: &str, names: &Names) -> Result<Vec<ResourceId>, String> {
+    text.split(", ").map(|name| find(name, names)).collect()
+}
+
+/// `#42 rest`; the rest may be missing.
+fn decode_number(text: &str) -> Result<(Number, &str), String> {
+    let (head, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let digits = head.strip_prefix('#').unwrap_or("");
+    let number = digits.parse().map_err(|_| format!("'{head}' is no number"))?;
+    Ok((number, rest))
+}
+
+fn decode_reserved(text: &str, names: &Names) -> Result<Reservation, String> {
+    let (number, rest) = decode_number(text)?;
+    let terms = rest.find(" from=").ok_or("no from=")?;
+    let targets = Targets::from(decode_names(&rest[..terms], names)?);
+    let mut new = Reservation {
+        number,
+        targets,
+        from: Time::DAWN,
+        until: Time::NEVER,
+        lease: false,
+        holder: None,
+        details: None,
+    };
+    let mut details = Details::default();
+    let mut key = None;
+    let mut request = None;
+    let mut rest = rest[terms..].trim_start();
+    while !rest.is_empty() {
+        let (option, value, after) = decode_option(rest)?;
+        let time = || parse_utc(&value).ok_or_else(|| format!("'{value}' is no time"));
+        match option {
+            "from" => new.from = time()?,
+            // The connection is gone with the server that served it.
+            "until" if value == "quit" => details.session = Some(SessionId::GONE),
+            "until" if value == "never" => new.until = Time::NEVER,
+            "until" => new.until = time()?,
+            "lease" => new.lease = true,
+            "holder" => new.holder = Some(value.into()),
+            "note" => details.note = Some(value.into()),
+            "key" => key = Some(value),
+            "request" => request = Some(value),
+            _ => return Err(format!("unknown option '{option}'")),
+        }
+        rest = after;
+    }
+    if let (Some(key), Some(request)) = (key, request) {
+        details.key = Some(Key { key: key.into(), request: request.into() });
+    }
+    if details != Details::default() {
+        new.details = Some(Box::new(details));
+    }
+    Ok(new)
+}
+
+/// `option=value rest`, the value perhaps quoted.
+fn decode_option(text: &str) -> Result<(&str, String, &str), String> {
+    let (option, rest) = text.split_once('=').ok_or("an option without =")?;
+    let Some(quoted) = rest.strip_prefix('"') else {
+        let (value, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        return Ok((option, value.to_owned(), rest));
+    };
+    let mut value = String::new();
+    let mut chars = quoted.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Ok((option, value, quoted[at + 1..].trim_start())),
+            '\\' => value.extend(chars.next().map(|(_, c)| c)),
+            c => value.push(c),
+        }
+    }
+    Err(format!("the quotes of {option}= do not end"))
+}

@@ -1,0 +1,215 @@
+//! When a request fits: intervals, and the one predicate that booking,
+//! listing and "when is it free" all ask.
+
+use super::names::{Pattern, ResourceId};
+use super::{Booked, Booking, Inventory};
+use crate::clock::{Time, TimeError, Zone};
+
+/// How long something is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Term {
+    /// Until somebody cancels it.
+    Open,
+    /// Until the connection ends (`hasta=salir`).
+    Quit,
+    /// Until an instant.
+    Until(Time),
+    /// For so many milliseconds.
+    For(i64),
+    /// Until the first instant of the day so many days after the first one.
+    Nights(u32),
+}
+
+/// Where an interval begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// Nothing was said: now.
+    Unsaid,
+    /// `desde=ahora`.
+    Now,
+    /// `desde=` an instant.
+    At(Time),
+}
+
+/// The interval that a request asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct When {
+    pub start: Start,
+    pub term: Term,
+}
+
+/// Why an interval makes no sense.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WhenError {
+    /// The end is not after the start.
+    Backwards,
+    /// The end has passed.
+    Past,
+    /// Beyond the calendar, or a day that the zone does not have.
+    Time(TimeError),
+}
+
+impl When {
+    /// Its start if it were granted at `now`.
+    pub fn from(&self, now: Time) -> Time {
+        match self.start {
+            Start::Unsaid | Start::Now => now,
+            Start::At(time) => time,
+        }
+    }
+
+    /// Its end if it began at `from`.
+    pub fn until(&self, from: Time, zone: &Zone) -> Result<Time, TimeError> {
+        match self.term {
+            Term::Open | Term::Quit => Ok(Time::NEVER),
+            Term::Until(until) => Ok(until),
+            Term::Nights(nights) => zone.night_end(from, nights),
+            Term::For(ms) => match from.plus_ms(ms) {
+                until if until > Time::LATEST => Err(TimeError::OutOfRange),
+                until => Ok(until),
+            },
+        }
+    }
+
+    /// The half-open interval `[from, until)` that it means at `now`. It is
+    /// not empty, and its end is ahead of `now`.
+    pub fn interval(&self, now: Time, zone: &Zone) -> Result<(Time, Time), WhenError> {
+        let from = self.from(now);
+        let until = self.until(from, zone).map_err(WhenError::Time)?;
+        if from >= until {
+            return Err(if until <= now { WhenError::Past } else { WhenError::Backwards });
+        }
+        if until <= now { Err(WhenError::Past) } else { Ok((from, until)) }
+    }
+
+    /// Whether it is counted in elapsed time from the grant on.
+    pub fn is_lease(&self) -> bool {
+        matches!((self.start, self.term), (Start::Unsaid | Start::Now, Term::For(_)))
+    }
+}
+
+/// One thing a request asks for.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// This resource.
+    Named(ResourceId),
+    /// Any one free resource that matches.
+    Any(Pattern),
+}
+
+/// Why targets are not all free.
+#[derive(Clone, Copy, Debug)]
+pub struct Conflict {
+    /// Which of the targets.
+    pub target: usize,
+    /// With what, for a name; a pattern collides with all that it matches.
+    pub booking: Option<Booking>,
+}
+
+/// When a request would fit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Earliest {
+    At(Time),
+    /// Not before something ends that has no end.
+    Never,
+    /// The search was broken off: it would take too long.
+    Unknown,
+}
+
+/// Steps of one search for a time that fits, in resources looked at: a few
+/// milliseconds. A client cannot make the others wait longer than that.
+const SEARCH_BUDGET: usize = 100_000;
+
+impl Inventory {
+    /// The first booking of a resource that overlaps `[from, until)`.
+    pub fn overlap(&self, id: ResourceId, from: Time, until: Time) -> Option<Booking> {
+        self.booked[id as usize].first_overlap(from, until)
+    }
+
+    /// Chooses resources for the targets, all free in `[from, until)`: names
+    /// first, then patterns from left to right, each the first in inventory
+    /// order that is free and not yet taken. In the order of the targets.
+    pub fn place(
+        &self,
+        targets: &[Target],
+        from: Time,
+        until: Time,
+    ) -> Result<Vec<ResourceId>, Conflict> {
+        let mut chosen: Vec<Option<ResourceId>> = vec![None; targets.len()];
+        for (at, target) in targets.iter().enumerate() {
+            if let Target::Named(id) = target {
+                if let Some(booking) = self.overlap(*id, from, until) {
+                    return Err(Conflict { target: at, booking: Some(booking) });
+                }
+                chosen[at] = Some(*id);
+            }
+        }
+        for (at, target) in targets.iter().enumerate() {
+            if let Target::Any(pattern) = target {
+                let is_free = |id: &ResourceId| {
+                    self.overlap(*id, from, until).is_none() && !chosen.contains(&Some(*id))
+                };
+                let found = self.matching(pattern).find(is_free);
+                chosen[at] = Some(found.ok_or(Conflict { target: at, booking: None })?);
+            }
+        }
+        Ok(chosen.into_iter().flatten().collect())
+    }
+
+    /// The earliest start, `from` or later, at which [`Inventory::place`]
+    /// would succeed for that long.
+    ///
+    /// What is busy at a start stays so until its booking ends, for ends only
+    /// move with starts; so it is enough to look at the ends of what collides.
+    pub fn earliest(&self, targets: &[Target], when: &When, from: Time, zone: &Zone) -> Earliest {
+        let patterns = targets.iter().filter(|target| matches!(target, Target::Any(_))).count();
+        let cost = targets.len() + patterns * self.booked.len();
+        let mut start = from;
+        for _ in 0..SEARCH_BUDGET.div_ceil(cost.max(1)) {
+            let until = match when.until(start, zone) {
+                Ok(until) if start < until => until,
+                _ => return Earliest::Never,
+            };
+            let Err(conflict) = self.place(targets, start, until) else {
+                return Earliest::At(start);
+            };
+            let next = match conflict.booking {
+                Some(booking) => Some(booking.until),
+                None => self.next_release(targets, start, until),
+            };
+            match next {
+                Some(next) if !next.is_never() => start = next,
+                _ => return Earliest::Never,
+            }
+        }
+        Earliest::Unknown
+    }
+
+    /// When the first of the resources that any pattern matches, and that are
+    /// busy in `[from, until)`, is free again.
+    fn next_release(&self, targets: &[Target], from: Time, until: Time) -> Option<Time> {
+        let patterns = targets.iter().filter_map(|target| match target {
+            Target::Any(pattern) => Some(pattern),
+            Target::Named(_) => None,
+        });
+        let busy = patterns.flat_map(|pattern| self.matching(pattern));
+        busy.filter_map(|id| Some(self.overlap(id, from, until)?.until)).min()
+    }
+
+    /// A bit for each resource id that is free in `[from, until)` and matches.
+    pub fn free_bits(&self, pattern: Option<&Pattern>, from: Time, until: Time) -> Vec<u64> {
+        let mut bits = vec![0u64; self.booked.len().div_ceil(64)];
+        for (id, booked) in self.booked.iter().enumerate() {
+            let is_free = match booked {
+                Booked::Gone => false,
+                Booked::Free => true,
+                busy => busy.first_overlap(from, until).is_none(),
+            };
+            let texts = self.names.texts();
+            if is_free && pattern.is_none_or(|pattern| pattern.matches(texts.folded(id as u32))) {
+                bits[id / 64] |= 1 << (id % 64);
+            }
+        }
+        bits
+    }
+}

@@ -1,0 +1,380 @@
+//! Names of resources: which are allowed, when two are the same, patterns,
+//! and the table that keeps them.
+//!
+//! A name is kept as it was written (in NFC) and found by its *folded form*:
+//! without case and accents. Two names never share a folded form, so one
+//! table finds both exact and careless spellings.
+
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+
+use hashbrown::HashTable;
+use unicode_normalization::{UnicodeNormalization, is_nfc_quick};
+
+use crate::limits::{NAME_MAX_BYTES, STARS_MAX};
+
+/// Index of a resource in inventory order. Valid until [`Names::tidy`].
+pub type ResourceId = u32;
+
+/// Why a text is no name (or no pattern).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NameError {
+    /// Nothing there.
+    Empty,
+    /// Over [`NAME_MAX_BYTES`] in NFC.
+    TooLong,
+    /// A character that a name cannot have.
+    Forbidden(char),
+    /// A pattern with more than [`STARS_MAX`] stars.
+    Stars,
+}
+
+/// Checks a name and returns it in NFC. Single inner spaces are the caller's
+/// business on the wire (runs count as one); here they are an error.
+pub fn check_name(text: &str) -> Result<String, NameError> {
+    let name = normalize(text);
+    check_length(&name)?;
+    let mut after_space = true;
+    for c in name.chars() {
+        if is_forbidden(c) || (c == ' ' && after_space) {
+            return Err(NameError::Forbidden(c));
+        }
+        after_space = c == ' ';
+    }
+    if after_space {
+        return Err(NameError::Forbidden(' '));
+    }
+    Ok(name)
+}
+
+fn check_length(name: &str) -> Result<(), NameError> {
+    match name.len() {
+        0 => Err(NameError::Empty),
+        1..=NAME_MAX_BYTES => Ok(()),
+        _ => Err(NameError::TooLong),
+    }
+}
+
+/// NFC of a text.
+pub fn normalize(text: &str) -> String {
+    use unicode_normalization::IsNormalized::Yes;
+    if is_nfc_quick(text.chars()) == Yes { text.to_owned() } else { text.nfc().collect() }
+}
+
+/// Whether a name cannot have this character: the grammar's own, and
+/// everything that is not printed or that changes how its neighbours are.
+pub fn is_forbidden(c: char) -> bool {
+    matches!(c, ',' | '=' | '"' | '\\' | '*' | '#' | '?') || (c != ' ' && is_unprintable(c))
+}
+
+/// Controls, other spaces, zero-width and bidirectional controls, characters
+/// without a glyph, private and never-assigned ones.
+pub fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || c.is_whitespace()
+        || is_hidden(c)
+        || matches!(c,
+            '\u{E000}'..='\u{F8FF}'
+            | '\u{FDD0}'..='\u{FDEF}'
+            | '\u{E0000}'..='\u{E0FFF}'
+            | '\u{F0000}'..='\u{10FFFF}')
+        || (c as u32) & 0xFFFE == 0xFFFE
+}
+
+/// Zero-width and bidirectional controls, and letters that look like nothing.
+pub fn is_hidden(c: char) -> bool {
+    matches!(c,
+        '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}'
+        | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
+        | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
+        | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}'
+        | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}')
+}
+
+/// The folded form: decomposed, accents (U+0300–U+036F) dropped, case gone.
+/// Upper and then lower case is Unicode's case folding for nearly all
+/// letters: `ß`, `ẞ` and `SS` meet, the three sigmas meet.
+pub fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let plain = text.nfd().filter(|c| !matches!(c, '\u{300}'..='\u{36F}'));
+    plain.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+/// A folded pattern: `*` is any run of characters, also none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Checks and folds a pattern; a text without `*` matches only itself.
+    pub fn new(text: &str) -> Result<Pattern, NameError> {
+        let text = normalize(text);
+        check_length(&text)?;
+        if text.matches('*').count() > STARS_MAX {
+            return Err(NameError::Stars);
+        }
+        match text.chars().find(|&c| c != '*' && is_forbidden(c)) {
+            Some(c) => Err(NameError::Forbidden(c)),
+            None => Ok(Pattern(fold(&text))),
+        }
+    }
+
+    /// The folded text of the pattern.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a folded name matches. At most length × length steps: on a
+    /// mismatch only the last star is taken up again, the earlier ones have
+    /// nothing to gain.
+    pub fn matches(&self, folded: &str) -> bool {
+        let (pattern, name) = (self.0.as_bytes(), folded.as_bytes());
+        let (mut p, mut n) = (0, 0);
+        let mut retry: Option<(usize, usize)> = None;
+        while n < name.len() {
+            match pattern.get(p) {
+                Some(b'*') => {
+                    retry = Some((p + 1, n));
+                    p += 1;
+                }
+                Some(byte) if *byte == name[n] => {
+                    p += 1;
+                    n += 1;
+                }
+                _ => match &mut retry {
+                    Some((after_star, from)) => {
+                        *from += 1;
+                        (p, n) = (*after_star, *from);
+                    }
+                    None => return false,
+                },
+            }
+        }
+        pattern[p..].iter().all(|byte| *byte == b'*')
+    }
+}
+
+/// Names in one chunk; a snapshot of the table shares chunks with it.
+const CHUNK: usize = 256;
+
+/// Up to [`CHUNK`] names and their folded forms, each run together in one text.
+#[derive(Clone, Debug, Default)]
+struct Chunk {
+    names: String,
+    folded: String,
+    ends: Vec<(u32, u32)>,
+}
+
+impl Chunk {
+    fn bounds(&self, at: usize) -> ((u32, u32), (u32, u32)) {
+        let start = if at == 0 { (0, 0) } else { self.ends[at - 1] };
+        (start, self.ends[at])
+    }
+}
+
+/// The texts of all names by [`ResourceId`]. Cloning shares the texts, so a
+/// list that is being read for long costs what has been added since.
+#[derive(Clone, Debug, Default)]
+pub struct NameTexts {
+    chunks: Vec<Rc<Chunk>>,
+}
+
+impl NameTexts {
+    /// The name of a resource as it was written.
+    pub fn name(&self, id: ResourceId) -> &str {
+        let chunk = &self.chunks[id as usize / CHUNK];
+        let (start, end) = chunk.bounds(id as usize % CHUNK);
+        &chunk.names[start.0 as usize..end.0 as usize]
+    }
+
+    /// Its folded form.
+    pub fn folded(&self, id: ResourceId) -> &str {
+        let chunk = &self.chunks[id as usize / CHUNK];
+        let (start, end) = chunk.bounds(id as usize % CHUNK);
+        &chunk.folded[start.1 as usize..end.1 as usize]
+    }
+
+    fn push(&mut self, name: &str, folded: &str) {
+        if self.chunks.last().is_none_or(|chunk| chunk.ends.len() == CHUNK) {
+            self.chunks.push(Rc::default());
+        }
+        if let Some(last) = self.chunks.last_mut() {
+            let chunk = Rc::make_mut(last);
+            chunk.names.push_str(name);
+            chunk.folded.push_str(folded);
+            // 256 names of 128 bytes are far from the end of a u32.
+            chunk.ends.push((chunk.names.len() as u32, chunk.folded.len() as u32));
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self.chunks.last() {
+            None => 0,
+            Some(last) => (self.chunks.len() - 1) * CHUNK + last.ends.len(),
+        }
+    }
+}
+
+/// The table of names: text by id, id by text. Ids are given in order and
+/// not reused before [`Names::tidy`].
+#[derive(Debug, Default)]
+pub struct Names {
+    texts: NameTexts,
+    /// Ids of the live names, hashed by folded form. The seed is random, so
+    /// that a client cannot choose names that collide.
+    ids: HashTable<ResourceId>,
+    hasher: RandomState,
+}
+
+impl Names {
+    /// The id of a name, in any spelling with the same folded form.
+    pub fn find(&self, text: &str) -> Option<ResourceId> {
+        let folded = fold(text);
+        let hash = self.hasher.hash_one(folded.as_str());
+        self.ids.find(hash, |id| self.texts.folded(*id) == folded).copied()
+    }
+
+    /// Adds a checked name that is not there yet and returns its id.
+    pub fn add(&mut self, name: &str) -> ResourceId {
+        let folded = fold(name);
+        let hash = self.hasher.hash_one(folded.as_str());
+        let id = self.texts.len() as ResourceId;
+        self.texts.push(name, &folded);
+        let (texts, hasher) = (&self.texts, &self.hasher);
+        self.ids.insert_unique(hash, id, |id| hasher.hash_one(texts.folded(*id)));
+        id
+    }
+
+    /// Takes a name out; its id stays unused, its text stays until [`Names::tidy`].
+    pub fn remove(&mut self, id: ResourceId) {
+        let hash = self.hasher.hash_one(self.texts.folded(id));
+        if let Ok(entry) = self.ids.find_entry(hash, |other| *other == id) {
+            entry.remove();
+        }
+    }
+
+    /// Gives ids anew, without holes, in the old order. Returns the new id of
+    /// each old one.
+    pub fn tidy(&mut self) -> Vec<Option<ResourceId>> {
+        let mut live: Vec<ResourceId> = self.ids.iter().copied().collect();
+        live.sort_unstable();
+        let old = std::mem::take(self);
+        let mut moved = vec![None; old.texts.len()];
+        for id in live {
+            moved[id as usize] = Some(self.add(old.texts.name(id)));
+        }
+        moved
+    }
+
+    /// The texts, to read or to clone for a list.
+    pub fn texts(&self) -> &NameTexts {
+        &self.texts
+    }
+
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_that_are_one_name() {
+        let rows = [
+            ("Habitación 1", "habitacion 1"),
+            ("HABITACIÓN 1", "habitacion 1"),
+            ("Habitacio\u{301}n 1", "Habitación 1"),
+            ("ÑANDÚ", "nandu"),
+            ("Straße", "STRASSE"),
+            ("ΣΊΣΥΦΟΣ", "σίσυφος"),
+            ("Ёлка", "елка"),
+            ("İzmir", "izmir"),
+        ];
+        for (a, b) in rows {
+            assert_eq!(fold(a), fold(b), "{a} {b}");
+            assert_eq!(fold(&fold(a)), fold(a), "folding twice changes nothing: {a}");
+        }
+        assert_ne!(fold("か"), fold("が"), "a dakuten is no accent");
+        assert_ne!(fold("Sala 1"), fold("Sala 11"));
+    }
+
+    #[test]
+    fn names_that_cannot_be() {
+        let long = "x".repeat(129);
+        let rows = [
+            ("", NameError::Empty),
+            (long.as_str(), NameError::TooLong),
+            ("a,b", NameError::Forbidden(',')),
+            ("a=b", NameError::Forbidden('=')),
+            ("a\"b", NameError::Forbidden('"')),
+            ("a\\b", NameError::Forbidden('\\')),
+            ("a*b", NameError::Forbidden('*')),
+            ("#1", NameError::Forbidden('#')),
+            ("what?", NameError::Forbidden('?')),
+            ("a\u{200B}b", NameError::Forbidden('\u{200B}')),
+            ("a\u{202E}b", NameError::Forbidden('\u{202E}')),
+            ("a\u{FEFF}", NameError::Forbidden('\u{FEFF}')),
+            ("a\u{A0}b", NameError::Forbidden('\u{A0}')),
+            ("a\u{85}b", NameError::Forbidden('\u{85}')),
+            ("a\tb", NameError::Forbidden('\t')),
+            ("a  b", NameError::Forbidden(' ')),
+            (" a", NameError::Forbidden(' ')),
+            ("a ", NameError::Forbidden(' ')),
+            ("\u{FFFF}", NameError::Forbidden('\u{FFFF}')),
+            ("\u{E001}", NameError::Forbidden('\u{E001}')),
+        ];
+        for (text, want) in rows {
+            assert_eq!(check_name(text), Err(want), "{text:?}");
+        }
+        assert_eq!(check_name("Habitacio\u{301}n 1").as_deref(), Ok("Habitación 1"));
+        assert_eq!(check_name(&"ñ".repeat(64)).map(|name| name.len()), Ok(128));
+        assert_eq!(check_name("Grúa 🏗 7/B (norte)").is_ok(), true);
+    }
+
+    #[test]
+    fn patterns() {
+        let rows = [
+            ("*", "sala 1", true),
+            ("Habitación *", "habitacion 1", true),
+            ("Habitación *", "habitacion", false),
+            ("*1", "sala 11", true),
+            ("*1", "sala 12", false),
+            ("s*a*1", "sala 1", true),
+            ("s*a*1", "sala 2", false),
+            ("*a*a*a*", "aaa", true),
+            ("*a*a*a*", "aa", false),
+            ("sala 1", "sala 1", true),
+            ("sala 1", "sala 11", false),
+            ("**", "x", true),
+        ];
+        for (pattern, name, want) in rows {
+            assert_eq!(Pattern::new(pattern).unwrap().matches(name), want, "{pattern} {name}");
+        }
+        assert_eq!(Pattern::new("*****"), Err(NameError::Stars));
+        assert_eq!(Pattern::new("a?*"), Err(NameError::Forbidden('?')));
+    }
+
+    #[test]
+    fn the_table_finds_what_was_added_and_not_what_was_removed() {
+        let mut names = Names::default();
+        let ids: Vec<_> = (0..1000).map(|n| names.add(&format!("Sala {n}"))).collect();
+        let snapshot = names.texts().clone();
+        names.remove(ids[500]);
+        names.add("Última");
+        assert_eq!(names.find("SALA 7"), Some(ids[7]));
+        assert_eq!(names.find("Sala 500"), None);
+        assert_eq!(names.find("ultima"), Some(1000));
+        assert_eq!(names.len(), 1000);
+        assert_eq!(snapshot.name(500), "Sala 500", "a snapshot keeps what it had");
+        assert_eq!(snapshot.len(), 1000);
+    }
+}

@@ -1,0 +1,111 @@
+//! What can go wrong, told so that the reader knows what to do next.
+
+use std::fmt::{self, Display};
+use std::io;
+
+use super::recover::{Bad, Report, Verdict, Why};
+
+/// Everything but `Io`, on something other than the journal itself, means that this journal must
+/// not be used any further.
+#[derive(Debug)]
+pub enum Error {
+    /// The disk did not do it. `action` reads on from "cannot".
+    Io { action: &'static str, path: String, offset_bytes: Option<u64>, source: io::Error },
+    /// The journal is damaged, or of another format; nothing was changed.
+    Refused(Box<Report>),
+    /// There is no journal, but an unfinished new one: somebody moved or deleted the journal.
+    OnlyLeftover { path: String, leftover: String },
+    /// Another process has the folder.
+    Locked { path: String },
+    /// An earlier write or sync failed (told again), so nothing may be relied on any more.
+    Poisoned(String),
+}
+
+impl Error {
+    pub(super) fn io(action: &'static str, path: impl Display, source: io::Error) -> Error {
+        Error::Io { action, path: path.to_string(), offset_bytes: None, source }
+    }
+
+    pub(super) fn io_at(action: &'static str, path: String, offset: u64, e: io::Error) -> Error {
+        Error::Io { action, path, offset_bytes: Some(offset), source: e }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { action, path, offset_bytes: None, source } => {
+                write!(f, "cannot {action} {path}: {source}")
+            }
+            Error::Io { action, path, offset_bytes: Some(offset), source } => {
+                write!(f, "cannot {action} {path} at byte {offset}: {source}")
+            }
+            Error::Refused(report) => refused(f, report),
+            Error::OnlyLeftover { path, leftover } => write!(
+                f,
+                "{path} is missing, but {leftover} is there: the journal was moved or deleted; \
+                 bring it back, or to begin with nothing delete {leftover} too"
+            ),
+            Error::Locked { path } => write!(
+                f,
+                "another process uses this data folder (it holds the lock on {path}); \
+                 stop it, or choose another folder"
+            ),
+            Error::Poisoned(first) => write!(f, "the journal failed before: {first}"),
+        }
+    }
+}
+
+fn refused(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+    let Report { path, end_bytes, bad: Some(bad), .. } = report else {
+        return write!(f, "{} is refused", report.path);
+    };
+    let Verdict::Refused(why) = bad.verdict else {
+        return write!(f, "{path}: {bad}");
+    };
+    write!(f, "{path}: {bad}; nothing was changed; ")?;
+    match why {
+        Why::Version => write!(f, "use a version of the program that knows this format"),
+        Why::Snapshot | Why::Header => write!(f, "bring back a good copy of this file"),
+        Why::Synced { .. } | Why::OutOfOrder | Why::Rejected => write!(
+            f,
+            "bring back a good copy of this file, or keep a copy of it and, to give up all \
+             {} bytes after the last good commit: truncate --size={end_bytes} {path}",
+            bad.tail_bytes
+        ),
+    }
+}
+
+impl Display for Bad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Bad { offset_bytes, line, reason, tail_bytes, readable_records, verdict } = self;
+        write!(f, "byte {offset_bytes}, line {line}: {reason}; ")?;
+        match verdict {
+            Verdict::Cut => write!(
+                f,
+                "a torn tail of {tail_bytes} bytes with {readable_records} readable records, \
+                 never acknowledged"
+            ),
+            Verdict::Refused(Why::Synced { number, offset_bytes }) => write!(
+                f,
+                "damage: this place had been synced when event {number} was written \
+                 at byte {offset_bytes}"
+            ),
+            Verdict::Refused(Why::OutOfOrder | Why::Rejected) => {
+                write!(f, "damage: the record is as it was written, no crash does this")
+            }
+            Verdict::Refused(Why::Snapshot) => write!(f, "damage inside the snapshot"),
+            Verdict::Refused(Why::Header) => write!(f, "damage to the header, or another file"),
+            Verdict::Refused(Why::Version) => write!(f, "another format"),
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! The journal: numbered text records that are on disk before anybody is told so.
+//!
+//! * Records are collected with [`Journal::append`] and become durable together with
+//!   [`Journal::commit`]: one write and one sync for all of them (group commit). The commit is the
+//!   unit of recovery: it comes back whole or not at all.
+//! * [`Journal::open`] replays what is there, cuts a torn tail, and refuses a damaged file.
+//! * A snapshot, written in pieces beside the journal, takes its place in one rename
+//!   ([`Journal::begin_snapshot`] … [`Journal::finish_snapshot`]).
+//!
+//! Format, recovery table and promises are in `docs/journal.md`.
+//!
+//! Architecture invariants: this module never knows what a record means, never reads a clock,
+//! never logs, never starts a thread and never retries a failed write or sync: after one, the
+//! journal is *poisoned* and every call that could write fails.
+
+mod error;
+mod record;
+mod recover;
+mod snapshot;
+mod storage;
+
+use std::io;
+use std::time::Duration;
+
+pub use error::Error;
+pub use record::{FORMAT_VERSION, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
+pub use recover::{Bad, Record, Report, Verdict, Why};
+pub use storage::{DiskStorage, LOCK_FILE, Storage, StorageFile};
+
+use record::HEADER;
+use snapshot::Snapshot;
+
+/// The journal's name in its folder.
+pub const JOURNAL_FILE: &str = "journal";
+
+/// The name of a snapshot that is not finished yet.
+pub const NEW_JOURNAL_FILE: &str = "journal.new";
+
+/// The spare tail is filled up to the next multiple of this. Small enough that filling does not
+/// hold up a commit noticeably on an SD card that writes 10 MB/s (26 ms), large enough that only
+/// one commit in some 2,500 pays for it. `docs/journal.md` has the measurements.
+pub const FILL_STEP_BYTES: u64 = 256 * 1024;
+
+/// Blank space is written in pieces of this size.
+const FILL_PIECE_BYTES: usize = 64 * 1024;
+
+/// Buffers are given back down to this size after a larger commit.
+const KEEP_BUFFER_BYTES: usize = 256 * 1024;
+
+/// When a commit is synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Every commit, before [`Journal::commit`] returns. Nothing acknowledged is ever lost.
+    Always,
+    /// The caller calls [`Journal::sync`] this often while [`Journal::is_dirty`]. A killed process
+    /// loses nothing, a power cut at most this long.
+    Every(Duration),
+    /// The system decides. A killed process loses nothing, a power cut some half a minute or more.
+    Never,
+}
+
+/// The records appended since the last commit.
+#[derive(Default)]
+struct Batch {
+    /// All payloads, one after the other.
+    payloads: Vec<u8>,
+    /// Where each payload ends in `payloads`.
+    ends: Vec<usize>,
+}
+
+/// An open journal. It must be the only one on its folder: take the folder with
+/// [`DiskStorage::lock`].
+pub struct Journal<S: Storage> {
+    storage: S,
+    file: S::File,
+    policy: SyncPolicy,
+    batch: Batch,
+    /// The lines of the batch being written; kept for its memory.
+    lines: Vec<u8>,
+    /// Number of the last committed event.
+    last_number: u64,
+    /// Number of the last event in the file's snapshot.
+    base_number: u64,
+    /// Bytes of header and snapshot. `snapshot_bytes <= end_bytes <= filled_bytes`.
+    snapshot_bytes: u64,
+    /// Where the next commit goes.
+    end_bytes: u64,
+    /// From `end_bytes` to here the file is blank.
+    filled_bytes: u64,
+    /// Up to here the file is durable. `<= end_bytes`.
+    synced_bytes: u64,
+    /// The first error of a write or sync.
+    poisoned: Option<String>,
+    snapshot: Option<Snapshot<S::File>>,
+}
+
+/// Judges a journal and changes nothing, not even its folder. Give it a callback that refuses
+/// what the program could not replay, or `|_| Ok(())`.
+///
+/// On the folder of a running server a commit that is being written right now may show as a torn
+/// tail.
+pub fn check<S: Storage>(
+    storage: &S,
+    on_record: impl FnMut(Record<'_>) -> Result<(), String>,
+) -> Result<Report, Error> {
+    let path = storage.path_of(JOURNAL_FILE);
+    match storage.open_to_read(JOURNAL_FILE).map_err(|e| Error::io("open", &path, e))? {
+        Some(file) => {
+            recover::scan(&file, path.clone(), on_record).map_err(|e| Error::io("read", &path, e))
+        }
+        None => Ok(Report::of_nothing(path)),
+    }
+}
+
+impl<S: Storage> Journal<S> {
+    /// Opens the journal of a folder, or makes one, and hands every good record to `on_record`
+    /// in the order of the file. When this returns, all that was handed over is durable, a torn
+    /// tail is durably gone, and the report says what was cut.
+    ///
+    /// On `Err` the records handed over so far must be forgotten. [`Error::Refused`] (damage)
+    /// leaves every file as it was.
+    pub fn open(
+        storage: S,
+        policy: SyncPolicy,
+        on_record: impl FnMut(Record<'_>) -> Result<(), String>,
+    ) -> Result<(Journal<S>, Report), Error> {
+        let path = storage.path_of(JOURNAL_FILE);
+        let found = storage.open(JOURNAL_FILE).map_err(|e| Error::io("open", &path, e))?;
+        let Some(file) = found else {
+            return Journal::create(storage, policy, Report::of_nothing(path));
+        };
+        let report = recover::scan(&file, path.clone(), on_record)
+            .map_err(|e| Error::io("read", &path, e))?;
+        if report.fresh {
+            return Journal::create(storage, policy, report);
+        }
+        match report.bad.as_ref().map(|bad| bad.verdict) {
+            Some(Verdict::Refused(_)) => return Err(Error::Refused(Box::new(report))),
+            Some(Verdict::Cut) => cut(&file, &path, report.end_bytes)?,
+            None => {}
+        }
+        make_durable(&file, &path, report.synced_bytes, report.end_bytes)?;
+        let leftover = storage.path_of(NEW_JOURNAL_FILE);
+        storage.remove(NEW_JOURNAL_FILE).map_err(|e| Error::io("remove", leftover, e))?;
+        // The name too: whoever made or renamed this file may have been killed before doing so.
+        storage.sync_folder().map_err(|e| Error::io("sync the folder of", &path, e))?;
+        Ok((Journal::over(storage, file, policy, &report), report))
+    }
+
+    /// A new journal in the place of none, or of one whose creation was interrupted.
+    fn create(storage: S, policy: SyncPolicy, report: Report) -> Result<(Self, Report), Error> {
+        let path = report.path.clone();
+        let leftover = storage.path_of(NEW_JOURNAL_FILE);
+        let found = storage.open_to_read(NEW_JOURNAL_FILE);
+        if found.map_err(|e| Error::io("open", &leftover, e))?.is_some() {
+            return Err(Error::OnlyLeftover { path, leftover });
+        }
+        let file = storage.create(JOURNAL_FILE).map_err(|e| Error::io("create", &path, e))?;
+        write_fully(&file, HEADER, 0).map_err(|e| Error::io("write", &path, e))?;
+        file.sync_data().map_err(|e| Error::io("sync", &path, e))?;
+        storage.sync_folder().map_err(|e| Error::io("sync the folder of", &path, e))?;
+        let size = HEADER.len() as u64;
+        let report = Report {
+            snapshot_bytes: size,
+            end_bytes: size,
+            synced_bytes: size,
+            file_bytes: size,
+            ..report
+        };
+        Ok((Journal::over(storage, file, policy, &report), report))
+    }
+
+    /// The state after everything in the report was made durable.
+    fn over(storage: S, file: S::File, policy: SyncPolicy, report: &Report) -> Self {
+        Journal {
+            storage,
+            file,
+            policy,
+            batch: Batch::default(),
+            lines: Vec::new(),
+            last_number: report.last_number,
+            base_number: report.base_number,
+            snapshot_bytes: report.snapshot_bytes,
+            end_bytes: report.end_bytes,
+            filled_bytes: if report.bad.is_some() { report.end_bytes } else { report.file_bytes },
+            synced_bytes: report.end_bytes,
+            poisoned: None,
+            snapshot: None,
+        }
+    }
+
+    /// Adds a record to the batch. No I/O, so it cannot fail; on a poisoned journal the commit
+    /// will.
+    ///
+    /// Panics if `number` is not the next one, or if the payload has an LF or NUL or is longer
+    /// than [`MAX_PAYLOAD_BYTES`].
+    pub fn append(&mut self, number: u64, payload: &str) {
+        assert_eq!(number, self.last_number + self.batch.ends.len() as u64 + 1, "event number");
+        record::assert_payload(payload);
+        self.batch.payloads.extend_from_slice(payload.as_bytes());
+        self.batch.ends.push(self.batch.payloads.len());
+    }
+
+    /// Writes the batch, and syncs it if the policy is [`SyncPolicy::Always`]. Only after `Ok` may
+    /// anybody be told of its records. With an empty batch it does nothing.
+    ///
+    /// On `Err` the journal is poisoned, and what was written of the batch may or may not be
+    /// there after the next open.
+    pub fn commit(&mut self) -> Result<(), Error> {
+        self.healthy()?;
+        if self.batch.ends.is_empty() {
+            return Ok(());
+        }
+        self.format_batch();
+        let written = write_fully(&self.file, &self.lines, self.end_bytes);
+        self.fatal("write", written)?;
+        self.end_bytes += self.lines.len() as u64;
+        self.last_number += self.batch.ends.len() as u64;
+        self.batch.payloads.clear();
+        self.batch.payloads.shrink_to(KEEP_BUFFER_BYTES);
+        self.batch.ends.clear();
+        self.batch.ends.shrink_to(KEEP_BUFFER_BYTES / size_of::<usize>());
+        self.lines.shrink_to(KEEP_BUFFER_BYTES);
+        if self.end_bytes > self.filled_bytes {
+            self.filled_bytes = self.end_bytes;
+            self.fill()?;
+        }
+        if self.policy == SyncPolicy::Always { self.sync() } else { Ok(()) }
+    }
+
+    fn format_batch(&mut self) {
+        self.lines.clear();
+        let mut start = 0;
+        for (index, &end) in self.batch.ends.iter().enumerate() {
+            let number = self.last_number + index as u64 + 1;
+            let left = self.batch.ends.len() - index - 1;
+            let payload = &self.batch.payloads[start..end];
+            record::push_event(&mut self.lines, number, left as u64, self.synced_bytes, payload);
+            start = end;
+        }
+    }
+
+    /// Makes everything committed durable; does nothing if it is. On `Err` the journal is
+    /// poisoned: the system may have thrown away what it could not write.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        self.healthy()?;
+        if self.is_dirty() {
+            self.sync_file()?;
+        }
+        Ok(())
+    }
+
+    /// Fills the spare tail if less than half a step of it is left, so that later commits do not
+    /// have to; true if there was something to do. Meant for idle moments: after a start, or after
+    /// replies were sent. With [`SyncPolicy::Always`] it ends with a sync, with the other policies
+    /// the next sync covers it. On `Err` the journal is poisoned.
+    pub fn fill_tail(&mut self) -> Result<bool, Error> {
+        self.healthy()?;
+        let low = self.filled_bytes - self.end_bytes < FILL_STEP_BYTES / 2;
+        if !low || self.policy == SyncPolicy::Never || !self.fill()? {
+            return Ok(false);
+        }
+        if self.policy == SyncPolicy::Always {
+            self.sync_file()?;
+        }
+        Ok(true)
+    }
+
+    /// Extends the blank tail by at least half a step, up to a multiple of the step. A disk too
+    /// full for it is no error: spare space is a convenience. False if nothing could be added.
+    /// Without syncs a tail would be of no use.
+    fn fill(&mut self) -> Result<bool, Error> {
+        if self.policy == SyncPolicy::Never {
+            return Ok(false);
+        }
+        let before = self.filled_bytes;
+        let result = fill_blank(&self.file, &mut self.filled_bytes, self.end_bytes);
+        self.fatal("fill the spare tail of", result)?;
+        Ok(self.filled_bytes > before)
+    }
+
+    fn sync_file(&mut self) -> Result<(), Error> {
+        let synced = self.file.sync_data();
+        self.fatal("sync", synced)?;
+        self.synced_bytes = self.end_bytes;
+        Ok(())
+    }
+
+    /// Whether something committed is not known to be durable.
+    pub fn is_dirty(&self) -> bool {
+        self.synced_bytes < self.end_bytes
+    }
+
+    /// The first error of a write or sync, after which nothing can be written any more.
+    pub fn poisoned(&self) -> Option<&str> {
+        self.poisoned.as_deref()
+    }
+
+    /// The policy given to [`Journal::open`].
+    pub fn policy(&self) -> SyncPolicy {
+        self.policy
+    }
+
+    /// Number of the last committed event, 0 before the first.
+    pub fn last_number(&self) -> u64 {
+        self.last_number
+    }
+
+    /// Number of the last event that the file holds only within its snapshot; 0 without one. The
+    /// events from the next one on are in the file one by one.
+    pub fn base_number(&self) -> u64 {
+        self.base_number
+    }
+
+    /// Bytes in use: header, snapshot and committed events, without the spare tail.
+    pub fn used_bytes(&self) -> u64 {
+        self.end_bytes
+    }
+
+    /// Bytes of header and snapshot.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.snapshot_bytes
+    }
+
+    /// Bytes of the events committed since the snapshot, or since the beginning.
+    pub fn bytes_since_snapshot(&self) -> u64 {
+        self.end_bytes - self.snapshot_bytes
+    }
+
+    /// Records in the batch.
+    pub fn batch_records(&self) -> usize {
+        self.batch.ends.len()
+    }
+
+    /// Bytes of the payloads in the batch. All of it is held in memory until the commit, and again
+    /// during a replay: commit early if it becomes large.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch.payloads.len()
+    }
+
+    fn healthy(&self) -> Result<(), Error> {
+        match &self.poisoned {
+            None => Ok(()),
+            Some(first) => Err(Error::Poisoned(first.clone())),
+        }
+    }
+
+    /// Gives an error its context and poisons the journal with it.
+    fn fatal<T>(&mut self, action: &'static str, result: io::Result<T>) -> Result<T, Error> {
+        result.map_err(|e| {
+            let path = self.storage.path_of(JOURNAL_FILE);
+            let error = Error::io_at(action, path, self.end_bytes, e);
+            self.poisoned = Some(error.to_string());
+            error
+        })
+    }
+}
+
+impl Report {
+    fn of_nothing(path: String) -> Report {
+        Report {
+            path,
+            fresh: true,
+            snapshot_records: 0,
+            snapshot_bytes: 0,
+            base_number: 0,
+            last_number: 0,
+            end_bytes: 0,
+            synced_bytes: 0,
+            file_bytes: 0,
+            bad: None,
+        }
+    }
+}
+
+/// Removes a torn tail for good: a stale record must never follow a new one.
+fn cut<F: StorageFile>(file: &F, path: &str, end_bytes: u64) -> Result<(), Error> {
+    file.set_size(end_bytes)
+        .and_then(|()| file.sync_data())
+        .map_err(|e| Error::io_at("cut the torn tail of", path.to_string(), end_bytes, e))
+}
+
+/// Makes what was replayed durable. What is not known to be synced is written again first: an
+/// earlier process may have died of a failed sync, after which the system shows the right bytes
+/// but believes that it has written them.
+fn make_durable<F: StorageFile>(file: &F, path: &str, from: u64, end: u64) -> Result<(), Error> {
+    let mut offset = from;
+    let mut rewrite = || {
+        let mut buf = vec![0; FILL_PIECE_BYTES.min((end - from) as usize)];
+        while offset < end {
+            let count = buf.len().min((end - offset) as usize);
+            recover::read_exactly(file, &mut buf[..count], offset)?;
+            write_fully(file, &buf[..count], offset)?;
+            offset += count as u64;
+        }
+        file.sync_data()
+    };
+    rewrite().map_err(|e| Error::io_at("make durable", path.to_string(), offset, e))
+}
+
+/// Writes all of `data`, in as many calls as it takes.
+fn write_fully<F: StorageFile>(file: &F, mut data: &[u8], mut offset: u64) -> io::Result<()> {
+    while !data.is_empty() {
+        match file.write_at(data, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                data = &data[count..];
+                offset += count as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Writes blank space from `filled` on, up to the first multiple of the step that leaves at least
+/// half a step after `end`, and moves `filled` along. Stops without an error when the disk is full.
+fn fill_blank<F: StorageFile>(file: &F, filled: &mut u64, end: u64) -> io::Result<()> {
+    static BLANK: [u8; FILL_PIECE_BYTES] = [b'\n'; FILL_PIECE_BYTES];
+    let target = (end + FILL_STEP_BYTES / 2).next_multiple_of(FILL_STEP_BYTES);
+    while *filled < target {
+        let count = BLANK.len().min((target - *filled) as usize);
+        match write_fully(file, &BLANK[..count], *filled) {
+            Ok(()) => *filled += count as u64,
+            Err(e) if is_full(&e) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+fn is_full(e: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(e.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}

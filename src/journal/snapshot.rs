@@ -1,0 +1,140 @@
+//! Compaction: a snapshot is written beside the journal, a piece at a time, and takes its place in
+//! one rename. Commits go on in the old file until then.
+
+use std::io;
+
+use super::record::{self, HEADER_SNAPSHOT};
+use super::storage::{Storage, StorageFile};
+use super::{Error, JOURNAL_FILE, Journal, NEW_JOURNAL_FILE, SyncPolicy, fill_blank, write_fully};
+
+/// A snapshot that is being written.
+pub(super) struct Snapshot<F> {
+    file: F,
+    /// Formatted and not written yet.
+    buffer: Vec<u8>,
+    written_bytes: u64,
+    records: u64,
+}
+
+impl<F: StorageFile> Snapshot<F> {
+    fn write(&mut self, max_bytes: usize) -> io::Result<()> {
+        let count = self.buffer.len().min(max_bytes);
+        write_fully(&self.file, &self.buffer[..count], self.written_bytes)?;
+        self.written_bytes += count as u64;
+        self.buffer.drain(..count);
+        Ok(())
+    }
+}
+
+impl<S: Storage> Journal<S> {
+    /// Whether a snapshot was begun and neither finished nor abandoned.
+    pub fn has_snapshot(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
+    /// Begins a snapshot in `journal.new`, in the place of any leftover.
+    ///
+    /// An error of this call or of the other `snapshot_` calls abandons the snapshot and leaves
+    /// the journal as it was and healthy: a disk that has no room for a second file is no reason
+    /// to stop. Only what fails from the rename on poisons the journal.
+    ///
+    /// Panics if there is one in progress.
+    pub fn begin_snapshot(&mut self) -> Result<(), Error> {
+        self.healthy()?;
+        assert!(self.snapshot.is_none(), "a snapshot is in progress");
+        let path = self.storage.path_of(NEW_JOURNAL_FILE);
+        let created = self.storage.create(NEW_JOURNAL_FILE);
+        let file = created.map_err(|e| Error::io("create", path, e))?;
+        let buffer = HEADER_SNAPSHOT.to_vec();
+        self.snapshot = Some(Snapshot { file, buffer, written_bytes: 0, records: 0 });
+        Ok(())
+    }
+
+    /// Adds a record to the snapshot in memory. Records are numbered from 1. What changes after
+    /// its record was added is the caller's to add again as a further record.
+    ///
+    /// Panics if there is no snapshot in progress, or on a payload as in [`Journal::append`].
+    pub fn snapshot_append(&mut self, payload: &str) {
+        record::assert_payload(payload);
+        let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
+        snapshot.records += 1;
+        record::push_snapshot(&mut snapshot.buffer, snapshot.records, payload.as_bytes());
+    }
+
+    /// Bytes of the snapshot that are still in memory.
+    pub fn snapshot_buffered_bytes(&self) -> usize {
+        self.snapshot.as_ref().map_or(0, |s| s.buffer.len())
+    }
+
+    /// Writes at most `max_bytes` of the snapshot and syncs them, so that the sync at the end is
+    /// short; returns how many bytes are still in memory. `Err` has abandoned the snapshot.
+    ///
+    /// Panics if there is no snapshot in progress.
+    pub fn snapshot_flush(&mut self, max_bytes: usize) -> Result<usize, Error> {
+        self.healthy()?;
+        let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
+        let done = snapshot.write(max_bytes).and_then(|()| snapshot.file.sync_data());
+        let left = snapshot.buffer.len();
+        self.or_abandon("write", done)?;
+        Ok(left)
+    }
+
+    /// Completes the snapshot, which must hold the state after event `base_number`, and puts it in
+    /// the place of the journal, durably whatever the policy. Later commits go to the new file.
+    ///
+    /// If it fails before the rename, the snapshot is abandoned and the journal goes on as it was;
+    /// else the journal is poisoned, and the next open finds the old file or the new one, whole.
+    ///
+    /// Panics if there is no snapshot in progress, if the batch is not empty, or if `base_number`
+    /// is not the last committed event.
+    pub fn finish_snapshot(&mut self, base_number: u64) -> Result<(), Error> {
+        self.healthy()?;
+        assert!(self.batch.ends.is_empty(), "a batch is waiting for its commit");
+        assert_eq!(base_number, self.last_number, "the snapshot is not of the last event");
+        let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
+        record::push_end(&mut snapshot.buffer, snapshot.records, base_number);
+        let fill = self.policy != SyncPolicy::Never;
+        let mut filled = 0;
+        let done = snapshot.write(usize::MAX).and_then(|()| {
+            filled = snapshot.written_bytes;
+            if fill {
+                fill_blank(&snapshot.file, &mut filled, snapshot.written_bytes)?;
+            }
+            snapshot.file.sync_data()
+        });
+        self.or_abandon("write", done)?;
+        let renamed = self.storage.rename(NEW_JOURNAL_FILE, JOURNAL_FILE);
+        self.fatal("put the finished snapshot in the place of", renamed)?;
+        let synced = self.storage.sync_folder();
+        self.fatal("sync the folder of", synced)?;
+        if let Some(snapshot) = self.snapshot.take() {
+            self.file = snapshot.file;
+            self.snapshot_bytes = snapshot.written_bytes;
+            self.end_bytes = snapshot.written_bytes;
+            self.synced_bytes = snapshot.written_bytes;
+            self.filled_bytes = filled;
+            self.base_number = base_number;
+        }
+        Ok(())
+    }
+
+    /// Gives up a snapshot in progress, if there is one. `Err` only says that `journal.new` could
+    /// not be removed; it does no harm, and the next open removes it.
+    pub fn abandon_snapshot(&mut self) -> Result<(), Error> {
+        if self.snapshot.take().is_none() {
+            return Ok(());
+        }
+        let path = self.storage.path_of(NEW_JOURNAL_FILE);
+        self.storage.remove(NEW_JOURNAL_FILE).map_err(|e| Error::io("remove", path, e))
+    }
+
+    fn or_abandon(&mut self, action: &'static str, done: io::Result<()>) -> Result<(), Error> {
+        done.map_err(|e| {
+            let at = self.snapshot.as_ref().map_or(0, |s| s.written_bytes);
+            let path = self.storage.path_of(NEW_JOURNAL_FILE);
+            // That the removal fails too adds nothing: the first error is the one to tell.
+            let _ = self.abandon_snapshot();
+            Error::io_at(action, path, at, e)
+        })
+    }
+}

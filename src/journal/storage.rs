@@ -1,0 +1,182 @@
+//! Where the journal lives: a folder with files. `DiskStorage` is the real one; tests implement
+//! the same two traits with a disk that can lose power.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::Error;
+
+/// The file whose lock says that a process owns the folder. It is never deleted: a process that
+/// waits on a deleted file and one that makes a new one would both believe they own the folder.
+pub const LOCK_FILE: &str = "lock";
+
+/// One folder of files, known by plain names.
+///
+/// Nothing done to the *names* (`create`, `rename`, `remove`) is durable before `sync_folder`, and
+/// nothing done to the *contents* of a file before its own `sync_data`.
+pub trait Storage {
+    type File: StorageFile;
+
+    /// Opens an existing file to read and write; `None` if there is none.
+    fn open(&self, name: &str) -> io::Result<Option<Self::File>>;
+
+    /// Opens an existing file only to read; `None` if there is none.
+    fn open_to_read(&self, name: &str) -> io::Result<Option<Self::File>>;
+
+    /// Makes an empty file, or empties the one that is there.
+    fn create(&self, name: &str) -> io::Result<Self::File>;
+
+    /// Gives the file `from` the name `to`; what was `to` is replaced in the same instant.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file; that there is none is not an error.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes all earlier changes of names durable.
+    fn sync_folder(&self) -> io::Result<()>;
+
+    /// The name as a person would find it, for messages.
+    fn path_of(&self, name: &str) -> String;
+}
+
+/// An open file. Offsets and sizes are in bytes.
+pub trait StorageFile {
+    fn size(&self) -> io::Result<u64>;
+
+    /// Reads at most `buf.len()` bytes; fewer are allowed, 0 means the end of the file.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes at most `data.len()` bytes; fewer are allowed.
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Cuts the file, or lengthens it with NUL bytes.
+    fn set_size(&self, size: u64) -> io::Result<()>;
+
+    /// Makes contents and size durable (fdatasync).
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+impl StorageFile for File {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buf, offset)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize> {
+        FileExt::write_at(self, data, offset)
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.set_len(size)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+}
+
+/// A folder on a real file system.
+#[derive(Debug)]
+pub struct DiskStorage {
+    folder: PathBuf,
+    /// Held open, never read: closing it (also by the end of the process) gives the lock back.
+    _lock: Option<File>,
+}
+
+impl DiskStorage {
+    /// The folder as it is: nothing is made and nothing is locked. Enough for [`super::check`].
+    pub fn at(folder: impl Into<PathBuf>) -> DiskStorage {
+        DiskStorage { folder: folder.into(), _lock: None }
+    }
+
+    /// Takes the folder for this process for as long as the value lives. The folder (mode 0700)
+    /// and its parents are made if they are missing; one that is there keeps its mode.
+    ///
+    /// Errors: [`Error::Locked`] if another process has it, [`Error::Io`] for the rest.
+    pub fn lock(folder: impl Into<PathBuf>) -> Result<DiskStorage, Error> {
+        let folder = folder.into();
+        make_folder(&folder).map_err(|e| Error::io("make the folder", folder.display(), e))?;
+        let path = folder.join(LOCK_FILE);
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| Error::io("open the lock file", path.display(), e))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(DiskStorage { folder, _lock: Some(lock) }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::Locked { path: path.display().to_string() })
+            }
+            Err(TryLockError::Error(e)) => Err(Error::io("lock", path.display(), e)),
+        }
+    }
+
+    fn existing(&self, name: &str, options: &OpenOptions) -> io::Result<Option<File>> {
+        match options.open(self.folder.join(name)) {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl Storage for DiskStorage {
+    type File = File;
+
+    fn open(&self, name: &str) -> io::Result<Option<File>> {
+        self.existing(name, OpenOptions::new().read(true).write(true))
+    }
+
+    fn open_to_read(&self, name: &str) -> io::Result<Option<File>> {
+        self.existing(name, OpenOptions::new().read(true))
+    }
+
+    fn create(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(self.folder.join(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.folder.join(from), self.folder.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.folder.join(name)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+}
+
+/// Makes the folder and what is missing above it, and makes the new names durable: each is an
+/// entry of its parent.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        folder.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    for made in missing {
+        let parent = made.parent().filter(|p| !p.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}

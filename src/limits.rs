@@ -1,0 +1,105 @@
+//! Every limit of the server in one place, each with its reason, and the
+//! relations between them, which the compiler asserts.
+//!
+//! Units stand last in a name. A limit that a client can meet is told in the
+//! error that it gets.
+
+/// Longest line in bytes, its ending not counted: room for 32 names of 120
+/// bytes, far above what people type, small enough to hold one per client.
+pub const LINE_MAX_BYTES: usize = 4096;
+/// A peer that sends this much without a line ending does not speak this
+/// protocol: it is told so and closed.
+pub const LINE_ENDLESS_BYTES: usize = 1 << 20;
+
+/// Longest resource name in bytes (NFC).
+pub const NAME_MAX_BYTES: usize = 128;
+/// Longest note in bytes: a sentence.
+pub const NOTE_MAX_BYTES: usize = 256;
+/// Longest idempotency key in bytes: a UUID fits, so does a job URL's tail.
+pub const KEY_MAX_BYTES: usize = 64;
+/// Longest holder name in bytes.
+pub const HOLDER_MAX_BYTES: usize = 64;
+/// Most targets in one command: one line of names, and the bound of the
+/// work that one request can ask for.
+pub const TARGETS_MAX: usize = 32;
+/// Most `*` in one pattern: matching costs at most length × stars.
+pub const STARS_MAX: usize = 4;
+/// Most resources that one `ALTA` line may add: its events are one commit.
+pub const ADD_MAX: usize = 10_000;
+/// Longest duration: ten years of days, leap days counted in full.
+pub const DURATION_MAX_MS: i64 = 3_653 * 86_400_000;
+/// Most nights, the same ten years.
+pub const NIGHTS_MAX: u32 = 3_653;
+/// What a client sent is echoed at most this long, in characters.
+pub const ECHO_MAX_CHARS: usize = 64;
+
+/// Default for `--max-resources`: about 100 MB of memory at the most.
+pub const RESOURCES_DEFAULT: u32 = 1 << 20;
+/// Default for `--max-reservations`, in live ones.
+pub const RESERVATIONS_DEFAULT: u32 = 1 << 20;
+/// Descriptors kept back from clients: listeners, journal and its
+/// successor, signals, timer, log, and the clients that are being refused.
+pub const DESCRIPTORS_RESERVED: u64 = 32;
+/// Connections over the limit that may be told `ERR 503` at one time; more
+/// than that are closed without a word.
+pub const REFUSED_MAX: usize = 12;
+/// Listen backlog: a burst of this many connects is taken without a retry.
+pub const BACKLOG: i32 = 1024;
+/// Connections accepted in one turn, so that a flood does not own it.
+pub const ACCEPT_BUDGET: usize = 256;
+
+/// Bytes taken from one socket in one turn.
+pub const READ_BUDGET_BYTES: usize = 32 << 10;
+/// Lines run for one connection in one turn, then it is the next one's.
+pub const COMMAND_BUDGET: usize = 64;
+/// Bytes written to one socket in one turn.
+pub const WRITE_BUDGET_BYTES: usize = 256 << 10;
+/// Bytes read but not yet run that a connection may hold; above it its
+/// socket is not read.
+pub const INPUT_HIGH_BYTES: usize = 64 << 10;
+/// Output waiting for a peer above which nothing of it is read or run.
+pub const OUTPUT_HIGH_BYTES: usize = 64 << 10;
+/// Output below which a paused peer is taken up again.
+pub const OUTPUT_LOW_BYTES: usize = 16 << 10;
+/// A list is turned into text in pieces of about this size.
+pub const LIST_PIECE_BYTES: usize = 32 << 10;
+/// Rows of `RESERVAS` replies under way, all connections together; over it
+/// the reader that has made no progress for longest is closed. 24 bytes each.
+pub const LIST_ROWS_MAX: usize = 1 << 20;
+
+/// A peer that takes none of its output for this long is closed.
+pub const STALL_DEFAULT_MS: u64 = 60_000;
+/// After the last reply the peer has this long to close its side, so that
+/// no reset overtakes the reply.
+pub const LINGER_MS: u64 = 2_000;
+/// Time that a stop gives to peers to take what they are owed.
+pub const STOP_GRACE_MS: u64 = 5_000;
+/// After running out of descriptors with nothing closing, look again.
+pub const ACCEPT_RETRY_MS: u64 = 1_000;
+/// At most one log line of a kind in this time for what strangers provoke.
+pub const LOG_QUIET_MS: u64 = 60_000;
+/// Idle time before keepalive probes, in seconds; with the probes below a
+/// dead peer is known after two minutes.
+pub const KEEPALIVE_IDLE_S: u64 = 60;
+/// Seconds between keepalive probes.
+pub const KEEPALIVE_INTERVAL_S: u64 = 15;
+/// Unanswered probes that end a connection.
+pub const KEEPALIVE_PROBES: u32 = 4;
+/// Data unacknowledged for this long ends a connection (TCP_USER_TIMEOUT).
+pub const USER_TIMEOUT_MS: u32 = 120_000;
+
+/// A journal smaller than this is not worth compacting.
+pub const COMPACT_MIN_BYTES: u64 = 4 << 20;
+/// Snapshot bytes written per turn while compacting, a few milliseconds of
+/// a slow card.
+pub const COMPACT_PIECE_BYTES: usize = 256 << 10;
+
+const _: () = {
+    assert!(LINE_MAX_BYTES < LINE_ENDLESS_BYTES);
+    assert!(LINE_MAX_BYTES < INPUT_HIGH_BYTES, "a whole line must fit the input buffer");
+    assert!(NAME_MAX_BYTES + NOTE_MAX_BYTES * 2 + KEY_MAX_BYTES < LINE_MAX_BYTES);
+    assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES);
+    assert!(LIST_PIECE_BYTES <= OUTPUT_HIGH_BYTES);
+    assert!((REFUSED_MAX as u64) < DESCRIPTORS_RESERVED / 2);
+    assert!(ADD_MAX <= RESOURCES_DEFAULT as usize);
+};

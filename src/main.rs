@@ -1,0 +1,371 @@
+//! The server's program: arguments, log, open, replay, bind, run, exit code.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use log::{LevelFilter, info, warn};
+use reservad::clock::{Clock, DurationError, Zone, parse_duration_ms};
+use reservad::inventory::event::Batch;
+use reservad::inventory::{Capacity, Inventory};
+use reservad::journal::{DiskStorage, SyncPolicy, Verdict};
+use reservad::limits::{
+    DESCRIPTORS_RESERVED, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, STALL_DEFAULT_MS,
+};
+use reservad::reactor::{CLIENTS_MAX, Config, Parts, Reactor, bind};
+use reservad::store::{self, Opened, Store};
+use reservad::{commands, journal};
+
+/// What a server without data and without --inventory starts with.
+const SAMPLE: [&str; 3] = ["Habitación 1", "Habitación 2", "Habitación 3"];
+
+/// A reservation server for small hosts: rooms, boards, rigs; plain lines of text over TCP.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Sub>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+const AFTER_HELP: &str = "\
+Without options it listens on 127.0.0.1:12345, keeps its data in $STATE_DIRECTORY,
+else $XDG_STATE_HOME/reservad, else ~/.local/state/reservad, and begins with three
+sample rooms. Talk to it with `reserva`, `nc 127.0.0.1 12345` or telnet; say AYUDA or HELP.
+
+SIGTERM and SIGINT stop it after answering what was received, a second one at once;
+SIGHUP reads the --inventory file again.
+Exit status: 0 stopped, 2 wrong usage, 1 anything else, with the reason on stderr.";
+
+#[derive(Subcommand)]
+enum Sub {
+    /// Say whether the journal is good, and what is wrong with it; change nothing
+    Check {
+        /// The folder with the data
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Address to listen on, HOST:PORT; may be given several times; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:12345", value_parser = parse_address)]
+    listen: Vec<Addresses>,
+    /// Folder for the data
+    #[arg(long, value_name = "DIR", conflicts_with = "in_memory")]
+    data_dir: Option<PathBuf>,
+    /// Keep no journal: everything is forgotten at the end
+    #[arg(long)]
+    in_memory: bool,
+    /// File of resources, one a line, that are to exist; read again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    inventory: Option<PathBuf>,
+    /// When changes are synced to disk: always (before each reply), never, or a duration like 1s
+    #[arg(long, value_name = "WHEN", default_value = "always", value_parser = parse_fsync)]
+    fsync: SyncPolicy,
+    /// Most clients at one time [default: the descriptor limit less 32]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_clients: Option<u32>,
+    /// Most resources
+    #[arg(long, value_name = "N", default_value_t = RESOURCES_DEFAULT)]
+    max_resources: u32,
+    /// Most live reservations
+    #[arg(long, value_name = "N", default_value_t = RESERVATIONS_DEFAULT)]
+    max_reservations: u32,
+    /// Close clients that have sent nothing for this long and hold nothing by their connection [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    idle_timeout: Option<Duration>,
+    /// Close clients that take none of their replies for this long
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1m")]
+    stall_timeout: Duration,
+    /// Zone of dates without an offset, an IANA name [default: the system's]
+    #[arg(long, value_name = "ZONE", value_parser = Zone::named)]
+    time_zone: Option<Zone>,
+    /// How much to log: off, error, warn, info, debug
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: LevelFilter,
+    /// Listen on other than loopback addresses although anybody there may do everything
+    #[arg(long)]
+    allow_anonymous: bool,
+}
+
+/// What one --listen means: a host name may have several addresses.
+#[derive(Clone, Debug)]
+struct Addresses(Vec<SocketAddr>);
+
+fn parse_address(text: &str) -> Result<Addresses, String> {
+    match text.to_socket_addrs().map(Iterator::collect::<Vec<_>>) {
+        Ok(addresses) if !addresses.is_empty() => Ok(Addresses(addresses)),
+        Ok(_) => Err("that host has no address".to_owned()),
+        Err(error) => {
+            Err(format!("{error}; it is written HOST:PORT, as in 127.0.0.1:12345 or [::1]:0"))
+        }
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let form = "it is written 90s, 30m, 2h, 3d or 1h30m";
+    let ms = parse_duration_ms(text).map_err(|error| match error {
+        DurationError::NoUnit => format!("it has no unit; {form}"),
+        DurationError::Form => form.to_owned(),
+        DurationError::Zero => format!("it lasts no time; {form}"),
+        DurationError::TooLong => "it is over ten years".to_owned(),
+    })?;
+    Ok(Duration::from_millis(ms.unsigned_abs()))
+}
+
+fn parse_fsync(text: &str) -> Result<SyncPolicy, String> {
+    match text {
+        "always" => Ok(SyncPolicy::Always),
+        "never" => Ok(SyncPolicy::Never),
+        text => parse_duration(text)
+            .map(SyncPolicy::Every)
+            .map_err(|error| format!("always, never or a duration: {error}")),
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Some(Sub::Check { data_dir }) => data_folder(data_dir).and_then(|folder| check(&folder)),
+        None => check_exposure(&cli.serve).and_then(|()| serve(cli.serve)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, reason }) => {
+            use std::io::Write;
+            // A closed stderr is no reason to panic.
+            let _ = writeln!(std::io::stderr(), "reservad: {reason}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Why the program ends, and with which status.
+struct Failure {
+    code: u8,
+    reason: String,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Failure {
+        Failure { code: 1, reason }
+    }
+}
+
+/// Whoever reaches the port may do everything, so by default it is this host.
+fn check_exposure(options: &Serve) -> Result<(), Failure> {
+    let mut all = options.listen.iter().flat_map(|addresses| &addresses.0);
+    match all.find(|address| !address.ip().is_loopback()) {
+        Some(open) if !options.allow_anonymous => Err(Failure {
+            code: 2,
+            reason: format!(
+                "{open} can be reached from other hosts, and anybody there could reserve, cancel and remove everything: add --allow-anonymous if that is meant, else listen on 127.0.0.1 or [::1]"
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn serve(options: Serve) -> Result<(), Failure> {
+    start_log(options.log_level);
+    let zone = options.time_zone.clone().unwrap_or_else(Zone::system);
+    let (mut store, mut inventory, mut clock, mut batch) = open(&options)?;
+    settle(&options, &mut store, &mut inventory, &mut clock, &mut batch)?;
+    let max_clients = max_clients(options.max_clients);
+    let addresses = options.listen.iter().flat_map(|addresses| addresses.0.clone());
+    let listeners = addresses.map(listen).collect::<Result<Vec<_>, _>>()?;
+    let (resources, reservations) = (inventory.names().len(), inventory.reservation_count());
+    let config = Config {
+        max_clients,
+        idle_timeout_ms: options.idle_timeout.map(to_ms),
+        stall_timeout_ms: to_ms(options.stall_timeout),
+        inventory_file: options.inventory,
+        fsync: match options.fsync {
+            _ if options.in_memory => "in-memory".to_owned(),
+            SyncPolicy::Always => "always".to_owned(),
+            SyncPolicy::Never => "never".to_owned(),
+            SyncPolicy::Every(interval) => format!("{}s", interval.as_secs()),
+        },
+    };
+    let parts = Parts { listeners, inventory, batch, store, clock, zone, config };
+    let mut reactor = Reactor::new(parts).map_err(|error| format!("cannot start: {error}"))?;
+    for address in reactor.addresses().map_err(|error| format!("cannot start: {error}"))? {
+        info!("listening on {address}");
+    }
+    info!(
+        "{resources} resources, {reservations} live reservations, room for {max_clients} clients"
+    );
+    reactor.run()?;
+    info!("stopped");
+    Ok(())
+}
+
+fn start_log(level: LevelFilter) {
+    let config = simplelog::ConfigBuilder::new()
+        .set_time_format_rfc3339()
+        .set_target_level(LevelFilter::Off)
+        .set_thread_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off)
+        .build();
+    // It can only fail if a log was started before.
+    let _ = simplelog::WriteLogger::init(level, config, std::io::stderr());
+}
+
+type Open = (Store<DiskStorage>, Inventory, Clock, Batch);
+
+/// Opens and replays the journal; what its end left undone is in the batch.
+fn open(options: &Serve) -> Result<Open, Failure> {
+    let capacity =
+        Capacity { resources: options.max_resources, reservations: options.max_reservations };
+    let mut batch = Batch::default();
+    if options.in_memory {
+        info!("keeping everything in memory only");
+        let clock = Clock::new(reservad::clock::Time::DAWN);
+        return Ok((Store::in_memory(), Inventory::new(capacity), clock, batch));
+    }
+    let folder = data_folder(options.data_dir.clone())?;
+    let storage = DiskStorage::lock(&folder).map_err(describe)?;
+    let (store, mut inventory, Opened { report, last_time }) =
+        Store::open(storage, options.fsync, capacity).map_err(describe)?;
+    info!("data in {}", folder.display());
+    if let Some(bad) = &report.bad {
+        warn!(
+            "{}: a torn tail was cut at byte {} ({}): {} bytes, {} readable records, none of them acknowledged as durable",
+            report.path, bad.offset_bytes, bad.reason, bad.tail_bytes, bad.readable_records
+        );
+    }
+    store::end_orphans(&mut inventory, last_time, &mut batch);
+    let clock = Clock::new(last_time);
+    if clock.behind_ms() > 1000 {
+        warn!(
+            "the clock is {} s behind the last time in the journal; until it gets there time stands still",
+            clock.behind_ms() / 1000
+        );
+    }
+    Ok((store, inventory, clock, batch))
+}
+
+/// Brings the inventory up to this moment, durably, before anybody is served.
+fn settle(
+    options: &Serve,
+    store: &mut Store<DiskStorage>,
+    inventory: &mut Inventory,
+    clock: &mut Clock,
+    batch: &mut Batch,
+) -> Result<(), Failure> {
+    let now = clock.now();
+    let is_new = inventory.last_event() == 0;
+    commands::expire(inventory, now, batch);
+    let names = match &options.inventory {
+        Some(path) => store::read_inventory_file(path)?,
+        None if is_new => SAMPLE.map(str::to_owned).to_vec(),
+        None => Vec::new(),
+    };
+    store::ensure(inventory, names, now, batch)?;
+    store.commit(batch).map_err(describe)
+}
+
+fn listen(address: SocketAddr) -> Result<std::net::TcpListener, Failure> {
+    let listener = bind(address).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "; another program has it, perhaps another reservad: choose another with --listen, or port 0",
+            std::io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose a higher one with --listen",
+            _ => "",
+        };
+        format!("cannot listen on {address}: {error}{hint}")
+    })?;
+    Ok(listener)
+}
+
+/// Raises the soft descriptor limit to the hard one; what it allows for, or
+/// what was asked.
+fn max_clients(asked: Option<u32>) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let descriptors = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let most = usize::try_from(descriptors.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let fits = most.saturating_sub(DESCRIPTORS_RESERVED as usize).clamp(1, CLIENTS_MAX - 64);
+    match asked.map(|asked| asked as usize) {
+        None => fits,
+        Some(asked) if asked > fits => {
+            warn!(
+                "--max-clients {asked} is more than the {most} descriptors allow for; raise the limit (ulimit -n)"
+            );
+            asked.min(CLIENTS_MAX - 64)
+        }
+        Some(asked) => asked,
+    }
+}
+
+/// Where the data is: what was asked, else what the system names.
+fn data_folder(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(folder) = asked {
+        return Ok(folder);
+    }
+    if let Some(folders) = named("STATE_DIRECTORY") {
+        // systemd gives a list where a unit has several.
+        let first = std::env::split_paths(&folders).next();
+        return Ok(first.unwrap_or_else(|| PathBuf::from(&folders)));
+    }
+    if let Some(state) = named("XDG_STATE_HOME").map(PathBuf::from).filter(|it| it.is_absolute()) {
+        return Ok(state.join("reservad"));
+    }
+    match named("HOME") {
+        Some(home) => Ok(Path::new(&home).join(".local/state/reservad")),
+        None => Err(Failure {
+            code: 2,
+            reason: "there is no $HOME to keep the data in: name a folder with --data-dir, or use --in-memory".to_owned(),
+        }),
+    }
+}
+
+/// `reservad check`: what the journal holds, on stdout.
+fn check(folder: &Path) -> Result<(), Failure> {
+    let mut inventory = Inventory::new(Capacity { resources: u32::MAX, reservations: u32::MAX });
+    let report = journal::check(&DiskStorage::at(folder), |record| {
+        store::replay(&mut inventory, record).map(|_| ())
+    });
+    let report = report.map_err(describe)?;
+    if report.fresh {
+        return Err(Failure::from(format!("{}: there is no journal yet", report.path)));
+    }
+    println!(
+        "{}: good up to byte {}; {} snapshot records, events {} to {}; {} resources, {} live reservations",
+        report.path,
+        report.end_bytes,
+        report.snapshot_records,
+        report.base_number + 1,
+        report.last_number,
+        inventory.names().len(),
+        inventory.reservation_count(),
+    );
+    match &report.bad {
+        None => Ok(()),
+        Some(bad) if bad.verdict == Verdict::Cut => {
+            println!(
+                "a torn tail from byte {} on (line {}: {}), never acknowledged as durable: the next start cuts {} bytes with {} readable records. If a server is running on this folder, it may be writing just now.",
+                bad.offset_bytes, bad.line, bad.reason, bad.tail_bytes, bad.readable_records
+            );
+            Ok(())
+        }
+        Some(_) => Err(describe(journal::Error::Refused(Box::new(report)))),
+    }
+}
+
+fn describe(error: journal::Error) -> Failure {
+    Failure::from(error.to_string())
+}
+
+fn to_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(STALL_DEFAULT_MS)
+}

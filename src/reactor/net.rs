@@ -1,0 +1,162 @@
+//! Sockets: listening with a backlog of our own, and accepting in a way that
+//! survives running out of descriptors.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+
+use crate::commands;
+use crate::limits::{
+    BACKLOG, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, USER_TIMEOUT_MS,
+};
+
+/// Binds and listens. Options that its connections shall have are set here:
+/// Linux hands them on, which saves a system call each for every client.
+///
+/// # Errors
+/// As the system says: the address is taken, not ours, or not allowed.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    // A restart must not wait for the connections of the last run to time out.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    set_liveness(&socket)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(TcpListener::from(socket))
+}
+
+/// No delay for short replies; a peer that is gone without a word is known
+/// within minutes, for it may hold something with `hasta=salir`.
+fn set_liveness(socket: impl AsFd) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_tcp_keepidle(&socket, Duration::from_secs(KEEPALIVE_IDLE_S))?;
+    sockopt::set_tcp_keepintvl(&socket, Duration::from_secs(KEEPALIVE_INTERVAL_S))?;
+    sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
+    sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
+    Ok(())
+}
+
+/// A listening socket and whether somebody may be waiting at it. The poll
+/// says so once; it stays so until an accept finds nobody.
+pub struct Listener {
+    socket: mio::net::TcpListener,
+    ready: bool,
+    /// A descriptor in reserve: given up for a moment, it lets a client be
+    /// told that there are none.
+    spare: Option<File>,
+}
+
+/// What an accept has brought.
+pub enum Accepted {
+    Client(TcpStream),
+    Nobody,
+    /// A client was told that the server is full: no descriptor is left.
+    Refused,
+    /// Not even that could be done. Somebody still waits, and the poll will
+    /// not say so again.
+    OutOfDescriptors,
+}
+
+impl Listener {
+    /// Puts a listening socket into the poll.
+    pub fn register(socket: TcpListener, registry: &Registry, token: Token) -> io::Result<Self> {
+        let mut socket = mio::net::TcpListener::from_std(socket);
+        registry.register(&mut socket, token, Interest::READABLE)?;
+        Ok(Listener { socket, ready: true, spare: spare() })
+    }
+
+    /// Where it listens; the real port where 0 was asked.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// The poll says that somebody waits.
+    pub fn set_ready(&mut self) {
+        self.ready = true;
+    }
+
+    /// Whether an accept makes sense now.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Accepts one client.
+    pub fn accept(&mut self) -> Accepted {
+        while self.ready {
+            match self.socket.accept() {
+                Ok((stream, _)) => return Accepted::Client(stream),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready = false,
+                Err(error) if is_out_of_descriptors(&error) => return self.refuse(),
+                // The client has gone again, or the like: the next one.
+                Err(_) => {}
+            }
+        }
+        Accepted::Nobody
+    }
+
+    /// Uses the spare descriptor to tell one client that there is no room.
+    fn refuse(&mut self) -> Accepted {
+        if self.spare.take().is_none() {
+            self.spare = spare();
+            return Accepted::OutOfDescriptors;
+        }
+        let refused = match self.socket.accept() {
+            Ok((mut stream, _)) => {
+                let mut text = Vec::new();
+                commands::no_room(&mut text);
+                let _ = stream.write(&text);
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                Accepted::Refused
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.ready = false;
+                Accepted::Nobody
+            }
+            Err(_) => Accepted::OutOfDescriptors,
+        };
+        self.spare = spare();
+        refused
+    }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// ErrorKind has no name for these.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|known| errno == Some(known.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_inherit_no_delay_and_keepalive() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(sockopt::tcp_nodelay(&accepted).unwrap());
+        assert!(sockopt::socket_keepalive(&accepted).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&accepted).unwrap().as_secs(), KEEPALIVE_IDLE_S);
+        assert_eq!(sockopt::tcp_keepcnt(&accepted).unwrap(), KEEPALIVE_PROBES);
+        assert_eq!(sockopt::tcp_user_timeout(&accepted).unwrap(), USER_TIMEOUT_MS);
+    }
+}

@@ -1,0 +1,114 @@
+//! What wakes the loop besides sockets: signals, and the alarm for the next
+//! end of a reservation.
+
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::clock::Time;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signal {
+    Stop,
+    Reload,
+}
+
+/// SIGTERM, SIGINT and SIGHUP as a pipe in the poll, with a flag for each.
+pub struct Signals {
+    pipe: mio::net::UnixStream,
+    stop: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+    stop_told: bool,
+}
+
+impl Signals {
+    /// Takes the signals over. A second SIGTERM or SIGINT ends the process at
+    /// once, also while it waits for a disk.
+    pub fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        let mut pipe = mio::net::UnixStream::from_std(read);
+        registry.register(&mut pipe, token, Interest::READABLE)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let reload = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+            signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+        }
+        signal_hook::flag::register(SIGHUP, Arc::clone(&reload))?;
+        signal_hook::low_level::pipe::register(SIGHUP, write)?;
+        Ok(Signals { pipe, stop, reload, stop_told: false })
+    }
+
+    /// The next signal that has come, if any.
+    pub fn next(&mut self) -> Option<Signal> {
+        let mut bytes = [0; 64];
+        while matches!(self.pipe.read(&mut bytes), Ok(1..)) {}
+        if self.stop.load(Ordering::Relaxed) && !self.stop_told {
+            self.stop_told = true;
+            return Some(Signal::Stop);
+        }
+        self.reload.swap(false, Ordering::Relaxed).then_some(Signal::Reload)
+    }
+}
+
+/// A timer on the wall clock. It fires at an instant even if the clock is
+/// set or the machine has slept meanwhile, which a poll's timeout would miss;
+/// when the clock is set it fires at once, to be set anew.
+pub struct Alarm {
+    timer: OwnedFd,
+    set: Option<Time>,
+}
+
+impl Alarm {
+    /// Puts an alarm into the poll.
+    pub fn register(registry: &Registry, token: Token) -> io::Result<Alarm> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Realtime, flags)?;
+        registry.register(&mut SourceFd(&timer.as_raw_fd()), token, Interest::READABLE)?;
+        Ok(Alarm { timer, set: None })
+    }
+
+    /// It has fired, or the clock was set: it stands for nothing now.
+    pub fn acknowledge(&mut self) {
+        let mut count = [0; 8];
+        // An error says that the clock was set; both mean "set it again".
+        let _ = rustix::io::read(&self.timer, &mut count);
+        self.set = None;
+    }
+
+    /// Fires at that instant; `None` for never. A system call only if that
+    /// is another one than before.
+    pub fn set(&mut self, when: Option<Time>) -> io::Result<()> {
+        if self.set == when {
+            return Ok(());
+        }
+        // All zero would disarm it: what is due fires a nanosecond after 1970.
+        let ms = when.map_or(0, |when| when.ms().max(0));
+        let value = Timespec {
+            tv_sec: ms / 1000,
+            tv_nsec: if when.is_some() { ms % 1000 * 1_000_000 + 1 } else { 0 },
+        };
+        let interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+        timerfd_settime(
+            &self.timer,
+            flags,
+            &Itimerspec { it_interval: interval, it_value: value },
+        )?;
+        self.set = when;
+        Ok(())
+    }
+}

@@ -1,0 +1,302 @@
+//! The inventory kept in step with its journal: opening and replay, the
+//! commit of a turn, compaction while running.
+//!
+//! A snapshot is written in pieces while the server goes on. It visits the
+//! resources and then the reservations in order; what changes behind the
+//! cursor is added to it as a further record, what changes ahead of it will
+//! be visited as it is then. So at its end it says exactly what the
+//! inventory says, and no turn is held up by all of it.
+
+use std::path::Path;
+
+use crate::clock::Time;
+use crate::commands::read_names;
+use crate::inventory::event::Batch;
+use crate::inventory::names::ResourceId;
+use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
+use crate::journal::{Error, Journal, Record, Report, Storage, SyncPolicy};
+use crate::limits::{COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES};
+
+/// The journal of an inventory; or none, for a server that forgets.
+pub struct Store<S: Storage> {
+    journal: Option<Journal<S>>,
+    cursor: Option<Cursor>,
+    /// No attempt to compact before the journal has grown to this.
+    compact_from_bytes: u64,
+    text: String,
+}
+
+/// How far a snapshot has come.
+#[derive(Clone, Copy, Debug)]
+enum Cursor {
+    /// The next resource to visit.
+    Resources(ResourceId),
+    /// All resources are visited, and the reservations up to this one.
+    Reservations(Number),
+}
+
+impl Cursor {
+    /// Whether an event changes what was already visited.
+    fn is_behind(self, event: &Event) -> bool {
+        match (self, event) {
+            (Cursor::Resources(next), Event::Removed { id }) => *id < next,
+            (Cursor::Resources(_), _) => false,
+            (_, Event::Added { .. } | Event::Removed { .. }) => true,
+            (
+                Cursor::Reservations(last),
+                Event::Cancelled { number, .. } | Event::Expired { number },
+            ) => *number <= last,
+            // A new reservation has the highest number: it is ahead.
+            (_, Event::Reserved(_) | Event::Numbered { .. }) => false,
+        }
+    }
+}
+
+/// What opening a journal has found.
+#[derive(Debug)]
+pub struct Opened {
+    pub report: Report,
+    /// The latest time in the journal: no time before it is told again.
+    pub last_time: Time,
+}
+
+/// Replays one record onto an inventory, or says why it does not fit.
+/// Returns the record's time, if it has one.
+pub fn replay(inventory: &mut Inventory, record: Record) -> Result<Option<Time>, String> {
+    let payload = match record {
+        Record::SnapshotEnd { base } => {
+            inventory.set_last_event(base);
+            return Ok(None);
+        }
+        Record::Snapshot { payload, .. } | Record::Event { payload, .. } => payload,
+    };
+    let (time, event) = Event::decode(payload, inventory.names())?;
+    inventory.admits(&event)?;
+    inventory.apply(&event);
+    Ok(Some(time))
+}
+
+impl<S: Storage> Store<S> {
+    /// A store that keeps nothing.
+    pub fn in_memory() -> Store<S> {
+        Store { journal: None, cursor: None, compact_from_bytes: u64::MAX, text: String::new() }
+    }
+
+    /// Opens a journal, or makes one, and replays it.
+    pub fn open(
+        storage: S,
+        policy: SyncPolicy,
+        capacity: Capacity,
+    ) -> Result<(Store<S>, Inventory, Opened), Error> {
+        let mut inventory = Inventory::new(capacity);
+        let mut last_time = Time::DAWN;
+        let (journal, report) = Journal::open(storage, policy, |record| {
+            if let Some(time) = replay(&mut inventory, record)? {
+                last_time = last_time.max(time);
+            }
+            Ok(())
+        })?;
+        let store = Store {
+            journal: Some(journal),
+            cursor: None,
+            compact_from_bytes: COMPACT_MIN_BYTES,
+            text: String::new(),
+        };
+        Ok((store, inventory, Opened { report, last_time }))
+    }
+
+    /// Makes a turn's events durable, as the sync policy has it, and empties
+    /// the batch. Until this returns nobody may be told of them.
+    ///
+    /// # Errors
+    /// The journal cannot be written. Nothing can be promised any more: the
+    /// caller must stop, without a reply.
+    pub fn commit(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        let Some(journal) = &mut self.journal else {
+            batch.clear();
+            return Ok(());
+        };
+        if batch.is_empty() {
+            return Ok(());
+        }
+        for (change, text) in batch.iter() {
+            journal.append(change.number, text);
+        }
+        journal.commit()?;
+        if let Some(cursor) = self.cursor {
+            for (_, text) in batch.iter().filter(|(change, _)| cursor.is_behind(&change.event)) {
+                journal.snapshot_append(text);
+            }
+        }
+        batch.clear();
+        Ok(())
+    }
+
+    /// Syncs what was written (`--fsync <interval>`, and at the end).
+    pub fn sync(&mut self) -> Result<(), Error> {
+        self.journal.as_mut().map_or(Ok(()), Journal::sync)
+    }
+
+    /// How long what was just written may stay unsynced, in milliseconds;
+    /// `None` if there is nothing to sync or nobody asked for it.
+    pub fn sync_within_ms(&self) -> Option<u64> {
+        let journal = self.journal.as_ref().filter(|journal| journal.is_dirty())?;
+        match journal.policy() {
+            SyncPolicy::Every(interval) => u64::try_from(interval.as_millis()).ok(),
+            SyncPolicy::Always | SyncPolicy::Never => None,
+        }
+    }
+
+    /// Fills the spare tail of the journal ahead of the writing.
+    pub fn fill_tail(&mut self) -> Result<(), Error> {
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.fill_tail().map(|_| ()))
+    }
+
+    /// Bytes of the journal in use; 0 without one.
+    pub fn journal_bytes(&self) -> u64 {
+        self.journal.as_ref().map_or(0, Journal::used_bytes)
+    }
+
+    /// Whether a snapshot is being written, so that ids must stay as they are.
+    pub fn is_compacting(&self) -> bool {
+        self.cursor.is_some()
+    }
+
+    /// Whether compaction has something to do: it goes on, or the journal is
+    /// mostly history.
+    pub fn wants_compaction(&self, inventory: &Inventory) -> bool {
+        let Some(journal) = &self.journal else { return false };
+        let live = (inventory.names().len() + inventory.reservation_count()) as u64;
+        let history = journal.last_number() - journal.base_number();
+        self.is_compacting()
+            || (journal.bytes_since_snapshot() >= self.compact_from_bytes && history > 2 * live)
+    }
+
+    /// One piece of a compaction. Call it with an empty batch.
+    ///
+    /// # Errors
+    /// Before the snapshot has taken the journal's place an error only ends
+    /// the attempt (`Ok(Some(error))`, for the log); after that the journal
+    /// is not to be trusted and the caller must stop.
+    pub fn compact(&mut self, inventory: &Inventory, now: Time) -> Result<Option<Error>, Error> {
+        let Some(journal) = &mut self.journal else { return Ok(None) };
+        let outcome = match self.cursor {
+            None => journal.begin_snapshot().map(|()| Some(Cursor::Resources(0))),
+            Some(cursor) => piece(journal, cursor, inventory, now, &mut self.text),
+        };
+        match outcome {
+            Ok(cursor) => {
+                self.cursor = cursor;
+                self.compact_from_bytes = COMPACT_MIN_BYTES;
+                Ok(None)
+            }
+            Err(error) if journal.poisoned().is_some() => Err(error),
+            Err(error) => {
+                self.cursor = None;
+                self.compact_from_bytes = 2 * journal.bytes_since_snapshot();
+                Ok(Some(error))
+            }
+        }
+    }
+}
+
+/// Visits what comes next until a piece is full, and writes it; at the end
+/// of the reservations the snapshot takes the journal's place.
+fn piece<S: Storage>(
+    journal: &mut Journal<S>,
+    mut cursor: Cursor,
+    inventory: &Inventory,
+    now: Time,
+    text: &mut String,
+) -> Result<Option<Cursor>, Error> {
+    while journal.snapshot_buffered_bytes() < COMPACT_PIECE_BYTES {
+        let (event, next) = match visit(cursor, inventory) {
+            Some(step) => step,
+            None => {
+                let last = inventory.last_number();
+                add_record(journal, inventory, now, &Event::Numbered { last }, text);
+                journal.finish_snapshot(inventory.last_event())?;
+                return Ok(None);
+            }
+        };
+        if let Some(event) = event {
+            add_record(journal, inventory, now, &event, text);
+        }
+        cursor = next;
+    }
+    journal.snapshot_flush(COMPACT_PIECE_BYTES)?;
+    Ok(Some(cursor))
+}
+
+/// What the cursor stands before, as the event that would make it, and where
+/// it stands then; `None` at the end.
+fn visit(cursor: Cursor, inventory: &Inventory) -> Option<(Option<Event>, Cursor)> {
+    match cursor {
+        Cursor::Resources(next) => Some(match inventory.next_resource(next) {
+            None => (None, Cursor::Reservations(0)),
+            Some(id) => {
+                let name = inventory.names().texts().name(id).to_owned();
+                (Some(Event::Added { name }), Cursor::Resources(id + 1))
+            }
+        }),
+        Cursor::Reservations(last) => {
+            let next = inventory.next_reservation(last)?;
+            Some((Some(Event::Reserved(next.clone())), Cursor::Reservations(next.number)))
+        }
+    }
+}
+
+fn add_record<S: Storage>(
+    journal: &mut Journal<S>,
+    inventory: &Inventory,
+    now: Time,
+    event: &Event,
+    text: &mut String,
+) {
+    text.clear();
+    inventory.encode(now, event, text);
+    journal.snapshot_append(text);
+}
+
+/// Ends what was bound to a connection of a server that is no more, as of
+/// the last time that the journal knows.
+pub fn end_orphans(inventory: &mut Inventory, last_time: Time, batch: &mut Batch) {
+    for number in inventory.bound_to(SessionId::GONE) {
+        inventory.enact(last_time, Event::Expired { number }, batch);
+    }
+}
+
+/// Adds the names that are not there yet; returns how many.
+///
+/// # Errors
+/// There is no room for all of them; then none was added.
+pub fn ensure(
+    inventory: &mut Inventory,
+    names: Vec<String>,
+    now: Time,
+    batch: &mut Batch,
+) -> Result<usize, String> {
+    let missing: Vec<_> =
+        names.into_iter().filter(|name| inventory.names().find(name).is_none()).collect();
+    let events = inventory
+        .add(missing)
+        .map_err(|refusal| format!("its names do not fit: {refusal:?}; see --max-resources"))?;
+    let count = events.len();
+    events.into_iter().for_each(|event| inventory.enact(now, event, batch));
+    Ok(count)
+}
+
+/// Reads an inventory file.
+///
+/// # Errors
+/// One line that names the file, the line and the reason.
+pub fn read_inventory_file(path: &Path) -> Result<Vec<String>, String> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).map_err(|error| format!("{shown}: {error}"))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("{shown}, line {line}: not UTF-8; save the file as UTF-8")
+    })?;
+    read_names(&text).map_err(|(line, reason)| format!("{shown}, line {line}: {reason}"))
+}

@@ -1,0 +1,1039 @@
+//! The real `reserva` against servers that are played inside the test, over real sockets.
+//!
+//! A played server is a script on a thread: it asserts what the client sends and decides, byte
+//! by byte, what it hears. Nothing here waits for luck: every wait is for a line, an end or a
+//! failure, and every one of them is bounded.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// No wait of a test is longer than this; none should come near.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+// ---------------------------------------------------------------------------------------------
+// The played server.
+
+/// A server that plays its script to the first client.
+struct Server {
+    address: String,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    fn plays(script: impl FnOnce(Peer) + Send + 'static) -> Self {
+        Server::plays_at("127.0.0.1:0", script).expect("a free port")
+    }
+
+    fn plays_at(address: &str, script: impl FnOnce(Peer) + Send + 'static) -> Option<Self> {
+        let listener = TcpListener::bind(address).ok()?;
+        let address = listener.local_addr().expect("its address").to_string();
+        let thread = thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a client");
+            script(Peer::new(stream));
+        });
+        Some(Server { address, thread })
+    }
+
+    /// Answers every line but blank ones with what `reply` says, and closes at the end.
+    fn answers(reply: impl Fn(&str) -> String + Send + 'static) -> Self {
+        Server::plays(move |mut peer| {
+            while let Some(line) = peer.hear() {
+                if !line.trim().is_empty() {
+                    peer.say(&reply(&line));
+                }
+            }
+        })
+    }
+
+    /// Waits for the end of the script, so that its assertions count.
+    fn ends(self) {
+        self.thread.join().expect("the script of the server holds");
+    }
+
+    fn port(&self) -> &str {
+        self.address.rsplit_once(':').expect("a port").1
+    }
+}
+
+/// The client, seen from the server.
+struct Peer {
+    lines: BufReader<TcpStream>,
+}
+
+impl Peer {
+    fn new(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("nodelay");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Peer { lines: BufReader::new(stream) }
+    }
+
+    /// The next line without its LF; `None` at the end.
+    fn hear(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let length = self.lines.read_line(&mut line).expect("a line in time");
+        (length > 0).then(|| line.strip_suffix('\n').expect("a whole line").to_owned())
+    }
+
+    fn hears(&mut self, expected: &str) {
+        assert_eq!(self.hear().as_deref(), Some(expected));
+    }
+
+    fn hears_the_end(&mut self) {
+        assert_eq!(self.hear(), None);
+    }
+
+    fn say(&mut self, text: &str) {
+        self.lines.get_mut().write_all(text.as_bytes()).expect("the client reads");
+    }
+
+    /// Closes so that the client gets a reset: there are bytes that nobody read. The peek makes
+    /// sure that they are there.
+    fn cuts(self) {
+        let mut byte = [0];
+        assert_eq!(self.lines.get_ref().peek(&mut byte).expect("something unread"), 1);
+    }
+}
+
+/// An address where nobody listens. Not on 127.0.0.1, where another test may be given this very
+/// port in the next moment.
+fn nowhere() -> String {
+    let listener = TcpListener::bind("127.0.0.2:0").expect("a free port");
+    listener.local_addr().expect("its address").to_string()
+}
+
+// ---------------------------------------------------------------------------------------------
+// The client under test.
+
+/// A client with nothing of the tester's environment that it could notice.
+fn client(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reserva"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for variable in ["LC_ALL", "LC_MESSAGES", "LANG", "RESERVA_SERVER"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// A client of this server, with these words.
+fn to(address: &str, words: &[&str]) -> Command {
+    client(&[&["--server", address], words].concat())
+}
+
+#[derive(Debug)]
+struct Outcome {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Outcome {
+    #[track_caller]
+    fn is(&self, code: i32, out: &str, err: &str) {
+        assert_eq!((self.code, &*self.out, &*self.err), (Some(code), out, err));
+    }
+
+    /// The exit code, the output, and what the message must contain.
+    #[track_caller]
+    fn fails(&self, code: i32, out: &str, in_message: &[&str]) {
+        assert_eq!((self.code, &*self.out), (Some(code), out), "{self:?}");
+        for text in in_message {
+            assert!(self.err.contains(text), "{text:?} is not in {self:?}");
+        }
+        assert!(!self.err.contains("panicked"), "{self:?}");
+    }
+}
+
+/// Reads to the end on a thread.
+fn gather(mut from: impl Read + Send + 'static) -> Receiver<String> {
+    let (done, gathered) = channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).expect("output");
+        done.send(String::from_utf8_lossy(&bytes).into_owned())
+    });
+    gathered
+}
+
+/// Waits for the end of a client, but not for ever.
+fn outcome_of(mut child: Child) -> Outcome {
+    let out = child.stdout.take().map(gather);
+    let err = child.stderr.take().map(gather);
+    let wait = |gathered: Option<Receiver<String>>| match gathered.map(|g| g.recv_timeout(PATIENCE))
+    {
+        Some(text) => text.ok(),
+        None => Some(String::new()),
+    };
+    let (Some(out), Some(err)) = (wait(out), wait(err)) else {
+        child.kill().expect("the client can be killed");
+        panic!("the client does not end");
+    };
+    Outcome { code: child.wait().expect("its end").code(), out, err }
+}
+
+fn run(mut command: Command) -> Outcome {
+    outcome_of(command.spawn().expect("the client starts"))
+}
+
+/// Runs it with this input. Writing it may fail: the client may end before it has read all.
+fn run_with(mut command: Command, input: impl Into<Vec<u8>>) -> Outcome {
+    let mut child = command.stdin(Stdio::piped()).spawn().expect("the client starts");
+    let (mut stdin, input) = (child.stdin.take().expect("its input"), input.into());
+    thread::spawn(move || stdin.write_all(&input));
+    outcome_of(child)
+}
+
+// ---------------------------------------------------------------------------------------------
+// With words: one line, one reply.
+
+#[test]
+fn ok_goes_to_standard_output() {
+    let server = Server::plays(|mut peer| {
+        peer.hears("RESERVAR Habitación 1");
+        peer.say("OK RESERVADO #42 Habitación 1\n");
+        peer.hears_the_end();
+    });
+    run(to(&server.address, &["RESERVAR", "Habitación", "1"])).is(
+        0,
+        "OK RESERVADO #42 Habitación 1\n",
+        "",
+    );
+    server.ends();
+}
+
+#[test]
+fn err_goes_to_standard_error() {
+    let server = Server::answers(|_| "ERR 404 no existe\n".into());
+    run(to(&server.address, &["CANCELAR", "x"])).is(1, "", "ERR 404 no existe\n");
+    server.ends();
+}
+
+/// A half-close would let the server end the connection, and what is `hasta=salir` with it.
+#[test]
+fn a_question_is_not_half_closed() {
+    let server = Server::plays(|mut peer| {
+        peer.hears("RESERVAR x hasta=salir");
+        let stream = peer.lines.get_ref();
+        // The one wait for something not to happen: long enough that it would have.
+        stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+        let early = stream.peek(&mut [0]).expect_err("neither bytes nor an end");
+        assert!(matches!(
+            early.kind(),
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+        ));
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        peer.say("OK RESERVADO #1 x hasta=salir\n");
+        peer.hears_the_end();
+    });
+    run(to(&server.address, &["RESERVAR", "x", "hasta=salir"])).is(
+        0,
+        "OK RESERVADO #1 x hasta=salir\n",
+        "",
+    );
+    server.ends();
+}
+
+/// A list that only its count tells from replies and notices.
+const TRICKY_LIST: &str = "OK 6 DISPONIBLES\nERR 1\nOK\nOK 3 RESERVAS\n* 7 x\n\nOK ADIÓS\n";
+
+#[test]
+fn a_list_is_read_by_its_count() {
+    let server = Server::plays(|mut peer| {
+        peer.hears("list");
+        peer.say(TRICKY_LIST);
+        peer.hears_the_end();
+    });
+    run(to(&server.address, &["list"])).is(0, TRICKY_LIST, "");
+    server.ends();
+}
+
+#[test]
+fn a_reply_may_come_byte_by_byte() {
+    let server = Server::plays(|mut peer| {
+        peer.hears("list");
+        for byte in TRICKY_LIST.bytes() {
+            peer.lines.get_mut().write_all(&[byte]).expect("the client reads");
+        }
+        peer.hears_the_end();
+    });
+    run(to(&server.address, &["list"])).is(0, TRICKY_LIST, "");
+    server.ends();
+}
+
+#[test]
+fn notices_before_the_reply_are_not_the_reply() {
+    let server = Server::answers(|_| "* COLA 2 x\n* COLA 1 x\nERR 408 nada\n".into());
+    run(to(&server.address, &["RESERVAR", "x"])).is(
+        1,
+        "* COLA 2 x\n* COLA 1 x\n",
+        "ERR 408 nada\n",
+    );
+    server.ends();
+}
+
+#[test]
+fn an_empty_list_is_a_whole_reply() {
+    let server = Server::answers(|_| "OK 0 AVAILABLE\n".into());
+    run(to(&server.address, &["LIST"])).is(0, "OK 0 AVAILABLE\n", "");
+    server.ends();
+}
+
+#[test]
+fn words_are_quoted_again() {
+    let rows: [(&[&str], &str); 6] = [
+        (&["RESERVAR", "x", "nota=dos adultos"], r#"RESERVAR x nota="dos adultos""#),
+        (&["RESERVAR", "x", "nota=- "], r#"RESERVAR x nota="- ""#),
+        (&["RESERVAR", "x", "nota=-", "--server", "-h"], "RESERVAR x nota=- --server -h"),
+        (&["RESERVAR", "x", r#"nota=a "b" \c"#], r#"RESERVAR x nota="a \"b\" \\c""#),
+        (&["RESERVAR", "x", r#"nota="ya está""#], r#"RESERVAR x nota="ya está""#),
+        (&["RESERVAR", "x", "nota="], r#"RESERVAR x nota="""#),
+    ];
+    for (words, line) in rows {
+        let server = Server::plays(move |mut peer| {
+            peer.hears(line);
+            peer.say("OK\n");
+        });
+        run(to(&server.address, words)).is(0, "OK\n", "");
+        server.ends();
+    }
+}
+
+#[test]
+fn a_connection_lost_in_a_list_is_69() {
+    let server = Server::plays(|mut peer| {
+        peer.hears("LISTAR");
+        peer.say("OK 3 DISPONIBLES\nHabitación 1\nHabitación 1");
+    });
+    // The line that was cut is not printed: it may be the beginning of another name.
+    let lost = run(to(&server.address, &["LISTAR"]));
+    lost.fails(69, "OK 3 DISPONIBLES\nHabitación 1\n", &[&server.address, "BOOKINGS"]);
+    server.ends();
+}
+
+#[test]
+fn a_connection_lost_before_the_reply_is_69() {
+    let server = Server::plays(|mut peer| peer.hears("LISTAR"));
+    run(to(&server.address, &["LISTAR"])).fails(69, "", &[&server.address, "closed"]);
+    server.ends();
+}
+
+/// A full server does not read what we send; its reset must not hide what it said.
+#[test]
+fn a_full_server_is_heard() {
+    let server = Server::plays(|mut peer| {
+        peer.say("ERR 503 lleno\n");
+        peer.cuts();
+    });
+    run(to(&server.address, &["LISTAR"])).is(1, "", "ERR 503 lleno\n");
+    server.ends();
+}
+
+#[test]
+fn another_kind_of_server_is_told() {
+    let server = Server::plays(|mut peer| {
+        peer.say("SSH-2.0-\x1b[2JOpenSSH\r\n");
+        peer.hear();
+    });
+    let told = run(to(&server.address, &["LISTAR"]));
+    told.fails(69, "", &[&server.address, "SSH-2.0-\\u{1b}[2JOpenSSH", "right port?"]);
+    server.ends();
+}
+
+#[test]
+fn nobody_there_is_69_in_both_languages() {
+    let address = nowhere();
+    let english = run(to(&address, &["LISTAR"]));
+    english.fails(69, "", &[&address, "cannot connect", "refused", "RESERVA_SERVER"]);
+    let mut command = to(&address, &["LISTAR"]);
+    command.env("LANG", "es_AR.UTF-8");
+    run(command).fails(69, "", &[&address, "no se puede conectar", "rechazada", "RESERVA_SERVER"]);
+    run_with(to(&address, &[]), "LISTAR\n").fails(69, "", &[&address, "cannot connect"]);
+    let unknown = run(to("no.such.host.invalid:1", &["LISTAR"]));
+    unknown.fails(69, "", &["no.such.host.invalid:1", "cannot find"]);
+}
+
+#[test]
+fn the_language_is_that_of_the_first_variable_set() {
+    let rows: [(&[(&str, &str)], &str); 6] = [
+        (&[], "there is no option"),
+        (&[("LANG", "es_ES.UTF-8")], "no existe la opción"),
+        (&[("LANG", "es_ES.UTF-8"), ("LC_MESSAGES", "en_US")], "there is no option"),
+        (&[("LANG", "en_US"), ("LC_MESSAGES", "es")], "no existe la opción"),
+        (&[("LANG", "es"), ("LC_MESSAGES", "es"), ("LC_ALL", "C")], "there is no option"),
+        (&[("LANG", "en"), ("LC_MESSAGES", ""), ("LC_ALL", "es_MX")], "no existe la opción"),
+    ];
+    for (variables, message) in rows {
+        let mut command = client(&["--verbose"]);
+        command.envs(variables.iter().copied());
+        run(command).fails(2, "", &[message, "--verbose"]);
+    }
+}
+
+#[test]
+fn wrong_use_is_2_and_bothers_no_server() {
+    let nowhere = nowhere();
+    let rows: [(&[&str], &str); 11] = [
+        (&["--bogus"], "--bogus"),
+        (&["--server"], "--server"),
+        (&["--server", ""], "is not a server"),
+        (&["--server", "host:puerto", "LIST"], "host:puerto"),
+        (&["--server", "host:0", "LIST"], "host:0"),
+        (&["--server", &nowhere, "a\nb"], "U+000A"),
+        (&["--server", &nowhere, "a\r"], "U+000D"),
+        (&["--server", &nowhere, "nota=\x1b[2J"], "nota=\\u{1b}[2J"),
+        (&["--server", &nowhere, "\u{7f}"], "U+007F"),
+        (&["--server", &nowhere, ""], "nothing to send"),
+        (&["--server", &nowhere, " ", "\t"], "nothing to send"),
+    ];
+    for (arguments, message) in rows {
+        run(client(arguments)).fails(2, "", &[message]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_word_that_is_not_utf8_is_2() {
+    use std::os::unix::ffi::OsStrExt;
+    let mut command = client(&[]);
+    command.arg(std::ffi::OsStr::from_bytes(b"\xff"));
+    run(command).fails(2, "", &["UTF-8"]);
+}
+
+#[test]
+fn the_server_comes_from_the_option_or_the_environment() {
+    let ok = |_: &str| "OK ana\n".to_owned();
+    let server = Server::answers(ok);
+    let mut command = client(&["IAM", "ana"]);
+    command.env("RESERVA_SERVER", &server.address);
+    run(command).is(0, "OK ana\n", "");
+    server.ends();
+
+    let server = Server::answers(ok);
+    let mut command = to(&server.address, &["IAM", "ana"]);
+    command.env("RESERVA_SERVER", nowhere());
+    run(command).is(0, "OK ana\n", "");
+    server.ends();
+}
+
+#[test]
+fn a_host_may_be_a_name_or_ipv6() {
+    let server = Server::answers(|_| "OK\n".into());
+    // Where the name is ::1 first, the second address is tried.
+    run(to(&format!("localhost:{}", server.port()), &["x"])).is(0, "OK\n", "");
+    server.ends();
+
+    let Some(server) = Server::plays_at("[::1]:0", |mut peer| {
+        peer.hears("x");
+        peer.say("OK\n");
+    }) else {
+        eprintln!("skipped: this machine has no IPv6");
+        return;
+    };
+    run(to(&server.address, &["x"])).is(0, "OK\n", "");
+    server.ends();
+}
+
+#[test]
+fn help_and_version_speak_both_languages() {
+    let help = run(client(&["--help"]));
+    help.is(0, &help.out, "");
+    for text in ["Usage: reserva [OPTIONS] [WORDS]...", "Examples:", "RESERVA_SERVER", "  69 "] {
+        assert!(help.out.contains(text), "{text:?} is not in {}", help.out);
+    }
+    let mut command = client(&["-h"]);
+    command.env("LC_ALL", "es_ES.UTF-8");
+    let help = run(command);
+    help.is(0, &help.out, "");
+    for text in ["Uso: reserva [OPCIONES] [PALABRAS]...", "Ejemplos:", "Opciones:", "  69 "] {
+        assert!(help.out.contains(text), "{text:?} is not in {}", help.out);
+    }
+    let version = concat!("reserva ", env!("CARGO_PKG_VERSION"), "\n");
+    run(client(&["--version"])).is(0, version, "");
+}
+
+// ---------------------------------------------------------------------------------------------
+// Without words, from a pipe: all lines, all replies.
+
+#[test]
+fn a_pipe_is_answered_in_order() {
+    let server = Server::plays(|mut peer| {
+        let mut heard = Vec::new();
+        while let Some(line) = peer.hear() {
+            heard.push(line);
+        }
+        assert_eq!(heard, ["LISTAR", "", " \t", "ESTADO\r", "SOY ana"]);
+        peer.say(&format!("{TRICKY_LIST}OK 0 ESTADO\r\nOK ana\n"));
+    });
+    let outcome = run_with(to(&server.address, &[]), "LISTAR\n\n \t\nESTADO\r\nSOY ana");
+    outcome.is(0, &format!("{TRICKY_LIST}OK 0 ESTADO\nOK ana\n"), "");
+    server.ends();
+}
+
+#[test]
+fn one_err_among_the_replies_is_1() {
+    let server =
+        Server::answers(
+            |line| {
+                if line == "b" { "ERR 400 b\n".into() } else { format!("OK {line}\n") }
+            },
+        );
+    run_with(to(&server.address, &[]), "a\nb\nc\n").is(1, "OK a\nERR 400 b\nOK c\n", "");
+    server.ends();
+}
+
+#[test]
+fn no_input_is_no_error() {
+    let server = Server::plays(|mut peer| peer.hears_the_end());
+    run_with(to(&server.address, &[]), "").is(0, "", "");
+    server.ends();
+}
+
+/// The second line is not written before the reply to the first has come through.
+#[test]
+fn a_slow_producer_sees_each_reply_at_once() {
+    let server = Server::answers(|line| format!("* nota\nOK 1 LISTA\n{line}\n"));
+    let mut child =
+        to(&server.address, &[]).stdin(Stdio::piped()).spawn().expect("the client starts");
+    let mut stdin = child.stdin.take().expect("its input");
+    let mut replies = BufReader::new(child.stdout.take().expect("its output")).lines();
+    for line in ["uno", "dos", "tres"] {
+        writeln!(stdin, "{line}").expect("it reads");
+        let reply: Vec<String> =
+            replies.by_ref().take(3).map(|line| line.expect("a line")).collect();
+        assert_eq!(reply, ["* nota", "OK 1 LISTA", line]);
+    }
+    drop(stdin);
+    outcome_of(child).is(0, "", "");
+    server.ends();
+}
+
+/// The server reads nothing more while its replies are not taken, so a client that did not read
+/// while it writes would stand still.
+#[test]
+fn a_million_lines_pass() {
+    const LINES: u64 = 1_000_000;
+    let server = Server::plays(|peer| {
+        let mut output = BufWriter::new(peer.lines.get_ref().try_clone().expect("a clone"));
+        let mut heard = 0;
+        for line in peer.lines.lines() {
+            writeln!(output, "OK {}", line.expect("a line")).expect("the client reads");
+            heard += 1;
+        }
+        output.flush().expect("the client reads");
+        assert_eq!(heard, LINES);
+    });
+    let mut child =
+        to(&server.address, &[]).stdin(Stdio::piped()).spawn().expect("the client starts");
+    let mut stdin = BufWriter::new(child.stdin.take().expect("its input"));
+    let producer = thread::spawn(move || {
+        for line in 0..LINES {
+            writeln!(stdin, "línea {line}").expect("the client reads");
+        }
+    });
+    let replies = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let mut read = 0;
+    for reply in replies {
+        assert_eq!(reply.expect("a line"), format!("OK línea {read}"));
+        read += 1;
+    }
+    assert_eq!(read, LINES);
+    producer.join().expect("all was written");
+    outcome_of(child).is(0, "", "");
+    server.ends();
+}
+
+/// Replies are many times larger than what was asked, and nobody reads them at first.
+#[test]
+fn a_reader_that_stalls_loses_nothing() {
+    const LINES: usize = 2_000;
+    let body = "x".repeat(4_000);
+    let reply = format!("OK 1 LISTA\n{body}\n");
+    let server = Server::answers(move |_| reply.clone());
+    let mut child =
+        to(&server.address, &[]).stdin(Stdio::piped()).spawn().expect("the client starts");
+    // All input is written before the first reply is read.
+    let mut stdin = child.stdin.take().expect("its input");
+    stdin.write_all("a\n".repeat(LINES).as_bytes()).expect("the client reads");
+    drop(stdin);
+    let outcome = outcome_of(child);
+    assert_eq!((outcome.code, &*outcome.err), (Some(0), ""));
+    assert_eq!(outcome.out.lines().filter(|line| *line == body).count(), LINES);
+    server.ends();
+}
+
+#[test]
+fn a_pipe_lost_in_a_list_is_69() {
+    let server = Server::plays(|mut peer| {
+        while peer.hear().is_some() {}
+        peer.say("OK a\nOK 2 LISTA\nuno\ndo");
+    });
+    let lost = run_with(to(&server.address, &[]), "a\nb\n");
+    lost.fails(69, "OK a\nOK 2 LISTA\nuno\n", &[&server.address, "1 complete replies", "2 lines"]);
+    server.ends();
+}
+
+/// Without waiting for input that can no longer be sent.
+#[test]
+fn a_pipe_lost_while_input_is_open_ends_at_once() {
+    let server = Server::plays(|mut peer| {
+        peer.hears("a");
+        peer.say("OK a\n");
+    });
+    let mut child =
+        to(&server.address, &[]).stdin(Stdio::piped()).spawn().expect("the client starts");
+    let mut stdin = child.stdin.take().expect("its input");
+    stdin.write_all(b"a\n").expect("the client reads");
+    outcome_of(child).fails(69, "OK a\n", &[&server.address]);
+    drop(stdin);
+    server.ends();
+}
+
+/// After its goodbye the server drops the rest unread, which looks like a reset.
+#[test]
+fn lines_after_the_goodbye_are_no_loss() {
+    for (verb, goodbye) in [("SALIR", "OK ADIÓS\n"), ("QUIT", "OK BYE\n")] {
+        let server = Server::plays(move |mut peer| {
+            peer.hears("a");
+            peer.hears(verb);
+            peer.say(&format!("OK a\n{goodbye}"));
+        });
+        let input = format!("a\n{verb}\n{}", "más\n".repeat(200_000));
+        run_with(to(&server.address, &[]), input).is(0, &format!("OK a\n{goodbye}"), "");
+        server.ends();
+    }
+}
+
+/// `IAM BYE` is answered `OK BYE` too; only the last reply can be a goodbye.
+#[test]
+fn a_name_like_a_goodbye_hides_no_loss() {
+    let server = Server::plays(|mut peer| {
+        while peer.hear().is_some() {}
+        peer.say("OK BYE\nOK a\n");
+    });
+    run_with(to(&server.address, &[]), "IAM BYE\na\nb\n").fails(
+        69,
+        "OK BYE\nOK a\n",
+        &["2 complete"],
+    );
+    server.ends();
+}
+
+#[test]
+fn a_line_without_end_is_told_with_what_came_before() {
+    let server = Server::plays(|mut peer| {
+        peer.hears("a");
+        peer.lines.read_exact(&mut vec![0; 1 << 20]).expect("a long line");
+        peer.say("OK a\nERR 413 larga\n");
+        peer.cuts();
+    });
+    let input = [&b"a\n"[..], &vec![b'x'; 16 << 20], b"\nb\n"].concat();
+    run_with(to(&server.address, &[]), input).fails(
+        69,
+        "OK a\nERR 413 larga\n",
+        &[&server.address],
+    );
+    server.ends();
+}
+
+#[test]
+fn a_pipe_to_another_kind_of_server_is_told() {
+    let server = Server::plays(|mut peer| {
+        while peer.hear().is_some() {}
+        peer.say("HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    run_with(to(&server.address, &[]), "LIST\n").fails(69, "", &["HTTP/1.1 400 Bad Request"]);
+    server.ends();
+}
+
+/// `reserva | head -1`.
+#[test]
+fn output_closed_early_is_a_quiet_end() {
+    let server = Server::plays(|mut peer| {
+        let stream = peer.lines.get_mut();
+        // Until the client has gone.
+        while stream.write_all(b"OK 1\n").is_ok() {}
+    });
+    let mut child =
+        to(&server.address, &[]).stdin(Stdio::piped()).spawn().expect("the client starts");
+    let stdin = child.stdin.take().expect("its input");
+    let mut output = BufReader::new(child.stdout.take().expect("its output"));
+    let mut first = String::new();
+    output.read_line(&mut first).expect("a line");
+    drop(output);
+    outcome_of(child).is(0, "", "");
+    assert_eq!(first, "OK 1\n");
+    drop(stdin);
+    server.ends();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn failing_input_and_output_are_74() {
+    let server = Server::answers(|_| "OK\n".into());
+    let mut command = to(&server.address, &["x"]);
+    command.stdout(File::create("/dev/full").expect("/dev/full"));
+    run(command).fails(74, "", &["cannot write the output"]);
+    server.ends();
+
+    let server = Server::answers(|_| "OK\n".into());
+    let mut command = to(&server.address, &[]);
+    command.stdin(File::open("/").expect("a folder"));
+    run(command).fails(74, "", &["cannot read the input"]);
+    server.ends();
+}
+
+/// The exit code says it all where there is nobody to read the message.
+#[cfg(unix)]
+#[test]
+fn closed_standard_error_changes_no_exit_code() {
+    let mut shell = Command::new("sh");
+    shell.args([
+        "-c",
+        r#""$0" --server "$1" LIST 2>&- >&-"#,
+        env!("CARGO_BIN_EXE_reserva"),
+        &nowhere(),
+    ]);
+    assert_eq!(shell.status().expect("sh").code(), Some(69));
+}
+
+// ---------------------------------------------------------------------------------------------
+// Without words, at a terminal.
+
+/// Drives one program under a pseudo-terminal, told what to do line by line, all texts in hex:
+/// `expect TEXT` answers `ok` and the screen up to and with that text, `send TEXT` types,
+/// `end` answers `ok`, the exit code and the rest of the screen. `no` is what failed answers.
+const TERMINAL: &str = r#"
+import os, pty, select, sys, time
+PATIENCE = 60
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+screen, ended = b"", False
+def read_more(deadline):
+    global screen, ended
+    ready = select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]
+    if not ready:
+        return False
+    try:
+        data = os.read(terminal, 65536)
+    except OSError:
+        data = b""
+    ended = ended or not data
+    screen += data
+    return not ended
+def answer(*words):
+    print(*words, flush=True)
+for line in sys.stdin:
+    verb, _, text = line.strip().partition(" ")
+    text = bytes.fromhex(text)
+    deadline = time.monotonic() + PATIENCE
+    if verb == "send":
+        os.write(terminal, text)
+        answer("ok")
+    elif verb == "expect":
+        while text not in screen and read_more(deadline):
+            pass
+        seen = screen.find(text) + len(text) if text in screen else 0
+        answer("ok" if seen else "no", screen[:seen or None].hex())
+        screen = screen[seen:]
+    elif verb == "end":
+        while read_more(deadline):
+            pass
+        if not ended:
+            answer("no", screen.hex())
+            continue
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        answer("ok", code, screen.hex())
+"#;
+
+/// A client at a terminal.
+struct Terminal {
+    driver: Child,
+    answers: BufReader<std::process::ChildStdout>,
+}
+
+impl Terminal {
+    /// `None` where there is no python3 to make one; on CI that is a failure.
+    fn open(address: &str, language: &str) -> Option<Self> {
+        let locale = format!("LC_ALL={language}");
+        let client = ["env", &locale, env!("CARGO_BIN_EXE_reserva"), "--server", address];
+        let driver = Command::new("python3")
+            .args([&["-c", TERMINAL], &client[..]].concat())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        match driver {
+            Ok(mut driver) => {
+                let answers = BufReader::new(driver.stdout.take().expect("its answers"));
+                Some(Terminal { driver, answers })
+            }
+            Err(error) => {
+                assert!(std::env::var("CI").as_deref() != Ok("true"), "python3 is needed: {error}");
+                eprintln!("skipped: needs python3");
+                None
+            }
+        }
+    }
+
+    /// Tells the driver; its answer without the `ok`.
+    #[track_caller]
+    fn tell(&mut self, verb: &str, text: &str) -> String {
+        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let orders = self.driver.stdin.as_mut().expect("its orders");
+        writeln!(orders, "{verb} {hex}").expect("the driver reads");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).expect("an answer");
+        let (verdict, rest) = answer.trim_end().split_once(' ').unwrap_or((answer.trim_end(), ""));
+        assert_eq!(verdict, "ok", "{verb} {text:?}, on the screen: {:?}", from_hex(rest));
+        rest.to_owned()
+    }
+
+    /// Waits for this on the screen; all that came up to it.
+    #[track_caller]
+    fn expect(&mut self, text: &str) -> String {
+        from_hex(&self.tell("expect", text))
+    }
+
+    #[track_caller]
+    fn send(&mut self, keys: &str) {
+        self.tell("send", keys);
+    }
+
+    /// Waits for the end; the exit code and the rest of the screen.
+    #[track_caller]
+    fn end(mut self) -> (i32, String) {
+        let answer = self.tell("end", "");
+        drop(self.driver.stdin.take());
+        self.driver.wait().expect("the driver ends");
+        let (code, screen) = answer.split_once(' ').unwrap_or((&answer, ""));
+        (code.parse().expect("a code"), from_hex(screen))
+    }
+}
+
+fn from_hex(hex: &str) -> String {
+    let pairs = hex.as_bytes().chunks_exact(2).map(|pair| str::from_utf8(pair).expect("ASCII"));
+    let bytes: Vec<u8> = pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+const PROMPT: &str = "reserva> ";
+const CTRL_C: &str = "\x03";
+const CTRL_D: &str = "\x04";
+
+#[test]
+fn a_conversation() {
+    let server = Server::plays(|mut peer| {
+        peer.hears("LISTAR");
+        peer.say("OK 2 DISPONIBLES\nHabitación 1\nHab");
+        peer.say("itación 2\n");
+        peer.hears("x");
+        peer.say("ERR 400 \x1b[2Jqué\n");
+        peer.hears("salir");
+        peer.say("OK ADIÓS\n");
+        peer.hears_the_end();
+    });
+    let Some(mut terminal) = Terminal::open(&server.address, "es_ES.UTF-8") else {
+        return;
+    };
+    let greeting = terminal.expect(PROMPT);
+    assert!(greeting.starts_with(&format!("Conectado a {}.\r\n", server.address)), "{greeting}");
+    assert!(greeting.contains("AYUDA") && greeting.contains("SALIR"), "{greeting}");
+
+    // A blank line is not sent and not answered, but the prompt is back.
+    terminal.send("\n");
+    terminal.expect(PROMPT);
+    terminal.send("LISTAR\n");
+    let list = terminal.expect(PROMPT);
+    assert!(
+        list.ends_with("OK 2 DISPONIBLES\r\nHabitación 1\r\nHabitación 2\r\nreserva> "),
+        "{list}"
+    );
+    terminal.send("x\n");
+    let error = terminal.expect(PROMPT);
+    assert!(error.contains("ERR 400 \\u{1b}[2Jqué\r\n"), "{error:?}");
+    terminal.send("salir\n");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, 0);
+    assert!(screen.ends_with("OK ADIÓS\r\n") && !screen.contains(PROMPT), "{screen:?}");
+    server.ends();
+}
+
+/// The prompt waits for the whole reply: half a list, then a question to the test, then the rest.
+#[test]
+fn no_prompt_in_the_middle_of_a_list() {
+    let (go_on, wait) = channel();
+    let server = Server::plays(move |mut peer| {
+        peer.hears("LIST");
+        peer.say("OK 2 AVAILABLE\nRoom 1\n");
+        wait.recv_timeout(PATIENCE).expect("the test goes on");
+        peer.say("Room 2\n");
+        peer.hears("QUIT");
+        peer.say("OK BYE\n");
+    });
+    let Some(mut terminal) = Terminal::open(&server.address, "C") else {
+        return;
+    };
+    terminal.expect(PROMPT);
+    terminal.send("LIST\n");
+    terminal.expect("Room 1\r\n");
+    go_on.send(()).expect("the server waits");
+    assert_eq!(terminal.expect(PROMPT), "Room 2\r\nreserva> ");
+    terminal.send(CTRL_D);
+    let (code, screen) = terminal.end();
+    assert_eq!((code, screen.as_str()), (0, "\r\nOK BYE\r\n"));
+    server.ends();
+}
+
+#[test]
+fn ctrl_c_and_ctrl_d_say_goodbye() {
+    for (keys, language, verb, goodbye) in [
+        (CTRL_C, "C", "QUIT", "OK BYE"),
+        (CTRL_C, "es_ES", "SALIR", "OK ADIÓS"),
+        (CTRL_D, "C", "QUIT", "OK BYE"),
+        (CTRL_D, "es_ES", "SALIR", "OK ADIÓS"),
+    ] {
+        let server = Server::plays(move |mut peer| {
+            peer.hears(verb);
+            peer.say(&format!("{goodbye}\n"));
+            peer.hears_the_end();
+        });
+        let Some(mut terminal) = Terminal::open(&server.address, language) else {
+            return;
+        };
+        terminal.expect(PROMPT);
+        terminal.send(keys);
+        let (code, screen) = terminal.end();
+        assert_eq!(code, 0, "{screen:?}");
+        assert!(screen.ends_with(&format!("\r\n{goodbye}\r\n")), "{screen:?}");
+        assert!(!screen.contains(PROMPT), "{screen:?}");
+        server.ends();
+    }
+}
+
+/// Ctrl-C throws half a line away, as it does everywhere.
+#[test]
+fn ctrl_c_in_a_line_sends_nothing_of_it() {
+    let server = Server::plays(|mut peer| {
+        peer.hears("QUIT");
+        peer.say("OK BYE\n");
+    });
+    let Some(mut terminal) = Terminal::open(&server.address, "C") else {
+        return;
+    };
+    terminal.expect(PROMPT);
+    terminal.send("CANCEL #4");
+    terminal.expect("CANCEL #4");
+    terminal.send(CTRL_C);
+    let (code, screen) = terminal.end();
+    assert_eq!((code, screen.as_str()), (0, "^C\r\nOK BYE\r\n"));
+    server.ends();
+}
+
+/// A server that says nothing holds nobody.
+#[test]
+fn ctrl_c_leaves_a_silent_server() {
+    let (heard, wait) = channel();
+    let server = Server::plays(move |mut peer| {
+        peer.hears("RESERVAR x");
+        heard.send(()).expect("the test waits");
+        peer.hears("QUIT");
+        peer.hears_the_end();
+    });
+    let Some(mut terminal) = Terminal::open(&server.address, "C") else {
+        return;
+    };
+    terminal.expect(PROMPT);
+    terminal.send("RESERVAR x\n");
+    // A terminal throws away what was typed and not yet read when Ctrl-C comes.
+    wait.recv_timeout(PATIENCE).expect("the line is sent");
+    terminal.send(CTRL_C);
+    let (code, screen) = terminal.end();
+    assert_eq!(code, 69, "{screen:?}");
+    assert!(screen.contains("did not confirm"), "{screen:?}");
+    server.ends();
+}
+
+/// Nobody presses Enter here.
+#[test]
+fn a_lost_connection_is_told_at_once() {
+    let (go_on, wait) = channel::<()>();
+    let server = Server::plays(move |mut peer| {
+        peer.hears("SOY BYE");
+        peer.say("OK BYE\n");
+        peer.hears("LISTAR");
+        peer.say("OK 0 DISPONIBLES\n");
+        wait.recv_timeout(PATIENCE).expect("the test goes on");
+    });
+    let Some(mut terminal) = Terminal::open(&server.address, "es_ES") else {
+        return;
+    };
+    for line in ["SOY BYE\n", "LISTAR\n"] {
+        terminal.expect(PROMPT);
+        terminal.send(line);
+    }
+    terminal.expect(PROMPT);
+    go_on.send(()).expect("the server waits");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, 69, "{screen:?}");
+    let message = format!("\r\nreserva: se perdió la conexión con {}", server.address);
+    assert!(screen.starts_with(&message), "{screen:?}");
+    server.ends();
+}
+
+/// A notice takes the prompt's line and gives the prompt back.
+#[test]
+fn a_notice_comes_when_it_comes() {
+    let (go_on, wait) = channel::<()>();
+    let server = Server::plays(move |mut peer| {
+        peer.hears("WATCH");
+        peer.say("OK WATCHING after=6\n");
+        wait.recv_timeout(PATIENCE).expect("the test goes on");
+        peer.say("* 7 RESERVED #43 Room 1\n");
+        peer.hears("QUIT");
+        peer.lines.get_ref().shutdown(Shutdown::Write).expect("an end");
+        peer.hears_the_end();
+    });
+    let Some(mut terminal) = Terminal::open(&server.address, "C") else {
+        return;
+    };
+    terminal.expect(PROMPT);
+    terminal.send("WATCH\n");
+    terminal.expect(PROMPT);
+    go_on.send(()).expect("the server waits");
+    assert_eq!(terminal.expect(PROMPT), "\r\n* 7 RESERVED #43 Room 1\r\nreserva> ");
+    // And a server that closes without its goodbye has not said it.
+    terminal.send(CTRL_D);
+    assert_eq!(terminal.end().0, 69);
+    server.ends();
+}
+
+/// Commands typed ahead are all answered, and the goodbye behind them is the last.
+#[test]
+fn a_large_paste_is_answered_whole() {
+    const LINES: usize = 3_000;
+    let server = Server::plays(|mut peer| {
+        for _ in 0..LINES {
+            peer.hears("a");
+            peer.say(&format!("OK {}\n", "x".repeat(2_000)));
+        }
+        peer.hears("QUIT");
+        peer.say("OK BYE\n");
+    });
+    let Some(mut terminal) = Terminal::open(&server.address, "C") else {
+        return;
+    };
+    terminal.expect(PROMPT);
+    // In pieces that the line discipline of the terminal can hold.
+    for _ in 0..LINES / 1_000 {
+        terminal.send(&"a\n".repeat(1_000));
+        terminal.expect(PROMPT);
+    }
+    terminal.send(CTRL_D);
+    let (code, screen) = terminal.end();
+    assert_eq!(code, 0, "{screen:?}");
+    server.ends();
+}

@@ -1,0 +1,307 @@
+//! What the tests over real sockets share: a server of their own on port 0
+//! with its own folder, and a client that speaks lines.
+//!
+//! Nothing here sleeps for luck: a server is ready when it logs its address,
+//! a reply is there when it was read. Every wait has a generous limit that
+//! turns a hang into a failure.
+
+#![allow(dead_code)] // each test file uses its own part of this
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// The longest that anything is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder that goes with the test.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("reservad-test-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running server. Killed when dropped.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    pub addresses: Vec<SocketAddr>,
+    log: Receiver<String>,
+    seen: String,
+}
+
+/// The server's program with arguments, its log on a pipe.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reservad"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+impl Server {
+    /// In memory, in UTC, on a free port, with these arguments too.
+    pub fn in_memory(arguments: &[&str]) -> Server {
+        let mut all = vec!["--in-memory"];
+        all.extend(arguments);
+        Server::start(&all)
+    }
+
+    /// With its data in `folder`.
+    pub fn durable(folder: &Path, arguments: &[&str]) -> Server {
+        let mut all = vec!["--data-dir", folder.to_str().unwrap()];
+        all.extend(arguments);
+        Server::start(&all)
+    }
+
+    /// On a free port of 127.0.0.1 and in UTC, unless the arguments say otherwise.
+    pub fn start(arguments: &[&str]) -> Server {
+        let mut all = arguments.to_vec();
+        if !arguments.contains(&"--listen") {
+            all.extend(["--listen", "127.0.0.1:0"]);
+        }
+        if !arguments.contains(&"--time-zone") {
+            all.extend(["--time-zone", "UTC"]);
+        }
+        Server::spawn(&mut command(&all))
+    }
+
+    /// Waits until it says where it listens.
+    pub fn spawn(command: &mut Command) -> Server {
+        let mut child = command.spawn().expect("the server's program starts");
+        let stderr = child.stderr.take().expect("its log is on a pipe");
+        let (send, log) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let nowhere = "0.0.0.0:0".parse().unwrap();
+        let seen = String::new();
+        let mut server = Server { child, address: nowhere, addresses: Vec::new(), log, seen };
+        // The line after the last address tells the figures.
+        loop {
+            let line = server.next_log();
+            if let Some((_, address)) = line.split_once("listening on ") {
+                server.addresses.push(address.parse().unwrap());
+            } else if line.contains("room for") {
+                break;
+            }
+        }
+        server.address = server.addresses[0];
+        server
+    }
+
+    fn next_log(&mut self) -> String {
+        match self.log.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                let _ = writeln!(self.seen, "{line}");
+                line
+            }
+            Err(error) => panic!("the server says nothing more ({error}); so far:\n{}", self.seen),
+        }
+    }
+
+    /// Waits for a log line that contains `text` and returns it.
+    pub fn wait_log(&mut self, text: &str) -> String {
+        loop {
+            let line = self.next_log();
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Everything logged so far that was read.
+    pub fn log_so_far(&mut self) -> String {
+        while let Ok(line) = self.log.try_recv() {
+            let _ = writeln!(self.seen, "{line}");
+        }
+        self.seen.clone()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn connect(&self) -> Client {
+        Client::to(self.address)
+    }
+
+    /// Sends a signal by name, as in `TERM`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Kills it with -9, as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child)
+    }
+
+    /// Stops it with SIGTERM; it must end with status 0.
+    pub fn stop(mut self) {
+        self.signal("TERM");
+        let status = self.wait();
+        assert!(status.success(), "{status}; log:\n{}", self.log_so_far());
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for the end of a process, with a limit.
+pub fn wait(child: &mut Child) -> ExitStatus {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < end, "the process does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A connection that speaks lines.
+pub struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub fn to(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client { stream: BufReader::new(stream) }
+    }
+
+    pub fn stream(&mut self) -> &mut TcpStream {
+        self.stream.get_mut()
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// The next line with its ending; empty at the end of the connection.
+    pub fn raw_line(&mut self) -> String {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// The next line without its LF.
+    pub fn line(&mut self) -> String {
+        let line = self.raw_line();
+        match line.strip_suffix('\n') {
+            Some(line) => line.to_owned(),
+            None => panic!("the connection ended, after {line:?}"),
+        }
+    }
+
+    /// Sends a line and returns the first line of the reply.
+    pub fn say(&mut self, line: &str) -> String {
+        self.send(format!("{line}\n"));
+        self.line()
+    }
+
+    /// Sends a line that is answered by a list; returns its lines.
+    pub fn list(&mut self, line: &str) -> Vec<String> {
+        let head = self.say(line);
+        self.list_after(&head)
+    }
+
+    /// The lines of a list whose first line was read.
+    pub fn list_after(&mut self, head: &str) -> Vec<String> {
+        let count = head.strip_prefix("OK ").and_then(|rest| rest.split(' ').next());
+        let count: usize = count.unwrap().parse().unwrap_or_else(|_| panic!("no list: {head}"));
+        (0..count).map(|_| self.line()).collect()
+    }
+
+    /// Closes the writing side and reads what still comes, to the end.
+    pub fn finish(mut self) -> String {
+        let _ = self.stream.get_mut().shutdown(std::net::Shutdown::Write);
+        self.rest()
+    }
+
+    /// Reads to the end of the connection.
+    pub fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).unwrap();
+        String::from_utf8(rest).unwrap()
+    }
+
+    /// Whether the server has closed the connection and nothing more comes.
+    pub fn is_closed(&mut self) -> bool {
+        let mut byte = [0];
+        matches!(self.stream.read(&mut byte), Ok(0) | Err(_))
+    }
+}
+
+/// Waits until `done` says so.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a program is here; on CI a missing one is a failure.
+pub fn has(program: &str) -> bool {
+    let found = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    });
+    let on_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(found || !on_ci, "{program} is missing, and CI skips nothing: see .ci/run");
+    if !found {
+        println!("skipped: needs {program}");
+    }
+    found
+}

@@ -1,0 +1,20 @@
+//! The main job in one breath; the rest has files of its own.
+
+mod common;
+
+use common::Server;
+
+#[test]
+fn rooms_are_reserved_listed_and_cancelled() {
+    let server = Server::in_memory(&[]);
+    let mut ana = server.connect();
+    let mut luis = server.connect();
+    assert_eq!(ana.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
+    assert!(luis.say("RESERVAR Habitación 1").starts_with("ERR 409 "));
+    assert_eq!(luis.list("LISTAR"), ["Habitación 2", "Habitación 3"]);
+    assert_eq!(ana.say("CANCELAR Habitación 1"), "OK CANCELADO #1 Habitación 1");
+    assert_eq!(luis.list("LISTAR").len(), 3);
+    assert_eq!(luis.say("SALIR"), "OK ADIÓS");
+    assert!(luis.is_closed());
+    server.stop();
+}
