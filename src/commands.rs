@@ -109,12 +109,12 @@ pub fn run(
 /// web page can make a browser send lines here, and must not reserve anything.
 fn is_foreign(line: &[u8], fresh: bool) -> bool {
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
-    let first = words.next().unwrap_or_default();
-    if let Some((b':', name)) = first.split_last() {
+    let words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+    let words: Vec<_> = words.take(4).collect();
+    if let Some((b':', name)) = words.first().and_then(|first| first.split_last()) {
         return !name.is_empty() && name.iter().all(is_word);
     }
-    fresh && words.last().is_some_and(|last| last.starts_with(b"HTTP/"))
+    fresh && words.len() == 3 && words[2].starts_with(b"HTTP/")
 }
 
 /// Reads a line in the language of its verb, and remembers that.

@@ -126,7 +126,7 @@ enum Booked {
     Gone,
     Free,
     One(Booking),
-    Many(Box<BTreeMap<Time, Booking>>),
+    Many(BTreeMap<Time, Booking>),
 }
 
 impl Booked {
@@ -162,7 +162,7 @@ impl Booked {
             Booked::Free => *self = Booked::One(booking),
             Booked::One(one) => {
                 let both = [(one.from, *one), (booking.from, booking)];
-                *self = Booked::Many(Box::new(BTreeMap::from(both)));
+                *self = Booked::Many(BTreeMap::from(both));
             }
             Booked::Many(many) => {
                 many.insert(booking.from, booking);

@@ -618,6 +618,10 @@ impl Reactor {
         self.stopping = Some(self.now.plus_ms(STOP_GRACE_MS));
         self.listeners.clear();
         for (key, client) in &mut self.clients {
+            if client.phase == Phase::Linger {
+                bury(client, key, &mut self.dead);
+                continue;
+            }
             client.conn.set_readable(false);
             enqueue(&mut self.run_queue, client, key);
         }

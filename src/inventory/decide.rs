@@ -160,16 +160,14 @@ impl Inventory {
         zone: &Zone,
     ) -> Result<Grant, Refusal> {
         let targets = self.resolve(&request.wanted)?;
-        let key = match &request.key {
-            None => None,
-            Some(key) => {
-                Some(Key { key: key.as_str().into(), request: request.canonical().into() })
-            }
-        };
-        if let Some(key) = &key {
-            if let Some(number) = self.granted_before(key, who)? {
-                return Ok(Grant::Again(number));
-            }
+        let key = request
+            .key
+            .as_ref()
+            .map(|key| Key { key: key.as_str().into(), request: request.canonical().into() });
+        if let Some(key) = &key
+            && let Some(number) = self.granted_before(key, who)?
+        {
+            return Ok(Grant::Again(number));
         }
         if self.reservations.len() >= self.capacity.reservations as usize {
             return Err(Refusal::TooManyReservations(self.capacity.reservations));

@@ -337,7 +337,7 @@ mod tests {
         }
         assert_eq!(check_name("Habitacio\u{301}n 1").as_deref(), Ok("Habitación 1"));
         assert_eq!(check_name(&"ñ".repeat(64)).map(|name| name.len()), Ok(128));
-        assert_eq!(check_name("Grúa 🏗 7/B (norte)").is_ok(), true);
+        assert!(check_name("Grúa 🏗 7/B (norte)").is_ok());
     }
 
     #[test]
