@@ -5,8 +5,9 @@ use std::io;
 
 use super::recover::{Bad, Report, Verdict, Why};
 
-/// Everything but `Io`, on something other than the journal itself, means that this journal must
-/// not be used any further.
+/// Why a call of the journal failed. Its text is one line that says what to do, where there is
+/// something to do. Whether the journal can still be used is told by
+/// [`poisoned`](super::Journal::poisoned).
 #[derive(Debug)]
 pub enum Error {
     /// The disk did not do it. `action` reads on from "cannot".

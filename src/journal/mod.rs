@@ -134,12 +134,16 @@ impl<S: Storage> Journal<S> {
         if report.fresh {
             return Journal::create(storage, policy, report);
         }
+        let end = report.end_bytes;
         match report.bad.as_ref().map(|bad| bad.verdict) {
             Some(Verdict::Refused(_)) => return Err(Error::Refused(Box::new(report))),
-            Some(Verdict::Cut) => cut(&file, &path, report.end_bytes)?,
+            Some(Verdict::Cut) => file
+                .set_size(end)
+                .map_err(|e| Error::io_at("cut the torn tail of", path.clone(), end, e))?,
             None => {}
         }
-        make_durable(&file, &path, report.synced_bytes, report.end_bytes)?;
+        // With the cut: a stale record must be gone for good before a new one is written.
+        make_durable(&file, &path, report.synced_bytes, end)?;
         let leftover = storage.path_of(NEW_JOURNAL_FILE);
         storage.remove(NEW_JOURNAL_FILE).map_err(|e| Error::io("remove", leftover, e))?;
         // The name too: whoever made or renamed this file may have been killed before doing so.
@@ -373,16 +377,11 @@ impl Report {
     }
 }
 
-/// Removes a torn tail for good: a stale record must never follow a new one.
-fn cut<F: StorageFile>(file: &F, path: &str, end_bytes: u64) -> Result<(), Error> {
-    file.set_size(end_bytes)
-        .and_then(|()| file.sync_data())
-        .map_err(|e| Error::io_at("cut the torn tail of", path.to_string(), end_bytes, e))
-}
-
-/// Makes what was replayed durable. What is not known to be synced is written again first: an
-/// earlier process may have died of a failed sync, after which the system shows the right bytes
-/// but believes that it has written them.
+/// Makes what was replayed, up to `end`, and the end of the file durable.
+///
+/// What is not known to be synced, from `from` on, is written again first: an earlier process may
+/// have died of a failed sync, after which the system shows the right bytes but believes that it
+/// has written them.
 fn make_durable<F: StorageFile>(file: &F, path: &str, from: u64, end: u64) -> Result<(), Error> {
     let mut offset = from;
     let mut rewrite = || {

@@ -273,6 +273,7 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
             if at.bytes == 0 {
                 self.no_open_commit(at)?;
                 blank.get_or_insert(at);
+                self.reader.skip_blank();
             } else if let Some(blank) = blank {
                 return Stop::torn_or_damaged(blank, "blank space, and more after it");
             } else if at.bytes >= MAX_LINE_BYTES {
@@ -507,6 +508,14 @@ impl<'f, F: StorageFile> Reader<'f, F> {
     fn skip_line(&mut self, bytes: u64) {
         self.next += bytes;
         self.lines += 1;
+    }
+
+    /// Skips the blank lines at hand, at once instead of one by one.
+    fn skip_blank(&mut self) {
+        let rest = &self.buf[(self.next - self.buf_offset) as usize..];
+        let blank = rest.iter().take_while(|b| **b == b'\n').count() as u64;
+        self.next += blank;
+        self.lines += blank;
     }
 
     /// The place after the last line.

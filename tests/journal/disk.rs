@@ -1,0 +1,392 @@
+//! A simulated disk that can lose power. Every file has a live image, which a process sees, and a
+//! durable one, which a sync brings up to date; names are the same, per folder. A power cut keeps
+//! any subset of the unsynced pages, each in any of its versions and torn at any byte, any of the
+//! sizes that the file had, and any first part of the unsynced changes of names. A failed sync
+//! forgets what it should have written, as Linux does.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+
+use reservad::journal::{Storage, StorageFile};
+
+/// SplitMix64: small, seeded, the same everywhere.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    pub fn one_in(&mut self, chance: usize) -> bool {
+        self.below(chance) == 0
+    }
+}
+
+#[derive(Default)]
+struct Inode {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    /// What unsynced pages contained after each write.
+    pages: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// The sizes since the last sync.
+    sizes: Vec<usize>,
+}
+
+enum NameOp {
+    Set(String, usize),
+    Rename(String, String),
+    Remove(String),
+}
+
+/// Faults to come. Counts say how many such calls still succeed.
+#[derive(Default, Clone)]
+pub struct Faults {
+    /// Power goes at this step: a write, sync or change of name.
+    pub power_at: Option<u64>,
+    pub write_fails_at: Option<u64>,
+    pub sync_fails_at: Option<u64>,
+    pub name_fails_at: Option<u64>,
+    /// No file may become larger than this: writes stop short, then fail with ENOSPC.
+    pub room_bytes: Option<usize>,
+    /// Every write takes a few bytes only, or is interrupted.
+    pub short_writes: bool,
+}
+
+struct World {
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    name_ops: Vec<NameOp>,
+    page: usize,
+    faults: Faults,
+    dead: bool,
+    steps: u64,
+    rng: Rng,
+}
+
+#[derive(Clone)]
+pub struct SimDisk(Rc<RefCell<World>>);
+
+pub struct SimFile {
+    world: Rc<RefCell<World>>,
+    inode: usize,
+}
+
+fn apply(names: &mut BTreeMap<String, usize>, op: &NameOp) {
+    match op {
+        NameOp::Set(name, inode) => {
+            names.insert(name.clone(), *inode);
+        }
+        NameOp::Rename(from, to) => {
+            if let Some(inode) = names.remove(from) {
+                names.insert(to.clone(), inode);
+            }
+        }
+        NameOp::Remove(name) => {
+            names.remove(name);
+        }
+    }
+}
+
+fn countdown(counter: &mut Option<u64>) -> bool {
+    match counter {
+        Some(0) => true,
+        Some(left) => {
+            *left -= 1;
+            false
+        }
+        None => false,
+    }
+}
+
+impl World {
+    /// Counts a step that changes something; an error if the power goes with it.
+    fn step(&mut self) -> io::Result<()> {
+        if self.dead {
+            return Err(io::Error::other("the power is off"));
+        }
+        if countdown(&mut self.faults.power_at) {
+            self.dead = true;
+            return Err(io::Error::other("the power went off"));
+        }
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn name_step(&mut self, op: NameOp) -> io::Result<()> {
+        self.step()?;
+        if countdown(&mut self.faults.name_fails_at) {
+            return Err(ErrorKind::PermissionDenied.into());
+        }
+        apply(&mut self.names, &op);
+        self.name_ops.push(op);
+        Ok(())
+    }
+
+    fn put(&mut self, inode: usize, data: &[u8], offset: usize) {
+        let page = self.page;
+        let file = &mut self.inodes[inode];
+        let end = offset + data.len();
+        let size = file.live.len();
+        if end > size {
+            file.live.resize(end, 0);
+            file.sizes.push(end);
+        }
+        file.live[offset..end].copy_from_slice(data);
+        for index in offset / page..end.div_ceil(page) {
+            let bytes = file.live[index * page..file.live.len().min((index + 1) * page)].to_vec();
+            file.pages.entry(index).or_default().push(bytes);
+        }
+    }
+}
+
+impl Inode {
+    fn sync(&mut self, page: usize) {
+        let least = self.sizes.iter().copied().min().unwrap_or(usize::MAX);
+        self.durable.truncate(least);
+        self.durable.resize(self.live.len(), 0);
+        for index in std::mem::take(&mut self.pages).into_keys() {
+            let range =
+                (index * page).min(self.live.len())..self.live.len().min((index + 1) * page);
+            self.durable[range.clone()].copy_from_slice(&self.live[range]);
+        }
+        self.sizes.clear();
+    }
+
+    fn lose_power(&mut self, page: usize, rng: &mut Rng) {
+        let mut sizes = vec![self.durable.len()];
+        sizes.append(&mut self.sizes);
+        let keep = match rng.below(3) {
+            0 => 0,
+            1 => sizes.len() - 1,
+            _ => rng.below(sizes.len()),
+        };
+        let mut image = std::mem::take(&mut self.durable);
+        image.truncate(sizes[..=keep].iter().copied().min().unwrap_or(0));
+        image.resize(sizes[keep], 0);
+        let mood = rng.below(4);
+        for (index, versions) in std::mem::take(&mut self.pages) {
+            let kept = match mood {
+                0 => true,
+                1 => false,
+                _ => rng.one_in(2),
+            };
+            if !kept {
+                continue;
+            }
+            let last = versions.len() - 1;
+            let version = &versions[if rng.one_in(2) { last } else { rng.below(last + 1) }];
+            let whole = mood == 0 || !rng.one_in(4);
+            let torn = if whole { version.len() } else { rng.below(version.len() + 1) };
+            let start = (index * page).min(image.len());
+            let end = (index * page + torn).min(image.len());
+            image[start..end].copy_from_slice(&version[..end - start]);
+        }
+        self.live = image.clone();
+        self.durable = image;
+    }
+}
+
+impl SimDisk {
+    pub fn new(page: usize, seed: u64) -> SimDisk {
+        SimDisk(Rc::new(RefCell::new(World {
+            inodes: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            name_ops: Vec::new(),
+            page,
+            faults: Faults::default(),
+            dead: false,
+            steps: 0,
+            rng: Rng(seed),
+        })))
+    }
+
+    /// A disk on which one file has been forever.
+    pub fn with(name: &str, content: &[u8]) -> SimDisk {
+        let disk = SimDisk::new(512, 0);
+        disk.put(name, content);
+        disk
+    }
+
+    /// Puts a durable file there.
+    pub fn put(&self, name: &str, content: &[u8]) {
+        let mut world = self.0.borrow_mut();
+        let (live, durable) = (content.to_vec(), content.to_vec());
+        world.inodes.push(Inode { live, durable, ..Inode::default() });
+        let inode = world.inodes.len() - 1;
+        world.names.insert(name.to_string(), inode);
+        world.durable_names.insert(name.to_string(), inode);
+    }
+
+    pub fn content(&self, name: &str) -> Option<Vec<u8>> {
+        let world = self.0.borrow();
+        world.names.get(name).map(|inode| world.inodes[*inode].live.clone())
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.0.borrow().names.keys().cloned().collect()
+    }
+
+    /// Writes, syncs and changes of names so far.
+    pub fn steps(&self) -> u64 {
+        self.0.borrow().steps
+    }
+
+    pub fn set_faults(&self, faults: Faults) {
+        self.0.borrow_mut().faults = faults;
+    }
+
+    /// The power goes (if it has not yet) and comes back.
+    pub fn lose_power(&self) {
+        let mut world = self.0.borrow_mut();
+        let World { inodes, name_ops, durable_names, rng, page, .. } = &mut *world;
+        let kept = rng.below(name_ops.len() + 1);
+        for op in name_ops.drain(..).take(kept) {
+            apply(durable_names, &op);
+        }
+        for inode in inodes {
+            inode.lose_power(*page, rng);
+        }
+        world.names = world.durable_names.clone();
+        world.faults = Faults::default();
+        world.dead = false;
+    }
+
+    fn file(&self, name: &str) -> Option<SimFile> {
+        let inode = *self.0.borrow().names.get(name)?;
+        Some(SimFile { world: self.0.clone(), inode })
+    }
+}
+
+impl Storage for SimDisk {
+    type File = SimFile;
+
+    fn open(&self, name: &str) -> io::Result<Option<SimFile>> {
+        Ok(self.file(name))
+    }
+
+    fn open_to_read(&self, name: &str) -> io::Result<Option<SimFile>> {
+        Ok(self.file(name))
+    }
+
+    fn create(&self, name: &str) -> io::Result<SimFile> {
+        if let Some(file) = self.file(name) {
+            file.set_size(0)?;
+            return Ok(file);
+        }
+        let mut world = self.0.borrow_mut();
+        let inode = world.inodes.len();
+        world.name_step(NameOp::Set(name.to_string(), inode))?;
+        world.inodes.push(Inode::default());
+        Ok(SimFile { world: self.0.clone(), inode })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.borrow_mut().name_step(NameOp::Rename(from.to_string(), to.to_string()))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        if !self.0.borrow().names.contains_key(name) {
+            return Ok(());
+        }
+        self.0.borrow_mut().name_step(NameOp::Remove(name.to_string()))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        let mut world = self.0.borrow_mut();
+        world.step()?;
+        if countdown(&mut world.faults.name_fails_at) {
+            return Err(io::Error::other("folder sync failed"));
+        }
+        let World { name_ops, durable_names, .. } = &mut *world;
+        for op in name_ops.drain(..) {
+            apply(durable_names, &op);
+        }
+        Ok(())
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        format!("sim/{name}")
+    }
+}
+
+impl StorageFile for SimFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.world.borrow().inodes[self.inode].live.len() as u64)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let world = self.world.borrow();
+        let live = &world.inodes[self.inode].live;
+        let from = (offset as usize).min(live.len());
+        // Never more than an odd number of bytes at a time, so that readers must loop.
+        let count = buf.len().min(live.len() - from).min(100_003);
+        buf[..count].copy_from_slice(&live[from..from + count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<usize> {
+        let mut world = self.world.borrow_mut();
+        let was_on = !world.dead;
+        if let Err(e) = world.step() {
+            if was_on {
+                let part = world.rng.below(data.len() + 1);
+                world.put(self.inode, &data[..part], offset as usize);
+            }
+            return Err(e);
+        }
+        if countdown(&mut world.faults.write_fails_at) {
+            return Err(io::Error::other("write failed"));
+        }
+        let mut count = data.len();
+        if world.faults.short_writes {
+            if world.rng.one_in(4) {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            let most = 1 + world.rng.below(300);
+            count = count.min(most);
+        }
+        if let Some(room) = world.faults.room_bytes {
+            let size = world.inodes[self.inode].live.len();
+            count = count.min(room.max(size).saturating_sub(offset as usize));
+            if count == 0 && !data.is_empty() {
+                return Err(ErrorKind::StorageFull.into());
+            }
+        }
+        world.put(self.inode, &data[..count], offset as usize);
+        Ok(count)
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        let mut world = self.world.borrow_mut();
+        world.step()?;
+        let file = &mut world.inodes[self.inode];
+        file.live.resize(size as usize, 0);
+        file.sizes.push(size as usize);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut world = self.world.borrow_mut();
+        world.step()?;
+        let page = world.page;
+        if countdown(&mut world.faults.sync_fails_at) {
+            world.inodes[self.inode].pages.clear();
+            return Err(io::Error::other("sync failed"));
+        }
+        world.inodes[self.inode].sync(page);
+        Ok(())
+    }
+}

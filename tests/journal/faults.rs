@@ -1,0 +1,256 @@
+//! Disks that fail without a power cut, and the calls of a caller that make no sense.
+
+use crate::disk::{Faults, SimDisk};
+use crate::{append, commit, replay};
+use reservad::journal::{Error, FILL_STEP_BYTES, Journal, Storage, SyncPolicy};
+use std::time::Duration;
+
+fn assert_poisoned<S: Storage>(journal: &mut Journal<S>, context: &str) {
+    let told = journal.poisoned().expect("poisoned").to_string();
+    assert!(told.contains(context), "{told}");
+    append(journal, &["more"]);
+    let results =
+        [journal.commit(), journal.sync(), journal.fill_tail().map(drop), journal.begin_snapshot()];
+    for result in results {
+        assert!(matches!(result, Err(Error::Poisoned(first)) if first == told));
+    }
+}
+
+#[test]
+fn short_and_interrupted_writes_are_continued() {
+    let disk = SimDisk::new(512, 5);
+    disk.set_faults(Faults { short_writes: true, ..Faults::default() });
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Never).unwrap();
+    let long = "x".repeat(5000);
+    commit(&mut journal, &["a", &long, "b"]);
+    drop(journal);
+    let (_, records, report) = replay(disk, SyncPolicy::Never).unwrap();
+    assert_eq!(records, ["1 a".to_string(), format!("2 {long}"), "3 b".to_string()]);
+    assert_eq!(report.bad, None);
+}
+
+#[test]
+fn a_failed_write_poisons() {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    commit(&mut journal, &["a"]);
+    let at = journal.used_bytes();
+    disk.set_faults(Faults { write_fails_at: Some(0), ..Faults::default() });
+    append(&mut journal, &["b"]);
+    let error = journal.commit().unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot write sim/journal at byte {at}: write failed"));
+    disk.set_faults(Faults::default());
+    assert_poisoned(&mut journal, "cannot write sim/journal");
+    drop(journal);
+    assert_eq!(replay(disk, SyncPolicy::Always).unwrap().1, ["1 a"]);
+}
+
+#[test]
+fn a_full_disk_poisons_when_a_commit_has_no_room() {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    commit(&mut journal, &["a"]);
+    let room = disk.content("journal").unwrap().len();
+    disk.set_faults(Faults { room_bytes: Some(room), ..Faults::default() });
+    let mut acknowledged = 1;
+    let long = "x".repeat(10_000);
+    let error = loop {
+        append(&mut journal, &[&long]);
+        match journal.commit() {
+            Ok(()) => acknowledged += 1,
+            Err(e) => break e,
+        }
+    };
+    assert!(error.to_string().contains("cannot write sim/journal at byte"), "{error}");
+    assert!(acknowledged > 5, "the spare tail was room enough for some");
+    assert_poisoned(&mut journal, "cannot write");
+    drop(journal);
+    disk.set_faults(Faults::default());
+    assert_eq!(replay(disk, SyncPolicy::Always).unwrap().1.len(), acknowledged);
+}
+
+#[test]
+fn a_disk_too_full_for_the_tail_still_takes_the_commit() {
+    let disk = SimDisk::new(512, 0);
+    disk.set_faults(Faults { room_bytes: Some(1000), ..Faults::default() });
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    assert!(!journal.fill_tail().unwrap() || disk.content("journal").unwrap().len() <= 1000);
+    commit(&mut journal, &["a"]);
+    commit(&mut journal, &["b"]);
+    drop(journal);
+    assert_eq!(replay(disk, SyncPolicy::Always).unwrap().1, ["1 a", "2 b"]);
+}
+
+#[test]
+fn a_failed_sync_poisons() {
+    for policy in [SyncPolicy::Always, SyncPolicy::Every(Duration::from_secs(1))] {
+        let disk = SimDisk::new(512, 0);
+        let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
+        disk.set_faults(Faults { sync_fails_at: Some(0), ..Faults::default() });
+        append(&mut journal, &["a"]);
+        let error = journal.commit().and_then(|()| journal.sync()).unwrap_err();
+        assert!(error.to_string().starts_with("cannot sync sim/journal at byte"), "{error}");
+        disk.set_faults(Faults::default());
+        assert!(journal.is_dirty());
+        assert_poisoned(&mut journal, "cannot sync");
+    }
+}
+
+#[test]
+fn a_failed_fill_poisons() {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    disk.set_faults(Faults { write_fails_at: Some(0), ..Faults::default() });
+    let error = journal.fill_tail().unwrap_err();
+    assert!(error.to_string().contains("cannot fill the spare tail of"), "{error}");
+    assert_poisoned(&mut journal, "cannot fill");
+}
+
+/// Compaction may fail; the service goes on with the journal that it has.
+#[test]
+fn a_snapshot_that_fails_is_abandoned() {
+    let faults = [
+        Faults { write_fails_at: Some(0), ..Faults::default() },
+        Faults { sync_fails_at: Some(0), ..Faults::default() },
+        Faults { room_bytes: Some(40), ..Faults::default() },
+    ];
+    for fault in faults {
+        for in_pieces in [true, false] {
+            let disk = SimDisk::new(512, 0);
+            let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+            commit(&mut journal, &["a"]);
+            journal.begin_snapshot().unwrap();
+            journal.snapshot_append("state with a lot of text, more than there is room for");
+            disk.set_faults(fault.clone());
+            let error = if in_pieces {
+                journal.snapshot_flush(usize::MAX).unwrap_err()
+            } else {
+                journal.finish_snapshot(1).unwrap_err()
+            };
+            assert!(error.to_string().contains("cannot write sim/journal.new"), "{error}");
+            assert!(!journal.has_snapshot());
+            assert_eq!(journal.poisoned(), None);
+            assert_eq!(disk.names(), ["journal"]);
+            disk.set_faults(Faults::default());
+            commit(&mut journal, &["b"]);
+            drop(journal);
+            assert_eq!(replay(disk, SyncPolicy::Always).unwrap().1, ["1 a", "2 b"]);
+        }
+    }
+}
+
+#[test]
+fn a_rename_that_fails_poisons() {
+    for failing in 0..2 {
+        let disk = SimDisk::new(512, 0);
+        let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+        commit(&mut journal, &["a"]);
+        journal.begin_snapshot().unwrap();
+        journal.snapshot_append("state");
+        disk.set_faults(Faults { name_fails_at: Some(failing), ..Faults::default() });
+        journal.finish_snapshot(1).unwrap_err();
+        disk.set_faults(Faults::default());
+        append(&mut journal, &["b"]);
+        assert!(matches!(journal.commit(), Err(Error::Poisoned(_))));
+        drop(journal);
+        let records = replay(disk, SyncPolicy::Always).unwrap().1;
+        let expected: &[&str] = if failing == 0 { &["1 a"] } else { &["snap 1 state", "base 1"] };
+        assert_eq!(records, expected);
+    }
+}
+
+#[test]
+fn commits_are_synced_as_the_policy_says() {
+    let every = SyncPolicy::Every(Duration::from_secs(1));
+    for (policy, dirty) in [(SyncPolicy::Always, false), (every, true), (SyncPolicy::Never, true)] {
+        let disk = SimDisk::new(512, 0);
+        let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
+        assert!(!journal.is_dirty());
+        let steps = disk.steps();
+        journal.commit().unwrap();
+        journal.sync().unwrap();
+        assert_eq!(disk.steps(), steps, "nothing to do, nothing done");
+        commit(&mut journal, &["a"]);
+        assert_eq!(journal.is_dirty(), dirty);
+        journal.sync().unwrap();
+        assert!(!journal.is_dirty());
+        assert_eq!(journal.policy(), policy);
+    }
+}
+
+#[test]
+fn one_commit_is_one_write_and_one_sync() {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    assert!(journal.fill_tail().unwrap());
+    assert!(!journal.fill_tail().unwrap(), "filled already");
+    let size = disk.content("journal").unwrap().len();
+    assert_eq!(size as u64, FILL_STEP_BYTES);
+    for _ in 0..100 {
+        let steps = disk.steps();
+        commit(&mut journal, &["a", "b", "c"]);
+        assert_eq!(disk.steps(), steps + 2);
+    }
+    assert_eq!(disk.content("journal").unwrap().len(), size, "the size does not change");
+    drop(journal);
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    assert!(!journal.fill_tail().unwrap(), "the tail is known after a restart");
+}
+
+#[test]
+fn the_tail_after_a_cut_is_blank_again() {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    commit(&mut journal, &["a"]);
+    drop(journal);
+    let mut content = disk.content("journal").unwrap();
+    content.resize(3 * FILL_STEP_BYTES as usize, b'?');
+    let disk = SimDisk::with("journal", &content);
+    let (mut journal, _, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    assert!(report.bad.is_some());
+    journal.fill_tail().unwrap();
+    commit(&mut journal, &["b"]);
+    let content = disk.content("journal").unwrap();
+    assert_eq!(content.len() as u64, FILL_STEP_BYTES);
+    assert!(content[journal.used_bytes() as usize..].iter().all(|b| *b == b'\n'));
+}
+
+#[test]
+fn a_fresh_journal_opens_without_filling() {
+    let disk = SimDisk::new(512, 0);
+    let (journal, records, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    assert!(report.fresh && records.is_empty());
+    assert_eq!(journal.used_bytes(), disk.content("journal").unwrap().len() as u64);
+    assert_eq!(disk.steps(), 4, "create, write, sync, sync the folder");
+}
+
+#[test]
+#[should_panic(expected = "event number")]
+fn a_number_out_of_order_is_a_bug() {
+    let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
+    journal.append(2, "x");
+}
+
+#[test]
+#[should_panic(expected = "payload with an LF or NUL")]
+fn a_payload_of_two_lines_is_a_bug() {
+    let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
+    journal.append(1, "x\ny");
+}
+
+#[test]
+#[should_panic(expected = "a batch is waiting")]
+fn a_snapshot_in_the_middle_of_a_batch_is_a_bug() {
+    let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
+    journal.begin_snapshot().unwrap();
+    journal.append(1, "x");
+    let _ = journal.finish_snapshot(0);
+}
+
+#[test]
+#[should_panic(expected = "not of the last event")]
+fn a_snapshot_of_another_event_is_a_bug() {
+    let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
+    journal.begin_snapshot().unwrap();
+    let _ = journal.finish_snapshot(1);
+}

@@ -1,0 +1,172 @@
+//! Real files, and what exactly is in them.
+
+use crate::{commit, replay};
+use reservad::journal::{DiskStorage, Error, Journal, LOCK_FILE, SyncPolicy, check};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A folder of its own for each test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("journal-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn open(folder: &Path) -> (Journal<DiskStorage>, Vec<String>) {
+    let storage = DiskStorage::lock(folder).unwrap();
+    let (journal, records, report) = replay(storage, SyncPolicy::Always).unwrap();
+    assert_eq!(report.bad, None);
+    (journal, records)
+}
+
+fn text(folder: &Path) -> String {
+    fs::read_to_string(folder.join("journal")).unwrap().trim_end().to_string()
+}
+
+/// The file byte by byte, which is also the example of the documentation.
+#[test]
+fn the_format_is_the_documented_one() {
+    let folder = Folder::new("format");
+    let (mut journal, _) = open(&folder.0);
+    commit(
+        &mut journal,
+        &[
+            "2026-11-22T16:48:54.123Z ADDED Habitación 1",
+            "2026-11-22T16:48:54.123Z ADDED Habitación 2",
+        ],
+    );
+    let reserved = "2026-11-22T16:50:01.007Z RESERVED #1 Habitación 1 from=2026-11-22T16:50:01.007Z until=never";
+    commit(&mut journal, &[reserved]);
+    let events = text(&folder.0);
+    journal.begin_snapshot().unwrap();
+    journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 1");
+    journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 2");
+    journal.snapshot_append(&reserved.replace("2026-11-22T16:50:01.007Z RES", "2026-11-22T17:00:00.000Z RES"));
+    journal.snapshot_append("2026-11-22T17:00:00.000Z NUMBERED #1");
+    journal.finish_snapshot(3).unwrap();
+    commit(&mut journal, &["2026-11-22T17:02:33.480Z CANCELLED #1 Habitación 1"]);
+    let compacted = text(&folder.0);
+    println!("{events}\n\n{compacted}");
+    let docs = include_str!("../../docs/journal.md");
+    for example in [events, compacted] {
+        assert!(docs.contains(&format!("```text\n{example}\n")), "not in the docs:\n{example}");
+    }
+}
+
+#[test]
+fn what_is_committed_is_there_after_a_restart() {
+    let folder = Folder::new("restart");
+    let (mut journal, records) = open(&folder.0);
+    assert!(records.is_empty());
+    commit(&mut journal, &["a", "b"]);
+    commit(&mut journal, &["c"]);
+    drop(journal);
+    let (mut journal, records) = open(&folder.0);
+    assert_eq!(records, ["1 a", "2 b", "3 c"]);
+    assert_eq!((journal.last_number(), journal.base_number()), (3, 0));
+    journal.begin_snapshot().unwrap();
+    journal.snapshot_append("a+b+c");
+    assert!(journal.snapshot_buffered_bytes() > 0);
+    while journal.snapshot_flush(10).unwrap() > 0 {}
+    commit(&mut journal, &["d"]);
+    journal.snapshot_append("+d");
+    journal.finish_snapshot(4).unwrap();
+    assert_eq!((journal.base_number(), journal.bytes_since_snapshot()), (4, 0));
+    assert_eq!(journal.snapshot_bytes(), journal.used_bytes());
+    commit(&mut journal, &["e"]);
+    assert!(journal.bytes_since_snapshot() > 0);
+    drop(journal);
+    let (journal, records) = open(&folder.0);
+    assert_eq!(records, ["snap 1 a+b+c", "snap 2 +d", "base 4", "5 e"]);
+    assert_eq!((journal.last_number(), journal.base_number()), (5, 4));
+    assert!(!folder.0.join("journal.new").exists());
+}
+
+#[test]
+fn an_abandoned_snapshot_leaves_nothing() {
+    let folder = Folder::new("abandon");
+    let (mut journal, _) = open(&folder.0);
+    commit(&mut journal, &["a"]);
+    journal.begin_snapshot().unwrap();
+    journal.snapshot_append("half");
+    journal.snapshot_flush(usize::MAX).unwrap();
+    journal.abandon_snapshot().unwrap();
+    journal.abandon_snapshot().unwrap();
+    assert!(!folder.0.join("journal.new").exists());
+    commit(&mut journal, &["b"]);
+    drop(journal);
+    assert_eq!(open(&folder.0).1, ["1 a", "2 b"]);
+}
+
+#[test]
+fn a_leftover_snapshot_is_removed() {
+    let folder = Folder::new("leftover");
+    let (mut journal, _) = open(&folder.0);
+    commit(&mut journal, &["a"]);
+    journal.begin_snapshot().unwrap();
+    journal.snapshot_flush(usize::MAX).unwrap();
+    drop(journal);
+    assert!(folder.0.join("journal.new").exists());
+    assert_eq!(open(&folder.0).1, ["1 a"]);
+    assert!(!folder.0.join("journal.new").exists());
+}
+
+#[test]
+fn a_leftover_without_a_journal_is_not_thrown_away() {
+    let folder = Folder::new("only-leftover");
+    let storage = DiskStorage::lock(&folder.0).unwrap();
+    fs::write(folder.0.join("journal.new"), "x").unwrap();
+    let Err(error) = replay(storage, SyncPolicy::Always) else { panic!("opened") };
+    assert!(matches!(error, Error::OnlyLeftover { .. }), "{error}");
+    assert!(folder.0.join("journal.new").exists() && !folder.0.join("journal").exists());
+}
+
+#[test]
+fn only_the_owner_may_read_it() {
+    let folder = Folder::new("modes");
+    let deep = folder.0.join("state/reservad");
+    let (mut journal, _) = open(&deep);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder.0), 0o700);
+    assert_eq!(mode(&deep), 0o700);
+    assert_eq!(mode(&deep.join("journal")), 0o600);
+    assert_eq!(mode(&deep.join(LOCK_FILE)), 0o600);
+    journal.begin_snapshot().unwrap();
+    journal.finish_snapshot(0).unwrap();
+    assert_eq!(mode(&deep.join("journal")), 0o600);
+}
+
+#[test]
+fn one_owner_at_a_time() {
+    let folder = Folder::new("lock");
+    let (journal, _) = open(&folder.0);
+    let error = DiskStorage::lock(&folder.0).unwrap_err();
+    assert!(matches!(error, Error::Locked { .. }), "{error}");
+    assert!(error.to_string().contains("another process uses this data folder"), "{error}");
+    drop(journal);
+    assert!(folder.0.join(LOCK_FILE).exists(), "the lock file stays");
+    open(&folder.0);
+}
+
+#[test]
+fn check_needs_no_lock_and_makes_nothing() {
+    let folder = Folder::new("check");
+    let report = check(&DiskStorage::at(&folder.0), |_| Ok(())).unwrap();
+    assert!(report.fresh && !folder.0.exists());
+    let (mut journal, _) = open(&folder.0);
+    commit(&mut journal, &["a"]);
+    let report = check(&DiskStorage::at(&folder.0), |_| Ok(())).unwrap();
+    assert_eq!((report.last_number, report.bad), (1, None));
+    assert_eq!(report.end_bytes, journal.used_bytes());
+}

@@ -1,0 +1,54 @@
+//! The journal from outside: what it writes, what it reads back, what it survives.
+
+mod crash;
+mod disk;
+mod faults;
+mod files;
+mod recovery;
+
+use disk::SimDisk;
+use reservad::journal::{Error, Journal, Record, Report, Storage, SyncPolicy};
+
+/// What a replay delivered, in words.
+pub fn replay<S: Storage>(
+    storage: S,
+    policy: SyncPolicy,
+) -> Result<(Journal<S>, Vec<String>, Report), Error> {
+    let mut records = Vec::new();
+    let (journal, report) = Journal::open(storage, policy, |record| {
+        records.push(in_words(record));
+        Ok(())
+    })?;
+    Ok((journal, records, report))
+}
+
+pub fn in_words(record: Record<'_>) -> String {
+    match record {
+        Record::Snapshot { number, payload } => format!("snap {number} {payload}"),
+        Record::SnapshotEnd { base } => format!("base {base}"),
+        Record::Event { number, payload } => format!("{number} {payload}"),
+    }
+}
+
+/// Replays a file with this content.
+pub fn replay_bytes(content: &[u8]) -> Result<(Vec<String>, Report), Error> {
+    let disk = SimDisk::with("journal", content);
+    replay(disk, SyncPolicy::Always).map(|(_, records, report)| (records, report))
+}
+
+/// Commits one batch.
+pub fn commit<S: Storage>(journal: &mut Journal<S>, payloads: &[&str]) {
+    append(journal, payloads);
+    journal.commit().unwrap();
+}
+
+pub fn append<S: Storage>(journal: &mut Journal<S>, payloads: &[&str]) {
+    for payload in payloads {
+        journal.append(journal.last_number() + journal.batch_records() as u64 + 1, payload);
+    }
+}
+
+/// A line with its checksum.
+pub fn line(body: &str) -> String {
+    format!("{:08x} {body}\n", crc32fast::hash(body.as_bytes()))
+}

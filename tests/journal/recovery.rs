@@ -1,0 +1,512 @@
+//! The recovery table: every class of input, and damage at every place.
+
+use crate::disk::SimDisk;
+use crate::{commit, line, replay, replay_bytes};
+use reservad::journal::{Error, Record, SyncPolicy, Verdict, Why, check};
+
+const HEADER: &str = "reservad-journal 1\n";
+const SNAPSHOT_HEADER: &str = "reservad-journal 1 snapshot\n";
+
+/// A small journal without its spare tail, and where its commits begin.
+struct Sample {
+    content: Vec<u8>,
+    records: Vec<String>,
+    /// Of each commit: offset of its first byte, index of its first record.
+    commits: Vec<(usize, usize)>,
+}
+
+fn sample(policy: SyncPolicy, batches: &[&[&str]]) -> Sample {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, mut records, _) = replay(disk.clone(), policy).unwrap();
+    let mut commits = Vec::new();
+    for batch in batches {
+        commits.push((journal.used_bytes() as usize, records.len()));
+        commit(&mut journal, batch);
+        let from = records.len();
+        records.extend(batch.iter().enumerate().map(|(i, p)| format!("{} {p}", from + i + 1)));
+    }
+    let mut content = disk.content("journal").unwrap();
+    content.truncate(journal.used_bytes() as usize);
+    Sample { content, records, commits }
+}
+
+fn small(policy: SyncPolicy) -> Sample {
+    sample(policy, &[&["uno"], &["dos", "tres", "cuatro"], &["cinco"], &["seis ñ", "siete"]])
+}
+
+/// A journal of three records written without a sync, the second of them torn.
+pub struct Torn {
+    pub content: Vec<u8>,
+    pub payloads: Vec<String>,
+    /// A payload as long as the torn one.
+    pub same_length: String,
+}
+
+pub fn torn_middle() -> Torn {
+    let one = line("event 1 +0 @19 one");
+    let two = line("event 2 +0 @19 two");
+    let three = line("event 3 +0 @19 three");
+    let content = format!("{HEADER}{one}{}{three}", two.replace("two", "tw?"));
+    let payloads = ["one", "two", "three"].map(String::from).to_vec();
+    Torn { content: content.into_bytes(), payloads, same_length: "new".to_string() }
+}
+
+#[derive(Debug, PartialEq)]
+enum Found {
+    /// These many records, nothing wrong.
+    Good(usize),
+    Fresh,
+    /// These many records, the rest cut.
+    Cut(usize),
+    Refused(Why),
+}
+
+fn found(content: &[u8]) -> Found {
+    match replay_bytes(content) {
+        Ok((_, report)) if report.fresh => Found::Fresh,
+        Ok((records, report)) if report.bad.is_none() => Found::Good(records.len()),
+        Ok((records, _)) => Found::Cut(records.len()),
+        Err(Error::Refused(report)) => match report.bad.unwrap().verdict {
+            Verdict::Refused(why) => Found::Refused(why),
+            Verdict::Cut => panic!("refused because of a torn tail"),
+        },
+        Err(e) => panic!("{e}"),
+    }
+}
+
+/// One commit of one record each, with the offsets that a sync after each one gives.
+fn synced_events(count: u64) -> Vec<String> {
+    let mut at = HEADER.len();
+    let mut lines = Vec::new();
+    for number in 1..=count {
+        lines.push(line(&format!("event {number} +0 @{at} payload {number}")));
+        at += lines.last().unwrap().len();
+    }
+    lines
+}
+
+#[test]
+fn headers() {
+    let rows: &[(&str, &[u8], Found)] = &[
+        ("empty", b"", Found::Fresh),
+        ("torn", b"reservad-j", Found::Fresh),
+        ("torn to NULs", b"reser\0\0\0\0\0\0\0\0\0\0\0\0\0\0", Found::Fresh),
+        ("all but the LF", b"reservad-journal 1", Found::Fresh),
+        ("only the header", b"reservad-journal 1\n", Found::Good(0)),
+        ("header and tail", b"reservad-journal 1\n\n\n\n", Found::Good(0)),
+        ("torn, then more", b"reservad-j\n\n\n\n\n\n\n\n\n\n\n\n", Found::Refused(Why::Header)),
+        ("NULs", &[0; 100], Found::Refused(Why::Header)),
+        ("another file", b"#!/bin/sh\n", Found::Refused(Why::Header)),
+        ("later version", b"reservad-journal 2\nwhatever\n", Found::Refused(Why::Version)),
+        ("much later", b"reservad-journal 10 x=y\n", Found::Refused(Why::Version)),
+        ("no version", b"reservad-journal one\n", Found::Refused(Why::Header)),
+        ("torn snapshot header", b"reservad-journal 1 snap", Found::Refused(Why::Header)),
+        ("CR", b"reservad-journal 1\r\n", Found::Refused(Why::Header)),
+    ];
+    for (name, content, expected) in rows {
+        assert_eq!(&found(content), expected, "{name}");
+    }
+}
+
+#[test]
+fn events_in_every_kind_of_disorder() {
+    let e = synced_events(4);
+    let unsynced = |n: u64, left: u64| line(&format!("event {n} +{left} @19 x"));
+    let end1 = (HEADER.len() + e[0].len()) as u64;
+    let synced = |number: u64, at: usize| Why::Synced { number, offset_bytes: at as u64 };
+    let join = |parts: &[&str]| format!("{HEADER}{}", parts.concat());
+    let broken = e[1].replace("payload", "paYload");
+    let nul = "\0".repeat(e[1].len());
+    let blank = "\n".repeat(e[1].len());
+    let at3 = HEADER.len() + e[0].len() + e[1].len();
+    let long = "x".repeat(200_000);
+    let rows = [
+        ("all good", join(&[&e[0], &e[1], &e[2], "\n\n"]), Found::Good(3)),
+        ("broken at the end", join(&[&e[0], &broken]), Found::Cut(1)),
+        ("broken at the end, tail", join(&[&e[0], &broken, "\n\n\n"]), Found::Cut(1)),
+        ("broken in the middle", join(&[&e[0], &broken, &e[2]]), Found::Refused(synced(3, at3))),
+        ("NUL in the middle", join(&[&e[0], &nul, &e[2]]), Found::Refused(synced(3, at3))),
+        ("lost in the middle", join(&[&e[0], &blank, &e[2]]), Found::Refused(synced(3, at3))),
+        ("NUL at the end", join(&[&e[0], &nul]), Found::Cut(1)),
+        ("no last LF", join(&[&e[0], e[1].trim_end()]), Found::Cut(1)),
+        ("a line of 200 kB at the end", join(&[&e[0], &long, "\n"]), Found::Cut(1)),
+        (
+            "a line of 200 kB in the middle",
+            join(&[&e[0], &long, "\n", &e[2]]),
+            Found::Refused(synced(3, HEADER.len() + e[0].len() + 200_001)),
+        ),
+        ("unsynced, broken in the middle", join(&[&unsynced(1, 0), &broken, &unsynced(3, 0)]), {
+            Found::Cut(1)
+        }),
+        ("unsynced, lost in the middle", join(&[&unsynced(1, 0), &blank, &unsynced(3, 0)]), {
+            Found::Cut(1)
+        }),
+        ("commit without its end", join(&[&e[0], &unsynced2(end1, 2, 1)]), Found::Cut(1)),
+        (
+            "commit without its end, blank, more",
+            join(&[&e[0], &unsynced2(end1, 2, 1), "\n\n", &unsynced2(end1, 9, 0)]),
+            Found::Cut(1),
+        ),
+        ("a blank line before the last record", join(&[&e[0], "\n", &e[1]]), Found::Cut(1)),
+        ("gap", join(&[&e[0], &e[2]]), Found::Refused(Why::OutOfOrder)),
+        ("repeat", join(&[&e[0], &e[0]]), Found::Refused(Why::OutOfOrder)),
+        ("not from 1", join(&[&unsynced(2, 0)]), Found::Refused(Why::OutOfOrder)),
+        ("event 0", join(&[&unsynced(0, 0)]), Found::Refused(Why::OutOfOrder)),
+        (
+            "countdown skips",
+            join(&[&unsynced(1, 2), &unsynced(2, 0)]),
+            Found::Refused(Why::OutOfOrder),
+        ),
+        (
+            "countdown stays",
+            join(&[&unsynced(1, 1), &unsynced(2, 1), &unsynced(3, 0)]),
+            Found::Refused(Why::OutOfOrder),
+        ),
+        (
+            "countdown goes up",
+            join(&[&unsynced(1, 1), &unsynced(2, u64::MAX)]),
+            Found::Refused(Why::OutOfOrder),
+        ),
+        (
+            "synced ahead of itself",
+            join(&[&line("event 1 +0 @20 x")]),
+            Found::Refused(Why::OutOfOrder),
+        ),
+        (
+            "synced goes back",
+            join(&[&e[0], &e[1], &unsynced(3, 0)]),
+            Found::Refused(Why::OutOfOrder),
+        ),
+        (
+            "synced before the header's end",
+            join(&[&line("event 1 +0 @18 x")]),
+            Found::Refused(Why::OutOfOrder),
+        ),
+        (
+            "two values of synced in a commit",
+            join(&[&e[0], &unsynced2(end1, 2, 1), &unsynced(3, 0)]),
+            Found::Refused(Why::OutOfOrder),
+        ),
+        ("an unknown kind", join(&[&line("future 1 2 3")]), Found::Refused(Why::OutOfOrder)),
+        ("snapshot record", join(&[&line("snap 1 x")]), Found::Refused(Why::OutOfOrder)),
+        ("end record", join(&[&e[0], &line("end 0 1")]), Found::Refused(Why::OutOfOrder)),
+        (
+            "a lie about synced after a broken line",
+            join(&[&e[0], &broken, &line("event 3 +0 @999999 x")]),
+            Found::Refused(synced(3, at3)),
+        ),
+    ];
+    for (name, content, expected) in rows {
+        assert_eq!(found(content.as_bytes()), expected, "{name}:\n{content:.300}");
+    }
+    let mut not_utf8 = b"event 1 +0 @19 \xff".to_vec();
+    let crc = format!("{HEADER}{:08x} ", crc32fast::hash(&not_utf8));
+    not_utf8.push(b'\n');
+    let content = [crc.as_bytes(), &not_utf8].concat();
+    assert_eq!(found(&content), Found::Refused(Why::OutOfOrder), "not UTF-8");
+}
+
+fn unsynced2(synced: u64, number: u64, left: u64) -> String {
+    line(&format!("event {number} +{left} @{synced} x"))
+}
+
+#[test]
+fn snapshots_in_every_kind_of_disorder() {
+    let s = [line("snap 1 a"), line("snap 2 b"), line("end 2 7")];
+    let at = SNAPSHOT_HEADER.len() + s.concat().len();
+    let event = line(&format!("event 8 +0 @{at} x"));
+    let join = |parts: &[&str]| format!("{SNAPSHOT_HEADER}{}", parts.concat());
+    let rows = [
+        ("good", join(&[&s[0], &s[1], &s[2]]), Found::Good(3)),
+        ("good with an event", join(&[&s[0], &s[1], &s[2], &event, "\n"]), Found::Good(4)),
+        ("empty snapshot", join(&[&line("end 0 0")]), Found::Good(1)),
+        ("empty snapshot with a base", join(&[&line("end 0 5")]), Found::Good(1)),
+        ("nothing but the header", join(&[]), Found::Refused(Why::Snapshot)),
+        ("no end", join(&[&s[0], &s[1]]), Found::Refused(Why::Snapshot)),
+        ("no end, tail", join(&[&s[0], &s[1], "\n\n"]), Found::Refused(Why::Snapshot)),
+        ("torn end", join(&[&s[0], &s[1], s[2].trim_end()]), Found::Refused(Why::Snapshot)),
+        ("end too early", join(&[&s[0], &s[2]]), Found::Refused(Why::Snapshot)),
+        ("gap", join(&[&s[1], &s[2]]), Found::Refused(Why::Snapshot)),
+        ("repeat", join(&[&s[0], &s[0], &s[2]]), Found::Refused(Why::Snapshot)),
+        ("blank line", join(&[&s[0], "\n", &s[1], &s[2]]), Found::Refused(Why::Snapshot)),
+        ("event inside", join(&[&s[0], &event, &s[1], &s[2]]), Found::Refused(Why::Snapshot)),
+        ("broken", join(&[&s[0].replace(" a", " b"), &s[1], &s[2]]), Found::Refused(Why::Snapshot)),
+        ("second snapshot", join(&[&s[0], &s[1], &s[2], &s[0]]), Found::Refused(Why::OutOfOrder)),
+        (
+            "first event broken",
+            join(&[&s[0], &s[1], &s[2], &event.replace("8", "7")]),
+            Found::Cut(3),
+        ),
+        (
+            "first event torn",
+            join(&[&s[0], &s[1], &s[2], &event[..event.len() - 3]]),
+            Found::Cut(3),
+        ),
+        (
+            "an event that the snapshot has",
+            join(&[&s[0], &s[1], &s[2], &line(&format!("event 1 +0 @{at} x"))]),
+            Found::Refused(Why::OutOfOrder),
+        ),
+        (
+            "base at the last number",
+            join(&[&line(&format!("end 0 {}", u64::MAX)), &line("event 0 +0 @60 x")]),
+            Found::Refused(Why::OutOfOrder),
+        ),
+    ];
+    for (name, content, expected) in rows {
+        assert_eq!(found(content.as_bytes()), expected, "{name}:\n{content}");
+    }
+}
+
+#[test]
+fn a_record_that_the_caller_refuses_is_damage() {
+    let sample = small(SyncPolicy::Always);
+    for refused in 1..=sample.records.len() as u64 {
+        let disk = SimDisk::with("journal", &sample.content);
+        let report = check(&disk, |record| match record {
+            Record::Event { number, .. } if number == refused => Err("no such room".to_string()),
+            _ => Ok(()),
+        });
+        let bad = report.unwrap().bad.unwrap();
+        assert_eq!(bad.verdict, Verdict::Refused(Why::Rejected));
+        assert_eq!((bad.line, bad.reason.as_str()), (refused + 1, "no such room"));
+    }
+}
+
+#[test]
+fn the_last_commit_torn_at_every_byte() {
+    for policy in [SyncPolicy::Always, SyncPolicy::Never] {
+        let sample = small(policy);
+        let (start, records) = *sample.commits.last().unwrap();
+        for end in start..sample.content.len() {
+            for fill in [None, Some(b'\n'), Some(0)] {
+                let mut content = sample.content[..end].to_vec();
+                if let Some(fill) = fill {
+                    content.resize(sample.content.len() + 100, fill);
+                }
+                let expected = match fill {
+                    // The one byte that was not written is the LF that was there already.
+                    Some(b'\n') if end == sample.content.len() - 1 => {
+                        Found::Good(sample.records.len())
+                    }
+                    Some(b'\n') | None if end == start => Found::Good(records),
+                    _ => Found::Cut(records),
+                };
+                assert_eq!(found(&content), expected, "torn at {end}, fill {fill:?}");
+            }
+        }
+    }
+}
+
+/// Whatever single bit is wrong: the journal is refused, or what is served is what was committed,
+/// without the last commit if the bit is in that one.
+#[test]
+fn every_single_bit() {
+    every_bit_of(small(SyncPolicy::Always));
+    // With one record after it, the broken byte may be the LF before the only evidence.
+    every_bit_of(sample(SyncPolicy::Always, &[&["uno", "dos"], &["tres"], &["cuatro"]]));
+}
+
+fn every_bit_of(mut sample: Sample) {
+    let (last_start, last_record) = *sample.commits.last().unwrap();
+    sample.content.extend_from_slice(&[b'\n'; 40]);
+    let mut refused = 0;
+    for bit in 0..sample.content.len() * 8 {
+        let mut content = sample.content.clone();
+        content[bit / 8] ^= 1 << (bit % 8);
+        match replay_bytes(&content) {
+            Err(Error::Refused(_)) => refused += 1,
+            Err(e) => panic!("bit {bit}: {e}"),
+            Ok((records, report)) => {
+                assert!(bit / 8 >= last_start, "bit {bit} went unnoticed: {report:?}");
+                assert!(report.bad.is_some(), "bit {bit} went unnoticed");
+                let whole = records == sample.records && bit / 8 >= sample.content.len() - 40;
+                let cut = records == sample.records[..last_record];
+                assert!(whole || cut, "bit {bit}: {records:?}");
+            }
+        }
+    }
+    assert_eq!(refused, last_start * 8);
+}
+
+#[test]
+fn every_single_bit_of_a_snapshot() {
+    let snapshot = [line("snap 1 a"), line("snap 2 b"), line("end 2 7")].concat();
+    let alone = format!("{SNAPSHOT_HEADER}{snapshot}");
+    let event = line(&format!("event 8 +0 @{} x", alone.len()));
+    for content in [alone.clone(), alone.clone() + "\n\n\n", alone.clone() + &event] {
+        for bit in 0..alone.len() * 8 {
+            let mut content = content.clone().into_bytes();
+            content[bit / 8] ^= 1 << (bit % 8);
+            let result = found(&content);
+            assert!(matches!(result, Found::Refused(_)), "bit {bit}: {result:?}");
+        }
+    }
+}
+
+/// A sector is lost: it reads as blank, as NULs, or as something else. If a later record that can
+/// still be read says that it had been synced, the journal is refused; else the tail is cut.
+#[test]
+fn every_lost_sector() {
+    let text = "x".repeat(70);
+    let batches: Vec<Vec<&str>> = (0..40).map(|i| vec![text.as_str(); 1 + i % 4]).collect();
+    let batches: Vec<&[&str]> = batches.iter().map(Vec::as_slice).collect();
+    for policy in [SyncPolicy::Always, SyncPolicy::Never] {
+        let sample = sample(policy, &batches);
+        let (mut refused, mut cut) = (0, 0);
+        for sector in 0..sample.content.len().div_ceil(512) {
+            let lost = sector * 512..sample.content.len().min((sector + 1) * 512);
+            for fill in [b'\n', 0, 0xff, b'a'] {
+                let mut content = sample.content.clone();
+                content[lost.clone()].fill(fill);
+                let result = found(&content);
+                if sector == 0 {
+                    assert_eq!(result, Found::Refused(Why::Header));
+                    continue;
+                }
+                let &(start, records) =
+                    sample.commits.iter().rfind(|(start, _)| *start <= lost.start).unwrap();
+                let proof =
+                    sample.commits.iter().any(|(at, _)| {
+                        policy == SyncPolicy::Always && *at > start && *at >= lost.end
+                    }) || proof_inside_commit(&sample, start, &lost, policy);
+                match result {
+                    Found::Refused(Why::Synced { .. }) if proof => refused += 1,
+                    Found::Cut(served) if !proof => {
+                        assert_eq!(served, records);
+                        cut += 1;
+                    }
+                    other => panic!("sector {sector} as {fill:#x}: {other:?}, proof {proof}"),
+                }
+            }
+        }
+        assert!(cut > 0);
+        assert_eq!(refused > 0, policy == SyncPolicy::Always);
+    }
+}
+
+/// Whether a later commit that begins in the lost sector has a whole record after it.
+fn proof_inside_commit(
+    sample: &Sample,
+    start: usize,
+    lost: &std::ops::Range<usize>,
+    policy: SyncPolicy,
+) -> bool {
+    let whole_line_after = |from: usize, to: usize| {
+        let text = &sample.content[from..to];
+        let mut at = from;
+        text.split_inclusive(|b| *b == b'\n').any(|l| {
+            let begins = at;
+            at += l.len();
+            begins >= lost.end
+        })
+    };
+    sample.commits.iter().enumerate().any(|(i, (at, _))| {
+        let end = sample.commits.get(i + 1).map_or(sample.content.len(), |next| next.0);
+        policy == SyncPolicy::Always && *at > start && whole_line_after(*at, end)
+    })
+}
+
+/// The evidence may be far behind the bad place, across the pieces in which a file is read.
+#[test]
+fn evidence_is_found_wherever_it_is() {
+    let good = line("event 1 +0 @19 x");
+    let end = HEADER.len() + good.len();
+    let proof = line(&format!("event 3 +0 @{} y", end + 1));
+    let piece = 256 * 1024;
+    for near in [end + 1, piece, piece + end, 64 * 1024, 2 * piece + end, 3 * piece] {
+        for distance in near.saturating_sub(12).max(end + 1)..near + 12 {
+            let mut content = format!("{HEADER}{good}").into_bytes();
+            content.push(b'?');
+            content.resize(distance, b'\n');
+            content.extend_from_slice(proof.as_bytes());
+            let why = Why::Synced { number: 3, offset_bytes: distance as u64 };
+            assert_eq!(found(&content), Found::Refused(why), "at {distance}");
+        }
+    }
+}
+
+#[test]
+fn commits_larger_than_a_piece_and_records_at_the_limit() {
+    let disk = SimDisk::new(4096, 0);
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Never).unwrap();
+    let longest = "z".repeat(reservad::journal::MAX_PAYLOAD_BYTES);
+    let batch: Vec<&str> = (0..40).map(|i| if i % 3 == 0 { "" } else { &longest }).collect();
+    commit(&mut journal, &batch);
+    commit(&mut journal, &["last"]);
+    drop(journal);
+    let (_, records, report) = replay(disk, SyncPolicy::Never).unwrap();
+    assert_eq!(report.bad, None);
+    assert_eq!(records.len(), 41);
+    assert!(records.iter().zip(1..).all(|(r, n)| r.starts_with(&format!("{n} "))));
+    assert_eq!(records[1], format!("2 {longest}"));
+}
+
+#[test]
+fn a_cut_says_what_was_cut() {
+    let sample = small(SyncPolicy::Always);
+    let (start, records) = sample.commits[3];
+    let mut content = sample.content[..sample.content.len() - 5].to_vec();
+    content.extend_from_slice(&[b'\n'; 1000]);
+    let disk = SimDisk::with("journal", &content);
+    let before = check(&disk, |_| Ok(())).unwrap();
+    assert_eq!(disk.content("journal").unwrap(), content, "check changes nothing");
+    let (_, served, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    assert_eq!(report, before, "check and open agree");
+    assert_eq!(served, sample.records[..records]);
+    assert_eq!(disk.content("journal").unwrap(), sample.content[..start]);
+    let bad = report.bad.unwrap();
+    assert_eq!(report.end_bytes, start as u64);
+    assert_eq!(bad.line, 8);
+    assert_eq!(bad.tail_bytes, (sample.content.len() - 4 - start) as u64);
+    assert_eq!(bad.readable_records, 1);
+    assert_eq!(bad.reason, "wrong checksum");
+    let (_, served, report) = replay(disk, SyncPolicy::Always).unwrap();
+    assert_eq!((served.len(), report.bad), (records, None));
+}
+
+#[test]
+fn a_refusal_changes_nothing_and_says_what_to_do() {
+    let sample = small(SyncPolicy::Always);
+    let mut content = sample.content.clone();
+    let (start, _) = sample.commits[1];
+    content[start + 30] ^= 1;
+    content.extend_from_slice(b"\n\n");
+    let disk = SimDisk::with("journal", &content);
+    disk.put("journal.new", b"leftover");
+    let steps = disk.steps();
+    let Err(error) = replay(disk.clone(), SyncPolicy::Always) else { panic!("opened") };
+    assert_eq!(disk.steps(), steps);
+    assert_eq!(disk.content("journal").unwrap(), content);
+    let (third, _) = sample.commits[2];
+    let tail = sample.content.len() - start;
+    let line2 = start + line("event 2 +2 @50 dos").len();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "sim/journal: byte {line2}, line 4: wrong checksum; damage: this place had been \
+             synced when event 5 was written at byte {third}; nothing was changed; bring back a \
+             good copy of this file, or keep a copy of it and, to give up all {tail} bytes after \
+             the last good commit: truncate --size={start} sim/journal"
+        )
+    );
+}
+
+/// Wherever a fault is, `check` and `open` judge alike, and `check` changes nothing.
+#[test]
+fn check_judges_as_open_does() {
+    let sample = small(SyncPolicy::Always);
+    for byte in 0..sample.content.len() {
+        let mut content = sample.content.clone();
+        content[byte] ^= 0x20;
+        let disk = SimDisk::with("journal", &content);
+        let steps = disk.steps();
+        let checked = check(&disk, |_| Ok(())).unwrap();
+        assert_eq!(disk.steps(), steps);
+        match replay(disk, SyncPolicy::Always) {
+            Ok((_, _, report)) => assert_eq!(checked, report),
+            Err(Error::Refused(report)) => assert_eq!(checked, *report),
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
