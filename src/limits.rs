@@ -54,6 +54,9 @@ pub const READ_BUDGET_BYTES: usize = 32 << 10;
 pub const COMMAND_BUDGET: usize = 64;
 /// Bytes written to one socket in one turn.
 pub const WRITE_BUDGET_BYTES: usize = 256 << 10;
+/// Events of one turn's commit above which the rest waits for the next: a
+/// turn is not to become long because many clients add thousands of rooms.
+pub const BATCH_EVENTS: usize = 4096;
 /// Bytes read but not yet run that a connection may hold; above it its
 /// socket is not read.
 pub const INPUT_HIGH_BYTES: usize = 64 << 10;

@@ -38,8 +38,8 @@ use crate::inventory::event::Batch;
 use crate::inventory::{Inventory, SessionId};
 use crate::journal::{self, DiskStorage};
 use crate::limits::{
-    ACCEPT_BUDGET, ACCEPT_RETRY_MS, COMMAND_BUDGET, LINGER_MS, LIST_ROWS_MAX, LOG_QUIET_MS,
-    READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
+    ACCEPT_BUDGET, ACCEPT_RETRY_MS, BATCH_EVENTS, COMMAND_BUDGET, LINGER_MS, LIST_ROWS_MAX,
+    LOG_QUIET_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
 };
 use crate::store::{self, Store};
 use net::{Accepted, Listener};
@@ -100,8 +100,8 @@ struct Client {
     refused: bool,
     /// When bytes last came in.
     heard: Tick,
-    /// When bytes last went out, or first could not.
-    moved: Tick,
+    /// Since when the peer has taken nothing of what it is owed.
+    blocked: Option<Tick>,
     /// The deadline that is in `deadlines` for it.
     armed: Option<Tick>,
     linger_until: Tick,
@@ -127,7 +127,9 @@ pub struct Reactor {
     accept_again: Option<Tick>,
     sync_by: Option<Tick>,
     stopping: Option<Tick>,
-    quiet_until: Tick,
+    /// Until then the same is not logged again, for what strangers provoke.
+    foreign_quiet: Tick,
+    full_quiet: Tick,
     started: Tick,
     now: Tick,
     scratch: Vec<u8>,
@@ -180,7 +182,8 @@ impl Reactor {
             accept_again: None,
             sync_by: None,
             stopping: None,
-            quiet_until: now,
+            foreign_quiet: now,
+            full_quiet: now,
             started: now,
             now,
             scratch: vec![0; READ_BUDGET_BYTES],
@@ -338,8 +341,8 @@ impl Reactor {
             self.listing.push(key);
             self.bound_lists(key);
         }
-        if foreign && self.now >= self.quiet_until {
-            self.quiet_until = self.now.plus_ms(LOG_QUIET_MS);
+        if foreign && self.now >= self.foreign_quiet {
+            self.foreign_quiet = self.now.plus_ms(LOG_QUIET_MS);
             warn!(
                 "closed a connection that speaks another protocol (HTTP, TLS or mail); more of these are not logged for a minute"
             );
@@ -361,7 +364,8 @@ impl Reactor {
         let mut rows: usize = self.listing.iter().map(|key| clients[*key].conn.rows()).sum();
         while rows > LIST_ROWS_MAX {
             let others = self.listing.iter().filter(|key| **key != newest);
-            let slowest = others.copied().min_by_key(|key| self.clients[*key].moved);
+            let slowest =
+                others.copied().min_by_key(|key| self.clients[*key].blocked.unwrap_or(self.now));
             let Some(slowest) = slowest else { return };
             rows -= self.clients[slowest].conn.rows();
             self.listing.retain(|key| *key != slowest);
@@ -409,10 +413,10 @@ impl Reactor {
         if client.phase == Phase::Dead {
             return;
         }
-        let had_output = !client.conn.is_flushed();
         match client.conn.flush() {
-            Ok(0) => {}
-            Ok(_) => client.moved = self.now,
+            Ok(_) if client.conn.is_flushed() => client.blocked = None,
+            Ok(0) => client.blocked = client.blocked.or(Some(self.now)),
+            Ok(_) => client.blocked = Some(self.now),
             Err(error) => {
                 debug!("a client is gone: {error}");
                 return bury(client, key, &mut self.dead);
@@ -433,16 +437,12 @@ impl Reactor {
         if goes_on || lingers || client.conn.wants_write() {
             enqueue(&mut self.run_queue, client, key);
         }
-        if had_output && client.armed.is_none() && !client.conn.is_flushed() {
-            client.moved = self.now;
-        }
         self.arm(key);
     }
 
     /// When a connection is to be looked at even if nothing happens.
     fn deadline(&self, client: &Client) -> Option<Tick> {
-        let stall =
-            (!client.conn.is_flushed()).then(|| client.moved.plus_ms(self.config.stall_timeout_ms));
+        let stall = client.blocked.map(|since| since.plus_ms(self.config.stall_timeout_ms));
         let linger = (client.phase == Phase::Linger).then_some(client.linger_until);
         let idle = self.config.idle_timeout_ms.map(|ms| client.heard.plus_ms(ms));
         [stall, linger, idle].into_iter().flatten().min()
@@ -500,6 +500,7 @@ impl Reactor {
                 self.deadlines.remove(&(armed, key));
             }
             self.refused -= usize::from(client.refused);
+            self.listing.retain(|listing| *listing != key);
             let figures = Figures::default;
             let moment = Moment { now, zone: &self.zone };
             let mut desk = Desk {
@@ -559,7 +560,7 @@ impl Reactor {
             unfinished: false,
             refused,
             heard: self.now,
-            moved: self.now,
+            blocked: None,
             armed: None,
             linger_until: self.now,
         });
@@ -582,8 +583,8 @@ impl Reactor {
     }
 
     fn note_full(&mut self, why: &str) {
-        if self.now >= self.quiet_until {
-            self.quiet_until = self.now.plus_ms(LOG_QUIET_MS);
+        if self.now >= self.full_quiet {
+            self.full_quiet = self.now.plus_ms(LOG_QUIET_MS);
             warn!("clients are turned away: {why}; this is not logged again for a minute");
         }
     }
@@ -651,7 +652,7 @@ impl Reactor {
 fn converse(client: &mut Client, desk: &mut Desk) -> bool {
     client.unfinished = false;
     for _ in 0..COMMAND_BUDGET {
-        if !client.conn.may_run() {
+        if !client.conn.may_run() || desk.batch.len() >= BATCH_EVENTS {
             client.unfinished = true;
             return false;
         }

@@ -103,6 +103,11 @@ pub struct Change {
 }
 
 impl Batch {
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
     /// Whether nothing has happened.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()

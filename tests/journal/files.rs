@@ -52,7 +52,9 @@ fn the_format_is_the_documented_one() {
     journal.begin_snapshot().unwrap();
     journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 1");
     journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 2");
-    journal.snapshot_append(&reserved.replace("2026-11-22T16:50:01.007Z RES", "2026-11-22T17:00:00.000Z RES"));
+    journal.snapshot_append(
+        &reserved.replace("2026-11-22T16:50:01.007Z RES", "2026-11-22T17:00:00.000Z RES"),
+    );
     journal.snapshot_append("2026-11-22T17:00:00.000Z NUMBERED #1");
     journal.finish_snapshot(3).unwrap();
     commit(&mut journal, &["2026-11-22T17:02:33.480Z CANCELLED #1 Habitación 1"]);
