@@ -1,0 +1,124 @@
+//! Keeps the rooms apart: each file may name only the rooms that
+//! docs/architecture.md gives it, and only some may touch the world.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Room, the rooms it may name, and the outside words it may use.
+const ROOMS: [(&str, &[&str], &[&str]); 8] = [
+    ("limits", &[], &[]),
+    ("clock", &["limits"], &["jiff", "rustix", "SystemTime"]),
+    ("inventory", &["clock", "limits"], &["hashbrown", "unicode_normalization"]),
+    ("conn", &["limits"], &[]),
+    ("commands", &["clock", "conn", "inventory", "limits"], &[]),
+    ("journal", &[], &["crc32fast", "std::fs"]),
+    ("store", &["clock", "commands", "inventory", "journal", "limits"], &["std::fs"]),
+    (
+        "reactor",
+        &["clock", "commands", "conn", "inventory", "journal", "limits", "store"],
+        &["log", "mio", "rustix", "signal_hook", "slab", "std::fs", "std::net"],
+    ),
+];
+
+/// Words of the outside world that not every room may use.
+const WORLD: [&str; 12] = [
+    "jiff",
+    "rustix",
+    "SystemTime",
+    "hashbrown",
+    "unicode_normalization",
+    "crc32fast",
+    "log",
+    "mio",
+    "signal_hook",
+    "slab",
+    "std::fs",
+    "std::net",
+];
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The code of each room, without comments and unit tests.
+fn code() -> BTreeMap<String, Vec<(PathBuf, String)>> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    files(&source, &mut paths);
+    let mut rooms: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for path in paths {
+        let inner = path.strip_prefix(&source).unwrap().with_extension("");
+        let room = inner.iter().next().unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let lines = lines.collect::<Vec<_>>().join("\n");
+        rooms.entry(room).or_default().push((path, lines));
+    }
+    rooms
+}
+
+/// Whether a word stands in the code as a path's beginning.
+fn names(code: &str, word: &str) -> bool {
+    code.match_indices(word).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        let after = &code[at + word.len()..];
+        let apart = !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.');
+        apart && (after.starts_with("::") || (word.contains("::") || word == "SystemTime"))
+    })
+}
+
+#[test]
+fn each_room_names_only_the_rooms_below_it() {
+    let code = code();
+    for (room, may, _) in ROOMS {
+        for (path, text) in &code[room] {
+            for (other, ..) in ROOMS {
+                let named = text.contains(&format!("crate::{other}"))
+                    || text.contains(&format!("crate::{{{other}"));
+                assert!(
+                    !named || other == room || may.contains(&other),
+                    "{} names {other}; docs/architecture.md says what {room} may name",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn each_room_touches_only_its_part_of_the_world() {
+    let code = code();
+    for (room, _, may) in ROOMS {
+        for (path, text) in &code[room] {
+            for word in WORLD {
+                let is_local = text.contains(&format!("fn {word}"));
+                assert!(
+                    !names(text, word) || may.contains(&word) || is_local,
+                    "{} uses {word}; docs/architecture.md says what {room} may use",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn there_is_no_unsafe_and_no_thread_in_the_server() {
+    for (room, files) in code() {
+        for (path, text) in files {
+            let shown = path.display();
+            assert!(!text.contains("unsafe "), "{shown} has unsafe code");
+            let is_server = room != "client";
+            assert!(!(is_server && text.contains("thread::")), "{shown} names a thread");
+            assert!(!(is_server && text.contains("Mutex")), "{shown} names a lock");
+        }
+    }
+}
