@@ -7,6 +7,8 @@
 
 #![allow(dead_code)] // each test file uses its own part of this
 
+pub mod dialog;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

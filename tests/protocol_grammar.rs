@@ -1,0 +1,658 @@
+//! Sections 3 and 4 of the protocol: words, names, patterns, durations,
+//! instants, and the language and form of replies.
+
+mod common;
+
+use common::dialog::{check, check_in_both, matches};
+use common::{Client, Server};
+
+const NEW_YORK: [&str; 2] = ["--time-zone", "America/New_York"];
+
+/// Each line with the start of its reply, all on one connection.
+fn rows(client: &mut Client, rows: &[(&str, &str)]) {
+    for (line, want) in rows {
+        let got = client.say(line);
+        assert!(matches(want, &got), "{line:?}\nis answered {got:?}\nnot      {want:?}");
+    }
+}
+
+#[test]
+fn verbs_whatever_their_case_and_accents() {
+    check(
+        &[],
+        "> reservar Habitación 1
+         < OK RESERVADO #1 Habitación 1
+         > Reserve Habitación 2
+         < OK RESERVED #2 Habitación 2
+         > cánceLAR #1
+         < OK CANCELADO #1 Habitación 1
+         > CANCE\u{301}L #2
+         < OK CANCELLED #2 Habitación 2
+         > lístár *1
+         < OK 1 DISPONIBLES
+         < Habitación 1
+         > liST *1
+         < OK 1 AVAILABLE
+         < Habitación 1
+         > reservás
+         < OK 0 RESERVAS
+         > bookings
+         < OK 0 BOOKINGS
+         > verificar #1
+         < ERR 410 {*}
+         > soy ana
+         < OK ana
+         > iam ana
+         < OK ana
+         > àlta Sala
+         < OK ALTA 1
+         > add Sala 2
+         < OK ADD 1
+         > baja Sala
+         < OK BAJA 1
+         > remove Sala 2
+         < OK REMOVE 1
+         > salir
+         < OK ADIÓS
+         .
+         b> quit
+         b< OK BYE
+         b.",
+    );
+}
+
+#[test]
+fn verbs_are_matched_whole() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    for line in [
+        "RESERVA Habitación 1", "RESERVARR Habitación 1", "R Habitación 1", "LIST* x", "LISTAR,",
+        "LISTAR=", "\"LISTAR\"", "RESERVAR=Habitación 1", "=", "#1", "42", "*", ",", "'; DROP",
+        "RESERVARHabitación 1", "desde=2090-01-01", "¿LISTAR?", "ЛIST",
+    ] {
+        let got = client.say(line);
+        assert!(got.starts_with("ERR 400 "), "{line:?} is answered {got:?}");
+    }
+    assert_eq!(client.list("RESERVAS").len(), 0);
+    server.stop();
+}
+
+/// The language of the verb; where none was understood, that of the last
+/// one on this connection; Spanish at first.
+#[test]
+fn the_language_follows_the_verb() {
+    let (es, en) = ("ERR 400 no conozco «bailar»{*}", "ERR 400 'bailar' is not known{*}");
+    check(
+        &[],
+        &format!(
+            "> bailar
+             < {es}
+             > LIST por=0s
+             < ERR 400 for=0s: lasts no time{{*}}
+             > bailar
+             < {en}
+             > LISTAR for=0s
+             < ERR 400 por=0s: no dura nada{{*}}
+             > bailar
+             < {es}
+             > HELP bailar
+             < {en}
+             > bailar
+             < {en}
+             -- a connection of its own
+             b> bailar
+             b< {es}
+             b> LIST Sala *
+             b< OK 0 AVAILABLE
+             b> LIST\u{7}
+             b< ERR 400 {{*}}control{{*}}
+             b> QUIT x
+             b< ERR 400 QUIT stands alone{{*}}"
+        ),
+    );
+}
+
+#[test]
+fn spaces_and_tabs() {
+    check_in_both(
+        &[],
+        "> ⇥  RESERVAR⇥⇥Habitación   1 ,⇥Habitación⇥2 ⇥ por=1h⇥⇥nota=\"a  b⇥c\" ⇥
+         < OK RESERVADO #1 Habitación 1, Habitación 2 desde={T} hasta={T}
+         > RESERVAS *1
+         < OK 1 RESERVAS
+         < #1⇥Habitación 1⇥-⇥{T}⇥{T}⇥a  b c
+         > RESERVAR Habitación 3,Sala
+         < ERR 404 {*}
+         >
+         >
+         > ⇥ ⇥
+         > LISTAR
+         < OK 1 DISPONIBLES
+         < Habitación 3",
+    );
+}
+
+#[test]
+fn options_in_any_order_in_either_language_each_once() {
+    check(
+        &[],
+        "> RESERVAR Habitación 1 nota=x hasta=2090-01-02 desde=2090-01-01
+         < OK RESERVADO #1 Habitación 1 desde=2090-01-01T00:00:00+00:00 hasta=2090-01-02T00:00:00+00:00
+         > RESERVE Habitación 1 desde=2090-01-03 UNTIL=2090-01-04 Nóte=x
+         < OK RESERVED #2 Habitación 1 from=2090-01-03T00:00:00+00:00 until=2090-01-04T00:00:00+00:00
+         > RESERVAR Habitación 2 hasta=quit
+         < OK RESERVADO #3 Habitación 2 desde={T} hasta=salir
+         > RESERVE Habitación 3 until=SALIR
+         < OK RESERVED #4 Habitación 3 from={T} until=quit
+         > CANCELAR #3, #4
+         < OK CANCELADO #3 Habitación 2, #4 Habitación 3",
+    );
+    let server = Server::in_memory(&[]);
+    let bad = [
+        ("RESERVAR Habitación 1 por=1h por=2h", "ERR 400 por= está dos veces"),
+        ("RESERVE Habitación 1 por=1h for=1h", "ERR 400 for= is there twice"),
+        ("RESERVAR Habitación 1 nota= nota=", "ERR 400 nota= {*}"),
+        // An unknown option, a bare word after one, a name in quotes: said so.
+        ("RESERVAR Habitación 1 color=rojo", "ERR 400 {*}color={*}"),
+        ("RESERVE Habitación 1 color=red", "ERR 400 RESERVE has no option 'color='{*}"),
+        ("RESERVAR Habitación 1 titular=ana", "ERR 400 {*}titular={*}"),
+        ("RESERVAR Habitación 1 =x", "ERR 400 {*}"),
+        ("RESERVAR Habitación 1 \"nota\"=x", "ERR 400 {*}"),
+        ("RESERVAR Habitación 1 nota=dos adultos", "ERR 400 {*}adultos{*}"),
+        ("RESERVE Habitación 1 note=two adults", "ERR 400 {*}adults{*}"),
+        ("RESERVAR Habitación 1 por=1h, Habitación 2", "ERR 400 {*}"),
+        ("RESERVAR Habitación 1 nota= \"x\"", "ERR 400 {*}"),
+        ("RESERVAR \"Habitación 1\"", "ERR 400 {*}comillas{*}"),
+        ("RESERVE \"Habitación 1\"", "ERR 400 {*}quotes{*}"),
+        ("RESERVAR Habitación \"1\"", "ERR 400 {*}comillas{*}"),
+        ("RESERVAR Habitación\"1\"", "ERR 400 {*}comillas{*}"),
+        ("RESERVAR Habitación 1 por=1h \"Sala\"", "ERR 400 {*}"),
+        // Quotes right after the = and at the end; \" and \\ alone.
+        ("RESERVAR Habitación 1 nota=\"x", "ERR 400 {*}nota={*}"),
+        ("RESERVAR Habitación 1 nota=\"x\\\"", "ERR 400 {*}nota={*}"),
+        ("RESERVAR Habitación 1 nota=\"x\\", "ERR 400 {*}nota={*}"),
+        ("RESERVAR Habitación 1 nota=\"x\\n\"", "ERR 400 {*}nota={*}"),
+        ("RESERVAR Habitación 1 nota=\"x\"y", "ERR 400 {*}nota={*}"),
+        ("RESERVAR Habitación 1 nota=\"x\"\"y\"", "ERR 400 {*}nota={*}"),
+        ("RESERVAR Habitación 1 nota=x\"y", "ERR 400 {*}nota={*}"),
+        ("RESERVAR Habitación 1 nota=\"x\"por=1h", "ERR 400 {*}nota={*}"),
+        // Targets.
+        ("RESERVAR", "ERR 400 {*}"),
+        ("RESERVAR por=1h", "ERR 400 {*}"),
+        ("RESERVAR ,", "ERR 400 {*}"),
+        ("RESERVAR , Habitación 1", "ERR 400 {*}"),
+        ("RESERVAR Habitación 1,", "ERR 400 {*}"),
+        ("RESERVAR Habitación 1,, Habitación 2", "ERR 400 {*}"),
+        ("RESERVAR Habitación 1, Habitación 1", "ERR 400 {*}"),
+        ("RESERVAR Habitación 1, habitacion 1", "ERR 400 {*}"),
+        ("RESERVAR #1", "ERR 400 {*}"),
+        // Two ends.
+        ("RESERVAR Habitación 1 por=1h noches=1", "ERR 400 {*}"),
+        ("RESERVAR Habitación 1 hasta=2090-01-01 por=1h", "ERR 400 {*}"),
+        ("RESERVAR Habitación 1 hasta=salir por=1h", "ERR 400 {*}"),
+        ("RESERVAR Habitación 1 hasta=2090-01-01 noches=1", "ERR 400 {*}"),
+    ];
+    let mut client = server.connect();
+    rows(&mut client, &bad);
+    assert_eq!(client.list("LISTAR").len(), 3);
+    // Refused requests use up no number.
+    assert_eq!(client.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
+    server.stop();
+}
+
+#[test]
+fn quoted_values_keep_what_is_in_them() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    let long = "ñ".repeat(128);
+    let rows = [
+        (r#"nota=x"#, "x"),
+        (r#"nota="dos adultos""#, "dos adultos"),
+        (r#"nota="  a  =  b,  c  ""#, "  a  =  b,  c  "),
+        (r#"nota="\"\\\"""#, r#""\""#),
+        (r#"nota=C:\temp"#, r"C:\temp"),
+        (r#"nota=a=b"#, "a=b"),
+        (r#"nota=a,b"#, "a,b"),
+        (r#"nota="por=1h""#, "por=1h"),
+        (r#"nota="""#, "-"),
+        (r#"nota="👩‍👩‍👧 + 🐕""#, "👩‍👩‍👧 + 🐕"),
+        (&format!("nota={long}"), &long),
+        (r#"nota="x" por="2h""#, "x"),
+    ];
+    for (option, note) in rows {
+        let got = client.say(&format!("RESERVAR Habitación 1 {option}"));
+        assert!(got.starts_with("OK RESERVADO #"), "{option} is answered {got}");
+        let list = client.list("RESERVAS");
+        assert_eq!(list[0].split('\t').nth(5).unwrap(), note, "{option}");
+        assert!(client.say("CANCELAR Habitación 1").starts_with("OK "));
+    }
+    // Bounds, told in the error: 256 bytes of a note, 64 of a key.
+    let got = client.say(&format!("RESERVAR Habitación 1 nota={long}x"));
+    assert!(matches("ERR 400 {*}256{*}", &got), "{got}");
+    client.say("SOY ana");
+    let got = client.say(&format!("RESERVAR Habitación 1 clave={}", "k".repeat(65)));
+    assert!(matches("ERR 400 {*}64{*}", &got), "{got}");
+    let got = client.say(&format!("RESERVAR Habitación 1 clave={}", "k".repeat(64)));
+    assert_eq!(got.split(' ').nth(1), Some("RESERVADO"), "{got}");
+    let got = client.say("RESERVAR Habitación 2 clave=");
+    assert!(got.starts_with("ERR 400 "), "{got}");
+    server.stop();
+}
+
+#[test]
+fn names_that_can_be_and_names_that_cannot() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    let longest = "ñ".repeat(64);
+    let decomposed = "n\u{303}".repeat(64);
+    for name in [
+        "x", "7", "Grúa 🏗 7/B (norte)", "-", "..", "a.b:c;d", "O'Higgins", "東京", "été|été",
+        "100% [x] {y} <z> ~ ^ ` $ & @ !", &longest,
+    ] {
+        assert_eq!(client.say(&format!("ALTA {name}")), "OK ALTA 1", "{name:?}");
+        assert_eq!(client.list(&format!("LISTAR {name}")), [name]);
+        assert_eq!(client.say(&format!("BAJA {name}")), "OK BAJA 1", "{name:?}");
+    }
+    // The 128 bytes are those of the form that is kept.
+    assert_eq!(client.say(&format!("ALTA {decomposed}")), "OK ALTA 1");
+    assert_eq!(client.list("LISTAR ñ*"), [longest.as_str()]);
+    assert_eq!(client.say(&format!("BAJA {longest}")), "OK BAJA 1");
+    let too_long = format!("{longest}x");
+    for name in [
+        "a=b", "a\"b", "a\\b", "a*b", "a#b", "#a", "a?", "a\u{200B}b", "a\u{200D}b", "a\u{FEFF}b",
+        "a\u{202E}b", "a\u{2066}b", "a\u{200F}b", "a\u{061C}b", "a\u{AD}b", "a\u{A0}b",
+        "a\u{2003}b", "a\u{2028}b", "a\u{85}b", "a\u{FFFF}b", "a\u{E000}b", "a\u{7F}b", &too_long,
+    ] {
+        let got = client.say(&format!("ALTA {name}"));
+        assert!(got.starts_with("ERR 400 "), "{name:?} is answered {got:?}");
+        let got = client.say(&format!("RESERVAR {name}"));
+        assert!(got.starts_with("ERR 40"), "{name:?} is answered {got:?}");
+    }
+    assert_eq!(client.list("LISTAR").len(), 3);
+    server.stop();
+}
+
+#[test]
+fn a_name_is_found_in_any_spelling_and_shown_as_it_is_kept() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    // Added decomposed, kept composed.
+    assert_eq!(client.say("ALTA Salo\u{301}n Ñandú, Straße 1, ΣΊΣΥΦΟΣ"), "OK ALTA 3");
+    let mut number = 0;
+    for (asked, kept) in [
+        ("Habitación 1", "Habitación 1"),
+        ("habitacion 1", "Habitación 1"),
+        ("HABITACIÓN 1", "Habitación 1"),
+        ("Habitacio\u{301}n 1", "Habitación 1"),
+        ("hàbïtâcíõn   1", "Habitación 1"),
+        ("salon nandu", "Salón Ñandú"),
+        ("SALÓN ÑANDÚ", "Salón Ñandú"),
+        ("STRASSE 1", "Straße 1"),
+        ("σίσυφος", "ΣΊΣΥΦΟΣ"),
+    ] {
+        number += 1;
+        let got = client.say(&format!("RESERVAR {asked}"));
+        assert_eq!(got, format!("OK RESERVADO #{number} {kept}"), "{asked:?}");
+        let got = client.say(&format!("VERIFICAR #{number} {asked}"));
+        assert_eq!(got, format!("OK VIGENTE #{number} {kept} quedan=-"), "{asked:?}");
+        let got = client.say(&format!("CANCELAR {asked}"));
+        assert_eq!(got, format!("OK CANCELADO #{number} {kept}"), "{asked:?}");
+        // Two names with one folded form cannot both be there.
+        let got = client.say(&format!("ALTA Otra, {asked}"));
+        assert!(matches(&format!("ERR 409 {{*}}{kept}{{*}}"), &got), "{asked:?}: {got}");
+    }
+    assert_eq!(client.list("LISTAR Otra*").len(), 0);
+    for other in ["Habitación 11", "Habitación", "Habitación1", "Habitación 1."] {
+        let got = client.say(&format!("RESERVAR {other}"));
+        assert!(got.starts_with("ERR 404 "), "{other:?}: {got}");
+    }
+    server.stop();
+}
+
+#[test]
+fn patterns_take_what_is_free_after_the_names() {
+    check_in_both(
+        &[],
+        "> ALTA Sala 1..3
+         < OK ALTA 3
+         -- names first wherever they stand, then patterns from left to right; the reply keeps the order asked
+         > RESERVAR habit* *, Sala *, Habitación 1, Sala 1
+         < OK RESERVADO #1 Habitación 2, Sala 2, Habitación 1, Sala 1
+         > RESERVAR *, *
+         < OK RESERVADO #2 Habitación 3, Sala 3
+         > RESERVAR *
+         < ERR 409 {*}
+         > RESERVAR Ático *
+         < ERR 404 {*}Ático *{*}
+         > RESERVAR Sala *, Ático *
+         < ERR 404 {*}Ático *{*}
+         > CANCELAR Sala 2, Habitación 3
+         < OK CANCELADO #1 Sala 2, #2 Habitación 3
+         -- all or none
+         > RESERVAR Sala *, Sala *
+         < ERR 409 {*}
+         > RESERVAR Sala 2, Sala *
+         < ERR 409 {*}
+         > RESERVAR Sala *, Sala 2
+         < ERR 409 {*}
+         -- folded, in the middle, none of it
+         > RESERVAR *ÁLA*2*
+         < OK RESERVADO #3 Sala 2
+         > RESERVAR Habitación 3*
+         < OK RESERVADO #4 Habitación 3
+         -- busy in that interval only
+         > RESERVAR Sala * desde=2090-01-01 por=1h
+         < ERR 409 {*}
+         > CANCELAR #3
+         < OK CANCELADO #3 Sala 2
+         > RESERVAR Sala 2 desde=2090-01-01 por=1h
+         < OK RESERVADO #5 {*}
+         > RESERVAR Sala * desde=2090-01-01T01:00 por=1h
+         < OK RESERVADO #6 Sala 2 {*}
+         > RESERVAR Sala * desde=2090-01-01T00:30 por=1h
+         < ERR 409 {*}
+         -- the first in the order in which they were added
+         > BAJA Habitación 3
+         < ERR 409 {*}
+         > CANCELAR #4, Sala 1
+         < OK CANCELADO #4 Habitación 3, #1 Sala 1
+         > BAJA Habitación 3
+         < OK BAJA 1
+         > ALTA Habitación 3
+         < OK ALTA 1
+         > RESERVAR *, *3
+         < OK RESERVADO #7 Sala 1, Habitación 3",
+    );
+}
+
+#[test]
+fn bounds_of_targets_and_stars() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    assert_eq!(client.say("ALTA S 1..40"), "OK ALTA 40");
+    let names = |count: usize| {
+        let names: Vec<_> = (1..=count).map(|n| format!("S {n}")).collect();
+        names.join(", ")
+    };
+    for verb in ["RESERVAR", "CANCELAR", "BAJA"] {
+        let got = client.say(&format!("{verb} {}", names(33)));
+        assert!(matches("ERR 400 {*}32{*}", &got), "{got}");
+    }
+    assert_eq!(
+        client.say(&format!("RESERVAR {}", names(32))),
+        format!("OK RESERVADO #1 {}", names(32))
+    );
+    let got = client.say(&format!("ALTA {}", names(33).replace('S', "T")));
+    assert!(matches("ERR 400 {*}32{*}", &got), "{got}");
+    let got = client.say(&format!("RESERVAR {}", ["S *"; 33].join(",")));
+    assert!(matches("ERR 400 {*}32{*}", &got), "{got}");
+    let got = client.say(&format!("RESERVAR {}", ["S *"; 8].join(",")));
+    assert!(matches("OK RESERVADO #2 S 33, {*}, S 40", &got), "{got}");
+    rows(
+        &mut client,
+        &[
+            ("RESERVAR *****", "ERR 400 {*}4{*}"),
+            ("LISTAR a*b*c*d*e*", "ERR 400 {*}4{*}"),
+            ("RESERVAS *****", "ERR 400 {*}4{*}"),
+            ("LISTAR *s*4*0*", "OK 0 DISPONIBLES"),
+            ("RESERVAR h*b*1*", "OK RESERVADO #3 Habitación 1"),
+            ("RESERVAR Hab?*", "ERR 400 {*}"),
+            ("RESERVAR #*", "ERR 400 {*}"),
+        ],
+    );
+    server.stop();
+}
+
+#[test]
+fn durations() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    for (text, end) in [
+        ("1s", "2090-01-01T00:00:01"),
+        ("90s", "2090-01-01T00:01:30"),
+        ("30m", "2090-01-01T00:30:00"),
+        ("2h", "2090-01-01T02:00:00"),
+        ("3d", "2090-01-04T00:00:00"),
+        ("1h30m", "2090-01-01T01:30:00"),
+        ("1d1h1m1s", "2090-01-02T01:01:01"),
+        ("100h", "2090-01-05T04:00:00"),
+        ("3650d", "2099-12-30T00:00:00"),
+    ] {
+        let got = client.say(&format!("RESERVAR Habitación 1 desde=2090-01-01 por={text}"));
+        let interval = format!("desde=2090-01-01T00:00:00+00:00 hasta={end}+00:00");
+        assert!(got.ends_with(&interval), "{text}: {got}");
+        client.say("CANCELAR Habitación 1");
+    }
+    for text in [
+        "", "10", "0", "0s", "0h0m", "-5m", "+5m", "1.5h", "1h30", "h", "5w", "1y", "1h1h", "5 m",
+        "5min", "infinito", "4000d", "3654d", "99999999999999999999s", "9223372036854775807d",
+        "1h-5m", "٣h", "1h,", "0x10s", "1e3s",
+    ] {
+        for line in ["RESERVAR Habitación 1 por=", "LIST for="] {
+            let got = client.say(&format!("{line}{text}"));
+            assert!(got.starts_with("ERR 400 "), "{line}{text} is answered {got}");
+        }
+    }
+    for nights in ["", "0", "-1", "+1", "1.5", "1d", "x", "99999", "99999999999999999999"] {
+        let got = client.say(&format!("RESERVAR Habitación 1 desde=2090-01-01 noches={nights}"));
+        assert!(got.starts_with("ERR 400 "), "noches={nights} is answered {got}");
+    }
+    assert_eq!(client.list("RESERVAS").len(), 0);
+    server.stop();
+}
+
+#[test]
+fn instants_in_the_zone_of_the_server() {
+    let server = Server::in_memory(&NEW_YORK);
+    let mut client = server.connect();
+    for (text, start) in [
+        ("2090-12-24", "2090-12-24T00:00:00-05:00"),
+        ("2090-07-24", "2090-07-24T00:00:00-04:00"),
+        ("2090-12-24T15:00", "2090-12-24T15:00:00-05:00"),
+        ("2090-12-24T15:00:07", "2090-12-24T15:00:07-05:00"),
+        ("2090-12-24T15:00Z", "2090-12-24T10:00:00-05:00"),
+        ("2090-12-24T15:00:07Z", "2090-12-24T10:00:07-05:00"),
+        ("2090-12-24T15:00+02:00", "2090-12-24T08:00:00-05:00"),
+        ("2090-12-24T15:00:07-03:30", "2090-12-24T13:30:07-05:00"),
+        ("2090-12-31T23:00-08:00", "2091-01-01T02:00:00-05:00"),
+        ("2092-02-29", "2092-02-29T00:00:00-05:00"),
+        // The clock jumps from 2:00 to 3:00 on 12 March.
+        ("2090-03-12", "2090-03-12T00:00:00-05:00"),
+        ("2090-03-12T01:59:59", "2090-03-12T01:59:59-05:00"),
+        ("2090-03-12T03:00", "2090-03-12T03:00:00-04:00"),
+        ("2090-03-12T02:30-05:00", "2090-03-12T03:30:00-04:00"),
+        // And falls from 2:00 to 1:00 on 5 November.
+        ("2090-11-05T00:59:59", "2090-11-05T00:59:59-04:00"),
+        ("2090-11-05T01:30-04:00", "2090-11-05T01:30:00-04:00"),
+        ("2090-11-05T01:30-05:00", "2090-11-05T01:30:00-05:00"),
+        ("2090-11-05T02:00", "2090-11-05T02:00:00-05:00"),
+        ("9999-12-30", "9999-12-30T00:00:00-05:00"),
+        ("1970-01-02", "1970-01-02T00:00:00-05:00"),
+    ] {
+        let got = client.say(&format!("RESERVAR Habitación 1 desde={text}"));
+        assert!(got.ends_with(&format!(" desde={start} hasta=-")), "{text}: {got}");
+        client.say("CANCELAR Habitación 1");
+    }
+    for text in [
+        "", "hoy", "mañana", "ahora!", "2090", "2090-12", "2090-1-2", "20901224", "24/12/2090",
+        "2090-12-24T", "2090-12-24T15", "2090-12-24T1500", "2090-12-24T15:0", "2090-12-24T15:00:",
+        "2090-12-24T15:00:00.5", "2090-12-24T24:00", "2090-12-24T15:60", "2090-12-24T15:00:60",
+        "2090-12-24T15:00+24:00", "2090-12-24T15:00+2", "2090-12-24T15:00EST", "2090-13-01",
+        "2090-00-01", "2090-02-29", "2090-12-32", "2090-12-00", "1969-12-31", "0000-01-01",
+        "10000-01-01", "-2090-01-01", "2090-12-24T-1:00", "2090-12-24 15:00",
+    ] {
+        for line in ["RESERVAR Habitación 1 desde=", "LIST from=", "RESERVAS hasta="] {
+            let got = client.say(&format!("{line}{text}"));
+            assert!(got.starts_with("ERR 400 "), "{line}{text} is answered {got}");
+        }
+    }
+    // A time that is not, or is twice, names the readings.
+    rows(
+        &mut client,
+        &[
+            (
+                "RESERVAR Habitación 1 desde=2090-03-12T02:30",
+                "ERR 400 {*}2090-03-12T01:30:00-05:00{*}2090-03-12T03:30:00-04:00{*}",
+            ),
+            (
+                "RESERVE Habitación 1 until=2090-03-12T02:00",
+                "ERR 400 {*}2090-03-12T01:00:00-05:00{*}2090-03-12T03:00:00-04:00{*}",
+            ),
+            (
+                "LISTAR desde=2090-11-05T01:30",
+                "ERR 400 {*}2090-11-05T01:30:00-04:00{*}2090-11-05T01:30:00-05:00{*}",
+            ),
+            (
+                "BOOKINGS from=2090-11-05T01:00",
+                "ERR 400 {*}2090-11-05T01:00:00-04:00{*}2090-11-05T01:00:00-05:00{*}",
+            ),
+        ],
+    );
+    assert_eq!(client.list("RESERVAS").len(), 0);
+    server.stop();
+}
+
+/// A night is a calendar block, whatever the clocks do in it.
+#[test]
+fn nights() {
+    let server = Server::in_memory(&NEW_YORK);
+    let mut client = server.connect();
+    for (from, nights, until) in [
+        ("2090-12-24", 3, "2090-12-27T00:00:00-05:00"),
+        ("2090-12-24T15:00", 3, "2090-12-27T00:00:00-05:00"),
+        ("2090-12-24T00:00", 1, "2090-12-25T00:00:00-05:00"),
+        ("2090-12-24T23:59:59", 1, "2090-12-25T00:00:00-05:00"),
+        ("2090-03-11T15:00", 2, "2090-03-13T00:00:00-04:00"),
+        ("2090-11-04T15:00", 2, "2090-11-06T00:00:00-05:00"),
+        // The date is that of the server's zone.
+        ("2090-12-25T01:00Z", 1, "2090-12-25T00:00:00-05:00"),
+        ("2092-02-28", 2, "2092-03-01T00:00:00-05:00"),
+        ("2090-01-01", 365, "2091-01-01T00:00:00-05:00"),
+    ] {
+        let got = client.say(&format!("RESERVAR Habitación 1 desde={from} noches={nights}"));
+        assert!(got.ends_with(&format!(" hasta={until}")), "{from} {nights}: {got}");
+        client.say("CANCELAR Habitación 1");
+    }
+    // Of today, where no start is given: the server's own date.
+    let status = client.list("ESTADO");
+    let time = status.iter().find_map(|line| line.strip_prefix("time=")).unwrap();
+    let got = client.say("RESERVAR Habitación 1 noches=1");
+    let until = got.rsplit_once(" hasta=").unwrap().1.to_owned();
+    assert!(until.contains("T00:00:00-0"), "{got}");
+    assert!(&until[..10] > &time[..10], "{got} at {time}");
+    client.say("CANCELAR Habitación 1");
+    let got = client.say(&format!("RESERVAR Habitación 1 desde={} noches=1", &time[..10]));
+    // The day may have changed between the two.
+    assert!(got.ends_with(&format!("hasta={until}")) || got.starts_with("ERR 400 "), "{got}");
+    server.stop();
+}
+
+#[test]
+fn starts_may_lie_in_the_past_and_ends_may_not() {
+    check_in_both(
+        &[],
+        "> RESERVAR Habitación 1 desde=2020-01-01T15:00 hasta=2090-01-01
+         < OK RESERVADO #1 Habitación 1 desde=2020-01-01T15:00:00+00:00 hasta=2090-01-01T00:00:00+00:00
+         > VERIFICAR #1
+         < OK VIGENTE #1 Habitación 1 quedan={n}s
+         > RESERVAR Habitación 2 desde=1970-01-01
+         < OK RESERVADO #2 Habitación 2 desde=1970-01-01T00:00:00+00:00 hasta=-
+         > RESERVAR Habitación 3 hasta=2020-01-01
+         < ERR 400 {*}
+         > RESERVAR Habitación 3 desde=2020-01-01 por=1h
+         < ERR 400 {*}
+         > RESERVAR Habitación 3 desde=2020-01-01 noches=3
+         < ERR 400 {*}
+         > RESERVAR Habitación 3 desde=2020-01-01 hasta=2020-01-02
+         < ERR 400 {*}
+         > RESERVAR Habitación 3 hasta=ahora
+         < ERR 400 {*}
+         > RESERVAR Habitación 3 desde=2090-01-02 hasta=2090-01-01
+         < ERR 400 {*}
+         > RESERVAR Habitación 3 desde=2090-01-01 hasta=2090-01-01
+         < ERR 400 {*}
+         > RESERVAR Habitación 3 desde=9999-12-31 noches=1
+         < ERR 400 {*}
+         > RESERVAR Habitación 3 desde=9999-12-31 por=2d
+         < ERR 400 {*}
+         > RESERVAR Habitación 3 desde=9999-12-31T22:00 por=1h
+         < OK RESERVADO #3 Habitación 3 desde=9999-12-31T22:00:00+00:00 hasta=9999-12-31T23:00:00+00:00
+         > RESERVAR Habitación 3 desde=9999-12-31T23:00 hasta=9999-12-31T23:59:59
+         < OK RESERVADO #4 Habitación 3 desde=9999-12-31T23:00:00+00:00 hasta=9999-12-31T23:59:59+00:00",
+    );
+}
+
+/// What a client sent comes back only escaped and cut to 64 characters.
+#[test]
+fn echoes_are_cut_and_escaped() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    let x = "é".repeat(100);
+    assert_eq!(client.say("ALTA Corta"), "OK ALTA 1");
+    let long_name = "n".repeat(128);
+    assert_eq!(client.say(&format!("ALTA {long_name}")), "OK ALTA 1");
+    let longest = |text: &str, c: char| {
+        text.split(|other| other != c).map(|run| run.chars().count()).max().unwrap_or(0)
+    };
+    for line in [
+        format!("{x}"),
+        format!("AYUDA {x}"),
+        format!("RESERVAR {x}"),
+        format!("RESERVAR {}", x.repeat(10)),
+        format!("RESERVAR {}*", "é".repeat(60)),
+        format!("RESERVAR Corta {x}=1"),
+        format!("RESERVAR Corta por={x}"),
+        format!("RESERVAR Corta desde={x}"),
+        format!("RESERVAR Corta noches={x}"),
+        format!("RESERVAR Corta por=1h {x}"),
+        format!("RESERVAR Corta nota={}", x.repeat(10)),
+        format!("CANCELAR #{x}"),
+        format!("CANCELAR {}", "é".repeat(64)),
+        format!("VERIFICAR #1 {x}"),
+        format!("SOY {x}"),
+        format!("SALIR {x}"),
+        format!("ESTADO {x}"),
+        format!("ALTA {} 2..1", "é".repeat(60)),
+    ] {
+        let got = client.say(&line);
+        assert!(got.starts_with("ERR 4"), "{line}: {got}");
+        assert!(longest(&got, 'é') <= 64, "{line}\nis echoed in full: {got}");
+    }
+    for line in [
+        format!("ALTA {long_name}"),
+        format!("ALTA Otra, {}", long_name.to_uppercase()),
+        format!("CANCELAR {long_name}"),
+        format!("RESERVAR {long_name}, {long_name}"),
+        format!("VERIFICAR #1 {long_name}"),
+    ] {
+        let got = client.say(&line);
+        assert!(got.starts_with("ERR 4"), "{line}: {got}");
+        let most = longest(&got, 'n').max(longest(&got, 'N'));
+        assert!(most <= 64, "{line}\nis echoed in full: {got}");
+    }
+    // What would not be seen, or would turn the text around, is shown by its number.
+    for c in ['\u{200B}', '\u{202E}', '\u{2066}', '\u{FEFF}', '\u{2028}', '\u{A0}'] {
+        for line in [format!("a{c}b"), format!("ALTA a{c}b"), format!("RESERVAR Corta por=a{c}b")] {
+            let got = client.say(&line);
+            assert!(got.starts_with("ERR 400 ") && !got.contains(c), "{line:?}: {got:?}");
+        }
+    }
+    // The cut is made after the escape.
+    let got = client.say(&"\u{200B}".repeat(100));
+    assert!(got.chars().count() < 64 + 80, "{got}");
+    server.stop();
+}
+
+/// The note of a reservation is told in a 409, and cannot forge one.
+#[test]
+fn a_note_does_not_break_out_of_an_error() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    let note = format!("\\\" hasta=- {}", "z".repeat(200));
+    let got = client.say(&format!("RESERVAR Habitación 1 nota=\"{note}\""));
+    assert_eq!(got, "OK RESERVADO #1 Habitación 1");
+    let got = client.say("RESERVAR Habitación 1");
+    assert!(matches("ERR 409 {*}nota=\"\\\" hasta=- z{*}", &got), "{got}");
+    assert!(!got.contains(&"z".repeat(65)), "{got}");
+    server.stop();
+}
