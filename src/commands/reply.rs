@@ -86,33 +86,33 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
             lang,
             "{}: #{} es de {}; quien la tiene dice antes SOY {}",
             "{}: #{} is held by {}; its holder says IAM {} first",
-            what,
+            echo(&what),
             number,
             holder,
             holder,
         ),
         Refusal::NotReserved(name) => {
-            say!(lang, "«{}» no tiene ninguna reserva", "'{}' has no reservation", name,)
+            say!(lang, "«{}» no tiene ninguna reserva", "'{}' has no reservation", echo(&name),)
         }
         Refusal::NotPartOf { number, name } => say!(
             lang,
             "#{} no tiene «{}», o ya no",
             "#{} does not have '{}', or not any more",
             number,
-            name,
+            echo(&name),
         ),
         Refusal::Exists { name, existing } => say!(
             lang,
             "«{}» ya existe, como «{}»; no se ha dado de alta nada",
             "'{}' exists, as '{}'; nothing was added",
-            name,
-            existing,
+            echo(&name),
+            echo(&existing),
         ),
         Refusal::StillReserved { name, number } => say!(
             lang,
             "«{}» tiene reservas, la primera #{}; no se ha dado de baja nada",
             "'{}' has reservations, the first is #{}; nothing was removed",
-            name,
+            echo(&name),
             number,
         ),
         Refusal::TooManyResources(most) => say!(
@@ -141,7 +141,7 @@ fn several_text(name: &str, numbers: &[u64], lang: Lang) -> String {
         lang,
         "«{}» tiene {} reservas que podrían ser: {}; CANCELAR #número",
         "'{}' has {} reservations that could be meant: {}; CANCEL #number",
-        name,
+        echo(name),
         numbers.len(),
         list.join(", "),
     )
@@ -155,7 +155,7 @@ fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
                 lang,
                 "«{}» no está libre: #{}",
                 "'{}' is not free: #{}",
-                busy.what,
+                echo(&busy.what),
                 booking.number
             );
             push_holding(reservation, lang, zone, &mut text);

@@ -132,21 +132,21 @@ impl Opt {
     }
 }
 
-/// What a client sent, made safe to show: escaped, at most
-/// [`crate::limits::ECHO_MAX_CHARS`] characters.
+/// What a client sent, made safe to show: escaped, and then at most
+/// [`crate::limits::ECHO_MAX_CHARS`] characters, with `…` where it is cut.
 pub fn echo(text: &str) -> String {
     use crate::inventory::names::{is_hidden, is_unprintable};
     let mut out = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == crate::limits::ECHO_MAX_CHARS {
+    let mut count = 0;
+    for c in text.chars() {
+        let is_plain = c == ' ' || !(is_unprintable(c) || is_hidden(c));
+        let shown = if is_plain { c.to_string() } else { c.escape_unicode().to_string() };
+        count += shown.chars().count();
+        if count > crate::limits::ECHO_MAX_CHARS {
             out.push('…');
             break;
         }
-        if c != ' ' && (is_unprintable(c) || is_hidden(c)) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
+        out += &shown;
     }
     out
 }
