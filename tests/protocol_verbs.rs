@@ -658,8 +658,7 @@ fn removing_resources() {
 #[test]
 fn the_forms_of_status_and_help() {
     let server = Server::in_memory(&["--max-clients", "77"]);
-    for (status, help, reserve) in
-        [("ESTADO", "AYUDA", "RESERVAR"), ("STATUS", "HELP", "RESERVE")]
+    for (status, help, reserve) in [("ESTADO", "AYUDA", "RESERVAR"), ("STATUS", "HELP", "RESERVE")]
     {
         let mut client = server.connect();
         let head = client.say(status);
@@ -682,8 +681,17 @@ fn the_forms_of_status_and_help() {
             ]
         } else {
             [
-                "RESERVAR", "CANCELAR", "LISTAR", "RESERVAS", "VERIFICAR", "SOY", "ALTA", "BAJA",
-                "ESTADO", "AYUDA", "SALIR",
+                "RESERVAR",
+                "CANCELAR",
+                "LISTAR",
+                "RESERVAS",
+                "VERIFICAR",
+                "SOY",
+                "ALTA",
+                "BAJA",
+                "ESTADO",
+                "AYUDA",
+                "SALIR",
             ]
         };
         for verb in verbs {
@@ -730,9 +738,16 @@ fn status_counts() {
 #[test]
 fn what_comes_in_a_later_stage_is_not_understood_yet() {
     for line in [
-        "RENOVAR #1 por=1h", "RENEW #1 for=1h", "CUANDO Habitación 1", "WHEN Habitación 1",
-        "OBSERVAR", "WATCH", "RESERVAR Habitación 2 espera=5m", "RESERVE Habitación 2 wait=5m",
-        "LISTAR tras=1", "LIST after=1",
+        "RENOVAR #1 por=1h",
+        "RENEW #1 for=1h",
+        "CUANDO Habitación 1",
+        "WHEN Habitación 1",
+        "OBSERVAR",
+        "WATCH",
+        "RESERVAR Habitación 2 espera=5m",
+        "RESERVE Habitación 2 wait=5m",
+        "LISTAR tras=1",
+        "LIST after=1",
     ] {
         check(
             &[],

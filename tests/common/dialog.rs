@@ -77,9 +77,9 @@ pub fn matches(want: &str, got: &str) -> bool {
     let (head, mark, tail) = (&want[..at], &want[at..at + 3], &want[at + 3..]);
     let Some(rest) = got.strip_prefix(head) else { return false };
     match mark {
-        "{T}" => {
-            rest.split_at_checked(25).is_some_and(|(time, rest)| is_time(time) && matches(tail, rest))
-        }
+        "{T}" => rest
+            .split_at_checked(25)
+            .is_some_and(|(time, rest)| is_time(time) && matches(tail, rest)),
         "{n}" => {
             let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
             digits > 0 && matches(tail, &rest[digits..])
