@@ -1,0 +1,443 @@
+//! Section 2 of the protocol: bytes, lines, telnet, half-close, pipelining and
+//! strangers.
+
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+
+use common::dialog::matches;
+use common::{Client, Server, until};
+
+const IAC: u8 = 255;
+const DONT: u8 = 254;
+const DO: u8 = 253;
+const WONT: u8 = 252;
+const WILL: u8 = 251;
+const SB: u8 = 250;
+const SE: u8 = 240;
+const TIMING_MARK: u8 = 6;
+
+/// Everything that is answered to these bytes up to the end of the
+/// connection; our side is closed after them.
+fn answer(server: &Server, bytes: &[u8]) -> Vec<u8> {
+    answer_in_pieces(server, &[bytes])
+}
+
+/// The same with a write for each piece.
+fn answer_in_pieces(server: &Server, pieces: &[&[u8]]) -> Vec<u8> {
+    let mut client = server.connect();
+    for piece in pieces {
+        client.send(piece);
+    }
+    client.stream().shutdown(Shutdown::Write).unwrap();
+    read_all(&mut client)
+}
+
+fn read_all(client: &mut Client) -> Vec<u8> {
+    let mut all = Vec::new();
+    client.stream().read_to_end(&mut all).unwrap();
+    all
+}
+
+/// Holds what is answered against a pattern as in [`common::dialog`].
+fn check(server: &Server, bytes: &[u8], want: &str) {
+    let got = answer(server, bytes);
+    let shown = String::from_utf8_lossy(&got);
+    let sent = String::from_utf8_lossy(bytes);
+    assert!(matches(want, &shown), "{sent:?}\nis answered {shown:?}\nnot      {want:?}");
+}
+
+fn bookings(server: &Server) -> usize {
+    server.connect().list("RESERVAS").len()
+}
+
+/// Bytes as a client sends them, and all that comes back.
+#[test]
+fn lines_and_their_endings() {
+    let server = Server::in_memory(&[]);
+    let long = |count: usize| format!("LISTAR {}", "x".repeat(count - 7));
+    let rows: &[(&[u8], &str)] = &[
+        (b"", ""),
+        (b"LISTAR Sala *\n", "OK 0 DISPONIBLES\n"),
+        // A reply ends as its own line did, also within a list.
+        (b"LISTAR *1\r\n", "OK 1 DISPONIBLES\r\nHabitaci\u{f3}n 1\r\n"),
+        (
+            b"LISTAR *1\r\nLIST *1\nXYZ\r\nXYZ\nSALIR\r\n",
+            "OK 1 DISPONIBLES\r\nHabitación 1\r\nOK 1 AVAILABLE\nHabitación 1\nERR 400 {*}\r\nERR 400 {*}\nBYE\r\n",
+        ),
+        (b"ESTADO\r\n", "OK {n} ESTADO\r\n{*}\r\n"),
+        // Blank lines are ignored.
+        (b"\n\r\n \n\t\r\n  \t \n\n", ""),
+        (b"\nLISTAR Sala *\n\r\n", "OK 0 DISPONIBLES\n"),
+        // Only one CR belongs to the ending.
+        (b"LISTAR Sala *\r\r\nLIST Sala *\n", "ERR 400 {*}\r\nOK 0 AVAILABLE\n"),
+        (b"LISTAR\rSala *\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"\r\r\nLIST Sala *\n", "ERR 400 {*}\r\nOK 0 AVAILABLE\n"),
+        // A tab is a space, every other control byte is not.
+        (b"\tLISTAR\tSala\t*\t\n", "OK 0 DISPONIBLES\n"),
+        (b"LISTAR\x00\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"\x00\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"LIS\x07TAR\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"LISTAR \x1b[A\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"LISTAR \x7f\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"LISTAR \x08\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"LISTAR \x0b\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"LISTAR \x04\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        ("LISTAR \u{85}\nLIST Sala *\n".as_bytes(), "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"RESERVAR Sala nota=\"a\x01b\"\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        // Not UTF-8: a stray byte, a cut sequence, an overlong one, a
+        // surrogate, beyond the end, Latin-1.
+        (b"LISTAR \x80\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"LISTAR \xc3\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"LISTAR \xc0\xaf\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"LISTAR \xed\xa0\x80\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"LISTAR \xf4\x90\x80\x80\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"RESERVAR Habitaci\xf3n 1\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"\xfe\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        // An unterminated last line is not run.
+        (b"RESERVAR Habitaci\xc3\xb3n 1", "ERR 400 {*}\n"),
+        (b"LIST Sala *\r\nRESERVAR Habitaci\xc3\xb3n 1", "OK 0 AVAILABLE\r\nERR 400 {*}"),
+        (b"SALIR", "ERR 400 {*}\n"),
+        (b"LIST Sala *\n  \t", "OK 0 AVAILABLE\n"),
+        // Lines after SALIR are dropped unanswered.
+        (b"SALIR\nRESERVAR *\nXYZ\n", "OK ADI\u{d3}S\n"),
+        (b"QUIT\r\nRESERVAR *\r\nXYZ", "OK BYE\r\n"),
+        (b"SALIR x\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        // Ctrl-D at the start of a line leaves at once, without an LF.
+        (b"\x04", "OK ADI\u{d3}S\n"),
+        (b"\x04\nRESERVAR *\n", "OK ADI\u{d3}S\n"),
+        (b"LIST Sala *\r\n\x04RESERVAR *\r\n", "OK 0 AVAILABLE\r\nOK BYE\r\n"),
+        (b"\n\n\x04", "OK ADI\u{d3}S\n"),
+    ];
+    for (bytes, want) in rows {
+        // `OK BYE` and `OK ADIÓS` of SALIR in mixed company.
+        let want = want.replace("\nBYE", "\nOK ADIÓS");
+        check(&server, bytes, &want);
+    }
+    let next = "LIST Sala *\n";
+    for (bytes, want) in [
+        // Exactly 4096 bytes are fine, one more is not, whatever the ending.
+        (format!("{}\n{next}", long(4096)), "ERR 4{n} {*}\nOK 0 AVAILABLE\n"),
+        (format!("{}\r\n{next}", long(4096)), "ERR 4{n} {*}\r\nOK 0 AVAILABLE\n"),
+        (format!("LISTAR{}\n{next}", " ".repeat(4090)), "OK 3 {*}\nOK 0 AVAILABLE\n"),
+        (format!("LISTAR{}\r\n{next}", " ".repeat(4090)), "OK 3 {*}\nOK 0 AVAILABLE\n"),
+        (format!("LISTAR{}\n{next}", " ".repeat(4091)), "ERR 413 {*}\nOK 0 AVAILABLE\n"),
+        (format!("LISTAR{}\r\n{next}", " ".repeat(4091)), "ERR 413 {*}\r\nOK 0 AVAILABLE\n"),
+        (format!("{}\n{next}", " ".repeat(4096)), "OK 0 AVAILABLE\n"),
+        (format!("{}\n{next}", "x".repeat(100_000)), "ERR 413 {*}\nOK 0 AVAILABLE\n"),
+        (format!("{}\r\n{next}", "x".repeat(1_000_000)), "ERR 413 {*}\r\nOK 0 AVAILABLE\n"),
+    ] {
+        let head: String = bytes.chars().take(20).collect();
+        let got = String::from_utf8(answer(&server, bytes.as_bytes())).unwrap();
+        assert!(matches(want, &got), "{head:?}… is answered {got:?}, not {want:?}");
+        let errors = got.lines().filter(|line| line.starts_with("ERR ")).count();
+        assert!(errors <= 1 && !got.contains("413\nERR"), "more than one error: {got:?}");
+    }
+    assert_eq!(bookings(&server), 0);
+    server.stop();
+}
+
+/// A line of 4096 and one of 4097 bytes, split into two writes at every
+/// place that matters and into many at once.
+#[test]
+fn long_lines_in_arbitrary_pieces() {
+    let server = Server::in_memory(&[]);
+    for (spaces, ok) in [(4090, true), (4091, false)] {
+        for end in ["\n", "\r\n"] {
+            let line = format!("LISTAR{}{end}", " ".repeat(spaces));
+            let bytes = line.as_bytes();
+            for at in [1, 4094, 4095, 4096, 4097, bytes.len() - 1] {
+                let mut client = server.connect();
+                client.send(&bytes[..at]);
+                // The first part has arrived when a server that had it all
+                // along has answered somebody else; it may also be read late.
+                assert_eq!(server.connect().list("LISTAR").len(), 3);
+                client.send(&bytes[at..]);
+                let got = client.raw_line();
+                let want = if ok { "OK 3 DISPONIBLES" } else { "ERR 413 {*}" };
+                assert!(matches(&format!("{want}{end}"), &got), "{spaces} {at}: {got:?}");
+                if ok {
+                    (0..3).for_each(|_| assert!(client.raw_line().ends_with(end)));
+                }
+                client.send("LIST Sala *\n");
+                assert_eq!(client.line(), "OK 0 AVAILABLE");
+                assert_eq!(client.finish(), "");
+            }
+            let pieces: Vec<_> = bytes.chunks(7).collect();
+            let got = String::from_utf8(answer_in_pieces(&server, &pieces)).unwrap();
+            assert_eq!(got.starts_with("OK 3 "), ok, "{spaces}: {got}");
+            assert_eq!(got.matches("ERR 413 ").count(), usize::from(!ok), "{got}");
+        }
+    }
+    server.stop();
+}
+
+#[test]
+fn a_line_without_end_is_refused_once_and_closed() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    client.send("RESERVAR Habitación 1\n");
+    assert_eq!(client.line(), "OK RESERVADO #1 Habitación 1");
+    // The server closes while this is being sent: that the rest cannot be
+    // written any more is no failure.
+    let endless = vec![b'x'; (1 << 20) + (64 << 10)];
+    match client.stream().write_all(&endless) {
+        Ok(()) => {}
+        Err(error)
+            if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+        Err(error) => panic!("{error}"),
+    }
+    let rest = client.rest();
+    assert!(matches("ERR 413 {*}\n", &rest), "{rest:?}");
+    assert_eq!(rest.lines().count(), 1, "{rest:?}");
+    // Also where an LF comes after all of that in the same breath.
+    let mut client = server.connect();
+    let mut bytes = vec![b'x'; (1 << 20) + 1];
+    bytes.extend_from_slice(b"\nRESERVAR *\n");
+    let _ = client.stream().write_all(&bytes);
+    let rest = client.rest();
+    assert!(matches("ERR 413 {*}\n", &rest), "{rest:?}");
+    assert_eq!(rest.lines().count(), 1, "{rest:?}");
+    // One of exactly 1 MiB ends and is discarded, the connection is kept.
+    let mut client = server.connect();
+    let mut bytes = vec![b'x'; 1 << 20];
+    bytes.extend_from_slice(b"\r\nLIST Sala *\n");
+    client.send(&bytes);
+    let got = client.raw_line();
+    assert!(matches("ERR 413 {*}\r\n", &got), "{got:?}");
+    assert_eq!(client.line(), "OK 0 AVAILABLE");
+    assert_eq!(bookings(&server), 1);
+    server.stop();
+}
+
+#[test]
+fn no_banner_and_no_prompt() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    // Somebody who came later has been served: what was to be said unasked
+    // would be there.
+    assert_eq!(server.connect().list("LISTAR").len(), 3);
+    client.stream().set_nonblocking(true).unwrap();
+    let error = client.stream().read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    client.stream().set_nonblocking(false).unwrap();
+    client.send("LISTAR\nSALIR\n");
+    let want = "OK 3 DISPONIBLES\nHabitación 1\nHabitación 2\nHabitación 3\nOK ADIÓS\n";
+    assert_eq!(client.rest(), want);
+    server.stop();
+}
+
+/// Telnet's sequences, and what is answered to them and to a LIST after them.
+#[test]
+fn telnet_at_every_split() {
+    let server = Server::in_memory(&[]);
+    let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut row = |bytes: &[&[u8]], want: &[&[u8]]| rows.push((bytes.concat(), want.concat()));
+    let (list, nothing): (&[u8], &[u8]) = (b"LIST Sala *\r\n", b"OK 0 AVAILABLE\r\n");
+    row(&[&[IAC, DO, TIMING_MARK], list], &[&[IAC, WONT, TIMING_MARK], nothing]);
+    row(&[&[IAC, DO, 1], list], &[&[IAC, WONT, 1], nothing]);
+    row(&[&[IAC, DO, IAC], list], &[&[IAC, WONT, IAC], nothing]);
+    row(&[&[IAC, WILL, 31], list], &[&[IAC, DONT, 31], nothing]);
+    row(&[&[IAC, WONT, 1, IAC, DONT, 1], list], &[nothing]);
+    // A subnegotiation, with an escaped IAC and an SE that is data.
+    row(&[&[IAC, SB, 31, 0, 80, 0, 24, IAC, SE], list], &[nothing]);
+    row(&[&[IAC, SB, 24, 0, b'\n', IAC, IAC, SE, b'x', IAC, SE], list], &[nothing]);
+    // Commands without an option.
+    row(&[&[IAC, 241], b"LIST", &[IAC, 249], b" Sala *\r\n"], &[nothing]);
+    // What a telnet says first, and within a word and before its LF.
+    row(
+        &[&[IAC, DO, 3, IAC, WILL, 24, IAC, WILL, 31], list],
+        &[&[IAC, WONT, 3, IAC, DONT, 24, IAC, DONT, 31], nothing],
+    );
+    row(&[b"LI", &[IAC, DO, 5], b"ST Sala *\r\n"], &[&[IAC, WONT, 5], nothing]);
+    row(&[b"LIST Sala *\r", &[IAC, WONT, 5], b"\n"], &[nothing]);
+    // Ctrl-C of a telnet: IAC IP, IAC DO TIMING-MARK.
+    row(&[&[IAC, 244, IAC, DO, TIMING_MARK], list], &[&[IAC, WONT, TIMING_MARK], nothing]);
+    row(&[&[IAC, 241, 4]], &[b"OK ADI\xc3\x93S\n"]);
+    for (bytes, want) in &rows {
+        let show = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        for at in 0..=bytes.len() {
+            // A split is only one if the first part is read by itself.
+            let mut client = server.connect();
+            client.send(&bytes[..at]);
+            if at % 4 == 1 {
+                assert_eq!(server.connect().list("LISTAR").len(), 3);
+            }
+            client.send(&bytes[at..]);
+            client.stream().shutdown(Shutdown::Write).unwrap();
+            let got = read_all(&mut client);
+            assert_eq!(show(&got), show(want), "{} at {at}", show(bytes));
+        }
+        let single: Vec<_> = bytes.chunks(1).collect();
+        let got = answer_in_pieces(&server, &single);
+        assert_eq!(show(&got), show(want), "{} in single bytes", show(bytes));
+    }
+    // IAC IAC is the byte itself, which is not UTF-8.
+    check(&server, b"LIST \xff\xff\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n");
+    // An end within a sequence ends the connection and nothing else.
+    check(&server, b"LIST Sala *\n\xff", "OK 0 AVAILABLE\n");
+    check(&server, b"LIST Sala *\n\xff\xfa\x18", "OK 0 AVAILABLE\n");
+    server.stop();
+}
+
+/// The bytes of the filter do not count for the length of a line.
+#[test]
+fn a_line_is_measured_after_the_telnet_filter() {
+    let server = Server::in_memory(&[]);
+    let mut line = format!("LIST Sala *{}", " ".repeat(4096 - 11)).into_bytes();
+    for at in [4096, 2000, 100, 0] {
+        line.splice(at..at, [IAC, WONT, 1]);
+    }
+    line.push(b'\n');
+    check(&server, &line, "OK 0 AVAILABLE\n");
+    line.insert(line.len() - 1, b' ');
+    check(&server, &line, "ERR 413 {*}\n");
+    server.stop();
+}
+
+/// DO TIMING-MARK is answered at once, not with the next line.
+#[test]
+fn a_timing_mark_is_answered_before_any_line() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    client.send([b'L', IAC, 244, IAC, DO, TIMING_MARK]);
+    let mut answer = [0; 3];
+    client.stream().read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [IAC, WONT, TIMING_MARK]);
+    client.send("IST Sala *\n");
+    assert_eq!(client.line(), "OK 0 AVAILABLE");
+    // Ctrl-D does not wait for an LF either.
+    client.send([4]);
+    assert_eq!(client.rest(), "OK BYE\n");
+    server.stop();
+}
+
+#[test]
+fn after_a_half_close_everything_is_run_and_answered() {
+    let server = Server::in_memory(&[]);
+    let mut lines = String::new();
+    let mut want = String::new();
+    for n in 1..=500 {
+        lines += "RESERVAR Habitación 1\nCANCELAR Habitación 1\n";
+        want += &format!("OK RESERVADO #{n} Habitación 1\nOK CANCELADO #{n} Habitación 1\n");
+    }
+    lines += "RESERVAR Habitación 2\nCANCELAR #501";
+    want += "OK RESERVADO #501 Habitación 2\nERR 400 {*}\n";
+    let got = String::from_utf8(answer(&server, lines.as_bytes())).unwrap();
+    assert!(matches(&want, &got), "{}", &got[got.len().saturating_sub(500)..]);
+    assert_eq!(bookings(&server), 1);
+    server.stop();
+}
+
+#[test]
+fn ten_thousand_lines_in_one_go_are_answered_in_order() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    let mut lines = String::new();
+    for n in 0..10_000 {
+        // Each line has an answer of its own.
+        lines += &format!("VERIFICAR #{}{}", n + 1, if n % 3 == 0 { "\r\n" } else { "\n" });
+    }
+    lines += "SALIR\n";
+    let mut writer = client.stream().try_clone().unwrap();
+    let writing = std::thread::spawn(move || writer.write_all(lines.as_bytes()).unwrap());
+    for n in 0..10_000 {
+        let end = if n % 3 == 0 { "\r\n" } else { "\n" };
+        let got = client.raw_line();
+        let want = format!("ERR 404 #{} {{*}}{end}", n + 1);
+        assert!(matches(&want, &got) && got.ends_with("\r\n") == (n % 3 == 0), "{n}: {got:?}");
+    }
+    assert_eq!(client.rest(), "OK ADIÓS\n");
+    writing.join().unwrap();
+    server.stop();
+}
+
+/// Lists among other replies stay whole and in order, however long.
+#[test]
+fn long_lists_within_a_pipeline() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    assert_eq!(client.say("ALTA Placa 1..9997"), "OK ALTA 9997");
+    client.send("LISTAR\nVERIFICAR #1\n".repeat(5) + "SALIR\n");
+    for _ in 0..5 {
+        let head = client.line();
+        assert_eq!(head, "OK 10000 DISPONIBLES");
+        let lines = client.list_after(&head);
+        assert_eq!(lines[2..5], ["Habitación 3", "Placa 1", "Placa 2"]);
+        assert_eq!(lines[9999], "Placa 9997");
+        assert!(client.line().starts_with("ERR 404 "));
+    }
+    assert_eq!(client.rest(), "OK ADIÓS\n");
+    server.stop();
+}
+
+/// A browser, a mail server, a TLS client: closed without a word, and
+/// nothing is reserved.
+#[test]
+fn strangers_are_closed_unanswered() {
+    let mut server = Server::in_memory(&[]);
+    let reserve = "RESERVAR Habitación 1\r\n";
+    let rows = [
+        format!("GET / HTTP/1.1\r\nHost: localhost:12345\r\n\r\n{reserve}"),
+        format!("POST /x?y HTTP/1.0\r\n{reserve}"),
+        format!("OPTIONS * HTTP/1.1\n{reserve}"),
+        format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{reserve}"),
+        format!("CONNECT localhost:12345 HTTP/1.1\r\n\r\n{reserve}"),
+        format!("\r\nGET / HTTP/1.1\r\n{reserve}"),
+        format!("RESERVAR Habitación HTTP/1.1\r\n{reserve}"),
+        format!("Host: localhost\r\n{reserve}"),
+        format!("content-type: text/plain\r\n{reserve}"),
+        format!("  \tUser-Agent:\tx\n{reserve}"),
+        format!("Subject:\n{reserve}"),
+        format!("RESERVAR: Habitación 1\n{reserve}"),
+        format!("\u{16}\u{3}\u{1}\n{reserve}"),
+        format!("\u{16}\n{reserve}"),
+    ];
+    for bytes in &rows {
+        let mut client = server.connect();
+        client.send(bytes);
+        // It is the server that closes; our side stays open.
+        let mut got = Vec::new();
+        match client.stream().read_to_end(&mut got) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("{bytes:?} is not closed: {error}"),
+        }
+        assert!(got.is_empty(), "{bytes:?} is answered {:?}", String::from_utf8_lossy(&got));
+    }
+    // A header on any line; what came before it is answered.
+    check(&server, b"LIST Sala *\nX-Y: z\nRESERVAR *\n", "OK 0 AVAILABLE\n");
+    check(&server, b"XYZ\nHost: a\nRESERVAR *\n", "ERR 400 {*}\n");
+    assert_eq!(bookings(&server), 0);
+    // It is logged, and not once for each.
+    server.wait_log("another protocol");
+    assert_eq!(server.log_so_far().matches("another protocol").count(), 1);
+    // None of these are strangers.
+    for (line, want) in [
+        (&b"LIST Sala *\nGET / HTTP/1.1\nLIST Sala *\n"[..], "OK 0 {*}\nERR 400 {*}\nOK 0 {*}\n"),
+        (b"GET / x\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b":\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"ALTA Sala: 1\nLIST Sala:*\n", "OK ALTA 1\nOK 1 AVAILABLE\nSala: 1\n"),
+        (b"LIST 9*\n\x16\nLIST 9*\n", "OK 0 AVAILABLE\nERR 400 {*}\nOK 0 AVAILABLE\n"),
+    ] {
+        check(&server, line, want);
+    }
+    server.stop();
+}
+
+/// A connection that goes while others talk takes nothing with it.
+#[test]
+fn a_reset_in_the_middle_of_a_line_runs_nothing() {
+    let server = Server::in_memory(&[]);
+    for _ in 0..20 {
+        let mut client = server.connect();
+        client.send("LISTAR\nRESERVAR Habitación 1");
+        // Closed with what was answered unread: the peer gets a reset.
+        drop(client);
+    }
+    let mut client = server.connect();
+    until("they are gone", || client.list("ESTADO").contains(&"clients=1".to_owned()));
+    assert_eq!(bookings(&server), 0);
+    server.stop();
+}
