@@ -261,10 +261,13 @@ impl<S> Conn<S> {
         let end = if has_cr && lf > start { lf - 1 } else { lf };
         let was_dropped = std::mem::take(&mut self.dropped);
         self.last_dropped = 0;
-        if was_dropped > 0 || end - start > LINE_MAX_BYTES {
-            return Frame::TooLong;
+        // The CR of the ending may have been dropped with the line.
+        let length = was_dropped + end - start - usize::from(has_cr && lf == start);
+        match length {
+            _ if length > LINE_ENDLESS_BYTES => Frame::Endless,
+            _ if was_dropped > 0 || length > LINE_MAX_BYTES => Frame::TooLong,
+            _ => Frame::Line(start..end),
         }
-        Frame::Line(start..end)
     }
 
     /// There is no LF in the input: drop what can only be too long, see
@@ -278,7 +281,8 @@ impl<S> Conn<S> {
             self.last_dropped = self.input.last().copied().unwrap_or(self.last_dropped);
             self.drop_input();
         }
-        if self.dropped > LINE_ENDLESS_BYTES {
+        // A CR may still turn out to be part of the ending.
+        if self.dropped > LINE_ENDLESS_BYTES + usize::from(self.last_dropped == b'\r') {
             return Some(Frame::Endless);
         }
         if !self.eof {
