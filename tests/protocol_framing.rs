@@ -61,12 +61,13 @@ fn lines_and_their_endings() {
         (b"", ""),
         (b"LISTAR Sala *\n", "OK 0 DISPONIBLES\n"),
         // A reply ends as its own line did, also within a list.
+        (b"AYUDA SALIR\r\n", "OK 1 AYUDA\r\nSALIR{*}\r\n"),
+        (b"RESERVAS *1\r\n", "OK 0 RESERVAS\r\n"),
         (b"LISTAR *1\r\n", "OK 1 DISPONIBLES\r\nHabitaci\u{f3}n 1\r\n"),
         (
             b"LISTAR *1\r\nLIST *1\nXYZ\r\nXYZ\nSALIR\r\n",
             "OK 1 DISPONIBLES\r\nHabitación 1\r\nOK 1 AVAILABLE\nHabitación 1\nERR 400 {*}\r\nERR 400 {*}\nBYE\r\n",
         ),
-        (b"ESTADO\r\n", "OK {n} ESTADO\r\n{*}\r\n"),
         // Blank lines are ignored.
         (b"\n\r\n \n\t\r\n  \t \n\n", ""),
         (b"\nLISTAR Sala *\n\r\n", "OK 0 DISPONIBLES\n"),
@@ -97,7 +98,7 @@ fn lines_and_their_endings() {
         (b"\xfe\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
         // An unterminated last line is not run.
         (b"RESERVAR Habitaci\xc3\xb3n 1", "ERR 400 {*}\n"),
-        (b"LIST Sala *\r\nRESERVAR Habitaci\xc3\xb3n 1", "OK 0 AVAILABLE\r\nERR 400 {*}"),
+        (b"LIST Sala *\r\nRESERVAR Habitaci\xc3\xb3n 1", "OK 0 AVAILABLE\r\nERR 400 {*}\r\n"),
         (b"SALIR", "ERR 400 {*}\n"),
         (b"LIST Sala *\n  \t", "OK 0 AVAILABLE\n"),
         // Lines after SALIR are dropped unanswered.

@@ -10,8 +10,8 @@
 //! ana|                              that client half-closes and reads to the end
 //! ```
 //!
-//! In a reply `{T}` is any time, `{n}` any number, `{*}` any text; `⇥` is a
-//! tab, in lines too. What is not expected is a failure: at the end every
+//! In a reply `{T}` is any time, `{n}` any number, `{*}` any text
+//! of that line; `⇥` is a tab, in lines too. What is not expected is a failure: at the end every
 //! client must have been sent nothing more.
 
 use super::{Client, Server};
@@ -84,7 +84,10 @@ pub fn matches(want: &str, got: &str) -> bool {
             let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
             digits > 0 && matches(tail, &rest[digits..])
         }
-        _ => (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(tail, &rest[at..])),
+        _ => {
+            let end = rest.find(['\r', '\n']).unwrap_or(rest.len());
+            (0..=end).any(|at| rest.is_char_boundary(at) && matches(tail, &rest[at..]))
+        }
     }
 }
 
