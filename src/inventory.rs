@@ -393,11 +393,13 @@ impl Inventory {
     /// outlive the server.
     pub fn rebind(&mut self, number: Number, session: SessionId) {
         let Some(reservation) = self.reservations.get_mut(&number) else { return };
-        let Some(details) = &mut Rc::make_mut(reservation).details else { return };
-        if let Some(old) = details.session.replace(session) {
-            self.bound.remove(&(old, number));
-            self.bound.insert((session, number));
+        // Only what is bound to a connection moves; the rest is bound to none.
+        let Some(old) = reservation.session() else { return };
+        if let Some(details) = &mut Rc::make_mut(reservation).details {
+            details.session = Some(session);
         }
+        self.bound.remove(&(old, number));
+        self.bound.insert((session, number));
     }
 
     /// The `hasta=salir` reservations of a connection, oldest first.
