@@ -1,20 +1,10 @@
-//! Sections 3 and 4 of the protocol: words, names, patterns, durations,
-//! instants, and the language and form of replies.
+//! Sections 3 and 4 of the protocol: words, names, patterns, and the language
+//! and form of replies.
 
 mod common;
 
-use common::dialog::{check, check_in_both, matches};
-use common::{Client, Server};
-
-const NEW_YORK: [&str; 2] = ["--time-zone", "America/New_York"];
-
-/// Each line with the start of its reply, all on one connection.
-fn rows(client: &mut Client, rows: &[(&str, &str)]) {
-    for (line, want) in rows {
-        let got = client.say(line);
-        assert!(matches(want, &got), "{line:?}\nis answered {got:?}\nnot      {want:?}");
-    }
-}
+use common::Server;
+use common::dialog::{check, check_in_both, check_rows, matches};
 
 #[test]
 fn verbs_whatever_their_case_and_accents() {
@@ -208,7 +198,7 @@ fn options_in_any_order_in_either_language_each_once() {
         ("RESERVAR Habitación 1 hasta=2090-01-01 noches=1", "ERR 400 {*}"),
     ];
     let mut client = server.connect();
-    rows(&mut client, &bad);
+    check_rows(&mut client, &bad);
     assert_eq!(client.list("LISTAR").len(), 3);
     // Refused requests use up no number.
     assert_eq!(client.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
@@ -432,7 +422,7 @@ fn bounds_of_targets_and_stars() {
     assert!(matches("ERR 400 {*}32{*}", &got), "{got}");
     let got = client.say(&format!("RESERVAR {}", ["S *"; 8].join(",")));
     assert!(matches("OK RESERVADO #2 S 33, {*}, S 40", &got), "{got}");
-    rows(
+    check_rows(
         &mut client,
         &[
             ("RESERVAR *****", "ERR 400 {*}4{*}"),
@@ -445,233 +435,6 @@ fn bounds_of_targets_and_stars() {
         ],
     );
     server.stop();
-}
-
-#[test]
-fn durations() {
-    let server = Server::in_memory(&[]);
-    let mut client = server.connect();
-    for (text, end) in [
-        ("1s", "2090-01-01T00:00:01"),
-        ("90s", "2090-01-01T00:01:30"),
-        ("30m", "2090-01-01T00:30:00"),
-        ("2h", "2090-01-01T02:00:00"),
-        ("3d", "2090-01-04T00:00:00"),
-        ("1h30m", "2090-01-01T01:30:00"),
-        ("1d1h1m1s", "2090-01-02T01:01:01"),
-        ("100h", "2090-01-05T04:00:00"),
-        ("3650d", "2099-12-30T00:00:00"),
-    ] {
-        let got = client.say(&format!("RESERVAR Habitación 1 desde=2090-01-01 por={text}"));
-        let interval = format!("desde=2090-01-01T00:00:00+00:00 hasta={end}+00:00");
-        assert!(got.ends_with(&interval), "{text}: {got}");
-        client.say("CANCELAR Habitación 1");
-    }
-    for text in [
-        "",
-        "10",
-        "0",
-        "0s",
-        "0h0m",
-        "-5m",
-        "+5m",
-        "1.5h",
-        "1h30",
-        "h",
-        "5w",
-        "1y",
-        "1h1h",
-        "5 m",
-        "5min",
-        "infinito",
-        "4000d",
-        "3654d",
-        "99999999999999999999s",
-        "9223372036854775807d",
-        "1h-5m",
-        "٣h",
-        "1h,",
-        "0x10s",
-        "1e3s",
-    ] {
-        for line in ["RESERVAR Habitación 1 por=", "LIST for="] {
-            let got = client.say(&format!("{line}{text}"));
-            assert!(got.starts_with("ERR 400 "), "{line}{text} is answered {got}");
-        }
-    }
-    for nights in ["", "0", "-1", "+1", "1.5", "1d", "x", "99999", "99999999999999999999"] {
-        let got = client.say(&format!("RESERVAR Habitación 1 desde=2090-01-01 noches={nights}"));
-        assert!(got.starts_with("ERR 400 "), "noches={nights} is answered {got}");
-    }
-    assert_eq!(client.list("RESERVAS").len(), 0);
-    server.stop();
-}
-
-#[test]
-fn instants_in_the_zone_of_the_server() {
-    let server = Server::in_memory(&NEW_YORK);
-    let mut client = server.connect();
-    for (text, start) in [
-        ("2090-12-24", "2090-12-24T00:00:00-05:00"),
-        ("2090-07-24", "2090-07-24T00:00:00-04:00"),
-        ("2090-12-24T15:00", "2090-12-24T15:00:00-05:00"),
-        ("2090-12-24T15:00:07", "2090-12-24T15:00:07-05:00"),
-        ("2090-12-24T15:00Z", "2090-12-24T10:00:00-05:00"),
-        ("2090-12-24T15:00:07Z", "2090-12-24T10:00:07-05:00"),
-        ("2090-12-24T15:00+02:00", "2090-12-24T08:00:00-05:00"),
-        ("2090-12-24T15:00:07-03:30", "2090-12-24T13:30:07-05:00"),
-        ("2090-12-31T23:00-08:00", "2091-01-01T02:00:00-05:00"),
-        ("2092-02-29", "2092-02-29T00:00:00-05:00"),
-        // The clock jumps from 2:00 to 3:00 on 12 March.
-        ("2090-03-12", "2090-03-12T00:00:00-05:00"),
-        ("2090-03-12T01:59:59", "2090-03-12T01:59:59-05:00"),
-        ("2090-03-12T03:00", "2090-03-12T03:00:00-04:00"),
-        ("2090-03-12T02:30-05:00", "2090-03-12T03:30:00-04:00"),
-        // And falls from 2:00 to 1:00 on 5 November.
-        ("2090-11-05T00:59:59", "2090-11-05T00:59:59-04:00"),
-        ("2090-11-05T01:30-04:00", "2090-11-05T01:30:00-04:00"),
-        ("2090-11-05T01:30-05:00", "2090-11-05T01:30:00-05:00"),
-        ("2090-11-05T02:00", "2090-11-05T02:00:00-05:00"),
-        ("9999-12-30", "9999-12-30T00:00:00-05:00"),
-        ("1970-01-02", "1970-01-02T00:00:00-05:00"),
-    ] {
-        let got = client.say(&format!("RESERVAR Habitación 1 desde={text}"));
-        assert!(got.ends_with(&format!(" desde={start} hasta=-")), "{text}: {got}");
-        client.say("CANCELAR Habitación 1");
-    }
-    for text in [
-        "",
-        "hoy",
-        "mañana",
-        "ahora!",
-        "2090",
-        "2090-12",
-        "2090-1-2",
-        "20901224",
-        "24/12/2090",
-        "2090-12-24T",
-        "2090-12-24T15",
-        "2090-12-24T1500",
-        "2090-12-24T15:0",
-        "2090-12-24T15:00:",
-        "2090-12-24T15:00:00.5",
-        "2090-12-24T24:00",
-        "2090-12-24T15:60",
-        "2090-12-24T15:00:60",
-        "2090-12-24T15:00+24:00",
-        "2090-12-24T15:00+2",
-        "2090-12-24T15:00EST",
-        "2090-13-01",
-        "2090-00-01",
-        "2090-02-29",
-        "2090-12-32",
-        "2090-12-00",
-        "1969-12-31",
-        "0000-01-01",
-        "10000-01-01",
-        "-2090-01-01",
-        "2090-12-24T-1:00",
-        "2090-12-24 15:00",
-    ] {
-        for line in ["RESERVAR Habitación 1 desde=", "LIST from=", "RESERVAS hasta="] {
-            let got = client.say(&format!("{line}{text}"));
-            assert!(got.starts_with("ERR 400 "), "{line}{text} is answered {got}");
-        }
-    }
-    // A time that is not, or is twice, names the readings.
-    rows(
-        &mut client,
-        &[
-            (
-                "RESERVAR Habitación 1 desde=2090-03-12T02:30",
-                "ERR 400 {*}2090-03-12T01:30:00-05:00{*}2090-03-12T03:30:00-04:00{*}",
-            ),
-            (
-                "RESERVE Habitación 1 until=2090-03-12T02:00",
-                "ERR 400 {*}2090-03-12T01:00:00-05:00{*}2090-03-12T03:00:00-04:00{*}",
-            ),
-            (
-                "LISTAR desde=2090-11-05T01:30",
-                "ERR 400 {*}2090-11-05T01:30:00-04:00{*}2090-11-05T01:30:00-05:00{*}",
-            ),
-            (
-                "BOOKINGS from=2090-11-05T01:00",
-                "ERR 400 {*}2090-11-05T01:00:00-04:00{*}2090-11-05T01:00:00-05:00{*}",
-            ),
-        ],
-    );
-    assert_eq!(client.list("RESERVAS").len(), 0);
-    server.stop();
-}
-
-/// A night is a calendar block, whatever the clocks do in it.
-#[test]
-fn nights() {
-    let server = Server::in_memory(&NEW_YORK);
-    let mut client = server.connect();
-    for (from, nights, until) in [
-        ("2090-12-24", 3, "2090-12-27T00:00:00-05:00"),
-        ("2090-12-24T15:00", 3, "2090-12-27T00:00:00-05:00"),
-        ("2090-12-24T00:00", 1, "2090-12-25T00:00:00-05:00"),
-        ("2090-12-24T23:59:59", 1, "2090-12-25T00:00:00-05:00"),
-        ("2090-03-11T15:00", 2, "2090-03-13T00:00:00-04:00"),
-        ("2090-11-04T15:00", 2, "2090-11-06T00:00:00-05:00"),
-        // The date is that of the server's zone.
-        ("2090-12-25T01:00Z", 1, "2090-12-25T00:00:00-05:00"),
-        ("2092-02-28", 2, "2092-03-01T00:00:00-05:00"),
-        ("2090-01-01", 365, "2091-01-01T00:00:00-05:00"),
-    ] {
-        let got = client.say(&format!("RESERVAR Habitación 1 desde={from} noches={nights}"));
-        assert!(got.ends_with(&format!(" hasta={until}")), "{from} {nights}: {got}");
-        client.say("CANCELAR Habitación 1");
-    }
-    // Of today, where no start is given: the server's own date.
-    let status = client.list("ESTADO");
-    let time = status.iter().find_map(|line| line.strip_prefix("time=")).unwrap();
-    let got = client.say("RESERVAR Habitación 1 noches=1");
-    let until = got.rsplit_once(" hasta=").unwrap().1.to_owned();
-    assert!(until.contains("T00:00:00-0"), "{got}");
-    assert!(&until[..10] > &time[..10], "{got} at {time}");
-    client.say("CANCELAR Habitación 1");
-    let got = client.say(&format!("RESERVAR Habitación 1 desde={} noches=1", &time[..10]));
-    // The day may have changed between the two.
-    assert!(got.ends_with(&format!("hasta={until}")) || got.starts_with("ERR 400 "), "{got}");
-    server.stop();
-}
-
-#[test]
-fn starts_may_lie_in_the_past_and_ends_may_not() {
-    check_in_both(
-        &[],
-        "> RESERVAR Habitación 1 desde=2020-01-01T15:00 hasta=2090-01-01
-         < OK RESERVADO #1 Habitación 1 desde=2020-01-01T15:00:00+00:00 hasta=2090-01-01T00:00:00+00:00
-         > VERIFICAR #1
-         < OK VIGENTE #1 Habitación 1 quedan={n}s
-         > RESERVAR Habitación 2 desde=1970-01-01
-         < OK RESERVADO #2 Habitación 2 desde=1970-01-01T00:00:00+00:00 hasta=-
-         > RESERVAR Habitación 3 hasta=2020-01-01
-         < ERR 400 {*}
-         > RESERVAR Habitación 3 desde=2020-01-01 por=1h
-         < ERR 400 {*}
-         > RESERVAR Habitación 3 desde=2020-01-01 noches=3
-         < ERR 400 {*}
-         > RESERVAR Habitación 3 desde=2020-01-01 hasta=2020-01-02
-         < ERR 400 {*}
-         > RESERVAR Habitación 3 hasta=ahora
-         < ERR 400 {*}
-         > RESERVAR Habitación 3 desde=2090-01-02 hasta=2090-01-01
-         < ERR 400 {*}
-         > RESERVAR Habitación 3 desde=2090-01-01 hasta=2090-01-01
-         < ERR 400 {*}
-         > RESERVAR Habitación 3 desde=9999-12-31 noches=1
-         < ERR 400 {*}
-         > RESERVAR Habitación 3 desde=9999-12-31 por=2d
-         < ERR 400 {*}
-         > RESERVAR Habitación 3 desde=9999-12-31T22:00 por=1h
-         < OK RESERVADO #3 Habitación 3 desde=9999-12-31T22:00:00+00:00 hasta=9999-12-31T23:00:00+00:00
-         > RESERVAR Habitación 3 desde=9999-12-31T23:00 hasta=9999-12-31T23:59:59
-         < OK RESERVADO #4 Habitación 3 desde=9999-12-31T23:00:00+00:00 hasta=9999-12-31T23:59:59+00:00",
-    );
 }
 
 /// What a client sent comes back only escaped and cut to 64 characters.
@@ -687,7 +450,7 @@ fn echoes_are_cut_and_escaped() {
         text.split(|other| other != c).map(|run| run.chars().count()).max().unwrap_or(0)
     };
     for line in [
-        format!("{x}"),
+        x.clone(),
         format!("AYUDA {x}"),
         format!("RESERVAR {x}"),
         format!("RESERVAR {}", x.repeat(10)),

@@ -69,6 +69,15 @@ pub fn converse(server: &Server, script: &str) {
     }
 }
 
+/// Holds the first line that is answered to each line against a pattern,
+/// all on one connection.
+pub fn check_rows(client: &mut Client, rows: &[(&str, &str)]) {
+    for (line, want) in rows {
+        let got = client.say(line);
+        assert!(matches(want, &got), "{line:?}\nis answered {got:?}\nnot      {want:?}");
+    }
+}
+
 /// Whether a reply is what a pattern says; see the page above.
 pub fn matches(want: &str, got: &str) -> bool {
     let Some(at) = ["{T}", "{n}", "{*}"].iter().filter_map(|mark| want.find(mark)).min() else {
