@@ -149,31 +149,35 @@ fn several_text(name: &str, numbers: &[u64], lang: Lang) -> String {
 
 /// What is in the way, and when the request would fit.
 fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
-    let mut text = match (&busy.booking, busy.is_pattern) {
-        (Some((booking, reservation)), _) => {
-            let mut text = say!(
-                lang,
-                "«{}» no está libre: #{}",
-                "'{}' is not free: #{}",
-                echo(&busy.what),
-                booking.number
-            );
-            push_holding(reservation, lang, zone, &mut text);
-            text
+    let mut text = match (&busy.pattern, &busy.held) {
+        (None, Some((name, ..))) => {
+            say!(lang, "«{}» no está libre: ", "'{}' is not free: ", echo(name))
         }
-        (None, _) => {
-            say!(lang, "nada de «{}» está libre", "nothing of '{}' is free", echo(&busy.what),)
-        }
-    };
-    if let Some((booking, _)) = busy.booking.as_ref().filter(|_| busy.open)
-        && booking.from > busy.from
-    {
-        text += &say!(
+        (Some(pattern), Some((name, ..))) => say!(
             lang,
-            "; libre hasta {}: con un final (por=, hasta=) puede caber",
-            "; free until {}: with an end (for=, until=) it may fit",
-            zone.text(booking.from, Round::Down),
-        );
+            "nada de «{}» está libre todo ese tiempo; «{}»: ",
+            "nothing of '{}' is free for all that time; '{}': ",
+            echo(pattern),
+            echo(name),
+        ),
+        (pattern, None) => say!(
+            lang,
+            "«{}» no da para tanto",
+            "there is not enough of '{}'",
+            echo(pattern.as_deref().unwrap_or_default()),
+        ),
+    };
+    if let Some((_, booking, reservation)) = &busy.held {
+        text += &format!("#{}", booking.number);
+        push_holding(reservation, lang, zone, &mut text);
+        if busy.open && booking.from > busy.from {
+            text += &say!(
+                lang,
+                "; libre hasta {}: con un final (por=, hasta=) puede caber",
+                "; free until {}: with an end (for=, until=) it may fit",
+                zone.text(booking.from, Round::Down),
+            );
+        }
     }
     text += &match busy.earliest {
         Earliest::At(time) => {

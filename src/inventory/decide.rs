@@ -138,11 +138,12 @@ pub enum Refusal {
 /// What a busy target collides with, and when the request would fit.
 #[derive(Debug)]
 pub struct Busy {
-    /// The name or pattern.
-    pub what: String,
-    pub is_pattern: bool,
-    /// Of a name: the booking in the way and the reservation it belongs to.
-    pub booking: Option<(Booking, Rc<Reservation>)>,
+    /// The pattern, if it is one that found nothing.
+    pub pattern: Option<String>,
+    /// The resource, the booking in the way and the reservation it belongs
+    /// to. Of what a pattern matches, the one that is nearest to being free;
+    /// none if all are taken by the request itself.
+    pub held: Option<(String, Booking, Rc<Reservation>)>,
     /// The start that was asked for.
     pub from: Time,
     /// Whether the request has no end; then one would perhaps make it fit.
@@ -250,17 +251,21 @@ impl Inventory {
         now: Time,
         zone: &Zone,
     ) -> Refusal {
-        let what = &request.wanted[conflict.target];
-        let with = |booking: Booking| (booking, Rc::clone(&self.reservations[&booking.number]));
-        let name = match &targets[conflict.target] {
-            Target::Named(id) => self.names.texts().name(*id).to_owned(),
-            Target::Any(_) => what.text().to_owned(),
-        };
         let from = request.from.max(now);
+        let (pattern, held) = match &targets[conflict.target] {
+            Target::Named(id) => (None, conflict.booking.map(|booking| (*id, booking))),
+            Target::Any(pattern) => {
+                let text = request.wanted[conflict.target].text().to_owned();
+                (Some(text), self.nearest(pattern, from, request.until))
+            }
+        };
+        let held = held.map(|(id, booking)| {
+            let name = self.names.texts().name(id).to_owned();
+            (name, booking, Rc::clone(&self.reservations[&booking.number]))
+        });
         Refusal::Busy(Box::new(Busy {
-            what: name,
-            is_pattern: matches!(what, Wanted::Pattern(..)),
-            booking: conflict.booking.map(with),
+            pattern,
+            held,
             from,
             open: request.until.is_never(),
             earliest: self.earliest(targets, &request.when, from, zone),

@@ -1,6 +1,8 @@
 //! When a request fits: intervals, and the one predicate that booking,
 //! listing and "when is it free" all ask.
 
+use std::cmp::Reverse;
+
 use super::names::{Pattern, ResourceId};
 use super::{Booked, Booking, Inventory};
 use crate::clock::{Time, TimeError, Zone};
@@ -194,6 +196,24 @@ impl Inventory {
         });
         let busy = patterns.flat_map(|pattern| self.matching(pattern));
         busy.filter_map(|id| Some(self.overlap(id, from, until)?.until)).min()
+    }
+
+    /// Of what a pattern matches and is busy in `[from, until)`: the one that
+    /// is free the longest before that where there is no end, else the one
+    /// that is free again first.
+    pub fn nearest(
+        &self,
+        pattern: &Pattern,
+        from: Time,
+        until: Time,
+    ) -> Option<(ResourceId, Booking)> {
+        let busy = self.matching(pattern);
+        let busy = busy.filter_map(|id| Some((id, self.overlap(id, from, until)?)));
+        let free_until = |booking: &Booking| match until.is_never() {
+            true => booking.from.max(from),
+            false => from,
+        };
+        busy.min_by_key(|(_, booking)| (Reverse(free_until(booking)), booking.until))
     }
 
     /// A bit for each resource id that is free in `[from, until)` and matches.
