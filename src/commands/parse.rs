@@ -408,7 +408,10 @@ impl<'a> Line<'a> {
             )));
         }
         // More than fits was never issued either.
-        Ok(digits.parse().unwrap_or(u64::MAX))
+        digits.parse().map_err(|_| Fault {
+            code: 404,
+            text: say!(self.lang, "#{} no se ha dado nunca", "#{} was never issued", echo(digits),),
+        })
     }
 
     fn verify(self) -> Result<Command, Fault> {
