@@ -44,7 +44,11 @@ pub fn check_name(text: &str) -> Result<String, NameError> {
     if after_space {
         return Err(NameError::Forbidden(' '));
     }
-    Ok(name)
+    // Accents alone would fold to nothing, and show as nothing of their own.
+    match name.chars().next() {
+        Some(first) if is_accent(first) => Err(NameError::Forbidden(first)),
+        _ => Ok(name),
+    }
 }
 
 fn check_length(name: &str) -> Result<(), NameError> {
@@ -91,6 +95,11 @@ pub fn is_hidden(c: char) -> bool {
         | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}')
 }
 
+/// The marks that folding drops.
+fn is_accent(c: char) -> bool {
+    matches!(c, '\u{300}'..='\u{36F}')
+}
+
 /// The folded form: decomposed, accents (U+0300–U+036F) dropped, case gone.
 /// Upper and then lower case is Unicode's case folding for nearly all
 /// letters: `ß`, `ẞ` and `SS` meet, the three sigmas meet.
@@ -98,7 +107,7 @@ pub fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    let plain = text.nfd().filter(|c| !matches!(c, '\u{300}'..='\u{36F}'));
+    let plain = text.nfd().filter(|c| !is_accent(*c));
     plain.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
