@@ -295,6 +295,8 @@ fn names_that_can_be_and_names_that_cannot() {
         "a\u{FFFF}b",
         "a\u{E000}b",
         "a\u{7F}b",
+        "\u{301}",
+        "\u{308} \u{301}",
         &too_long,
     ] {
         let got = client.say(&format!("ALTA {name}"));

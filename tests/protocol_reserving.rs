@@ -63,6 +63,7 @@ fn a_409_says_with_what_and_when_it_would_fit() {
     let day = |day: &str| format!("{{*}}2090-{day}T00:00:00+00:00");
     let holding = "{*}Habitación 1{*}#1{*}ana{*}2090-01-10T00:00:00+00:00{*}2090-01-20T00:00:00+00:00{*}dos adultos";
     let all = "{*}#1{*}";
+    let any = format!("{{*}}Habitación *{{*}}{}", &holding[3..]);
     let rows = [
         // One day fits between the second and the third, two do not.
         ("RESERVAR Habitación 1 desde=2090-01-15 por=1d", holding, day("01-22")),
@@ -76,7 +77,7 @@ fn a_409_says_with_what_and_when_it_would_fit() {
         ("RESERVAR Habitación 1, Habitación 2 desde=2090-01-15 por=1d", all, day("01-31")),
         ("RESERVAR Habitación 2, Habitación 1 desde=2090-01-15 por=1d", "{*}#4{*}", day("01-31")),
         // Any of these: the first that is free again.
-        ("RESERVAR Habitación * desde=2090-01-15 por=1d", "{*}Habitación *{*}", day("01-22")),
+        ("RESERVAR Habitación * desde=2090-01-15 por=1d", &any, day("01-22")),
         ("RESERVAR *, * desde=2090-01-15 por=1d", "{*}", day("01-31")),
     ];
     for (line, with, fits) in &rows {
@@ -163,13 +164,26 @@ fn a_request_without_end_is_told_until_when_it_is_free() {
          < ERR 409 {*}libre hasta 2090-01-10T00:00:00+00:00{*}
          > RESERVAR Habitación 1 desde=2020-01-01
          < ERR 409 {*}libre hasta 2090-01-10T00:00:00+00:00{*}
-         > RESERVAR Habitación 1 hasta=2090-01-10
+         -- of a pattern, the one that is free the longest
+         > ALTA Sala 1..3
+         < OK ALTA 3
+         > RESERVAR Sala 1 desde=2090-01-01 hasta=2090-01-02
          < OK RESERVADO #2 {*}
+         > RESERVAR Sala 2 desde=2090-01-03 hasta=2090-01-09 nota=x
+         < OK RESERVADO #3 {*}
+         > RESERVAR Sala 3
+         < OK RESERVADO #4 Sala 3
+         > RESERVAR Sala *
+         < ERR 409 {*}Sala *{*}Sala 2{*}#3 {*}nota=\"x\"; libre hasta 2090-01-03T00:00:00+00:00{*}por={*}; cabe desde 2090-01-02T00:00:00+00:00
+         > RESERVE Sala *
+         < ERR 409 {*}Sala *{*}Sala 2{*}#3 {*}note=\"x\"; free until 2090-01-03T00:00:00+00:00{*}for={*}; fits from 2090-01-02T00:00:00+00:00
+         > RESERVAR Habitación 1 hasta=2090-01-10
+         < OK RESERVADO #5 {*}
          -- now it is not free at all, and that is what is said
          > RESERVAR Habitación 1
-         < ERR 409 {*}#2 {*}; cabe desde 2090-01-20T00:00:00+00:00
+         < ERR 409 {*}#5 {*}; cabe desde 2090-01-20T00:00:00+00:00
          > RESERVAR Habitación 1 desde=2090-01-20
-         < OK RESERVADO #3 {*}",
+         < OK RESERVADO #6 {*}",
     );
 }
 

@@ -137,7 +137,7 @@ fn cancelling_by_number_and_by_name() {
          > CANCELAR #0
          < ERR 404 {*}#0{*}
          > CANCELAR #99999999999999999999999
-         < ERR 404 {*}
+         < ERR 404 #99999999999999999999999 {*}
          > CANCELAR Habitación 1
          < ERR 404 {*}Habitación 1{*}
          > CANCELAR Ático
