@@ -306,18 +306,23 @@ impl<S> Conn<S> {
         }
     }
 
-    /// Gives the memory of empty buffers back, and moves what is left of a
-    /// large input to its front.
+    /// Gives memory that is not needed back: all of an empty buffer, and what
+    /// is done with of another.
     pub fn tidy(&mut self) {
         if self.taken == self.input.len() {
             self.drop_input();
         } else if self.taken > 0 {
-            self.input.drain(..self.taken);
+            drop_front(&mut self.input, self.taken);
             self.searched -= self.taken;
             self.taken = 0;
         }
         if self.sent == self.output.len() {
             self.output = Vec::new();
+            self.sent = 0;
+        } else if self.sent >= self.pending() {
+            // A reader that never quite catches up must not make it grow for
+            // ever; only this late, moving costs less than the sending did.
+            drop_front(&mut self.output, self.sent);
             self.sent = 0;
         }
     }
@@ -421,6 +426,15 @@ impl<S: Write> Conn<S> {
             }
         }
         Ok(total)
+    }
+}
+
+/// Takes `count` bytes off the front, and the memory with them once that is
+/// the most of it: half a line must not keep what a burst has needed.
+fn drop_front(buffer: &mut Vec<u8>, count: usize) {
+    buffer.drain(..count);
+    if buffer.capacity() / 4 > buffer.len() {
+        buffer.shrink_to_fit();
     }
 }
 
