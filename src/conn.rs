@@ -441,3 +441,6 @@ fn drop_front(buffer: &mut Vec<u8>, count: usize) {
 fn find_lf(bytes: &[u8], from: usize) -> Option<usize> {
     bytes[from..].iter().position(|byte| *byte == b'\n').map(|at| from + at)
 }
+
+#[cfg(test)]
+mod tests;

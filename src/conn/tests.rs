@@ -1,0 +1,573 @@
+//! `Conn` with a scripted stream: every split, every failure, no socket.
+
+use std::collections::VecDeque;
+
+use super::*;
+
+/// What the stream does at the next read.
+#[derive(Clone, Debug)]
+enum In {
+    Bytes(Vec<u8>),
+    Block,
+    Interrupt,
+    Reset,
+    Eof,
+}
+
+/// What the stream does at the next write.
+#[derive(Clone, Copy, Debug)]
+enum Out {
+    Take(usize),
+    Block,
+    Interrupt,
+    Reset,
+}
+
+/// A stream that does what is written; afterwards reads block and writes
+/// take everything.
+#[derive(Default)]
+struct Script {
+    reads: VecDeque<In>,
+    writes: VecDeque<Out>,
+    written: Vec<u8>,
+    write_calls: usize,
+}
+
+impl Read for Script {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.reads.pop_front() {
+            None | Some(In::Block) => Err(ErrorKind::WouldBlock.into()),
+            Some(In::Interrupt) => Err(ErrorKind::Interrupted.into()),
+            Some(In::Reset) => Err(ErrorKind::ConnectionReset.into()),
+            Some(In::Eof) => {
+                // As a socket does: it says so again and again.
+                self.reads.push_front(In::Eof);
+                Ok(0)
+            }
+            Some(In::Bytes(mut bytes)) => {
+                let count = bytes.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&bytes[..count]);
+                if count < bytes.len() {
+                    self.reads.push_front(In::Bytes(bytes.split_off(count)));
+                }
+                Ok(count)
+            }
+        }
+    }
+}
+
+impl Write for Script {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_calls += 1;
+        let count = match self.writes.pop_front() {
+            None => bytes.len(),
+            Some(Out::Take(most)) => most.min(bytes.len()),
+            Some(Out::Block) => return Err(ErrorKind::WouldBlock.into()),
+            Some(Out::Interrupt) => return Err(ErrorKind::Interrupted.into()),
+            Some(Out::Reset) => return Err(ErrorKind::ConnectionReset.into()),
+        };
+        self.written.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn reading(steps: impl IntoIterator<Item = In>) -> Conn<Script> {
+    Conn::new(Script { reads: steps.into_iter().collect(), ..Script::default() })
+}
+
+fn writing(steps: impl IntoIterator<Item = Out>) -> Conn<Script> {
+    Conn::new(Script { writes: steps.into_iter().collect(), ..Script::default() })
+}
+
+fn bytes(text: impl AsRef<[u8]>) -> In {
+    In::Bytes(text.as_ref().to_vec())
+}
+
+/// A frame as a word, with the ending that its reply would have.
+fn shown(conn: &mut Conn<Script>, frame: Frame) -> String {
+    let eol = conn.eol().as_str().escape_debug().to_string();
+    match frame {
+        Frame::Line(at) => {
+            let (line, _) = conn.line(at);
+            format!("[{}]{eol}", line.escape_ascii())
+        }
+        Frame::TooLong => format!("TooLong{eol}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn take_frames(conn: &mut Conn<Script>, into: &mut Vec<String>) {
+    while let Some(frame) = conn.next_frame() {
+        into.push(shown(conn, frame));
+    }
+}
+
+/// Reads the script to its end as the loop would: read, frames, tidy; what
+/// came of it, and what the telnet filter answered.
+fn drive(conn: &mut Conn<Script>, scratch_bytes: usize) -> (Vec<String>, Vec<u8>) {
+    let mut scratch = vec![0; scratch_bytes];
+    let mut frames = Vec::new();
+    while !conn.stream().reads.is_empty() && !conn.is_eof() {
+        conn.set_readable(false);
+        conn.fill(&mut scratch).expect("the script has no failure");
+        take_frames(conn, &mut frames);
+        conn.tidy();
+    }
+    (frames, conn.out().clone())
+}
+
+fn frames_of(input: &[u8]) -> Vec<String> {
+    drive(&mut reading([bytes(input), In::Eof]), 1 << 21).0
+}
+
+#[test]
+fn lines_and_what_stands_in_their_place() {
+    let long = "x".repeat(LINE_MAX_BYTES);
+    let rows: &[(&str, &[&str])] = &[
+        ("", &[]),
+        ("LISTAR\n", &["[LISTAR]\\n"]),
+        ("LISTAR\r\n", &["[LISTAR]\\r\\n"]),
+        ("a\nb\r\nc\n", &["[a]\\n", "[b]\\r\\n", "[c]\\n"]),
+        ("\n", &["[]\\n"]),
+        ("\r\n", &["[]\\r\\n"]),
+        ("a\r\r\n", &["[a\\r]\\r\\n"]),
+        ("a\rb\n", &["[a\\rb]\\n"]),
+        ("a\r", &["Cut"]),
+        ("a", &["Cut"]),
+        ("a\nb", &["[a]\\n", "Cut"]),
+        ("a\n \t ", &["[a]\\n"]),
+        ("  ", &[]),
+        ("\x04", &["EndOfTransmission"]),
+        ("a\n\x04b\n", &["[a]\\n", "EndOfTransmission", "[b]\\n"]),
+        ("a\x04\n", &["[a\\x04]\\n"]),
+        ("\x16\x03\x01\n", &["Tls", "[\\x16\\x03\\x01]\\n"]),
+        ("a\n\x16\n", &["[a]\\n", "[\\x16]\\n"]),
+        ("á\0\n", &["[\\xc3\\xa1\\x00]\\n"]),
+    ];
+    for (input, want) in rows {
+        assert_eq!(frames_of(input.as_bytes()), *want, "{input:?}");
+    }
+    assert_eq!(frames_of(format!("{long}\n").as_bytes()), [format!("[{long}]\\n")]);
+    assert_eq!(frames_of(format!("{long}\r\n").as_bytes()), [format!("[{long}]\\r\\n")]);
+    assert_eq!(frames_of(format!("{long}x\n").as_bytes()), ["TooLong\\n"]);
+    assert_eq!(frames_of(format!("{long}x\r\n").as_bytes()), ["TooLong\\r\\n"]);
+    assert_eq!(frames_of(format!("{long}\r\r\n").as_bytes()), ["TooLong\\r\\n"]);
+    assert_eq!(frames_of(format!("{long}{long}").as_bytes()), ["TooLong\\n"], "cut off at its end");
+    assert_eq!(frames_of(format!("{long}\x04{long}\na\n").as_bytes()), ["TooLong\\n", "[a]\\n"]);
+}
+
+/// A script with every kind of telnet sequence, endings and odd bytes.
+fn telnet_script() -> Vec<u8> {
+    let mut script = b"\xff\xfb\x18LIS\xff\xf1TAR\r\n".to_vec(); // WILL 24, NOP within a word
+    script.extend(b"\xff\xfd\x01\xff\xfe\x01\xff\xfc\x1f"); // DO 1, DONT 1, WONT 31
+    script.extend(b"uno\n\xff\xfa\x18\x00xterm\nno line\xff\xff\xff\xf0dos\r\n"); // SB … IAC IAC … SE
+    script.extend(b"\xff\xf4\xff\xfd\x06tres\r\n"); // IP, DO TIMING-MARK, as Ctrl-C sends
+    script.extend(b"dato\xff\xffcrudo\n"); // a doubled IAC is one byte of data
+    script.extend(b"\xff\xfd\x0afour\n\xff\xfb\x0dcinco\r\n"); // options that look like LF and CR
+    script.extend(b"\r\n\n \n\x04");
+    script.extend(b"y".repeat(20));
+    script.extend(b"\r\nresto");
+    script
+}
+
+#[test]
+fn the_telnet_filter_strips_and_declines() {
+    let mut conn = reading([In::Bytes(telnet_script()), In::Eof]);
+    let (frames, answers) = drive(&mut conn, 1 << 16);
+    let want = [
+        "[LISTAR]\\r\\n",
+        "[uno]\\n",
+        "[dos]\\r\\n",
+        "[tres]\\r\\n",
+        "[dato\\xffcrudo]\\n",
+        "[four]\\n",
+        "[cinco]\\r\\n",
+        "[]\\r\\n",
+        "[]\\n",
+        "[ ]\\n",
+        "EndOfTransmission",
+        "[yyyyyyyyyyyyyyyyyyyy]\\r\\n",
+        "Cut",
+    ];
+    assert_eq!(frames, want);
+    // DONT 24, WONT 1, WONT TIMING-MARK, WONT 10, DONT 13; refusals get no answer.
+    let want = b"\xff\xfe\x18\xff\xfc\x01\xff\xfc\x06\xff\xfc\x0a\xff\xfe\x0d";
+    assert_eq!(answers, want);
+}
+
+#[test]
+fn every_split_of_a_script_gives_the_same() {
+    let script = telnet_script();
+    let whole = drive(&mut reading([bytes(&script), In::Eof]), 1 << 16);
+    for at in 0..=script.len() {
+        let (first, second) = script.split_at(at);
+        let steps = [first, second].into_iter().filter(|part| !part.is_empty()).map(bytes);
+        let split = drive(&mut reading(steps.chain([In::Eof])), 1 << 16);
+        assert_eq!(split, whole, "split at {at}");
+        for later in at..=script.len() {
+            let parts = [&script[..at], &script[at..later], &script[later..]];
+            let steps = parts.into_iter().filter(|part| !part.is_empty()).map(bytes);
+            let split = drive(&mut reading(steps.chain([In::Eof])), 1 << 16);
+            assert_eq!(split, whole, "split at {at} and {later}");
+        }
+    }
+    let drip = script.iter().flat_map(|byte| [bytes([*byte]), In::Block, In::Interrupt]);
+    assert_eq!(drive(&mut reading(drip.chain([In::Eof])), 1 << 16), whole, "byte by byte");
+    assert_eq!(drive(&mut reading([bytes(&script), In::Eof]), 1), whole, "a buffer of one byte");
+}
+
+/// The splitmix64 generator: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+}
+
+fn random_script(random: &mut Random) -> Vec<u8> {
+    const BYTES: &[u8] = b"ab \t\r\n\r\n\x04\x16\0\xff\xff\xfa\xf0\xfb\xfc\xfd\xfe\xf4\xc3\xa1";
+    let mut script = Vec::new();
+    for _ in 0..random.below(60) {
+        match random.below(12) {
+            // Lengths around the limit, so that lines end on either side of it.
+            0 => script.extend(vec![b'z'; LINE_MAX_BYTES - 2 + random.below(6)]),
+            1 => script.extend(b"\r\n"),
+            _ => script.push(BYTES[random.below(BYTES.len())]),
+        }
+    }
+    script
+}
+
+#[test]
+fn random_splits_of_random_scripts_give_the_same() {
+    for seed in 0..2000 {
+        let mut random = Random(seed);
+        let script = random_script(&mut random);
+        let whole = drive(&mut reading([bytes(&script), In::Eof]), 1 << 20);
+        let mut steps = Vec::new();
+        let mut rest = &script[..];
+        while !rest.is_empty() {
+            let longest = [3, 40, 5000][random.below(3)];
+            let (part, after) = rest.split_at(1 + random.below(longest.min(rest.len())));
+            steps.push(bytes(part));
+            rest = after;
+        }
+        steps.push(In::Eof);
+        let split = drive(&mut reading(steps), 1 + random.below(6000));
+        assert_eq!(split, whole, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_line_without_end_costs_no_memory_and_has_a_limit() {
+    let mut conn = reading([]);
+    let mut scratch = vec![0; 1000];
+    let mut sent = 0;
+    let frame = loop {
+        conn.stream().reads.push_back(bytes(vec![b'x'; 1000]));
+        conn.set_readable(false);
+        sent += conn.fill(&mut scratch).unwrap();
+        assert!(sent <= LINE_ENDLESS_BYTES + 1000, "it was taken for endless too late");
+        if let Some(frame) = conn.next_frame() {
+            break frame;
+        }
+        conn.tidy();
+        assert!(conn.input.capacity() <= 2 * (LINE_MAX_BYTES + 1000));
+    };
+    assert_eq!(frame, Frame::Endless);
+    assert!(sent > LINE_ENDLESS_BYTES, "{sent}");
+}
+
+#[test]
+fn a_long_line_is_discarded_and_the_next_one_is_good() {
+    let mut script = vec![b'x'; LINE_ENDLESS_BYTES - 100];
+    script.extend(b"\r\nLISTAR\n");
+    let (frames, _) = drive(&mut reading([bytes(&script), In::Eof]), 4096);
+    assert_eq!(frames, ["TooLong\\r\\n", "[LISTAR]\\n"]);
+}
+
+#[test]
+fn a_short_read_has_emptied_the_socket_unless_the_peer_has_closed() {
+    let mut scratch = [0; 8];
+    let mut conn = reading([bytes("12345678"), bytes("1234"), bytes("x"), In::Eof]);
+    assert!(conn.wants_read());
+    assert_eq!(conn.fill(&mut scratch).unwrap(), 8);
+    assert!(conn.wants_read(), "a full read may have left something");
+    assert_eq!(conn.fill(&mut scratch).unwrap(), 4);
+    assert!(!conn.wants_read(), "a short one has not");
+    conn.set_readable(true);
+    assert_eq!(conn.fill(&mut scratch).unwrap(), 1);
+    assert!(conn.wants_read(), "but the end of the stream brings no further event");
+    assert!(!conn.is_eof());
+    assert_eq!(conn.fill(&mut scratch).unwrap(), 0);
+    assert!(conn.is_eof());
+    conn.set_readable(true);
+    assert!(!conn.wants_read(), "after the end there is nothing to read");
+}
+
+#[test]
+fn a_full_read_then_nothing_blocks_once() {
+    let mut scratch = [0; 4];
+    let mut conn = reading([bytes("1234"), In::Interrupt, In::Block]);
+    conn.fill(&mut scratch).unwrap();
+    assert_eq!(conn.fill(&mut scratch).unwrap(), 0);
+    assert!(conn.wants_read(), "an interrupted read says nothing about the socket");
+    assert_eq!(conn.fill(&mut scratch).unwrap(), 0);
+    assert!(!conn.wants_read());
+    assert!(!conn.is_eof());
+}
+
+#[test]
+fn failures_are_told_and_what_came_before_them_stays() {
+    let mut scratch = [0; 64];
+    let mut conn = reading([bytes("LISTAR\nRES"), In::Reset]);
+    conn.fill(&mut scratch).unwrap();
+    assert_eq!(conn.fill(&mut scratch).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert!(matches!(conn.next_frame(), Some(Frame::Line(_))));
+    assert_eq!(conn.next_frame(), None);
+
+    let mut conn = writing([Out::Take(2), Out::Reset]);
+    conn.out().extend(b"OK 1\n");
+    assert_eq!(conn.flush().unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let mut conn = writing([Out::Take(0)]);
+    conn.out().extend(b"OK 1\n");
+    assert_eq!(conn.flush().unwrap_err().kind(), ErrorKind::WriteZero);
+}
+
+#[test]
+fn data_and_end_in_one_event_are_both_seen() {
+    let mut scratch = [0; 64];
+    let mut conn = reading([bytes("SALIR\nLIS"), In::Eof]);
+    conn.set_readable(true);
+    assert_eq!(conn.fill(&mut scratch).unwrap(), 9);
+    let frame = conn.next_frame().unwrap();
+    assert_eq!(shown(&mut conn, frame), "[SALIR]\\n");
+    assert_eq!(conn.next_frame(), None, "more could still come");
+    assert!(conn.wants_read());
+    assert_eq!(conn.fill(&mut scratch).unwrap(), 0);
+    assert_eq!(conn.next_frame(), Some(Frame::Cut));
+    assert_eq!(conn.next_frame(), None, "it is told once");
+}
+
+#[test]
+fn partial_writes_go_on_where_they_stopped() {
+    let steps = [Out::Take(1), Out::Interrupt, Out::Take(2), Out::Block];
+    let mut conn = writing(steps);
+    conn.out().extend(b"abcdef");
+    assert!(conn.wants_write() && !conn.is_flushed());
+    assert_eq!(conn.flush().unwrap(), 3);
+    assert_eq!((conn.pending(), conn.wants_write()), (3, false), "the socket is full");
+    assert_eq!(conn.flush().unwrap(), 0, "no call before an event");
+    assert_eq!(conn.stream().write_calls, 4);
+    conn.out().extend(b"ghi");
+    conn.tidy();
+    conn.set_writable();
+    assert_eq!(conn.flush().unwrap(), 6);
+    assert!(conn.is_flushed() && !conn.wants_write());
+    assert_eq!(conn.stream().written, b"abcdefghi");
+}
+
+#[test]
+fn every_way_of_taking_the_output_gives_all_of_it() {
+    for seed in 0..500 {
+        let mut random = Random(seed);
+        let mut conn = writing([]);
+        let mut want = Vec::new();
+        let mut list = None;
+        for step in 0..200 {
+            for _ in 0..random.below(4) {
+                let take = 1 + random.below(20_000);
+                let all = [Out::Take(take), Out::Take(1), Out::Interrupt, Out::Block];
+                conn.stream().writes.push_back(all[random.below(4)]);
+            }
+            if conn.may_run() && step < 150 {
+                if list.is_none() && random.below(10) == 0 {
+                    let rows = random.below(3000);
+                    let mut text = Vec::new();
+                    Rows { next: 0, rows }.fill(usize::MAX, &mut text);
+                    want.extend(text);
+                    conn.set_source(Box::new(Rows { next: 0, rows }));
+                    list = Some(rows);
+                } else if conn.is_flushed() || list.is_none() {
+                    let reply = vec![b'a' + (step % 26) as u8; random.below(3000)];
+                    want.extend(&reply);
+                    conn.out().extend(reply);
+                }
+            }
+            if random.below(3) > 0 {
+                conn.set_writable();
+            }
+            conn.flush().unwrap();
+            conn.tidy();
+            if conn.may_run() {
+                list = None;
+            }
+            assert!(conn.output.capacity() <= 4 * OUTPUT_HIGH_BYTES, "seed {seed}");
+        }
+        conn.stream().writes.clear();
+        while !conn.is_flushed() {
+            conn.set_writable();
+            conn.flush().unwrap();
+        }
+        assert!(conn.stream().written == want, "seed {seed}");
+    }
+}
+
+#[test]
+fn one_write_budget_a_turn() {
+    let mut conn = writing([]);
+    let rows = 4 * WRITE_BUDGET_BYTES / Rows::ROW_BYTES;
+    conn.set_source(Box::new(Rows { next: 0, rows }));
+    let went = conn.flush().unwrap();
+    assert!((WRITE_BUDGET_BYTES..WRITE_BUDGET_BYTES + 2 * LIST_PIECE_BYTES).contains(&went));
+    assert!(conn.wants_write(), "there is more, and no event will say so");
+}
+
+/// A list of rows of one length.
+struct Rows {
+    next: usize,
+    rows: usize,
+}
+
+impl Rows {
+    const ROW_BYTES: usize = 20;
+}
+
+impl Source for Rows {
+    fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool {
+        let full = out.len().saturating_add(bytes);
+        while self.next < self.rows && out.len() < full {
+            out.extend(format!("row {:014}\n\n", self.next).as_bytes());
+            self.next += 1;
+        }
+        self.next < self.rows
+    }
+
+    fn rows(&self) -> usize {
+        self.rows - self.next
+    }
+}
+
+#[test]
+fn a_long_list_is_made_as_it_is_read() {
+    let rows = 100_000;
+    let mut conn = reading([bytes("LISTAR\nLISTAR\n")]);
+    conn.fill(&mut [0; 64]).unwrap();
+    assert!(matches!(conn.next_frame(), Some(Frame::Line(_))));
+    conn.set_source(Box::new(Rows { next: 0, rows }));
+    assert!(!conn.may_run(), "the next line has to wait for the end of the list");
+    let mut most = 0;
+    while !conn.is_flushed() {
+        most = most.max(conn.output.capacity());
+        let room = [Out::Take(700), Out::Take(9000), Out::Block];
+        conn.stream().writes.extend(room);
+        conn.set_writable();
+        conn.flush().unwrap();
+        conn.tidy();
+    }
+    assert!(most <= 4 * LIST_PIECE_BYTES, "{most}");
+    let mut want = Vec::new();
+    Rows { next: 0, rows }.fill(usize::MAX, &mut want);
+    assert!(conn.stream().written == want);
+    assert!(conn.may_run() && conn.is_drained());
+    assert_eq!(conn.rows(), 0);
+    let frame = conn.next_frame().unwrap();
+    assert_eq!(shown(&mut conn, frame), "[LISTAR]\\n");
+}
+
+#[test]
+fn nothing_more_is_read_or_run_above_the_high_water_mark() {
+    let mut conn = reading([bytes("a\nb\n")]);
+    assert!(conn.wants_read() && conn.may_run());
+    conn.out().extend(vec![b'x'; OUTPUT_HIGH_BYTES]);
+    assert!(!conn.wants_read() && !conn.may_run() && !conn.is_drained());
+    let below = OUTPUT_HIGH_BYTES - OUTPUT_LOW_BYTES;
+    conn.stream().writes.extend([Out::Take(below - 1), Out::Block]);
+    conn.flush().unwrap();
+    assert!(!conn.is_drained());
+    conn.set_writable();
+    conn.stream().writes.extend([Out::Take(1), Out::Block]);
+    conn.flush().unwrap();
+    assert!(conn.is_drained() && conn.wants_read() && conn.may_run());
+}
+
+#[test]
+fn input_that_is_not_run_has_a_limit() {
+    let mut conn = reading([]);
+    let mut scratch = vec![0; 32 << 10];
+    while conn.wants_read() {
+        conn.stream().reads.push_back(bytes(b"LISTAR\n".repeat(10_000)));
+        conn.fill(&mut scratch).unwrap();
+    }
+    assert!(conn.input.len() < INPUT_HIGH_BYTES + scratch.len());
+    let before = conn.input.len();
+    while conn.input.len() - conn.taken >= INPUT_HIGH_BYTES {
+        assert!(matches!(conn.next_frame(), Some(Frame::Line(_))));
+    }
+    assert!(conn.wants_read(), "there is room again");
+    conn.tidy();
+    assert!(conn.input.len() < before);
+}
+
+#[test]
+fn empty_buffers_give_their_memory_back() {
+    let mut conn = reading([bytes(b"LISTAR\n".repeat(1000))]);
+    conn.fill(&mut vec![0; 32 << 10]).unwrap();
+    for _ in 0..1000 {
+        assert!(matches!(conn.next_frame(), Some(Frame::Line(_))));
+        conn.out().extend(b"OK 0 DISPONIBLES\n");
+    }
+    conn.flush().unwrap();
+    conn.tidy();
+    assert_eq!((conn.input.capacity(), conn.output.capacity()), (0, 0));
+}
+
+#[test]
+fn an_unfinished_line_keeps_little_more_than_itself() {
+    let mut burst = b"\n".repeat(60_000);
+    burst.extend(b"RESER");
+    let mut conn = reading([bytes(burst)]);
+    while conn.wants_read() {
+        conn.fill(&mut vec![0; 32 << 10]).unwrap();
+    }
+    let mut frames = Vec::new();
+    take_frames(&mut conn, &mut frames);
+    conn.tidy();
+    assert!(conn.input.capacity() <= 256, "{} bytes for 5", conn.input.capacity());
+    conn.stream().reads.push_back(bytes("VAR Sala 1\n"));
+    conn.set_readable(false);
+    conn.fill(&mut [0; 64]).unwrap();
+    let frame = conn.next_frame().unwrap();
+    assert_eq!(shown(&mut conn, frame), "[RESERVAR Sala 1]\\n");
+}
+
+#[test]
+fn a_reader_that_never_catches_up_does_not_make_the_output_grow() {
+    let mut conn = writing([]);
+    let mut sent = 0;
+    for _ in 0..20_000 {
+        conn.out().extend([b'x'; 1000]);
+        sent += 1000;
+        // All but the last bytes go each time.
+        let most = conn.pending() - 10;
+        conn.stream().writes.extend([Out::Take(most), Out::Block]);
+        conn.set_writable();
+        conn.flush().unwrap();
+        conn.tidy();
+        assert!(conn.output.capacity() <= 2 * OUTPUT_HIGH_BYTES, "after {sent} bytes");
+    }
+    assert_eq!(conn.stream().written.len(), sent - 10);
+}
