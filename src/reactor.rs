@@ -98,7 +98,7 @@ struct Client {
     unfinished: bool,
     /// Over `--max-clients`: here only to be told so.
     refused: bool,
-    /// When bytes last came in.
+    /// When bytes last came in, or the peer had taken all that it was owed.
     heard: Tick,
     /// Since when the peer has taken nothing of what it is owed.
     blocked: Option<Tick>,
@@ -414,7 +414,11 @@ impl Reactor {
             return;
         }
         match client.conn.flush() {
-            Ok(_) if client.conn.is_flushed() => client.blocked = None,
+            Ok(_) if client.conn.is_flushed() => {
+                if client.blocked.take().is_some() {
+                    client.heard = self.now;
+                }
+            }
             Ok(0) => client.blocked = client.blocked.or(Some(self.now)),
             Ok(_) => client.blocked = Some(self.now),
             Err(error) => {
@@ -444,7 +448,10 @@ impl Reactor {
     fn deadline(&self, client: &Client) -> Option<Tick> {
         let stall = client.blocked.map(|since| since.plus_ms(self.config.stall_timeout_ms));
         let linger = (client.phase == Phase::Linger).then_some(client.linger_until);
-        let idle = self.config.idle_timeout_ms.map(|ms| client.heard.plus_ms(ms));
+        // Who still reads a reply is not idle; for who reads none of it there is the stall.
+        let may_idle = client.phase == Phase::Open && client.blocked.is_none();
+        let idle = self.config.idle_timeout_ms.filter(|_| may_idle);
+        let idle = idle.map(|ms| client.heard.plus_ms(ms));
         [stall, linger, idle].into_iter().flatten().min()
     }
 
