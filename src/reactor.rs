@@ -338,7 +338,6 @@ impl Reactor {
         let lists_before = client.conn.rows();
         let foreign = converse(client, &mut desk);
         if client.conn.rows() > lists_before {
-            self.listing.push(key);
             self.bound_lists(key);
         }
         if foreign && self.now >= self.foreign_quiet {
@@ -360,7 +359,10 @@ impl Reactor {
     /// that has taken nothing for longest is closed.
     fn bound_lists(&mut self, newest: Key) {
         let clients = &self.clients;
-        self.listing.retain(|key| clients.get(*key).is_some_and(|client| client.conn.rows() > 0));
+        self.listing.retain(|key| {
+            *key != newest && clients.get(*key).is_some_and(|client| client.conn.rows() > 0)
+        });
+        self.listing.push(newest);
         let mut rows: usize = self.listing.iter().map(|key| clients[*key].conn.rows()).sum();
         while rows > LIST_ROWS_MAX {
             let others = self.listing.iter().filter(|key| **key != newest);
