@@ -543,6 +543,10 @@ impl Reactor {
                 }
             }
         }
+        if self.stopping.is_some() {
+            let waits = self.accept_again.is_none();
+            self.listeners.retain(|listener| waits && listener.is_ready());
+        }
     }
 
     fn welcome(&mut self, stream: TcpStream) {
@@ -626,7 +630,8 @@ impl Reactor {
         }
         info!("stopping: answering what was received; a second signal ends at once");
         self.stopping = Some(self.now.plus_ms(STOP_GRACE_MS));
-        self.listeners.clear();
+        // Who has connected by now has perhaps said something, too.
+        self.listeners.iter_mut().for_each(Listener::set_ready);
         for (key, client) in &mut self.clients {
             if client.phase == Phase::Linger {
                 bury(client, key, &mut self.dead);
@@ -638,7 +643,8 @@ impl Reactor {
     }
 
     fn is_over(&self) -> bool {
-        self.stopping.is_some_and(|by| self.clients.is_empty() || by <= self.now)
+        let is_done = self.clients.is_empty() && self.listeners.is_empty();
+        self.stopping.is_some_and(|by| is_done || by <= self.now)
     }
 
     /// Takes up new names of the inventory file.
