@@ -255,9 +255,10 @@ impl Reactor {
     }
 
     fn mark(&mut self, events: &Events, now: Time) {
+        let mut signalled = false;
         for event in events {
             match event.token() {
-                SIGNALS => {}
+                SIGNALS => signalled = true,
                 ALARM => self.alarm.acknowledge(),
                 Token(at) if at >= LISTENERS => {
                     if let Some(listener) = self.listeners.get_mut(at - LISTENERS) {
@@ -279,6 +280,9 @@ impl Reactor {
                     enqueue(&mut self.run_queue, client, key);
                 }
             }
+        }
+        if !signalled {
+            return;
         }
         while let Some(signal) = self.signals.next() {
             match signal {
