@@ -386,6 +386,8 @@ impl Reactor {
         let read =
             if client.conn.wants_read() { client.conn.fill(&mut self.scratch) } else { Ok(0) };
         client.conn.drop_input();
+        // Our side is shut: an answer to a telnet option cannot be sent any more.
+        client.conn.out().clear();
         if read.is_err() || client.conn.is_eof() {
             bury(client, key, &mut self.dead);
         } else if client.conn.wants_read() {
