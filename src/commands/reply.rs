@@ -323,6 +323,8 @@ impl Source for FreeList {
 pub struct BookingList {
     texts: NameTexts,
     rows: std::vec::IntoIter<(ResourceId, Rc<Reservation>)>,
+    /// What it keeps memory for: rows that were sent are not given back singly.
+    kept: usize,
     zone: Zone,
     lang: Lang,
     eol: Eol,
@@ -339,7 +341,8 @@ impl BookingList {
         out: &mut Vec<u8>,
     ) -> Self {
         push_head(rows.len(), lang.pick("RESERVAS", "BOOKINGS"), eol, out);
-        BookingList { texts, rows: rows.into_iter(), zone: zone.clone(), lang, eol }
+        let kept = rows.len();
+        BookingList { texts, rows: rows.into_iter(), kept, zone: zone.clone(), lang, eol }
     }
 
     fn row(&self, id: ResourceId, reservation: &Reservation, row: &mut String) {
@@ -371,7 +374,7 @@ impl Source for BookingList {
     }
 
     fn rows(&self) -> usize {
-        self.rows.len()
+        self.kept
     }
 }
 
