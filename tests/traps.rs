@@ -15,24 +15,13 @@ use common::{Client, Folder, PATIENCE, Server, until};
 use reservad::limits::{COMMAND_BUDGET, READ_BUDGET_BYTES, STALL_DEFAULT_MS};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// A field of /proc/PID/status.
-fn proc_status(server: &Server, field: &str) -> String {
-    let text = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = text.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().to_owned()
-}
-
 /// The server's own memory: no file, nothing of the kernel.
 fn anonymous_bytes(server: &Server) -> usize {
-    proc_status(server, "RssAnon:").parse::<usize>().unwrap() * 1024
+    server.proc_status("RssAnon:").parse::<usize>().unwrap() * 1024
 }
 
 fn wake_ups(server: &Server) -> u64 {
-    proc_status(server, "voluntary_ctxt_switches:").parse().unwrap()
-}
-
-fn wait_state(server: &Server, state: &str) {
-    until(&format!("the server is in state {state}"), || proc_status(server, "State:") == state);
+    server.proc_status("voluntary_ctxt_switches:").parse().unwrap()
 }
 
 /// Hundredths of a second that it has computed for.
@@ -41,15 +30,6 @@ fn cpu_ticks(server: &Server) -> u64 {
     let (_, fields) = text.rsplit_once(')').unwrap();
     let fields: Vec<&str> = fields.split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
-/// Holds the server still while `work` is done: it sees all of it at once.
-fn while_stopped<T>(server: &Server, work: impl FnOnce() -> T) -> T {
-    server.signal("STOP");
-    wait_state(server, "T");
-    let done = work();
-    server.signal("CONT");
-    done
 }
 
 /// What `ESTADO` says of `key`.
@@ -132,13 +112,13 @@ fn bytes_left_in_the_socket_after_a_budgeted_read() {
     let mut client = server.connect();
     assert_eq!(client.say("SOY ana"), "OK ana");
     let lines = 4 * READ_BUDGET_BYTES / "SOY luis\n".len();
-    while_stopped(&server, || client.send("SOY luis\n".repeat(lines)));
+    server.while_stopped(|| client.send("SOY luis\n".repeat(lines)));
     for _ in 0..lines {
         assert_eq!(client.line(), "OK luis");
     }
     // The same with bytes that are no lines.
     let long = "x".repeat(4 * READ_BUDGET_BYTES);
-    while_stopped(&server, || client.send(format!("{long}\nSOY eva\n")));
+    server.while_stopped(|| client.send(format!("{long}\nSOY eva\n")));
     assert!(client.line().starts_with("ERR 413 "));
     assert_eq!(client.line(), "OK eva");
 }
@@ -151,7 +131,7 @@ fn complete_lines_left_in_our_own_buffer() {
     let lines = 30 * COMMAND_BUDGET;
     let text = "SOY luis\n".repeat(lines);
     assert!(text.len() < READ_BUDGET_BYTES, "one read takes all of it");
-    while_stopped(&server, || client.send(&text));
+    server.while_stopped(|| client.send(&text));
     for _ in 0..lines {
         assert_eq!(client.line(), "OK luis");
     }
@@ -200,7 +180,7 @@ fn a_slab_key_is_reused_while_others_talk() {
         for round in 0..30 {
             // In one batch of events: the old ones speak and go, one way or
             // the other, and new ones come and speak.
-            let mut new: Vec<_> = while_stopped(&server, || {
+            let mut new: Vec<_> = server.while_stopped(|| {
                 for (at, mut client) in old.drain(..).enumerate() {
                     client.send("RESERVAR * hasta=salir\nLISTAR\n");
                     match at % 3 {
@@ -267,7 +247,7 @@ fn many_waiting_one_accepted() {
     };
     // All of them are in the backlog before the server looks.
     let mut clients: Vec<_> =
-        while_stopped(&server, || (0..1000).map(|_| connect()).collect::<Vec<_>>());
+        server.while_stopped(|| (0..1000).map(|_| connect()).collect::<Vec<_>>());
     clients.extend((0..100).map(|_| connect()));
     for client in &mut clients {
         assert_eq!(client.line(), "OK ana");
@@ -276,7 +256,7 @@ fn many_waiting_one_accepted() {
     // Three at once, many times.
     drop(clients);
     for _ in 0..20 {
-        let mut three: Vec<_> = while_stopped(&server, || [(); 3].map(|()| connect()).into());
+        let mut three: Vec<_> = server.while_stopped(|| [(); 3].map(|()| connect()).into());
         three.iter_mut().for_each(|client: &mut Client| assert_eq!(client.line(), "OK ana"));
     }
 }
@@ -326,7 +306,7 @@ fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
         assert_eq!(read_line(stream), "OK 3 DISPONIBLES");
         (0..3).for_each(|_| drop(read_line(stream)));
     }
-    wait_state(server, "S");
+    server.wait_state("S");
     let before = cpu_ticks(server);
     std::thread::sleep(Duration::from_secs(1)); // it is what does not happen that counts
     let used = cpu_ticks(server) - before;
@@ -383,7 +363,7 @@ fn data_and_fin_in_one_event() {
     for lines in [1, COMMAND_BUDGET, COMMAND_BUDGET + 1, 5 * COMMAND_BUDGET] {
         for tail in ["", "LIST", "\r", " "] {
             let mut client = server.connect();
-            while_stopped(&server, || {
+            server.while_stopped(|| {
                 client.send("SOY ana\n".repeat(lines) + tail);
                 client.stream().shutdown(Shutdown::Write).unwrap();
             });
@@ -399,7 +379,7 @@ fn data_and_fin_in_one_event() {
     // More than one read of it.
     let mut client = server.connect();
     let lines = 3 * READ_BUDGET_BYTES / "SOY ana\n".len();
-    while_stopped(&server, || {
+    server.while_stopped(|| {
         client.send("SOY ana\n".repeat(lines));
         client.stream().shutdown(Shutdown::Write).unwrap();
     });
@@ -462,8 +442,8 @@ fn idle_means_asleep() {
     let reply = clients[0].say("ar\nRESERVAR Habitación 1 por=1h");
     assert!(reply.starts_with("ERR 40"), "{reply}");
     assert!(clients[0].line().starts_with("OK RESERVADO #1 "));
-    wait_state(&server, "S");
-    let threads = proc_status(&server, "Threads:");
+    server.wait_state("S");
+    let threads = server.proc_status("Threads:");
     assert_eq!(threads, "1");
     let (woken, ticks) = (wake_ups(&server), cpu_ticks(&server));
     std::thread::sleep(Duration::from_secs(10)); // it is what does not happen that counts
@@ -736,7 +716,7 @@ fn idle_connections_give_their_memory_back() {
     active.iter_mut().for_each(|client| drop(finish(client)));
     let before = anonymous_bytes(&server);
     let idle: Vec<_> = (0..IDLE).map(|n| finish(&mut connect(format!("quieta{n}")))).collect();
-    wait_state(&server, "S");
+    server.wait_state("S");
     let each = (anonymous_bytes(&server) - before) as f64 / IDLE as f64;
     println!("{each:.0} bytes for each idle connection");
     assert!(each <= 400.0, "{each} bytes for each idle connection");
@@ -767,7 +747,7 @@ fn everybody_has_a_name_of_their_own() {
     let mut clients: Vec<_> = (0..300).map(|_| server.connect()).collect();
     let mut seen = HashSet::new();
     for round in 0..5 {
-        while_stopped(&server, || {
+        server.while_stopped(|| {
             for (at, client) in clients.iter_mut().enumerate() {
                 client.send(format!("SOY c{at}r{round}\nALTA Sala {round} {at}\n"));
             }

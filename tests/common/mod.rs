@@ -180,12 +180,30 @@ impl Server {
         assert!(status.success(), "{status}; log:\n{}", self.log_so_far());
     }
 
+    /// A field of /proc/PID/status.
+    pub fn proc_status(&self, field: &str) -> String {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().to_owned()
+    }
+
+    /// Waits until it is asleep (`S`) or stopped (`T`).
+    pub fn wait_state(&self, state: &str) {
+        until(&format!("the server is in state {state}"), || self.proc_status("State:") == state);
+    }
+
+    /// Holds it still while `work` is done: it sees all of that at once.
+    pub fn while_stopped<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.signal("STOP");
+        self.wait_state("T");
+        let done = work();
+        self.signal("CONT");
+        done
+    }
+
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid());
-        let status = std::fs::read_to_string(path).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+        self.proc_status("VmRSS:").parse::<u64>().unwrap() * 1024
     }
 }
 
