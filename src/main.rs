@@ -175,10 +175,11 @@ fn serve(options: Serve) -> Result<(), Failure> {
     start_log(options.log_level);
     let zone = options.time_zone.clone().unwrap_or_else(Zone::system);
     let (mut store, mut inventory, mut clock, mut batch) = open(&options)?;
-    settle(&options, &mut store, &mut inventory, &mut clock, &mut batch)?;
-    let max_clients = max_clients(options.max_clients);
+    // Before anything is written: a start that fails must not count as the first one.
     let addresses = options.listen.iter().flat_map(|addresses| addresses.0.clone());
     let listeners = addresses.map(listen).collect::<Result<Vec<_>, _>>()?;
+    settle(&options, &mut store, &mut inventory, &mut clock, &mut batch)?;
+    let max_clients = max_clients(options.max_clients);
     let (resources, reservations) = (inventory.names().len(), inventory.reservation_count());
     let config = Config {
         max_clients,
