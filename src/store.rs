@@ -11,6 +11,7 @@ use std::path::Path;
 
 use crate::clock::Time;
 use crate::commands::read_names;
+use crate::inventory::decide::Refusal;
 use crate::inventory::event::Batch;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
@@ -278,9 +279,15 @@ pub fn ensure(
 ) -> Result<usize, String> {
     let missing: Vec<_> =
         names.into_iter().filter(|name| inventory.names().find(name).is_none()).collect();
-    let events = inventory
-        .add(missing)
-        .map_err(|refusal| format!("its names do not fit: {refusal:?}; see --max-resources"))?;
+    let events = inventory.add(missing).map_err(|refusal| match refusal {
+        Refusal::TooManyResources(most) => {
+            format!(
+                "there are more names than the {most} resources that --max-resources allows for"
+            )
+        }
+        // Which are there is asked above, and a file with one name twice is not read.
+        other => format!("the names cannot be added: {other:?}"),
+    })?;
     let count = events.len();
     events.into_iter().for_each(|event| inventory.enact(now, event, batch));
     Ok(count)
