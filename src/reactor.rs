@@ -38,8 +38,8 @@ use crate::inventory::event::Batch;
 use crate::inventory::{Inventory, SessionId};
 use crate::journal::{self, DiskStorage};
 use crate::limits::{
-    ACCEPT_BUDGET, ACCEPT_RETRY_MS, BATCH_EVENTS, COMMAND_BUDGET, LINGER_MS, LIST_ROWS_MAX,
-    LOG_QUIET_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
+    ACCEPT_BUDGET, ACCEPT_RETRY_MS, BATCH_EVENTS, COMMAND_BUDGET, COMPACT_PIECE_BYTES, LINGER_MS,
+    LIST_ROWS_MAX, LOG_QUIET_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
 };
 use crate::store::{self, Store};
 use net::{Accepted, Listener};
@@ -614,7 +614,7 @@ impl Reactor {
             self.inventory.tidy();
         }
         if self.batch.is_empty() && self.store.wants_compaction(&self.inventory) {
-            if let Some(error) = self.store.compact(&self.inventory, now)? {
+            if let Some(error) = self.store.compact(&self.inventory, now, COMPACT_PIECE_BYTES)? {
                 warn!("the journal was not compacted: {error}");
             } else if !self.store.is_compacting() {
                 info!("the journal was compacted to {} bytes", self.store.journal_bytes());

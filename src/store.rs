@@ -16,7 +16,7 @@ use crate::inventory::event::Batch;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
 use crate::journal::{Error, Journal, Record, Report, Storage, SyncPolicy};
-use crate::limits::{COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES};
+use crate::limits::COMPACT_MIN_BYTES;
 
 /// The journal of an inventory; or none, for a server that forgets.
 pub struct Store<S: Storage> {
@@ -173,17 +173,22 @@ impl<S: Storage> Store<S> {
             || (journal.bytes_since_snapshot() >= self.compact_from_bytes && history > 2 * live)
     }
 
-    /// One piece of a compaction. Call it with an empty batch.
+    /// One piece of a compaction, of about `piece_bytes`. Call it with an empty batch.
     ///
     /// # Errors
     /// Before the snapshot has taken the journal's place an error only ends
     /// the attempt (`Ok(Some(error))`, for the log); after that the journal
     /// is not to be trusted and the caller must stop.
-    pub fn compact(&mut self, inventory: &Inventory, now: Time) -> Result<Option<Error>, Error> {
+    pub fn compact(
+        &mut self,
+        inventory: &Inventory,
+        now: Time,
+        piece_bytes: usize,
+    ) -> Result<Option<Error>, Error> {
         let Some(journal) = &mut self.journal else { return Ok(None) };
         let outcome = match self.cursor {
             None => journal.begin_snapshot().map(|()| Some(Cursor::Resources(0))),
-            Some(cursor) => piece(journal, cursor, inventory, now, &mut self.text),
+            Some(cursor) => piece(journal, cursor, inventory, now, piece_bytes, &mut self.text),
         };
         match outcome {
             Ok(cursor) => {
@@ -208,9 +213,10 @@ fn piece<S: Storage>(
     mut cursor: Cursor,
     inventory: &Inventory,
     now: Time,
+    piece_bytes: usize,
     text: &mut String,
 ) -> Result<Option<Cursor>, Error> {
-    while journal.snapshot_buffered_bytes() < COMPACT_PIECE_BYTES {
+    while journal.snapshot_buffered_bytes() < piece_bytes {
         let (event, next) = match visit(cursor, inventory) {
             Some(step) => step,
             None => {
@@ -225,7 +231,7 @@ fn piece<S: Storage>(
         }
         cursor = next;
     }
-    journal.snapshot_flush(COMPACT_PIECE_BYTES)?;
+    journal.snapshot_flush(piece_bytes)?;
     Ok(Some(cursor))
 }
 
