@@ -325,3 +325,50 @@ pub fn has(program: &str) -> bool {
     }
     found
 }
+
+/// The seed of a test that draws at random: `RESERVAD_SEED`, else a new one.
+/// Printed, so that a failure can be had again.
+pub fn seed() -> u64 {
+    let asked = std::env::var("RESERVAD_SEED").ok();
+    let seed = match asked {
+        Some(seed) => seed.parse().expect("RESERVAD_SEED is a number"),
+        None => {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            since.unwrap().as_nanos() as u64
+        }
+    };
+    println!("RESERVAD_SEED={seed}");
+    seed
+}
+
+/// SplitMix64: small, seeded, the same everywhere.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    pub fn one_in(&mut self, chance: usize) -> bool {
+        self.below(chance) == 0
+    }
+
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    pub fn shuffle<T>(&mut self, all: &mut [T]) {
+        for last in (1..all.len()).rev() {
+            all.swap(last, self.below(last + 1));
+        }
+    }
+}
