@@ -212,7 +212,7 @@ impl World {
     }
 
     fn compact(&mut self) -> Result<(), Stopped> {
-        let piece_bytes = 1 + self.rng.below(1500);
+        let piece_bytes = self.rng.pick(&[1, 400, 4_000, 20_000]);
         let outcome = self.store.compact(&self.inventory, self.now, piece_bytes);
         if outcome.map_err(|_| Stopped)?.is_none() && !self.store.is_compacting() {
             self.compactions += 1;
@@ -353,7 +353,7 @@ impl World {
         match self.rng.below(8) {
             0 => {}
             1 => line += " hasta=salir",
-            2 => line += " noches=1",
+            2 => line += " noches=2",
             3 => {
                 let until = from.plus_ms(5_000_000 + 1000 * self.rng.below(50_000) as i64);
                 write!(line, " hasta={}", zone.text(until, Round::Down)).unwrap();
@@ -438,7 +438,7 @@ fn the_journal_replays_to_what_was_there_and_a_restart_changes_nothing() {
 #[test]
 fn a_power_cut_at_any_step_keeps_what_was_acknowledged() {
     let seed = seed();
-    let mut crashes = 0;
+    let (mut crashes, mut compactions) = (0, 0);
     for round in 0..3 {
         let mut world = World::new(seed.wrapping_add(round), SyncPolicy::Always);
         for _ in 0..30 {
@@ -448,9 +448,10 @@ fn a_power_cut_at_any_step_keeps_what_was_acknowledged() {
             world.restart(true);
         }
         crashes += world.crashes;
-        assert!(world.compactions > 0);
+        compactions += world.compactions;
     }
-    println!("{crashes} power cuts");
+    println!("{crashes} power cuts, {compactions} compactions");
+    assert!(compactions > 0, "the dice leave something out");
 }
 
 /// A retry with its `clave=` says the same again and changes nothing.
