@@ -14,7 +14,7 @@ use reservad::journal::{DiskStorage, SyncPolicy, Verdict};
 use reservad::limits::{
     DESCRIPTORS_RESERVED, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, STALL_DEFAULT_MS,
 };
-use reservad::reactor::{CLIENTS_MAX, Config, Parts, Reactor, bind};
+use reservad::reactor::{CLIENTS_MAX, Config, Parts, Reactor, bind, outlive_file_size_limit};
 use reservad::store::{self, Opened, Store};
 use reservad::{commands, journal};
 
@@ -173,6 +173,7 @@ fn check_exposure(options: &Serve) -> Result<(), Failure> {
 
 fn serve(options: Serve) -> Result<(), Failure> {
     start_log(options.log_level);
+    outlive_file_size_limit().map_err(|error| format!("cannot start: {error}"))?;
     let zone = options.time_zone.clone().unwrap_or_else(Zone::system);
     let (mut store, mut inventory, mut clock, mut batch) = open(&options)?;
     // Before anything is written: a start that fails must not count as the first one.

@@ -46,6 +46,7 @@ use net::{Accepted, Listener};
 use wake::{Alarm, Signal, Signals};
 
 pub use net::bind;
+pub use wake::outlive_file_size_limit;
 
 /// What the loop is told at the start.
 pub struct Config {

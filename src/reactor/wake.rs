@@ -13,7 +13,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::clock::Time;
 
@@ -62,6 +62,13 @@ impl Signals {
         }
         self.reload.swap(false, Ordering::Relaxed).then_some(Signal::Reload)
     }
+}
+
+/// Makes a write beyond the file size limit (`ulimit -f`, `LimitFSIZE=`) an
+/// error of that write, which is told like a full disk; the signal that comes
+/// with it would end the process without a word.
+pub fn outlive_file_size_limit() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(|_| ())
 }
 
 /// A timer on the wall clock. It fires at an instant even if the clock is
