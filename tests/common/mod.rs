@@ -265,6 +265,13 @@ impl Client {
         }
     }
 
+    /// The next line without its LF; `None` if the connection ends first.
+    pub fn try_line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).ok()?;
+        line.strip_suffix('\n').map(str::to_owned)
+    }
+
     /// Sends a line and returns the first line of the reply.
     pub fn say(&mut self, line: &str) -> String {
         self.send(format!("{line}\n"));
