@@ -8,6 +8,7 @@
 #![allow(dead_code)] // each test file uses its own part of this
 
 pub mod dialog;
+pub mod terminal;
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,0 +1,126 @@
+//! A program at a pseudo-terminal, driven from a test. It needs python3, whose `pty` module makes
+//! the terminal.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+
+/// Drives one program under a pseudo-terminal, told what to do line by line, all texts in hex:
+/// `expect TEXT` answers `ok` and the screen up to and with that text, `send TEXT` types,
+/// `end` answers `ok`, the exit code and the rest of the screen. `no` is what failed answers.
+const TERMINAL: &str = r#"
+import os, pty, select, sys, time
+PATIENCE = 60
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+screen, ended = b"", False
+def read_more(deadline):
+    global screen, ended
+    ready = select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]
+    if not ready:
+        return False
+    try:
+        data = os.read(terminal, 65536)
+    except OSError:
+        data = b""
+    ended = ended or not data
+    screen += data
+    return not ended
+def answer(*words):
+    print(*words, flush=True)
+for line in sys.stdin:
+    verb, _, text = line.strip().partition(" ")
+    text = bytes.fromhex(text)
+    deadline = time.monotonic() + PATIENCE
+    if verb == "send":
+        os.write(terminal, text)
+        answer("ok")
+    elif verb == "expect":
+        while text not in screen and read_more(deadline):
+            pass
+        seen = screen.find(text) + len(text) if text in screen else 0
+        answer("ok" if seen else "no", screen[:seen or None].hex())
+        screen = screen[seen:]
+    elif verb == "end":
+        while read_more(deadline):
+            pass
+        if not ended:
+            answer("no", screen.hex())
+            continue
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        answer("ok", code, screen.hex())
+"#;
+
+/// A program at a terminal.
+pub struct Terminal {
+    driver: Child,
+    answers: BufReader<std::process::ChildStdout>,
+}
+
+impl Terminal {
+    /// The client, talking to this server in this language.
+    pub fn open(address: &str, language: &str) -> Option<Self> {
+        let locale = format!("LC_ALL={language}");
+        Terminal::run(&["env", &locale, env!("CARGO_BIN_EXE_reserva"), "--server", address])
+    }
+
+    /// Any program. `None` where there is no python3 to make a terminal; on CI that is a failure.
+    pub fn run(words: &[&str]) -> Option<Self> {
+        let driver = Command::new("python3")
+            .args([&["-c", TERMINAL], words].concat())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        match driver {
+            Ok(mut driver) => {
+                let answers = BufReader::new(driver.stdout.take().expect("its answers"));
+                Some(Terminal { driver, answers })
+            }
+            Err(error) => {
+                assert!(std::env::var("CI").as_deref() != Ok("true"), "python3 is needed: {error}");
+                eprintln!("skipped: needs python3");
+                None
+            }
+        }
+    }
+
+    /// Tells the driver; its answer without the `ok`.
+    #[track_caller]
+    fn tell(&mut self, verb: &str, text: &str) -> String {
+        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let orders = self.driver.stdin.as_mut().expect("its orders");
+        writeln!(orders, "{verb} {hex}").expect("the driver reads");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).expect("an answer");
+        let (verdict, rest) = answer.trim_end().split_once(' ').unwrap_or((answer.trim_end(), ""));
+        assert_eq!(verdict, "ok", "{verb} {text:?}, on the screen: {:?}", from_hex(rest));
+        rest.to_owned()
+    }
+
+    /// Waits for this on the screen; all that came up to it.
+    #[track_caller]
+    pub fn expect(&mut self, text: &str) -> String {
+        from_hex(&self.tell("expect", text))
+    }
+
+    #[track_caller]
+    pub fn send(&mut self, keys: &str) {
+        self.tell("send", keys);
+    }
+
+    /// Waits for the end; the exit code and the rest of the screen.
+    #[track_caller]
+    pub fn end(mut self) -> (i32, String) {
+        let answer = self.tell("end", "");
+        drop(self.driver.stdin.take());
+        self.driver.wait().expect("the driver ends");
+        let (code, screen) = answer.split_once(' ').unwrap_or((&answer, ""));
+        (code.parse().expect("a code"), from_hex(screen))
+    }
+}
+
+fn from_hex(hex: &str) -> String {
+    let pairs = hex.as_bytes().chunks_exact(2).map(|pair| str::from_utf8(pair).expect("ASCII"));
+    let bytes: Vec<u8> = pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

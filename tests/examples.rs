@@ -1,0 +1,422 @@
+//! The documents tell the truth: every example in `docs/protocol.md` and in the two READMEs is
+//! run against the real server, each against a new one, and compared byte for byte.
+//!
+//! Three kinds of fenced block are examples:
+//!
+//! | block | is run as |
+//! | --- | --- |
+//! | `session [ZONE]` | lines sent (`> `) and received (`< `) over TCP; `B> ` is a second connection, `⊣` the end of input or output, `⇥` a tab, `x… (N bytes)` a line filled up to N bytes with its last character |
+//! | `console` | shell commands (`$ `) and what they print |
+//! | `terminal` | a conversation of `reserva` at a pseudo-terminal |
+//!
+//! What is not the same in every run is normalised, and nothing else:
+//! - The examples begin at [`BEGIN`]. A time of that year stands for one that is as far from the
+//!   beginning of the run, up to [`SLACK_S`] seconds later. Other times are compared as they are.
+//! - `quedan=` and `left=` may be up to [`SLACK_S`] seconds less than they say.
+//! - In the lines of `ESTADO` whose keys are [`FIGURES`], any number stands for any other.
+//! - The port 12345 stands for the one that the server has.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use common::terminal::Terminal;
+use common::{PATIENCE, Server, has};
+
+/// When the examples begin, and the year whose times are relative to it.
+const BEGIN: &str = "2026-11-22T10:00:00-03:00";
+const BEGIN_YEAR: &str = "2026-";
+const ZONE: &str = "America/Montevideo";
+/// How much later than in the example a thing may happen.
+const SLACK_S: i64 = 60;
+/// Keys of `ESTADO` whose values depend on the build, the machine or the moment.
+const FIGURES: [&str; 4] = ["version=", "uptime=", "max_clients=", "journal_bytes="];
+
+/// A fenced block of a document.
+#[derive(Debug)]
+struct Example {
+    /// Of its first line inside, from 1.
+    line: usize,
+    /// The words after the fence.
+    info: Vec<String>,
+    text: Vec<String>,
+}
+
+/// The fenced blocks of a document of these kinds.
+fn examples(document: &str, kinds: &[&str]) -> Vec<Example> {
+    let mut examples = Vec::new();
+    let mut open: Option<Example> = None;
+    for (at, line) in document.lines().enumerate() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(_), Some(_)) => examples.extend(open.take()),
+            (Some(info), None) => {
+                let info = info.split_whitespace().map(str::to_owned).collect();
+                open = Some(Example { line: at + 2, info, text: Vec::new() });
+            }
+            (None, Some(example)) => example.text.push(line.to_owned()),
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block does not end: {open:?}");
+    let is_one = |example: &Example| example.info.first().is_some_and(|it| kinds.contains(&&**it));
+    examples.into_iter().filter(is_one).collect()
+}
+
+// ---------------------------------------------------------------------------------------------
+// Comparing.
+
+/// A part of a line that is compared in its own way.
+#[derive(PartialEq, Debug)]
+enum Piece<'a> {
+    Text(&'a str),
+    /// `2026-11-22T10:00:00-03:00`
+    Stamp(&'a str),
+    /// The seconds in `quedan=7200s`.
+    Left(i64),
+}
+
+/// Where a stamp begins at the start of `text`.
+fn stamp(text: &str) -> Option<&str> {
+    const FORM: &[u8] = b"0000-00-00T00:00:00+00:00";
+    let head = text.as_bytes().get(..FORM.len())?;
+    let fits = |(byte, form): (&u8, &u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        b'+' => matches!(byte, b'+' | b'-'),
+        _ => byte == form,
+    };
+    head.iter().zip(FORM).all(fits).then(|| &text[..FORM.len()])
+}
+
+/// The seconds at the start of `text`, and their length, where `before` asks for them.
+fn left(before: &str, text: &str) -> Option<(i64, usize)> {
+    if !before.ends_with(" quedan=") && !before.ends_with(" left=") {
+        return None;
+    }
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    Some((text[..digits].parse().ok()?, digits))
+}
+
+fn pieces(line: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    while at < line.len() {
+        let found = match (stamp(&line[at..]), left(&line[..at], &line[at..])) {
+            (Some(stamp), _) => Some((Piece::Stamp(stamp), stamp.len())),
+            (None, Some((seconds, digits))) => Some((Piece::Left(seconds), digits)),
+            (None, None) => None,
+        };
+        match found {
+            Some((piece, length)) => {
+                pieces.extend([Piece::Text(&line[start..at]), piece]);
+                at += length;
+                start = at;
+            }
+            None => at += line[at..].chars().next().map_or(1, char::len_utf8),
+        }
+    }
+    pieces.push(Piece::Text(&line[start..]));
+    pieces
+}
+
+fn seconds(stamp: &str) -> i64 {
+    let time: jiff::Timestamp = stamp.parse().expect("an RFC 3339 time");
+    time.as_second()
+}
+
+/// Whether a line is what the document has, in a run that began at `begin_s`.
+fn agrees(documented: &str, actual: &str, begin_s: i64) -> bool {
+    let masked = |line: &str| -> Option<String> {
+        let key = FIGURES.into_iter().find(|key| line.starts_with(key))?;
+        let mut masked = line[key.len()..].replace(|c: char| c.is_ascii_digit(), "0");
+        while masked.contains("00") {
+            masked = masked.replace("00", "0");
+        }
+        Some(format!("{key}{masked}"))
+    };
+    if let (Some(documented), Some(actual)) = (masked(documented), masked(actual)) {
+        return documented == actual;
+    }
+    let (documented, actual) = (pieces(documented), pieces(actual));
+    let agree = |(documented, actual): (&Piece, &Piece)| match (documented, actual) {
+        (Piece::Stamp(documented), Piece::Stamp(actual)) if documented.starts_with(BEGIN_YEAR) => {
+            let late_s = (seconds(actual) - begin_s) - (seconds(documented) - seconds(BEGIN));
+            documented[19..] == actual[19..] && (0..=SLACK_S).contains(&late_s)
+        }
+        (Piece::Left(documented), Piece::Left(actual)) => {
+            (0..=SLACK_S).contains(&(documented - actual))
+        }
+        (documented, actual) => documented == actual,
+    };
+    documented.len() == actual.len() && documented.iter().zip(&actual).all(agree)
+}
+
+fn now_s() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_secs()).expect("before the end of time")
+}
+
+// ---------------------------------------------------------------------------------------------
+// `session`: lines over TCP.
+
+const END: char = '⊣';
+
+struct Peer {
+    stream: BufReader<TcpStream>,
+    /// It has been told that no more will come.
+    is_finished: bool,
+}
+
+impl Peer {
+    fn to(address: SocketAddr) -> Peer {
+        let stream = TcpStream::connect(address).expect("the server takes us");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Peer { stream: BufReader::new(stream), is_finished: false }
+    }
+
+    fn send(&mut self, line: &str) -> Result<(), String> {
+        let sent = match line.strip_suffix(END) {
+            Some(cut) => {
+                self.is_finished = true;
+                let sent = self.stream.get_mut().write_all(cut.as_bytes());
+                sent.and_then(|()| self.stream.get_mut().shutdown(Shutdown::Write))
+            }
+            None => self.stream.get_mut().write_all(format!("{}\n", filled(line)).as_bytes()),
+        };
+        sent.map_err(|error| format!("cannot send {line:?}: {error}"))
+    }
+
+    /// The next line with the signs of the documents; the end is a line with its sign.
+    fn receive(&mut self) -> Result<String, String> {
+        let mut line = String::new();
+        let read = self.stream.read_line(&mut line);
+        read.map_err(|error| format!("nothing comes ({error}), so far {line:?}"))?;
+        match line.strip_suffix('\n') {
+            Some(line) => Ok(line.replace('\t', "⇥")),
+            None => Ok(format!("{line}{END}")),
+        }
+    }
+
+    /// Ends the conversation; nothing more may come.
+    fn finish(mut self) -> Result<(), String> {
+        if !self.is_finished {
+            // The server may have closed already.
+            let _ = self.stream.get_mut().shutdown(Shutdown::Write);
+        }
+        match self.receive()?.strip_suffix(END) {
+            Some("") => Ok(()),
+            rest => Err(format!("more came than is documented: {rest:?}")),
+        }
+    }
+}
+
+/// `LISTAR x… (4096 bytes)` written out.
+fn filled(line: &str) -> String {
+    let spelled = || {
+        let (text, count) = line.strip_suffix(" bytes)")?.rsplit_once("… (")?;
+        let (count, fill) = (count.parse::<usize>().ok()?, text.chars().last()?);
+        Some(text.to_owned() + &fill.to_string().repeat(count - text.len()))
+    };
+    spelled().unwrap_or_else(|| line.to_owned())
+}
+
+fn run_session(example: &Example) -> Result<(), String> {
+    let zone = example.info.get(1).map_or(ZONE, String::as_str);
+    let server = Server::in_memory(&["--time-zone", zone]);
+    let begin_s = now_s();
+    let mut peers: BTreeMap<char, Peer> = BTreeMap::new();
+    for (at, line) in example.text.iter().enumerate() {
+        let place = |error: String| format!("line {}: {error}", example.line + at);
+        let (who, line) = match line.strip_prefix('B') {
+            Some(line) => ('B', line),
+            None => ('A', line.as_str()),
+        };
+        let peer = peers.entry(who).or_insert_with(|| Peer::to(server.address));
+        let (sign, text) = line.split_at(line.len().min(1));
+        let text = text.strip_prefix(' ').unwrap_or(text);
+        match sign {
+            ">" if text.contains(&format!("={BEGIN_YEAR}")) => {
+                return Err(place("a date of this year will not stay true".to_owned()));
+            }
+            ">" => peer.send(text).map_err(place)?,
+            "<" => {
+                let actual = peer.receive().map_err(place)?;
+                if !agrees(text, &actual, begin_s) {
+                    return Err(place(format!("\n  documented {text}\n  but it is  {actual}")));
+                }
+            }
+            _ => return Err(place("it is neither sent nor received".to_owned())),
+        }
+    }
+    let place = |error: String| format!("end of line {}: {error}", example.line);
+    peers.into_values().try_for_each(|peer| peer.finish().map_err(place))
+}
+
+// ---------------------------------------------------------------------------------------------
+// `console` and `terminal`: programs.
+
+/// The addresses of the documents, and of this server.
+fn with_port(text: &str, server: &Server) -> String {
+    let port = server.address.port();
+    text.replace("127.0.0.1 12345", &format!("127.0.0.1 {port}"))
+        .replace("127.0.0.1:12345", &format!("127.0.0.1:{port}"))
+}
+
+/// All commands in one shell, so that `$?` means what it says; a mark after each output.
+fn run_console(example: &Example, language: &str) -> Result<(), String> {
+    const MARK: &str = "=== done ===";
+    if !has("nc") {
+        return Ok(());
+    }
+    let server = Server::in_memory(&["--time-zone", ZONE]);
+    let begin_s = now_s();
+    let mut script = String::new();
+    let mut documented: Vec<&str> = Vec::new();
+    for line in &example.text {
+        match line.strip_prefix("$ ") {
+            Some(command) => {
+                if !script.is_empty() {
+                    documented.push(MARK);
+                }
+                let command = with_port(command, &server);
+                script += &format!("{command}\nstatus=$?; echo '{MARK}'; (exit $status)\n");
+            }
+            None => documented.push(line),
+        }
+    }
+    documented.push(MARK);
+    let programs = std::path::Path::new(env!("CARGO_BIN_EXE_reserva")).parent().expect("a folder");
+    let path = std::env::var("PATH").expect("a path");
+    let output = Command::new("timeout")
+        .args(["60", "sh", "-c", &format!("exec 2>&1\n{script}")])
+        .env("PATH", format!("{}:{path}", programs.display()))
+        .env("LC_ALL", language)
+        .env("RESERVA_SERVER", server.address.to_string())
+        .stdin(Stdio::null())
+        .output()
+        .expect("a shell");
+    let actual = String::from_utf8(output.stdout).expect("UTF-8").replace('\t', "⇥");
+    let agree = |(documented, actual): (&&str, &str)| {
+        agrees(&with_port(documented, &server), actual, begin_s)
+    };
+    let same_length = documented.len() == actual.lines().count();
+    if same_length && documented.iter().zip(actual.lines()).all(agree) {
+        return Ok(());
+    }
+    let documented = documented.join("\n");
+    Err(format!("line {}:\n--- documented\n{documented}\n--- but it is\n{actual}", example.line))
+}
+
+/// A conversation of the client: `$ reserva`, then what is on the screen.
+fn run_terminal(example: &Example, language: &str) -> Result<(), String> {
+    const PROMPT: &str = "reserva> ";
+    let server = Server::in_memory(&["--time-zone", ZONE]);
+    let begin_s = now_s();
+    let Some(mut terminal) = Terminal::open(&server.address.to_string(), language) else {
+        return Ok(());
+    };
+    let Some((first, lines)) = example.text.split_first() else { return Ok(()) };
+    assert_eq!(first, "$ reserva", "line {}", example.line);
+    let mut documented = Vec::new();
+    let mut screen = String::new();
+    for line in lines {
+        documented.push(with_port(line, &server));
+        if let Some(typed) = line.strip_prefix(PROMPT) {
+            screen += &terminal.expect(PROMPT);
+            terminal.send(&format!("{typed}\n"));
+        }
+    }
+    let (code, rest) = terminal.end();
+    screen += &rest;
+    let actual: Vec<String> = screen.lines().map(|line| line.replace('\t', "⇥")).collect();
+    let agree = |(documented, actual): (&String, &String)| agrees(documented, actual, begin_s);
+    let same = documented.len() == actual.len() && documented.iter().zip(&actual).all(agree);
+    if same && code == 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "line {}: exit {code}\n--- documented\n{}\n--- but it is\n{}",
+        example.line,
+        documented.join("\n"),
+        actual.join("\n")
+    ))
+}
+
+/// Runs all examples of a document; at least so many there must be of each kind.
+fn check(path: &str, language: &str, at_least: &[(&str, usize)]) {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let document = std::fs::read_to_string(file).expect("the document");
+    for (kind, least) in at_least {
+        let count = examples(&document, &[kind]).len();
+        assert!(count >= *least, "{path} has {count} examples of {kind}, where are the others?");
+    }
+    let run = |example: &Example| match example.info[0].as_str() {
+        "session" => run_session(example),
+        "console" => run_console(example, language),
+        _ => run_terminal(example, language),
+    };
+    let all = examples(&document, &["session", "console", "terminal"]);
+    let wrong: Vec<String> = all.iter().filter_map(|example| run(example).err()).collect();
+    assert!(wrong.is_empty(), "{path} is not true:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_protocol_is_as_documented() {
+    check("docs/protocol.md", "C", &[("session", 30)]);
+}
+
+// ---------------------------------------------------------------------------------------------
+// The checker itself: what is untrue must not pass.
+
+#[test]
+fn only_what_is_normalised_may_differ() {
+    let begin_s = seconds("2031-05-06T07:08:09-03:00");
+    let rows = [
+        (true, "OK #1 desde=2026-11-22T10:00:00-03:00", "OK #1 desde=2031-05-06T07:08:09-03:00"),
+        (true, "OK #1 desde=2026-11-22T10:00:00-03:00", "OK #1 desde=2031-05-06T07:09:09-03:00"),
+        (false, "OK #1 desde=2026-11-22T10:00:00-03:00", "OK #1 desde=2031-05-06T07:08:08-03:00"),
+        (false, "OK #1 desde=2026-11-22T10:00:00-03:00", "OK #1 desde=2031-05-06T07:09:10-03:00"),
+        (false, "OK #1 desde=2026-11-22T10:00:00-03:00", "OK #1 desde=2031-05-06T10:08:09+00:00"),
+        (false, "OK #1 desde=2026-11-22T10:00:00-03:00", "OK #2 desde=2031-05-06T07:08:09-03:00"),
+        (true, "hasta=2026-11-22T12:00:00-03:00", "hasta=2031-05-06T09:08:10-03:00"),
+        (false, "hasta=2026-11-22T13:00:00-03:00", "hasta=2031-05-06T09:08:10-03:00"),
+        (false, "hasta=2026-11-22T13:00:00-03:00", "hasta=-"),
+        (true, "hasta=2099-12-24T00:00:00-03:00", "hasta=2099-12-24T00:00:00-03:00"),
+        (false, "hasta=2099-12-24T00:00:00-03:00", "hasta=2099-12-24T00:00:01-03:00"),
+        (true, "OK VIGENTE #1 x quedan=7200s", "OK VIGENTE #1 x quedan=7199s"),
+        (false, "OK VIGENTE #1 x quedan=7200s", "OK VIGENTE #1 x quedan=7201s"),
+        (false, "OK VALID #1 x left=7200s", "OK VALID #1 x left=60s"),
+        (false, "OK VALID #1 x left=7200s", "OK VALID #1 x left=-"),
+        (true, "max_clients=992", "max_clients=1048544"),
+        (true, "version=0.1.0", "version=0.12.10"),
+        (false, "max_clients=992", "max_clients=none"),
+        (false, "clients=1", "clients=2"),
+        (false, "uptime=0s", "uptime=0"),
+        (false, "OK", "OK "),
+        (false, "OK", ""),
+    ];
+    for (same, documented, actual) in rows {
+        assert_eq!(agrees(documented, actual, begin_s), same, "{documented} | {actual}");
+    }
+}
+
+#[test]
+fn an_untrue_example_is_found() {
+    let rows = [
+        (true, "> SOY ana\n< OK ana"),
+        (false, "> SOY ana\n< OK Ana"),
+        (false, "> SOY ana"),
+        (false, "> SOY ana⊣\n< OK ana"),
+        (false, "> SALIR\n< OK ADIÓS\n< OK ADIÓS"),
+        (false, "> LISTAR desde=2026-12-24\n< OK 3 DISPONIBLES"),
+        (false, "SOY ana"),
+    ];
+    for (holds, text) in rows {
+        let document = format!("```session\n{text}\n```\n");
+        let example = examples(&document, &["session"]).pop().expect("an example");
+        assert_eq!(run_session(&example).is_ok(), holds, "{text}");
+    }
+}
