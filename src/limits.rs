@@ -40,8 +40,8 @@ pub const RESERVATIONS_DEFAULT: u32 = 1 << 20;
 /// Descriptors kept back from clients: listeners, journal and its
 /// successor, signals, timer, log, and the clients that are being refused.
 pub const DESCRIPTORS_RESERVED: u64 = 32;
-/// Connections over the limit that may be told `ERR 503` at one time; more
-/// than that are closed without a word.
+/// Connections over the limit that are told `ERR 503` with time to read it;
+/// more than that at one time are told and closed at once.
 pub const REFUSED_MAX: usize = 12;
 /// Listen backlog: a burst of this many connects is taken without a retry.
 pub const BACKLOG: i32 = 1024;

@@ -561,7 +561,7 @@ impl Reactor {
         if refused {
             self.note_full("--max-clients is reached");
             if self.refused >= REFUSED_MAX {
-                return;
+                return net::turn_away(stream);
             }
         }
         if self.clients.len() == self.clients.capacity() {

@@ -462,7 +462,9 @@ fn a_greedy_client_does_not_own_the_turn() {
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let text = "AYUDA\n".repeat(10_000);
-            while !over.load(Ordering::Relaxed) && greedy.write_all(text.as_bytes()).is_ok() {}
+            while !over.load(Ordering::Relaxed) && greedy.write_all(text.as_bytes()).is_ok() {
+                std::hint::spin_loop();
+            }
             let _ = greedy.shutdown(Shutdown::Both);
         });
         let eater = scope.spawn(move || {

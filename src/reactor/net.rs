@@ -114,11 +114,8 @@ impl Listener {
             return Accepted::OutOfDescriptors;
         }
         let refused = match self.socket.accept() {
-            Ok((mut stream, _)) => {
-                let mut text = Vec::new();
-                commands::no_room(&mut text);
-                let _ = stream.write(&text);
-                let _ = stream.shutdown(std::net::Shutdown::Write);
+            Ok((stream, _)) => {
+                turn_away(stream);
                 Accepted::Refused
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -130,6 +127,15 @@ impl Listener {
         self.spare = spare();
         refused
     }
+}
+
+/// Says that there is no room and closes at once. If the client has already
+/// sent something a reset may overtake the word; there is no room to wait.
+pub fn turn_away(mut stream: TcpStream) {
+    let mut text = Vec::new();
+    commands::no_room(&mut text);
+    let _ = stream.write(&text);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
 }
 
 fn spare() -> Option<File> {
