@@ -119,3 +119,65 @@ impl Alarm {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mio::{Events, Poll};
+
+    use super::*;
+    use crate::clock::Clock;
+
+    const ALARM: Token = Token(7);
+    const LONG: Duration = Duration::from_secs(30);
+
+    fn now() -> Time {
+        Clock::new(Time::DAWN).now()
+    }
+
+    fn fires(poll: &mut Poll, within: Duration) -> bool {
+        let mut events = Events::with_capacity(8);
+        poll.poll(&mut events, Some(within)).unwrap();
+        events.iter().any(|event| event.token() == ALARM)
+    }
+
+    #[test]
+    fn the_alarm_fires_at_its_instant_and_once() {
+        let mut poll = Poll::new().unwrap();
+        let mut alarm = Alarm::register(poll.registry(), ALARM).unwrap();
+        let when = now().plus_ms(50);
+        alarm.set(Some(when)).unwrap();
+        assert!(fires(&mut poll, LONG));
+        assert!(now() >= when, "not before it is due");
+        alarm.acknowledge();
+        assert!(!fires(&mut poll, Duration::ZERO));
+        // The same instant again: after an acknowledgement it stands for nothing.
+        alarm.set(Some(when)).unwrap();
+        assert!(fires(&mut poll, LONG));
+    }
+
+    #[test]
+    fn the_alarm_can_be_moved_and_taken_back() {
+        let mut poll = Poll::new().unwrap();
+        let mut alarm = Alarm::register(poll.registry(), ALARM).unwrap();
+        alarm.set(Some(Time::LATEST)).unwrap();
+        assert!(!fires(&mut poll, Duration::ZERO));
+        alarm.set(Some(now().plus_ms(20))).unwrap();
+        assert!(fires(&mut poll, LONG));
+        alarm.acknowledge();
+        alarm.set(Some(now().plus_ms(200))).unwrap();
+        alarm.set(None).unwrap();
+        assert!(!fires(&mut poll, Duration::from_millis(400)), "it was taken back");
+    }
+
+    #[test]
+    fn what_is_long_due_fires_at_once() {
+        for when in [Time::DAWN, Time::from_ms(-1), Time::from_ms(0), Time::from_ms(1)] {
+            let mut poll = Poll::new().unwrap();
+            let mut alarm = Alarm::register(poll.registry(), ALARM).unwrap();
+            alarm.set(Some(when)).unwrap();
+            assert!(fires(&mut poll, LONG), "{when:?}");
+        }
+    }
+}
