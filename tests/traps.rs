@@ -702,7 +702,9 @@ fn idle_connections_give_their_memory_back() {
     let server = Server::in_memory(&[]);
     let connect = |name: String| {
         let mut client = server.connect();
-        client.send(format!("SOY {name}\nAYUDA\nLISTAR\n"));
+        // Enough of it that keeping either buffer would show.
+        let blank = "\n".repeat(2000);
+        client.send(format!("{blank}SOY {name}\nAYUDA\nLISTAR\n"));
         assert_eq!(client.line(), format!("OK {name}"));
         client
     };
