@@ -18,6 +18,9 @@ const ROOMS: usize = 50;
 /// Who has which room, by room.
 type Winners = BTreeMap<usize, (u64, usize)>;
 
+/// What one client was told by room, in the order in which it asked.
+type Told = Vec<(usize, Option<String>)>;
+
 /// A server with the rooms of the contest and no others.
 fn open(folder: &Folder) -> Server {
     let rooms: Vec<_> = (1..=ROOMS).map(|room| format!("Sala {room}")).collect();
@@ -36,7 +39,7 @@ fn fight(
     mut rng: Rng,
     start: Arc<Barrier>,
     tick: Sender<()>,
-) -> Vec<(usize, Option<String>)> {
+) -> Told {
     let mut rooms: Vec<_> = (1..=ROOMS).collect();
     rng.shuffle(&mut rooms);
     let connected = TcpStream::connect(address);
@@ -80,12 +83,7 @@ fn read(stream: &mut BufReader<TcpStream>) -> Option<String> {
 }
 
 /// All at once; the results by client come from the handles.
-fn begin(
-    server: &Server,
-    round: usize,
-    rng: &mut Rng,
-    tick: &Sender<()>,
-) -> Vec<JoinHandle<Vec<(usize, Option<String>)>>> {
+fn begin(server: &Server, round: usize, rng: &mut Rng, tick: &Sender<()>) -> Vec<JoinHandle<Told>> {
     let start = Arc::new(Barrier::new(CLIENTS));
     let client = |me| {
         let (address, start, tick) = (server.address, Arc::clone(&start), tick.clone());
@@ -96,7 +94,7 @@ fn begin(
 }
 
 /// Takes up the answers: nobody wins what somebody has. How many had none.
-fn judge(results: Vec<JoinHandle<Vec<(usize, Option<String>)>>>, winners: &mut Winners) -> usize {
+fn judge(results: Vec<JoinHandle<Told>>, winners: &mut Winners) -> usize {
     let mut unanswered = 0;
     for (me, result) in results.into_iter().enumerate() {
         for (room, answer) in result.join().expect("a client saw nothing odd") {
