@@ -216,7 +216,8 @@ fn piece<S: Storage>(
     piece_bytes: usize,
     text: &mut String,
 ) -> Result<Option<Cursor>, Error> {
-    while journal.snapshot_buffered_bytes() < piece_bytes {
+    let full = journal.snapshot_buffered_bytes() + piece_bytes;
+    while journal.snapshot_buffered_bytes() < full {
         let (event, next) = match visit(cursor, inventory) {
             Some(step) => step,
             None => {
@@ -231,7 +232,8 @@ fn piece<S: Storage>(
         }
         cursor = next;
     }
-    journal.snapshot_flush(piece_bytes)?;
+    // All of it: what changed behind the cursor must not pile up.
+    journal.snapshot_flush(usize::MAX)?;
     Ok(Some(cursor))
 }
 
