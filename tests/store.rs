@@ -454,6 +454,42 @@ fn a_power_cut_at_any_step_keeps_what_was_acknowledged() {
     assert!(compactions > 0, "the dice leave something out");
 }
 
+/// What changes behind the cursor is written with each piece: a crowd that
+/// never stops cannot keep a compaction from its end, nor make it large.
+#[test]
+fn a_compaction_ends_however_much_happens_meanwhile() {
+    let disk = SimDisk::new(4096, 1);
+    let (mut store, mut inventory, _) =
+        Store::open(disk.clone(), SyncPolicy::Never, CAPACITY).unwrap();
+    let mut batch = Batch::default();
+    let mut session = Session::new(SessionId(1));
+    let now = Time::from_ms(START_MS);
+    let mut say = |store: &mut Store<SimDisk>, inventory: &mut Inventory, line: &str| {
+        let (reply, _) = run(inventory, &mut batch, &mut session, now, line);
+        assert!(reply.starts_with("OK "), "{line}: {reply}");
+        store.commit(&mut batch).unwrap();
+    };
+    say(&mut store, &mut inventory, "ALTA Sala 1..50");
+    for room in 1..=50 {
+        say(&mut store, &mut inventory, &format!("RESERVAR Sala {room}"));
+    }
+    let mut pieces = 0;
+    loop {
+        assert!(store.compact(&inventory, now, 64).unwrap().is_none());
+        if !store.is_compacting() {
+            break;
+        }
+        pieces += 1;
+        assert!(pieces < 1000, "the compaction does not end");
+        let names: Vec<_> = (1..=9).map(|n| format!("Ala {pieces} {n}")).collect();
+        say(&mut store, &mut inventory, &format!("ALTA {}", names.join(", ")));
+        say(&mut store, &mut inventory, &format!("BAJA {}", names.join(", ")));
+    }
+    let mut copy = Inventory::new(CAPACITY);
+    journal::check(&disk, |record| store::replay(&mut copy, record).map(|_| ())).unwrap();
+    assert_eq!(dump(&copy), dump(&inventory));
+}
+
 /// A retry with its `clave=` says the same again and changes nothing.
 #[test]
 fn a_retry_from_another_connection_does_not_bind_a_reservation_to_it() {
