@@ -225,8 +225,11 @@ impl Reactor {
     fn turn(&mut self, events: &Events) -> Result<(), journal::Error> {
         self.now = tick();
         let now = self.clock.now();
-        self.mark(events, now);
+        let signalled = self.mark(events);
         commands::expire(&mut self.inventory, now, &mut self.batch);
+        if signalled {
+            self.heed_signals(now);
+        }
         self.serve_queue(now);
         self.commit()?;
         self.flush_served();
@@ -255,7 +258,8 @@ impl Reactor {
         Some(tick().until(next))
     }
 
-    fn mark(&mut self, events: &Events, now: Time) {
+    /// Returns whether there was a signal.
+    fn mark(&mut self, events: &Events) -> bool {
         let mut signalled = false;
         for event in events {
             match event.token() {
@@ -282,9 +286,11 @@ impl Reactor {
                 }
             }
         }
-        if !signalled {
-            return;
-        }
+        signalled
+    }
+
+    /// After the ends, for what a reload adds is stamped with this turn's time.
+    fn heed_signals(&mut self, now: Time) {
         while let Some(signal) = self.signals.next() {
             match signal {
                 Signal::Stop => self.stop(),
