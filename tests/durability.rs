@@ -29,13 +29,13 @@ use reservad::store::{self, Store};
 // ---------------------------------------------------------------- helpers
 
 /// The journal's events by number, read without the program's own reader.
-/// Their numbers have no gaps, in a snapshot too.
+/// Their numbers have no gaps, in a snapshot too, and their times never go back.
 fn events(folder: &Path) -> Vec<(u64, String)> {
     let text = std::fs::read_to_string(folder.join("journal")).unwrap();
     let mut lines = text.lines().filter(|line| !line.is_empty());
     assert!(lines.next().unwrap().starts_with("reservad-journal 1"));
     let mut events = Vec::new();
-    let (mut snapped, mut last) = (0, 0);
+    let (mut snapped, mut last, mut last_time) = (0, 0, Time::DAWN);
     for line in lines {
         let words: Vec<_> = line.splitn(6, ' ').collect();
         let number: u64 = words[2].parse().unwrap();
@@ -51,6 +51,9 @@ fn events(folder: &Path) -> Vec<(u64, String)> {
             "event" => {
                 last += 1;
                 assert_eq!(number, last, "a gap in the events: {line}");
+                let (time, _) = stamped(words[5]);
+                assert!(last_time <= time, "time goes back: {line}");
+                last_time = time;
                 events.push((number, words[5].to_owned()));
             }
             other => panic!("{other}: {line}"),
@@ -942,6 +945,38 @@ fn server_round_trip(folder: &Folder, want: &[String]) {
     let server = Server::durable(copy.path(), &[]);
     assert_eq!(state(&server), want);
     server.kill();
+}
+
+/// An end that is due comes before what a signal brings in the same turn:
+/// here both come while the turn before waits for its disk.
+#[test]
+fn times_do_not_go_back_when_a_lease_ends_as_the_inventory_file_is_read_again() {
+    if !can_trace() {
+        return;
+    }
+    let (folder, other) = (Folder::new(), Folder::new());
+    let (rooms, trace) = (other.join("rooms"), other.join("trace"));
+    std::fs::write(&rooms, "Sala 1\nSala 2\n").unwrap();
+    let arguments = ["--inventory", text_of(&rooms)];
+    Server::durable(folder.path(), &arguments).stop();
+    traced(folder.path(), &trace, &["-e", "trace=fdatasync"], &arguments).stop();
+    let at_start = calls(&trace, "fdatasync").len();
+    let delay = format!("inject=fdatasync:delay_enter=2000000:when={}", at_start + 2);
+    let options = ["-e", "trace=fdatasync", "-e", &delay];
+    let mut server = traced(folder.path(), &trace, &options, &arguments);
+    let mut client = server.connect();
+    assert!(client.say("RESERVAR Sala 1 por=1s").starts_with("OK RESERVADO #1 "));
+    client.send("RESERVAR Sala 2\n");
+    until("the disk is waited for", || calls(&trace, "fdatasync").len() == at_start + 2);
+    std::fs::write(&rooms, "Sala 1\nSala 2\nSala 3\n").unwrap();
+    server.signal("HUP");
+    server.wait_log("SIGHUP: 1 new");
+    assert_eq!(client.line(), "OK RESERVADO #2 Sala 2");
+    assert_eq!(client.list("LISTAR"), ["Sala 1", "Sala 3"]);
+    server.kill();
+    let all = events(folder.path());
+    let last: Vec<_> = all[4..].iter().map(|(_, event)| stamped(event).1).collect();
+    assert_eq!(last, ["EXPIRED #1 Sala 1", "ADDED Sala 3"]);
 }
 
 // ------------------------------------------------------------ torn and damaged
