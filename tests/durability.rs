@@ -559,7 +559,7 @@ fn check_numbers(events: &[(u64, String)]) {
 #[test]
 fn kill_at_any_moment_under_load() {
     let seed = seed();
-    let rounds = std::env::var("RESERVAD_ROUNDS").map_or(40, |rounds| rounds.parse().unwrap());
+    let rounds = std::env::var("RESERVAD_ROUNDS").map_or(25, |rounds| rounds.parse().unwrap());
     let mut rng = Rng(seed);
     let folder = Folder::new();
     let names: Vec<_> = (1..=ROOMS).map(|n| format!("Sala {n}")).collect();
