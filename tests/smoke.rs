@@ -18,3 +18,16 @@ fn rooms_are_reserved_listed_and_cancelled() {
     assert!(luis.is_closed());
     server.stop();
 }
+
+/// Asking again under a `clave=` once bound a lease to the connection that asked, so that it was
+/// printed as `hasta=salir`, and a restart from a snapshot ended it.
+#[test]
+fn a_lease_asked_for_again_stays_a_lease() {
+    let server = Server::in_memory(&[]);
+    let mut ana = server.connect();
+    assert_eq!(ana.say("SOY ana"), "OK ana");
+    let first = ana.say("RESERVAR Habitación 1 por=2h clave=k");
+    assert_eq!(ana.say("RESERVAR Habitación 1 por=2h clave=k"), first);
+    assert_eq!(ana.say("SALIR"), "OK ADIÓS");
+    assert!(server.connect().say("VERIFICAR #1").starts_with("OK VIGENTE #1 Habitación 1 quedan="));
+}
