@@ -368,6 +368,33 @@ fn the_protocol_is_as_documented() {
     check("docs/protocol.md", "C", &[("session", 30)]);
 }
 
+#[test]
+fn the_readme_is_true() {
+    check("README.md", "C", &[("session", 1), ("console", 2), ("terminal", 1)]);
+}
+
+#[test]
+fn the_spanish_readme_is_true() {
+    check("README.es.md", "es_ES.UTF-8", &[("session", 1), ("console", 2), ("terminal", 1)]);
+}
+
+/// The options that `--help` has, and the READMEs' tables have: the same, in the same order.
+#[test]
+fn the_options_are_all_documented() {
+    let output = Command::new(env!("CARGO_BIN_EXE_reservad")).arg("--help").output();
+    let help = String::from_utf8(output.expect("the server starts").stdout).expect("UTF-8");
+    let option = |text: &str| text.split([' ', '`']).next().map(|word| format!("--{word}"));
+    let has: Vec<String> =
+        help.lines().filter_map(|line| option(line.strip_prefix("      --")?)).collect();
+    assert!(has.len() > 10, "{help}");
+    for path in ["README.md", "README.es.md"] {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let readme = std::fs::read_to_string(file).expect("the document");
+        let rows = readme.lines().filter_map(|line| option(line.strip_prefix("| `--")?));
+        assert_eq!(rows.collect::<Vec<_>>(), has, "{path}");
+    }
+}
+
 // ---------------------------------------------------------------------------------------------
 // The checker itself: what is untrue must not pass.
 
