@@ -703,7 +703,7 @@ fn idle_connections_give_their_memory_back() {
     let connect = |name: String| {
         let mut client = server.connect();
         // Enough of it that keeping either buffer would show.
-        let blank = "\n".repeat(2000);
+        let blank = " ".repeat(3000) + "\n";
         client.send(format!("{blank}SOY {name}\nAYUDA\nLISTAR\n"));
         assert_eq!(client.line(), format!("OK {name}"));
         client
