@@ -454,6 +454,84 @@ fn a_power_cut_at_any_step_keeps_what_was_acknowledged() {
     assert!(compactions > 0, "the dice leave something out");
 }
 
+/// Each kind of change between any two pieces of a compaction, each piece one
+/// record: what was visited and what was not must both come out right.
+#[test]
+fn every_change_at_every_moment_of_a_compaction() {
+    let begin = [
+        "ALTA Sala 1..5, Libre 1, Libre 2, Libre 3",
+        "RESERVAR Sala 1",
+        "RESERVAR Sala 2, Sala 3 por=1h nota=dos",
+        "RESERVAR Sala 4 desde=2030-01-01 noches=1",
+        "RESERVAR Sala 5 hasta=salir",
+        "RESERVAR Libre 3",
+        "CANCELAR #5",
+    ];
+    let changes: [&[&str]; 12] = [
+        &["CANCELAR #1"],
+        &["CANCELAR #2"],
+        &["CANCELAR Sala 2"],
+        &["CANCELAR Sala 3", "RESERVAR Sala 3"],
+        &["CANCELAR #3", "BAJA Sala 4"],
+        &["BAJA Libre 1"],
+        &["BAJA Libre 2", "ALTA Libre 2"],
+        &["ALTA Nueva", "RESERVAR Nueva, Libre 1", "CANCELAR Nueva"],
+        &["RESERVAR Libre 1 por=1s", "+2000"],
+        &["RESERVAR Libre 3", "CANCELAR #6", "BAJA Libre 3"],
+        &["+3600000"],
+        &["SALIR"],
+    ];
+    let mut moments = 0;
+    for change in changes {
+        for at in 0.. {
+            let disk = SimDisk::new(4096, 1);
+            let (mut store, mut inventory, _) =
+                Store::open(disk.clone(), SyncPolicy::Never, CAPACITY).unwrap();
+            let mut batch = Batch::default();
+            let mut session = Session::new(SessionId(1));
+            let mut now = Time::from_ms(START_MS);
+            let mut enact = |store: &mut Store<SimDisk>, inventory: &mut Inventory, line: &str| {
+                match line.strip_prefix('+') {
+                    Some(ms) => {
+                        now = now.plus_ms(ms.parse().unwrap());
+                        commands::expire(inventory, now, &mut batch);
+                    }
+                    None => {
+                        let (reply, _) = run(inventory, &mut batch, &mut session, now, line);
+                        assert!(reply.starts_with("OK "), "{line}: {reply}");
+                    }
+                }
+                assert!(!batch.is_empty(), "{line} changes nothing");
+                store.commit(&mut batch).unwrap();
+            };
+            for line in begin {
+                enact(&mut store, &mut inventory, line);
+            }
+            let start = Time::from_ms(START_MS);
+            let piece = |store: &mut Store<SimDisk>, inventory: &Inventory| {
+                assert!(store.compact(inventory, start, 1).unwrap().is_none());
+                store.is_compacting()
+            };
+            if !(0..at).all(|_| piece(&mut store, &inventory)) {
+                break;
+            }
+            for line in change {
+                enact(&mut store, &mut inventory, line);
+                piece(&mut store, &inventory);
+            }
+            while store.is_compacting() && piece(&mut store, &inventory) {}
+            let mut copy = Inventory::new(CAPACITY);
+            let report =
+                journal::check(&disk, |record| store::replay(&mut copy, record).map(|_| ()));
+            assert_eq!(report.unwrap().bad, None, "{change:?} after {at} pieces");
+            assert_eq!(dump(&copy), dump(&inventory), "{change:?} after {at} pieces");
+            copy.check();
+            moments += 1;
+        }
+    }
+    assert!(moments > 100, "{moments}");
+}
+
 /// What changes behind the cursor is written with each piece: a crowd that
 /// never stops cannot keep a compaction from its end, nor make it large.
 #[test]
