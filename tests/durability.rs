@@ -115,7 +115,16 @@ fn contents(folder: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
 
 /// Runs the program to its end; for starts that are refused.
 fn output(arguments: &[&str]) -> Output {
-    command(arguments).stdout(Stdio::piped()).output().unwrap()
+    let mut child = command(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let end = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > end {
+            child.kill().unwrap();
+            panic!("it has started: {arguments:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
