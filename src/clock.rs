@@ -45,6 +45,14 @@ impl Time {
         Time(self.0.saturating_add(ms))
     }
 
+    /// The next whole second, or this one if it is whole.
+    pub const fn ceil_s(self) -> Time {
+        match self.0.checked_add(999) {
+            Some(ms) => Time(ms.div_euclid(1000) * 1000),
+            None => self,
+        }
+    }
+
     /// Whether this is [`Time::NEVER`].
     pub const fn is_never(self) -> bool {
         self.0 == i64::MAX

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use crate::clock::Time;
 use crate::conn::{Eol, Source};
 use crate::inventory::decide::{Grant, Refusal, Request, Wanted, Who, cancellations};
-use crate::inventory::event::Batch;
+use crate::inventory::event::{Batch, push_names};
 use crate::inventory::fit::Start;
 use crate::inventory::names::Pattern;
 use crate::inventory::{Event, Inventory, SessionId};
@@ -207,6 +207,21 @@ fn change(
                 desk.enact(event);
             }
             reply::cancelled(&released, desk.inventory.names().texts(), lang, &mut line);
+        }
+        Command::Renew { number, term } => {
+            let Moment { now, zone } = desk.moment;
+            let event = desk.inventory.renew(number, term, &session.who, now, zone)?;
+            desk.enact(event);
+            if let Some(reservation) = desk.inventory.reservation(number) {
+                let texts = desk.inventory.names().texts();
+                reply::renewed(reservation, texts, lang, zone, &mut line);
+            }
+        }
+        Command::When { wanted, when } => {
+            let Moment { now, zone } = desk.moment;
+            let (start, ids) = desk.inventory.when(&wanted, &when, now, zone)?;
+            line = format!("OK {} ", zone.text(start, crate::clock::Round::Up));
+            push_names(&ids, desk.inventory.names().texts(), &mut line);
         }
         Command::Verify { number, name } => {
             let now = desk.moment.now;

@@ -170,6 +170,19 @@ impl Booked {
         }
     }
 
+    /// Moves the end of the booking that starts at `from`.
+    fn set_until(&mut self, from: Time, until: Time) {
+        match self {
+            Booked::Gone | Booked::Free => {}
+            Booked::One(one) => one.until = until,
+            Booked::Many(many) => {
+                if let Some(booking) = many.get_mut(&from) {
+                    booking.until = until;
+                }
+            }
+        }
+    }
+
     fn remove(&mut self, from: Time) {
         match self {
             Booked::Many(many) => {
@@ -292,6 +305,7 @@ impl Inventory {
             }
             Event::Reserved(new) => self.insert(Rc::clone(new)),
             Event::Cancelled { number, targets } => self.release(*number, targets),
+            Event::Renewed { number, until, lease } => self.move_end(*number, *until, *lease),
             Event::Expired { number } => self.end(*number),
         }
         self.last_event += 1;
@@ -313,6 +327,14 @@ impl Inventory {
             Event::Cancelled { number, targets } => match self.reservations.get(number) {
                 Some(old) if targets.iter().all(|id| old.targets.as_slice().contains(id)) => Ok(()),
                 _ => Err(format!("reservation #{number} does not hold that")),
+            },
+            Event::Renewed { number, until, .. } => match self.reservations.get(number) {
+                None => Err(format!("there is no reservation #{number}")),
+                Some(old) if *until <= old.from => Err(format!("#{number} ends before it begins")),
+                Some(old) => match self.in_the_way(old, *until) {
+                    None => Ok(()),
+                    Some((_, other)) => Err(format!("#{number} and #{} overlap", other.number)),
+                },
             },
             Event::Expired { number } if self.reservations.contains_key(number) => Ok(()),
             Event::Expired { number } => Err(format!("there is no reservation #{number}")),
@@ -356,6 +378,33 @@ impl Inventory {
         }
         self.last_number = self.last_number.max(number);
         self.reservations.insert(number, new);
+    }
+
+    /// What keeps a reservation from lasting until then: the first of its
+    /// resources that is booked again, and that booking.
+    fn in_the_way(&self, old: &Reservation, until: Time) -> Option<(ResourceId, Booking)> {
+        if until <= old.until {
+            return None;
+        }
+        let mut ids = old.targets.as_slice().iter();
+        ids.find_map(|id| Some((*id, self.overlap(*id, old.until, until)?)))
+    }
+
+    /// An end that is given takes the place of the connection's end, too.
+    fn move_end(&mut self, number: Number, until: Time, lease: bool) {
+        let Some(reservation) = self.reservations.get_mut(&number) else { return };
+        let reservation = Rc::make_mut(reservation);
+        let old_until = std::mem::replace(&mut reservation.until, until);
+        reservation.lease = lease;
+        let session = reservation.details.as_mut().and_then(|details| details.session.take());
+        if let Some(session) = session {
+            self.bound.remove(&(session, number));
+        }
+        for id in reservation.targets.as_slice() {
+            self.booked[*id as usize].set_until(reservation.from, until);
+        }
+        self.ends.remove(&(old_until, number));
+        self.ends.insert((until, number));
     }
 
     /// Takes these resources out of a reservation; the rest stays.

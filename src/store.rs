@@ -45,7 +45,9 @@ impl Cursor {
             (_, Event::Added { .. } | Event::Removed { .. }) => true,
             (
                 Cursor::Reservations(last),
-                Event::Cancelled { number, .. } | Event::Expired { number },
+                Event::Cancelled { number, .. }
+                | Event::Renewed { number, .. }
+                | Event::Expired { number },
             ) => *number <= last,
             // A new reservation has the highest number: it is ahead.
             (_, Event::Reserved(_) | Event::Numbered { .. }) => false,

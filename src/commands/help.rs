@@ -49,6 +49,20 @@ fn rows(verb: Verb) -> [&'static [&'static str]; 2] {
                 "BOOKINGS [pattern] [holder=] [from=] [until=]: who holds what; number, name, holder, from, until, note",
             ],
         ],
+        Verb::Renew => [
+            &[
+                "RENOVAR #42 por=2h|hasta=2026-12-27: mueve el final de toda la reserva, después o antes",
+                "por= cuenta desde ahora, o desde su principio si aún no ha llegado",
+            ],
+            &[
+                "RENEW #42 for=2h|until=2026-12-27: moves the end of the whole reservation, later or earlier",
+                "for= counts from now, or from its start if that is still ahead",
+            ],
+        ],
+        Verb::When => [
+            &["CUANDO nombre[, …] [por=|noches=] [desde=]: lo antes que se podría reservar eso"],
+            &["WHEN name[, …] [for=|nights=] [from=]: the earliest that this could be reserved"],
+        ],
         Verb::Verify => [
             &["VERIFICAR #42 [nombre]: ¿está vigente ahora?"],
             &["VERIFY #42 [name]: is it in force now?"],

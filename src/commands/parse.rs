@@ -47,6 +47,14 @@ pub enum Command {
         from: Time,
         until: Time,
     },
+    Renew {
+        number: u64,
+        term: Term,
+    },
+    When {
+        wanted: Vec<Wanted>,
+        when: When,
+    },
     Verify {
         number: u64,
         name: Option<String>,
@@ -74,6 +82,8 @@ pub fn parse(verb: Verb, rest: &str, lang: Lang, moment: Moment) -> Result<Comma
         Verb::Cancel => line.cancel(),
         Verb::List => line.list(moment),
         Verb::Bookings => line.bookings(moment),
+        Verb::Renew => line.renew(moment),
+        Verb::When => line.earliest(moment),
         Verb::Verify => line.verify(),
         Verb::IAm => line.iam(),
         Verb::Add => line.add(),
@@ -319,6 +329,10 @@ impl<'a> Line<'a> {
         Ok(Wanted::Pattern(pattern, text.to_owned()))
     }
 
+    fn wanted_list(&self) -> Result<Vec<Wanted>, Fault> {
+        self.items()?.into_iter().map(|item| self.wanted(item)).collect()
+    }
+
     /// The one pattern of a list, if there is one.
     fn one_wanted(&self) -> Result<Option<Wanted>, Fault> {
         if self.targets.is_empty() {
@@ -331,8 +345,7 @@ impl<'a> Line<'a> {
     }
 
     fn reserve(mut self, moment: Moment) -> Result<Command, Fault> {
-        let items = self.items()?;
-        let wanted = items.into_iter().map(|item| self.wanted(item)).collect::<Result<_, _>>()?;
+        let wanted = self.wanted_list()?;
         let when = self.when(moment)?;
         let (from, until) = self.interval(&when, moment)?;
         let note = self.text_value(Opt::Note, NOTE_MAX_BYTES)?.filter(|note| !note.is_empty());
@@ -412,6 +425,25 @@ impl<'a> Line<'a> {
             code: 404,
             text: say!(self.lang, "#{} no se ha dado nunca", "#{} was never issued", echo(digits),),
         })
+    }
+
+    fn renew(mut self, moment: Moment) -> Result<Command, Fault> {
+        let usage = |line: &Self| line.usage("#número por=|hasta=", "#number for=|until=");
+        let digits = self.targets.strip_prefix('#').ok_or_else(|| usage(&self))?;
+        let number = self.number(digits)?;
+        match self.term(moment)? {
+            Term::Quit => Err(self.quit_here()),
+            Term::Until(until) if until <= moment.now => {
+                Err(self.when_fault(WhenError::Past, moment))
+            }
+            term @ (Term::For(_) | Term::Until(_)) => Ok(Command::Renew { number, term }),
+            _ => Err(usage(&self)),
+        }
+    }
+
+    fn earliest(mut self, moment: Moment) -> Result<Command, Fault> {
+        let wanted = self.wanted_list()?;
+        Ok(Command::When { wanted, when: self.when(moment)? })
     }
 
     fn verify(self) -> Result<Command, Fault> {

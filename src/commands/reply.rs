@@ -25,6 +25,30 @@ pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
             number,
             zone.text(from, Round::Down),
         ),
+        Refusal::EndsTooEarly { number, from } => say!(
+            lang,
+            "#{} empieza {}: el final tiene que ser después",
+            "#{} begins {}: the end must come after that",
+            number,
+            zone.text(from, Round::Down),
+        ),
+        Refusal::NoExtension { number, name, booking, next } => {
+            let mut text = say!(
+                lang,
+                "«{}» no está libre tanto tiempo: #{}",
+                "'{}' is not free for so long: #{}",
+                name,
+                booking.number
+            );
+            push_holding(&next, lang, zone, &mut text);
+            text + &say!(
+                lang,
+                "; #{} puede durar hasta {}",
+                "; #{} can last until {}",
+                number,
+                zone.text(booking.from, Round::Down),
+            )
+        }
         Refusal::Several { name, numbers } => several_text(&name, &numbers, lang),
         other => plain_text(other, lang),
     };
@@ -33,7 +57,7 @@ pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
 
 fn code(refusal: &Refusal) -> u16 {
     match refusal {
-        Refusal::Twice(_) => 400,
+        Refusal::Twice(_) | Refusal::EndsTooEarly { .. } | Refusal::OutOfRange => 400,
         Refusal::KeyNeedsHolder => 401,
         Refusal::NotYours { .. } => 403,
         Refusal::NoResource(_)
@@ -45,6 +69,7 @@ fn code(refusal: &Refusal) -> u16 {
         | Refusal::KeyUsed { .. }
         | Refusal::Several { .. }
         | Refusal::Ahead { .. }
+        | Refusal::NoExtension { .. }
         | Refusal::Exists { .. }
         | Refusal::StillReserved { .. } => 409,
         Refusal::Over(_) => 410,
@@ -127,7 +152,14 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
             "the server is full: it takes {} reservations (--max-reservations)",
             most,
         ),
-        Refusal::Busy(_) | Refusal::Ahead { .. } | Refusal::Several { .. } => String::new(),
+        Refusal::OutOfRange => {
+            say!(lang, "fuera de los años 1970 a 9999", "outside the years 1970 to 9999")
+        }
+        Refusal::Busy(_)
+        | Refusal::Ahead { .. }
+        | Refusal::NoExtension { .. }
+        | Refusal::EndsTooEarly { .. }
+        | Refusal::Several { .. } => String::new(),
     }
 }
 
@@ -242,6 +274,20 @@ pub fn reserved(
         out.push(' ');
         push_interval(reservation, lang, zone, out);
     }
+}
+
+/// `OK RENOVADO #42 Habitación 1 hasta=…`
+pub fn renewed(
+    reservation: &Reservation,
+    texts: &NameTexts,
+    lang: Lang,
+    zone: &Zone,
+    out: &mut String,
+) {
+    let _ = write!(out, "OK {} #{} ", lang.pick("RENOVADO", "RENEWED"), reservation.number);
+    crate::inventory::event::push_names(reservation.targets.as_slice(), texts, out);
+    out.push_str(lang.pick(" hasta=", " until="));
+    push_end(reservation, lang, zone, out);
 }
 
 /// `OK CANCELADO #42 Habitación 1[, …]`: the number stands before the first

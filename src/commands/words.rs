@@ -38,6 +38,8 @@ pub enum Verb {
     Cancel,
     List,
     Bookings,
+    Renew,
+    When,
     Verify,
     IAm,
     Add,
@@ -48,11 +50,13 @@ pub enum Verb {
 }
 
 /// All verbs in the order of `AYUDA`.
-pub const VERBS: [(Verb, &str, &str); 11] = [
+pub const VERBS: [(Verb, &str, &str); 13] = [
     (Verb::Reserve, "RESERVAR", "RESERVE"),
     (Verb::Cancel, "CANCELAR", "CANCEL"),
     (Verb::List, "LISTAR", "LIST"),
     (Verb::Bookings, "RESERVAS", "BOOKINGS"),
+    (Verb::Renew, "RENOVAR", "RENEW"),
+    (Verb::When, "CUANDO", "WHEN"),
     (Verb::Verify, "VERIFICAR", "VERIFY"),
     (Verb::IAm, "SOY", "IAM"),
     (Verb::Add, "ALTA", "ADD"),
@@ -90,6 +94,8 @@ impl Verb {
             Verb::Reserve => &[Opt::From, Opt::Until, Opt::For, Opt::Nights, Opt::Note, Opt::Key],
             Verb::List => &[Opt::From, Opt::Until, Opt::For, Opt::Nights],
             Verb::Bookings => &[Opt::Holder, Opt::From, Opt::Until],
+            Verb::Renew => &[Opt::For, Opt::Until],
+            Verb::When => &[Opt::For, Opt::Nights, Opt::From],
             _ => &[],
         }
     }

@@ -123,6 +123,12 @@ pub enum Refusal {
     Several { name: String, numbers: Vec<Number> },
     /// 404: the reservation has no such resource.
     NotPartOf { number: Number, name: String },
+    /// 409: a renewal would run into the next booking.
+    NoExtension { number: Number, name: String, booking: Booking, next: Rc<Reservation> },
+    /// 400: the new end is not after the start.
+    EndsTooEarly { number: Number, from: Time },
+    /// 400: beyond the calendar.
+    OutOfRange,
     /// 409: in force later.
     Ahead { number: Number, from: Time },
     /// 409: a resource with this name (or one that reads the same) exists.
@@ -133,6 +139,13 @@ pub enum Refusal {
     TooManyResources(u32),
     /// 503: as many reservations as the server may have.
     TooManyReservations(u32),
+}
+
+/// A request that collides, as far as its refusal tells of it.
+struct Asked<'a> {
+    wanted: &'a [Wanted],
+    from: Time,
+    until: Time,
 }
 
 /// What a busy target collides with, and when the request would fit.
@@ -175,7 +188,12 @@ impl Inventory {
         }
         match self.place(&targets, request.from, request.until) {
             Ok(ids) => Ok(Grant::New(Rc::new(self.granted(request, ids, key, who)))),
-            Err(conflict) => Err(self.busy(request, &targets, conflict, now, zone)),
+            Err(conflict) => {
+                let from = request.from.max(now);
+                let earliest = self.earliest(&targets, &request.when, from, zone);
+                let asked = Asked { wanted: &request.wanted, from, until: request.until };
+                Err(self.busy(asked, &targets, conflict, earliest))
+            }
         }
     }
 
@@ -245,18 +263,16 @@ impl Inventory {
 
     fn busy(
         &self,
-        request: &Request,
+        asked: Asked,
         targets: &[Target],
         conflict: Conflict,
-        now: Time,
-        zone: &Zone,
+        earliest: Earliest,
     ) -> Refusal {
-        let from = request.from.max(now);
         let (pattern, held) = match &targets[conflict.target] {
             Target::Named(id) => (None, conflict.booking.map(|booking| (*id, booking))),
             Target::Any(pattern) => {
-                let text = request.wanted[conflict.target].text().to_owned();
-                (Some(text), self.nearest(pattern, from, request.until))
+                let text = asked.wanted[conflict.target].text().to_owned();
+                (Some(text), self.nearest(pattern, asked.from, asked.until))
             }
         };
         let held = held.map(|(id, booking)| {
@@ -266,9 +282,9 @@ impl Inventory {
         Refusal::Busy(Box::new(Busy {
             pattern,
             held,
-            from,
-            open: request.until.is_never(),
-            earliest: self.earliest(targets, &request.when, from, zone),
+            from: asked.from,
+            open: asked.until.is_never(),
+            earliest,
         }))
     }
 
@@ -331,6 +347,61 @@ impl Inventory {
             ([], None) => Err(Refusal::NotReserved(name())),
             ([], Some(first)) => Err(not_yours(name(), first)),
             _ => Err(Refusal::Several { name: name(), numbers }),
+        }
+    }
+
+    /// Moves the end of a reservation, all of it. A length counts from now,
+    /// or from the start if that is ahead.
+    pub fn renew(
+        &self,
+        number: Number,
+        term: Term,
+        who: &Who,
+        now: Time,
+        zone: &Zone,
+    ) -> Result<Event, Refusal> {
+        let old = self.live(number)?;
+        if !who.may_change(old) {
+            return Err(not_yours(format!("#{number}"), old));
+        }
+        let counted_from = old.from.max(now);
+        let when = When { start: Start::At(counted_from), term };
+        let until = when.until(counted_from, zone).map_err(|_| Refusal::OutOfRange)?;
+        if until <= old.from {
+            return Err(Refusal::EndsTooEarly { number, from: old.from });
+        }
+        if let Some((id, booking)) = self.in_the_way(old, until) {
+            let name = self.names.texts().name(id).to_owned();
+            let next = Rc::clone(&self.reservations[&booking.number]);
+            return Err(Refusal::NoExtension { number, name, booking, next });
+        }
+        let lease = matches!(term, Term::For(_)) && old.from <= now;
+        Ok(Event::Renewed { number, until, lease })
+    }
+
+    /// The earliest start, on a whole second, at which this would be granted
+    /// at once, and what would be.
+    pub fn when(
+        &self,
+        wanted: &[Wanted],
+        when: &When,
+        now: Time,
+        zone: &Zone,
+    ) -> Result<(Time, Vec<ResourceId>), Refusal> {
+        let targets = self.resolve(wanted)?;
+        let from = when.from(now).max(now);
+        let earliest = self.earliest(&targets, when, from, zone);
+        let start = match earliest {
+            Earliest::At(start) => start,
+            Earliest::Never | Earliest::Unknown => from.ceil_s(),
+        };
+        let until = when.until(start, zone).map_err(|_| Refusal::OutOfRange)?;
+        match self.place(&targets, start, until) {
+            Ok(ids) => Ok((start, ids)),
+            Err(conflict) => {
+                let asked = Asked { wanted, from: start, until };
+                Err(self.busy(asked, &targets, conflict, earliest))
+            }
         }
     }
 

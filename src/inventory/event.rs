@@ -21,6 +21,8 @@ pub enum Event {
     /// Somebody cancelled these resources of the reservation; with its last
     /// one it is over.
     Cancelled { number: Number, targets: Vec<ResourceId> },
+    /// Its end was moved, later or earlier.
+    Renewed { number: Number, until: Time, lease: bool },
     /// A reservation reached its end.
     Expired { number: Number },
     /// In a snapshot only: the last confirmation number that was issued.
@@ -53,6 +55,14 @@ impl Event {
                 push_names(targets, texts, out);
                 Ok(())
             }
+            Event::Renewed { number, until, lease } => {
+                let _ = write!(out, " RENEWED #{number} ");
+                push_names(held(*number), texts, out);
+                out.push_str(" until=");
+                print_utc(*until, out);
+                out.push_str(if *lease { " lease=yes" } else { "" });
+                Ok(())
+            }
             Event::Expired { number } => {
                 let _ = write!(out, " EXPIRED #{number} ");
                 push_names(held(*number), texts, out);
@@ -76,6 +86,7 @@ impl Event {
                 let (number, targets) = decode_number(rest)?;
                 Event::Cancelled { number, targets: decode_names(targets, names)? }
             }
+            "RENEWED" => decode_renewed(rest)?,
             "EXPIRED" => Event::Expired { number: decode_number(rest)?.0 },
             "NUMBERED" => Event::Numbered { last: decode_number(rest)?.0 },
             _ => return Err(format!("unknown event '{word}'")),
@@ -224,6 +235,17 @@ fn decode_number(text: &str) -> Result<(Number, &str), String> {
     let digits = head.strip_prefix('#').unwrap_or("");
     let number = digits.parse().map_err(|_| format!("'{head}' is no number"))?;
     Ok((number, rest))
+}
+
+fn decode_renewed(text: &str) -> Result<Event, String> {
+    let (number, rest) = decode_number(text)?;
+    let (_, terms) = rest.split_once(" until=").ok_or("no until=")?;
+    let (until, lease) = match terms.strip_suffix(" lease=yes") {
+        Some(until) => (until, true),
+        None => (terms, false),
+    };
+    let until = parse_utc(until).ok_or_else(|| format!("'{until}' is no time"))?;
+    Ok(Event::Renewed { number, until, lease })
 }
 
 fn decode_reserved(text: &str, names: &Names) -> Result<Reservation, String> {

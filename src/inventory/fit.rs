@@ -158,15 +158,16 @@ impl Inventory {
         Ok(chosen.into_iter().flatten().collect())
     }
 
-    /// The earliest start, `from` or later, at which [`Inventory::place`]
-    /// would succeed for that long.
+    /// The earliest start on a whole second, `from` or later, at which
+    /// [`Inventory::place`] would succeed for that long. On a whole second
+    /// because that is how it is told: what is told must be granted.
     ///
     /// What is busy at a start stays so until its booking ends, for ends only
     /// move with starts; so it is enough to look at the ends of what collides.
     pub fn earliest(&self, targets: &[Target], when: &When, from: Time, zone: &Zone) -> Earliest {
         let patterns = targets.iter().filter(|target| matches!(target, Target::Any(_))).count();
         let cost = targets.len() + patterns * self.booked.len();
-        let mut start = from;
+        let mut start = from.ceil_s();
         for _ in 0..SEARCH_BUDGET.div_ceil(cost.max(1)) {
             let until = match when.until(start, zone) {
                 Ok(until) if start < until => until,
@@ -180,7 +181,7 @@ impl Inventory {
                 None => self.next_release(targets, start, until),
             };
             match next {
-                Some(next) if !next.is_never() => start = next,
+                Some(next) if !next.is_never() => start = next.ceil_s(),
                 _ => return Earliest::Never,
             }
         }
