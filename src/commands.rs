@@ -5,17 +5,19 @@
 //! in its [`Desk`].
 
 mod help;
+mod notice;
 pub mod parse;
 mod reply;
 pub mod words;
 
 use std::rc::Rc;
 
-use crate::clock::Time;
+use crate::clock::{Time, Zone};
 use crate::conn::{Eol, Source};
 use crate::inventory::decide::{Grant, Refusal, Request, Wanted, Who, cancellations};
 use crate::inventory::event::{Batch, push_names};
 use crate::inventory::fit::Start;
+use crate::inventory::history::History;
 use crate::inventory::names::Pattern;
 use crate::inventory::{Event, Inventory, SessionId};
 use crate::limits::{LINE_MAX_BYTES, LIST_PIECE_BYTES};
@@ -29,12 +31,33 @@ pub struct Session {
     lang: Lang,
     /// No line has come yet.
     fresh: bool,
+    watch: Option<Box<Watch>>,
+}
+
+/// What a connection watches (`OBSERVAR`).
+#[derive(Debug)]
+struct Watch {
+    pattern: Option<Pattern>,
+    lang: Lang,
+    eol: Eol,
+    /// The number of the next event to tell.
+    next: u64,
 }
 
 impl Session {
     /// A new connection: nobody yet, in Spanish until a verb says otherwise.
     pub fn new(id: SessionId) -> Session {
-        Session { who: Who { session: id, holder: None }, lang: Lang::Es, fresh: true }
+        Session { who: Who { session: id, holder: None }, lang: Lang::Es, fresh: true, watch: None }
+    }
+
+    /// Whether it waits for notices, so that it is not over with its input.
+    pub fn is_watching(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// Whether there are events that it was not told of.
+    pub fn is_behind(&self, history: &History) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.next <= history.last())
     }
 
     /// Which connection it is.
@@ -59,6 +82,7 @@ pub struct Figures {
 pub struct Desk<'a> {
     pub inventory: &'a mut Inventory,
     pub batch: &'a mut Batch,
+    pub history: &'a History,
     pub moment: Moment<'a>,
     pub figures: &'a dyn Fn() -> Figures,
 }
@@ -175,6 +199,15 @@ fn execute(
         Command::Bookings { wanted, holder, from, until } => {
             return match bookings(wanted, holder.as_deref(), (from, until), lang, eol, desk, out) {
                 Ok(after) => after,
+                Err(refusal) => refuse(refusal, lang, eol, desk, out),
+            };
+        }
+        Command::Watch { wanted, after } => {
+            return match watch(wanted, after, lang, eol, session, desk) {
+                Ok(line) => {
+                    push_line(&line, eol, out);
+                    After::Next
+                }
                 Err(refusal) => refuse(refusal, lang, eol, desk, out),
             };
         }
@@ -322,6 +355,57 @@ fn bookings(
     let texts = desk.inventory.names().texts().clone();
     let zone = desk.moment.zone;
     Ok(start(reply::BookingList::new(texts, rows, zone, lang, eol, out), out))
+}
+
+/// Watches from now on, or from after an event that is still held.
+fn watch(
+    wanted: Option<Wanted>,
+    after: Option<u64>,
+    lang: Lang,
+    eol: Eol,
+    session: &mut Session,
+    desk: &Desk,
+) -> Result<String, Refusal> {
+    let pattern = list_pattern(wanted, desk)?;
+    let last = desk.inventory.last_event();
+    let after = after.unwrap_or(last);
+    if after < desk.history.floor() || after > last {
+        return Err(Refusal::HistoryGone { asked: after, floor: desk.history.floor(), last });
+    }
+    session.watch = Some(Box::new(Watch { pattern, lang, eol, next: after + 1 }));
+    Ok(say!(lang, "OK OBSERVANDO tras={}", "OK WATCHING after={}", after))
+}
+
+/// Appends notices of what is on disk until the watcher is told all or has
+/// `room` bytes to read. `Close` for one that is too slow: what it should be
+/// told next is not held any more.
+pub fn notices(
+    session: &mut Session,
+    history: &History,
+    zone: &Zone,
+    room: usize,
+    out: &mut Vec<u8>,
+) -> After {
+    let Some(watch) = &mut session.watch else { return After::Next };
+    let full = out.len() + room;
+    while watch.next <= history.last() && out.len() < full {
+        let Some(text) = history.get(watch.next) else {
+            let line = say!(
+                watch.lang,
+                "* FIN vas demasiado atrás: vuelve con OBSERVAR tras={}",
+                "* END you are too far behind: come back with WATCH after={}",
+                history.floor(),
+            );
+            push_line(&line, watch.eol, out);
+            return After::Close;
+        };
+        let pattern = watch.pattern.as_ref();
+        if let Some(line) = notice::notice(watch.next, text, pattern, watch.lang, zone) {
+            push_line(&line, watch.eol, out);
+        }
+        watch.next += 1;
+    }
+    After::Next
 }
 
 /// Makes the first piece of a list; most end there.

@@ -13,6 +13,7 @@
 pub mod decide;
 pub mod event;
 pub mod fit;
+pub mod history;
 pub mod names;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

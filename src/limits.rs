@@ -57,6 +57,10 @@ pub const WRITE_BUDGET_BYTES: usize = 256 << 10;
 /// Events of one turn's commit above which the rest waits for the next: a
 /// turn is not to become long because many clients add thousands of rooms.
 pub const BATCH_EVENTS: usize = 4096;
+/// Events that `OBSERVAR tras=` can go back, at the most.
+pub const HISTORY_EVENTS: usize = 16 << 10;
+/// The same in bytes of their texts; a small host can spare so much.
+pub const HISTORY_BYTES: usize = 2 << 20;
 /// Bytes read but not yet run that a connection may hold; above it its
 /// socket is not read.
 pub const INPUT_HIGH_BYTES: usize = 64 << 10;

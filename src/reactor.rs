@@ -39,7 +39,7 @@ use crate::inventory::{Inventory, SessionId};
 use crate::journal::{self, DiskStorage};
 use crate::limits::{
     ACCEPT_BUDGET, ACCEPT_RETRY_MS, BATCH_EVENTS, COMMAND_BUDGET, COMPACT_PIECE_BYTES, LINGER_MS,
-    LIST_ROWS_MAX, LOG_QUIET_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
+    LIST_PIECE_BYTES, LIST_ROWS_MAX, LOG_QUIET_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
 };
 use crate::store::{self, Store};
 use net::{Accepted, Listener};
@@ -121,6 +121,8 @@ pub struct Reactor {
     dead: Vec<Key>,
     /// Connections that are sent a list which keeps rows in memory.
     listing: Vec<Key>,
+    /// Connections that watch.
+    watching: Vec<Key>,
     /// Stalls, idleness and lingering, one entry a connection at the most.
     deadlines: BTreeSet<(Tick, Key)>,
     refused: usize,
@@ -177,6 +179,7 @@ impl Reactor {
             served: Vec::new(),
             dead: Vec::new(),
             listing: Vec::new(),
+            watching: Vec::new(),
             deadlines: BTreeSet::new(),
             refused: 0,
             last_session: 0,
@@ -279,6 +282,11 @@ impl Reactor {
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         client.conn.set_readable(event.is_read_closed() || event.is_error());
                     }
+                    // After a half-close a reset shows in nothing but this.
+                    if client.conn.is_eof() && (event.is_error() || event.is_write_closed()) {
+                        bury(client, key, &mut self.dead);
+                        continue;
+                    }
                     if event.is_writable() || event.is_write_closed() || event.is_error() {
                         client.conn.set_writable();
                     }
@@ -343,11 +351,16 @@ impl Reactor {
         let mut desk = Desk {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
+            history: store.history(),
             moment: Moment { now, zone: &self.zone },
             figures: &figures,
         };
+        let was_watching = client.session.is_watching();
         let lists_before = client.conn.rows();
         let foreign = converse(client, &mut desk);
+        if client.session.is_watching() && !was_watching {
+            self.watching.push(key);
+        }
         if client.conn.rows() > lists_before {
             self.bound_lists(key);
         }
@@ -403,7 +416,10 @@ impl Reactor {
     }
 
     fn commit(&mut self) -> Result<(), journal::Error> {
-        self.store.commit(&mut self.batch)?;
+        if !self.batch.is_empty() {
+            self.store.commit(&mut self.batch)?;
+            self.served.extend(&self.watching);
+        }
         if self.sync_by.is_some_and(|by| by <= self.now) {
             self.store.sync()?;
             self.sync_by = None;
@@ -428,6 +444,7 @@ impl Reactor {
         if client.phase == Phase::Dead {
             return;
         }
+        notify(client, &self.store, &self.zone);
         match client.conn.flush() {
             Ok(_) if client.conn.is_flushed() => {
                 if client.blocked.take().is_some() {
@@ -452,8 +469,11 @@ impl Reactor {
         }
         client.conn.tidy();
         let goes_on = client.phase == Phase::Open && client.conn.is_drained() && has_more(client);
+        let tells = client.phase == Phase::Open
+            && client.conn.is_drained()
+            && client.session.is_behind(self.store.history());
         let lingers = client.phase == Phase::Linger && client.conn.wants_read();
-        if goes_on || lingers || client.conn.wants_write() {
+        if goes_on || tells || lingers || client.conn.wants_write() {
             enqueue(&mut self.run_queue, client, key);
         }
         self.arm(key);
@@ -503,7 +523,8 @@ impl Reactor {
     fn give_up(&mut self, key: Key) {
         let client = &mut self.clients[key];
         let is_idle = client.phase == Phase::Open && client.conn.is_flushed();
-        if is_idle && self.inventory.has_bound(client.session.id()) {
+        let holds = client.session.is_watching() || self.inventory.has_bound(client.session.id());
+        if is_idle && holds {
             client.heard = self.now;
             return self.arm(key);
         }
@@ -523,11 +544,13 @@ impl Reactor {
             }
             self.refused -= usize::from(client.refused);
             self.listing.retain(|listing| *listing != key);
+            self.watching.retain(|watching| *watching != key);
             let figures = Figures::default;
             let moment = Moment { now, zone: &self.zone };
             let mut desk = Desk {
                 inventory: &mut self.inventory,
                 batch: &mut self.batch,
+                history: self.store.history(),
                 moment,
                 figures: &figures,
             };
@@ -685,7 +708,8 @@ fn converse(client: &mut Client, desk: &mut Desk) -> bool {
             return false;
         }
         let Some(frame) = client.conn.next_frame() else {
-            if client.conn.is_eof() {
+            // One that watches goes on after its half-close.
+            if client.conn.is_eof() && !client.session.is_watching() {
                 client.phase = Phase::Closing;
             }
             return false;
@@ -723,6 +747,20 @@ fn converse(client: &mut Client, desk: &mut Desk) -> bool {
     }
     client.unfinished = true;
     false
+}
+
+/// Appends the notices that a watcher has room for: after the replies, and
+/// never between the lines of a list.
+fn notify(client: &mut Client, store: &Store<DiskStorage>, zone: &Zone) {
+    if client.phase != Phase::Open || !client.conn.may_run() || !client.session.is_watching() {
+        return;
+    }
+    let out = client.conn.out();
+    let after =
+        commands::notices(&mut client.session, store.history(), zone, LIST_PIECE_BYTES, out);
+    if matches!(after, After::Close) {
+        client.phase = Phase::Closing;
+    }
 }
 
 fn has_more(client: &Client) -> bool {

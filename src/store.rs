@@ -13,6 +13,7 @@ use crate::clock::Time;
 use crate::commands::read_names;
 use crate::inventory::decide::Refusal;
 use crate::inventory::event::Batch;
+use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
 use crate::journal::{Error, Journal, Record, Report, Storage, SyncPolicy};
@@ -22,6 +23,7 @@ use crate::limits::COMPACT_MIN_BYTES;
 pub struct Store<S: Storage> {
     journal: Option<Journal<S>>,
     cursor: Option<Cursor>,
+    history: History,
     /// No attempt to compact before the journal has grown to this.
     compact_from_bytes: u64,
     text: String,
@@ -82,7 +84,13 @@ pub fn replay(inventory: &mut Inventory, record: Record) -> Result<Option<Time>,
 impl<S: Storage> Store<S> {
     /// A store that keeps nothing.
     pub fn in_memory() -> Store<S> {
-        Store { journal: None, cursor: None, compact_from_bytes: u64::MAX, text: String::new() }
+        Store {
+            journal: None,
+            cursor: None,
+            history: History::default(),
+            compact_from_bytes: u64::MAX,
+            text: String::new(),
+        }
     }
 
     /// Opens a journal, or makes one, and replays it.
@@ -93,19 +101,31 @@ impl<S: Storage> Store<S> {
     ) -> Result<(Store<S>, Inventory, Opened), Error> {
         let mut inventory = Inventory::new(capacity);
         let mut last_time = Time::DAWN;
+        let mut history = History::default();
         let (journal, report) = Journal::open(storage, policy, |record| {
             if let Some(time) = replay(&mut inventory, record)? {
                 last_time = last_time.max(time);
+            }
+            match record {
+                Record::Event { number, payload } => history.push(number, payload),
+                Record::SnapshotEnd { base } => history.restart(base),
+                Record::Snapshot { .. } => {}
             }
             Ok(())
         })?;
         let store = Store {
             journal: Some(journal),
             cursor: None,
+            history,
             compact_from_bytes: COMPACT_MIN_BYTES,
             text: String::new(),
         };
         Ok((store, inventory, Opened { report, last_time }))
+    }
+
+    /// The last events that are durable.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Makes a turn's events durable, as the sync policy has it, and empties
@@ -115,21 +135,23 @@ impl<S: Storage> Store<S> {
     /// The journal cannot be written. Nothing can be promised any more: the
     /// caller must stop, without a reply.
     pub fn commit(&mut self, batch: &mut Batch) -> Result<(), Error> {
-        let Some(journal) = &mut self.journal else {
-            batch.clear();
-            return Ok(());
-        };
         if batch.is_empty() {
             return Ok(());
         }
-        for (change, text) in batch.iter() {
-            journal.append(change.number, text);
-        }
-        journal.commit()?;
-        if let Some(cursor) = self.cursor {
-            for (_, text) in batch.iter().filter(|(change, _)| cursor.is_behind(&change.event)) {
-                journal.snapshot_append(text);
+        if let Some(journal) = &mut self.journal {
+            for (change, text) in batch.iter() {
+                journal.append(change.number, text);
             }
+            journal.commit()?;
+            if let Some(cursor) = self.cursor {
+                for (_, text) in batch.iter().filter(|(change, _)| cursor.is_behind(&change.event))
+                {
+                    journal.snapshot_append(text);
+                }
+            }
+        }
+        for (change, text) in batch.iter() {
+            self.history.push(change.number, text);
         }
         batch.clear();
         Ok(())

@@ -67,6 +67,14 @@ fn rows(verb: Verb) -> [&'static [&'static str]; 2] {
             &["VERIFICAR #42 [nombre]: ¿está vigente ahora?"],
             &["VERIFY #42 [name]: is it in force now?"],
         ],
+        Verb::Watch => [
+            &[
+                "OBSERVAR [patrón] [tras=]: avisa de cada cambio desde ahora, o después del suceso tras=",
+            ],
+            &[
+                "WATCH [pattern] [after=]: tells every change from now on, or after the event after=",
+            ],
+        ],
         Verb::IAm => [
             &["SOY ana: las reservas que siguen son de ana"],
             &["IAM ana: what is reserved from now on is ana's"],

@@ -59,6 +59,10 @@ pub enum Command {
         number: u64,
         name: Option<String>,
     },
+    Watch {
+        wanted: Option<Wanted>,
+        after: Option<u64>,
+    },
     IAm(String),
     Add(Vec<String>),
     Remove(Vec<String>),
@@ -85,6 +89,7 @@ pub fn parse(verb: Verb, rest: &str, lang: Lang, moment: Moment) -> Result<Comma
         Verb::Renew => line.renew(moment),
         Verb::When => line.earliest(moment),
         Verb::Verify => line.verify(),
+        Verb::Watch => line.watch(),
         Verb::IAm => line.iam(),
         Verb::Add => line.add(),
         Verb::Remove => Ok(Command::Remove(line.names()?)),
@@ -454,6 +459,23 @@ impl<'a> Line<'a> {
         let number = self.number(digits)?;
         let name = (!name.is_empty()).then(|| self.name(name)).transpose()?;
         Ok(Command::Verify { number, name })
+    }
+
+    fn watch(mut self) -> Result<Command, Fault> {
+        let wanted = self.one_wanted()?;
+        let after = match self.value(Opt::After) {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| {
+                Fault::bad(say!(
+                    self.lang,
+                    "{}={} no es un número de suceso",
+                    "{}={} is no event number",
+                    Opt::After.word(self.lang),
+                    echo(&text),
+                ))
+            })?),
+        };
+        Ok(Command::Watch { wanted, after })
     }
 
     fn iam(self) -> Result<Command, Fault> {

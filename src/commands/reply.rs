@@ -72,7 +72,7 @@ fn code(refusal: &Refusal) -> u16 {
         | Refusal::NoExtension { .. }
         | Refusal::Exists { .. }
         | Refusal::StillReserved { .. } => 409,
-        Refusal::Over(_) => 410,
+        Refusal::Over(_) | Refusal::HistoryGone { .. } => 410,
         Refusal::TooManyResources(_) | Refusal::TooManyReservations(_) => 503,
     }
 }
@@ -91,6 +91,15 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
         Refusal::NeverIssued(number) => {
             say!(lang, "#{} no se ha dado nunca", "#{} was never issued", number,)
         }
+        Refusal::HistoryGone { asked, floor, last } => say!(
+            lang,
+            "tras={} no vale: se guardan los sucesos después de {}, y el último es {}; empieza con OBSERVAR tras={}",
+            "after={} does not do: the events after {} are held, and the last one is {}; begin with WATCH after={}",
+            asked,
+            floor,
+            last,
+            if asked > last { last } else { floor },
+        ),
         Refusal::Over(number) => say!(lang, "#{} ya terminó", "#{} is over", number),
         Refusal::Twice(what) => {
             say!(lang, "«{}» está dos veces", "'{}' is there twice", echo(&what),)

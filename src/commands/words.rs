@@ -41,6 +41,7 @@ pub enum Verb {
     Renew,
     When,
     Verify,
+    Watch,
     IAm,
     Add,
     Remove,
@@ -50,7 +51,7 @@ pub enum Verb {
 }
 
 /// All verbs in the order of `AYUDA`.
-pub const VERBS: [(Verb, &str, &str); 13] = [
+pub const VERBS: [(Verb, &str, &str); 14] = [
     (Verb::Reserve, "RESERVAR", "RESERVE"),
     (Verb::Cancel, "CANCELAR", "CANCEL"),
     (Verb::List, "LISTAR", "LIST"),
@@ -58,6 +59,7 @@ pub const VERBS: [(Verb, &str, &str); 13] = [
     (Verb::Renew, "RENOVAR", "RENEW"),
     (Verb::When, "CUANDO", "WHEN"),
     (Verb::Verify, "VERIFICAR", "VERIFY"),
+    (Verb::Watch, "OBSERVAR", "WATCH"),
     (Verb::IAm, "SOY", "IAM"),
     (Verb::Add, "ALTA", "ADD"),
     (Verb::Remove, "BAJA", "REMOVE"),
@@ -94,6 +96,7 @@ impl Verb {
             Verb::Reserve => &[Opt::From, Opt::Until, Opt::For, Opt::Nights, Opt::Note, Opt::Key],
             Verb::List => &[Opt::From, Opt::Until, Opt::For, Opt::Nights],
             Verb::Bookings => &[Opt::Holder, Opt::From, Opt::Until],
+            Verb::Watch => &[Opt::After],
             Verb::Renew => &[Opt::For, Opt::Until],
             Verb::When => &[Opt::For, Opt::Nights, Opt::From],
             _ => &[],
@@ -111,9 +114,10 @@ pub enum Opt {
     Key,
     Note,
     Holder,
+    After,
 }
 
-const OPTIONS: [(Opt, &str, &str); 7] = [
+const OPTIONS: [(Opt, &str, &str); 8] = [
     (Opt::From, "desde", "from"),
     (Opt::Until, "hasta", "until"),
     (Opt::For, "por", "for"),
@@ -121,6 +125,7 @@ const OPTIONS: [(Opt, &str, &str); 7] = [
     (Opt::Key, "clave", "key"),
     (Opt::Note, "nota", "note"),
     (Opt::Holder, "titular", "holder"),
+    (Opt::After, "tras", "after"),
 ];
 
 impl Opt {

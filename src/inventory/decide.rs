@@ -127,6 +127,8 @@ pub enum Refusal {
     NoExtension { number: Number, name: String, booking: Booking, next: Rc<Reservation> },
     /// 400: the new end is not after the start.
     EndsTooEarly { number: Number, from: Time },
+    /// 410: those events are not held any more, or have not happened yet.
+    HistoryGone { asked: u64, floor: u64, last: u64 },
     /// 400: beyond the calendar.
     OutOfRange,
     /// 409: in force later.

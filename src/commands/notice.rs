@@ -1,0 +1,111 @@
+//! Notices of what has happened, for those who watch: the journal's text of
+//! an event in the words of the wire. A notice depends on nothing but that
+//! text, so one that is told again is the same to the byte.
+
+use std::fmt::Write;
+
+use super::words::Lang;
+use crate::clock::{Round, Zone, parse_utc};
+use crate::inventory::names::{Pattern, fold};
+
+/// The notice of an event, without its ending; `None` if no name in it
+/// matches. `text` is as `Event::encode` writes it.
+pub fn notice(
+    number: u64,
+    text: &str,
+    pattern: Option<&Pattern>,
+    lang: Lang,
+    zone: &Zone,
+) -> Option<String> {
+    let (time, rest) = text.split_once(' ')?;
+    let (word, rest) = rest.split_once(' ')?;
+    let (es, en) = match word {
+        "ADDED" => ("ALTA", "ADD"),
+        "REMOVED" => ("BAJA", "REMOVE"),
+        "RESERVED" => ("RESERVADO", "RESERVED"),
+        "CANCELLED" => ("CANCELADO", "CANCELLED"),
+        "RENEWED" => ("RENOVADO", "RENEWED"),
+        "EXPIRED" => ("VENCIDO", "EXPIRED"),
+        _ => return None,
+    };
+    let (body, terms) = match rest.find(" from=").or_else(|| rest.find(" until=")) {
+        Some(at) if matches!(word, "RESERVED" | "RENEWED") => rest.split_at(at),
+        _ => (rest, ""),
+    };
+    let names = match body.strip_prefix('#') {
+        Some(numbered) => numbered.split_once(' ')?.1,
+        None => body,
+    };
+    if let Some(pattern) = pattern
+        && !names.split(", ").any(|name| pattern.matches(&fold(name)))
+    {
+        return None;
+    }
+    let mut line = format!("* {number} {} {body}", lang.pick(es, en));
+    push_terms(time, terms, lang, zone, &mut line);
+    Some(line)
+}
+
+/// The interval, where there is an end or a start that is not the moment of
+/// the event; of a renewal its new end.
+fn push_terms(time: &str, terms: &str, lang: Lang, zone: &Zone, line: &mut String) {
+    let value = |option: &str| {
+        let after = &terms[terms.find(option)? + option.len()..];
+        after.split(' ').next()
+    };
+    let (from, until) = (value(" from="), value(" until="));
+    if until == Some("never") && from == Some(time) {
+        return;
+    }
+    if let Some(from) = from.and_then(parse_utc) {
+        let _ = write!(line, " {}=", lang.pick("desde", "from"));
+        zone.print(from, Round::Down, line);
+    }
+    let Some(until) = until else { return };
+    let _ = write!(line, " {}=", lang.pick("hasta", "until"));
+    match (until, parse_utc(until)) {
+        ("quit", _) => line.push_str(lang.pick("salir", "quit")),
+        (_, Some(until)) => zone.print(until, Round::Up, line),
+        _ => line.push('-'),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_the_journal_become_notices() {
+        let rows = [
+            ("ADDED Sala 1", "* 7 ALTA Sala 1"),
+            ("REMOVED Sala 1", "* 7 BAJA Sala 1"),
+            ("RESERVED #4 Sala 1 from=T until=never", "* 7 RESERVADO #4 Sala 1"),
+            (
+                "RESERVED #4 Sala 1, Sala 2 from=T until=quit note=\" until=2026 \"",
+                "* 7 RESERVADO #4 Sala 1, Sala 2 desde=2026-11-22T16:48:54+00:00 hasta=salir",
+            ),
+            (
+                "RESERVED #4 Sala 1 from=2026-12-24T00:00:00.000Z until=never",
+                "* 7 RESERVADO #4 Sala 1 desde=2026-12-24T00:00:00+00:00 hasta=-",
+            ),
+            (
+                "RENEWED #4 Sala 1 until=2026-12-24T00:00:00.001Z lease=yes",
+                "* 7 RENOVADO #4 Sala 1 hasta=2026-12-24T00:00:01+00:00",
+            ),
+            ("CANCELLED #4 Sala 1", "* 7 CANCELADO #4 Sala 1"),
+            ("EXPIRED #4 Sala 1", "* 7 VENCIDO #4 Sala 1"),
+        ];
+        let time = "2026-11-22T16:48:54.123Z";
+        for (text, want) in rows {
+            let text = format!("{time} {}", text.replace("from=T", &format!("from={time}")));
+            let got = notice(7, &text, None, Lang::Es, &Zone::utc());
+            assert_eq!(got.as_deref(), Some(want), "{text}");
+        }
+        let text = format!("{time} CANCELLED #4 Sala 1, Árbol");
+        let pattern = Pattern::new("arb*").unwrap();
+        let got = notice(7, &text, Some(&pattern), Lang::En, &Zone::utc());
+        assert_eq!(got.as_deref(), Some("* 7 CANCELLED #4 Sala 1, Árbol"));
+        let other = Pattern::new("sala").unwrap();
+        assert_eq!(notice(7, &text, Some(&other), Lang::En, &Zone::utc()), None);
+    }
+}
