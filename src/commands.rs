@@ -19,7 +19,8 @@ use crate::inventory::event::{Batch, push_names};
 use crate::inventory::fit::Start;
 use crate::inventory::history::History;
 use crate::inventory::names::Pattern;
-use crate::inventory::{Event, Inventory, SessionId};
+use crate::inventory::queue::Outcome;
+use crate::inventory::{Event, Inventory, Number, SessionId};
 use crate::limits::{LINE_MAX_BYTES, LIST_PIECE_BYTES};
 use parse::{Command, Fault, Moment, find_control, first_word, parse};
 use words::{Lang, Verb, echo, say};
@@ -32,6 +33,17 @@ pub struct Session {
     /// No line has come yet.
     fresh: bool,
     watch: Option<Box<Watch>>,
+    wait: Option<Box<Wait>>,
+}
+
+/// How a connection that waits is to be answered.
+#[derive(Debug)]
+struct Wait {
+    lang: Lang,
+    eol: Eol,
+    dated: bool,
+    /// What it waits for, for its notices.
+    targets: String,
 }
 
 /// What a connection watches (`OBSERVAR`).
@@ -47,12 +59,23 @@ struct Watch {
 impl Session {
     /// A new connection: nobody yet, in Spanish until a verb says otherwise.
     pub fn new(id: SessionId) -> Session {
-        Session { who: Who { session: id, holder: None }, lang: Lang::Es, fresh: true, watch: None }
+        Session {
+            who: Who { session: id, holder: None },
+            lang: Lang::Es,
+            fresh: true,
+            watch: None,
+            wait: None,
+        }
     }
 
     /// Whether it waits for notices, so that it is not over with its input.
     pub fn is_watching(&self) -> bool {
         self.watch.is_some()
+    }
+
+    /// Whether it waits for a reservation, and its next lines with it.
+    pub fn is_waiting(&self) -> bool {
+        self.wait.is_some()
     }
 
     /// Whether there are events that it was not told of.
@@ -88,6 +111,11 @@ pub struct Desk<'a> {
 }
 
 impl Desk<'_> {
+    /// Grants what a command has made room for.
+    fn settle(&mut self) {
+        self.inventory.settle(self.moment.now, self.moment.zone, self.batch);
+    }
+
     fn enact(&mut self, event: Event) {
         self.inventory.enact(self.moment.now, event, self.batch);
     }
@@ -216,11 +244,16 @@ fn execute(
             push_list(&help::lines(verb, lang), Verb::Help.word(lang), eol, out);
         }
         Command::Quit => return quit(eol, session, desk, out),
+        Command::Reserve(request) => match reserve(request, lang, eol, session, desk) {
+            Ok(line) => push_line(&line, eol, out),
+            Err(refusal) => return refuse(refusal, lang, eol, desk, out),
+        },
         command => match change(command, lang, session, desk) {
             Ok(line) => push_line(&line, eol, out),
             Err(refusal) => return refuse(refusal, lang, eol, desk, out),
         },
     }
+    desk.settle();
     After::Next
 }
 
@@ -233,7 +266,6 @@ fn change(
 ) -> Result<String, Refusal> {
     let mut line = String::new();
     match command {
-        Command::Reserve(request) => reserve(&request, lang, session, desk, &mut line)?,
         Command::Cancel(wanted) => {
             let released = desk.inventory.cancel(&wanted, &session.who)?;
             for event in cancellations(&released) {
@@ -285,15 +317,17 @@ fn enact_all(events: Vec<Event>, desk: &mut Desk) -> usize {
     count
 }
 
+/// Grants a request, or lets it wait: then the line is the notice of its place.
 fn reserve(
-    request: &Request,
+    request: Request,
     lang: Lang,
-    session: &Session,
+    eol: Eol,
+    session: &mut Session,
     desk: &mut Desk,
-    line: &mut String,
-) -> Result<(), Refusal> {
+) -> Result<String, Refusal> {
     let Moment { now, zone } = desk.moment;
-    let number = match desk.inventory.reserve(request, &session.who, now, zone)? {
+    let dated = request.when.start != Start::Unsaid;
+    let number = match desk.inventory.reserve(&request, &session.who, now, zone)? {
         Grant::New(reservation) => {
             let number = reservation.number;
             desk.enact(Event::Reserved(reservation));
@@ -303,13 +337,70 @@ fn reserve(
             desk.inventory.rebind(number, session.id());
             number
         }
+        Grant::Wait(targets) => {
+            let text = desk.inventory.target_text(&targets, &request.wanted);
+            let who = session.who.clone();
+            let place = desk.inventory.wait(request, targets, who, now, zone);
+            let wait = Wait { lang, eol, dated, targets: text };
+            let line = wait.notice(place);
+            session.wait = Some(Box::new(wait));
+            return Ok(line);
+        }
     };
+    Ok(reserved_line(number, dated, lang, desk))
+}
+
+fn reserved_line(number: Number, dated: bool, lang: Lang, desk: &Desk) -> String {
+    let mut line = String::new();
     if let Some(reservation) = desk.inventory.reservation(number) {
-        let dated = request.when.start != Start::Unsaid;
         let texts = desk.inventory.names().texts();
-        reply::reserved(reservation, dated, texts, lang, zone, line);
+        reply::reserved(reservation, dated, texts, lang, desk.moment.zone, &mut line);
     }
-    Ok(())
+    line
+}
+
+impl Wait {
+    fn notice(&self, place: usize) -> String {
+        format!("* {} {place} {}", self.lang.pick("COLA", "QUEUE"), self.targets)
+    }
+}
+
+/// Appends the notice of a place to a connection that waits.
+pub fn tell_place(session: &Session, place: usize, out: &mut Vec<u8>) {
+    if let Some(wait) = &session.wait {
+        push_line(&wait.notice(place), wait.eol, out);
+    }
+}
+
+/// Tells a connection what has become of its wait.
+pub fn resolve(session: &mut Session, outcome: &Outcome, desk: &Desk, out: &mut Vec<u8>) {
+    let Some(wait) = session.wait.take() else { return };
+    let line = match outcome {
+        Outcome::Place(place) => {
+            push_line(&wait.notice(*place), wait.eol, out);
+            session.wait = Some(wait);
+            return;
+        }
+        Outcome::Granted(number) => reserved_line(*number, wait.dated, wait.lang, desk),
+        Outcome::TimedOut => say!(
+            wait.lang,
+            "ERR 408 se acabó la espera de {}",
+            "ERR 408 the wait for {} is over",
+            wait.targets,
+        ),
+        Outcome::Removed(name) => say!(
+            wait.lang,
+            "ERR 404 «{}» ya no existe: se dio de baja",
+            "ERR 404 '{}' is no more: it was removed",
+            echo(name),
+        ),
+        Outcome::Stopping => say!(
+            wait.lang,
+            "ERR 503 el servidor se detiene; vuelve a pedirlo",
+            "ERR 503 the server is stopping; ask again",
+        ),
+    };
+    push_line(&line, wait.eol, out);
 }
 
 /// The pattern of a list; a plain name must exist, as everywhere.
@@ -432,6 +523,7 @@ fn status(desk: &Desk) -> Vec<String> {
         format!("clock={clock}"),
         format!("resources={}", inventory.names().len()),
         format!("reservations={}", inventory.reservation_count()),
+        format!("waiting={}", inventory.queue().len()),
         format!("last_number={}", inventory.last_number()),
         format!("last_event={}", inventory.last_event()),
         format!("clients={}", figures.clients),
@@ -453,13 +545,7 @@ pub fn leave(session: &Session, desk: &mut Desk) {
     for number in desk.inventory.bound_to(session.id()) {
         desk.enact(Event::Expired { number });
     }
-}
-
-/// Applies every end that has come, in order and with its own time.
-pub fn expire(inventory: &mut Inventory, now: Time, batch: &mut Batch) {
-    while let Some((until, number)) = inventory.due(now) {
-        inventory.enact(until, Event::Expired { number }, batch);
-    }
+    desk.settle();
 }
 
 /// The reply to a line that is too long.

@@ -82,6 +82,7 @@ const DO: u8 = 253;
 const WONT: u8 = 252;
 const WILL: u8 = 251;
 const SB: u8 = 250;
+const IP: u8 = 244;
 const SE: u8 = 240;
 
 const END_OF_TRANSMISSION: u8 = 4;
@@ -112,6 +113,8 @@ pub struct Conn<S> {
     /// then not mean that the socket is empty.
     read_closed: bool,
     eof: bool,
+    /// IAC IP has come (Ctrl-C in telnet).
+    interrupted: bool,
 }
 
 impl<S> Conn<S> {
@@ -134,6 +137,7 @@ impl<S> Conn<S> {
             writable: true,
             read_closed: false,
             eof: false,
+            interrupted: false,
         }
     }
 
@@ -156,6 +160,11 @@ impl<S> Conn<S> {
     /// Whether the peer has closed its side and everything of it was read.
     pub fn is_eof(&self) -> bool {
         self.eof
+    }
+
+    /// Whether the peer has interrupted what it waits for, since the last call.
+    pub fn take_interrupt(&mut self) -> bool {
+        std::mem::take(&mut self.interrupted)
     }
 
     /// The ending of the line that was taken last.
@@ -382,7 +391,10 @@ impl<S: Read> Conn<S> {
                 self.input.push(IAC);
                 Telnet::Data
             }
-            (Telnet::Command, _) => Telnet::Data,
+            (Telnet::Command, byte) => {
+                self.interrupted |= byte == IP;
+                Telnet::Data
+            }
             (Telnet::Option(DO), option) => {
                 self.output.extend_from_slice(&[IAC, WONT, option]);
                 Telnet::Data

@@ -15,6 +15,7 @@ pub mod event;
 pub mod fit;
 pub mod history;
 pub mod names;
+pub mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -23,6 +24,7 @@ pub use decide::{Refusal, Request, Wanted};
 pub use event::Event;
 pub use fit::{Earliest, Term, When};
 use names::{Names, Pattern, ResourceId};
+use queue::Queue;
 
 use crate::clock::Time;
 
@@ -217,6 +219,7 @@ pub struct Inventory {
     bound: BTreeSet<(SessionId, Number)>,
     /// Idempotency keys, by holder and key with a LF between.
     keys: HashMap<Box<str>, Number>,
+    queue: Queue,
     last_number: Number,
     last_event: u64,
     capacity: Capacity,
@@ -232,6 +235,7 @@ impl Inventory {
             ends: BTreeSet::new(),
             bound: BTreeSet::new(),
             keys: HashMap::new(),
+            queue: Queue::default(),
             last_number: 0,
             last_event: 0,
             capacity,
@@ -268,9 +272,10 @@ impl Inventory {
         self.last_event = number;
     }
 
-    /// When something ends next.
-    pub fn next_end(&self) -> Option<Time> {
-        self.ends.first().map(|(until, _)| *until)
+    /// When something happens by itself: an end, or a wait that is over.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let end = self.ends.first().map(|(until, _)| *until);
+        end.into_iter().chain(self.queue.next_deadline()).min()
     }
 
     /// Whether a resource has a reservation, now or later.
@@ -299,8 +304,10 @@ impl Inventory {
                 let id = self.names.add(name);
                 debug_assert_eq!(id as usize, self.booked.len());
                 self.booked.push(Booked::Free);
+                self.queue.free(id);
             }
             Event::Removed { id } => {
+                self.end_waits_for(*id);
                 self.names.remove(*id);
                 self.booked[*id as usize] = Booked::Gone;
             }
@@ -403,6 +410,7 @@ impl Inventory {
         }
         for id in reservation.targets.as_slice() {
             self.booked[*id as usize].set_until(reservation.from, until);
+            self.queue.free(*id);
         }
         self.ends.remove(&(old_until, number));
         self.ends.insert((until, number));
@@ -421,6 +429,7 @@ impl Inventory {
         let from = old.from;
         for id in targets {
             self.booked[*id as usize].remove(from);
+            self.queue.free(*id);
         }
     }
 
@@ -428,6 +437,7 @@ impl Inventory {
         let Some(old) = self.reservations.remove(&number) else { return };
         for id in old.targets.as_slice() {
             self.booked[*id as usize].remove(old.from);
+            self.queue.free(*id);
         }
         self.ends.remove(&(old.until, number));
         if let Some(session) = old.session() {
@@ -483,6 +493,7 @@ impl Inventory {
             let targets: Vec<_> = reservation.targets.as_slice().iter().filter_map(moved).collect();
             reservation.targets = Targets::from(targets);
         }
+        self.renumber_queue(moved);
     }
 
     /// The number of the oldest reservation with a number over `after`.

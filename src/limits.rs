@@ -57,6 +57,20 @@ pub const WRITE_BUDGET_BYTES: usize = 256 << 10;
 /// Events of one turn's commit above which the rest waits for the next: a
 /// turn is not to become long because many clients add thousands of rooms.
 pub const BATCH_EVENTS: usize = 4096;
+/// Longest wait: a week.
+pub const WAIT_MAX_MS: i64 = 7 * 86_400_000;
+/// Waiters at the front of a queue that are told a new place at once.
+pub const PLACES_AT_ONCE: usize = 10;
+/// Those further back are told at most this often.
+pub const PLACES_EVERY_MS: i64 = 10_000;
+/// Steps of telling them all, at the most: some milliseconds.
+pub const PLACES_BUDGET: usize = 100_000;
+/// A half-closed waiter is told its place this often, to see whether it is
+/// still there.
+pub const NUDGE_MS: u64 = 10_000;
+/// Up to so many resources released at one time are matched to their waiters;
+/// for more it is cheaper to try every waiter.
+pub const RELEASES_ONE_BY_ONE: usize = 64;
 /// Events that `OBSERVAR tras=` can go back, at the most.
 pub const HISTORY_EVENTS: usize = 16 << 10;
 /// The same in bytes of their texts; a small host can spare so much.

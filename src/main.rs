@@ -10,13 +10,13 @@ use log::{LevelFilter, info, warn};
 use reservad::clock::{Clock, DurationError, Zone, parse_duration_ms};
 use reservad::inventory::event::Batch;
 use reservad::inventory::{Capacity, Inventory};
+use reservad::journal;
 use reservad::journal::{DiskStorage, SyncPolicy, Verdict};
 use reservad::limits::{
     DESCRIPTORS_RESERVED, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, STALL_DEFAULT_MS,
 };
 use reservad::reactor::{CLIENTS_MAX, Config, Parts, Reactor, bind, outlive_file_size_limit};
 use reservad::store::{self, Opened, Store};
-use reservad::{commands, journal};
 
 /// What a server without data and without --inventory starts with.
 const SAMPLE: [&str; 3] = ["Habitación 1", "Habitación 2", "Habitación 3"];
@@ -179,7 +179,7 @@ fn serve(options: Serve) -> Result<(), Failure> {
     // Before anything is written: a start that fails must not count as the first one.
     let addresses = options.listen.iter().flat_map(|addresses| addresses.0.clone());
     let listeners = addresses.map(listen).collect::<Result<Vec<_>, _>>()?;
-    settle(&options, &mut store, &mut inventory, &mut clock, &mut batch)?;
+    settle(&options, &zone, &mut store, &mut inventory, &mut clock, &mut batch)?;
     let max_clients = max_clients(options.max_clients);
     let (resources, reservations) = (inventory.names().len(), inventory.reservation_count());
     let config = Config {
@@ -255,6 +255,7 @@ fn open(options: &Serve) -> Result<Open, Failure> {
 /// Brings the inventory up to this moment, durably, before anybody is served.
 fn settle(
     options: &Serve,
+    zone: &Zone,
     store: &mut Store<DiskStorage>,
     inventory: &mut Inventory,
     clock: &mut Clock,
@@ -262,7 +263,7 @@ fn settle(
 ) -> Result<(), Failure> {
     let now = clock.now();
     let is_new = inventory.last_event() == 0;
-    commands::expire(inventory, now, batch);
+    inventory.advance(now, zone, batch);
     let names = match &options.inventory {
         Some(path) => store::read_inventory_file(path)?,
         None if is_new => SAMPLE.map(str::to_owned).to_vec(),

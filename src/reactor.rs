@@ -19,7 +19,7 @@
 mod net;
 mod wake;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,11 +35,13 @@ use crate::commands::parse::Moment;
 use crate::commands::{self, After, Desk, Figures, Session};
 use crate::conn::{Conn, Frame};
 use crate::inventory::event::Batch;
+use crate::inventory::queue::Outcome;
 use crate::inventory::{Inventory, SessionId};
 use crate::journal::{self, DiskStorage};
 use crate::limits::{
     ACCEPT_BUDGET, ACCEPT_RETRY_MS, BATCH_EVENTS, COMMAND_BUDGET, COMPACT_PIECE_BYTES, LINGER_MS,
-    LIST_PIECE_BYTES, LIST_ROWS_MAX, LOG_QUIET_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
+    LIST_PIECE_BYTES, LIST_ROWS_MAX, LOG_QUIET_MS, NUDGE_MS, READ_BUDGET_BYTES, REFUSED_MAX,
+    STOP_GRACE_MS,
 };
 use crate::store::{self, Store};
 use net::{Accepted, Listener};
@@ -106,6 +108,9 @@ struct Client {
     /// The deadline that is in `deadlines` for it.
     armed: Option<Tick>,
     linger_until: Tick,
+    /// Half-closed and waiting: when it is told its place again, to see
+    /// whether it is still there.
+    nudge_at: Option<Tick>,
 }
 
 /// The server.
@@ -123,6 +128,8 @@ pub struct Reactor {
     listing: Vec<Key>,
     /// Connections that watch.
     watching: Vec<Key>,
+    /// Connections that wait, to find them when they are granted.
+    waiting: BTreeMap<SessionId, Key>,
     /// Stalls, idleness and lingering, one entry a connection at the most.
     deadlines: BTreeSet<(Tick, Key)>,
     refused: usize,
@@ -180,6 +187,7 @@ impl Reactor {
             dead: Vec::new(),
             listing: Vec::new(),
             watching: Vec::new(),
+            waiting: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             refused: 0,
             last_session: 0,
@@ -228,12 +236,13 @@ impl Reactor {
     fn turn(&mut self, events: &Events) -> Result<(), journal::Error> {
         self.now = tick();
         let now = self.clock.now();
-        let signalled = self.mark(events);
-        commands::expire(&mut self.inventory, now, &mut self.batch);
+        let signalled = self.mark(events, now);
+        self.inventory.advance(now, &self.zone, &mut self.batch);
         if signalled {
             self.heed_signals(now);
         }
         self.serve_queue(now);
+        self.tell_waiters(now);
         self.commit()?;
         self.flush_served();
         self.check_deadlines();
@@ -250,6 +259,7 @@ impl Reactor {
     fn patience(&self) -> Option<Duration> {
         let has_work = !self.run_queue.is_empty()
             || !self.batch.is_empty()
+            || self.inventory.has_outcomes()
             || self.store.wants_compaction(&self.inventory)
             || (self.accept_again.is_none() && self.listeners.iter().any(Listener::is_ready));
         if has_work {
@@ -262,7 +272,7 @@ impl Reactor {
     }
 
     /// Returns whether there was a signal.
-    fn mark(&mut self, events: &Events) -> bool {
+    fn mark(&mut self, events: &Events, now: Time) -> bool {
         let mut signalled = false;
         for event in events {
             match event.token() {
@@ -282,8 +292,12 @@ impl Reactor {
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         client.conn.set_readable(event.is_read_closed() || event.is_error());
                     }
-                    // After a half-close a reset shows in nothing but this.
-                    if client.conn.is_eof() && (event.is_error() || event.is_write_closed()) {
+                    // After a half-close a reset shows in nothing but this, and
+                    // who waits must be out of the queue before it is granted
+                    // anything.
+                    let listens = client.conn.is_eof() || client.session.is_waiting();
+                    if listens && (event.is_error() || event.is_write_closed()) {
+                        self.inventory.leave_queue(client.session.id(), now);
                         bury(client, key, &mut self.dead);
                         continue;
                     }
@@ -344,9 +358,13 @@ impl Reactor {
                 Ok(_) => client.heard = self.now,
                 Err(error) => {
                     debug!("a client is gone: {error}");
+                    self.inventory.leave_queue(client.session.id(), now);
                     return bury(client, key, &mut self.dead);
                 }
             }
+        }
+        if client.conn.take_interrupt() {
+            self.inventory.interrupt(client.session.id(), now);
         }
         let mut desk = Desk {
             inventory: &mut self.inventory,
@@ -371,11 +389,56 @@ impl Reactor {
             );
         }
         let client = &mut self.clients[key];
+        if client.session.is_waiting() {
+            self.waiting.insert(client.session.id(), key);
+            if client.conn.is_eof() && client.nudge_at.is_none() {
+                self.nudge(key);
+            }
+        }
+        let client = &mut self.clients[key];
         if client.phase == Phase::Open && self.stopping.is_some() && !has_more(client) {
             client.phase = Phase::Closing;
         }
         if client.phase == Phase::Open && client.conn.may_run() && has_more(client) {
             enqueue(&mut self.run_queue, client, key);
+        }
+    }
+
+    /// Tells a half-closed connection its place again: one that is gone will
+    /// answer that with a reset.
+    fn nudge(&mut self, key: Key) {
+        let client = &mut self.clients[key];
+        let Some(place) = self.inventory.waiting_place(client.session.id()) else { return };
+        client.nudge_at = Some(self.now.plus_ms(NUDGE_MS));
+        commands::tell_place(&client.session, place, client.conn.out());
+        self.served.push(key);
+    }
+
+    /// Tells those who wait what has become of it.
+    fn tell_waiters(&mut self, now: Time) {
+        for (session, outcome) in self.inventory.take_outcomes() {
+            let Some(key) = self.waiting.get(&session).copied() else { continue };
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            // Who does not read is spared the notices, not the reply.
+            if matches!(outcome, Outcome::Place(_)) && !client.conn.may_run() {
+                continue;
+            }
+            let figures = Figures::default;
+            let desk = Desk {
+                inventory: &mut self.inventory,
+                batch: &mut self.batch,
+                history: self.store.history(),
+                moment: Moment { now, zone: &self.zone },
+                figures: &figures,
+            };
+            commands::resolve(&mut client.session, &outcome, &desk, client.conn.out());
+            self.served.push(key);
+            if !client.session.is_waiting() {
+                self.waiting.remove(&session);
+                client.nudge_at = None;
+                // Its next lines were held back.
+                enqueue(&mut self.run_queue, client, key);
+            }
         }
     }
 
@@ -483,11 +546,12 @@ impl Reactor {
     fn deadline(&self, client: &Client) -> Option<Tick> {
         let stall = client.blocked.map(|since| since.plus_ms(self.config.stall_timeout_ms));
         let linger = (client.phase == Phase::Linger).then_some(client.linger_until);
+        let nudge = client.nudge_at.filter(|_| client.session.is_waiting());
         // Who still reads a reply is not idle; for who reads none of it there is the stall.
         let may_idle = client.phase == Phase::Open && client.blocked.is_none();
         let idle = self.config.idle_timeout_ms.filter(|_| may_idle);
         let idle = idle.map(|ms| client.heard.plus_ms(ms));
-        [stall, linger, idle].into_iter().flatten().min()
+        [stall, linger, nudge, idle].into_iter().flatten().min()
     }
 
     /// Sees that the connection's deadline is in the set, or an earlier one:
@@ -512,10 +576,18 @@ impl Reactor {
             self.deadlines.pop_first();
             self.clients[key].armed = None;
             match self.deadline(&self.clients[key]) {
-                Some(deadline) if deadline <= self.now => self.give_up(key),
+                Some(deadline) if deadline <= self.now => self.give_up_or_nudge(key),
                 _ => self.arm(key),
             }
         }
+    }
+
+    fn give_up_or_nudge(&mut self, key: Key) {
+        if self.clients[key].nudge_at.is_some_and(|at| at <= self.now) {
+            self.nudge(key);
+            return self.flush_served();
+        }
+        self.give_up(key);
     }
 
     /// A deadline has passed. Who holds something by the connection itself
@@ -523,7 +595,9 @@ impl Reactor {
     fn give_up(&mut self, key: Key) {
         let client = &mut self.clients[key];
         let is_idle = client.phase == Phase::Open && client.conn.is_flushed();
-        let holds = client.session.is_watching() || self.inventory.has_bound(client.session.id());
+        let holds = client.session.is_watching()
+            || client.session.is_waiting()
+            || self.inventory.has_bound(client.session.id());
         if is_idle && holds {
             client.heard = self.now;
             return self.arm(key);
@@ -537,7 +611,16 @@ impl Reactor {
     }
 
     fn reap(&mut self, now: Time) {
-        for key in std::mem::take(&mut self.dead) {
+        let dead = std::mem::take(&mut self.dead);
+        // First all of them leave the queue, so that none is granted what
+        // another of them releases.
+        for key in &dead {
+            let session = self.clients[*key].session.id();
+            if self.waiting.remove(&session).is_some() {
+                self.inventory.leave_queue(session, now);
+            }
+        }
+        for key in dead {
             let client = self.clients.remove(key);
             if let Some(armed) = client.armed {
                 self.deadlines.remove(&(armed, key));
@@ -612,6 +695,7 @@ impl Reactor {
             blocked: None,
             armed: None,
             linger_until: self.now,
+            nudge_at: None,
         });
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = token(key, session);
@@ -654,7 +738,7 @@ impl Reactor {
     }
 
     fn set_alarm(&mut self) {
-        if let Err(error) = self.alarm.set(self.inventory.next_end()) {
+        if let Err(error) = self.alarm.set(self.inventory.next_deadline()) {
             error!("the alarm could not be set: {error}");
         }
     }
@@ -668,6 +752,7 @@ impl Reactor {
         self.stopping = Some(self.now.plus_ms(STOP_GRACE_MS));
         // Who has connected by now has perhaps said something, too.
         self.listeners.iter_mut().for_each(Listener::set_ready);
+        self.inventory.end_all_waits();
         for (key, client) in &mut self.clients {
             if client.phase == Phase::Linger {
                 bury(client, key, &mut self.dead);
@@ -703,6 +788,9 @@ impl Reactor {
 fn converse(client: &mut Client, desk: &mut Desk) -> bool {
     client.unfinished = false;
     for _ in 0..COMMAND_BUDGET {
+        if client.session.is_waiting() {
+            return false;
+        }
         if !client.conn.may_run() || desk.batch.len() >= BATCH_EVENTS {
             client.unfinished = true;
             return false;

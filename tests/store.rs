@@ -21,6 +21,7 @@ use reservad::conn::Eol;
 use reservad::inventory::decide::{Grant, Who};
 use reservad::inventory::event::Batch;
 use reservad::inventory::fit::{Start, Target};
+use reservad::inventory::history::History;
 use reservad::inventory::names::{Pattern, ResourceId};
 use reservad::inventory::{
     Capacity, Earliest, Event, Inventory, Request, Reservation, SessionId, Targets, Term, Wanted,
@@ -75,8 +76,14 @@ fn run(
 ) -> (String, bool) {
     let zone = Zone::utc();
     let figures = Figures::default;
-    let mut desk =
-        Desk { inventory, batch, moment: Moment { now, zone: &zone }, figures: &figures };
+    let history = History::default();
+    let mut desk = Desk {
+        inventory,
+        batch,
+        history: &history,
+        moment: Moment { now, zone: &zone },
+        figures: &figures,
+    };
     let mut out = Vec::new();
     let goes_on = match commands::run(line.as_bytes(), Eol::Lf, session, &mut desk, &mut out) {
         After::Next => true,
@@ -167,7 +174,7 @@ impl World {
     fn turn(&mut self) -> Result<(), Stopped> {
         let step_ms = self.rng.pick(&[0, 1, 700, 20_000, 600_000, 7_200_000]);
         self.now = self.now.plus_ms(step_ms);
-        commands::expire(&mut self.inventory, self.now, &mut self.batch);
+        self.inventory.advance(self.now, &Zone::utc(), &mut self.batch);
         let mut numbers = Vec::new();
         for _ in 0..self.rng.below(6) {
             let line = self.line();
@@ -242,6 +249,7 @@ impl World {
         let mut desk = Desk {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
+            history: self.store.history(),
             moment,
             figures: &figures,
         };
@@ -270,7 +278,7 @@ impl World {
         self.sessions.clear();
         self.greet();
         store::end_orphans(&mut self.inventory, opened.last_time, &mut self.batch);
-        commands::expire(&mut self.inventory, self.now, &mut self.batch);
+        self.inventory.advance(self.now, &Zone::utc(), &mut self.batch);
         self.commit().unwrap();
         assert!(!dump(&self.inventory).contains("bound true"), "an orphan lives on");
         self.compare();
@@ -324,6 +332,10 @@ impl World {
             38..40 => "SALIR".to_owned(),
             40..43 => "RESERVAS *1* titular=ana".to_owned(),
             43..47 => format!("VERIFICAR #{}", 1 + self.rng.below(self.told as usize + 2)),
+            47..54 => {
+                let number = 1 + self.rng.below(self.told as usize + 2);
+                format!("RENOVAR #{number} por={}m", 1 + self.rng.below(900))
+            }
             _ => self.reserve(),
         }
     }
@@ -729,8 +741,15 @@ fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
                     *(if start == from { &mut at_once } else { &mut later }) += 1;
                     let until = when.until(start, &zone).unwrap();
                     let when = When { start: Start::At(start), term: when.term };
-                    let request =
-                        Request { wanted, when, from: start, until, note: None, key: None };
+                    let request = Request {
+                        wanted,
+                        when,
+                        from: start,
+                        until,
+                        note: None,
+                        key: None,
+                        wait_ms: None,
+                    };
                     let granted = inventory.reserve(&request, &who, start, &zone);
                     let Ok(Grant::New(new)) = granted else {
                         panic!("not granted at the time that was told: {granted:?}")

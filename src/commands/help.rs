@@ -7,19 +7,21 @@ fn rows(verb: Verb) -> [&'static [&'static str]; 2] {
     match verb {
         Verb::Reserve => [
             &[
-                "RESERVAR nombre[, nombre …] [desde=] [hasta=|por=|noches=] [nota=] [clave=]: todo o nada, con un solo número",
+                "RESERVAR nombre[, nombre …] [desde=] [hasta=|por=|noches=] [espera=] [nota=] [clave=]: todo o nada, con un solo número",
                 "RESERVAR Habitación 1: desde ahora hasta que se cancele",
                 "RESERVAR Habitación * por=2h: cualquiera que esté libre, dos horas",
                 "RESERVAR Habitación 1, Sala 2 desde=2026-12-24 noches=3 nota=\"dos adultos\"",
                 "RESERVAR Placa 3 hasta=salir: mientras dure esta conexión",
+                "RESERVAR GPU * por=2h espera=30m: si no hay, esperar en la cola; * COLA dice el lugar",
                 "clave=K (después de SOY): repetir la petición es seguro, da el mismo número",
             ],
             &[
-                "RESERVE name[, name …] [from=] [until=|for=|nights=] [note=] [key=]: all or nothing, under one number",
+                "RESERVE name[, name …] [from=] [until=|for=|nights=] [wait=] [note=] [key=]: all or nothing, under one number",
                 "RESERVE Room 1: from now until it is cancelled",
                 "RESERVE Room * for=2h: any one that is free, for two hours",
                 "RESERVE Room 1, Hall 2 from=2026-12-24 nights=3 note=\"two adults\"",
                 "RESERVE Board 3 until=quit: as long as this connection lasts",
+                "RESERVE GPU * for=2h wait=30m: if there is none, wait in the queue; * QUEUE tells the place",
                 "key=K (after IAM): repeating the request is safe, it gives the same number",
             ],
         ],

@@ -12,7 +12,7 @@ use crate::inventory::fit::{Start, Term, When, WhenError};
 use crate::inventory::names::{NameError, Pattern, check_name, is_hidden, normalize};
 use crate::limits::{
     ADD_MAX, HOLDER_MAX_BYTES, KEY_MAX_BYTES, NAME_MAX_BYTES, NIGHTS_MAX, NOTE_MAX_BYTES,
-    STARS_MAX, TARGETS_MAX,
+    STARS_MAX, TARGETS_MAX, WAIT_MAX_MS,
 };
 
 /// A reply that begins with `ERR`.
@@ -358,7 +358,22 @@ impl<'a> Line<'a> {
         if key.as_ref().is_some_and(String::is_empty) {
             return Err(self.empty(Opt::Key));
         }
-        Ok(Command::Reserve(Request { wanted, when, from, until, note, key }))
+        let wait_ms = self.wait()?;
+        Ok(Command::Reserve(Request { wanted, when, from, until, note, key, wait_ms }))
+    }
+
+    fn wait(&mut self) -> Result<Option<i64>, Fault> {
+        let Some(text) = self.value(Opt::Wait) else { return Ok(None) };
+        match self.duration(Opt::Wait, &text)? {
+            wait_ms if wait_ms <= WAIT_MAX_MS => Ok(Some(wait_ms)),
+            _ => Err(Fault::bad(say!(
+                self.lang,
+                "{}={}: se espera como mucho 7d",
+                "{}={}: 7d is the longest wait",
+                Opt::Wait.word(self.lang),
+                echo(&text),
+            ))),
+        }
     }
 
     fn list(mut self, moment: Moment) -> Result<Command, Fault> {

@@ -67,6 +67,7 @@ fn code(refusal: &Refusal) -> u16 {
         | Refusal::NotPartOf { .. } => 404,
         Refusal::Busy(_)
         | Refusal::KeyUsed { .. }
+        | Refusal::KeyWaiting(_)
         | Refusal::Several { .. }
         | Refusal::Ahead { .. }
         | Refusal::NoExtension { .. }
@@ -115,6 +116,12 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
             "the key '{}' is of another request of yours, that of #{}",
             echo(&key),
             number,
+        ),
+        Refusal::KeyWaiting(key) => say!(
+            lang,
+            "la clave «{}» es de otra petición tuya, que está esperando",
+            "the key '{}' is of another request of yours, which waits",
+            echo(&key),
         ),
         Refusal::NotYours { what, number, holder } => say!(
             lang,
@@ -219,6 +226,9 @@ fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
                 zone.text(booking.from, Round::Down),
             );
         }
+    }
+    if busy.queue > 0 {
+        text += &say!(lang, "; en cola: {}", "; in the queue: {}", busy.queue);
     }
     text += &match busy.earliest {
         Earliest::At(time) => {

@@ -93,7 +93,9 @@ impl Verb {
     /// The options that it takes.
     pub fn options(self) -> &'static [Opt] {
         match self {
-            Verb::Reserve => &[Opt::From, Opt::Until, Opt::For, Opt::Nights, Opt::Note, Opt::Key],
+            Verb::Reserve => {
+                &[Opt::From, Opt::Until, Opt::For, Opt::Nights, Opt::Wait, Opt::Note, Opt::Key]
+            }
             Verb::List => &[Opt::From, Opt::Until, Opt::For, Opt::Nights],
             Verb::Bookings => &[Opt::Holder, Opt::From, Opt::Until],
             Verb::Watch => &[Opt::After],
@@ -111,17 +113,19 @@ pub enum Opt {
     Until,
     For,
     Nights,
+    Wait,
     Key,
     Note,
     Holder,
     After,
 }
 
-const OPTIONS: [(Opt, &str, &str); 8] = [
+const OPTIONS: [(Opt, &str, &str); 9] = [
     (Opt::From, "desde", "from"),
     (Opt::Until, "hasta", "until"),
     (Opt::For, "por", "for"),
     (Opt::Nights, "noches", "nights"),
+    (Opt::Wait, "espera", "wait"),
     (Opt::Key, "clave", "key"),
     (Opt::Note, "nota", "note"),
     (Opt::Holder, "titular", "holder"),

@@ -53,9 +53,18 @@ pub struct Request {
     pub until: Time,
     pub note: Option<String>,
     pub key: Option<String>,
+    /// `espera=`: how long to wait if it does not fit.
+    pub wait_ms: Option<i64>,
 }
 
 impl Request {
+    /// Its key with what it asks for under it. How long it would wait is not
+    /// part of that.
+    pub fn full_key(&self) -> Option<Key> {
+        let key = self.key.as_deref()?;
+        Some(Key { key: key.into(), request: self.canonical().into() })
+    }
+
     /// The same text for every way to write the same request.
     fn canonical(&self) -> String {
         let mut targets: Vec<_> = self.wanted.iter().map(|wanted| fold(wanted.text())).collect();
@@ -87,6 +96,8 @@ pub enum Grant {
     New(Rc<Reservation>),
     /// The same request was granted before, with the same `clave=`.
     Again(Number),
+    /// It does not fit, and is to wait for these.
+    Wait(Vec<Target>),
 }
 
 /// What a cancellation takes: a whole reservation or one resource of one.
@@ -115,6 +126,8 @@ pub enum Refusal {
     KeyNeedsHolder,
     /// 409: that key stands for another request.
     KeyUsed { key: String, number: Number },
+    /// 409: that key stands for another request, which waits.
+    KeyWaiting(String),
     /// 403: somebody else's.
     NotYours { what: String, number: Number, holder: String },
     /// 404: the resource exists but has no reservation.
@@ -164,6 +177,8 @@ pub struct Busy {
     /// Whether the request has no end; then one would perhaps make it fit.
     pub open: bool,
     pub earliest: Earliest,
+    /// How many wait for it already.
+    pub queue: usize,
 }
 
 impl Inventory {
@@ -176,20 +191,24 @@ impl Inventory {
         zone: &Zone,
     ) -> Result<Grant, Refusal> {
         let targets = self.resolve(&request.wanted)?;
-        let key = request
-            .key
-            .as_ref()
-            .map(|key| Key { key: key.as_str().into(), request: request.canonical().into() });
+        let key = request.full_key();
         if let Some(key) = &key
             && let Some(number) = self.granted_before(key, who)?
         {
             return Ok(Grant::Again(number));
+        }
+        if let Some(key) = &key
+            && let Some(waiting) = self.waits_under(key, who)
+            && waiting.request != key.request
+        {
+            return Err(Refusal::KeyWaiting(key.key.to_string()));
         }
         if self.reservations.len() >= self.capacity.reservations as usize {
             return Err(Refusal::TooManyReservations(self.capacity.reservations));
         }
         match self.place(&targets, request.from, request.until) {
             Ok(ids) => Ok(Grant::New(Rc::new(self.granted(request, ids, key, who)))),
+            Err(_) if request.wait_ms.is_some() => Ok(Grant::Wait(targets)),
             Err(conflict) => {
                 let from = request.from.max(now);
                 let earliest = self.earliest(&targets, &request.when, from, zone);
@@ -199,7 +218,7 @@ impl Inventory {
         }
     }
 
-    fn granted(
+    pub(super) fn granted(
         &self,
         request: &Request,
         ids: Vec<ResourceId>,
@@ -287,6 +306,10 @@ impl Inventory {
             from: asked.from,
             open: asked.until.is_never(),
             earliest,
+            queue: match &targets[conflict.target] {
+                Target::Named(id) => self.waiting_for(*id),
+                Target::Any(_) => 0,
+            },
         }))
     }
 

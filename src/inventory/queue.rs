@@ -1,0 +1,541 @@
+//! Those who wait (`espera=`): first come, first served.
+//!
+//! Whatever makes room grants every waiter, oldest first, whose whole request
+//! now fits; nothing is held in part, so nobody can block in a circle.
+//! Between two commands no waiter fits, which is why a newcomer may simply be
+//! tried: every older one has been tried since the last change.
+//!
+//! Large queues are cheap: a release looks at those who named what was
+//! released, and as soon as that is taken again, at nobody else who wants it
+//! from now on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::decide::{Request, Wanted, Who};
+use super::event::Batch;
+use super::fit::{Start, Target, Term, When};
+use super::names::ResourceId;
+use super::{Event, Inventory, Key, Number, SessionId};
+use crate::clock::{Time, Zone};
+use crate::limits::{PLACES_AT_ONCE, PLACES_BUDGET, PLACES_EVERY_MS, RELEASES_ONE_BY_ONE};
+
+/// Who came first has the lower one.
+pub type Ticket = u64;
+
+/// Somebody who waits. A connection waits for one thing at a time.
+#[derive(Debug)]
+struct Waiter {
+    who: Who,
+    request: Request,
+    targets: Vec<Target>,
+    key: Option<Key>,
+    /// When it ends without a grant: its patience, or its own end.
+    gives_up: Time,
+    /// The place that it was told last.
+    told: usize,
+}
+
+impl Waiter {
+    /// Whether what it wants begins when it is granted, so that it cannot be
+    /// granted anything that is taken now.
+    fn is_from_now(&self) -> bool {
+        self.request.when.start == Start::Unsaid
+    }
+
+    fn has_pattern(&self) -> bool {
+        self.targets.iter().any(|target| matches!(target, Target::Any(_)))
+    }
+
+    fn names(&self) -> impl Iterator<Item = ResourceId> + '_ {
+        self.targets.iter().filter_map(|target| match target {
+            Target::Named(id) => Some(*id),
+            Target::Any(_) => None,
+        })
+    }
+}
+
+/// What has become of a wait.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    Granted(Number),
+    /// Its time is up, or it was interrupted.
+    TimedOut,
+    /// A resource that it named was taken out.
+    Removed(String),
+    /// The server is stopping.
+    Stopping,
+    /// It goes on, at this place; 1 is next.
+    Place(usize),
+}
+
+/// Tickets of those who want to begin now, and of those who want dates.
+#[derive(Debug, Default)]
+struct Index<K: Ord> {
+    from_now: BTreeSet<(K, Ticket)>,
+    dated: BTreeSet<(K, Ticket)>,
+}
+
+impl<K: Ord + Copy> Index<K> {
+    fn set(&mut self, from_now: bool) -> &mut BTreeSet<(K, Ticket)> {
+        if from_now { &mut self.from_now } else { &mut self.dated }
+    }
+
+    /// The first ticket of a key after one; only dated ones if `only_dated`.
+    fn next(&self, key: K, after: Ticket, only_dated: bool) -> Option<Ticket> {
+        let range = (key, after + 1)..=(key, Ticket::MAX);
+        let dated = self.dated.range(range.clone()).next();
+        let now = if only_dated { None } else { self.from_now.range(range).next() };
+        dated.into_iter().chain(now).map(|(_, ticket)| *ticket).min()
+    }
+}
+
+/// The queue of an inventory. In memory only: a wait ends with its connection.
+#[derive(Debug, Default)]
+pub struct Queue {
+    waiters: BTreeMap<Ticket, Waiter>,
+    by_name: Index<ResourceId>,
+    /// Those with a pattern, under the one key there is.
+    by_pattern: Index<()>,
+    by_session: BTreeMap<SessionId, Ticket>,
+    deadlines: BTreeSet<(Time, Ticket)>,
+    /// What has become free since the last [`Inventory::settle`].
+    freed: Vec<ResourceId>,
+    /// Resources whose waiters have moved up since.
+    moved: BTreeSet<ResourceId>,
+    pattern_moved: bool,
+    /// When those further back are told their places.
+    tell_at: Option<Time>,
+    outcomes: Vec<(SessionId, Outcome)>,
+    last_ticket: Ticket,
+}
+
+impl Queue {
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    /// Notes that a resource may have become free.
+    pub(super) fn free(&mut self, id: ResourceId) {
+        if !self.waiters.is_empty() {
+            self.freed.push(id);
+        }
+    }
+
+    /// When the queue has something to do by itself.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        let first = self.deadlines.first().map(|(time, _)| *time);
+        first.into_iter().chain(self.tell_at).min()
+    }
+
+    fn insert(&mut self, ticket: Ticket, waiter: Waiter) {
+        let from_now = waiter.is_from_now();
+        for id in waiter.names() {
+            self.by_name.set(from_now).insert((id, ticket));
+        }
+        if waiter.has_pattern() {
+            self.by_pattern.set(from_now).insert(((), ticket));
+        }
+        self.by_session.insert(waiter.who.session, ticket);
+        self.deadlines.insert((waiter.gives_up, ticket));
+        self.waiters.insert(ticket, waiter);
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&ticket)?;
+        let from_now = waiter.is_from_now();
+        for id in waiter.names() {
+            self.by_name.set(from_now).remove(&(id, ticket));
+            self.moved.insert(id);
+        }
+        if waiter.has_pattern() {
+            self.by_pattern.set(from_now).remove(&((), ticket));
+            self.pattern_moved = true;
+        }
+        self.by_session.remove(&waiter.who.session);
+        self.deadlines.remove(&(waiter.gives_up, ticket));
+        Some(waiter)
+    }
+
+    fn end(&mut self, ticket: Ticket, outcome: Outcome) {
+        if let Some(waiter) = self.remove(ticket) {
+            self.outcomes.push((waiter.who.session, outcome));
+        }
+    }
+}
+
+impl Inventory {
+    /// Who waits.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// How many wait for a resource by its name.
+    pub fn waiting_for(&self, id: ResourceId) -> usize {
+        let range = || (id, 0)..=(id, Ticket::MAX);
+        let by_name = &self.queue.by_name;
+        by_name.from_now.range(range()).count() + by_name.dated.range(range()).count()
+    }
+
+    /// Puts a request that does not fit into the queue, as its youngest, and
+    /// returns its place. Its targets were found at `now`.
+    pub fn wait(
+        &mut self,
+        request: Request,
+        targets: Vec<Target>,
+        who: Who,
+        now: Time,
+        zone: &Zone,
+    ) -> usize {
+        let when = fixed(request.when, request.from);
+        let patience = now.plus_ms(request.wait_ms.unwrap_or(0));
+        let own_end = match (when.start, when.term) {
+            (Start::Unsaid, Term::Until(until)) => until,
+            (Start::Unsaid, _) => Time::NEVER,
+            _ => when.until(request.from, zone).unwrap_or(Time::NEVER),
+        };
+        let key = request.full_key();
+        let request = Request { when, ..request };
+        let gives_up = patience.min(own_end);
+        self.queue.last_ticket += 1;
+        let ticket = self.queue.last_ticket;
+        let waiter = Waiter { who, request, targets, key, gives_up, told: 0 };
+        self.queue.insert(ticket, waiter);
+        let place = self.place_of(ticket, usize::MAX);
+        if let Some(waiter) = self.queue.waiters.get_mut(&ticket) {
+            waiter.told = place;
+        }
+        place
+    }
+
+    /// The request of a waiter with the same holder and key, if one waits.
+    pub(super) fn waits_under(&self, key: &Key, who: &Who) -> Option<&Key> {
+        let mut waiters = self.queue.waiters.values();
+        let same = waiters.find(|waiter| {
+            waiter.who.holder == who.holder
+                && waiter.key.as_ref().is_some_and(|other| other.key == key.key)
+        });
+        same.and_then(|waiter| waiter.key.as_ref())
+    }
+
+    /// Grants what fits now, after something has become free. Call it after
+    /// every command and every end.
+    pub fn settle(&mut self, now: Time, zone: &Zone, batch: &mut Batch) {
+        if self.queue.is_empty() {
+            return self.queue.freed.clear();
+        }
+        let mut freed = std::mem::take(&mut self.queue.freed);
+        freed.sort_unstable();
+        freed.dedup();
+        let mut last = 0;
+        while !freed.is_empty()
+            && let Some(ticket) = self.next_candidate(&freed, last, now)
+        {
+            last = ticket;
+            self.try_grant(ticket, now, zone, batch);
+        }
+        self.tell_first_places(now);
+    }
+
+    /// The oldest waiter after `last` that what was freed may help.
+    fn next_candidate(&self, freed: &[ResourceId], last: Ticket, now: Time) -> Option<Ticket> {
+        let queue = &self.queue;
+        if freed.len() > RELEASES_ONE_BY_ONE {
+            return queue.waiters.range(last + 1..).next().map(|(ticket, _)| *ticket);
+        }
+        let is_free = |id: &ResourceId| self.overlap(*id, now, now.plus_ms(1)).is_none();
+        let named = freed.iter().filter_map(|id| queue.by_name.next(*id, last, !is_free(id))).min();
+        let free: Vec<_> = freed.iter().copied().filter(is_free).collect();
+        let from_now = self.next_by_pattern(&queue.by_pattern.from_now, &free, last, named);
+        let dated = self.next_by_pattern(&queue.by_pattern.dated, freed, last, named);
+        [named, from_now, dated].into_iter().flatten().min()
+    }
+
+    /// The first waiter after `last`, and before `bound`, with a pattern for
+    /// one of these resources.
+    fn next_by_pattern(
+        &self,
+        tickets: &BTreeSet<((), Ticket)>,
+        ids: &[ResourceId],
+        last: Ticket,
+        bound: Option<Ticket>,
+    ) -> Option<Ticket> {
+        if ids.is_empty() {
+            return None;
+        }
+        let bound = bound.unwrap_or(Ticket::MAX);
+        let mut rest = tickets.range(((), last + 1)..).map(|(_, ticket)| *ticket);
+        rest.by_ref().take_while(|ticket| *ticket < bound).find(|ticket| {
+            self.queue.waiters[ticket].targets.iter().any(|target| self.may_be(target, ids))
+        })
+    }
+
+    /// Whether a pattern matches one of these.
+    fn may_be(&self, target: &Target, ids: &[ResourceId]) -> bool {
+        let texts = self.names.texts();
+        match target {
+            Target::Named(_) => false,
+            Target::Any(pattern) => ids.iter().any(|id| pattern.matches(texts.folded(*id))),
+        }
+    }
+
+    fn try_grant(&mut self, ticket: Ticket, now: Time, zone: &Zone, batch: &mut Batch) {
+        let Some(waiter) = self.queue.waiters.get(&ticket) else { return };
+        let Ok((from, until)) = waiter.request.when.interval(now, zone) else { return };
+        if self.reservations.len() >= self.capacity.reservations as usize {
+            return;
+        }
+        let Ok(ids) = self.place(&waiter.targets, from, until) else { return };
+        // A retry with the same key waits too; what is bound to a connection
+        // goes to the one that asked last.
+        let same = self.same_request(ticket);
+        let who = match same.last().and_then(|last| self.queue.waiters.get(last)) {
+            Some(last) => last.who.clone(),
+            None => waiter.who.clone(),
+        };
+        let request = Request { from, until, ..waiter.request.clone() };
+        let granted = self.granted(&request, ids, waiter.key.clone(), &who);
+        let number = granted.number;
+        self.enact(now, Event::Reserved(Rc::new(granted)), batch);
+        for ticket in same {
+            self.queue.end(ticket, Outcome::Granted(number));
+        }
+    }
+
+    /// This waiter and those with the same holder, key and request.
+    fn same_request(&self, ticket: Ticket) -> Vec<Ticket> {
+        let waiter = &self.queue.waiters[&ticket];
+        if waiter.key.is_none() {
+            return vec![ticket];
+        }
+        let is_same =
+            |other: &Waiter| other.key == waiter.key && other.who.holder == waiter.who.holder;
+        let all = self.queue.waiters.iter().filter(|(_, other)| is_same(other));
+        all.map(|(ticket, _)| *ticket).collect()
+    }
+
+    /// Applies what is due up to `now`, each at its own time: ends, then the
+    /// grants that they allow, then waits that are over.
+    pub fn advance(&mut self, now: Time, zone: &Zone, batch: &mut Batch) {
+        loop {
+            let end = self.ends.first().map(|(until, _)| *until);
+            let wait = self.queue.next_deadline();
+            let Some(time) = end.into_iter().chain(wait).min().filter(|time| *time <= now) else {
+                return;
+            };
+            while let Some((_, number)) = self.due(time) {
+                self.enact(time, Event::Expired { number }, batch);
+            }
+            self.settle(time, zone, batch);
+            while let Some((_, ticket)) =
+                self.queue.deadlines.first().copied().filter(|(deadline, _)| *deadline <= time)
+            {
+                self.queue.end(ticket, Outcome::TimedOut);
+            }
+            if self.queue.tell_at.is_some_and(|tell_at| tell_at <= time) {
+                self.tell_all_places();
+            }
+            self.tell_first_places(time);
+        }
+    }
+
+    /// Ends the wait of a connection that is gone; nobody is to be told.
+    pub fn leave_queue(&mut self, session: SessionId, now: Time) {
+        if let Some(ticket) = self.queue.by_session.get(&session).copied() {
+            self.queue.remove(ticket);
+            self.tell_first_places(now);
+        }
+    }
+
+    /// Ends the wait of a connection as if its time were up.
+    pub fn interrupt(&mut self, session: SessionId, now: Time) {
+        if let Some(ticket) = self.queue.by_session.get(&session).copied() {
+            self.queue.end(ticket, Outcome::TimedOut);
+            self.tell_first_places(now);
+        }
+    }
+
+    /// Ends every wait: the server is stopping.
+    pub fn end_all_waits(&mut self) {
+        while let Some((ticket, _)) = self.queue.waiters.first_key_value() {
+            self.queue.end(*ticket, Outcome::Stopping);
+        }
+        self.queue.moved.clear();
+    }
+
+    /// Targets as they are told: names as the inventory has them.
+    pub fn target_text(&self, targets: &[Target], wanted: &[Wanted]) -> String {
+        let texts = targets.iter().zip(wanted).map(|(target, wanted)| match target {
+            Target::Named(id) => self.names.texts().name(*id),
+            Target::Any(_) => wanted.text(),
+        });
+        texts.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Ends the waits for a resource that is taken out.
+    pub(super) fn end_waits_for(&mut self, id: ResourceId) {
+        let name = self.names.texts().name(id).to_owned();
+        while let Some(ticket) = self.queue.by_name.next(id, 0, false) {
+            self.queue.end(ticket, Outcome::Removed(name.clone()));
+        }
+    }
+
+    /// Whether somebody is to be told of a wait.
+    pub fn has_outcomes(&self) -> bool {
+        !self.queue.outcomes.is_empty()
+    }
+
+    /// What has become of waits since the last call, in order.
+    pub fn take_outcomes(&mut self) -> Vec<(SessionId, Outcome)> {
+        std::mem::take(&mut self.queue.outcomes)
+    }
+
+    /// The place of a connection that waits, and what it waits for.
+    pub fn waiting_place(&self, session: SessionId) -> Option<usize> {
+        let ticket = self.queue.by_session.get(&session)?;
+        Some(self.place_of(*ticket, usize::MAX))
+    }
+
+    /// One more than the older waiters that want something of the same;
+    /// patterns count as wanting what they match, and something of each other's.
+    /// Not counted beyond `bound`.
+    fn place_of(&self, ticket: Ticket, bound: usize) -> usize {
+        let queue = &self.queue;
+        let waiter = &queue.waiters[&ticket];
+        let ids: Vec<_> = waiter.names().collect();
+        let mut older = BTreeSet::new();
+        for id in &ids {
+            let range = || (*id, 0)..(*id, ticket);
+            let sets = [&queue.by_name.from_now, &queue.by_name.dated];
+            let all = sets.into_iter().flat_map(|set| set.range(range()).take(bound));
+            older.extend(all.map(|(_, ticket)| *ticket));
+        }
+        let sets = [&queue.by_pattern.from_now, &queue.by_pattern.dated];
+        for (_, other) in sets.into_iter().flat_map(|set| set.range(..((), ticket))) {
+            let targets = &queue.waiters[other].targets;
+            if waiter.has_pattern() || targets.iter().any(|target| self.may_be(target, &ids)) {
+                older.insert(*other);
+            }
+        }
+        if waiter.has_pattern() {
+            let wants = |other: &Waiter| {
+                let names: Vec<_> = other.names().collect();
+                waiter.targets.iter().any(|target| self.may_be(target, &names))
+            };
+            let all = queue.waiters.range(..ticket).filter(|(_, other)| wants(other));
+            older.extend(all.map(|(ticket, _)| *ticket));
+        }
+        older.len() + 1
+    }
+
+    /// Tells those at the front of what has moved their new places, and sees
+    /// that the others are told before long.
+    fn tell_first_places(&mut self, now: Time) {
+        let moved = std::mem::take(&mut self.queue.moved);
+        let pattern_moved = std::mem::take(&mut self.queue.pattern_moved);
+        let mut front = BTreeSet::new();
+        for id in &moved {
+            let mut last = 0;
+            for _ in 0..PLACES_AT_ONCE {
+                let Some(ticket) = self.queue.by_name.next(*id, last, false) else { break };
+                front.insert(ticket);
+                last = ticket;
+            }
+        }
+        if !moved.is_empty() || pattern_moved {
+            let sets = [&self.queue.by_pattern.from_now, &self.queue.by_pattern.dated];
+            let all = sets.into_iter().flat_map(|set| set.iter().take(PLACES_AT_ONCE));
+            front.extend(all.map(|(_, ticket)| *ticket));
+        }
+        if pattern_moved {
+            front.extend(self.queue.waiters.keys().take(PLACES_AT_ONCE));
+        }
+        for ticket in front {
+            let place = self.place_of(ticket, PLACES_AT_ONCE);
+            if place <= PLACES_AT_ONCE {
+                self.tell(ticket, place);
+            }
+        }
+        let has_more = self.queue.len() > PLACES_AT_ONCE;
+        if (pattern_moved || !moved.is_empty()) && has_more && self.queue.tell_at.is_none() {
+            self.queue.tell_at = Some(now.plus_ms(PLACES_EVERY_MS));
+        }
+    }
+
+    /// Tells everybody whose place has changed; the work of one call is
+    /// bounded, who is not reached keeps an old place until the next.
+    fn tell_all_places(&mut self) {
+        self.queue.tell_at = None;
+        let mut budget = PLACES_BUDGET;
+        let mut ranks: BTreeMap<ResourceId, usize> = BTreeMap::new();
+        let no_patterns =
+            self.queue.by_pattern.from_now.is_empty() && self.queue.by_pattern.dated.is_empty();
+        let tickets: Vec<_> = self.queue.waiters.keys().copied().collect();
+        for ticket in tickets {
+            let names: Vec<_> = self.queue.waiters[&ticket].names().collect();
+            let ahead = names.iter().map(|id| {
+                let rank = ranks.entry(*id).or_default();
+                *rank += 1;
+                *rank - 1
+            });
+            let ahead: usize = ahead.sum();
+            let place = match (no_patterns, names.len()) {
+                // Only those who name the same one thing are ahead.
+                (true, 1) => ahead + 1,
+                _ if budget < ahead => continue,
+                _ => {
+                    budget = budget.saturating_sub(ahead.max(64));
+                    self.place_of(ticket, usize::MAX)
+                }
+            };
+            self.tell(ticket, place);
+        }
+    }
+
+    fn tell(&mut self, ticket: Ticket, place: usize) {
+        let Some(waiter) = self.queue.waiters.get_mut(&ticket) else { return };
+        if waiter.told != place {
+            waiter.told = place;
+            self.queue.outcomes.push((waiter.who.session, Outcome::Place(place)));
+        }
+    }
+
+    /// Ids were given anew: the queue goes along.
+    pub(super) fn renumber_queue(&mut self, moved: impl Fn(&ResourceId) -> Option<ResourceId>) {
+        let waiters = std::mem::take(&mut self.queue.waiters);
+        self.queue.by_name = Index::default();
+        for (ticket, mut waiter) in waiters {
+            for target in &mut waiter.targets {
+                if let Target::Named(id) = target
+                    && let Some(new) = moved(id)
+                {
+                    *id = new;
+                }
+            }
+            self.queue.insert(ticket, waiter);
+        }
+    }
+
+    /// Whether a waiter could be granted at this moment, which between two
+    /// commands none can; for tests.
+    pub fn some_waiter_fits(&self, now: Time, zone: &Zone) -> bool {
+        self.queue.waiters.values().any(|waiter| {
+            let interval = waiter.request.when.interval(now, zone);
+            interval.is_ok_and(|(from, until)| self.place(&waiter.targets, from, until).is_ok())
+        })
+    }
+}
+
+/// A wait that says `desde=ahora` means the moment at which it was said.
+fn fixed(when: When, from: Time) -> When {
+    match when.start {
+        Start::Now => When { start: Start::At(from), ..when },
+        _ => when,
+    }
+}
