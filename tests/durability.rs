@@ -160,6 +160,7 @@ impl Past {
         let mut desk = Desk {
             inventory: &mut self.inventory,
             batch: &mut batch,
+            history: self.store.history(),
             moment: Moment { now: self.now, zone: &zone },
             figures: &figures,
         };
