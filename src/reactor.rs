@@ -776,6 +776,8 @@ impl Reactor {
         let names = store::read_inventory_file(path);
         let added =
             names.and_then(|names| store::ensure(&mut self.inventory, names, now, &mut self.batch));
+        // Somebody may wait for what is new.
+        self.inventory.settle(now, &self.zone, &mut self.batch);
         match added {
             Ok(count) => info!("SIGHUP: {count} new resources from {}", path.display()),
             Err(error) => error!("SIGHUP: {error}; nothing of that file was taken"),
