@@ -8,86 +8,24 @@ mod help;
 mod notice;
 pub mod parse;
 mod reply;
+mod session;
 pub mod words;
 
 use std::rc::Rc;
 
-use crate::clock::{Time, Zone};
+use crate::clock::Time;
 use crate::conn::{Eol, Source};
-use crate::inventory::decide::{Grant, Refusal, Request, Wanted, Who, cancellations};
+use crate::inventory::decide::{Grant, Refusal, Request, Wanted, cancellations};
 use crate::inventory::event::{Batch, push_names};
 use crate::inventory::fit::Start;
 use crate::inventory::history::History;
 use crate::inventory::names::Pattern;
-use crate::inventory::queue::Outcome;
-use crate::inventory::{Event, Inventory, Number, SessionId};
+use crate::inventory::{Event, Inventory, Number};
 use crate::limits::{LINE_MAX_BYTES, LIST_PIECE_BYTES};
 use parse::{Command, Fault, Moment, find_control, first_word, parse};
+pub use session::{Session, notices, resolve, tell_place};
+use session::{Wait, Watch};
 use words::{Lang, Verb, echo, say};
-
-/// What a connection is to the commands.
-#[derive(Debug)]
-pub struct Session {
-    who: Who,
-    lang: Lang,
-    /// No line has come yet.
-    fresh: bool,
-    watch: Option<Box<Watch>>,
-    wait: Option<Box<Wait>>,
-}
-
-/// How a connection that waits is to be answered.
-#[derive(Debug)]
-struct Wait {
-    lang: Lang,
-    eol: Eol,
-    dated: bool,
-    /// What it waits for, for its notices.
-    targets: String,
-}
-
-/// What a connection watches (`OBSERVAR`).
-#[derive(Debug)]
-struct Watch {
-    pattern: Option<Pattern>,
-    lang: Lang,
-    eol: Eol,
-    /// The number of the next event to tell.
-    next: u64,
-}
-
-impl Session {
-    /// A new connection: nobody yet, in Spanish until a verb says otherwise.
-    pub fn new(id: SessionId) -> Session {
-        Session {
-            who: Who { session: id, holder: None },
-            lang: Lang::Es,
-            fresh: true,
-            watch: None,
-            wait: None,
-        }
-    }
-
-    /// Whether it waits for notices, so that it is not over with its input.
-    pub fn is_watching(&self) -> bool {
-        self.watch.is_some()
-    }
-
-    /// Whether it waits for a reservation, and its next lines with it.
-    pub fn is_waiting(&self) -> bool {
-        self.wait.is_some()
-    }
-
-    /// Whether there are events that it was not told of.
-    pub fn is_behind(&self, history: &History) -> bool {
-        self.watch.as_ref().is_some_and(|watch| watch.next <= history.last())
-    }
-
-    /// Which connection it is.
-    pub fn id(&self) -> SessionId {
-        self.who.session
-    }
-}
 
 /// Figures that only the loop knows, for `ESTADO`.
 #[derive(Clone, Debug, Default)]
@@ -359,50 +297,6 @@ fn reserved_line(number: Number, dated: bool, lang: Lang, desk: &Desk) -> String
     line
 }
 
-impl Wait {
-    fn notice(&self, place: usize) -> String {
-        format!("* {} {place} {}", self.lang.pick("COLA", "QUEUE"), self.targets)
-    }
-}
-
-/// Appends the notice of a place to a connection that waits.
-pub fn tell_place(session: &Session, place: usize, out: &mut Vec<u8>) {
-    if let Some(wait) = &session.wait {
-        push_line(&wait.notice(place), wait.eol, out);
-    }
-}
-
-/// Tells a connection what has become of its wait.
-pub fn resolve(session: &mut Session, outcome: &Outcome, desk: &Desk, out: &mut Vec<u8>) {
-    let Some(wait) = session.wait.take() else { return };
-    let line = match outcome {
-        Outcome::Place(place) => {
-            push_line(&wait.notice(*place), wait.eol, out);
-            session.wait = Some(wait);
-            return;
-        }
-        Outcome::Granted(number) => reserved_line(*number, wait.dated, wait.lang, desk),
-        Outcome::TimedOut => say!(
-            wait.lang,
-            "ERR 408 se acabó la espera de {}",
-            "ERR 408 the wait for {} is over",
-            wait.targets,
-        ),
-        Outcome::Removed(name) => say!(
-            wait.lang,
-            "ERR 404 «{}» ya no existe: se dio de baja",
-            "ERR 404 '{}' is no more: it was removed",
-            echo(name),
-        ),
-        Outcome::Stopping => say!(
-            wait.lang,
-            "ERR 503 el servidor se detiene; vuelve a pedirlo",
-            "ERR 503 the server is stopping; ask again",
-        ),
-    };
-    push_line(&line, wait.eol, out);
-}
-
 /// The pattern of a list; a plain name must exist, as everywhere.
 fn list_pattern(wanted: Option<Wanted>, desk: &Desk) -> Result<Option<Pattern>, Refusal> {
     match wanted {
@@ -465,38 +359,6 @@ fn watch(
     }
     session.watch = Some(Box::new(Watch { pattern, lang, eol, next: after + 1 }));
     Ok(say!(lang, "OK OBSERVANDO tras={}", "OK WATCHING after={}", after))
-}
-
-/// Appends notices of what is on disk until the watcher is told all or has
-/// `room` bytes to read. `Close` for one that is too slow: what it should be
-/// told next is not held any more.
-pub fn notices(
-    session: &mut Session,
-    history: &History,
-    zone: &Zone,
-    room: usize,
-    out: &mut Vec<u8>,
-) -> After {
-    let Some(watch) = &mut session.watch else { return After::Next };
-    let full = out.len() + room;
-    while watch.next <= history.last() && out.len() < full {
-        let Some(text) = history.get(watch.next) else {
-            let line = say!(
-                watch.lang,
-                "* FIN vas demasiado atrás: vuelve con OBSERVAR tras={}",
-                "* END you are too far behind: come back with WATCH after={}",
-                history.floor(),
-            );
-            push_line(&line, watch.eol, out);
-            return After::Close;
-        };
-        let pattern = watch.pattern.as_ref();
-        if let Some(line) = notice::notice(watch.next, text, pattern, watch.lang, zone) {
-            push_line(&line, watch.eol, out);
-        }
-        watch.next += 1;
-    }
-    After::Next
 }
 
 /// Makes the first piece of a list; most end there.

@@ -16,6 +16,7 @@
 //! outside this folder. A connection's interest follows from its state;
 //! nothing but `Conn` remembers readiness.
 
+mod client;
 mod net;
 mod wake;
 
@@ -32,18 +33,18 @@ use slab::Slab;
 
 use crate::clock::{Clock, Tick, Time, Zone, tick};
 use crate::commands::parse::Moment;
-use crate::commands::{self, After, Desk, Figures, Session};
-use crate::conn::{Conn, Frame};
+use crate::commands::{self, Desk, Figures, Session};
+use crate::conn::Conn;
 use crate::inventory::event::Batch;
 use crate::inventory::queue::Outcome;
 use crate::inventory::{Inventory, SessionId};
 use crate::journal::{self, DiskStorage};
 use crate::limits::{
-    ACCEPT_BUDGET, ACCEPT_RETRY_MS, BATCH_EVENTS, COMMAND_BUDGET, COMPACT_PIECE_BYTES, LINGER_MS,
-    LIST_PIECE_BYTES, LIST_ROWS_MAX, LOG_QUIET_MS, NUDGE_MS, READ_BUDGET_BYTES, REFUSED_MAX,
-    STOP_GRACE_MS,
+    ACCEPT_BUDGET, ACCEPT_RETRY_MS, COMPACT_PIECE_BYTES, LINGER_MS, LIST_ROWS_MAX, LOG_QUIET_MS,
+    NUDGE_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
 };
 use crate::store::{self, Store};
+use client::{Client, Phase, bury, converse, enqueue, has_more, notify};
 use net::{Accepted, Listener};
 use wake::{Alarm, Signal, Signals};
 
@@ -75,42 +76,6 @@ type Key = usize;
 /// taken for the one that has its place now.
 fn token(key: Key, session: SessionId) -> Token {
     Token((session.0 as usize) << KEY_BITS | key)
-}
-
-/// How far a connection has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    /// Lines are read and run.
-    Open,
-    /// Nothing more is run; what was said is still sent.
-    Closing,
-    /// All was sent and our side is shut; the peer has until then to close
-    /// its own, so that no reset overtakes the last reply.
-    Linger,
-    /// To be reaped.
-    Dead,
-}
-
-struct Client {
-    conn: Conn<TcpStream>,
-    session: Session,
-    phase: Phase,
-    /// In the run queue.
-    queued: bool,
-    /// Lines were left because of a budget or the high-water mark.
-    unfinished: bool,
-    /// Over `--max-clients`: here only to be told so.
-    refused: bool,
-    /// When bytes last came in, or the peer had taken all that it was owed.
-    heard: Tick,
-    /// Since when the peer has taken nothing of what it is owed.
-    blocked: Option<Tick>,
-    /// The deadline that is in `deadlines` for it.
-    armed: Option<Tick>,
-    linger_until: Tick,
-    /// Half-closed and waiting: when it is told its place again, to see
-    /// whether it is still there.
-    nudge_at: Option<Tick>,
 }
 
 /// The server.
@@ -507,7 +472,7 @@ impl Reactor {
         if client.phase == Phase::Dead {
             return;
         }
-        notify(client, &self.store, &self.zone);
+        notify(client, self.store.history(), &self.zone);
         match client.conn.flush() {
             Ok(_) if client.conn.is_flushed() => {
                 if client.blocked.take().is_some() {
@@ -782,92 +747,6 @@ impl Reactor {
             Ok(count) => info!("SIGHUP: {count} new resources from {}", path.display()),
             Err(error) => error!("SIGHUP: {error}; nothing of that file was taken"),
         }
-    }
-}
-
-/// Runs lines until there is no whole one, the budget is spent, or the peer
-/// has to read first. Returns whether the peer speaks another protocol.
-fn converse(client: &mut Client, desk: &mut Desk) -> bool {
-    client.unfinished = false;
-    for _ in 0..COMMAND_BUDGET {
-        if client.session.is_waiting() {
-            return false;
-        }
-        if !client.conn.may_run() || desk.batch.len() >= BATCH_EVENTS {
-            client.unfinished = true;
-            return false;
-        }
-        let Some(frame) = client.conn.next_frame() else {
-            // One that watches goes on after its half-close.
-            if client.conn.is_eof() && !client.session.is_watching() {
-                client.phase = Phase::Closing;
-            }
-            return false;
-        };
-        let eol = client.conn.eol();
-        let session = &mut client.session;
-        let after = match frame {
-            Frame::Line(at) => {
-                let (line, out) = client.conn.line(at);
-                commands::run(line, eol, session, desk, out)
-            }
-            Frame::EndOfTransmission => commands::quit(eol, session, desk, client.conn.out()),
-            Frame::TooLong => {
-                commands::too_long(session, eol, client.conn.out());
-                After::Next
-            }
-            Frame::Endless => {
-                commands::too_long(session, eol, client.conn.out());
-                After::Close
-            }
-            Frame::Cut => {
-                commands::cut(session, eol, client.conn.out());
-                After::Next
-            }
-            Frame::Tls => After::Foreign,
-        };
-        match after {
-            After::Next => {}
-            After::List(list) => client.conn.set_source(list),
-            After::Close | After::Foreign => {
-                client.phase = Phase::Closing;
-                return matches!(after, After::Foreign);
-            }
-        }
-    }
-    client.unfinished = true;
-    false
-}
-
-/// Appends the notices that a watcher has room for: after the replies, and
-/// never between the lines of a list.
-fn notify(client: &mut Client, store: &Store<DiskStorage>, zone: &Zone) {
-    if client.phase != Phase::Open || !client.conn.may_run() || !client.session.is_watching() {
-        return;
-    }
-    let out = client.conn.out();
-    let after =
-        commands::notices(&mut client.session, store.history(), zone, LIST_PIECE_BYTES, out);
-    if matches!(after, After::Close) {
-        client.phase = Phase::Closing;
-    }
-}
-
-fn has_more(client: &Client) -> bool {
-    client.unfinished || client.conn.wants_read()
-}
-
-fn enqueue(run_queue: &mut VecDeque<Key>, client: &mut Client, key: Key) {
-    if !client.queued {
-        client.queued = true;
-        run_queue.push_back(key);
-    }
-}
-
-fn bury(client: &mut Client, key: Key, dead: &mut Vec<Key>) {
-    if client.phase != Phase::Dead {
-        client.phase = Phase::Dead;
-        dead.push(key);
     }
 }
 

@@ -1,0 +1,255 @@
+//! What each verb takes: from a line taken apart to its command.
+
+use super::{Command, Fault, Line, Moment, unknown_verb};
+use crate::clock::Time;
+use crate::commands::words::{Opt, Verb, echo, say};
+use crate::inventory::decide::{Cancel, Request};
+use crate::inventory::fit::{Start, Term, When, WhenError};
+use crate::inventory::names::normalize;
+use crate::limits::{ADD_MAX, HOLDER_MAX_BYTES, KEY_MAX_BYTES, NOTE_MAX_BYTES, WAIT_MAX_MS};
+
+impl Line<'_> {
+    pub(super) fn reserve(mut self, moment: Moment) -> Result<Command, Fault> {
+        let wanted = self.wanted_list()?;
+        let when = self.when(moment)?;
+        let (from, until) = self.interval(&when, moment)?;
+        let note = self.text_value(Opt::Note, NOTE_MAX_BYTES)?.filter(|note| !note.is_empty());
+        let key = self.text_value(Opt::Key, KEY_MAX_BYTES)?;
+        if key.as_ref().is_some_and(String::is_empty) {
+            return Err(self.empty(Opt::Key));
+        }
+        let wait_ms = self.wait()?;
+        Ok(Command::Reserve(Request { wanted, when, from, until, note, key, wait_ms }))
+    }
+
+    pub(super) fn wait(&mut self) -> Result<Option<i64>, Fault> {
+        let Some(text) = self.value(Opt::Wait) else { return Ok(None) };
+        match self.duration(Opt::Wait, &text)? {
+            wait_ms if wait_ms <= WAIT_MAX_MS => Ok(Some(wait_ms)),
+            _ => Err(Fault::bad(say!(
+                self.lang,
+                "{}={}: se espera como mucho 7d",
+                "{}={}: 7d is the longest wait",
+                Opt::Wait.word(self.lang),
+                echo(&text),
+            ))),
+        }
+    }
+
+    pub(super) fn list(mut self, moment: Moment) -> Result<Command, Fault> {
+        let wanted = self.one_wanted()?;
+        let when = self.when(moment)?;
+        if when.term == Term::Quit {
+            return Err(self.quit_here());
+        }
+        let instant = When { start: Start::Unsaid, term: Term::Open };
+        let interval = match when == instant {
+            true => None,
+            false => Some(self.interval(&when, moment)?),
+        };
+        Ok(Command::List { wanted, interval })
+    }
+
+    pub(super) fn bookings(mut self, moment: Moment) -> Result<Command, Fault> {
+        let wanted = self.one_wanted()?;
+        let holder = self.value(Opt::Holder).map(|text| normalize(&text));
+        if holder.as_ref().is_some_and(String::is_empty) {
+            return Err(self.empty(Opt::Holder));
+        }
+        let from = match self.start(moment)? {
+            Start::Unsaid => Time::DAWN,
+            Start::Now => moment.now,
+            Start::At(from) => from,
+        };
+        let until = match self.term(moment)? {
+            Term::Quit => return Err(self.quit_here()),
+            Term::Until(until) => until,
+            _ => Time::NEVER,
+        };
+        if from >= until {
+            return Err(self.when_fault(WhenError::Backwards, moment));
+        }
+        Ok(Command::Bookings { wanted, holder, from, until })
+    }
+
+    pub(super) fn quit_here(&self) -> Fault {
+        Fault::bad(say!(
+            self.lang,
+            "hasta=salir es solo para RESERVAR; aquí hace falta una fecha",
+            "until=quit is for RESERVE only; here it takes a date",
+        ))
+    }
+
+    pub(super) fn cancel(self) -> Result<Command, Fault> {
+        if self.targets.is_empty() {
+            return Err(self.usage("#número | nombre[, nombre …]", "#number | name[, name …]"));
+        }
+        let one = |item: &str| match item.strip_prefix('#') {
+            Some(digits) => Ok(Cancel::Number(self.number(digits)?)),
+            None => Ok(Cancel::Name(self.name(item)?)),
+        };
+        Ok(Command::Cancel(self.items()?.into_iter().map(one).collect::<Result<_, _>>()?))
+    }
+
+    pub(super) fn number(&self, digits: &str) -> Result<u64, Fault> {
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Fault::bad(say!(
+                self.lang,
+                "«#{}» no es un número de reserva; se escribe #42",
+                "'#{}' is no confirmation number; it is written #42",
+                echo(digits),
+            )));
+        }
+        // More than fits was never issued either.
+        digits.parse().map_err(|_| Fault {
+            code: 404,
+            text: say!(self.lang, "#{} no se ha dado nunca", "#{} was never issued", echo(digits),),
+        })
+    }
+
+    pub(super) fn renew(mut self, moment: Moment) -> Result<Command, Fault> {
+        let usage = |line: &Self| line.usage("#número por=|hasta=", "#number for=|until=");
+        let digits = self.targets.strip_prefix('#').ok_or_else(|| usage(&self))?;
+        let number = self.number(digits)?;
+        match self.term(moment)? {
+            Term::Quit => Err(self.quit_here()),
+            Term::Until(until) if until <= moment.now => {
+                Err(self.when_fault(WhenError::Past, moment))
+            }
+            term @ (Term::For(_) | Term::Until(_)) => Ok(Command::Renew { number, term }),
+            _ => Err(usage(&self)),
+        }
+    }
+
+    pub(super) fn earliest(mut self, moment: Moment) -> Result<Command, Fault> {
+        let wanted = self.wanted_list()?;
+        Ok(Command::When { wanted, when: self.when(moment)? })
+    }
+
+    pub(super) fn verify(self) -> Result<Command, Fault> {
+        let (head, name) = self.targets.split_once(' ').unwrap_or((&self.targets, ""));
+        let Some(digits) = head.strip_prefix('#') else {
+            return Err(self.usage("#número [nombre]", "#number [name]"));
+        };
+        let number = self.number(digits)?;
+        let name = (!name.is_empty()).then(|| self.name(name)).transpose()?;
+        Ok(Command::Verify { number, name })
+    }
+
+    pub(super) fn watch(mut self) -> Result<Command, Fault> {
+        let wanted = self.one_wanted()?;
+        let after = match self.value(Opt::After) {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| {
+                Fault::bad(say!(
+                    self.lang,
+                    "{}={} no es un número de suceso",
+                    "{}={} is no event number",
+                    Opt::After.word(self.lang),
+                    echo(&text),
+                ))
+            })?),
+        };
+        Ok(Command::Watch { wanted, after })
+    }
+
+    pub(super) fn iam(self) -> Result<Command, Fault> {
+        let name = normalize(&self.targets);
+        if name.is_empty() {
+            return Err(self.usage("nombre", "name"));
+        }
+        if name.contains(' ') {
+            return Err(Fault::bad(say!(
+                self.lang,
+                "el nombre de un titular es una sola palabra, y este servidor no guarda contraseñas: SOY ana",
+                "a holder's name is a single word, and this server keeps no tokens: IAM ana",
+            )));
+        }
+        if name.len() > HOLDER_MAX_BYTES {
+            return Err(self.too_long(&name, name.len(), HOLDER_MAX_BYTES));
+        }
+        if !name.starts_with(char::is_alphabetic) {
+            return Err(Fault::bad(say!(
+                self.lang,
+                "el nombre de un titular empieza por una letra: «{}»",
+                "a holder's name begins with a letter: '{}'",
+                echo(&name),
+            )));
+        }
+        Ok(Command::IAm(self.name(&name)?))
+    }
+
+    pub(super) fn help(self) -> Result<Command, Fault> {
+        if self.targets.is_empty() {
+            return Ok(Command::Help(None));
+        }
+        match Verb::find(&self.targets) {
+            Some((verb, _)) => Ok(Command::Help(Some(verb))),
+            None => Err(unknown_verb(&self.targets, self.lang)),
+        }
+    }
+
+    pub(super) fn add(self) -> Result<Command, Fault> {
+        let mut names = Vec::new();
+        for item in self.items()? {
+            let range = split_range(item);
+            let (first, last) = range.as_ref().map_or((0, 0), |range| (range.first, range.last));
+            if first > last {
+                return Err(Fault::bad(say!(
+                    self.lang,
+                    "en «{}» el primero es mayor que el último",
+                    "in '{}' the first is greater than the last",
+                    echo(item),
+                )));
+            }
+            let count =
+                usize::try_from(last - first).map_or(usize::MAX, |more| more.saturating_add(1));
+            if names.len().saturating_add(count) > ADD_MAX {
+                return Err(Fault::bad(say!(
+                    self.lang,
+                    "en una línea caben como mucho {} altas",
+                    "a line adds at most {} resources",
+                    ADD_MAX,
+                )));
+            }
+            match range {
+                None => names.push(self.name(item)?),
+                Some(range) => {
+                    for n in first..=last {
+                        names.push(self.name(&range.name(n))?);
+                    }
+                }
+            }
+        }
+        Ok(Command::Add(names))
+    }
+}
+
+/// `Habitación 4..50`: a name and two numbers, the first with leading zeros
+/// where they are to be kept.
+struct Range<'a> {
+    name: &'a str,
+    first: u64,
+    last: u64,
+    width: usize,
+}
+
+impl Range<'_> {
+    fn name(&self, n: u64) -> String {
+        format!("{}{n:0width$}", self.name, width = self.width)
+    }
+}
+
+fn split_range(item: &str) -> Option<Range<'_>> {
+    let (head, last) = item.rsplit_once("..")?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let digits = head.len() - head.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let (name, first) = head.split_at(digits);
+    if !is_number(first) || !is_number(last) {
+        return None;
+    }
+    let width = if first.starts_with('0') { first.len() } else { 0 };
+    // Digits that are too many for a number are just part of a name.
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    Some(Range { name, first, last, width })
+}

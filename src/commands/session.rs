@@ -1,0 +1,153 @@
+//! What a connection is to the commands: who speaks, in which language, and
+//! what it is told without asking: its place in the queue, what it watches.
+
+use super::notice::notice;
+use super::words::{Lang, echo, say};
+use super::{After, Desk, push_line, reserved_line};
+use crate::clock::Zone;
+use crate::conn::Eol;
+use crate::inventory::SessionId;
+use crate::inventory::decide::Who;
+use crate::inventory::history::History;
+use crate::inventory::names::Pattern;
+use crate::inventory::queue::Outcome;
+
+/// What a connection is to the commands.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) who: Who,
+    pub(super) lang: Lang,
+    /// No line has come yet.
+    pub(super) fresh: bool,
+    pub(super) watch: Option<Box<Watch>>,
+    pub(super) wait: Option<Box<Wait>>,
+}
+
+/// How a connection that waits is to be answered.
+#[derive(Debug)]
+pub(super) struct Wait {
+    pub(super) lang: Lang,
+    pub(super) eol: Eol,
+    pub(super) dated: bool,
+    /// What it waits for, for its notices.
+    pub(super) targets: String,
+}
+
+/// What a connection watches (`OBSERVAR`).
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) pattern: Option<Pattern>,
+    pub(super) lang: Lang,
+    pub(super) eol: Eol,
+    /// The number of the next event to tell.
+    pub(super) next: u64,
+}
+
+impl Session {
+    /// A new connection: nobody yet, in Spanish until a verb says otherwise.
+    pub fn new(id: SessionId) -> Session {
+        Session {
+            who: Who { session: id, holder: None },
+            lang: Lang::Es,
+            fresh: true,
+            watch: None,
+            wait: None,
+        }
+    }
+
+    /// Whether it waits for notices, so that it is not over with its input.
+    pub fn is_watching(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// Whether it waits for a reservation, and its next lines with it.
+    pub fn is_waiting(&self) -> bool {
+        self.wait.is_some()
+    }
+
+    /// Whether there are events that it was not told of.
+    pub fn is_behind(&self, history: &History) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.next <= history.last())
+    }
+
+    /// Which connection it is.
+    pub fn id(&self) -> SessionId {
+        self.who.session
+    }
+}
+
+impl Wait {
+    pub(super) fn notice(&self, place: usize) -> String {
+        format!("* {} {place} {}", self.lang.pick("COLA", "QUEUE"), self.targets)
+    }
+}
+
+/// Appends the notice of a place to a connection that waits.
+pub fn tell_place(session: &Session, place: usize, out: &mut Vec<u8>) {
+    if let Some(wait) = &session.wait {
+        push_line(&wait.notice(place), wait.eol, out);
+    }
+}
+
+/// Tells a connection what has become of its wait.
+pub fn resolve(session: &mut Session, outcome: &Outcome, desk: &Desk, out: &mut Vec<u8>) {
+    let Some(wait) = session.wait.take() else { return };
+    let line = match outcome {
+        Outcome::Place(place) => {
+            push_line(&wait.notice(*place), wait.eol, out);
+            session.wait = Some(wait);
+            return;
+        }
+        Outcome::Granted(number) => reserved_line(*number, wait.dated, wait.lang, desk),
+        Outcome::TimedOut => say!(
+            wait.lang,
+            "ERR 408 se acabó la espera de {}",
+            "ERR 408 the wait for {} is over",
+            wait.targets,
+        ),
+        Outcome::Removed(name) => say!(
+            wait.lang,
+            "ERR 404 «{}» ya no existe: se dio de baja",
+            "ERR 404 '{}' is no more: it was removed",
+            echo(name),
+        ),
+        Outcome::Stopping => say!(
+            wait.lang,
+            "ERR 503 el servidor se detiene; vuelve a pedirlo",
+            "ERR 503 the server is stopping; ask again",
+        ),
+    };
+    push_line(&line, wait.eol, out);
+}
+
+/// Appends notices of what is on disk until the watcher is told all or has
+/// `room` bytes to read. `Close` for one that is too slow: what it should be
+/// told next is not held any more.
+pub fn notices(
+    session: &mut Session,
+    history: &History,
+    zone: &Zone,
+    room: usize,
+    out: &mut Vec<u8>,
+) -> After {
+    let Some(watch) = &mut session.watch else { return After::Next };
+    let full = out.len() + room;
+    while watch.next <= history.last() && out.len() < full {
+        let Some(text) = history.get(watch.next) else {
+            let line = say!(
+                watch.lang,
+                "* FIN vas demasiado atrás: vuelve con OBSERVAR tras={}",
+                "* END you are too far behind: come back with WATCH after={}",
+                history.floor(),
+            );
+            push_line(&line, watch.eol, out);
+            return After::Close;
+        };
+        let pattern = watch.pattern.as_ref();
+        if let Some(line) = notice(watch.next, text, pattern, watch.lang, zone) {
+            push_line(&line, watch.eol, out);
+        }
+        watch.next += 1;
+    }
+    After::Next
+}

@@ -1,0 +1,135 @@
+//! One connection as the loop has it: its phase, its share of a turn, its
+//! notices.
+
+use std::collections::VecDeque;
+
+use mio::net::TcpStream;
+
+use super::Key;
+use crate::clock::{Tick, Zone};
+use crate::commands::{self, After, Desk, Session};
+use crate::conn::{Conn, Frame};
+use crate::inventory::history::History;
+use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES};
+
+/// How far a connection has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Lines are read and run.
+    Open,
+    /// Nothing more is run; what was said is still sent.
+    Closing,
+    /// All was sent and our side is shut; the peer has until then to close
+    /// its own, so that no reset overtakes the last reply.
+    Linger,
+    /// To be reaped.
+    Dead,
+}
+
+/// A connection with what the loop keeps of it.
+pub struct Client {
+    pub conn: Conn<TcpStream>,
+    pub session: Session,
+    pub phase: Phase,
+    /// In the run queue.
+    pub queued: bool,
+    /// Lines were left because of a budget or the high-water mark.
+    pub unfinished: bool,
+    /// Over `--max-clients`: here only to be told so.
+    pub refused: bool,
+    /// When bytes last came in, or the peer had taken all that it was owed.
+    pub heard: Tick,
+    /// Since when the peer has taken nothing of what it is owed.
+    pub blocked: Option<Tick>,
+    /// The deadline that is in `deadlines` for it.
+    pub armed: Option<Tick>,
+    pub linger_until: Tick,
+    /// Half-closed and waiting: when it is told its place again, to see
+    /// whether it is still there.
+    pub nudge_at: Option<Tick>,
+}
+
+/// Runs lines until there is no whole one, the budget is spent, or the peer
+/// has to read first. Returns whether the peer speaks another protocol.
+pub fn converse(client: &mut Client, desk: &mut Desk) -> bool {
+    client.unfinished = false;
+    for _ in 0..COMMAND_BUDGET {
+        if client.session.is_waiting() {
+            return false;
+        }
+        if !client.conn.may_run() || desk.batch.len() >= BATCH_EVENTS {
+            client.unfinished = true;
+            return false;
+        }
+        let Some(frame) = client.conn.next_frame() else {
+            // One that watches goes on after its half-close.
+            if client.conn.is_eof() && !client.session.is_watching() {
+                client.phase = Phase::Closing;
+            }
+            return false;
+        };
+        let eol = client.conn.eol();
+        let session = &mut client.session;
+        let after = match frame {
+            Frame::Line(at) => {
+                let (line, out) = client.conn.line(at);
+                commands::run(line, eol, session, desk, out)
+            }
+            Frame::EndOfTransmission => commands::quit(eol, session, desk, client.conn.out()),
+            Frame::TooLong => {
+                commands::too_long(session, eol, client.conn.out());
+                After::Next
+            }
+            Frame::Endless => {
+                commands::too_long(session, eol, client.conn.out());
+                After::Close
+            }
+            Frame::Cut => {
+                commands::cut(session, eol, client.conn.out());
+                After::Next
+            }
+            Frame::Tls => After::Foreign,
+        };
+        match after {
+            After::Next => {}
+            After::List(list) => client.conn.set_source(list),
+            After::Close | After::Foreign => {
+                client.phase = Phase::Closing;
+                return matches!(after, After::Foreign);
+            }
+        }
+    }
+    client.unfinished = true;
+    false
+}
+
+/// Appends the notices that a watcher has room for: after the replies, and
+/// never between the lines of a list.
+pub fn notify(client: &mut Client, history: &History, zone: &Zone) {
+    if client.phase != Phase::Open || !client.conn.may_run() || !client.session.is_watching() {
+        return;
+    }
+    let out = client.conn.out();
+    let after = commands::notices(&mut client.session, history, zone, LIST_PIECE_BYTES, out);
+    if matches!(after, After::Close) {
+        client.phase = Phase::Closing;
+    }
+}
+
+pub fn has_more(client: &Client) -> bool {
+    client.unfinished || client.conn.wants_read()
+}
+
+pub fn enqueue(run_queue: &mut VecDeque<Key>, client: &mut Client, key: Key) {
+    if !client.queued {
+        client.queued = true;
+        run_queue.push_back(key);
+    }
+}
+
+pub fn bury(client: &mut Client, key: Key, dead: &mut Vec<Key>) {
+    if client.phase != Phase::Dead {
+        client.phase = Phase::Dead;
+        dead.push(key);
+    }
+}
