@@ -471,37 +471,7 @@ fn one_ends_as_the_next_begins() {
     server.stop();
 }
 
-#[test]
-fn what_comes_in_a_later_stage_is_not_understood_yet() {
-    for line in [
-        "RENOVAR #1 por=1h",
-        "RENEW #1 for=1h",
-        "CUANDO Habitación 1",
-        "WHEN Habitación 1",
-        "OBSERVAR",
-        "WATCH",
-        "RESERVAR Habitación 2 espera=5m",
-        "RESERVE Habitación 2 wait=5m",
-        "LISTAR tras=1",
-        "LIST after=1",
-    ] {
-        check(
-            &[],
-            &format!(
-                "> RESERVAR Habitación 1
-                 < OK RESERVADO #1 Habitación 1
-                 > {line}
-                 < ERR 400 {{*}}
-                 > LISTAR
-                 < OK 2 DISPONIBLES
-                 < Habitación 2
-                 < Habitación 3"
-            ),
-        );
-    }
-}
-
-/// One case of every code of this stage, its text in the verb's language.
+/// One case of every code of the protocol, its text in the verb's language.
 #[test]
 fn every_code() {
     check(
