@@ -356,12 +356,15 @@ impl Reactor {
         let client = &mut self.clients[key];
         if client.session.is_waiting() {
             self.waiting.insert(client.session.id(), key);
-            if client.conn.is_eof() && client.nudge_at.is_none() {
+            if self.stopping.is_some() {
+                self.inventory.end_all_waits();
+            } else if client.conn.is_eof() && client.due.is_none() {
                 self.nudge(key);
             }
         }
         let client = &mut self.clients[key];
-        if client.phase == Phase::Open && self.stopping.is_some() && !has_more(client) {
+        let is_done = !client.session.is_waiting() && !has_more(client);
+        if client.phase == Phase::Open && self.stopping.is_some() && is_done {
             client.phase = Phase::Closing;
         }
         if client.phase == Phase::Open && client.conn.may_run() && has_more(client) {
@@ -374,7 +377,7 @@ impl Reactor {
     fn nudge(&mut self, key: Key) {
         let client = &mut self.clients[key];
         let Some(place) = self.inventory.waiting_place(client.session.id()) else { return };
-        client.nudge_at = Some(self.now.plus_ms(NUDGE_MS));
+        client.due = Some(self.now.plus_ms(NUDGE_MS));
         commands::tell_place(&client.session, place, client.conn.out());
         self.served.push(key);
     }
@@ -400,7 +403,7 @@ impl Reactor {
             self.served.push(key);
             if !client.session.is_waiting() {
                 self.waiting.remove(&session);
-                client.nudge_at = None;
+                client.due = None;
                 // Its next lines were held back.
                 enqueue(&mut self.run_queue, client, key);
             }
@@ -492,7 +495,7 @@ impl Reactor {
                 return bury(client, key, &mut self.dead);
             }
             client.phase = Phase::Linger;
-            client.linger_until = self.now.plus_ms(LINGER_MS);
+            client.due = Some(self.now.plus_ms(LINGER_MS));
             client.conn.drop_input();
         }
         client.conn.tidy();
@@ -510,13 +513,11 @@ impl Reactor {
     /// When a connection is to be looked at even if nothing happens.
     fn deadline(&self, client: &Client) -> Option<Tick> {
         let stall = client.blocked.map(|since| since.plus_ms(self.config.stall_timeout_ms));
-        let linger = (client.phase == Phase::Linger).then_some(client.linger_until);
-        let nudge = client.nudge_at.filter(|_| client.session.is_waiting());
         // Who still reads a reply is not idle; for who reads none of it there is the stall.
         let may_idle = client.phase == Phase::Open && client.blocked.is_none();
         let idle = self.config.idle_timeout_ms.filter(|_| may_idle);
         let idle = idle.map(|ms| client.heard.plus_ms(ms));
-        [stall, linger, nudge, idle].into_iter().flatten().min()
+        [stall, client.due, idle].into_iter().flatten().min()
     }
 
     /// Sees that the connection's deadline is in the set, or an earlier one:
@@ -548,7 +549,8 @@ impl Reactor {
     }
 
     fn give_up_or_nudge(&mut self, key: Key) {
-        if self.clients[key].nudge_at.is_some_and(|at| at <= self.now) {
+        let client = &self.clients[key];
+        if client.session.is_waiting() && client.due.is_some_and(|due| due <= self.now) {
             self.nudge(key);
             return self.flush_served();
         }
@@ -659,8 +661,7 @@ impl Reactor {
             heard: self.now,
             blocked: None,
             armed: None,
-            linger_until: self.now,
-            nudge_at: None,
+            due: None,
         });
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = token(key, session);

@@ -43,10 +43,9 @@ pub struct Client {
     pub blocked: Option<Tick>,
     /// The deadline that is in `deadlines` for it.
     pub armed: Option<Tick>,
-    pub linger_until: Tick,
-    /// Half-closed and waiting: when it is told its place again, to see
-    /// whether it is still there.
-    pub nudge_at: Option<Tick>,
+    /// Lingering: until when. Half-closed and waiting: when it is told its
+    /// place again, to see whether it is still there.
+    pub due: Option<Tick>,
 }
 
 /// Runs lines until there is no whole one, the budget is spent, or the peer
