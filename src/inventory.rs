@@ -17,6 +17,7 @@ pub mod history;
 pub mod names;
 pub mod queue;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -223,6 +224,8 @@ pub struct Inventory {
     last_number: Number,
     last_event: u64,
     capacity: Capacity,
+    /// Names and bookings that questions have looked at; see [`Inventory::take_work`].
+    work: Cell<u64>,
 }
 
 impl Inventory {
@@ -239,7 +242,23 @@ impl Inventory {
             last_number: 0,
             last_event: 0,
             capacity,
+            work: Cell::new(0),
         }
+    }
+
+    /// How much was looked at since the last call: what commands have cost,
+    /// in names and bookings. Not part of the state.
+    pub fn take_work(&self) -> u64 {
+        self.work.take()
+    }
+
+    /// How much was looked at since the last [`Inventory::take_work`].
+    pub fn work(&self) -> u64 {
+        self.work.get()
+    }
+
+    fn add_work(&self, looked_at: usize) {
+        self.work.set(self.work.get() + looked_at as u64);
     }
 
     /// The names of the resources.
@@ -290,7 +309,8 @@ impl Inventory {
     }
 
     fn matching<'a>(&'a self, pattern: &'a Pattern) -> impl Iterator<Item = ResourceId> + 'a {
-        self.ids().filter(|id| pattern.matches(self.names.texts().folded(*id)))
+        let counted = self.ids().inspect(|_| self.add_work(1));
+        counted.filter(|id| pattern.matches(self.names.texts().folded(*id)))
     }
 
     /// Makes an event so. Live and on replay this is all that happens.

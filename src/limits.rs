@@ -54,6 +54,12 @@ pub const READ_BUDGET_BYTES: usize = 32 << 10;
 pub const COMMAND_BUDGET: usize = 64;
 /// Bytes written to one socket in one turn.
 pub const WRITE_BUDGET_BYTES: usize = 256 << 10;
+/// Names looked at by one connection's commands in a turn after which it is
+/// the next one's, some milliseconds; and who has spent so much is served one
+/// at a time, after those who have not.
+pub const WORK_BUDGET: u64 = 50_000;
+/// Addresses that may be listened on.
+pub const LISTENERS_MAX: usize = 256;
 /// Events of one turn's commit above which the rest waits for the next: a
 /// turn is not to become long because many clients add thousands of rooms.
 pub const BATCH_EVENTS: usize = 4096;

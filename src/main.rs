@@ -13,7 +13,7 @@ use reservad::inventory::{Capacity, Inventory};
 use reservad::journal;
 use reservad::journal::{DiskStorage, SyncPolicy, Verdict};
 use reservad::limits::{
-    DESCRIPTORS_RESERVED, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, STALL_DEFAULT_MS,
+    DESCRIPTORS_RESERVED, LISTENERS_MAX, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, STALL_DEFAULT_MS,
 };
 use reservad::reactor::{CLIENTS_MAX, Config, Parts, Reactor, bind, outlive_file_size_limit};
 use reservad::store::{self, Opened, Store};
@@ -177,8 +177,8 @@ fn serve(options: Serve) -> Result<(), Failure> {
     let zone = options.time_zone.clone().unwrap_or_else(Zone::system);
     let (mut store, mut inventory, mut clock, mut batch) = open(&options)?;
     // Before anything is written: a start that fails must not count as the first one.
-    let addresses = options.listen.iter().flat_map(|addresses| addresses.0.clone());
-    let listeners = addresses.map(listen).collect::<Result<Vec<_>, _>>()?;
+    let addresses: Vec<_> = options.listen.iter().flat_map(|list| list.0.clone()).collect();
+    let listeners = listen(&addresses)?;
     settle(&options, &zone, &mut store, &mut inventory, &mut clock, &mut batch)?;
     let max_clients = max_clients(options.max_clients);
     let (resources, reservations) = (inventory.names().len(), inventory.reservation_count());
@@ -273,16 +273,33 @@ fn settle(
     store.commit(batch).map_err(describe)
 }
 
-fn listen(address: SocketAddr) -> Result<std::net::TcpListener, Failure> {
-    let listener = bind(address).map_err(|error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "; another program has it, perhaps another reservad: choose another with --listen, or port 0",
-            std::io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose a higher one with --listen",
-            _ => "",
-        };
-        format!("cannot listen on {address}: {error}{hint}")
-    })?;
-    Ok(listener)
+fn listen(addresses: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, Failure> {
+    if addresses.len() > LISTENERS_MAX {
+        let reason = format!(
+            "{} addresses to listen on are too many: {LISTENERS_MAX} at the most",
+            addresses.len()
+        );
+        return Err(Failure { code: 2, reason });
+    }
+    // Where the same port is asked for on an IPv4 address, [::] must leave it free.
+    let has_v4 = |port| addresses.iter().any(|other| other.is_ipv4() && other.port() == port);
+    let one = |address: &SocketAddr| {
+        bind(*address, has_v4(address.port())).map_err(|error| bind_failure(*address, &error))
+    };
+    addresses.iter().map(one).collect()
+}
+
+fn bind_failure(address: SocketAddr, error: &std::io::Error) -> Failure {
+    let hint = match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; another program has it, perhaps another reservad: choose another with --listen, or port 0"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need a privilege: choose a higher one with --listen"
+        }
+        _ => "",
+    };
+    Failure::from(format!("cannot listen on {address}: {error}{hint}"))
 }
 
 /// Raises the soft descriptor limit to the hard one; what it allows for, or

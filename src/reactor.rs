@@ -40,8 +40,8 @@ use crate::inventory::queue::Outcome;
 use crate::inventory::{Inventory, SessionId};
 use crate::journal::{self, DiskStorage};
 use crate::limits::{
-    ACCEPT_BUDGET, ACCEPT_RETRY_MS, COMPACT_PIECE_BYTES, LINGER_MS, LIST_ROWS_MAX, LOG_QUIET_MS,
-    NUDGE_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
+    ACCEPT_BUDGET, ACCEPT_RETRY_MS, COMPACT_PIECE_BYTES, LINGER_MS, LIST_ROWS_MAX, LISTENERS_MAX,
+    LOG_QUIET_MS, NUDGE_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS, WORK_BUDGET,
 };
 use crate::store::{self, Store};
 use client::{Client, Phase, bury, converse, enqueue, has_more, notify};
@@ -68,7 +68,7 @@ const KEY_BITS: u32 = 20;
 
 const SIGNALS: Token = Token(usize::MAX);
 const ALARM: Token = Token(usize::MAX - 1);
-const LISTENERS: usize = usize::MAX - 64;
+const LISTENERS: usize = usize::MAX - 1 - LISTENERS_MAX;
 
 type Key = usize;
 
@@ -86,6 +86,8 @@ pub struct Reactor {
     alarm: Alarm,
     clients: Slab<Client>,
     run_queue: VecDeque<Key>,
+    /// Who has cost a lot the last time: one of them a turn, after the others.
+    slow_queue: VecDeque<Key>,
     /// Served in this turn: to be flushed after the commit.
     served: Vec<Key>,
     dead: Vec<Key>,
@@ -105,6 +107,7 @@ pub struct Reactor {
     /// Until then the same is not logged again, for what strangers provoke.
     foreign_quiet: Tick,
     full_quiet: Tick,
+    slow_quiet: Tick,
     started: Tick,
     now: Tick,
     scratch: Vec<u8>,
@@ -148,6 +151,7 @@ impl Reactor {
             alarm,
             clients: Slab::new(),
             run_queue: VecDeque::new(),
+            slow_queue: VecDeque::new(),
             served: Vec::new(),
             dead: Vec::new(),
             listing: Vec::new(),
@@ -161,6 +165,7 @@ impl Reactor {
             stopping: None,
             foreign_quiet: now,
             full_quiet: now,
+            slow_quiet: now,
             started: now,
             now,
             scratch: vec![0; READ_BUDGET_BYTES],
@@ -223,6 +228,7 @@ impl Reactor {
     /// of reservations are the alarm's.
     fn patience(&self) -> Option<Duration> {
         let has_work = !self.run_queue.is_empty()
+            || !self.slow_queue.is_empty()
             || !self.batch.is_empty()
             || self.inventory.has_outcomes()
             || self.store.wants_compaction(&self.inventory)
@@ -290,17 +296,27 @@ impl Reactor {
     /// next turn's.
     fn serve_queue(&mut self, now: Time) {
         for _ in 0..self.run_queue.len() {
-            let Some(key) = self.run_queue.pop_front() else { return };
-            let Some(client) = self.clients.get_mut(key) else { continue };
-            client.queued = false;
-            match client.phase {
-                Phase::Open => self.serve(key, now),
-                Phase::Closing => {}
-                Phase::Linger => self.discard(key),
-                Phase::Dead => continue,
+            let Some(key) = self.run_queue.pop_front() else { break };
+            match self.clients.get(key) {
+                Some(client) if client.costly => self.slow_queue.push_back(key),
+                _ => self.serve_one(key, now),
             }
-            self.served.push(key);
         }
+        if let Some(key) = self.slow_queue.pop_front() {
+            self.serve_one(key, now);
+        }
+    }
+
+    fn serve_one(&mut self, key: Key, now: Time) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.queued = false;
+        match client.phase {
+            Phase::Open => self.serve(key, now),
+            Phase::Closing => {}
+            Phase::Linger => self.discard(key),
+            Phase::Dead => return,
+        }
+        self.served.push(key);
     }
 
     /// One connection's share of a turn: one read, and its lines.
@@ -340,7 +356,9 @@ impl Reactor {
         };
         let was_watching = client.session.is_watching();
         let lists_before = client.conn.rows();
+        desk.inventory.take_work();
         let foreign = converse(client, &mut desk);
+        client.costly = self.inventory.take_work() > WORK_BUDGET;
         if client.session.is_watching() && !was_watching {
             self.watching.push(key);
         }
@@ -426,7 +444,7 @@ impl Reactor {
             let Some(slowest) = slowest else { return };
             rows -= self.clients[slowest].conn.rows();
             self.listing.retain(|key| *key != slowest);
-            warn!("closed a client that reads a long list too slowly");
+            self.note_slow("reads a long list too slowly");
             bury(&mut self.clients[slowest], slowest, &mut self.dead);
         }
     }
@@ -572,9 +590,9 @@ impl Reactor {
         match is_idle {
             true => debug!("closed a client that was idle"),
             false if client.phase == Phase::Linger => {}
-            false => info!("closed a client that took none of its output"),
+            false => self.note_slow("took none of its output"),
         }
-        bury(client, key, &mut self.dead);
+        bury(&mut self.clients[key], key, &mut self.dead);
     }
 
     fn reap(&mut self, now: Time) {
@@ -656,6 +674,7 @@ impl Reactor {
             session: Session::new(session),
             phase: Phase::Open,
             queued: false,
+            costly: false,
             unfinished: false,
             refused,
             heard: self.now,
@@ -685,6 +704,13 @@ impl Reactor {
         if self.now >= self.full_quiet {
             self.full_quiet = self.now.plus_ms(LOG_QUIET_MS);
             warn!("clients are turned away: {why}; this is not logged again for a minute");
+        }
+    }
+
+    fn note_slow(&mut self, why: &str) {
+        if self.now >= self.slow_quiet {
+            self.slow_quiet = self.now.plus_ms(LOG_QUIET_MS);
+            warn!("closed a client that {why}; this is not logged again for a minute");
         }
     }
 

@@ -669,3 +669,16 @@ fn a_restart_on_the_same_port_right_away() {
         assert_eq!(server.connect().say("SOY eva"), "OK eva");
     }
 }
+
+#[test]
+fn both_wildcards_on_one_port() {
+    // The port of one that is gone is free again, also for both families.
+    let port = Server::in_memory(&[]).address.port();
+    let (v4, v6) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));
+    let server = Server::in_memory(&["--allow-anonymous", "--listen", &v4, "--listen", &v6]);
+    for address in ["127.0.0.1", "::1"] {
+        let address = std::net::SocketAddr::new(address.parse().unwrap(), port);
+        assert_eq!(Client::to(address).say("SOY ana"), "OK ana");
+    }
+    server.stop();
+}

@@ -765,3 +765,26 @@ fn everybody_has_a_name_of_their_own() {
     }
     assert_eq!(figure(&mut clients[0], "resources"), "1503");
 }
+
+/// 64 questions for which all names are looked at once cost everybody else the sum of them: only
+/// their number was bounded, not what they cost.
+#[test]
+fn costly_questions_are_not_answered_in_one_go() {
+    let server = Server::in_memory(&["--max-resources", "30000"]);
+    let mut costly = server.connect();
+    for start in [0, 10_000] {
+        assert_eq!(costly.say(&format!("ALTA Sala {start}..{}", start + 9_999)), "OK ALTA 10000");
+    }
+    let mut good = server.connect();
+    assert_eq!(good.say("SOY ana"), "OK ana");
+    server.while_stopped(|| {
+        costly.send("LISTAR *a*a*zz\n".repeat(63) + "RESERVAR Sala 7\n");
+        good.send("RESERVAR Sala 7\n");
+    });
+    assert_eq!(good.line(), "OK RESERVADO #1 Sala 7");
+    for _ in 0..63 {
+        assert_eq!(costly.line(), "OK 0 DISPONIBLES");
+    }
+    assert!(costly.line().starts_with("ERR 409 "));
+    server.stop();
+}

@@ -504,6 +504,7 @@ impl Inventory {
         from: Time,
         until: Time,
     ) -> Vec<(ResourceId, Rc<Reservation>)> {
+        self.add_work(self.booked.len());
         let texts = self.names.texts();
         let wanted = |id: &ResourceId| pattern.is_none_or(|it| it.matches(texts.folded(*id)));
         let busy = self.ids().filter(|id| self.is_reserved(*id)).filter(wanted);

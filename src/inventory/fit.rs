@@ -173,6 +173,7 @@ impl Inventory {
                 Ok(until) if start < until => until,
                 _ => return Earliest::Never,
             };
+            self.add_work(targets.len());
             let Err(conflict) = self.place(targets, start, until) else {
                 return Earliest::At(start);
             };
@@ -219,6 +220,7 @@ impl Inventory {
 
     /// A bit for each resource id that is free in `[from, until)` and matches.
     pub fn free_bits(&self, pattern: Option<&Pattern>, from: Time, until: Time) -> Vec<u64> {
+        self.add_work(self.booked.len());
         let mut bits = vec![0u64; self.booked.len().div_ceil(64)];
         for (id, booked) in self.booked.iter().enumerate() {
             let is_free = match booked {

@@ -10,7 +10,7 @@ use crate::clock::{Tick, Zone};
 use crate::commands::{self, After, Desk, Session};
 use crate::conn::{Conn, Frame};
 use crate::inventory::history::History;
-use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES};
+use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES, WORK_BUDGET};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,8 +31,10 @@ pub struct Client {
     pub conn: Conn<TcpStream>,
     pub session: Session,
     pub phase: Phase,
-    /// In the run queue.
+    /// In the run queue or the slow one.
     pub queued: bool,
+    /// Its last share of a turn has cost more than [`WORK_BUDGET`].
+    pub costly: bool,
     /// Lines were left because of a budget or the high-water mark.
     pub unfinished: bool,
     /// Over `--max-clients`: here only to be told so.
@@ -56,7 +58,8 @@ pub fn converse(client: &mut Client, desk: &mut Desk) -> bool {
         if client.session.is_waiting() {
             return false;
         }
-        if !client.conn.may_run() || desk.batch.len() >= BATCH_EVENTS {
+        let is_spent = desk.batch.len() >= BATCH_EVENTS || desk.inventory.work() > WORK_BUDGET;
+        if is_spent || !client.conn.may_run() {
             client.unfinished = true;
             return false;
         }

@@ -20,9 +20,11 @@ use crate::limits::{
 /// Binds and listens. Options that its connections shall have are set here:
 /// Linux hands them on, which saves a system call each for every client.
 ///
+/// `only_v6` keeps an IPv6 wildcard from taking the IPv4 port too.
+///
 /// # Errors
 /// As the system says: the address is taken, not ours, or not allowed.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -31,6 +33,9 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
     // A restart must not wait for the connections of the last run to time out.
     sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, only_v6)?;
+    }
     rustix::net::bind(&socket, &address)?;
     set_liveness(&socket)?;
     rustix::net::listen(&socket, BACKLOG)?;
@@ -65,8 +70,9 @@ pub enum Accepted {
     Nobody,
     /// A client was told that the server is full: no descriptor is left.
     Refused,
-    /// Not even that could be done. Somebody still waits, and the poll will
-    /// not say so again.
+    /// Not even that could be done, for want of descriptors or for a reason
+    /// that is not known. Somebody still waits, and the poll will not say so
+    /// again.
     OutOfDescriptors,
 }
 
@@ -100,8 +106,9 @@ impl Listener {
                 Ok((stream, _)) => return Accepted::Client(stream),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready = false,
                 Err(error) if is_out_of_descriptors(&error) => return self.refuse(),
-                // The client has gone again, or the like: the next one.
-                Err(_) => {}
+                Err(error) if is_of_the_client(&error) => {}
+                // Not known here; it might stay so for long.
+                Err(_) => return Accepted::OutOfDescriptors,
             }
         }
         Accepted::Nobody
@@ -142,6 +149,24 @@ fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
+/// The client has gone again, or its network has: the next one may do.
+fn is_of_the_client(error: &io::Error) -> bool {
+    use ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable, TimedOut,
+    };
+    let kinds = [
+        ConnectionAborted,
+        ConnectionReset,
+        HostUnreachable,
+        Interrupted,
+        NetworkDown,
+        NetworkUnreachable,
+        TimedOut,
+    ];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(Errno::PROTO.raw_os_error())
+}
+
 /// ErrorKind has no name for these.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     let errno = error.raw_os_error();
@@ -156,7 +181,7 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_no_delay_and_keepalive() {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         assert!(sockopt::tcp_nodelay(&accepted).unwrap());
