@@ -506,7 +506,7 @@ fn every_change_at_every_moment_of_a_compaction() {
                 match line.strip_prefix('+') {
                     Some(ms) => {
                         now = now.plus_ms(ms.parse().unwrap());
-                        commands::expire(inventory, now, &mut batch);
+                        inventory.advance(now, &Zone::utc(), &mut batch);
                     }
                     None => {
                         let (reply, _) = run(inventory, &mut batch, &mut session, now, line);
