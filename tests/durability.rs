@@ -218,7 +218,7 @@ fn until_it_ends(server: &Server, first_day: usize) -> usize {
             _ => return count,
         }
     }
-    panic!("it does not end");
+    unreachable!()
 }
 
 /// It has stopped by itself, with status 1 and a reason that says this.
