@@ -20,7 +20,7 @@ use crate::inventory::event::{Batch, push_names};
 use crate::inventory::fit::Start;
 use crate::inventory::history::History;
 use crate::inventory::names::Pattern;
-use crate::inventory::{Event, Inventory, Number};
+use crate::inventory::{Event, Inventory, Reservation};
 use crate::limits::{LINE_MAX_BYTES, LIST_PIECE_BYTES};
 use parse::{Command, Fault, Moment, find_control, first_word, parse};
 pub use session::{Session, notices, resolve, tell_place};
@@ -265,15 +265,14 @@ fn reserve(
 ) -> Result<String, Refusal> {
     let Moment { now, zone } = desk.moment;
     let dated = request.when.start != Start::Unsaid;
-    let number = match desk.inventory.reserve(&request, &session.who, now, zone)? {
+    let reservation = match desk.inventory.reserve(&request, &session.who, now, zone)? {
         Grant::New(reservation) => {
-            let number = reservation.number;
-            desk.enact(Event::Reserved(reservation));
-            number
+            desk.enact(Event::Reserved(Rc::clone(&reservation)));
+            reservation
         }
         Grant::Again(number) => {
             desk.inventory.rebind(number, session.id());
-            number
+            Rc::clone(desk.inventory.live(number)?)
         }
         Grant::Wait(targets) => {
             let text = desk.inventory.target_text(&targets, &request.wanted);
@@ -285,15 +284,13 @@ fn reserve(
             return Ok(line);
         }
     };
-    Ok(reserved_line(number, dated, lang, desk))
+    Ok(reserved_line(&reservation, dated, lang, desk))
 }
 
-fn reserved_line(number: Number, dated: bool, lang: Lang, desk: &Desk) -> String {
+fn reserved_line(reservation: &Reservation, dated: bool, lang: Lang, desk: &Desk) -> String {
     let mut line = String::new();
-    if let Some(reservation) = desk.inventory.reservation(number) {
-        let texts = desk.inventory.names().texts();
-        reply::reserved(reservation, dated, texts, lang, desk.moment.zone, &mut line);
-    }
+    let texts = desk.inventory.names().texts();
+    reply::reserved(reservation, dated, texts, lang, desk.moment.zone, &mut line);
     line
 }
 

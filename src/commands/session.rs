@@ -98,7 +98,7 @@ pub fn resolve(session: &mut Session, outcome: &Outcome, desk: &Desk, out: &mut 
             session.wait = Some(wait);
             return;
         }
-        Outcome::Granted(number) => reserved_line(*number, wait.dated, wait.lang, desk),
+        Outcome::Granted(granted) => reserved_line(granted, wait.dated, wait.lang, desk),
         Outcome::TimedOut => say!(
             wait.lang,
             "ERR 408 se acabó la espera de {}",

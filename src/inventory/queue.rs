@@ -16,7 +16,7 @@ use super::decide::{Request, Wanted, Who};
 use super::event::Batch;
 use super::fit::{Start, Target, Term, When};
 use super::names::ResourceId;
-use super::{Event, Inventory, Key, Number, SessionId};
+use super::{Event, Inventory, Key, Reservation, SessionId};
 use crate::clock::{Time, Zone};
 use crate::limits::{PLACES_AT_ONCE, PLACES_BUDGET, PLACES_EVERY_MS, RELEASES_ONE_BY_ONE};
 
@@ -58,7 +58,9 @@ impl Waiter {
 /// What has become of a wait.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    Granted(Number),
+    /// As it was granted: when its connection is told, it may have changed or
+    /// even ended already.
+    Granted(Rc<Reservation>),
     /// Its time is up, or it was interrupted.
     TimedOut,
     /// A resource that it named was taken out.
@@ -300,11 +302,10 @@ impl Inventory {
             None => waiter.who.clone(),
         };
         let request = Request { from, until, ..waiter.request.clone() };
-        let granted = self.granted(&request, ids, waiter.key.clone(), &who);
-        let number = granted.number;
-        self.enact(now, Event::Reserved(Rc::new(granted)), batch);
+        let granted = Rc::new(self.granted(&request, ids, waiter.key.clone(), &who));
+        self.enact(now, Event::Reserved(Rc::clone(&granted)), batch);
         for ticket in same {
-            self.queue.end(ticket, Outcome::Granted(number));
+            self.queue.end(ticket, Outcome::Granted(Rc::clone(&granted)));
         }
     }
 
@@ -506,8 +507,12 @@ impl Inventory {
         }
     }
 
-    /// Ids were given anew: the queue goes along.
+    /// Ids were given anew: the queue goes along. Not while a grant is yet to
+    /// be told, for that has the ids of its moment; but then its event is yet
+    /// to be committed, too.
     pub(super) fn renumber_queue(&mut self, moved: impl Fn(&ResourceId) -> Option<ResourceId>) {
+        let is_grant = |(_, outcome): &(SessionId, Outcome)| matches!(outcome, Outcome::Granted(_));
+        debug_assert!(!self.queue.outcomes.iter().any(is_grant));
         let waiters = std::mem::take(&mut self.queue.waiters);
         self.queue.by_name = Index::default();
         for (ticket, mut waiter) in waiters {
