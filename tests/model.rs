@@ -1,0 +1,696 @@
+//! The reservation model against a reference that is a list and loops:
+//! random commands of many connections in virtual time, below the sockets, in
+//! the order of the loop's turn. Every line that anybody is told is compared.
+//!
+//! `MODEL_SEQUENCES` says how many sequences (10,000 if nothing is said),
+//! `MODEL_SEED` which; both are printed, and with a failure the seed of the one
+//! sequence that failed and all that was said in it.
+
+mod common;
+#[path = "model/reference.rs"]
+mod reference;
+
+use std::collections::BTreeMap;
+
+use common::Rng;
+use reference::{Command, Item, Lang, Line, Model, Request, Start, Term};
+use reservad::clock::{Round, Time, Zone};
+use reservad::commands::parse::Moment;
+use reservad::commands::{self, After, Desk, Figures, Session};
+use reservad::conn::Eol;
+use reservad::inventory::event::Batch;
+use reservad::inventory::{Capacity, Inventory, SessionId};
+use reservad::journal::DiskStorage;
+use reservad::store::Store;
+
+/// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
+/// clock goes back.
+const START_MS: i64 = 1_792_879_170_000;
+
+const ROOMS: [&str; 6] = ["Sala 1", "Sala 2", "Árbol", "Sala 11", "GPU 1", "GPU 2"];
+const PATTERNS: [&str; 7] = ["*", "Sala *", "gpu *", "*1", "*L*", "á*", "nada*"];
+const HOLDERS: [&str; 3] = ["ana", "luis", "Zoë"];
+
+/// A connection without its socket.
+struct Peer {
+    session: Session,
+    eol: Eol,
+    /// Known to be gone: no line of it is run, and nothing is told to it.
+    gone: bool,
+    out: Vec<u8>,
+}
+
+/// One sequence: the server without sockets, and the reference beside it.
+struct Run {
+    seed: u64,
+    rng: Rng,
+    zone: Zone,
+    inventory: Inventory,
+    batch: Batch,
+    store: Store<DiskStorage>,
+    model: Model,
+    peers: BTreeMap<u64, Peer>,
+    most_peers: usize,
+    last_session: u64,
+    now: i64,
+    /// Requests with a `clave=`, to be said again.
+    keyed: Vec<Request>,
+    transcript: Vec<String>,
+    seen: Seen,
+}
+
+/// How often the dice have reached something.
+#[derive(Default)]
+struct Seen {
+    commands: usize,
+    waits: usize,
+    granted_later: usize,
+    timed_out: usize,
+    notices: usize,
+    places: usize,
+    booked_as_told: usize,
+    codes: BTreeMap<u16, usize>,
+}
+
+impl Seen {
+    fn add(&mut self, other: &Seen) {
+        self.commands += other.commands;
+        self.waits += other.waits;
+        self.granted_later += other.granted_later;
+        self.timed_out += other.timed_out;
+        self.notices += other.notices;
+        self.places += other.places;
+        self.booked_as_told += other.booked_as_told;
+        for (code, count) in &other.codes {
+            *self.codes.entry(*code).or_default() += count;
+        }
+    }
+}
+
+/// A failure says how to have it again, and what was said.
+impl Drop for Run {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("MODEL_SEED={} MODEL_SEQUENCES=1, so far:", self.seed);
+            eprintln!("{}", self.transcript.join("\n"));
+        }
+    }
+}
+
+impl Run {
+    fn new(seed: u64, zones: &[Zone]) -> Run {
+        let mut rng = Rng(seed);
+        let zone = zones[rng.below(zones.len())].clone();
+        let small = rng.one_in(8);
+        let (resources, reservations) = if small { (6, 3) } else { (100, 100) };
+        let model = Model::new(zone.clone(), resources, reservations);
+        let capacity = Capacity { resources: resources as u32, reservations: reservations as u32 };
+        let most_peers = rng.pick(&[3, 5, 10]);
+        let mut run = Run {
+            seed,
+            rng,
+            zone,
+            inventory: Inventory::new(capacity),
+            batch: Batch::default(),
+            store: Store::in_memory(),
+            model,
+            peers: BTreeMap::new(),
+            most_peers,
+            last_session: 0,
+            now: START_MS,
+            keyed: Vec::new(),
+            transcript: Vec::new(),
+            seen: Seen::default(),
+        };
+        run.greet();
+        let count = run.rng.pick(&[1, 1, 2, 3, 5]);
+        let names = ROOMS[..count].iter().map(|room| (*room).to_owned()).collect();
+        run.command(1, &Command::Add(names));
+        run
+    }
+
+    fn greet(&mut self) {
+        while self.peers.len() < self.most_peers {
+            self.last_session += 1;
+            let session = Session::new(SessionId(self.last_session));
+            let eol = if self.rng.one_in(4) { Eol::CrLf } else { Eol::Lf };
+            let peer = Peer { session, eol, gone: false, out: Vec::new() };
+            self.peers.insert(self.last_session, peer);
+            self.model.connect(self.last_session);
+        }
+    }
+
+    fn note(&mut self, text: String) {
+        self.transcript.push(text);
+    }
+
+    fn time(&self) -> Time {
+        Time::from_ms(self.now)
+    }
+
+    /// One turn of the loop, in the reactor's order.
+    fn turn(&mut self) {
+        self.pass();
+        let mut dead = Vec::new();
+        // A reset of one that waits shows before anything else is done.
+        for session in self.model.waiting() {
+            if self.rng.one_in(25) {
+                self.note(format!("{session} is reset"));
+                self.inventory.leave_queue(SessionId(session), self.time());
+                self.model.leave_queue(session);
+                self.hang_up(session, &mut dead);
+            }
+        }
+        self.inventory.advance(self.time(), &self.zone, &mut self.batch);
+        self.model.advance(self.now);
+        self.check();
+        for _ in 0..self.rng.pick(&[0, 1, 1, 2, 3]) {
+            self.serve(&mut dead);
+            self.check();
+        }
+        self.tell_waiters();
+        self.store.commit(&mut self.batch).unwrap();
+        self.tell_watchers();
+        self.reap(&dead);
+        self.check();
+        self.greet();
+        self.compare();
+    }
+
+    /// Lets time pass: often just so far that something is due, or not yet.
+    fn pass(&mut self) {
+        let due = self.model.next_time().filter(|_| self.rng.one_in(3));
+        self.now = match due {
+            Some(due) => self.now.max(due + self.rng.pick(&[-1, 0, 0, 1, 700])),
+            None => {
+                let steps = [0, 0, 1, 400, 1_000, 5_000, 61_000, 3_600_000, 86_400_000];
+                self.now + self.rng.pick(&steps)
+            }
+        };
+        self.note(format!("-- {}", self.now - START_MS));
+    }
+
+    fn hang_up(&mut self, session: u64, dead: &mut Vec<u64>) {
+        self.peers.get_mut(&session).unwrap().gone = true;
+        dead.push(session);
+    }
+
+    /// One connection's turn: a line, an interrupt, or the end of it.
+    fn serve(&mut self, dead: &mut Vec<u64>) {
+        let here: Vec<u64> =
+            self.peers.iter().filter(|(_, peer)| !peer.gone).map(|(id, _)| *id).collect();
+        if here.is_empty() {
+            return;
+        }
+        let me = here[self.rng.below(here.len())];
+        if self.rng.one_in(40) {
+            self.note(format!("{me} hangs up"));
+            return self.hang_up(me, dead);
+        }
+        if self.peers[&me].session.is_waiting() {
+            // Its lines are held back.
+            if self.rng.one_in(6) {
+                self.note(format!("{me} interrupts"));
+                self.inventory.interrupt(SessionId(me), self.time());
+                self.model.interrupt(me);
+            }
+            return;
+        }
+        let command = self.draw();
+        let reply = self.command(me, &command);
+        if matches!(command, Command::Quit) {
+            self.hang_up(me, dead);
+        }
+        if let Command::Reserve(request) = &command
+            && request.key.is_some()
+        {
+            self.keyed.push(request.clone());
+        }
+        if let (Command::When(wants, _, term), Some(told)) = (command, reply.strip_prefix("OK "))
+            && self.rng.one_in(2)
+        {
+            let start = told.split(' ').next().unwrap();
+            let start = self.zone.parse(start, self.time()).expect("a time").ms();
+            self.book_as_told(me, wants, start, term);
+        }
+    }
+
+    /// What is said to fit, booked at once, is granted.
+    fn book_as_told(&mut self, me: u64, wants: Vec<String>, start: i64, term: Term) {
+        let start = Start::At(start);
+        let request = Request { wants, start, term, wait_ms: None, key: None, note: None };
+        let is_full = self.model.is_full();
+        let reply = self.command(me, &Command::Reserve(request));
+        assert!(reply.starts_with("OK ") || is_full, "not granted as it was told: {reply}");
+        self.seen.booked_as_told += usize::from(!is_full);
+    }
+
+    /// Runs a line here and there; the line that it was answered with.
+    fn command(&mut self, me: u64, command: &Command) -> String {
+        let lang = self.rng.pick(&[Lang::Es, Lang::En]);
+        let line = self.write(command, lang);
+        self.note(format!("{me}> {line}"));
+        self.seen.commands += 1;
+        let zone = self.zone.clone();
+        let figures = Figures::default;
+        let mut desk = Desk {
+            inventory: &mut self.inventory,
+            batch: &mut self.batch,
+            history: self.store.history(),
+            moment: Moment { now: Time::from_ms(self.now), zone: &zone },
+            figures: &figures,
+        };
+        let peer = self.peers.get_mut(&me).unwrap();
+        let before = peer.out.len();
+        let after =
+            commands::run(line.as_bytes(), peer.eol, &mut peer.session, &mut desk, &mut peer.out);
+        match after {
+            After::Next => {}
+            After::List(mut list) => while list.fill(50, &mut peer.out) {},
+            After::Close => assert!(matches!(command, Command::Quit)),
+            After::Foreign => panic!("{line:?} was taken for another protocol"),
+        }
+        let reply = String::from_utf8(peer.out[before..].to_vec()).unwrap();
+        self.seen.waits += usize::from(reply.starts_with("* "));
+        self.note(format!("{me}< {}", reply.trim_end()));
+        self.model.run(me, command, lang, self.now);
+        reply
+    }
+
+    fn tell_waiters(&mut self) {
+        for (session, outcome) in self.inventory.take_outcomes() {
+            let Some(peer) = self.peers.get_mut(&session.0).filter(|peer| !peer.gone) else {
+                continue;
+            };
+            let figures = Figures::default;
+            let desk = Desk {
+                inventory: &mut self.inventory,
+                batch: &mut self.batch,
+                history: self.store.history(),
+                moment: Moment { now: Time::from_ms(self.now), zone: &self.zone },
+                figures: &figures,
+            };
+            let before = peer.out.len();
+            commands::resolve(&mut peer.session, &outcome, &desk, &mut peer.out);
+            let told = String::from_utf8(peer.out[before..].to_vec()).unwrap();
+            self.seen.places += usize::from(told.starts_with("* "));
+            self.transcript.push(format!("{}< {}", session.0, told.trim_end()));
+        }
+    }
+
+    fn tell_watchers(&mut self) {
+        for peer in self.peers.values_mut().filter(|peer| !peer.gone) {
+            // In pieces, as for one that reads slowly.
+            let before = peer.out.len();
+            while peer.session.is_behind(self.store.history()) {
+                let history = self.store.history();
+                commands::notices(&mut peer.session, history, &self.zone, 30, &mut peer.out);
+            }
+            let told = peer.out[before..].iter().filter(|byte| **byte == b'\n').count();
+            self.seen.notices += told;
+        }
+        self.model.tell_watchers();
+    }
+
+    /// All who are dead leave the queue before any of them releases anything.
+    fn reap(&mut self, dead: &[u64]) {
+        for session in dead {
+            self.inventory.leave_queue(SessionId(*session), self.time());
+            self.model.leave_queue(*session);
+        }
+        for session in dead {
+            let peer = self.peers.get_mut(session).unwrap();
+            let figures = Figures::default;
+            let mut desk = Desk {
+                inventory: &mut self.inventory,
+                batch: &mut self.batch,
+                history: self.store.history(),
+                moment: Moment { now: Time::from_ms(self.now), zone: &self.zone },
+                figures: &figures,
+            };
+            commands::leave(&peer.session, &mut desk);
+            self.model.leave(*session, self.now);
+        }
+        // What that has led to is told here, not in the next turn: to be compared.
+        self.tell_waiters();
+    }
+
+    fn check(&self) {
+        self.inventory.check();
+        assert!(
+            !self.inventory.some_waiter_fits(self.time(), &self.zone),
+            "somebody waits for what is free"
+        );
+    }
+
+    /// Everybody was told what the reference says, and nothing else.
+    fn compare(&mut self) {
+        let mut want: BTreeMap<u64, Vec<Line>> = BTreeMap::new();
+        for (session, line) in std::mem::take(&mut self.model.said) {
+            want.entry(session).or_default().push(line);
+        }
+        let mut peers = std::mem::take(&mut self.peers);
+        for (session, peer) in &mut peers {
+            let want = want.remove(session).unwrap_or_default();
+            let told = String::from_utf8(std::mem::take(&mut peer.out)).unwrap();
+            let told: Vec<_> = told.split_inclusive(peer.eol.as_str()).collect();
+            for (at, want) in want.iter().enumerate() {
+                let got = told.get(at).copied().unwrap_or("nothing");
+                let line = got.strip_suffix(peer.eol.as_str()).unwrap_or(got);
+                match want {
+                    _ if peer.gone && at >= told.len() => {}
+                    Line::Is(want) => assert_eq!(line, want, "to {session}"),
+                    Line::Error(code, parts) => {
+                        let is_code = line.starts_with(&format!("ERR {code} "));
+                        let has_all = parts.iter().all(|part| line.contains(part.as_str()));
+                        assert!(is_code && has_all, "to {session}: {line}; want {want:?}");
+                        *self.seen.codes.entry(*code).or_default() += 1;
+                    }
+                }
+            }
+            let more = told.get(want.len()..).unwrap_or_default();
+            assert!(more.is_empty(), "to {session}: {more:?} and nothing was due");
+            assert!(
+                peer.gone || peer.session.is_waiting() == self.model.waiting().contains(session)
+            );
+        }
+        peers.retain(|_, peer| !peer.gone);
+        self.peers = peers;
+        self.greet();
+        assert_eq!(self.inventory.last_number(), self.model.last_number());
+        assert_eq!(self.inventory.last_event(), self.model.last_event());
+    }
+
+    fn draw(&mut self) -> Command {
+        if !self.keyed.is_empty() && self.rng.one_in(12) {
+            let mut request = self.keyed[self.rng.below(self.keyed.len())].clone();
+            if self.rng.one_in(6) {
+                request.note = Some("otra".to_owned());
+            }
+            let count = request.wants.len();
+            request.wants.rotate_left(self.rng.below(count));
+            return Command::Reserve(request);
+        }
+        match self.rng.below(100) {
+            0..45 => Command::Reserve(self.request()),
+            45..61 => Command::Cancel(self.items()),
+            61..70 => {
+                let term = match self.rng.one_in(2) {
+                    true => Term::For(self.length()),
+                    false => Term::Until(self.instant()),
+                };
+                Command::Renew(self.number(), term)
+            }
+            70..77 => Command::When(self.wants(), self.start(), self.length_or_nights()),
+            77..80 => {
+                let term = match self.rng.below(4) {
+                    0 => Term::Open,
+                    1 => Term::Until(self.instant()),
+                    _ => self.length_or_nights(),
+                };
+                Command::List(self.wanted(), self.start(), term)
+            }
+            80..83 => {
+                let holder = self.rng.one_in(3).then(|| self.rng.pick(&HOLDERS).to_owned());
+                let until = self.rng.one_in(3).then(|| self.instant());
+                Command::Bookings { wanted: self.wanted(), holder, from: self.start(), until }
+            }
+            83..86 => {
+                let name = self.rng.one_in(2).then(|| self.name());
+                Command::Verify(self.number(), name)
+            }
+            86..90 => Command::IAm(self.rng.pick(&HOLDERS).to_owned()),
+            90..93 => Command::Add(self.new_names()),
+            93..95 => Command::Remove(self.names()),
+            95..98 => {
+                let last = self.model.last_event() as usize;
+                let after = self.rng.one_in(2).then(|| self.rng.below(last + 3) as u64);
+                Command::Watch(self.wanted(), after)
+            }
+            _ => Command::Quit,
+        }
+    }
+
+    fn request(&mut self) -> Request {
+        let term = match self.rng.below(10) {
+            0 | 1 => Term::Open,
+            2 | 3 => Term::Quit,
+            4 | 5 => Term::Until(self.instant()),
+            _ => self.length_or_nights(),
+        };
+        let wait_ms = self.rng.one_in(2) || self.rng.one_in(2);
+        let wait_ms =
+            wait_ms.then(|| self.rng.pick(&[1_000, 5_000, 60_000, 7_200_000, 604_800_000]));
+        let key = self.rng.one_in(8).then(|| format!("k{}", self.rng.below(4)));
+        let note = self
+            .rng
+            .one_in(6)
+            .then(|| self.rng.pick(&["dos adultos", "dice \"sí\" \\ no", "ñandú"]).to_owned());
+        Request { wants: self.wants(), start: self.start(), term, wait_ms, key, note }
+    }
+
+    fn length(&mut self) -> i64 {
+        self.rng.pick(&[1_000, 2_000, 5_000, 60_000, 3_600_000, 5_400_000, 86_400_000])
+    }
+
+    fn length_or_nights(&mut self) -> Term {
+        match self.rng.one_in(5) {
+            true => Term::Nights(1 + self.rng.below(3) as u32),
+            false => Term::For(self.length()),
+        }
+    }
+
+    fn start(&mut self) -> Start {
+        match self.rng.below(10) {
+            0 => Start::Now,
+            1 | 2 => Start::At(self.instant()),
+            _ => Start::Unsaid,
+        }
+    }
+
+    /// A whole second not far from now.
+    fn instant(&mut self) -> i64 {
+        let offsets = [-5, 0, 1, 2, 5, 6, 60, 61, 3_600, 5_400, 86_400, 172_800];
+        self.now.div_euclid(1000) * 1000 + 1000 * self.rng.pick(&offsets)
+    }
+
+    fn number(&mut self) -> u64 {
+        let live = self.model.live_numbers();
+        match live.is_empty() || self.rng.one_in(6) {
+            true => self.rng.below(self.model.last_number() as usize + 2) as u64,
+            false => live[self.rng.below(live.len())],
+        }
+    }
+
+    fn name(&mut self) -> String {
+        let rooms = self.model.rooms();
+        match rooms.is_empty() || self.rng.one_in(30) {
+            true => self.rng.pick(&ROOMS).to_owned(),
+            false => rooms[self.rng.below(rooms.len())].clone(),
+        }
+    }
+
+    fn names(&mut self) -> Vec<String> {
+        (0..self.rng.pick(&[1, 1, 2])).map(|_| self.name()).collect()
+    }
+
+    fn new_names(&mut self) -> Vec<String> {
+        let absent = |room: &&str| !self.model.rooms().iter().any(|other| other == room);
+        let absent: Vec<&str> = ROOMS.into_iter().filter(absent).collect();
+        match absent.is_empty() || self.rng.one_in(8) {
+            true => (0..2).map(|_| self.rng.pick(&ROOMS).to_owned()).collect(),
+            false => vec![absent[self.rng.below(absent.len())].to_owned()],
+        }
+    }
+
+    fn wants(&mut self) -> Vec<String> {
+        let count = self.rng.pick(&[1, 1, 1, 1, 2, 2, 3]);
+        let mut wants: Vec<String> = Vec::new();
+        while wants.len() < count {
+            let want = match self.rng.one_in(3) {
+                true => self.rng.pick(&PATTERNS).to_owned(),
+                false => self.name(),
+            };
+            // The same name twice is an error, and enough of it is too much.
+            if !wants.contains(&want) || want.contains('*') || self.rng.one_in(8) {
+                wants.push(want);
+            }
+        }
+        wants
+    }
+
+    fn wanted(&mut self) -> Option<String> {
+        match self.rng.below(3) {
+            0 => None,
+            1 => Some(self.rng.pick(&PATTERNS).to_owned()),
+            _ => Some(self.name()),
+        }
+    }
+
+    fn items(&mut self) -> Vec<Item> {
+        let one = |run: &mut Run| match run.rng.one_in(2) {
+            true => Item::Number(run.number()),
+            false => Item::Name(run.name()),
+        };
+        (0..self.rng.pick(&[1, 1, 1, 2])).map(|_| one(self)).collect()
+    }
+
+    /// The line of a command, in one of the ways to write it.
+    fn write(&mut self, command: &Command, lang: Lang) -> String {
+        let (verb, targets, mut options) = match command {
+            Command::Reserve(request) => {
+                let mut options = self.write_span(request.start, request.term);
+                if let Some(ms) = request.wait_ms {
+                    options.push(format!("{}={}s", self.either("espera", "wait"), ms / 1000));
+                }
+                if let Some(key) = &request.key {
+                    options.push(format!("{}={key}", self.either("clave", "key")));
+                }
+                if let Some(note) = &request.note {
+                    let note = note.replace('\\', "\\\\").replace('"', "\\\"");
+                    options.push(format!("{}=\"{note}\"", self.either("nota", "note")));
+                }
+                (("RESERVAR", "RESERVE"), self.write_wants(&request.wants), options)
+            }
+            Command::Cancel(items) => {
+                let items = items.iter().map(|item| match item {
+                    Item::Number(number) => format!("#{number}"),
+                    Item::Name(name) => name.clone(),
+                });
+                let items: Vec<String> = items.collect();
+                (("CANCELAR", "CANCEL"), self.write_wants(&items), Vec::new())
+            }
+            Command::Renew(number, term) => {
+                let options = self.write_span(Start::Unsaid, *term);
+                (("RENOVAR", "RENEW"), format!("#{number}"), options)
+            }
+            Command::When(wants, start, term) => {
+                (("CUANDO", "WHEN"), self.write_wants(wants), self.write_span(*start, *term))
+            }
+            Command::List(wanted, start, term) => {
+                let options = self.write_span(*start, *term);
+                (("LISTAR", "LIST"), wanted.clone().unwrap_or_default(), options)
+            }
+            Command::Bookings { wanted, holder, from, until } => {
+                let term = until.map_or(Term::Open, Term::Until);
+                let mut options = self.write_span(*from, term);
+                if let Some(holder) = holder {
+                    options.push(format!("{}={holder}", self.either("titular", "holder")));
+                }
+                (("RESERVAS", "BOOKINGS"), wanted.clone().unwrap_or_default(), options)
+            }
+            Command::Verify(number, name) => {
+                let name = name.as_deref().unwrap_or_default();
+                (("VERIFICAR", "VERIFY"), format!("#{number} {name}"), Vec::new())
+            }
+            Command::IAm(name) => (("SOY", "IAM"), name.clone(), Vec::new()),
+            Command::Add(names) => (("ALTA", "ADD"), names.join(", "), Vec::new()),
+            Command::Remove(names) => (("BAJA", "REMOVE"), self.write_wants(names), Vec::new()),
+            Command::Watch(wanted, after) => {
+                let after = after.map(|after| format!("{}={after}", self.either("tras", "after")));
+                let wanted = wanted.clone().unwrap_or_default();
+                (("OBSERVAR", "WATCH"), wanted, after.into_iter().collect())
+            }
+            Command::Quit => (("SALIR", "QUIT"), String::new(), Vec::new()),
+        };
+        self.rng.shuffle(&mut options);
+        format!("{} {targets} {}", lang.pick(verb.0, verb.1), options.join(" "))
+    }
+
+    fn either(&mut self, es: &'static str, en: &'static str) -> &'static str {
+        self.rng.pick(&[es, en])
+    }
+
+    /// Names in one of their spellings, patterns as they are.
+    fn write_wants(&mut self, wants: &[String]) -> String {
+        let write = |want: &String| match want.contains('*') {
+            true => want.clone(),
+            false => match self.rng.below(4) {
+                0 => want.to_uppercase(),
+                1 => reference::fold(want),
+                _ => want.clone(),
+            },
+        };
+        wants.iter().map(write).collect::<Vec<_>>().join(", ")
+    }
+
+    fn write_span(&mut self, start: Start, term: Term) -> Vec<String> {
+        let text = |ms| self.zone.text(Time::from_ms(ms), Round::Down);
+        let from = match start {
+            Start::Unsaid => None,
+            Start::Now => Some("ahora".to_owned()),
+            Start::At(from) => Some(text(from)),
+        };
+        let end = match term {
+            Term::Open => None,
+            Term::Quit => Some(("hasta", "until", "salir".to_owned())),
+            Term::Until(until) => Some(("hasta", "until", text(until))),
+            Term::For(ms) => Some(("por", "for", format!("{}s", ms / 1000))),
+            Term::Nights(nights) => Some(("noches", "nights", nights.to_string())),
+        };
+        let from = from.map(|from| format!("{}={from}", self.either("desde", "from")));
+        let end = end.map(|(es, en, value)| format!("{}={value}", self.either(es, en)));
+        from.into_iter().chain(end).collect()
+    }
+}
+
+fn run_sequence(seed: u64, zones: &[Zone]) -> Seen {
+    let mut run = Run::new(seed, zones);
+    let turns = 12 + run.rng.below(14);
+    for _ in 0..turns {
+        run.turn();
+    }
+    let mut seen = std::mem::take(&mut run.seen);
+    (seen.granted_later, seen.timed_out) = (run.model.granted_later, run.model.timed_out);
+    seen
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+#[test]
+fn every_reply_is_what_a_list_and_loops_would_say() {
+    let first = number("MODEL_SEED").unwrap_or_else(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.unwrap().as_nanos() as u64
+    });
+    let count = number("MODEL_SEQUENCES").unwrap_or(10_000);
+    println!("MODEL_SEED={first} MODEL_SEQUENCES={count}");
+    let zones = [Zone::utc(), Zone::named("Europe/Madrid").expect("a zone database")];
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get() as u64).min(count);
+    let mut seen = Seen::default();
+    std::thread::scope(|scope| {
+        let part = |thread: u64| {
+            let zones = &zones;
+            move || {
+                let mut seen = Seen::default();
+                for at in (thread..count).step_by(threads as usize) {
+                    seen.add(&run_sequence(first.wrapping_add(at), zones));
+                }
+                seen
+            }
+        };
+        let all: Vec<_> = (0..threads).map(|thread| scope.spawn(part(thread))).collect();
+        for one in all {
+            match one.join() {
+                Ok(more) => seen.add(&more),
+                Err(reason) => std::panic::resume_unwind(reason),
+            }
+        }
+    });
+    let Seen { commands, waits, granted_later, timed_out, notices, places, booked_as_told, codes } =
+        &seen;
+    println!(
+        "{commands} commands, {waits} waits, {granted_later} granted later, {timed_out} timed out, \
+         {places} new places, {notices} notices, {booked_as_told} booked as told, errors {codes:?}"
+    );
+    if count >= 10_000 {
+        let all = [*waits, *granted_later, *timed_out, *notices, *places, *booked_as_told];
+        assert!(all.iter().all(|one| *one > 1_000), "the dice leave something out");
+        for code in [400, 401, 403, 404, 409, 410, 503] {
+            assert!(codes.get(&code).is_some_and(|seen| *seen > 100), "too few {code}");
+        }
+    }
+}

@@ -1,0 +1,1056 @@
+//! What the server should say, found in the most naive way: a list of
+//! reservations, a list of waiters, and loops. It shares no code with the
+//! inventory; only the printing of times and the ends of nights come from the
+//! zone rules of [`reservad::clock`].
+
+use reservad::clock::{Round, Time, Zone};
+
+/// The end of what has none.
+pub const NEVER: i64 = i64::MAX;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lang {
+    Es,
+    En,
+}
+
+impl Lang {
+    pub fn pick<T>(self, es: T, en: T) -> T {
+        match self {
+            Lang::Es => es,
+            Lang::En => en,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    Unsaid,
+    Now,
+    At(i64),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Term {
+    Open,
+    Quit,
+    Until(i64),
+    For(i64),
+    Nights(u32),
+}
+
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Names and patterns as they are written.
+    pub wants: Vec<String>,
+    pub start: Start,
+    pub term: Term,
+    pub wait_ms: Option<i64>,
+    pub key: Option<String>,
+    pub note: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Item {
+    Number(u64),
+    Name(String),
+}
+
+#[derive(Clone, Debug)]
+pub enum Command {
+    Reserve(Request),
+    Cancel(Vec<Item>),
+    Renew(u64, Term),
+    When(Vec<String>, Start, Term),
+    List(Option<String>, Start, Term),
+    Bookings { wanted: Option<String>, holder: Option<String>, from: Start, until: Option<i64> },
+    Verify(u64, Option<String>),
+    IAm(String),
+    Add(Vec<String>),
+    Remove(Vec<String>),
+    Watch(Option<String>, Option<u64>),
+    Quit,
+}
+
+/// A line that a client must be told.
+#[derive(Clone, Debug)]
+pub enum Line {
+    Is(String),
+    /// The code, and what the text must contain.
+    Error(u16, Vec<String>),
+}
+
+fn error(code: u16) -> Line {
+    Line::Error(code, Vec::new())
+}
+
+fn error_with(code: u16, parts: &[&str]) -> Line {
+    Line::Error(code, parts.iter().map(|part| (*part).to_owned()).collect())
+}
+
+/// What a key stands for, however it is written.
+#[derive(Clone, PartialEq, Debug)]
+struct Asked {
+    wants: Vec<String>,
+    start: Start,
+    term: Term,
+    note: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Reservation {
+    number: u64,
+    rooms: Vec<String>,
+    from: i64,
+    until: i64,
+    holder: Option<String>,
+    note: Option<String>,
+    key: Option<(String, Asked)>,
+    session: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    session: u64,
+    holder: Option<String>,
+    request: Request,
+    key: Option<(String, Asked)>,
+    gives_up: i64,
+    lang: Lang,
+    text: String,
+    told: usize,
+}
+
+#[derive(Debug)]
+struct Watch {
+    pattern: Option<String>,
+    lang: Lang,
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Person {
+    session: u64,
+    holder: Option<String>,
+    watch: Option<Watch>,
+}
+
+/// An event as watchers are told of it.
+#[derive(Debug)]
+struct Happening {
+    words: (&'static str, &'static str),
+    number: Option<u64>,
+    rooms: Vec<String>,
+    /// Start and end in both languages, where they are told.
+    terms: Option<(String, String)>,
+}
+
+pub struct Model {
+    zone: Zone,
+    max_rooms: usize,
+    max_reservations: usize,
+    rooms: Vec<String>,
+    live: Vec<Reservation>,
+    waiters: Vec<Waiter>,
+    people: Vec<Person>,
+    last_number: u64,
+    happenings: Vec<Happening>,
+    /// What was to be said since the last look, by connection.
+    pub said: Vec<(u64, Line)>,
+    /// How often something was reached, to see that the dice reach all.
+    pub granted_later: usize,
+    pub timed_out: usize,
+}
+
+/// Case and accents gone, for the letters that the test uses.
+pub fn fold(text: &str) -> String {
+    let plain = |c| match c {
+        'á' => 'a',
+        'é' => 'e',
+        'í' => 'i',
+        'ó' => 'o',
+        'ú' => 'u',
+        c => c,
+    };
+    text.to_lowercase().chars().map(plain).collect()
+}
+
+/// Matching by trying everything.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, rest)) => match name.strip_prefix(head) {
+            None => false,
+            Some(tail) => (0..=tail.len())
+                .filter(|at| tail.is_char_boundary(*at))
+                .any(|at| matches(rest, &tail[at..])),
+        },
+    }
+}
+
+fn is_match(pattern: &str, name: &str) -> bool {
+    matches(&fold(pattern), &fold(name))
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains('*')
+}
+
+fn ceil_s(ms: i64) -> i64 {
+    (ms + 999) / 1000 * 1000
+}
+
+impl Model {
+    pub fn new(zone: Zone, max_rooms: usize, max_reservations: usize) -> Model {
+        Model {
+            zone,
+            max_rooms,
+            max_reservations,
+            rooms: Vec::new(),
+            live: Vec::new(),
+            waiters: Vec::new(),
+            people: Vec::new(),
+            last_number: 0,
+            happenings: Vec::new(),
+            said: Vec::new(),
+            granted_later: 0,
+            timed_out: 0,
+        }
+    }
+
+    pub fn connect(&mut self, session: u64) {
+        self.people.push(Person { session, holder: None, watch: None });
+    }
+
+    pub fn rooms(&self) -> &[String] {
+        &self.rooms
+    }
+
+    pub fn last_number(&self) -> u64 {
+        self.last_number
+    }
+
+    pub fn last_event(&self) -> u64 {
+        self.happenings.len() as u64
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.live.len() >= self.max_reservations
+    }
+
+    pub fn live_numbers(&self) -> Vec<u64> {
+        self.live.iter().map(|one| one.number).collect()
+    }
+
+    pub fn waiting(&self) -> Vec<u64> {
+        self.waiters.iter().map(|waiter| waiter.session).collect()
+    }
+
+    /// The next time at which something happens by itself.
+    pub fn next_time(&self) -> Option<i64> {
+        let ends = self.live.iter().map(|one| one.until).filter(|until| *until != NEVER);
+        ends.chain(self.waiters.iter().map(|waiter| waiter.gives_up)).min()
+    }
+
+    fn down(&self, ms: i64) -> String {
+        self.zone.text(Time::from_ms(ms), Round::Down)
+    }
+
+    fn up(&self, ms: i64) -> String {
+        self.zone.text(Time::from_ms(ms), Round::Up)
+    }
+
+    fn say(&mut self, session: u64, line: Line) {
+        self.said.push((session, line));
+    }
+
+    fn person(&mut self, session: u64) -> &mut Person {
+        self.people.iter_mut().find(|person| person.session == session).unwrap()
+    }
+
+    fn find(&self, name: &str) -> Option<String> {
+        self.rooms.iter().find(|room| fold(room) == fold(name)).cloned()
+    }
+
+    /// The first reservation of a room that overlaps, by its start.
+    fn overlap(&self, room: &str, from: i64, until: i64) -> Option<&Reservation> {
+        let mine = self.live.iter().filter(|one| one.rooms.iter().any(|other| other == room));
+        mine.filter(|one| one.from < until && from < one.until).min_by_key(|one| one.from)
+    }
+
+    /// Rooms for all wants, or the want for which there is none.
+    fn fit(&self, wants: &[String], from: i64, until: i64) -> Result<Vec<String>, usize> {
+        let mut chosen = vec![String::new(); wants.len()];
+        for (at, want) in wants.iter().enumerate().filter(|(_, want)| !is_pattern(want)) {
+            let room = self.find(want).expect("a known name");
+            if self.overlap(&room, from, until).is_some() {
+                return Err(at);
+            }
+            chosen[at] = room;
+        }
+        for (at, want) in wants.iter().enumerate().filter(|(_, want)| is_pattern(want)) {
+            let free = self.rooms.iter().find(|room| {
+                is_match(want, room)
+                    && !chosen.contains(room)
+                    && self.overlap(room, from, until).is_none()
+            });
+            chosen[at] = free.ok_or(at)?.clone();
+        }
+        Ok(chosen)
+    }
+
+    fn end_of(&self, term: Term, from: i64) -> Option<i64> {
+        match term {
+            Term::Open | Term::Quit => Some(NEVER),
+            Term::Until(until) => Some(until),
+            Term::For(ms) => Some(from + ms),
+            Term::Nights(nights) => {
+                self.zone.night_end(Time::from_ms(from), nights).ok().map(Time::ms)
+            }
+        }
+    }
+
+    fn interval(&self, start: Start, term: Term, now: i64) -> Option<(i64, i64)> {
+        let from = match start {
+            Start::Unsaid | Start::Now => now,
+            Start::At(from) => from,
+        };
+        let until = self.end_of(term, from)?;
+        (from < until && until > now).then_some((from, until))
+    }
+
+    /// Names must exist and come once, patterns must match something.
+    fn unknown(&self, wants: &[String]) -> Option<Line> {
+        let mut named = Vec::new();
+        for want in wants {
+            if is_pattern(want) {
+                if !self.rooms.iter().any(|room| is_match(want, room)) {
+                    return Some(error(404));
+                }
+                continue;
+            }
+            match self.find(want) {
+                None => return Some(error(404)),
+                Some(room) if named.contains(&room) => return Some(error(400)),
+                Some(room) => named.push(room),
+            }
+        }
+        None
+    }
+
+    /// The first whole second at which it fits: one at which something ends,
+    /// or at once.
+    fn earliest(&self, wants: &[String], term: Term, from: i64) -> Option<i64> {
+        let mut starts = vec![ceil_s(from)];
+        let ends = self.live.iter().map(|one| one.until).filter(|until| *until != NEVER);
+        starts.extend(ends.map(ceil_s).filter(|start| *start >= from));
+        starts.sort();
+        starts.into_iter().find(|start| {
+            let until = self.end_of(term, *start).filter(|until| start < until);
+            until.is_some_and(|until| self.fit(wants, *start, until).is_ok())
+        })
+    }
+
+    /// The refusal of what is taken.
+    fn busy(
+        &self,
+        wants: &[String],
+        culprit: usize,
+        (from, until): (i64, i64),
+        earliest: Option<i64>,
+        lang: Lang,
+    ) -> Line {
+        let fits = match earliest {
+            Some(start) => format!("{}{}", lang.pick("cabe desde ", "fits from "), self.up(start)),
+            None => lang
+                .pick("no se sabe desde cuándo cabe", "it is not known from when it fits")
+                .to_owned(),
+        };
+        let want = &wants[culprit];
+        if is_pattern(want) {
+            return error_with(409, &[want, &fits]);
+        }
+        let room = self.find(want).expect("a known name");
+        let other = self.overlap(&room, from, until).expect("it is taken");
+        let mut text = match lang {
+            Lang::Es => format!("ERR 409 «{room}» no está libre: #{}", other.number),
+            Lang::En => format!("ERR 409 '{room}' is not free: #{}", other.number),
+        };
+        if let Some(holder) = &other.holder {
+            text += &format!(" {}={holder}", lang.pick("titular", "holder"));
+        }
+        text += &format!(" {}", self.span(other, lang));
+        if let Some(note) = &other.note {
+            let note = note.replace('\\', "\\\\").replace('"', "\\\"");
+            text += &format!(" {}=\"{note}\"", lang.pick("nota", "note"));
+        }
+        if until == NEVER && other.from > from {
+            let free = self.down(other.from);
+            text += &match lang {
+                Lang::Es => {
+                    format!("; libre hasta {free}: con un final (por=, hasta=) puede caber")
+                }
+                Lang::En => format!("; free until {free}: with an end (for=, until=) it may fit"),
+            };
+        }
+        let queue = self.waiters.iter().filter(|waiter| self.names(waiter).contains(&room)).count();
+        if queue > 0 {
+            text += &format!("; {}: {queue}", lang.pick("en cola", "in the queue"));
+        }
+        Line::Is(format!("{text}; {fits}"))
+    }
+
+    /// `desde=… hasta=…`
+    fn span(&self, one: &Reservation, lang: Lang) -> String {
+        let from = self.down(one.from);
+        let end = self.end(one, lang);
+        match lang {
+            Lang::Es => format!("desde={from} hasta={end}"),
+            Lang::En => format!("from={from} until={end}"),
+        }
+    }
+
+    fn end(&self, one: &Reservation, lang: Lang) -> String {
+        match one.until {
+            _ if one.session.is_some() => lang.pick("salir", "quit").to_owned(),
+            NEVER => "-".to_owned(),
+            until => self.up(until),
+        }
+    }
+
+    fn reserved(&self, number: u64, start: Start, lang: Lang) -> Line {
+        let one = self.live.iter().find(|one| one.number == number).expect("it lives");
+        let word = lang.pick("RESERVADO", "RESERVED");
+        let mut text = format!("OK {word} #{number} {}", one.rooms.join(", "));
+        if start != Start::Unsaid || one.until != NEVER || one.session.is_some() {
+            text += &format!(" {}", self.span(one, lang));
+        }
+        Line::Is(text)
+    }
+
+    fn happen(
+        &mut self,
+        words: (&'static str, &'static str),
+        number: Option<u64>,
+        rooms: &[String],
+        terms: Option<(String, String)>,
+    ) {
+        self.happenings.push(Happening { words, number, rooms: rooms.to_vec(), terms });
+    }
+
+    #[allow(clippy::too_many_arguments)] // a reservation has so many parts
+    fn grant(
+        &mut self,
+        session: u64,
+        holder: Option<String>,
+        request: &Request,
+        key: Option<(String, Asked)>,
+        rooms: Vec<String>,
+        (from, until): (i64, i64),
+        now: i64,
+    ) -> u64 {
+        self.last_number += 1;
+        let number = self.last_number;
+        let bound = (request.term == Term::Quit).then_some(session);
+        let note = request.note.clone();
+        let one = Reservation { number, rooms, from, until, holder, note, key, session: bound };
+        let is_plain = until == NEVER && bound.is_none() && from == now;
+        let terms = (!is_plain).then(|| {
+            (format!(" {}", self.span(&one, Lang::Es)), format!(" {}", self.span(&one, Lang::En)))
+        });
+        self.happen(("RESERVADO", "RESERVED"), Some(number), &one.rooms.clone(), terms);
+        self.live.push(one);
+        number
+    }
+
+    fn expire(&mut self, number: u64) {
+        let at = self.live.iter().position(|one| one.number == number).expect("it lives");
+        let one = self.live.remove(at);
+        self.happen(("VENCIDO", "EXPIRED"), Some(number), &one.rooms, None);
+    }
+
+    /// Grants every waiter whose whole request fits, oldest first.
+    fn grant_waiters(&mut self, now: i64) {
+        'again: loop {
+            if self.is_full() {
+                break;
+            }
+            for at in 0..self.waiters.len() {
+                let request = self.waiters[at].request.clone();
+                let Some(interval) = self.interval(request.start, request.term, now) else {
+                    continue;
+                };
+                let Ok(rooms) = self.fit(&request.wants, interval.0, interval.1) else { continue };
+                let key = self.waiters[at].key.clone();
+                let holder = self.waiters[at].holder.clone();
+                // All with the same key get the one number; it is bound to the last.
+                let is_same =
+                    |other: &Waiter| key.is_some() && other.key == key && other.holder == holder;
+                let mut same: Vec<usize> = (0..self.waiters.len())
+                    .filter(|other| is_same(&self.waiters[*other]))
+                    .collect();
+                if same.is_empty() {
+                    same.push(at);
+                }
+                let session = self.waiters[*same.last().unwrap()].session;
+                let number = self.grant(session, holder, &request, key, rooms, interval, now);
+                for at in same.into_iter().rev() {
+                    let waiter = self.waiters.remove(at);
+                    let line = self.reserved(number, waiter.request.start, waiter.lang);
+                    self.say(waiter.session, line);
+                    self.granted_later += 1;
+                }
+                continue 'again;
+            }
+            break;
+        }
+        self.tell_places();
+    }
+
+    /// The rooms that a waiter names.
+    fn names(&self, waiter: &Waiter) -> Vec<String> {
+        let named = waiter.request.wants.iter().filter(|want| !is_pattern(want));
+        named.map(|want| self.find(want).expect("a known name")).collect()
+    }
+
+    fn wants_the_same(&self, one: &Waiter, other: &Waiter) -> bool {
+        let (mine, theirs) = (self.names(one), self.names(other));
+        let stars = |waiter: &Waiter| -> Vec<String> {
+            waiter.request.wants.iter().filter(|want| is_pattern(want)).cloned().collect()
+        };
+        let may = |stars: &[String], names: &[String]| {
+            stars.iter().any(|pattern| names.iter().any(|name| is_match(pattern, name)))
+        };
+        let (my_stars, their_stars) = (stars(one), stars(other));
+        mine.iter().any(|name| theirs.contains(name))
+            || may(&my_stars, &theirs)
+            || may(&their_stars, &mine)
+            || (!my_stars.is_empty() && !their_stars.is_empty())
+    }
+
+    fn place(&self, at: usize) -> usize {
+        let older = &self.waiters[..at];
+        1 + older.iter().filter(|other| self.wants_the_same(other, &self.waiters[at])).count()
+    }
+
+    fn tell_places(&mut self) {
+        for at in 0..self.waiters.len() {
+            let place = self.place(at);
+            let waiter = &mut self.waiters[at];
+            if waiter.told != place {
+                waiter.told = place;
+                let (session, line) = (waiter.session, queue_line(waiter));
+                self.say(session, line);
+            }
+        }
+    }
+
+    /// What is due up to then, each at its own time.
+    pub fn advance(&mut self, now: i64) {
+        while let Some(time) = self.next_time().filter(|time| *time <= now) {
+            let mut ended: Vec<u64> =
+                self.live.iter().filter(|one| one.until <= time).map(|one| one.number).collect();
+            ended.sort();
+            ended.into_iter().for_each(|number| self.expire(number));
+            self.grant_waiters(time);
+            while let Some(at) = self.waiters.iter().position(|waiter| waiter.gives_up <= time) {
+                self.time_out(at);
+            }
+            self.tell_places();
+        }
+    }
+
+    fn time_out(&mut self, at: usize) {
+        let waiter = self.waiters.remove(at);
+        let text = match waiter.lang {
+            Lang::Es => format!("ERR 408 se acabó la espera de {}", waiter.text),
+            Lang::En => format!("ERR 408 the wait for {} is over", waiter.text),
+        };
+        self.timed_out += 1;
+        self.say(waiter.session, Line::Is(text));
+    }
+
+    /// A connection is known to be gone: it waits for nothing any more.
+    pub fn leave_queue(&mut self, session: u64) {
+        self.waiters.retain(|waiter| waiter.session != session);
+        self.tell_places();
+    }
+
+    pub fn interrupt(&mut self, session: u64) {
+        if let Some(at) = self.waiters.iter().position(|waiter| waiter.session == session) {
+            self.time_out(at);
+            self.tell_places();
+        }
+    }
+
+    /// What was bound to a connection ends with it.
+    pub fn leave(&mut self, session: u64, now: i64) {
+        let bound = self.live.iter().filter(|one| one.session == Some(session));
+        let mut bound: Vec<u64> = bound.map(|one| one.number).collect();
+        bound.sort();
+        bound.into_iter().for_each(|number| self.expire(number));
+        self.people.retain(|person| person.session != session);
+        self.grant_waiters(now);
+    }
+
+    /// Tells the watchers what has happened since.
+    pub fn tell_watchers(&mut self) {
+        for person in &mut self.people {
+            let Some(watch) = &mut person.watch else { continue };
+            for (at, one) in self.happenings.iter().enumerate().skip(watch.next) {
+                if let Some(pattern) = &watch.pattern
+                    && !one.rooms.iter().any(|room| is_match(pattern, room))
+                {
+                    continue;
+                }
+                let word = watch.lang.pick(one.words.0, one.words.1);
+                let number = one.number.map_or(String::new(), |number| format!("#{number} "));
+                let terms = match &one.terms {
+                    Some((es, en)) => watch.lang.pick(es, en).as_str(),
+                    None => "",
+                };
+                let rooms = one.rooms.join(", ");
+                let text = format!("* {} {word} {number}{rooms}{terms}", at + 1);
+                self.said.push((person.session, Line::Is(text)));
+            }
+            watch.next = self.happenings.len();
+        }
+    }
+
+    pub fn run(&mut self, me: u64, command: &Command, lang: Lang, now: i64) {
+        let lines = match command {
+            Command::Reserve(request) => vec![self.reserve(me, request, lang, now)],
+            Command::Cancel(items) => vec![self.cancel(me, items, lang)],
+            Command::Renew(number, term) => vec![self.renew(me, *number, *term, lang, now)],
+            Command::When(wants, start, term) => vec![self.when(wants, *start, *term, lang, now)],
+            Command::List(wanted, start, term) => {
+                self.list(wanted.as_deref(), *start, *term, lang, now)
+            }
+            Command::Bookings { wanted, holder, from, until } => {
+                let from = match from {
+                    Start::Unsaid => i64::MIN,
+                    Start::Now => now,
+                    Start::At(from) => *from,
+                };
+                let until = until.unwrap_or(NEVER);
+                self.bookings(wanted.as_deref(), holder.as_deref(), from, until, lang)
+            }
+            Command::Verify(number, name) => {
+                vec![self.verify(*number, name.as_deref(), lang, now)]
+            }
+            Command::IAm(name) => {
+                self.person(me).holder = Some(name.clone());
+                vec![Line::Is(format!("OK {name}"))]
+            }
+            Command::Add(names) => vec![self.add(names, lang)],
+            Command::Remove(names) => vec![self.remove(names, lang)],
+            Command::Watch(wanted, after) => {
+                vec![self.watch(me, wanted.as_deref(), *after, lang)]
+            }
+            Command::Quit => {
+                self.say(me, Line::Is(lang.pick("OK ADIÓS", "OK BYE").to_owned()));
+                return self.leave(me, now);
+            }
+        };
+        lines.into_iter().for_each(|line| self.say(me, line));
+        self.grant_waiters(now);
+    }
+
+    fn reserve(&mut self, me: u64, request: &Request, lang: Lang, now: i64) -> Line {
+        let Some(interval) = self.interval(request.start, request.term, now) else {
+            return error(400);
+        };
+        if let Some(line) = self.unknown(&request.wants) {
+            return line;
+        }
+        let holder = self.person(me).holder.clone();
+        let key = request.key.clone().map(|key| {
+            let mut wants: Vec<_> = request.wants.iter().map(|want| fold(want)).collect();
+            wants.sort();
+            let note = request.note.clone();
+            (key, Asked { wants, start: request.start, term: request.term, note })
+        });
+        if let Some((word, asked)) = &key {
+            if holder.is_none() {
+                return error(401);
+            }
+            let is_mine = |other: &Option<(String, Asked)>, whose: &Option<String>| {
+                *whose == holder && other.as_ref().is_some_and(|(other, _)| other == word)
+            };
+            let lives = self.live.iter_mut().find(|one| is_mine(&one.key, &one.holder));
+            if let Some(one) = lives {
+                if one.key.as_ref().is_some_and(|(_, other)| other != asked) {
+                    let number = format!("#{}", one.number);
+                    return error_with(409, &[word, &number]);
+                }
+                one.session = one.session.map(|_| me);
+                let number = one.number;
+                return self.reserved(number, request.start, lang);
+            }
+            let waits = self.waiters.iter().find(|one| is_mine(&one.key, &one.holder));
+            if waits.is_some_and(|one| one.key.as_ref().is_some_and(|(_, other)| other != asked)) {
+                return error_with(409, &[word]);
+            }
+        }
+        if self.is_full() {
+            return error(503);
+        }
+        match self.fit(&request.wants, interval.0, interval.1) {
+            Ok(rooms) => {
+                let number = self.grant(me, holder, request, key, rooms, interval, now);
+                self.reserved(number, request.start, lang)
+            }
+            Err(_) if request.wait_ms.is_some() => self.wait(me, holder, request, key, lang, now),
+            Err(culprit) => {
+                let from = interval.0.max(now);
+                let earliest = self.earliest(&request.wants, request.term, from);
+                self.busy(&request.wants, culprit, (from, interval.1), earliest, lang)
+            }
+        }
+    }
+
+    fn wait(
+        &mut self,
+        me: u64,
+        holder: Option<String>,
+        request: &Request,
+        key: Option<(String, Asked)>,
+        lang: Lang,
+        now: i64,
+    ) -> Line {
+        let mut request = request.clone();
+        if request.start == Start::Now {
+            request.start = Start::At(now);
+        }
+        let own_end = match (request.start, request.term) {
+            (_, Term::Until(until)) => until,
+            (Start::At(from), term) => self.end_of(term, from).unwrap_or(NEVER),
+            _ => NEVER,
+        };
+        let patience = now + request.wait_ms.expect("it waits");
+        let text: Vec<_> = request
+            .wants
+            .iter()
+            .map(|want| if is_pattern(want) { want.clone() } else { self.find(want).unwrap() })
+            .collect();
+        let gives_up = patience.min(own_end);
+        let text = text.join(", ");
+        let waiter = Waiter { session: me, holder, request, key, gives_up, lang, text, told: 0 };
+        self.waiters.push(waiter);
+        let last = self.waiters.len() - 1;
+        let place = self.place(last);
+        self.waiters[last].told = place;
+        queue_line(&self.waiters[last])
+    }
+
+    /// The live reservation of a number, or the refusal.
+    fn numbered(&self, number: u64) -> Result<&Reservation, Line> {
+        match self.live.iter().find(|one| one.number == number) {
+            Some(one) => Ok(one),
+            None if number == 0 || number > self.last_number => Err(error(404)),
+            None => Err(error(410)),
+        }
+    }
+
+    fn cancel(&mut self, me: u64, items: &[Item], lang: Lang) -> Line {
+        let holder = self.person(me).holder.clone();
+        let mut released: Vec<(u64, String)> = Vec::new();
+        for item in items {
+            let more: Vec<(u64, String)> = match item {
+                Item::Number(number) => match self.numbered(*number) {
+                    Err(line) => return line,
+                    Ok(one) if one.holder.is_some() && one.holder != holder => return error(403),
+                    Ok(one) => one.rooms.iter().map(|room| (*number, room.clone())).collect(),
+                },
+                Item::Name(name) => {
+                    let Some(room) = self.find(name) else { return error(404) };
+                    let on_it: Vec<_> =
+                        self.live.iter().filter(|one| one.rooms.contains(&room)).collect();
+                    let of = |whose: &Option<String>| -> Vec<u64> {
+                        let theirs = on_it.iter().filter(|one| one.holder == *whose);
+                        theirs.map(|one| one.number).collect()
+                    };
+                    let mut candidates = of(&holder);
+                    if candidates.is_empty() {
+                        candidates = of(&None);
+                    }
+                    match candidates[..] {
+                        [number] => vec![(number, room)],
+                        [] if on_it.is_empty() => return error(404),
+                        [] => return error(403),
+                        _ => {
+                            let numbers: Vec<_> =
+                                candidates.iter().map(|number| format!("#{number}")).collect();
+                            return Line::Error(409, numbers);
+                        }
+                    }
+                }
+            };
+            for one in more {
+                if released.contains(&one) {
+                    return error(400);
+                }
+                released.push(one);
+            }
+        }
+        let mut text = lang.pick("OK CANCELADO", "OK CANCELLED").to_owned();
+        let mut order: Vec<u64> = Vec::new();
+        for (at, (number, room)) in released.iter().enumerate() {
+            if at > 0 {
+                text.push(',');
+            }
+            if at == 0 || released[at - 1].0 != *number {
+                text += &format!(" #{number}");
+            }
+            text += &format!(" {room}");
+            if !order.contains(number) {
+                order.push(*number);
+            }
+        }
+        for number in order {
+            let rooms: Vec<String> = released
+                .iter()
+                .filter(|(other, _)| *other == number)
+                .map(|(_, room)| room.clone())
+                .collect();
+            self.happen(("CANCELADO", "CANCELLED"), Some(number), &rooms, None);
+            let at = self.live.iter().position(|one| one.number == number).unwrap();
+            self.live[at].rooms.retain(|room| !rooms.contains(room));
+            if self.live[at].rooms.is_empty() {
+                self.live.remove(at);
+            }
+        }
+        Line::Is(text)
+    }
+
+    fn renew(&mut self, me: u64, number: u64, term: Term, lang: Lang, now: i64) -> Line {
+        if let Term::Until(until) = term
+            && until <= now
+        {
+            return error(400);
+        }
+        let holder = self.person(me).holder.clone();
+        let one = match self.numbered(number) {
+            Err(line) => return line,
+            Ok(one) if one.holder.is_some() && one.holder != holder => return error(403),
+            Ok(one) => one.clone(),
+        };
+        let until = self.end_of(term, one.from.max(now)).expect("no nights here");
+        if until <= one.from {
+            return error(400);
+        }
+        if until > one.until {
+            let next = one.rooms.iter().find_map(|room| self.overlap(room, one.until, until));
+            if let Some(next) = next {
+                return Line::Error(409, vec![format!("#{}", next.number), self.down(next.from)]);
+            }
+        }
+        let end = self.up(until);
+        let terms = (format!(" hasta={end}"), format!(" until={end}"));
+        self.happen(("RENOVADO", "RENEWED"), Some(number), &one.rooms, Some(terms));
+        for other in &mut self.live {
+            if other.number == number {
+                other.until = until;
+                other.session = None;
+            }
+        }
+        let (word, option) = lang.pick(("RENOVADO", "hasta"), ("RENEWED", "until"));
+        Line::Is(format!("OK {word} #{number} {} {option}={end}", one.rooms.join(", ")))
+    }
+
+    fn when(&self, wants: &[String], start: Start, term: Term, lang: Lang, now: i64) -> Line {
+        if let Some(line) = self.unknown(wants) {
+            return line;
+        }
+        let from = match start {
+            Start::At(from) => from.max(now),
+            _ => now,
+        };
+        match self.earliest(wants, term, from) {
+            Some(start) => {
+                let until = self.end_of(term, start).unwrap();
+                let rooms = self.fit(wants, start, until).unwrap();
+                Line::Is(format!("OK {} {}", self.up(start), rooms.join(", ")))
+            }
+            None => {
+                let from = ceil_s(from);
+                let until = self.end_of(term, from).unwrap();
+                let culprit = self.fit(wants, from, until).unwrap_err();
+                self.busy(wants, culprit, (from, until), None, lang)
+            }
+        }
+    }
+
+    fn matching(&self, wanted: Option<&str>) -> Result<Vec<String>, Line> {
+        if let Some(name) = wanted
+            && !is_pattern(name)
+            && self.find(name).is_none()
+        {
+            return Err(error(404));
+        }
+        let all = self.rooms.iter();
+        Ok(all.filter(|room| wanted.is_none_or(|it| is_match(it, room))).cloned().collect())
+    }
+
+    fn list(
+        &self,
+        wanted: Option<&str>,
+        start: Start,
+        term: Term,
+        lang: Lang,
+        now: i64,
+    ) -> Vec<Line> {
+        let interval = match (start, term) {
+            (Start::Unsaid, Term::Open) => Some((now, now + 1)),
+            _ => self.interval(start, term, now),
+        };
+        let Some((from, until)) = interval else { return vec![error(400)] };
+        let mut rooms = match self.matching(wanted) {
+            Ok(rooms) => rooms,
+            Err(line) => return vec![line],
+        };
+        rooms.retain(|room| self.overlap(room, from, until).is_none());
+        let word = lang.pick("DISPONIBLES", "AVAILABLE");
+        let head = Line::Is(format!("OK {} {word}", rooms.len()));
+        std::iter::once(head).chain(rooms.into_iter().map(Line::Is)).collect()
+    }
+
+    fn bookings(
+        &self,
+        wanted: Option<&str>,
+        holder: Option<&str>,
+        from: i64,
+        until: i64,
+        lang: Lang,
+    ) -> Vec<Line> {
+        if from >= until {
+            return vec![error(400)];
+        }
+        let rooms = match self.matching(wanted) {
+            Ok(rooms) => rooms,
+            Err(line) => return vec![line],
+        };
+        let mut rows = Vec::new();
+        for room in rooms {
+            let mut mine: Vec<_> = self
+                .live
+                .iter()
+                .filter(|one| one.rooms.contains(&room))
+                .filter(|one| one.from < until && from < one.until)
+                .filter(|one| holder.is_none() || one.holder.as_deref() == holder)
+                .collect();
+            mine.sort_by_key(|one| one.from);
+            for one in mine {
+                rows.push(format!(
+                    "#{}\t{room}\t{}\t{}\t{}\t{}",
+                    one.number,
+                    one.holder.as_deref().unwrap_or("-"),
+                    self.down(one.from),
+                    self.end(one, lang),
+                    one.note.as_deref().unwrap_or("-"),
+                ));
+            }
+        }
+        let head = format!("OK {} {}", rows.len(), lang.pick("RESERVAS", "BOOKINGS"));
+        std::iter::once(head).chain(rows).map(Line::Is).collect()
+    }
+
+    fn verify(&self, number: u64, name: Option<&str>, lang: Lang, now: i64) -> Line {
+        let room = match name {
+            Some(name) => match self.find(name) {
+                None => return error(404),
+                found => found,
+            },
+            None => None,
+        };
+        let one = match self.numbered(number) {
+            Ok(one) => one,
+            Err(line) => return line,
+        };
+        let rooms = match room {
+            None => one.rooms.join(", "),
+            Some(room) if one.rooms.contains(&room) => room,
+            Some(_) => return error(404),
+        };
+        if one.from > now {
+            return Line::Error(409, vec![self.down(one.from)]);
+        }
+        let left = match one.until {
+            NEVER => "-".to_owned(),
+            until => format!("{}s", (until - now) / 1000),
+        };
+        let (word, option) = lang.pick(("VIGENTE", "quedan"), ("VALID", "left"));
+        Line::Is(format!("OK {word} #{number} {rooms} {option}={left}"))
+    }
+
+    fn add(&mut self, names: &[String], lang: Lang) -> Line {
+        for (at, name) in names.iter().enumerate() {
+            if self.find(name).is_some() {
+                return error(409);
+            }
+            let before = names[..at].iter().find(|other| fold(other) == fold(name));
+            if let Some(before) = before {
+                return error(if before == name { 400 } else { 409 });
+            }
+        }
+        if self.rooms.len() + names.len() > self.max_rooms {
+            return error(503);
+        }
+        for name in names {
+            self.rooms.push(name.clone());
+            self.happen(("ALTA", "ADD"), None, std::slice::from_ref(name), None);
+        }
+        Line::Is(format!("OK {} {}", lang.pick("ALTA", "ADD"), names.len()))
+    }
+
+    fn remove(&mut self, names: &[String], lang: Lang) -> Line {
+        let mut rooms: Vec<String> = Vec::new();
+        for name in names {
+            let Some(room) = self.find(name) else { return error(404) };
+            let booked = self.live.iter().filter(|one| one.rooms.contains(&room));
+            if let Some(first) = booked.min_by_key(|one| one.from) {
+                return error_with(409, &[&format!("#{}", first.number)]);
+            }
+            if rooms.contains(&room) {
+                return error(400);
+            }
+            rooms.push(room);
+        }
+        for room in &rooms {
+            while let Some(at) =
+                (0..self.waiters.len()).find(|at| self.names(&self.waiters[*at]).contains(room))
+            {
+                let waiter = self.waiters.remove(at);
+                let text = match waiter.lang {
+                    Lang::Es => format!("ERR 404 «{room}» ya no existe: se dio de baja"),
+                    Lang::En => format!("ERR 404 '{room}' is no more: it was removed"),
+                };
+                self.say(waiter.session, Line::Is(text));
+            }
+            self.happen(("BAJA", "REMOVE"), None, std::slice::from_ref(room), None);
+            self.rooms.retain(|other| other != room);
+        }
+        Line::Is(format!("OK {} {}", lang.pick("BAJA", "REMOVE"), rooms.len()))
+    }
+
+    fn watch(&mut self, me: u64, wanted: Option<&str>, after: Option<u64>, lang: Lang) -> Line {
+        if let Err(line) = self.matching(wanted) {
+            return line;
+        }
+        let last = self.last_event();
+        let after = after.unwrap_or(last);
+        if after > last {
+            let again = format!("{}={last}", lang.pick("OBSERVAR tras", "WATCH after"));
+            return error_with(410, &[&again]);
+        }
+        let pattern = wanted.map(str::to_owned);
+        self.person(me).watch = Some(Watch { pattern, lang, next: after as usize });
+        let (word, option) = lang.pick(("OBSERVANDO", "tras"), ("WATCHING", "after"));
+        Line::Is(format!("OK {word} {option}={after}"))
+    }
+}
+
+fn queue_line(waiter: &Waiter) -> Line {
+    let word = waiter.lang.pick("COLA", "QUEUE");
+    Line::Is(format!("* {word} {} {}", waiter.told, waiter.text))
+}
