@@ -276,6 +276,11 @@ impl Inventory {
         self.reservations.len()
     }
 
+    /// Whether it holds as many reservations as it may.
+    fn is_full(&self) -> bool {
+        self.reservations.len() >= self.capacity.reservations as usize
+    }
+
     /// The last confirmation number that was issued; 0 before the first.
     pub fn last_number(&self) -> Number {
         self.last_number

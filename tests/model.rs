@@ -28,7 +28,7 @@ use reservad::store::Store;
 const START_MS: i64 = 1_792_879_170_000;
 
 const ROOMS: [&str; 6] = ["Sala 1", "Sala 2", "Árbol", "Sala 11", "GPU 1", "GPU 2"];
-const PATTERNS: [&str; 7] = ["*", "Sala *", "gpu *", "*1", "*L*", "á*", "nada*"];
+const PATTERNS: [&str; 8] = ["*", "*", "*", "Sala *", "Sala *", "*1", "*L*", "á*"];
 const HOLDERS: [&str; 3] = ["ana", "luis", "Zoë"];
 
 /// A connection without its socket.
@@ -101,8 +101,8 @@ impl Run {
     fn new(seed: u64, zones: &[Zone]) -> Run {
         let mut rng = Rng(seed);
         let zone = zones[rng.below(zones.len())].clone();
-        let small = rng.one_in(8);
-        let (resources, reservations) = if small { (6, 3) } else { (100, 100) };
+        let small = rng.one_in(5);
+        let (resources, reservations) = if small { (6, 2) } else { (100, 100) };
         let model = Model::new(zone.clone(), resources, reservations);
         let capacity = Capacity { resources: resources as u32, reservations: reservations as u32 };
         let most_peers = rng.pick(&[3, 5, 10]);
@@ -123,7 +123,7 @@ impl Run {
             seen: Seen::default(),
         };
         run.greet();
-        let count = run.rng.pick(&[1, 1, 2, 3, 5]);
+        let count = run.rng.pick(&[1, 1, 2, 2, 3, 5]);
         let names = ROOMS[..count].iter().map(|room| (*room).to_owned()).collect();
         run.command(1, &Command::Add(names));
         run
@@ -137,6 +137,10 @@ impl Run {
             let peer = Peer { session, eol, gone: false, out: Vec::new() };
             self.peers.insert(self.last_session, peer);
             self.model.connect(self.last_session);
+            if self.rng.one_in(2) {
+                let name = self.rng.pick(&HOLDERS).to_owned();
+                self.command(self.last_session, &Command::IAm(name));
+            }
         }
     }
 
@@ -183,8 +187,10 @@ impl Run {
         self.now = match due {
             Some(due) => self.now.max(due + self.rng.pick(&[-1, 0, 0, 1, 700])),
             None => {
-                let steps = [0, 0, 1, 400, 1_000, 5_000, 61_000, 3_600_000, 86_400_000];
-                self.now + self.rng.pick(&steps)
+                let steps = [0, 0, 0, 0, 1, 400, 1_000, 5_000];
+                let leaps = [1_000, 61_000, 3_600_000, 86_400_000];
+                let leap = self.rng.one_in(14);
+                self.now + if leap { self.rng.pick(&leaps) } else { self.rng.pick(&steps) }
             }
         };
         self.note(format!("-- {}", self.now - START_MS));
@@ -440,7 +446,7 @@ impl Run {
         };
         let wait_ms = self.rng.one_in(2) || self.rng.one_in(2);
         let wait_ms =
-            wait_ms.then(|| self.rng.pick(&[1_000, 5_000, 60_000, 7_200_000, 604_800_000]));
+            wait_ms.then(|| self.rng.pick(&[2_000, 60_000, 7_200_000, 7_200_000, 604_800_000]));
         let key = self.rng.one_in(8).then(|| format!("k{}", self.rng.below(4)));
         let note = self
             .rng
@@ -490,6 +496,14 @@ impl Run {
         }
     }
 
+    fn booked_name(&mut self) -> String {
+        let booked = self.model.booked_rooms();
+        match booked.is_empty() || self.rng.one_in(6) {
+            true => self.name(),
+            false => booked[self.rng.below(booked.len())].clone(),
+        }
+    }
+
     fn names(&mut self) -> Vec<String> {
         (0..self.rng.pick(&[1, 1, 2])).map(|_| self.name()).collect()
     }
@@ -497,17 +511,17 @@ impl Run {
     fn new_names(&mut self) -> Vec<String> {
         let absent = |room: &&str| !self.model.rooms().iter().any(|other| other == room);
         let absent: Vec<&str> = ROOMS.into_iter().filter(absent).collect();
-        match absent.is_empty() || self.rng.one_in(8) {
+        match absent.is_empty() || self.rng.one_in(12) {
             true => (0..2).map(|_| self.rng.pick(&ROOMS).to_owned()).collect(),
             false => vec![absent[self.rng.below(absent.len())].to_owned()],
         }
     }
 
     fn wants(&mut self) -> Vec<String> {
-        let count = self.rng.pick(&[1, 1, 1, 1, 2, 2, 3]);
+        let count = self.rng.pick(&[1, 1, 1, 1, 1, 2, 2, 3]).min(self.model.rooms().len() + 1);
         let mut wants: Vec<String> = Vec::new();
         while wants.len() < count {
-            let want = match self.rng.one_in(3) {
+            let want = match self.rng.one_in(5) {
                 true => self.rng.pick(&PATTERNS).to_owned(),
                 false => self.name(),
             };
@@ -530,7 +544,7 @@ impl Run {
     fn items(&mut self) -> Vec<Item> {
         let one = |run: &mut Run| match run.rng.one_in(2) {
             true => Item::Number(run.number()),
-            false => Item::Name(run.name()),
+            false => Item::Name(run.booked_name()),
         };
         (0..self.rng.pick(&[1, 1, 1, 2])).map(|_| one(self)).collect()
     }
@@ -636,7 +650,7 @@ impl Run {
 
 fn run_sequence(seed: u64, zones: &[Zone]) -> Seen {
     let mut run = Run::new(seed, zones);
-    let turns = 12 + run.rng.below(14);
+    let turns = 10 + run.rng.below(12);
     for _ in 0..turns {
         run.turn();
     }

@@ -101,8 +101,9 @@ pub struct Queue {
     by_pattern: Index<()>,
     by_session: BTreeMap<SessionId, Ticket>,
     deadlines: BTreeSet<(Time, Ticket)>,
-    /// What has become free since the last [`Inventory::settle`].
-    freed: Vec<ResourceId>,
+    /// What has become free since the last [`Inventory::settle`], and before
+    /// that if the server has been full since.
+    freed: BTreeSet<ResourceId>,
     /// Resources whose waiters have moved up since.
     moved: BTreeSet<ResourceId>,
     pattern_moved: bool,
@@ -126,7 +127,7 @@ impl Queue {
     /// Notes that a resource may have become free.
     pub(super) fn free(&mut self, id: ResourceId) {
         if !self.waiters.is_empty() {
-            self.freed.push(id);
+            self.freed.insert(id);
         }
     }
 
@@ -232,13 +233,16 @@ impl Inventory {
         if self.queue.is_empty() {
             return self.queue.freed.clear();
         }
-        let mut freed = std::mem::take(&mut self.queue.freed);
-        freed.sort_unstable();
-        freed.dedup();
+        let mut freed = Vec::new();
+        if !self.is_full() {
+            freed.extend(&self.queue.freed);
+        }
         let mut last = 0;
-        while !freed.is_empty()
-            && let Some(ticket) = self.next_candidate(&freed, last, now)
-        {
+        while !freed.is_empty() && !self.is_full() {
+            let Some(ticket) = self.next_candidate(&freed, last, now) else {
+                self.queue.freed.clear();
+                break;
+            };
             last = ticket;
             self.try_grant(ticket, now, zone, batch);
         }
@@ -290,9 +294,6 @@ impl Inventory {
     fn try_grant(&mut self, ticket: Ticket, now: Time, zone: &Zone, batch: &mut Batch) {
         let Some(waiter) = self.queue.waiters.get(&ticket) else { return };
         let Ok((from, until)) = waiter.request.when.interval(now, zone) else { return };
-        if self.reservations.len() >= self.capacity.reservations as usize {
-            return;
-        }
         let Ok(ids) = self.place(&waiter.targets, from, until) else { return };
         // A retry with the same key waits too; what is bound to a connection
         // goes to the one that asked last.
@@ -515,6 +516,8 @@ impl Inventory {
         debug_assert!(!self.queue.outcomes.iter().any(is_grant));
         let waiters = std::mem::take(&mut self.queue.waiters);
         self.queue.by_name = Index::default();
+        self.queue.freed = self.queue.freed.iter().filter_map(&moved).collect();
+        self.queue.moved = self.queue.moved.iter().filter_map(&moved).collect();
         for (ticket, mut waiter) in waiters {
             for target in &mut waiter.targets {
                 if let Target::Named(id) = target
@@ -530,10 +533,11 @@ impl Inventory {
     /// Whether a waiter could be granted at this moment, which between two
     /// commands none can; for tests.
     pub fn some_waiter_fits(&self, now: Time, zone: &Zone) -> bool {
-        self.queue.waiters.values().any(|waiter| {
-            let interval = waiter.request.when.interval(now, zone);
-            interval.is_ok_and(|(from, until)| self.place(&waiter.targets, from, until).is_ok())
-        })
+        !self.is_full()
+            && self.queue.waiters.values().any(|waiter| {
+                let interval = waiter.request.when.interval(now, zone);
+                interval.is_ok_and(|(from, until)| self.place(&waiter.targets, from, until).is_ok())
+            })
     }
 }
 

@@ -242,6 +242,10 @@ impl Model {
         self.live.iter().map(|one| one.number).collect()
     }
 
+    pub fn booked_rooms(&self) -> Vec<String> {
+        self.live.iter().flat_map(|one| one.rooms.clone()).collect()
+    }
+
     pub fn waiting(&self) -> Vec<u64> {
         self.waiters.iter().map(|waiter| waiter.session).collect()
     }
