@@ -5,9 +5,23 @@
 //!
 //! | block | is run as |
 //! | --- | --- |
-//! | `session [ZONE]` | lines sent (`> `) and received (`< `) over TCP; `B> ` is a second connection, `⊣` the end of input or output, `⇥` a tab, `x… (N bytes)` a line filled up to N bytes with its last character |
+//! | `session [ZONE]` | lines sent (`> `) and received (`< `) over TCP, see below |
 //! | `console` | shell commands (`$ `) and what they print |
 //! | `terminal` | a conversation of `reserva` at a pseudo-terminal |
+//!
+//! In a `session` a name before the sign is a connection of its own: `luis> `, `luis< `. The lines are
+//! gone through from top to bottom: one that is sent is sent at once, one that is received is waited
+//! for. When all have been, nothing more may have come on any connection; whoever waits or watches
+//! then may go on doing so. Signs in it:
+//!
+//! | sign | is |
+//! | --- | --- |
+//! | `⊣` | the end of input (after a line without LF, or alone), or of output |
+//! | `✗` | the client is gone, in both directions and without a word |
+//! | `␃` | telnet's interrupt, `IAC IP` |
+//! | `⇥` | a tab |
+//! | `x… (N bytes)` | a line filled up to N bytes with its last character |
+//! | `-- SIGTERM` | on a line of its own: the server is sent this signal |
 //!
 //! What is not the same in every run is normalised, and nothing else:
 //! - The examples begin at [`BEGIN`]. A time of that year stands for one that is as far from the
@@ -19,7 +33,7 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -163,28 +177,30 @@ fn now_s() -> i64 {
 // `session`: lines over TCP.
 
 const END: char = '⊣';
+const GONE: &str = "✗";
+const INTERRUPT: &str = "␃";
+const TELNET_INTERRUPT: [u8; 2] = [255, 244];
 
 struct Peer {
     stream: BufReader<TcpStream>,
-    /// It has been told that no more will come.
-    is_finished: bool,
 }
 
 impl Peer {
-    fn to(address: SocketAddr) -> Peer {
-        let stream = TcpStream::connect(address).expect("the server takes us");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        Peer { stream: BufReader::new(stream), is_finished: false }
+    fn to(address: SocketAddr) -> std::io::Result<Peer> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Peer { stream: BufReader::new(stream) })
     }
 
     fn send(&mut self, line: &str) -> Result<(), String> {
+        let stream = self.stream.get_mut();
         let sent = match line.strip_suffix(END) {
             Some(cut) => {
-                self.is_finished = true;
-                let sent = self.stream.get_mut().write_all(cut.as_bytes());
-                sent.and_then(|()| self.stream.get_mut().shutdown(Shutdown::Write))
+                let sent = stream.write_all(cut.as_bytes());
+                sent.and_then(|()| stream.shutdown(Shutdown::Write))
             }
-            None => self.stream.get_mut().write_all(format!("{}\n", filled(line)).as_bytes()),
+            None if line == INTERRUPT => stream.write_all(&TELNET_INTERRUPT),
+            None => stream.write_all(format!("{}\n", filled(line)).as_bytes()),
         };
         sent.map_err(|error| format!("cannot send {line:?}: {error}"))
     }
@@ -200,17 +216,29 @@ impl Peer {
         }
     }
 
-    /// Ends the conversation; nothing more may come.
-    fn finish(mut self) -> Result<(), String> {
-        if !self.is_finished {
-            // The server may have closed already.
-            let _ = self.stream.get_mut().shutdown(Shutdown::Write);
+    /// What has come and was not received yet. If the server has stopped, up to the end.
+    fn rest(&mut self, has_stopped: bool) -> String {
+        self.stream.get_mut().set_nonblocking(!has_stopped).expect("it can be set");
+        let mut rest = Vec::new();
+        match self.stream.read_to_end(&mut rest) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                rest.extend(error.to_string().bytes());
+            }
+            _ => {}
         }
-        match self.receive()?.strip_suffix(END) {
-            Some("") => Ok(()),
-            rest => Err(format!("more came than is documented: {rest:?}")),
-        }
+        String::from_utf8_lossy(&rest).into_owned()
     }
+}
+
+/// Lets the server finish what it has been sent: a line that comes later is answered later, and a
+/// second one when everything from the first one's turn has been sent. False if it has stopped.
+fn settle(server: &Server) -> Result<bool, String> {
+    let Ok(mut peer) = Peer::to(server.address) else { return Ok(false) };
+    for _ in 0..2 {
+        peer.send("?")?;
+        peer.receive()?;
+    }
+    Ok(true)
 }
 
 /// `LISTAR x… (4096 bytes)` written out.
@@ -223,36 +251,59 @@ fn filled(line: &str) -> String {
     spelled().unwrap_or_else(|| line.to_owned())
 }
 
+/// Who, `>` or `<`, and what.
+fn taken_apart(line: &str) -> Option<(&str, char, &str)> {
+    let at = line.find(['>', '<'])?;
+    let (who, text) = (&line[..at], &line[at + 1..]);
+    let is_name = who.chars().all(char::is_alphanumeric);
+    let sign = line[at..].chars().next()?;
+    is_name.then(|| (who, sign, text.strip_prefix(' ').unwrap_or(text)))
+}
+
 fn run_session(example: &Example) -> Result<(), String> {
     let zone = example.info.get(1).map_or(ZONE, String::as_str);
     let server = Server::in_memory(&["--time-zone", zone]);
     let begin_s = now_s();
-    let mut peers: BTreeMap<char, Peer> = BTreeMap::new();
+    let mut peers: BTreeMap<&str, Peer> = BTreeMap::new();
     for (at, line) in example.text.iter().enumerate() {
         let place = |error: String| format!("line {}: {error}", example.line + at);
-        let (who, line) = match line.strip_prefix('B') {
-            Some(line) => ('B', line),
-            None => ('A', line.as_str()),
+        if let Some(signal) = line.strip_prefix("-- SIG") {
+            server.signal(signal);
+            continue;
+        }
+        let Some((who, sign, text)) = taken_apart(line) else {
+            return Err(place("it is neither sent nor received".to_owned()));
         };
-        let peer = peers.entry(who).or_insert_with(|| Peer::to(server.address));
-        let (sign, text) = line.split_at(line.len().min(1));
-        let text = text.strip_prefix(' ').unwrap_or(text);
+        if sign == '>' && text == GONE {
+            peers.remove(who);
+            continue;
+        }
+        let peer =
+            peers.entry(who).or_insert_with(|| Peer::to(server.address).expect("it takes us"));
         match sign {
-            ">" if text.contains(&format!("={BEGIN_YEAR}")) => {
+            '>' if text.contains(&format!("={BEGIN_YEAR}")) => {
                 return Err(place("a date of this year will not stay true".to_owned()));
             }
-            ">" => peer.send(text).map_err(place)?,
-            "<" => {
+            '>' => peer.send(text).map_err(place)?,
+            _ => {
                 let actual = peer.receive().map_err(place)?;
                 if !agrees(text, &actual, begin_s) {
                     return Err(place(format!("\n  documented {text}\n  but it is  {actual}")));
                 }
             }
-            _ => return Err(place("it is neither sent nor received".to_owned())),
         }
     }
     let place = |error: String| format!("end of line {}: {error}", example.line);
-    peers.into_values().try_for_each(|peer| peer.finish().map_err(place))
+    let has_stopped = !settle(&server).map_err(place)?;
+    for (who, mut peer) in peers {
+        match peer.rest(has_stopped) {
+            rest if rest.is_empty() => {}
+            rest => {
+                return Err(place(format!("more came than is documented: {who}< {rest}")));
+            }
+        }
+    }
+    Ok(())
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -440,9 +491,22 @@ fn an_untrue_example_is_found() {
         (false, "> SALIR\n< OK ADIÓS\n< OK ADIÓS"),
         (false, "> LISTAR desde=2026-12-24\n< OK 3 DISPONIBLES"),
         (false, "SOY ana"),
+        // With several connections; `1` is taken to begin with.
+        (true, "luis> RESERVE 1 wait=1h\nluis< * QUEUE 1 1"),
+        (false, "luis> RESERVE 1 wait=1h\nluis< * QUEUE 2 1"),
+        (false, "luis> RESERVE 1 wait=1h"),
+        (false, "luis> RESERVE 1 wait=1h\nluis< * QUEUE 1 1\n> CANCEL #1\n< OK CANCELLED #1 1"),
+        (true, "luis> WATCH Hall* after=5\nluis< OK WATCHING after=5\n> LIST 1\n< OK 0 AVAILABLE"),
+        (true, "luis> WATCH\nluis< OK WATCHING after=5\n> ADD 2\n< OK ADD 1\nluis< * 6 ADD 2"),
+        (false, "luis> WATCH\nluis< OK WATCHING after=5\n> ADD 2\n< OK ADD 1\nluis< * 7 ADD 2"),
+        (false, "luis> WATCH\nluis< OK WATCHING after=5\n> ADD 2\n< OK ADD 1"),
+        (false, "-- SIGTERM\n> LIST 1\n< OK 0 AVAILABLE"),
+        (true, "luis> IAM luis\nluis< OK luis\n-- SIGTERM\nluis< ⊣\n< ⊣"),
+        (false, "luis> RESERVE 1 wait=1h\nluis< * QUEUE 1 1\n-- SIGTERM\nluis< ⊣"),
     ];
     for (holds, text) in rows {
-        let document = format!("```session\n{text}\n```\n");
+        let first = "> ADD 1\n< OK ADD 1\n> RESERVE 1\n< OK RESERVED #1 1";
+        let document = format!("```session\n{first}\n{text}\n```\n");
         let example = examples(&document, &["session"]).pop().expect("an example");
         assert_eq!(run_session(&example).is_ok(), holds, "{text}");
     }
