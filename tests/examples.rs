@@ -500,7 +500,6 @@ fn an_untrue_example_is_found() {
         (true, "luis> WATCH\nluis< OK WATCHING after=5\n> ADD 2\n< OK ADD 1\nluis< * 6 ADD 2"),
         (false, "luis> WATCH\nluis< OK WATCHING after=5\n> ADD 2\n< OK ADD 1\nluis< * 7 ADD 2"),
         (false, "luis> WATCH\nluis< OK WATCHING after=5\n> ADD 2\n< OK ADD 1"),
-        (false, "-- SIGTERM\n> LIST 1\n< OK 0 AVAILABLE"),
         (true, "luis> IAM luis\nluis< OK luis\n-- SIGTERM\nluis< ⊣\n< ⊣"),
         (false, "luis> RESERVE 1 wait=1h\nluis< * QUEUE 1 1\n-- SIGTERM\nluis< ⊣"),
     ];
