@@ -1,0 +1,523 @@
+//! Waiting (`espera=`) and watching (`OBSERVAR`) over real sockets against the
+//! real server: who is gone, who is only half there, and in which order.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use common::{Client, Folder, PATIENCE, Rng, Server, seed, until};
+use reservad::limits::{HISTORY_EVENTS, NUDGE_MS};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+const IAC_IP: [u8; 2] = [255, 244];
+const DO_TIMING_MARK: [u8; 3] = [255, 253, 6];
+const WONT_TIMING_MARK: [u8; 3] = [255, 252, 6];
+
+/// What `ESTADO` says of `key`.
+fn figure(client: &mut Client, key: &str) -> String {
+    let lines = client.list("ESTADO");
+    let line = lines.iter().find_map(|line| line.strip_prefix(&format!("{key}=")));
+    line.unwrap_or_else(|| panic!("no {key} in {lines:?}")).to_owned()
+}
+
+fn until_waiting(client: &mut Client, count: usize) {
+    until(&format!("{count} wait"), || figure(client, "waiting") == count.to_string());
+}
+
+fn half_close(client: &mut Client) {
+    client.stream().shutdown(Shutdown::Write).unwrap();
+}
+
+/// Closes with a reset.
+fn reset(mut client: Client) {
+    SockRef::from(&*client.stream()).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// A connection with the smallest buffers there are: little fits into the
+/// kernel, so what it does not read stays with the server.
+fn thin(server: &Server) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+    socket.set_recv_buffer_size(2048).unwrap();
+    socket.set_tcp_mss(536).unwrap();
+    socket.connect(&server.address.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// The next line that is no notice of a place.
+fn answer(client: &mut Client) -> String {
+    loop {
+        let line = client.line();
+        if !line.starts_with("* COLA ") {
+            return line;
+        }
+    }
+}
+
+/// A server whose `Habitación 1` is taken by the connection that comes with it.
+fn taken() -> (Server, Client) {
+    let server = Server::in_memory(&[]);
+    let mut owner = server.connect();
+    assert_eq!(owner.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
+    (server, owner)
+}
+
+#[test]
+fn places_are_told_at_once_and_when_they_change_as_the_line_was_written() {
+    let (server, mut owner) = taken();
+    let mut first = server.connect();
+    let mut second = server.connect();
+    let mut third = server.connect();
+    assert_eq!(first.say("RESERVAR habitacion 1 espera=1h"), "* COLA 1 Habitación 1");
+    second.send("reserve HABITACION 1, habitación 2 wait=1h\r\n");
+    assert_eq!(second.raw_line(), "* QUEUE 2 Habitación 1, Habitación 2\r\n");
+    assert_eq!(third.say("RESERVAR Habitación 1 espera=1h"), "* COLA 3 Habitación 1");
+    assert!(owner.say("RESERVAR Habitación 1").contains("; en cola: 3; "));
+    owner.send("CANCELAR #1\n");
+    assert_eq!(owner.line(), "OK CANCELADO #1 Habitación 1");
+    assert_eq!(first.line(), "OK RESERVADO #2 Habitación 1");
+    assert_eq!(second.raw_line(), "* QUEUE 1 Habitación 1, Habitación 2\r\n");
+    assert_eq!(third.line(), "* COLA 2 Habitación 1");
+    reset(second);
+    assert_eq!(third.line(), "* COLA 1 Habitación 1");
+    assert_eq!(first.say("CANCELAR #2"), "OK CANCELADO #2 Habitación 1");
+    assert_eq!(third.line(), "OK RESERVADO #3 Habitación 1");
+}
+
+#[test]
+fn lines_after_a_wait_are_held_back_and_run_after_it() {
+    let (server, mut owner) = taken();
+    let mut client = server.connect();
+    client.send("RESERVAR Habitación 1 espera=1h\nLISTAR Habitación 1\nVERIFICAR #2\nLIST *\n");
+    assert_eq!(client.line(), "* COLA 1 Habitación 1");
+    // A place that changes does not come between lines of a list: those of
+    // this connection are not even begun.
+    assert_eq!(figure(&mut owner, "waiting"), "1");
+    assert_eq!(owner.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
+    assert_eq!(client.line(), "OK RESERVADO #2 Habitación 1");
+    assert_eq!(client.line(), "OK 0 DISPONIBLES");
+    assert_eq!(client.line(), "OK VIGENTE #2 Habitación 1 quedan=-");
+    assert_eq!(client.line(), "OK 2 AVAILABLE");
+    assert_eq!(client.finish(), "Habitación 2\nHabitación 3\n");
+}
+
+/// As busybox nc and `nc -N` do: everything is sent, and the side closed.
+#[test]
+fn a_half_closed_waiter_is_told_its_place_again_and_granted_in_its_turn() {
+    let (server, mut owner) = taken();
+    let mut client = server.connect();
+    client.send("RESERVAR Habitación 1 espera=1h\nVERIFICAR #2\nSALIR\n");
+    half_close(&mut client);
+    assert_eq!(client.line(), "* COLA 1 Habitación 1");
+    assert_eq!(client.line(), "* COLA 1 Habitación 1", "at once after the half-close");
+    let told = Instant::now();
+    assert_eq!(client.line(), "* COLA 1 Habitación 1", "and every ten seconds");
+    let after_ms = told.elapsed().as_millis() as u64;
+    assert!((NUDGE_MS - 500..NUDGE_MS * 3 / 2).contains(&after_ms), "after {after_ms} ms");
+    assert_eq!(owner.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
+    let rest = "OK RESERVADO #2 Habitación 1\nOK VIGENTE #2 Habitación 1 quedan=-\nOK ADIÓS\n";
+    assert_eq!(client.rest(), rest);
+}
+
+#[test]
+fn who_is_gone_is_out_of_the_queue_and_granted_nothing() {
+    let (server, mut owner) = taken();
+    let mut closed = server.connect();
+    let mut gone = server.connect();
+    let mut last = server.connect();
+    assert_eq!(closed.say("RESERVAR Habitación 1 espera=1h"), "* COLA 1 Habitación 1");
+    assert_eq!(gone.say("RESERVAR Habitación 1 espera=1h"), "* COLA 2 Habitación 1");
+    assert_eq!(last.say("RESERVAR Habitación 1 espera=1h"), "* COLA 3 Habitación 1");
+    // A close looks like a half-close until it is written to.
+    drop(closed);
+    assert_eq!(last.line(), "* COLA 2 Habitación 1");
+    // A reset and the release that it could have had, seen in one turn.
+    server.while_stopped(|| {
+        owner.send("CANCELAR #1\n");
+        reset(gone);
+    });
+    assert_eq!(owner.line(), "OK CANCELADO #1 Habitación 1");
+    assert_eq!(answer(&mut last), "OK RESERVADO #2 Habitación 1");
+    assert_eq!(figure(&mut owner, "waiting"), "0");
+    assert_eq!(figure(&mut owner, "last_number"), "2");
+}
+
+/// Two are gone in one turn: what the one held is not granted to the other.
+#[test]
+fn the_gone_do_not_inherit_from_each_other() {
+    let server = Server::in_memory(&[]);
+    let mut owner = server.connect();
+    let mut gone = server.connect();
+    let mut last = server.connect();
+    let mut other = server.connect();
+    assert!(owner.say("RESERVAR Habitación 1 hasta=salir").starts_with("OK RESERVADO #1 "));
+    assert_eq!(gone.say("RESERVAR Habitación 1 espera=1h"), "* COLA 1 Habitación 1");
+    assert_eq!(last.say("RESERVAR Habitación 1 espera=1h"), "* COLA 2 Habitación 1");
+    server.while_stopped(|| {
+        reset(owner);
+        reset(gone);
+    });
+    assert_eq!(answer(&mut last), "OK RESERVADO #2 Habitación 1");
+    assert_eq!(figure(&mut other, "last_number"), "2");
+}
+
+#[test]
+fn ctrl_c_ends_a_wait_and_a_timing_mark_is_answered_during_it() {
+    let (server, mut owner) = taken();
+    let mut client = server.connect();
+    assert_eq!(client.say("RESERVAR Habitación 1 espera=1h"), "* COLA 1 Habitación 1");
+    client.send(DO_TIMING_MARK);
+    let mut mark = [0; 3];
+    // Nothing of the reader's buffer is left here.
+    client.stream().read_exact(&mut mark).unwrap();
+    assert_eq!(mark, WONT_TIMING_MARK);
+    assert_eq!(figure(&mut owner, "waiting"), "1");
+    client.send("LISTAR Habitación 2\n");
+    for byte in IAC_IP {
+        client.send([byte]);
+    }
+    assert_eq!(client.line(), "ERR 408 se acabó la espera de Habitación 1");
+    assert_eq!(client.line(), "OK 1 DISPONIBLES");
+    assert_eq!(client.line(), "Habitación 2");
+    assert_eq!(figure(&mut owner, "waiting"), "0");
+}
+
+#[test]
+fn a_wait_that_cannot_be_is_refused_at_once() {
+    let (_server, mut owner) = taken();
+    let rows = [
+        ("RESERVAR Habitación 1 espera=8d", "ERR 400 espera=8d: se espera como mucho 7d"),
+        ("RESERVE Habitación 1 wait=169h", "ERR 400 wait=169h: 7d is the longest wait"),
+        ("RESERVAR Sala 9 espera=5m", "ERR 404 "),
+        ("RESERVAR sala* espera=5m", "ERR 404 "),
+        ("RESERVAR Habitación 1 espera=5", "ERR 400 "),
+        ("RESERVAR Habitación 1 clave=k espera=5m", "ERR 401 "),
+        ("RESERVAR Habitación 1 desde=2020-01-01 hasta=2020-01-02 espera=5m", "ERR 400 "),
+    ];
+    for (line, want) in rows {
+        let reply = owner.say(line);
+        assert!(reply.starts_with(want), "{line}: {reply}");
+    }
+    assert_eq!(figure(&mut owner, "waiting"), "0");
+    assert_eq!(owner.say("RESERVAR Habitación 1 espera=7d"), "* COLA 1 Habitación 1");
+}
+
+#[test]
+fn a_wait_ends_at_its_time_and_the_next_line_is_run() {
+    let (server, _owner) = taken();
+    let mut client = server.connect();
+    let asked = Instant::now();
+    client.send("RESERVAR Habitación 1 espera=1s\nVERIFICAR #1\n");
+    assert_eq!(client.line(), "* COLA 1 Habitación 1");
+    assert_eq!(client.line(), "ERR 408 se acabó la espera de Habitación 1");
+    let waited = asked.elapsed();
+    // The server counts in whole milliseconds.
+    assert!(waited >= Duration::from_millis(999), "after {waited:?} only");
+    assert_eq!(client.line(), "OK VIGENTE #1 Habitación 1 quedan=-");
+}
+
+#[test]
+fn a_stop_answers_those_who_wait() {
+    let (mut server, _owner) = taken();
+    let mut spanish = server.connect();
+    let mut english = server.connect();
+    assert_eq!(spanish.say("RESERVAR Habitación 1 espera=1h"), "* COLA 1 Habitación 1");
+    assert_eq!(english.say("RESERVE Habitación 1 wait=1h"), "* QUEUE 2 Habitación 1");
+    server.signal("TERM");
+    assert!(spanish.rest().starts_with("ERR 503 "));
+    assert_eq!(english.rest(), "ERR 503 the server is stopping; ask again\n");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_wait_is_not_durable_and_what_was_granted_is() {
+    let folder = Folder::new();
+    let server = Server::durable(folder.path(), &[]);
+    let mut owner = server.connect();
+    let mut first = server.connect();
+    let mut second = server.connect();
+    assert_eq!(owner.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
+    assert_eq!(first.say("RESERVAR Habitación 1 espera=1h"), "* COLA 1 Habitación 1");
+    assert_eq!(second.say("RESERVAR Habitación 1 espera=1h"), "* COLA 2 Habitación 1");
+    assert_eq!(owner.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
+    assert_eq!(first.line(), "OK RESERVADO #2 Habitación 1");
+    server.kill();
+    let server = Server::durable(folder.path(), &[]);
+    let mut owner = server.connect();
+    assert_eq!(owner.say("VERIFICAR #2"), "OK VIGENTE #2 Habitación 1 quedan=-");
+    assert_eq!(figure(&mut owner, "waiting"), "0");
+    assert_eq!(owner.say("CANCELAR #2"), "OK CANCELADO #2 Habitación 1");
+    assert_eq!(owner.list("LISTAR Habitación 1"), ["Habitación 1"]);
+    assert_eq!(figure(&mut owner, "last_number"), "2");
+}
+
+#[test]
+fn one_connection_waits_and_watches() {
+    let (server, mut owner) = taken();
+    let mut client = server.connect();
+    assert_eq!(client.say("OBSERVAR Habitación 1"), "OK OBSERVANDO tras=4");
+    assert_eq!(client.say("RESERVAR Habitación 1 espera=1h"), "* COLA 1 Habitación 1");
+    // What others do is told during the wait, too.
+    let renewed = owner.say("RENOVAR #1 por=1h");
+    let end = renewed.split("hasta=").nth(1).unwrap();
+    assert_eq!(client.line(), format!("* 5 RENOVADO #1 Habitación 1 hasta={end}"));
+    assert_eq!(owner.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
+    // The reply comes before the notices of the same change.
+    assert_eq!(client.line(), "OK RESERVADO #2 Habitación 1");
+    assert_eq!(client.line(), "* 6 CANCELADO #1 Habitación 1");
+    assert_eq!(client.line(), "* 7 RESERVADO #2 Habitación 1");
+    // Its half-close ends neither.
+    half_close(&mut client);
+    assert_eq!(owner.say("CANCELAR #2"), "OK CANCELADO #2 Habitación 1");
+    assert_eq!(client.line(), "* 8 CANCELADO #2 Habitación 1");
+    server.stop();
+    assert_eq!(client.rest(), "");
+}
+
+/// Somebody of the thousand, and what is to become of it.
+struct Waiter {
+    client: Option<Client>,
+    place: usize,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Fate {
+    /// Is granted it and gives it back.
+    Cancels,
+    /// Is granted it, and another connection cancels it.
+    IsCancelled,
+    /// Is granted it until its connection ends.
+    Leaves,
+    /// Is granted it for a second.
+    Expires,
+    /// Half-closes while it waits, and is granted it like the others.
+    HalfCloses,
+    TimesOut,
+    Resets,
+    Closes,
+}
+
+#[test]
+fn a_thousand_on_one_room_are_granted_in_order_none_twice_none_forgotten() {
+    const COUNT: usize = 1_000;
+    let mut rng = Rng(seed());
+    let (server, mut owner) = taken();
+    let mut waiters = Vec::new();
+    for place in 1..=COUNT {
+        let fate = match rng.below(100) {
+            0..35 => Fate::Cancels,
+            35..50 => Fate::IsCancelled,
+            50..60 => Fate::Leaves,
+            60..68 => Fate::HalfCloses,
+            68..80 => Fate::TimesOut,
+            80..90 => Fate::Resets,
+            _ => Fate::Closes,
+        };
+        let fate = if matches!(place, 300 | 700) { Fate::Expires } else { fate };
+        let options = match fate {
+            Fate::Leaves => "espera=1h hasta=salir",
+            Fate::Expires => "espera=1h por=1s",
+            // Long enough for all to be there before the first of these goes.
+            Fate::TimesOut => "espera=6s",
+            _ => "espera=1h",
+        };
+        let mut client = server.connect();
+        let told = client.say(&format!("RESERVAR Habitación 1 {options}"));
+        assert_eq!(told, format!("* COLA {place} Habitación 1"));
+        waiters.push(Waiter { client: Some(client), place, fate });
+    }
+    // Whoever goes now goes in any order; nobody is granted anything yet.
+    let mut order: Vec<usize> = (0..COUNT).collect();
+    rng.shuffle(&mut order);
+    let mut there = COUNT;
+    for at in order {
+        let Waiter { client, fate, .. } = &mut waiters[at];
+        match fate {
+            Fate::Resets => reset(client.take().unwrap()),
+            Fate::Closes => drop(client.take()),
+            Fate::HalfCloses => half_close(client.as_mut().unwrap()),
+            _ => {}
+        }
+        if *fate == Fate::TimesOut {
+            let reply = answer(client.as_mut().unwrap());
+            assert_eq!(reply, "ERR 408 se acabó la espera de Habitación 1");
+        }
+        there -= usize::from(matches!(fate, Fate::TimesOut | Fate::Resets | Fate::Closes));
+    }
+    until_waiting(&mut owner, there);
+    waiters.retain(|one| !matches!(one.fate, Fate::TimesOut | Fate::Resets | Fate::Closes));
+    assert_eq!(waiters.len(), there);
+    assert_eq!(owner.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
+    for (at, waiter) in waiters.iter_mut().enumerate() {
+        let number = at + 2;
+        let client = waiter.client.as_mut().unwrap();
+        let reply = answer(client);
+        let (place, fate) = (waiter.place, waiter.fate);
+        let start = format!("OK RESERVADO #{number} Habitación 1");
+        assert!(reply.starts_with(&start), "the one at {place}, {fate:?}: {reply}");
+        match fate {
+            Fate::Cancels => {
+                let cancelled = client.say("CANCELAR Habitación 1");
+                assert_eq!(cancelled, format!("OK CANCELADO #{number} Habitación 1"));
+            }
+            Fate::IsCancelled => {
+                let cancelled = owner.say(&format!("CANCELAR #{number}"));
+                assert_eq!(cancelled, format!("OK CANCELADO #{number} Habitación 1"));
+            }
+            Fate::HalfCloses => {
+                // It is answered and closed; what it got outlives it.
+                assert_eq!(client.rest(), "");
+                let cancelled = owner.say(&format!("CANCELAR #{number}"));
+                assert_eq!(cancelled, format!("OK CANCELADO #{number} Habitación 1"));
+            }
+            Fate::Leaves if at % 2 == 0 => reset(waiter.client.take().unwrap()),
+            Fate::Leaves => drop(waiter.client.take()),
+            _ => {}
+        }
+    }
+    assert_eq!(figure(&mut owner, "waiting"), "0");
+    assert_eq!(figure(&mut owner, "last_number"), (there + 1).to_string());
+    assert_eq!(owner.list("LISTAR Habitación 1"), ["Habitación 1"]);
+    for client in waiters.into_iter().filter_map(|one| one.client) {
+        assert_eq!(client.finish(), "", "somebody was told more");
+    }
+}
+
+#[test]
+fn a_hundred_watchers_see_every_change_once_and_in_order() {
+    let server = Server::in_memory(&[]);
+    let mut actor = server.connect();
+    let mut watchers: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    for watcher in &mut watchers {
+        assert_eq!(watcher.say("OBSERVAR"), "OK OBSERVANDO tras=3");
+    }
+    const ROUNDS: usize = 300;
+    for round in 0..ROUNDS {
+        let room = 1 + round % 3;
+        actor.send(format!("RESERVAR Habitación {room}\nCANCELAR Habitación {room}\n"));
+    }
+    let mut want = Vec::new();
+    for round in 0..ROUNDS {
+        let (number, room) = (round + 1, 1 + round % 3);
+        assert_eq!(actor.line(), format!("OK RESERVADO #{number} Habitación {room}"));
+        assert_eq!(actor.line(), format!("OK CANCELADO #{number} Habitación {room}"));
+        want.push(format!("* {} RESERVADO #{number} Habitación {room}", 4 + 2 * round));
+        want.push(format!("* {} CANCELADO #{number} Habitación {room}", 5 + 2 * round));
+    }
+    for watcher in &mut watchers {
+        for want in &want {
+            assert_eq!(watcher.line(), *want);
+        }
+    }
+    // A newcomer is told the same to the byte.
+    let mut late = server.connect();
+    assert_eq!(late.say("OBSERVAR tras=3"), "OK OBSERVANDO tras=3");
+    for want in &want {
+        assert_eq!(late.line(), *want);
+    }
+    // All were told the same, and nothing twice: the next line is the reply.
+    for watcher in &mut watchers {
+        assert_eq!(watcher.say("SALIR"), "OK ADIÓS");
+    }
+}
+
+#[test]
+fn a_watcher_that_does_not_read_is_dropped_with_a_last_notice_in_bounded_memory() {
+    let server = Server::in_memory(&[]);
+    let mut actor = server.connect();
+    let mut lazy = thin(&server);
+    lazy.write_all(b"OBSERVAR\n").unwrap();
+    let mut reply = [0; "OK OBSERVANDO tras=3\n".len()];
+    lazy.read_exact(&mut reply).unwrap();
+    assert_eq!(&reply, b"OK OBSERVANDO tras=3\n");
+    let note = "x".repeat(250);
+    let mut churn = |rounds: usize| {
+        for _ in 0..rounds {
+            let line = format!("RESERVAR Habitación 1 nota={note}\nCANCELAR Habitación 1\n");
+            let burst = 50;
+            actor.send(line.repeat(burst));
+            for _ in 0..2 * burst {
+                assert!(actor.line().starts_with("OK "));
+            }
+        }
+    };
+    // Fill what is held, then go far beyond it.
+    churn(HISTORY_EVENTS / 100 + 1);
+    let before = server.resident_bytes();
+    churn(2 * HISTORY_EVENTS / 100);
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown < 4 << 20, "it has grown by {grown} bytes");
+    // What it was sent comes in order and without a gap up to the last notice.
+    let (mut next, mut last, mut told) = (4, String::new(), String::new());
+    lazy.read_to_string(&mut told).unwrap();
+    for line in told.lines() {
+        if line.starts_with("* FIN ") {
+            last = line.to_owned();
+            continue;
+        }
+        assert_eq!(last, "", "something comes after the end");
+        assert!(line.starts_with(&format!("* {next} ")), "{line} is not {next}");
+        next += 1;
+    }
+    let again = last.split("OBSERVAR ").nth(1).expect("a notice of the end").to_owned();
+    let mut back = server.connect();
+    let reply = back.say(&format!("OBSERVAR {again}"));
+    assert!(reply.starts_with(&format!("OK OBSERVANDO {again}")), "{reply}");
+}
+
+#[test]
+fn a_newcomer_does_not_overtake_and_older_ones_who_do_not_fit_do_not_block() {
+    let server = Server::in_memory(&[]);
+    let mut owner = server.connect();
+    assert!(owner.say("RESERVAR Habitación 1, Habitación 2").starts_with("OK RESERVADO #1 "));
+    let mut both = server.connect();
+    let mut one = server.connect();
+    let mut late = server.connect();
+    let line = "RESERVAR Habitación 1, Habitación 2 espera=1h";
+    assert_eq!(both.say(line), "* COLA 1 Habitación 1, Habitación 2");
+    assert_eq!(one.say("RESERVAR Habitación 1 espera=1h"), "* COLA 2 Habitación 1");
+    // One line behind the other in one turn: the waiter is before the newcomer.
+    owner.send("CANCELAR Habitación 1\nRESERVAR Habitación 1\n");
+    assert_eq!(owner.line(), "OK CANCELADO #1 Habitación 1");
+    assert!(owner.line().starts_with("ERR 409 «Habitación 1» no está libre: #2 "));
+    assert_eq!(one.line(), "OK RESERVADO #2 Habitación 1");
+    assert_eq!(late.say("RESERVAR Habitación * espera=1h"), "OK RESERVADO #3 Habitación 3");
+    owner.send("CANCELAR #1\nCANCELAR #2\n");
+    assert_eq!(owner.line(), "OK CANCELADO #1 Habitación 2");
+    assert_eq!(owner.line(), "OK CANCELADO #2 Habitación 1");
+    assert_eq!(both.line(), "OK RESERVADO #4 Habitación 1, Habitación 2");
+}
+
+/// What is granted and taken away again in one turn is told as it was granted.
+#[test]
+fn a_grant_that_is_cancelled_before_it_is_told_is_told() {
+    let (server, mut owner) = taken();
+    let mut first = server.connect();
+    let mut second = server.connect();
+    assert_eq!(first.say("RESERVAR Habitación 1 espera=1h"), "* COLA 1 Habitación 1");
+    assert_eq!(second.say("RESERVAR Habitación 1 espera=1h"), "* COLA 2 Habitación 1");
+    owner.send("CANCELAR #1\nCANCELAR #2\n");
+    assert_eq!(owner.line(), "OK CANCELADO #1 Habitación 1");
+    assert_eq!(owner.line(), "OK CANCELADO #2 Habitación 1");
+    assert_eq!(answer(&mut first), "OK RESERVADO #2 Habitación 1");
+    assert_eq!(answer(&mut second), "OK RESERVADO #3 Habitación 1");
+    assert_eq!(first.say("VERIFICAR #2"), "ERR 410 #2 ya terminó");
+}
+
+#[test]
+fn a_split_telnet_sequence_does_not_end_a_wait_by_half() {
+    let (server, mut owner) = taken();
+    let mut client = server.connect();
+    client.send(b"RESERVAR Habitaci\xc3\xb3n 1 espera=1h\n\xff");
+    assert_eq!(client.line(), "* COLA 1 Habitación 1");
+    client.stream().write_all(b"\xfb").unwrap();
+    client.stream().write_all(b"\xf4").unwrap();
+    let mut refusal = [0; 3];
+    client.stream().read_exact(&mut refusal).unwrap();
+    assert_eq!(refusal, [255, 254, 244], "WILL 244 is an offer, not an interrupt");
+    assert_eq!(figure(&mut owner, "waiting"), "1");
+}
