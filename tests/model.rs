@@ -50,6 +50,7 @@ struct Run {
     store: Store<DiskStorage>,
     model: Model,
     peers: BTreeMap<u64, Peer>,
+    crowd: bool,
     most_peers: usize,
     last_session: u64,
     now: i64,
@@ -105,7 +106,9 @@ impl Run {
         let (resources, reservations) = if small { (6, 2) } else { (100, 100) };
         let model = Model::new(zone.clone(), resources, reservations);
         let capacity = Capacity { resources: resources as u32, reservations: reservations as u32 };
-        let most_peers = rng.pick(&[3, 5, 10]);
+        // Now and then a crowd, for those beyond the first ten places.
+        let crowd = rng.one_in(30);
+        let most_peers = if crowd { 30 } else { rng.pick(&[3, 5, 10]) };
         let mut run = Run {
             seed,
             rng,
@@ -115,6 +118,7 @@ impl Run {
             store: Store::in_memory(),
             model,
             peers: BTreeMap::new(),
+            crowd,
             most_peers,
             last_session: 0,
             now: START_MS,
@@ -158,10 +162,10 @@ impl Run {
         let mut dead = Vec::new();
         // A reset of one that waits shows before anything else is done.
         for session in self.model.waiting() {
-            if self.rng.one_in(25) {
+            if self.rng.one_in(60) {
                 self.note(format!("{session} is reset"));
                 self.inventory.leave_queue(SessionId(session), self.time());
-                self.model.leave_queue(session);
+                self.model.leave_queue(session, self.now);
                 self.hang_up(session, &mut dead);
             }
         }
@@ -218,7 +222,7 @@ impl Run {
             if self.rng.one_in(6) {
                 self.note(format!("{me} interrupts"));
                 self.inventory.interrupt(SessionId(me), self.time());
-                self.model.interrupt(me);
+                self.model.interrupt(me, self.now);
             }
             return;
         }
@@ -322,7 +326,7 @@ impl Run {
     fn reap(&mut self, dead: &[u64]) {
         for session in dead {
             self.inventory.leave_queue(SessionId(*session), self.time());
-            self.model.leave_queue(*session);
+            self.model.leave_queue(*session, self.now);
         }
         for session in dead {
             let peer = self.peers.get_mut(session).unwrap();
@@ -396,6 +400,10 @@ impl Run {
             let count = request.wants.len();
             request.wants.rotate_left(self.rng.below(count));
             return Command::Reserve(request);
+        }
+        if self.crowd && self.rng.one_in(2) {
+            let wait_ms = Some(7_200_000);
+            return Command::Reserve(Request { wait_ms, ..self.request() });
         }
         match self.rng.below(100) {
             0..45 => Command::Reserve(self.request()),
@@ -650,7 +658,7 @@ impl Run {
 
 fn run_sequence(seed: u64, zones: &[Zone]) -> Seen {
     let mut run = Run::new(seed, zones);
-    let turns = 10 + run.rng.below(12);
+    let turns = if run.crowd { 60 } else { 10 + run.rng.below(12) };
     for _ in 0..turns {
         run.turn();
     }

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use super::decide::{Request, Wanted, Who};
 use super::event::Batch;
 use super::fit::{Start, Target, Term, When};
-use super::names::ResourceId;
+use super::names::{Pattern, ResourceId};
 use super::{Event, Inventory, Key, Reservation, SessionId};
 use crate::clock::{Time, Zone};
 use crate::limits::{PLACES_AT_ONCE, PLACES_BUDGET, PLACES_EVERY_MS, RELEASES_ONE_BY_ONE};
@@ -45,6 +45,13 @@ impl Waiter {
 
     fn has_pattern(&self) -> bool {
         self.targets.iter().any(|target| matches!(target, Target::Any(_)))
+    }
+
+    fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        self.targets.iter().filter_map(|target| match target {
+            Target::Named(_) => None,
+            Target::Any(pattern) => Some(pattern),
+        })
     }
 
     fn names(&self) -> impl Iterator<Item = ResourceId> + '_ {
@@ -106,9 +113,12 @@ pub struct Queue {
     freed: BTreeSet<ResourceId>,
     /// Resources whose waiters have moved up since.
     moved: BTreeSet<ResourceId>,
-    pattern_moved: bool,
+    /// The patterns of those who have left since.
+    patterns_moved: Vec<Pattern>,
     /// When those further back are told their places.
     tell_at: Option<Time>,
+    /// From whom on, where the last time has ended.
+    tell_from: Ticket,
     outcomes: Vec<(SessionId, Outcome)>,
     last_ticket: Ticket,
 }
@@ -159,7 +169,7 @@ impl Queue {
         }
         if waiter.has_pattern() {
             self.by_pattern.set(from_now).remove(&((), ticket));
-            self.pattern_moved = true;
+            self.patterns_moved.extend(waiter.patterns().cloned());
         }
         self.by_session.remove(&waiter.who.session);
         self.deadlines.remove(&(waiter.gives_up, ticket));
@@ -231,6 +241,7 @@ impl Inventory {
     /// every command and every end.
     pub fn settle(&mut self, now: Time, zone: &Zone, batch: &mut Batch) {
         if self.queue.is_empty() {
+            self.queue.patterns_moved.clear();
             return self.queue.freed.clear();
         }
         let mut freed = Vec::new();
@@ -341,7 +352,8 @@ impl Inventory {
                 self.queue.end(ticket, Outcome::TimedOut);
             }
             if self.queue.tell_at.is_some_and(|tell_at| tell_at <= time) {
-                self.tell_all_places();
+                let more = !self.tell_all_places();
+                self.queue.tell_at = more.then(|| time.plus_ms(PLACES_EVERY_MS));
             }
             self.tell_first_places(time);
         }
@@ -369,6 +381,7 @@ impl Inventory {
             self.queue.end(*ticket, Outcome::Stopping);
         }
         self.queue.moved.clear();
+        self.queue.patterns_moved.clear();
     }
 
     /// Targets as they are told: names as the inventory has them.
@@ -410,37 +423,51 @@ impl Inventory {
     fn place_of(&self, ticket: Ticket, bound: usize) -> usize {
         let queue = &self.queue;
         let waiter = &queue.waiters[&ticket];
-        let ids: Vec<_> = waiter.names().collect();
-        let mut older = BTreeSet::new();
-        for id in &ids {
-            let range = || (*id, 0)..(*id, ticket);
-            let sets = [&queue.by_name.from_now, &queue.by_name.dated];
-            let all = sets.into_iter().flat_map(|set| set.range(range()).take(bound));
-            older.extend(all.map(|(_, ticket)| *ticket));
-        }
-        let sets = [&queue.by_pattern.from_now, &queue.by_pattern.dated];
-        for (_, other) in sets.into_iter().flat_map(|set| set.range(..((), ticket))) {
-            let targets = &queue.waiters[other].targets;
-            if waiter.has_pattern() || targets.iter().any(|target| self.may_be(target, &ids)) {
-                older.insert(*other);
-            }
-        }
         if waiter.has_pattern() {
-            let wants = |other: &Waiter| {
-                let names: Vec<_> = other.names().collect();
-                waiter.targets.iter().any(|target| self.may_be(target, &names))
-            };
-            let all = queue.waiters.range(..ticket).filter(|(_, other)| wants(other));
-            older.extend(all.map(|(ticket, _)| *ticket));
+            let older = queue.waiters.range(..ticket);
+            return 1 + older.filter(|(_, other)| self.meet(waiter, other)).take(bound).count();
         }
-        older.len() + 1
+        let ids: Vec<_> = waiter.names().collect();
+        let by_name = ids.iter().flat_map(|id| {
+            let sets = [&queue.by_name.from_now, &queue.by_name.dated];
+            let range = (*id, 0)..(*id, ticket);
+            sets.into_iter().flat_map(move |set| set.range(range.clone()).take(bound))
+        });
+        let by_name = by_name.map(|(_, ticket)| *ticket);
+        // Who shares a name is counted by that already.
+        let is_apart = |other: &Waiter| !other.names().any(|id| ids.contains(&id));
+        let sets = [&queue.by_pattern.from_now, &queue.by_pattern.dated];
+        let patterns = sets.into_iter().flat_map(|set| set.range(..((), ticket)));
+        let by_pattern = patterns.filter(|(_, other)| {
+            let other = &queue.waiters[other];
+            is_apart(other) && self.meet(waiter, other)
+        });
+        let by_pattern = by_pattern.take(bound).count();
+        match ids[..] {
+            [_] => 1 + by_name.count() + by_pattern,
+            _ => 1 + by_name.collect::<BTreeSet<_>>().len() + by_pattern,
+        }
+    }
+
+    /// Whether two waiters want something of the same.
+    fn meet(&self, one: &Waiter, other: &Waiter) -> bool {
+        let texts = self.names.texts();
+        let may_take = |one: &Waiter, other: &Waiter| {
+            one.targets.iter().any(|target| match target {
+                Target::Named(id) => other.names().any(|name| name == *id),
+                Target::Any(pattern) => other.names().any(|id| pattern.matches(texts.folded(id))),
+            })
+        };
+        (one.has_pattern() && other.has_pattern()) || may_take(one, other) || may_take(other, one)
     }
 
     /// Tells those at the front of what has moved their new places, and sees
     /// that the others are told before long.
     fn tell_first_places(&mut self, now: Time) {
-        let moved = std::mem::take(&mut self.queue.moved);
-        let pattern_moved = std::mem::take(&mut self.queue.pattern_moved);
+        let mut moved = std::mem::take(&mut self.queue.moved);
+        let patterns = std::mem::take(&mut self.queue.patterns_moved);
+        let pattern_moved = !patterns.is_empty();
+        moved.extend(self.waited_for(&patterns));
         let mut front = BTreeSet::new();
         for id in &moved {
             let mut last = 0;
@@ -451,12 +478,14 @@ impl Inventory {
             }
         }
         if !moved.is_empty() || pattern_moved {
+            let ids: Vec<_> = moved.iter().copied().collect();
+            let concerns = |ticket: &Ticket| {
+                let targets = &self.queue.waiters[ticket].targets;
+                pattern_moved || targets.iter().any(|target| self.may_be(target, &ids))
+            };
             let sets = [&self.queue.by_pattern.from_now, &self.queue.by_pattern.dated];
             let all = sets.into_iter().flat_map(|set| set.iter().take(PLACES_AT_ONCE));
-            front.extend(all.map(|(_, ticket)| *ticket));
-        }
-        if pattern_moved {
-            front.extend(self.queue.waiters.keys().take(PLACES_AT_ONCE));
+            front.extend(all.map(|(_, ticket)| *ticket).filter(concerns));
         }
         for ticket in front {
             let place = self.place_of(ticket, PLACES_AT_ONCE);
@@ -470,34 +499,67 @@ impl Inventory {
         }
     }
 
-    /// Tells everybody whose place has changed; the work of one call is
-    /// bounded, who is not reached keeps an old place until the next.
-    fn tell_all_places(&mut self) {
-        self.queue.tell_at = None;
+    /// The names that somebody waits for and one of these patterns matches, as
+    /// many as can be told of at once.
+    fn waited_for(&self, patterns: &[Pattern]) -> Vec<ResourceId> {
+        let by_name = &self.queue.by_name;
+        let mut found = Vec::new();
+        let mut from = 0;
+        while !patterns.is_empty() && found.len() < RELEASES_ONE_BY_ONE {
+            let sets = [&by_name.from_now, &by_name.dated];
+            let next = sets.into_iter().filter_map(|set| set.range((from, 0)..).next()).min();
+            let Some((id, _)) = next else { break };
+            let folded = self.names.texts().folded(*id);
+            if patterns.iter().any(|pattern| pattern.matches(folded)) {
+                found.push(*id);
+            }
+            from = id + 1;
+        }
+        found
+    }
+
+    /// Tells everybody whose place has changed, and whether that was all: the
+    /// work of one call is bounded, and the next goes on where it has ended.
+    fn tell_all_places(&mut self) -> bool {
+        let first = std::mem::take(&mut self.queue.tell_from);
         let mut budget = PLACES_BUDGET;
         let mut ranks: BTreeMap<ResourceId, usize> = BTreeMap::new();
-        let no_patterns =
-            self.queue.by_pattern.from_now.is_empty() && self.queue.by_pattern.dated.is_empty();
+        // Of those before: how many have a pattern, how many only names.
+        let (mut patterns, mut named) = (0, 0);
         let tickets: Vec<_> = self.queue.waiters.keys().copied().collect();
         for ticket in tickets {
-            let names: Vec<_> = self.queue.waiters[&ticket].names().collect();
-            let ahead = names.iter().map(|id| {
-                let rank = ranks.entry(*id).or_default();
+            let waiter = &self.queue.waiters[&ticket];
+            let has_pattern = waiter.has_pattern();
+            let mut ahead = 0;
+            let mut names = 0;
+            for id in waiter.names() {
+                let rank = ranks.entry(id).or_default();
+                ahead += *rank;
                 *rank += 1;
-                *rank - 1
-            });
-            let ahead: usize = ahead.sum();
-            let place = match (no_patterns, names.len()) {
-                // Only those who name the same one thing are ahead.
-                (true, 1) => ahead + 1,
-                _ if budget < ahead => continue,
+                names += 1;
+            }
+            let place = match has_pattern {
+                // All who have a pattern count as wanting something of the same,
+                // and of names only those who name the same one thing.
+                true if named == 0 => Some(patterns + 1),
+                false if patterns == 0 && names == 1 => Some(ahead + 1),
+                _ if ticket < first => None,
+                _ if budget == 0 => {
+                    self.queue.tell_from = ticket;
+                    return false;
+                }
                 _ => {
-                    budget = budget.saturating_sub(ahead.max(64));
-                    self.place_of(ticket, usize::MAX)
+                    let cost = if has_pattern { patterns + named } else { patterns + ahead };
+                    budget = budget.saturating_sub(cost.max(64));
+                    Some(self.place_of(ticket, usize::MAX))
                 }
             };
-            self.tell(ticket, place);
+            if let Some(place) = place {
+                self.tell(ticket, place);
+            }
+            *(if has_pattern { &mut patterns } else { &mut named }) += 1;
         }
+        true
     }
 
     fn tell(&mut self, ticket: Ticket, place: usize) {

@@ -160,6 +160,10 @@ pub struct Model {
     /// How often something was reached, to see that the dice reach all.
     pub granted_later: usize,
     pub timed_out: usize,
+    /// Somebody has left the queue since the places were told.
+    moved: bool,
+    /// When those beyond the first ten places are told.
+    tell_at: Option<i64>,
 }
 
 /// Case and accents gone, for the letters that the test uses.
@@ -215,6 +219,8 @@ impl Model {
             said: Vec::new(),
             granted_later: 0,
             timed_out: 0,
+            moved: false,
+            tell_at: None,
         }
     }
 
@@ -253,7 +259,8 @@ impl Model {
     /// The next time at which something happens by itself.
     pub fn next_time(&self) -> Option<i64> {
         let ends = self.live.iter().map(|one| one.until).filter(|until| *until != NEVER);
-        ends.chain(self.waiters.iter().map(|waiter| waiter.gives_up)).min()
+        let waits = self.waiters.iter().map(|waiter| waiter.gives_up);
+        ends.chain(waits).chain(self.tell_at).min()
     }
 
     fn down(&self, ms: i64) -> String {
@@ -500,6 +507,7 @@ impl Model {
                 let number = self.grant(session, holder, &request, key, rooms, interval, now);
                 for at in same.into_iter().rev() {
                     let waiter = self.waiters.remove(at);
+                    self.moved = true;
                     let line = self.reserved(number, waiter.request.start, waiter.lang);
                     self.say(waiter.session, line);
                     self.granted_later += 1;
@@ -508,7 +516,7 @@ impl Model {
             }
             break;
         }
-        self.tell_places();
+        self.tell_places(now);
     }
 
     /// The rooms that a waiter names.
@@ -537,11 +545,19 @@ impl Model {
         1 + older.iter().filter(|other| self.wants_the_same(other, &self.waiters[at])).count()
     }
 
-    fn tell_places(&mut self) {
+    /// At once for the first ten places, in ten seconds for the others.
+    fn tell_places(&mut self, now: i64) {
+        self.tell_up_to(10);
+        if std::mem::take(&mut self.moved) && self.waiters.len() > 10 {
+            self.tell_at = self.tell_at.or(Some(now + 10_000));
+        }
+    }
+
+    fn tell_up_to(&mut self, most: usize) {
         for at in 0..self.waiters.len() {
             let place = self.place(at);
             let waiter = &mut self.waiters[at];
-            if waiter.told != place {
+            if waiter.told != place && place <= most {
                 waiter.told = place;
                 let (session, line) = (waiter.session, queue_line(waiter));
                 self.say(session, line);
@@ -560,12 +576,17 @@ impl Model {
             while let Some(at) = self.waiters.iter().position(|waiter| waiter.gives_up <= time) {
                 self.time_out(at);
             }
-            self.tell_places();
+            if self.tell_at.is_some_and(|at| at <= time) {
+                self.tell_at = None;
+                self.tell_up_to(usize::MAX);
+            }
+            self.tell_places(time);
         }
     }
 
     fn time_out(&mut self, at: usize) {
         let waiter = self.waiters.remove(at);
+        self.moved = true;
         let text = match waiter.lang {
             Lang::Es => format!("ERR 408 se acabó la espera de {}", waiter.text),
             Lang::En => format!("ERR 408 the wait for {} is over", waiter.text),
@@ -575,15 +596,17 @@ impl Model {
     }
 
     /// A connection is known to be gone: it waits for nothing any more.
-    pub fn leave_queue(&mut self, session: u64) {
+    pub fn leave_queue(&mut self, session: u64, now: i64) {
+        let before = self.waiters.len();
         self.waiters.retain(|waiter| waiter.session != session);
-        self.tell_places();
+        self.moved |= self.waiters.len() < before;
+        self.tell_places(now);
     }
 
-    pub fn interrupt(&mut self, session: u64) {
+    pub fn interrupt(&mut self, session: u64, now: i64) {
         if let Some(at) = self.waiters.iter().position(|waiter| waiter.session == session) {
             self.time_out(at);
-            self.tell_places();
+            self.tell_places(now);
         }
     }
 
@@ -1025,6 +1048,7 @@ impl Model {
                 (0..self.waiters.len()).find(|at| self.names(&self.waiters[*at]).contains(room))
             {
                 let waiter = self.waiters.remove(at);
+                self.moved = true;
                 let text = match waiter.lang {
                     Lang::Es => format!("ERR 404 «{room}» ya no existe: se dio de baja"),
                     Lang::En => format!("ERR 404 '{room}' is no more: it was removed"),
