@@ -140,17 +140,23 @@ impl Line<'_> {
         let wanted = self.one_wanted()?;
         let after = match self.value(Opt::After) {
             None => None,
-            Some(text) => Some(text.parse().map_err(|_| {
-                Fault::bad(say!(
-                    self.lang,
-                    "{}={} no es un número de suceso",
-                    "{}={} is no event number",
-                    Opt::After.word(self.lang),
-                    echo(&text),
-                ))
-            })?),
+            Some(text) => Some(self.event_number(&text)?),
         };
         Ok(Command::Watch { wanted, after })
+    }
+
+    fn event_number(&self, text: &str) -> Result<u64, Fault> {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Fault::bad(say!(
+                self.lang,
+                "{}={} no es un número de suceso",
+                "{}={} is no event number",
+                Opt::After.word(self.lang),
+                echo(text),
+            )));
+        }
+        // More than fits has not happened yet either.
+        Ok(text.parse().unwrap_or(u64::MAX))
     }
 
     pub(super) fn iam(self) -> Result<Command, Fault> {
