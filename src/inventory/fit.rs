@@ -170,7 +170,7 @@ impl Inventory {
         let mut start = from.ceil_s();
         for _ in 0..SEARCH_BUDGET.div_ceil(cost.max(1)) {
             let until = match when.until(start, zone) {
-                Ok(until) if start < until => until,
+                Ok(until) if start < until && start <= Time::LATEST => until,
                 _ => return Earliest::Never,
             };
             self.add_work(targets.len());
