@@ -1,29 +1,32 @@
 //! `reserva`: the client that comes with `reservad`.
 //!
 //! It is a thin one: it knows how lines travel and where a reply ends, and nothing of what they
-//! mean. Three ways to use it, chosen in [`run`]:
+//! mean. Four ways to use it, chosen in [`run`]:
 //!
 //! | words | standard input | what happens | where |
 //! | --- | --- | --- | --- |
+//! | `ejecutar`/`run` … | – | a program is run under a reservation | `client/guard.rs` |
 //! | yes | – | one line is sent, its reply printed | `client/ask.rs` |
 //! | no | a terminal | a conversation with a prompt | `client/talk.rs` |
 //! | no | anything else | all its lines are sent, all replies printed | `client/pipe.rs` |
 //!
 //! Invariant: the client never acts on what a line asks for, but for the verb that says goodbye.
-//! Door: a verb of the client itself (one that is not sent) branches off in [`run`], before a
-//! line is made of the words; [`Link`] and `reply::Incoming` are what it needs to hold a
-//! reservation over its own connection.
+//! Only `ejecutar`, which is a verb of the client itself and is not sent, knows what a
+//! reservation is.
 
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use clap::builder::ValueParser;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
 #[path = "client/ask.rs"]
 mod ask;
+#[path = "client/guard.rs"]
+mod guard;
 #[path = "client/output.rs"]
 mod output;
 #[path = "client/pipe.rs"]
@@ -39,6 +42,7 @@ mod texts;
 #[path = "client/words.rs"]
 mod words;
 
+use guard::Order;
 use server::{Link, Server};
 use texts::Language;
 
@@ -50,6 +54,10 @@ const EXIT_USAGE: u8 = 2;
 const EXIT_UNAVAILABLE: u8 = 69;
 /// Standard input or output failed (`EX_IOERR` of sysexits).
 const EXIT_IO: u8 = 74;
+/// The reservation for a program was not obtained (`EX_TEMPFAIL` of sysexits).
+const EXIT_NOT_OBTAINED: u8 = 75;
+/// The reservation was lost and so its program was ended.
+const EXIT_LOST: u8 = 76;
 
 const DEFAULT_SERVER: &str = "127.0.0.1:12345";
 const SERVER_VARIABLE: &str = "RESERVA_SERVER";
@@ -65,6 +73,9 @@ enum Stop {
 
 fn main() -> ExitCode {
     let language = Language::from_environment(|name| env::var_os(name));
+    if let Some(code) = guard::other_self(language) {
+        return ExitCode::from(code);
+    }
     match run(language) {
         Ok(code) => ExitCode::from(code),
         Err(Stop::Silent) => ExitCode::SUCCESS,
@@ -80,7 +91,10 @@ fn main() -> ExitCode {
 fn run(language: Language) -> Result<u8, Stop> {
     let arguments = Arguments::parse(language, env::args_os())?;
     let server = server_of(&arguments, language)?;
-    let line = match arguments.words.as_slice() {
+    if let Some(order) = Order::of(&arguments.words, language)? {
+        return guard::run(&order, &server, language);
+    }
+    let line = match words::as_text(&arguments.words, language)?.as_slice() {
         [] => None,
         words => Some(words::line(words, language)?),
     };
@@ -109,7 +123,7 @@ fn usage(text: String) -> Stop {
 /// The command line as the rest of the client wants it.
 struct Arguments {
     server: Option<String>,
-    words: Vec<String>,
+    words: Vec<OsString>,
 }
 
 impl Arguments {
@@ -152,6 +166,7 @@ fn command(language: Language) -> Command {
             // the line that is sent.
             Arg::new("words")
                 .num_args(0..)
+                .value_parser(ValueParser::os_string())
                 .trailing_var_arg(true)
                 .value_name(say(texts::HELP_WORDS_VALUE))
                 .help(say(texts::HELP_WORDS))
@@ -192,7 +207,7 @@ mod tests {
 
     #[test]
     fn options_end_at_the_first_word() {
-        let rows: [(&[&str], Option<&str>, &[&str]); 7] = [
+        let rows: [(&[&str], Option<&str>, &[&str]); 9] = [
             (&[], None, &[]),
             (&["--server", "a:1"], Some("a:1"), &[]),
             (&["--server=a", "-s", "b", "LIST"], Some("b"), &["LIST"]),
@@ -200,13 +215,15 @@ mod tests {
             (&["RESERVAR", "-x", "--help"], None, &["RESERVAR", "-x", "--help"]),
             (&["LIST", "--server", "a"], None, &["LIST", "--server", "a"]),
             (&["--", "-x"], None, &["-x"]),
+            (&["run", "x", "--", "p", "--", "-h"], None, &["run", "x", "--", "p", "--", "-h"]),
+            (&["--", "run", "x", "--", "--"], None, &["run", "x", "--", "--"]),
         ];
         for (given, server, words) in rows {
             let given = ["reserva"].iter().chain(given).map(OsString::from);
             let got = Arguments::parse(Language::English, given).expect("a good line");
             assert_eq!(
                 (got.server.as_deref(), got.words.as_slice()),
-                (server, words.iter().map(|w| w.to_string()).collect::<Vec<_>>().as_slice())
+                (server, words.iter().map(OsString::from).collect::<Vec<_>>().as_slice())
             );
         }
     }

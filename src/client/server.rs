@@ -17,7 +17,7 @@ const DEFAULT_PORT: u16 = 12345;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server as its user named it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     host: String,
     port: u16,

@@ -109,6 +109,35 @@ texts! {
         "no hay nada que enviar: las palabras están en blanco",
         "there is nothing to send: the words are blank";
 
+    NO_PROGRAM:
+        "falta el programa: reserva ejecutar OBJETIVOS [opciones] -- PROGRAMA ARGUMENTOS...",
+        "the program is missing: reserva run TARGETS [options] -- PROGRAM ARGUMENTS...";
+    NO_TARGETS:
+        "falta qué reservar: reserva ejecutar OBJETIVOS [opciones] -- PROGRAMA ARGUMENTOS...",
+        "what to reserve is missing: reserva run TARGETS [options] -- PROGRAM ARGUMENTS...";
+    NOT_WITH_A_PROGRAM:
+        "«{}» no va con ejecutar: el programa empieza ahora y su reserva es solo suya",
+        "'{}' does not go with run: the program starts now, and its reservation is its own";
+
+    // A program under a reservation.
+    LOST_RESERVING:
+        "se perdió la conexión con {} ({}) antes de tener la reserva; el programa no se ejecutó.",
+        "the connection to {} was lost ({}) before the reservation was there; the program was not run.";
+    CANNOT_RUN: "no se puede ejecutar «{}»: {}", "cannot run '{}': {}";
+    CANNOT_GUARD:
+        "no se puede vigilar un programa en este sistema: {}",
+        "cannot watch over a program on this system: {}";
+    WAS_LOST:
+        "se perdió la reserva {} ({}); el programa fue terminado.",
+        "reservation {} was lost ({}); the program was ended.";
+    WHY_ENDED: "otro la terminó", "somebody else ended it";
+    WHY_SAID: "el servidor dijo «{}»", "the server said '{}'";
+    WHY_CONNECTION: "la conexión con {}: {}", "the connection to {}: {}";
+    WHY_TERM: "llegaba su final", "its end was near";
+    NOT_CONFIRMED:
+        "el servidor no confirmó el final de la reserva {}; mire con RESERVAS.",
+        "the server did not confirm the end of reservation {}; look with BOOKINGS.";
+
     // The server cannot be reached.
     UNRESOLVED:
         "no se encuentra la máquina de {}: {}\n¿Está bien escrito el nombre? Se elige con --server MÁQUINA:PUERTO o RESERVA_SERVER.",

@@ -1,8 +1,17 @@
 //! From the words of the command line to the line that travels.
 
+use std::ffi::OsString;
+
 use crate::reply::shown;
 use crate::texts::{self, Language};
 use crate::{Stop, usage};
+
+/// Words as text; a word that is not UTF-8 cannot travel.
+pub fn as_text(words: &[OsString], language: Language) -> Result<Vec<String>, Stop> {
+    let text = |word: &OsString| word.to_str().map(str::to_owned);
+    let words: Option<Vec<String>> = words.iter().map(text).collect();
+    words.ok_or_else(|| usage(language.plain(texts::NOT_UTF8).to_owned()))
+}
 
 /// One line, without its LF, made of the words in their order; or the usage error that says
 /// which word cannot be part of a line.
