@@ -27,6 +27,8 @@ use clap::{Arg, ArgAction, Command};
 mod ask;
 #[path = "client/guard.rs"]
 mod guard;
+#[path = "client/line.rs"]
+mod line;
 #[path = "client/output.rs"]
 mod output;
 #[path = "client/pipe.rs"]
@@ -37,6 +39,8 @@ mod reply;
 mod server;
 #[path = "client/talk.rs"]
 mod talk;
+#[path = "client/terminal.rs"]
+mod terminal;
 #[path = "client/texts.rs"]
 mod texts;
 #[path = "client/words.rs"]

@@ -219,7 +219,7 @@ impl<'a> Guard<'a> {
     fn adopt(&mut self, link: Link) -> Result<(), Stop> {
         let lost = |error| link.lost(texts::LOST_RESERVING, &crate::reply::Gone::Failed(error));
         let stream = link.stream.try_clone().map_err(lost)?;
-        events::probe(&link.stream);
+        events::make_ends_known(&link.stream);
         self.links += 1;
         events::listen(stream, self.links, self.events.clone());
         self.link = Some(link);

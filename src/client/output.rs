@@ -31,6 +31,10 @@ impl Output {
         if io::stdout().is_terminal() { Output::stdout(language) } else { Output::stderr(language) }
     }
 
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
     fn new(target: Box<dyn Write>, is_terminal: bool, language: Language) -> Self {
         let writer = BufWriter::with_capacity(BUFFER_BYTES, target);
         Output { writer, is_terminal, language }

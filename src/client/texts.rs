@@ -157,6 +157,9 @@ texts! {
     LOST_ASKING:
         "se perdió la conexión con {} antes de la respuesta completa ({}).\nQuizá la orden se cumplió: mire con RESERVAS antes de repetirla.",
         "the connection to {} was lost before the whole reply ({}).\nThe command may have been done: look with BOOKINGS before you repeat it.";
+    LOST_WATCHING:
+        "se perdió la conexión con {} ({}).\nOBSERVAR tras=N, con el número del último aviso, sigue donde quedó.",
+        "the connection to {} was lost ({}).\nWATCH after=N, with the number of the last notice, goes on from there.";
     LOST_TALKING:
         "se perdió la conexión con {} ({}).\nVuelva a empezar con «reserva» cuando el servidor esté en marcha.",
         "the connection to {} was lost ({}).\nStart 'reserva' again when the server is running.";

@@ -73,8 +73,13 @@ pub fn listen(stream: TcpStream, number: u64, events: SyncSender<Event>) {
     });
 }
 
-/// Makes a vanished peer known in time. Where it cannot be had, a lost peer is only noticed later.
-pub fn probe(stream: &TcpStream) {
+/// Makes each end known to the other in time. What cannot be had only makes that later.
+///
+/// A peer that vanished is probed for. And if we are killed, the connection is to be reset: an
+/// end of what we send alone would be a half-close, after which a watch goes on, and with it a
+/// reservation that is bound to the connection.
+pub fn make_ends_known(stream: &TcpStream) {
+    let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
     let _ = sockopt::set_socket_keepalive(stream, true);
     let _ = sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE);
     let _ = sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL);

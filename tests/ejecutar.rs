@@ -1,0 +1,578 @@
+//! `reserva ejecutar` with the real server and real programs: what the program gets and gives
+//! back, how the reservation is kept, and that the program never outlives it.
+//!
+//! Programs say when they are ready and are waited for; the only lengths of time here are terms
+//! of reservations, and how long before their end a program must be gone.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Client, Folder, Server, until, wait};
+
+/// The wrapper, with standard input empty and outputs gathered.
+fn wrapper(address: SocketAddr, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reserva"));
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for variable in ["LC_ALL", "LC_MESSAGES", "LANG"] {
+        command.env_remove(variable);
+    }
+    command.env("RESERVA_SERVER", address.to_string());
+    command
+}
+
+/// A wrapper that runs.
+struct Running {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the wrapper starts");
+        let out = BufReader::new(child.stdout.take().expect("its output"));
+        Running { child, out }
+    }
+
+    /// `ejecutar` with this request and a script of the shell.
+    fn script(address: SocketAddr, request: &[&str], script: &str) -> Self {
+        Running::start(wrapper(address, &with_script(request, script)))
+    }
+
+    /// The next line of the program.
+    #[track_caller]
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).expect("a line");
+        match line.strip_suffix('\n') {
+            Some(line) => line.to_owned(),
+            None => panic!("the program says nothing more: {:?}", self.message()),
+        }
+    }
+
+    /// The next line, which is the number of a process.
+    #[track_caller]
+    fn pid(&mut self) -> u32 {
+        self.line().parse().expect("a number")
+    }
+
+    fn message(&mut self) -> String {
+        let mut text = String::new();
+        let mut stderr = self.child.stderr.take().expect("its messages");
+        stderr.read_to_string(&mut text).expect("text");
+        text
+    }
+
+    /// A line of standard error.
+    fn error_line(&mut self) -> String {
+        let stderr = self.child.stderr.as_mut().expect("its messages");
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while stderr.read(&mut byte).expect("a byte") == 1 && byte[0] != b'\n' {
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).expect("text")
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// Waits for the end: exit code, rest of the output, messages.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        let status = wait(&mut self.child);
+        let mut out = String::new();
+        self.out.read_to_string(&mut out).expect("text");
+        (status.code(), out, self.message())
+    }
+
+    #[track_caller]
+    fn ends_with(self, code: i32) -> String {
+        let (got, out, err) = self.end();
+        assert_eq!(got, Some(code), "{out:?} {err:?}");
+        err
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn with_script<'a>(request: &[&'a str], script: &'a str) -> Vec<&'a str> {
+    [&["ejecutar"], request, &["--", "sh", "-c", script]].concat()
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+    assert!(status.expect("kill").success());
+}
+
+/// Whether a process is there and no zombie.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+fn server() -> Server {
+    let server = Server::in_memory(&[]);
+    assert_eq!(server.connect().say("ALTA placa 1, placa 2"), "OK ALTA 2");
+    server
+}
+
+/// A server with a folder, and one resource that is on disk.
+fn durable(folder: &Folder) -> Server {
+    let server = Server::durable(folder.path(), &[]);
+    assert_eq!(server.connect().say("ALTA placa 1"), "OK ALTA 1");
+    server
+}
+
+/// Waits until nothing is reserved.
+#[track_caller]
+fn is_free(client: &mut Client) {
+    until("all is free", || client.list("RESERVAS").is_empty());
+}
+
+// ---------------------------------------------------------------------------------------------
+// What the program gets, and gives back.
+
+#[test]
+fn the_exit_code_is_the_programs() {
+    let server = server();
+    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("exit 255", 255)] {
+        Running::script(server.address, &["placa 1"], script).ends_with(code);
+    }
+    for (name, number) in [("TERM", 15), ("KILL", 9), ("PIPE", 13)] {
+        let script = format!("kill -s {name} $$");
+        Running::script(server.address, &["placa 1"], &script).ends_with(128 + number);
+    }
+    assert!(server.connect().list("RESERVAS").is_empty(), "released before the end");
+}
+
+#[test]
+fn a_program_that_cannot_be_run_is_as_in_a_shell() {
+    let server = server();
+    for (program, code) in [("/no/such/program", 127), ("no-such-program", 127), ("/", 126)] {
+        let command = wrapper(server.address, &["run", "placa 1", "--", program]);
+        let message = Running::start(command).ends_with(code);
+        assert!(message.contains(program) && message.contains("cannot run"), "{message}");
+    }
+    assert!(server.connect().list("RESERVAS").is_empty());
+}
+
+#[test]
+fn the_program_knows_its_reservation() {
+    let server = server();
+    let script = r#"echo "$RESERVA_ID"; echo "$RESERVA_RECURSOS"; echo "$RESERVA_HASTA""#;
+    let mut program = Running::script(server.address, &["placa", "1,", "placa 2"], script);
+    let lines: Vec<String> = (0..4).map(|_| program.line()).collect();
+    assert_eq!(lines, ["1", "placa 1", "placa 2", "salir"]);
+    program.ends_with(0);
+    let words = ["Run", "placa *", "for=1h", "--", "sh", "-c", script];
+    let mut program = Running::start(wrapper(server.address, &words));
+    assert_eq!((program.line(), program.line()), ("2".into(), "placa 1".into()));
+    assert!(program.line().ends_with("+00:00"));
+    program.ends_with(0);
+}
+
+#[test]
+fn arguments_arrive_byte_by_byte() {
+    use std::os::unix::ffi::OsStrExt;
+    let server = server();
+    let mut command = wrapper(server.address, &["EJECUTAR", "placa 1", "--"]);
+    let awkward: [&[u8]; 9] =
+        [b"", b"a b", b"$HOME", b"*", b"--", b"-h", b"'\"\\", b"\xff\xfe", "á\n".as_bytes()];
+    command.args(["sh", "-c", r#"printf '%s\0' "$@""#, "sh"]);
+    command.args(awkward.map(std::ffi::OsStr::from_bytes));
+    let output = command.output().expect("it runs");
+    let expected: Vec<u8> = awkward.iter().flat_map(|word| [*word, b"\0"].concat()).collect();
+    assert_eq!((output.status.code(), output.stdout), (Some(0), expected));
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn standard_input_and_outputs_are_the_programs() {
+    let server = server();
+    let mut command = wrapper(server.address, &["ejecutar", "placa 1", "--", "sh", "-c"]);
+    command.arg("cat; echo error >&2; exit 3").stdin(Stdio::piped());
+    let mut running = Running::start(command);
+    let bytes = vec![0xc3; 1_000_000];
+    let mut stdin = running.child.stdin.take().expect("its input");
+    let written = bytes.clone();
+    let writer = std::thread::spawn(move || stdin.write_all(&written));
+    let mut read = Vec::new();
+    running.out.read_to_end(&mut read).expect("bytes");
+    assert!(read == bytes, "not the same");
+    writer.join().expect("no panic").expect("all is read");
+    assert_eq!(running.ends_with(3), "error\n");
+}
+
+#[test]
+fn signals_are_passed_on() {
+    let server = server();
+    for name in ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"] {
+        let script =
+            format!("trap 'echo {name}; exit 5' {name}; echo ready; while :; do sleep 0.02; done");
+        let mut program = Running::script(server.address, &["placa 1"], &script);
+        assert_eq!(program.line(), "ready");
+        program.signal(name);
+        assert_eq!(program.line(), name);
+        program.ends_with(5);
+    }
+    // One that does not care ends as signals end it.
+    let mut program = Running::script(server.address, &["placa 1"], "echo ready; exec sleep 60");
+    program.line();
+    program.signal("TERM");
+    program.ends_with(128 + 15);
+    is_free(&mut server.connect());
+}
+
+/// `nohup` and `&` in a script say so by starting us with the signal ignored.
+#[test]
+fn an_ignored_signal_stays_ignored() {
+    let server = server();
+    let mut shell = Command::new("sh");
+    let ours = env!("CARGO_BIN_EXE_reserva");
+    let script = r#"trap '' HUP; exec "$0" ejecutar 'placa 1' -- sh -c 'kill -s HUP $$; exit 4'"#;
+    shell.args(["-c", script, ours]).env("RESERVA_SERVER", server.address.to_string());
+    assert_eq!(shell.status().expect("sh").code(), Some(4));
+}
+
+// ---------------------------------------------------------------------------------------------
+// The reservation that is not there.
+
+#[test]
+fn a_reservation_not_obtained_is_75() {
+    let server = server();
+    let mut holder = server.connect();
+    assert_eq!(holder.say("RESERVAR placa 1"), "OK RESERVADO #1 placa 1");
+    let rows: [(&[&str], &str); 5] = [
+        (&["placa 1"], "ERR 409"),
+        (&["placa 1", "espera=1s"], "ERR 408"),
+        (&["placa 3"], "ERR 404"),
+        (&["placa 2", "por=nada"], "ERR 400"),
+        (&["placa 2", "titular=1"], "ERR 400"),
+    ];
+    for (request, error) in rows {
+        let message = Running::script(server.address, request, "echo never").ends_with(75);
+        assert!(message.contains(error), "{message}");
+    }
+    assert_eq!(holder.list("RESERVAS").len(), 1);
+}
+
+#[test]
+fn an_unreachable_server_is_69() {
+    let listener = TcpListener::bind("127.0.0.3:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    drop(listener);
+    let message = Running::script(address, &["x"], "echo never").ends_with(69);
+    assert!(message.contains(&address.to_string()), "{message}");
+}
+
+#[test]
+fn wrong_use_is_2() {
+    let nowhere = "127.0.0.3:1".parse().expect("an address");
+    let rows: [&[&str]; 6] = [
+        &["ejecutar"],
+        &["ejecutar", "x"],
+        &["run", "x", "--"],
+        &["run", "--", "true"],
+        &["run", "x", "clave=k", "--", "true"],
+        &["run", "x", "desde=ahora", "--", "true"],
+    ];
+    for words in rows {
+        Running::start(wrapper(nowhere, words)).ends_with(2);
+    }
+}
+
+#[test]
+fn a_wait_is_told_and_ends_with_the_grant() {
+    let server = server();
+    let mut holder = server.connect();
+    holder.say("RESERVAR placa 1");
+    for request in [&["placa 1", "espera=60s"][..], &["placa 1", "espera=60s", "por=3s"]] {
+        let mut program = Running::script(server.address, request, "echo mine; exit 6");
+        assert_eq!(program.error_line(), "* COLA 1 placa 1");
+        assert!(holder.say("CANCELAR placa 1").starts_with("OK"));
+        assert_eq!(program.line(), "mine");
+        program.ends_with(6);
+        assert!(holder.say("RESERVAR placa 1").starts_with("OK"));
+    }
+}
+
+/// A lease counts from its grant, not from when it was asked for.
+#[test]
+fn a_long_wait_takes_nothing_from_the_lease() {
+    let server = server();
+    let mut holder = server.connect();
+    holder.say("RESERVAR placa 1 por=3s");
+    let request = ["placa 1", "espera=60s", "por=2s"];
+    Running::script(server.address, &request, "sleep 3; exit 6").ends_with(6);
+}
+
+#[test]
+fn an_interrupted_wait_leaves_the_queue() {
+    let server = server();
+    let mut holder = server.connect();
+    holder.say("RESERVAR placa 1");
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let mut program = Running::script(server.address, &["placa 1", "espera=60s"], "echo never");
+        program.error_line();
+        program.signal(name);
+        let (got, out, _) = program.end();
+        assert_eq!((got, out.as_str()), (Some(code), ""));
+    }
+    holder.say("CANCELAR placa 1");
+    assert!(holder.list("RESERVAS").is_empty());
+}
+
+#[test]
+fn a_holder_is_told() {
+    let server = server();
+    let request = ["placa 1", "titular=ana", "por=1h"];
+    let mut program = Running::script(server.address, &request, "echo ready; read x; exit 2");
+    program.line();
+    let bookings = server.connect().list("RESERVAS");
+    assert!(bookings[0].starts_with("#1\tplaca 1\tana\t"), "{bookings:?}");
+    assert!(server.connect().say("CANCELAR #1").starts_with("ERR 403"));
+    program.ends_with(2);
+    is_free(&mut server.connect());
+}
+
+// ---------------------------------------------------------------------------------------------
+// The reservation that is lost.
+
+/// Both ways to hold one, and one of several resources taken away.
+#[test]
+fn cancelled_by_somebody_else_is_76() {
+    let server = server();
+    let rows: [(&[&str], &str); 5] = [
+        (&["placa 1"], "CANCELAR placa 1"),
+        (&["placa 1", "por=1h"], "CANCELAR placa 1"),
+        (&["placa 1", "noches=2"], "CANCELAR placa 1"),
+        (&["placa 1, placa 2"], "CANCELAR placa 2"),
+        (&["placa 1, placa 2", "por=1h"], "CANCELAR placa 2"),
+    ];
+    for (request, cancel) in rows {
+        let script = "trap 'echo told; exit 0' TERM; echo ready; while :; do sleep 0.02; done";
+        let mut program = Running::script(server.address, request, script);
+        program.line();
+        assert!(server.connect().say(cancel).starts_with("OK"), "{cancel}");
+        assert_eq!(program.line(), "told");
+        let message = program.ends_with(76);
+        assert!(message.contains("was lost"), "{message}");
+        is_free(&mut server.connect());
+    }
+}
+
+/// Somebody else makes the lease shorter, and longer: it is what the program asked for again.
+#[test]
+fn a_lease_that_others_move_is_moved_back() {
+    let server = server();
+    let mut other = server.connect();
+    let request = ["placa 1", "por=1h"];
+    let mut program = Running::script(server.address, &request, "echo ready; exec sleep 60");
+    program.line();
+    other.send("OBSERVAR\n");
+    other.line();
+    assert!(other.say("RENOVAR #1 por=10s").starts_with("OK"));
+    assert!(other.line().contains("RENOVADO #1"));
+    // Its own renewal follows at once.
+    assert!(other.line().contains("RENOVADO #1"));
+    let left = other.say("VERIFICAR #1");
+    assert!(left.ends_with("quedan=3599s") || left.ends_with("quedan=3600s"), "{left}");
+    program.signal("TERM");
+    program.ends_with(143);
+}
+
+#[test]
+fn who_ignores_term_is_killed_with_all_its_group() {
+    let server = server();
+    let script = "trap '' TERM; sh -c 'echo $$; sleep 600; sleep 600' & echo $$; wait; sleep 600";
+    let mut program = Running::script(server.address, &["placa 1", "por=3s"], script);
+    let pids = [program.pid(), program.pid()];
+    let mut other = server.connect();
+    let cancelled = Instant::now();
+    assert!(other.say("CANCELAR #1").starts_with("OK"));
+    program.ends_with(76);
+    assert!(cancelled.elapsed() < Duration::from_secs(4), "{:?}", cancelled.elapsed());
+    assert!(!pids.into_iter().any(is_alive));
+}
+
+/// The program ends at once, somebody whom it left behind does not want to.
+#[test]
+fn who_was_left_behind_has_its_grace_and_is_killed() {
+    let server = server();
+    let script = "(trap 'echo cleaned' TERM; echo ready; while :; do sleep 0.02; done) & wait";
+    let mut program = Running::script(server.address, &["placa 1", "por=3s"], script);
+    program.line();
+    assert!(server.connect().say("CANCELAR #1").starts_with("OK"));
+    assert_eq!(program.line(), "cleaned");
+    program.ends_with(76);
+}
+
+#[test]
+fn a_connection_that_holds_is_lost_with_its_server() {
+    let server = server();
+    let script = "echo ready; exec sleep 600";
+    let mut program = Running::script(server.address, &["placa 1"], script);
+    program.line();
+    server.kill();
+    program.ends_with(76);
+}
+
+#[test]
+fn a_lease_survives_its_server() {
+    let folder = Folder::new();
+    for request in [
+        &["placa 1", "por=6s"][..],
+        &["placa 1", "noches=2"],
+        &["placa 1", "por=6s", "titular=ana"],
+    ] {
+        let server = if folder.join("journal").exists()
+            || folder.path().read_dir().expect("it is there").next().is_some()
+        {
+            Server::durable(folder.path(), &[])
+        } else {
+            durable(&folder)
+        };
+        let address = server.address;
+        let script = "echo ready; read line; echo \"$line\"; exit 8";
+        let mut command = wrapper(address, &with_script(request, script));
+        let mut program = Running::start({
+            command.stdin(Stdio::piped());
+            command
+        });
+        program.line();
+        server.kill();
+        let server = Server::durable(folder.path(), &["--listen", &address.to_string()]);
+        let mut client = server.connect();
+        // A renewal, or a watch that somebody's cancellation would find, is there again.
+        client.send("OBSERVAR\n");
+        client.line();
+        if request[1] == "por=6s" {
+            let renewed = client.line();
+            assert!(renewed.contains("RENOVADO"), "{renewed}");
+        }
+        let mut stdin = program.child.stdin.take().expect("its input");
+        stdin.write_all(b"still here\n").expect("it reads");
+        assert_eq!(program.line(), "still here");
+        program.ends_with(8);
+        is_free(&mut server.connect());
+        server.stop();
+    }
+}
+
+/// The server is gone for good, or stands still: the program is over before its lease.
+#[test]
+fn a_program_ends_before_a_lease_that_cannot_be_renewed() {
+    for is_killed in [true, false] {
+        let server = server();
+        let begun = Instant::now();
+        let script = "trap '' TERM; echo $$; while :; do sleep 0.05; done";
+        let mut program = Running::script(server.address, &["placa 1", "por=3s"], script);
+        let pid = program.pid();
+        // Before the first renewal: three seconds from the beginning are an upper bound.
+        let started = Instant::now();
+        if is_killed {
+            server.kill();
+            program.ends_with(76);
+        } else {
+            server.signal("STOP");
+            program.ends_with(76);
+            server.signal("CONT");
+        }
+        assert!(!is_alive(pid));
+        let (most, least) = (begun.elapsed(), started.elapsed());
+        assert!(least < Duration::from_secs(3) || most < Duration::from_millis(3100), "{most:?}");
+        assert!(most > Duration::from_secs(2), "not before it had to: {most:?}");
+    }
+}
+
+/// Somebody has booked the time after it.
+#[test]
+fn a_lease_that_cannot_grow_ends_in_time() {
+    let server = server();
+    let mut other = server.connect();
+    let script = "echo ready; exec sleep 600";
+    let mut program = Running::script(server.address, &["placa 1", "por=4s"], script);
+    program.line();
+    let reply = other.say("CUANDO placa 1 por=1h");
+    let from = reply.split(' ').nth(1).expect("a time");
+    let booked = other.say(&format!("RESERVAR placa 1 desde={from} por=1h"));
+    assert!(booked.starts_with("OK"), "{booked}");
+    let message = program.ends_with(76);
+    assert!(message.contains("its end was near"), "{message}");
+}
+
+#[test]
+fn a_fixed_end_ends_the_program_before() {
+    let server = server();
+    let mut other = server.connect();
+    let zone_free = other.say("CUANDO placa 1 por=1h");
+    let now = zone_free.split(' ').nth(1).expect("a time").to_owned();
+    // Six seconds from now, by adding them in the only place where seconds stand.
+    let until = add_seconds(&now, 6);
+    let request = ["placa 1".to_owned(), format!("hasta={until}")];
+    let request: Vec<&str> = request.iter().map(String::as_str).collect();
+    let mut program = Running::script(server.address, &request, "echo ready; exec sleep 600");
+    program.line();
+    program.ends_with(76);
+}
+
+/// Adds seconds to `…T12:34:56+00:00`.
+fn add_seconds(time: &str, seconds: u64) -> String {
+    let output = Command::new("date")
+        .args(["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d", &format!("{time} {seconds} seconds")])
+        .output()
+        .expect("date");
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+// ---------------------------------------------------------------------------------------------
+// The wrapper that is killed.
+
+#[test]
+fn a_killed_wrapper_leaves_nothing() {
+    let server = server();
+    for (request, is_free_at_once) in [(&["placa 1"][..], true), (&["placa 1", "por=2s"], false)] {
+        let mut program = Running::script(server.address, request, "echo $$; exec sleep 600");
+        let pid = program.pid();
+        let mut client = server.connect();
+        assert_eq!(client.list("RESERVAS").len(), 1, "{is_free_at_once}");
+        program.child.kill().expect("it dies");
+        assert_eq!(program.child.wait().expect("its end").signal(), Some(9));
+        until("the program is gone", || !is_alive(pid));
+        is_free(&mut client);
+    }
+}
+
+#[test]
+fn the_release_is_on_record_before_the_end() {
+    let server = server();
+    let mut watcher = server.connect();
+    watcher.say("OBSERVAR");
+    for request in [&["placa 1"][..], &["placa 1", "por=1h"], &["placa 1", "noches=1"]] {
+        Running::script(server.address, request, "true").ends_with(0);
+        assert!(server.connect().list("RESERVAS").is_empty());
+    }
+}
+
+/// A server that does not answer holds nobody for ever.
+#[test]
+fn a_release_that_is_not_answered_is_told() {
+    let server = server();
+    let request = ["placa 1", "noches=1"];
+    let mut program = Running::script(server.address, &request, "echo ready; sleep 1; exit 3");
+    program.line();
+    server.signal("STOP");
+    let message = program.ends_with(3);
+    server.signal("CONT");
+    assert!(message.contains("did not confirm"), "{message}");
+}
