@@ -44,7 +44,7 @@ use crate::limits::{
     LOG_QUIET_MS, NUDGE_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS, WORK_BUDGET,
 };
 use crate::store::{self, Store};
-use client::{Client, Phase, bury, converse, enqueue, has_more, notify};
+use client::{Client, Phase, bury, converse, enqueue, has_more, send};
 use net::{Accepted, Listener};
 use wake::{Alarm, Signal, Signals};
 
@@ -493,8 +493,7 @@ impl Reactor {
         if client.phase == Phase::Dead {
             return;
         }
-        notify(client, self.store.history(), &self.zone);
-        match client.conn.flush() {
+        match send(client, self.store.history(), &self.zone) {
             Ok(_) if client.conn.is_flushed() => {
                 if client.blocked.take().is_some() {
                     client.heard = self.now;

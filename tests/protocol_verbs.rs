@@ -555,3 +555,18 @@ fn a_full_server_says_so_and_takes_the_next_when_one_leaves() {
     });
     server.stop();
 }
+
+/// More events at once than the history holds: who keeps reading is told them all.
+#[test]
+fn a_burst_of_events_does_not_outrun_who_reads() {
+    let server = Server::in_memory(&[]);
+    let mut watcher = server.connect();
+    assert_eq!(watcher.say("OBSERVAR"), "OK OBSERVANDO tras=3");
+    let mut other = server.connect();
+    other.send("ALTA A1..9999\nALTA B1..9999\nALTA C1..9999\n");
+    for number in 4..=3 + 3 * 9999 {
+        let line = watcher.line();
+        assert!(line.starts_with(&format!("* {number} ALTA ")), "{line}");
+    }
+    assert_eq!(other.line(), "OK ALTA 9999");
+}

@@ -2,6 +2,7 @@
 //! notices.
 
 use std::collections::VecDeque;
+use std::io;
 
 use mio::net::TcpStream;
 
@@ -10,7 +11,9 @@ use crate::clock::{Tick, Zone};
 use crate::commands::{self, After, Desk, Session};
 use crate::conn::{Conn, Frame};
 use crate::inventory::history::History;
-use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES, WORK_BUDGET};
+use crate::limits::{
+    BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES, WORK_BUDGET, WRITE_BUDGET_BYTES,
+};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,7 +110,7 @@ pub fn converse(client: &mut Client, desk: &mut Desk) -> bool {
 
 /// Appends the notices that a watcher has room for: after the replies, and
 /// never between the lines of a list.
-pub fn notify(client: &mut Client, history: &History, zone: &Zone) {
+fn notify(client: &mut Client, history: &History, zone: &Zone) {
     if client.phase != Phase::Open || !client.conn.may_run() || !client.session.is_watching() {
         return;
     }
@@ -115,6 +118,22 @@ pub fn notify(client: &mut Client, history: &History, zone: &Zone) {
     let after = commands::notices(&mut client.session, history, zone, LIST_PIECE_BYTES, out);
     if matches!(after, After::Close) {
         client.phase = Phase::Closing;
+    }
+}
+
+/// Sends what a client is owed. One that watches and takes what it is told is
+/// told more at once, up to a turn's share: a burst of events must not outrun
+/// who keeps reading.
+pub fn send(client: &mut Client, history: &History, zone: &Zone) -> io::Result<usize> {
+    let mut total = 0;
+    loop {
+        notify(client, history, zone);
+        let sent = client.conn.flush()?;
+        total += sent;
+        let takes_more = sent > 0 && client.conn.is_flushed() && total < WRITE_BUDGET_BYTES;
+        if !takes_more || client.phase != Phase::Open || !client.session.is_behind(history) {
+            return Ok(total);
+        }
     }
 }
 
