@@ -267,7 +267,7 @@ impl<'a> Talk<'a> {
 
     fn take_signal(&mut self, signal: i32) -> Result<(), Stop> {
         match signal {
-            SIGINT => return self.interrupt(),
+            SIGINT => self.interrupt(),
             SIGTSTP => {
                 self.pause_keys();
                 stop_ourselves();
