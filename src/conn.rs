@@ -113,8 +113,8 @@ pub struct Conn<S> {
     /// then not mean that the socket is empty.
     read_closed: bool,
     eof: bool,
-    /// IAC IP has come (Ctrl-C in telnet).
-    interrupted: bool,
+    /// Where in the input IAC IP has come last (Ctrl-C in telnet).
+    interrupted: Option<usize>,
 }
 
 impl<S> Conn<S> {
@@ -137,7 +137,7 @@ impl<S> Conn<S> {
             writable: true,
             read_closed: false,
             eof: false,
-            interrupted: false,
+            interrupted: None,
         }
     }
 
@@ -162,9 +162,11 @@ impl<S> Conn<S> {
         self.eof
     }
 
-    /// Whether the peer has interrupted what it waits for, since the last call.
+    /// Whether the peer has interrupted, since the last call, what the last
+    /// line that was taken has begun: an interrupt before that line was for
+    /// something else.
     pub fn take_interrupt(&mut self) -> bool {
-        std::mem::take(&mut self.interrupted)
+        self.interrupted.take().is_some_and(|at| at >= self.taken)
     }
 
     /// The ending of the line that was taken last.
@@ -232,6 +234,7 @@ impl<S> Conn<S> {
 
     /// Forgets what was received and not run.
     pub fn drop_input(&mut self) {
+        self.interrupted = self.interrupted.filter(|at| *at >= self.taken).map(|_| 0);
         self.input = Vec::new();
         (self.taken, self.searched) = (0, 0);
     }
@@ -322,6 +325,7 @@ impl<S> Conn<S> {
             self.drop_input();
         } else if self.taken > 0 {
             drop_front(&mut self.input, self.taken);
+            self.interrupted = self.interrupted.and_then(|at| at.checked_sub(self.taken));
             self.searched -= self.taken;
             self.taken = 0;
         }
@@ -392,7 +396,9 @@ impl<S: Read> Conn<S> {
                 Telnet::Data
             }
             (Telnet::Command, byte) => {
-                self.interrupted |= byte == IP;
+                if byte == IP {
+                    self.interrupted = Some(self.input.len());
+                }
                 Telnet::Data
             }
             (Telnet::Option(DO), option) => {

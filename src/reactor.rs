@@ -344,9 +344,6 @@ impl Reactor {
                 }
             }
         }
-        if client.conn.take_interrupt() {
-            self.inventory.interrupt(client.session.id(), now);
-        }
         let mut desk = Desk {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
@@ -374,6 +371,9 @@ impl Reactor {
         let client = &mut self.clients[key];
         if client.session.is_waiting() {
             self.waiting.insert(client.session.id(), key);
+            if client.conn.take_interrupt() {
+                self.inventory.interrupt(client.session.id(), now);
+            }
             if self.stopping.is_some() {
                 self.inventory.end_all_waits();
             } else if client.conn.is_eof() && client.due.is_none() {

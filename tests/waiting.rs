@@ -521,3 +521,22 @@ fn a_split_telnet_sequence_does_not_end_a_wait_by_half() {
     assert_eq!(refusal, [255, 254, 244], "WILL 244 is an offer, not an interrupt");
     assert_eq!(figure(&mut owner, "waiting"), "1");
 }
+
+/// An interrupt in the same read as the line that waits was taken before the line was run, and lost.
+/// One before the line belongs to something else.
+#[test]
+fn an_interrupt_ends_the_wait_that_was_asked_for_before_it() {
+    let (server, mut holder) = taken();
+    let line = "RESERVAR Habitación 1 espera=1h\n".as_bytes();
+    let mut client = server.connect();
+    server.while_stopped(|| client.send([line, b"LISTAR Z*\n\xff\xf4"].concat()));
+    assert_eq!(client.line(), "* COLA 1 Habitación 1");
+    assert!(client.line().starts_with("ERR 408 "));
+    assert_eq!(client.line(), "OK 0 DISPONIBLES");
+    let mut early = server.connect();
+    server.while_stopped(|| early.send([b"SOY eva\n\xff\xf4", line].concat()));
+    assert_eq!(early.line(), "OK eva");
+    assert_eq!(early.line(), "* COLA 1 Habitación 1");
+    assert_eq!(holder.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
+    assert_eq!(early.line(), "OK RESERVADO #2 Habitación 1");
+}

@@ -177,7 +177,7 @@ pub struct Busy {
     /// Whether the request has no end; then one would perhaps make it fit.
     pub open: bool,
     pub earliest: Earliest,
-    /// How many wait for it already.
+    /// How many wait for something of the same already.
     pub queue: usize,
 }
 
@@ -306,10 +306,7 @@ impl Inventory {
             from: asked.from,
             open: asked.until.is_never(),
             earliest,
-            queue: match &targets[conflict.target] {
-                Target::Named(id) => self.waiting_for(*id),
-                Target::Any(_) => 0,
-            },
+            queue: self.waiting_for(targets),
         }))
     }
 

@@ -44,7 +44,7 @@ impl Waiter {
     }
 
     fn has_pattern(&self) -> bool {
-        self.targets.iter().any(|target| matches!(target, Target::Any(_)))
+        has_pattern(&self.targets)
     }
 
     fn patterns(&self) -> impl Iterator<Item = &Pattern> {
@@ -55,11 +55,19 @@ impl Waiter {
     }
 
     fn names(&self) -> impl Iterator<Item = ResourceId> + '_ {
-        self.targets.iter().filter_map(|target| match target {
-            Target::Named(id) => Some(*id),
-            Target::Any(_) => None,
-        })
+        names(&self.targets)
     }
+}
+
+fn has_pattern(targets: &[Target]) -> bool {
+    targets.iter().any(|target| matches!(target, Target::Any(_)))
+}
+
+fn names(targets: &[Target]) -> impl Iterator<Item = ResourceId> + '_ {
+    targets.iter().filter_map(|target| match target {
+        Target::Named(id) => Some(*id),
+        Target::Any(_) => None,
+    })
 }
 
 /// What has become of a wait.
@@ -189,11 +197,10 @@ impl Inventory {
         &self.queue
     }
 
-    /// How many wait for a resource by its name.
-    pub fn waiting_for(&self, id: ResourceId) -> usize {
-        let range = || (id, 0)..=(id, Ticket::MAX);
-        let by_name = &self.queue.by_name;
-        by_name.from_now.range(range()).count() + by_name.dated.range(range()).count()
+    /// How many wait for something of these: who waited for them now would be
+    /// behind so many.
+    pub fn waiting_for(&self, targets: &[Target]) -> usize {
+        self.ahead_of(targets, Ticket::MAX, usize::MAX)
     }
 
     /// Puts a request that does not fit into the queue, as its youngest, and
@@ -417,17 +424,22 @@ impl Inventory {
         Some(self.place_of(*ticket, usize::MAX))
     }
 
-    /// One more than the older waiters that want something of the same;
-    /// patterns count as wanting what they match, and something of each other's.
-    /// Not counted beyond `bound`.
+    /// One more than the older waiters that want something of the same, not
+    /// counted beyond `bound`.
     fn place_of(&self, ticket: Ticket, bound: usize) -> usize {
+        1 + self.ahead_of(&self.queue.waiters[&ticket].targets, ticket, bound)
+    }
+
+    /// The waiters older than `ticket` that want something of these; patterns
+    /// count as wanting what they match, and something of each other's.
+    fn ahead_of(&self, targets: &[Target], ticket: Ticket, bound: usize) -> usize {
         let queue = &self.queue;
-        let waiter = &queue.waiters[&ticket];
-        if waiter.has_pattern() {
+        if has_pattern(targets) {
             let older = queue.waiters.range(..ticket);
-            return 1 + older.filter(|(_, other)| self.meet(waiter, other)).take(bound).count();
+            let meets = |(_, other): &(&Ticket, &Waiter)| self.meet(targets, &other.targets);
+            return older.filter(meets).take(bound).count();
         }
-        let ids: Vec<_> = waiter.names().collect();
+        let ids: Vec<_> = names(targets).collect();
         let by_name = ids.iter().flat_map(|id| {
             let sets = [&queue.by_name.from_now, &queue.by_name.dated];
             let range = (*id, 0)..(*id, ticket);
@@ -440,25 +452,25 @@ impl Inventory {
         let patterns = sets.into_iter().flat_map(|set| set.range(..((), ticket)));
         let by_pattern = patterns.filter(|(_, other)| {
             let other = &queue.waiters[other];
-            is_apart(other) && self.meet(waiter, other)
+            is_apart(other) && self.meet(targets, &other.targets)
         });
         let by_pattern = by_pattern.take(bound).count();
         match ids[..] {
-            [_] => 1 + by_name.count() + by_pattern,
-            _ => 1 + by_name.collect::<BTreeSet<_>>().len() + by_pattern,
+            [_] => by_name.count() + by_pattern,
+            _ => by_name.collect::<BTreeSet<_>>().len() + by_pattern,
         }
     }
 
-    /// Whether two waiters want something of the same.
-    fn meet(&self, one: &Waiter, other: &Waiter) -> bool {
+    /// Whether two sets of targets want something of the same.
+    fn meet(&self, one: &[Target], other: &[Target]) -> bool {
         let texts = self.names.texts();
-        let may_take = |one: &Waiter, other: &Waiter| {
-            one.targets.iter().any(|target| match target {
-                Target::Named(id) => other.names().any(|name| name == *id),
-                Target::Any(pattern) => other.names().any(|id| pattern.matches(texts.folded(id))),
+        let may_take = |one: &[Target], other: &[Target]| {
+            one.iter().any(|target| match target {
+                Target::Named(id) => names(other).any(|name| name == *id),
+                Target::Any(pattern) => names(other).any(|id| pattern.matches(texts.folded(id))),
             })
         };
-        (one.has_pattern() && other.has_pattern()) || may_take(one, other) || may_take(other, one)
+        (has_pattern(one) && has_pattern(other)) || may_take(one, other) || may_take(other, one)
     }
 
     /// Tells those at the front of what has moved their new places, and sees

@@ -377,9 +377,15 @@ impl Model {
                 .pick("no se sabe desde cuándo cabe", "it is not known from when it fits")
                 .to_owned(),
         };
+        let queue = self.waiters.iter();
+        let queue = queue.filter(|other| self.want_the_same(&other.request.wants, wants)).count();
+        let queue = match queue {
+            0 => String::new(),
+            _ => format!("; {}: {queue}", lang.pick("en cola", "in the queue")),
+        };
         let want = &wants[culprit];
         if is_pattern(want) {
-            return error_with(409, &[want, &fits]);
+            return error_with(409, &[want, &format!("{queue}; {fits}")]);
         }
         let room = self.find(want).expect("a known name");
         let other = self.overlap(&room, from, until).expect("it is taken");
@@ -404,11 +410,7 @@ impl Model {
                 Lang::En => format!("; free until {free}: with an end (for=, until=) it may fit"),
             };
         }
-        let queue = self.waiters.iter().filter(|waiter| self.names(waiter).contains(&room)).count();
-        if queue > 0 {
-            text += &format!("; {}: {queue}", lang.pick("en cola", "in the queue"));
-        }
-        Line::Is(format!("{text}; {fits}"))
+        Line::Is(format!("{text}{queue}; {fits}"))
     }
 
     /// `desde=… hasta=…`
@@ -520,15 +522,15 @@ impl Model {
     }
 
     /// The rooms that a waiter names.
-    fn names(&self, waiter: &Waiter) -> Vec<String> {
-        let named = waiter.request.wants.iter().filter(|want| !is_pattern(want));
+    fn names(&self, wants: &[String]) -> Vec<String> {
+        let named = wants.iter().filter(|want| !is_pattern(want));
         named.map(|want| self.find(want).expect("a known name")).collect()
     }
 
-    fn wants_the_same(&self, one: &Waiter, other: &Waiter) -> bool {
+    fn want_the_same(&self, one: &[String], other: &[String]) -> bool {
         let (mine, theirs) = (self.names(one), self.names(other));
-        let stars = |waiter: &Waiter| -> Vec<String> {
-            waiter.request.wants.iter().filter(|want| is_pattern(want)).cloned().collect()
+        let stars = |wants: &[String]| -> Vec<String> {
+            wants.iter().filter(|want| is_pattern(want)).cloned().collect()
         };
         let may = |stars: &[String], names: &[String]| {
             stars.iter().any(|pattern| names.iter().any(|name| is_match(pattern, name)))
@@ -542,7 +544,8 @@ impl Model {
 
     fn place(&self, at: usize) -> usize {
         let older = &self.waiters[..at];
-        1 + older.iter().filter(|other| self.wants_the_same(other, &self.waiters[at])).count()
+        let wants = &self.waiters[at].request.wants;
+        1 + older.iter().filter(|other| self.want_the_same(&other.request.wants, wants)).count()
     }
 
     /// At once for the first ten places, in ten seconds for the others.
@@ -1044,8 +1047,8 @@ impl Model {
             rooms.push(room);
         }
         for room in &rooms {
-            while let Some(at) =
-                (0..self.waiters.len()).find(|at| self.names(&self.waiters[*at]).contains(room))
+            while let Some(at) = (0..self.waiters.len())
+                .find(|at| self.names(&self.waiters[*at].request.wants).contains(room))
             {
                 let waiter = self.waiters.remove(at);
                 self.moved = true;
