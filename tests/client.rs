@@ -446,14 +446,26 @@ fn a_host_may_be_a_name_or_ipv6() {
 fn help_and_version_speak_both_languages() {
     let help = run(client(&["--help"]));
     help.is(0, &help.out, "");
-    for text in ["Usage: reserva [OPTIONS] [WORDS]...", "Examples:", "RESERVA_SERVER", "  69 "] {
+    for text in [
+        "Usage: reserva [OPTIONS] [WORDS]...",
+        "run TARGETS",
+        "Examples:",
+        "RESERVA_SERVER",
+        "  69 ",
+    ] {
         assert!(help.out.contains(text), "{text:?} is not in {}", help.out);
     }
     let mut command = client(&["-h"]);
     command.env("LC_ALL", "es_ES.UTF-8");
     let help = run(command);
     help.is(0, &help.out, "");
-    for text in ["Uso: reserva [OPCIONES] [PALABRAS]...", "Ejemplos:", "Opciones:", "  69 "] {
+    for text in [
+        "Uso: reserva [OPCIONES] [PALABRAS]...",
+        "ejecutar OBJETIVOS",
+        "Ejemplos:",
+        "Opciones:",
+        "  69 ",
+    ] {
         assert!(help.out.contains(text), "{text:?} is not in {}", help.out);
     }
     let version = concat!("reserva ", env!("CARGO_PKG_VERSION"), "\n");
@@ -828,6 +840,10 @@ fn ctrl_c_leaves_a_silent_server() {
     let server = Server::plays(move |mut peer| {
         peer.hears("RESERVAR x");
         heard.send(()).expect("the test waits");
+        // What ends a wait comes first.
+        let mut interrupt = [0; 2];
+        peer.lines.read_exact(&mut interrupt).expect("two bytes");
+        assert_eq!(interrupt, [0xff, 0xf4]);
         peer.hears("QUIT");
         peer.hears_the_end();
     });
@@ -872,6 +888,130 @@ fn a_lost_connection_is_told_at_once() {
     server.ends();
 }
 
+/// What is typed and not yet sent stands below the notice, and goes on from there.
+#[test]
+fn a_notice_does_not_garble_what_is_typed() {
+    let (go_on, wait) = channel::<()>();
+    let server = Server::plays(move |mut peer| {
+        for number in 7..10 {
+            wait.recv_timeout(PATIENCE).expect("the test goes on");
+            peer.say(&format!("* {number} RESERVED #43 Room 1\n"));
+        }
+        peer.hears("LIST Habitación 1");
+        peer.say("OK 0 AVAILABLE\n");
+        peer.hears("QUIT");
+        peer.say("OK BYE\n");
+    });
+    let Some(mut terminal) = Terminal::open(&server.address, "C") else {
+        return;
+    };
+    terminal.expect(PROMPT);
+    go_on.send(()).expect("the server waits");
+    assert_eq!(terminal.expect(PROMPT), "\r\x1b[J* 7 RESERVED #43 Room 1\r\nreserva> ");
+    terminal.send("LIST Habitació");
+    terminal.expect("LIST Habitació");
+    go_on.send(()).expect("the server waits");
+    let shown = terminal.expect("reserva> LIST Habitació");
+    assert_eq!(shown, "\r\x1b[J* 8 RESERVED #43 Room 1\r\nreserva> LIST Habitació");
+    // Two of its characters are taken back, the second of two bytes.
+    terminal.send("\x7f\x7f");
+    terminal.expect("\r\x1b[Jreserva> LIST Habitac");
+    // A line of several rows is cleared whole.
+    let long = format!("ión {}", "1".repeat(200));
+    terminal.send(&long);
+    terminal.expect(&long);
+    go_on.send(()).expect("the server waits");
+    let shown = terminal.expect(&format!("reserva> LIST Habitac{long}"));
+    assert!(shown.starts_with("\x1b[2A\r\x1b[J* 9 RESERVED"), "{shown:?}");
+    terminal.send(&format!("{}\n", "\x7f".repeat(199)));
+    terminal.expect("LIST Habitación 1\r\nOK 0 AVAILABLE\r\nreserva> ");
+    terminal.send(CTRL_D);
+    assert_eq!(terminal.end().0, 0);
+    server.ends();
+}
+
+/// However the conversation ends, the terminal is as it was before.
+#[test]
+fn the_terminal_is_left_as_it_was() {
+    let rows =
+        [("quit\n", ""), (CTRL_C, ""), (CTRL_D, ""), ("", "TERM"), ("", "HUP"), ("", "QUIT")];
+    for (keys, signal) in rows {
+        let server = Server::answers(|line| match line.to_ascii_uppercase().as_str() {
+            "QUIT" => "OK BYE\n".into(),
+            line => format!("OK {line}\n"),
+        });
+        let script = r#"before=$(stty -g)
+            trap : INT
+            sh -c 'trap - INT; echo "pid $$."; exec "$0" --server "$1"' "$0" "$1"
+            test "$before" = "$(stty -g)" && echo the same"#;
+        let client = env!("CARGO_BIN_EXE_reserva");
+        let words = ["env", "TERM=xterm", "LC_ALL=C", "sh", "-c", script, client, &server.address];
+        let Some(mut terminal) = Terminal::run(&words) else {
+            return;
+        };
+        terminal.expect("pid ");
+        let pid = terminal.expect(".").trim_end_matches('.').to_owned();
+        terminal.expect(PROMPT);
+        if signal.is_empty() {
+            terminal.send(keys);
+        } else {
+            let killed = Command::new("kill").args(["-s", signal, &pid]).status();
+            assert!(killed.expect("kill").success());
+        }
+        terminal.expect("the same");
+        terminal.end();
+        server.ends();
+    }
+}
+
+/// Where the terminal cannot clear a line, it edits by itself, and a notice has its own line.
+#[test]
+fn a_plain_terminal_edits_by_itself() {
+    let (go_on, wait) = channel::<()>();
+    let server = Server::plays(move |mut peer| {
+        wait.recv_timeout(PATIENCE).expect("the test goes on");
+        peer.say("* 7 RESERVED #43 Room 1\n");
+        peer.hears("LIST");
+        peer.say("OK 0 AVAILABLE\n");
+    });
+    let Some(mut terminal) = Terminal::open_as("dumb", &server.address, "C") else {
+        return;
+    };
+    terminal.expect(PROMPT);
+    terminal.send("LI");
+    terminal.expect("LI");
+    go_on.send(()).expect("the server waits");
+    assert_eq!(terminal.expect(PROMPT), "\r\n* 7 RESERVED #43 Room 1\r\nreserva> ");
+    terminal.send("ST\n");
+    terminal.expect("OK 0 AVAILABLE");
+    assert_eq!(terminal.end().0, 69);
+    server.ends();
+}
+
+/// Notices are printed as they come, until the connection ends.
+#[test]
+fn a_watch_with_words_goes_on() {
+    let (go_on, wait) = channel::<()>();
+    let server = Server::plays(move |mut peer| {
+        peer.hears("OBSERVAR");
+        peer.say("OK OBSERVANDO tras=6\n");
+        for number in 7..9 {
+            wait.recv_timeout(PATIENCE).expect("the test goes on");
+            peer.say(&format!("* {number} ALTA x\n"));
+        }
+    });
+    let mut child = to(&server.address, &["OBSERVAR"]).spawn().expect("the client starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let mut line = || lines.next().expect("a line").expect("text");
+    assert_eq!(line(), "OK OBSERVANDO tras=6");
+    for number in 7..9 {
+        go_on.send(()).expect("the server waits");
+        assert_eq!(line(), format!("* {number} ALTA x"));
+    }
+    outcome_of(child).fails(69, "", &[&server.address, "after=N"]);
+    server.ends();
+}
+
 /// A notice takes the prompt's line and gives the prompt back.
 #[test]
 fn a_notice_comes_when_it_comes() {
@@ -892,7 +1032,7 @@ fn a_notice_comes_when_it_comes() {
     terminal.send("WATCH\n");
     terminal.expect(PROMPT);
     go_on.send(()).expect("the server waits");
-    assert_eq!(terminal.expect(PROMPT), "\r\n* 7 RESERVED #43 Room 1\r\nreserva> ");
+    assert_eq!(terminal.expect(PROMPT), "\r\x1b[J* 7 RESERVED #43 Room 1\r\nreserva> ");
     // And a server that closes without its goodbye has not said it.
     terminal.send(CTRL_D);
     assert_eq!(terminal.end().0, 69);

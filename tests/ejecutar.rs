@@ -12,6 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::terminal::Terminal;
 use common::{Client, Folder, Server, until, wait};
 
 /// The wrapper, with standard input empty and outputs gathered.
@@ -336,12 +337,13 @@ fn an_interrupted_wait_leaves_the_queue() {
 fn a_holder_is_told() {
     let server = server();
     let request = ["placa 1", "titular=ana", "por=1h"];
-    let mut program = Running::script(server.address, &request, "echo ready; read x; exit 2");
+    let mut program = Running::script(server.address, &request, "echo ready; exec sleep 60");
     program.line();
     let bookings = server.connect().list("RESERVAS");
     assert!(bookings[0].starts_with("#1\tplaca 1\tana\t"), "{bookings:?}");
     assert!(server.connect().say("CANCELAR #1").starts_with("ERR 403"));
-    program.ends_with(2);
+    program.signal("TERM");
+    program.ends_with(143);
     is_free(&mut server.connect());
 }
 
@@ -429,19 +431,13 @@ fn a_connection_that_holds_is_lost_with_its_server() {
 
 #[test]
 fn a_lease_survives_its_server() {
-    let folder = Folder::new();
     for request in [
         &["placa 1", "por=6s"][..],
         &["placa 1", "noches=2"],
         &["placa 1", "por=6s", "titular=ana"],
     ] {
-        let server = if folder.join("journal").exists()
-            || folder.path().read_dir().expect("it is there").next().is_some()
-        {
-            Server::durable(folder.path(), &[])
-        } else {
-            durable(&folder)
-        };
+        let folder = Folder::new();
+        let server = durable(&folder);
         let address = server.address;
         let script = "echo ready; read line; echo \"$line\"; exit 8";
         let mut command = wrapper(address, &with_script(request, script));
@@ -575,4 +571,139 @@ fn a_release_that_is_not_answered_is_told() {
     let message = program.ends_with(3);
     server.signal("CONT");
     assert!(message.contains("did not confirm"), "{message}");
+}
+
+// ---------------------------------------------------------------------------------------------
+// At a terminal.
+
+const CTRL_C: &str = "\x03";
+const CTRL_Z: &str = "\x1a";
+
+/// A script of a shell at a terminal; `$0` is the client.
+fn at_terminal(shell: &str, address: SocketAddr, script: &str) -> Option<Terminal> {
+    let server = format!("RESERVA_SERVER={address}");
+    let client = env!("CARGO_BIN_EXE_reserva");
+    Terminal::run(&["env", "LC_ALL=C", &server, shell, "-c", script, client])
+}
+
+/// The program reads the terminal and gets its Ctrl-C; the script goes on reading after it.
+#[test]
+fn the_terminal_is_lent_and_given_back() {
+    let server = server();
+    let script = r#"
+        trap 'echo not for the script' INT
+        "$0" ejecutar 'placa 1' -- sh -c '
+            trap "echo caught; exit 9" INT; read line; echo "program: $line"; read line'
+        echo "code $?"; read line; echo "script: $line""#;
+    let Some(mut terminal) = at_terminal("sh", server.address, script) else {
+        return;
+    };
+    terminal.send("one\n");
+    terminal.expect("program: one");
+    terminal.send(CTRL_C);
+    terminal.expect("caught");
+    let screen = terminal.expect("code 9");
+    assert!(!screen.contains("not for"), "{screen:?}");
+    terminal.send("two\n");
+    terminal.expect("script: two");
+    assert_eq!(terminal.end().0, 0);
+}
+
+/// In a pipeline the terminal is lent when the program wants it, and Ctrl-C reaches it before.
+#[test]
+fn in_a_pipeline_the_terminal_is_lent_when_it_is_wanted() {
+    let server = server();
+    let script = r#"
+        trap : INT
+        "$0" ejecutar 'placa 1' -- sh -c 'trap "echo caught; c=1" INT; echo ready;
+            until test "$c"; do sleep 0.02; done; read line; echo "program: $line"; exit 3' | (trap '' INT; cat)
+        read line; echo "script: $line""#;
+    let Some(mut terminal) = at_terminal("sh", server.address, script) else {
+        return;
+    };
+    terminal.expect("ready");
+    terminal.send(CTRL_C);
+    terminal.expect("caught");
+    terminal.send("one\n");
+    terminal.expect("program: one");
+    terminal.send("two\n");
+    terminal.expect("script: two");
+    assert_eq!(terminal.end().0, 0);
+}
+
+/// Ctrl-Z stops the whole job, the shell has the terminal, and `fg` goes on.
+#[test]
+fn a_job_stops_and_goes_on() {
+    let server = server();
+    let script = r#"set -m
+        "$0" ejecutar 'placa 1' por=1h -- sh -c 'echo ready; read line; echo "program: $line"; exit 3'
+        echo "stopped $?"; read line; echo "script: $line"; fg >/dev/null; echo "code $?""#;
+    let Some(mut terminal) = at_terminal("bash", server.address, script) else {
+        return;
+    };
+    terminal.expect("ready");
+    terminal.send(CTRL_Z);
+    terminal.expect("stopped 1");
+    terminal.send("one\n");
+    terminal.expect("script: one");
+    terminal.send("two\n");
+    terminal.expect("program: two");
+    terminal.expect("code 3");
+    assert_eq!(terminal.end().0, 0);
+}
+
+/// Nobody could wake us if we stopped here: a session of our own, no shell above us.
+#[test]
+fn without_a_shell_nothing_stops_for_ever() {
+    let server = server();
+    let script =
+        r#"exec "$0" ejecutar 'placa 1' -- sh -c 'echo ready; read line; echo "program: $line"'"#;
+    let Some(mut terminal) = at_terminal("sh", server.address, script) else {
+        return;
+    };
+    terminal.expect("ready");
+    terminal.send(CTRL_Z);
+    terminal.send("one\n");
+    terminal.expect("program: one");
+    assert_eq!(terminal.end().0, 0);
+}
+
+/// Ctrl-C in a conversation whose command waits in a queue.
+#[test]
+fn ctrl_c_ends_a_wait_and_the_conversation() {
+    let server = server();
+    let mut holder = server.connect();
+    holder.say("RESERVAR placa 1");
+    let Some(mut terminal) = Terminal::open(&server.address.to_string(), "es_ES") else {
+        return;
+    };
+    terminal.expect("reserva> ");
+    terminal.send("RESERVAR placa 1 espera=60s\n");
+    terminal.expect("* COLA 1 placa 1");
+    terminal.send(CTRL_C);
+    let (code, screen) = terminal.end();
+    assert_eq!(code, 0, "{screen:?}");
+    assert!(screen.contains("ERR 408") && screen.ends_with("OK ADIÓS\r\n"), "{screen:?}");
+    holder.say("CANCELAR placa 1");
+    assert!(holder.list("RESERVAS").is_empty());
+}
+
+/// A job that was stopped for longer than its lease does not run again.
+#[test]
+fn a_job_that_slept_through_its_lease_does_not_go_on() {
+    let server = server();
+    let script = r#"set -m
+        "$0" ejecutar 'placa 1' por=2s -- sh -c 'trap "echo it ran" TERM CONT; echo ready; read line'
+        echo "stopped $?"; read line; fg >/dev/null; echo "code $?""#;
+    let Some(mut terminal) = at_terminal("bash", server.address, script) else {
+        return;
+    };
+    terminal.expect("ready");
+    terminal.send(CTRL_Z);
+    terminal.expect("stopped 1");
+    is_free(&mut server.connect());
+    terminal.send("one\n");
+    let screen = terminal.expect("code 76");
+    assert!(!screen.contains("it ran"), "{screen:?}");
+    assert_eq!(terminal.end().0, 0);
 }

@@ -184,8 +184,8 @@ texts! {
         "Cliente de reservad, el servidor de reservas.",
         "Client of reservad, the reservation server.";
     HELP_USAGE:
-        "reserva [OPCIONES] [PALABRAS]...",
-        "reserva [OPTIONS] [WORDS]...";
+        "reserva [OPCIONES] [PALABRAS]...\n     reserva [OPCIONES] ejecutar OBJETIVOS [opción=valor]... -- PROGRAMA [ARGUMENTOS]...",
+        "reserva [OPTIONS] [WORDS]...\n       reserva [OPTIONS] run TARGETS [option=value]... -- PROGRAM [ARGUMENTS]...";
     HELP_TEMPLATE:
         "{about}\n\nUso: {usage}\n\n{all-args}{after-help}\n",
         "{about}\n\nUsage: {usage}\n\n{all-args}{after-help}\n";
@@ -209,18 +209,35 @@ las repone: nota='dos adultos' viaja como nota=\"dos adultos\".
 Sin palabras y en un terminal, conversa. Sin palabras y con otra entrada, envía todas sus líneas
 sin esperar y muestra todas las respuestas en orden, también las ERR, en la salida.
 
+ejecutar (o run) reserva, ejecuta el programa y libera. El programa recibe sus argumentos, la
+entrada, las salidas, el terminal y las señales tal cual, y RESERVA_ID, RESERVA_RECURSOS (uno por
+línea) y RESERVA_HASTA en su entorno. Las opciones son las de RESERVAR, menos desde= y clave=:
+  por=30m         se renueva cada tercio del plazo y sobrevive a una caída del servidor más corta
+  hasta= noches=  hasta entonces, sin renovar
+  (ninguna)       hasta=salir: mientras dure la conexión
+  espera=1h       espera su turno
+  titular=ana     a nombre de ana
+Si la reserva se pierde (otro la cancela, el servidor no vuelve a tiempo, llega su final), todo el
+grupo del programa recibe TERM y, como mucho 5 segundos después y antes de que venza, KILL.
+
 Ejemplos:
   reserva LISTAR
   reserva RESERVAR Habitación 1 nota='dos adultos'
   reserva --server hotel.example:12345 CANCELAR '#42'
   reserva < ordenes.txt
+  reserva OBSERVAR
+  reserva ejecutar 'placa *' por=10m espera=1h -- make prueba
 
 Termina con:
   0   todo OK
   1   alguna respuesta fue ERR
   2   uso incorrecto; no se envió nada
   69  no hay conexión, o se perdió antes de la respuesta completa
-  74  falló la lectura de la entrada o la escritura de la salida",
+  74  falló la lectura de la entrada o la escritura de la salida
+y ejecutar, con lo que devuelve el programa (128+n si lo terminó la señal n), o:
+  75  no se obtuvo la reserva
+  76  se perdió la reserva y el programa fue terminado
+  126, 127  el programa no se puede ejecutar, o no existe",
 "With words it sends one line made of them and prints the reply: OK on standard output, ERR on
 standard error. Options come before the first word. Quotes that the shell takes away are put
 back: note='two adults' travels as note=\"two adults\".
@@ -228,18 +245,35 @@ back: note='two adults' travels as note=\"two adults\".
 Without words, on a terminal, it is a conversation. Without words and with any other input it
 sends all its lines without waiting and prints all replies in order, ERR too, on standard output.
 
+run (or ejecutar) reserves, runs the program and releases. The program gets its arguments, input,
+outputs, terminal and signals as they are, and RESERVA_ID, RESERVA_RECURSOS (one a line) and
+RESERVA_HASTA in its environment. The options are those of RESERVE, but for from= and key=:
+  for=30m         renewed at each third of the term; outlives a shorter outage of the server
+  until= nights=  until then, not renewed
+  (none)          until=quit: as long as the connection lasts
+  wait=1h         waits its turn
+  holder=ana      in the name of ana
+If the reservation is lost (somebody cancels it, the server is not back in time, its end comes),
+the program's whole group gets TERM and, after 5 seconds at most and before it ends, KILL.
+
 Examples:
   reserva LIST
   reserva RESERVE Habitación 1 note='two adults'
   reserva --server hotel.example:12345 CANCEL '#42'
   reserva < commands.txt
+  reserva WATCH
+  reserva run 'board *' for=10m wait=1h -- make check
 
 Exit status:
   0   all OK
   1   some reply was ERR
   2   wrong usage; nothing was sent
   69  no connection, or it was lost before the whole reply
-  74  reading the input or writing the output failed";
+  74  reading the input or writing the output failed
+and of run, what the program returns (128+n if signal n ended it), or:
+  75  the reservation was not obtained
+  76  the reservation was lost and the program was ended
+  126, 127  the program cannot be run, or is not there";
 }
 
 #[cfg(test)]

@@ -60,8 +60,13 @@ pub struct Terminal {
 impl Terminal {
     /// The client, talking to this server in this language.
     pub fn open(address: &str, language: &str) -> Option<Self> {
-        let locale = format!("LC_ALL={language}");
-        Terminal::run(&["env", &locale, env!("CARGO_BIN_EXE_reserva"), "--server", address])
+        Terminal::open_as("xterm", address, language)
+    }
+
+    /// At a terminal of this kind.
+    pub fn open_as(kind: &str, address: &str, language: &str) -> Option<Self> {
+        let (locale, kind) = (format!("LC_ALL={language}"), format!("TERM={kind}"));
+        Terminal::run(&["env", &locale, &kind, env!("CARGO_BIN_EXE_reserva"), "--server", address])
     }
 
     /// Any program. `None` where there is no python3 to make a terminal; on CI that is a failure.
