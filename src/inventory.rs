@@ -413,14 +413,15 @@ impl Inventory {
         self.reservations.insert(number, new);
     }
 
-    /// What keeps a reservation from lasting until then: the first of its
-    /// resources that is booked again, and that booking.
+    /// What keeps a reservation from lasting until then: the one of its
+    /// resources that is booked again first, and that booking.
     fn in_the_way(&self, old: &Reservation, until: Time) -> Option<(ResourceId, Booking)> {
         if until <= old.until {
             return None;
         }
-        let mut ids = old.targets.as_slice().iter();
-        ids.find_map(|id| Some((*id, self.overlap(*id, old.until, until)?)))
+        let ids = old.targets.as_slice().iter();
+        let all = ids.filter_map(|id| Some((*id, self.overlap(*id, old.until, until)?)));
+        all.min_by_key(|(_, booking)| booking.from)
     }
 
     /// An end that is given takes the place of the connection's end, too.
