@@ -418,6 +418,9 @@ impl Inventory {
             Earliest::Never | Earliest::Unknown => from.ceil_s(),
         };
         let until = when.until(start, zone).map_err(|_| Refusal::OutOfRange)?;
+        if start > Time::LATEST {
+            return Err(Refusal::OutOfRange);
+        }
         match self.place(&targets, start, until) {
             Ok(ids) => Ok((start, ids)),
             Err(conflict) => {
