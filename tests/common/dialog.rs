@@ -8,6 +8,7 @@
 //! ana< OK ADIÓS
 //! ana.                              that client has been closed, nothing more came
 //! ana|                              that client half-closes and reads to the end
+//! ana!                              that client goes away at once, in the middle of a wait
 //! ```
 //!
 //! In a reply `{T}` is any time, `{n}` any number, `{*}` any text
@@ -61,6 +62,7 @@ pub fn converse(server: &Server, script: &str) {
                 let rest = clients.remove(name).unwrap().finish();
                 assert_eq!(rest, "", "{}", place());
             }
+            "!" => drop(clients.remove(name)),
             _ => panic!("{}", place()),
         }
     }
@@ -112,7 +114,7 @@ pub fn is_time(text: &str) -> bool {
 }
 
 /// The vocabulary of the protocol: verbs and words of replies.
-const WORDS: [(&str, &str); 18] = [
+const WORDS: [(&str, &str); 25] = [
     ("RESERVADO", "RESERVED"),
     ("RESERVAR", "RESERVE"),
     ("RESERVAS", "BOOKINGS"),
@@ -123,6 +125,13 @@ const WORDS: [(&str, &str); 18] = [
     ("VERIFICAR", "VERIFY"),
     ("VIGENTE", "VALID"),
     ("quedan=", "left="),
+    ("RENOVADO", "RENEWED"),
+    ("RENOVAR", "RENEW"),
+    ("CUANDO", "WHEN"),
+    ("OBSERVANDO", "WATCHING"),
+    ("OBSERVAR", "WATCH"),
+    ("VENCIDO", "EXPIRED"),
+    ("* COLA", "* QUEUE"),
     ("SOY", "IAM"),
     ("ALTA", "ADD"),
     ("BAJA", "REMOVE"),
@@ -133,7 +142,7 @@ const WORDS: [(&str, &str); 18] = [
     ("⇥salir⇥", "⇥quit⇥"),
 ];
 
-const OPTIONS: [(&str, &str); 8] = [
+const OPTIONS: [(&str, &str); 10] = [
     ("hasta=salir", "until=quit"),
     ("desde=", "from="),
     ("hasta=", "until="),
@@ -142,6 +151,8 @@ const OPTIONS: [(&str, &str); 8] = [
     ("clave=", "key="),
     ("nota=", "note="),
     ("titular=", "holder="),
+    ("espera=", "wait="),
+    ("tras=", "after="),
 ];
 
 fn replaced(text: &str, words: &[(&str, &str)]) -> String {

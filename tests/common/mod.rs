@@ -215,6 +215,31 @@ impl Drop for Server {
     }
 }
 
+/// Lets the journal grow until it is compacted.
+pub fn fill_journal(server: &mut Server) {
+    let compactions =
+        |server: &mut Server| server.log_so_far().matches("the journal was compacted").count();
+    let before = compactions(server);
+    let mut client = server.connect();
+    client.say("SOY relleno");
+    client.say("ALTA relleno");
+    // Escaped twice in the journal, as the note and within the request.
+    let note = "\\\"".repeat(256);
+    let pair = format!("RESERVAR relleno clave=k nota=\"{note}\"\nCANCELAR relleno\n");
+    for _ in 0..200 {
+        client.send(pair.repeat(32));
+        for _ in 0..64 {
+            let got = client.line();
+            assert!(got.starts_with("OK "), "{got}");
+        }
+        if compactions(server) > before {
+            assert_eq!(client.say("BAJA relleno"), "OK BAJA 1");
+            return;
+        }
+    }
+    panic!("the journal is not compacted");
+}
+
 /// Waits for the end of a process, with a limit.
 pub fn wait(child: &mut Child) -> ExitStatus {
     let end = Instant::now() + PATIENCE;

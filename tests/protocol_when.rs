@@ -1,0 +1,602 @@
+//! `CUANDO`: the earliest time at which a request fits, and what a refusal
+//! says of it; and the form of `espera=`.
+
+mod common;
+
+use common::dialog::{check, check_in_both, check_rows};
+use common::{Client, Rng, Server, seed};
+
+/// Bookings that the rows below find: room, start, end on one day.
+const BUSY: [(u32, &str, &str); 8] = [
+    (1, "08:00", "10:00"),
+    (1, "11:00", "13:00"),
+    (1, "13:30", "14:00"),
+    (1, "20:00", "21:00"),
+    (2, "08:00", "11:00"),
+    (2, "12:00", "12:30"),
+    (3, "09:00", "15:00"),
+    (3, "15:00:01", "16:00"),
+];
+
+fn book(client: &mut Client, bookings: &[(u32, &str, &str)]) {
+    for (room, from, until) in bookings {
+        let day = "2090-01-01T";
+        let line = format!("RESERVE Habitación {room} from={day}{from} until={day}{until}");
+        let got = client.say(&line);
+        assert!(got.starts_with("OK RESERVED #"), "{line}: {got}");
+    }
+}
+
+/// Seconds since midnight.
+fn seconds(time: &str) -> u32 {
+    let parts = time.split(':').map(|part| part.parse::<u32>().unwrap());
+    parts.chain([0]).take(3).fold(0, |sum, part| sum * 60 + part)
+}
+
+fn clock(s: u32) -> String {
+    format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+}
+
+/// The answer is granted if it is booked at once, to the same resources, and
+/// a second earlier nothing is; the refusal names the same time.
+#[test]
+fn the_earliest_start_and_who_has_it() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    book(&mut client, &BUSY);
+    let rows = [
+        ("Habitación 1", "por=1h", "09:00", "10:00", "Habitación 1"),
+        ("Habitación 1", "por=1h", "10:00", "10:00", "Habitación 1"),
+        // Gaps that are too short are passed over.
+        ("Habitación 1", "por=1h1s", "09:00", "14:00", "Habitación 1"),
+        ("Habitación 1", "por=1h", "10:00:01", "14:00", "Habitación 1"),
+        ("Habitación 1", "por=30m", "12:00", "13:00", "Habitación 1"),
+        ("Habitación 1", "por=31m", "12:00", "14:00", "Habitación 1"),
+        ("habitacion 1", "por=6h", "07:00", "14:00", "Habitación 1"),
+        ("Habitación 1", "por=6h1s", "07:00", "21:00", "Habitación 1"),
+        ("Habitación 3", "por=1s", "09:00", "15:00", "Habitación 3"),
+        ("Habitación 3", "por=2s", "09:00", "16:00", "Habitación 3"),
+        // It is free before all of them.
+        ("Habitación 1", "por=1h", "06:30", "06:30", "Habitación 1"),
+        ("Habitación 1", "por=1h30m", "06:30", "06:30", "Habitación 1"),
+        ("Habitación 1", "por=1h30m1s", "06:30", "14:00", "Habitación 1"),
+        // No length is no end: after the last one.
+        ("Habitación 1", "", "00:00", "21:00", "Habitación 1"),
+        ("Habitación 2", "", "00:00", "12:30", "Habitación 2"),
+        ("Habitación *", "", "00:00", "12:30", "Habitación 2"),
+        ("*, *", "", "00:00", "16:00", "Habitación 2, Habitación 3"),
+        ("Habitación 1, *", "", "00:00", "21:00", "Habitación 1, Habitación 2"),
+        // Sets: one time for all of them.
+        ("Habitación 1, Habitación 2", "por=30m", "09:00", "13:00", "Habitación 1, Habitación 2"),
+        ("Habitación 2, Habitación 1", "por=31m", "09:00", "14:00", "Habitación 2, Habitación 1"),
+        // There is no gap that all three have before the last end.
+        (
+            "Habitación 3, Habitación 1, Habitación 2",
+            "por=4h1s",
+            "09:00",
+            "21:00",
+            "Habitación 3, Habitación 1, Habitación 2",
+        ),
+        // Patterns: the first in inventory order, and names come first.
+        ("*", "por=1h", "09:00", "10:00", "Habitación 1"),
+        ("*", "por=2h", "09:00", "12:30", "Habitación 2"),
+        ("HABITACIÓN *", "por=1h", "11:30", "12:30", "Habitación 2"),
+        ("*2", "por=1h", "09:00", "11:00", "Habitación 2"),
+        ("*, *", "por=30m", "09:00", "13:00", "Habitación 1, Habitación 2"),
+        ("*, *", "por=31m", "09:00", "14:00", "Habitación 1, Habitación 2"),
+        ("*, *, *", "por=1s", "09:00", "15:00", "Habitación 1, Habitación 2, Habitación 3"),
+        ("*, *, *", "por=2s", "09:00", "16:00", "Habitación 1, Habitación 2, Habitación 3"),
+        ("*, Habitación 1", "por=30m", "09:00", "13:00", "Habitación 2, Habitación 1"),
+        ("*, Habitación 2", "por=1h", "09:00", "14:00", "Habitación 1, Habitación 2"),
+        ("*1, *", "por=1h", "09:00", "14:00", "Habitación 1, Habitación 2"),
+        // The first takes Habitación 1 whenever it is free: nothing is left for the other.
+        ("*, *1", "por=1h", "15:00", "", ""),
+        ("*3, *3", "por=1h", "09:00", "", ""),
+        ("*, *, *, *", "por=1s", "00:00", "", ""),
+        ("Habitación 3, *3", "por=1h", "00:00", "", ""),
+        ("Habitación 3, *3", "", "00:00", "", ""),
+    ];
+    for (targets, length, from, want, names) in rows {
+        let from = format!("desde=2090-01-01T{from}");
+        let got = client.say(&format!("CUANDO {targets} {length} {from}"));
+        let in_english = client.say(&format!("WHEN {targets} {from} {length}"));
+        if want.is_empty() {
+            assert!(got.starts_with("ERR 409 "), "{targets} {length}: {got}");
+            assert!(got.ends_with("no se sabe desde cuándo cabe"), "{targets} {length}: {got}");
+            assert!(in_english.starts_with("ERR 409 "), "{in_english}");
+            assert!(in_english.ends_with("not known from when it fits"), "{in_english}");
+            continue;
+        }
+        let time = format!("2090-01-01T{}+00:00", clock(seconds(want)));
+        assert_eq!(got, format!("OK {time} {names}"), "{targets} {length} {from}");
+        assert_eq!(in_english, got);
+        let refused = client.say(&format!("RESERVAR {targets} {length} {from}"));
+        if refused.starts_with("ERR 409 ") {
+            assert!(refused.ends_with(&format!("; cabe desde {time}")), "{targets}: {refused}");
+            let before = format!("desde=2090-01-01T{}", clock(seconds(want) - 1));
+            let got = client.say(&format!("RESERVAR {targets} {length} {before}"));
+            assert!(got.starts_with("ERR 409 "), "{targets} {length} {before}: {got}");
+        } else {
+            assert!(from.contains(want), "{targets} {length}: {refused}");
+            client.say(&format!("CANCELAR {}", refused.split(' ').nth(2).unwrap()));
+        }
+        let got = client.say(&format!("RESERVAR {targets} {length} desde={time}"));
+        let number = got.split(' ').nth(2).unwrap().to_owned();
+        assert!(got.starts_with(&format!("OK RESERVADO {number} {names} ")), "{targets}: {got}");
+        client.say(&format!("CANCELAR {number}"));
+    }
+    server.stop();
+}
+
+/// What it answers is granted if it is booked at once, and nothing is at any
+/// earlier time at which something ends: random bookings, random questions.
+#[test]
+fn the_answer_is_the_earliest_of_all() {
+    let mut rng = Rng(seed());
+    for _ in 0..6 {
+        let server = Server::in_memory(&[]);
+        let mut client = server.connect();
+        client.say("ADD Sala 1..3");
+        let rooms = ["Habitación 1", "Habitación 2", "Habitación 3", "Sala 1", "Sala 2", "Sala 3"];
+        let at =
+            |minute: usize| format!("2090-01-01T{:02}:{:02}:00+00:00", minute / 60, minute % 60);
+        let mut ends = Vec::new();
+        for _ in 0..80 {
+            let from = rng.below(1200);
+            let until = from + 1 + rng.below(90);
+            let room = rng.pick(&rooms);
+            let line = format!("RESERVE {room} from={} until={}", at(from), at(until));
+            if client.say(&line).starts_with("OK ") {
+                ends.push(until);
+            }
+        }
+        ends.sort_unstable();
+        ends.dedup();
+        for _ in 0..40 {
+            let all = ["Habitación 1", "Sala 2", "Sala *", "*", "*1", "*2", "Habitación *"];
+            let mut targets: Vec<&str> = Vec::new();
+            for _ in 0..1 + rng.below(3) {
+                let target = rng.pick(&all);
+                if target.contains('*') || !targets.contains(&target) {
+                    targets.push(target);
+                }
+            }
+            let targets = targets.join(", ");
+            let length = match rng.below(8) {
+                0 => String::new(),
+                1 => "nights=1".to_owned(),
+                _ => format!("for={}m", 1 + rng.below(90)),
+            };
+            let from = rng.below(1200);
+            let got = client.say(&format!("WHEN {targets} {length} from={}", at(from)));
+            let mut found = None;
+            if let Some(answer) = got.strip_prefix("OK ") {
+                let (time, names) = answer.split_once(' ').unwrap();
+                let got = client.say(&format!("RESERVE {targets} {length} from={time}"));
+                assert!(
+                    got.contains(&format!(" {names} from={time}")),
+                    "{targets} {length}: {got}"
+                );
+                found = Some(time.to_owned());
+                let number = got.split(' ').nth(2).unwrap().to_owned();
+                let got = client.say(&format!("CANCEL {number}"));
+                assert!(got.starts_with("OK CANCELLED "), "{got}");
+            } else {
+                assert!(got.starts_with("ERR 409 "), "{targets} {length}: {got}");
+            }
+            let earlier = [from].into_iter().chain(ends.iter().copied().filter(|end| *end > from));
+            let earlier =
+                earlier.map(at).take_while(|time| found.as_ref().is_none_or(|it| time < it));
+            for time in earlier {
+                let refused = client.say(&format!("RESERVE {targets} {length} from={time}"));
+                assert!(refused.starts_with("ERR 409 "), "{targets} {length} {time}: {refused}");
+                let fits = match &found {
+                    Some(found) => refused.ends_with(&format!("; fits from {found}")),
+                    None => refused.ends_with("; it is not known from when it fits"),
+                };
+                assert!(fits, "{targets} {length} {time}: {refused}\nnot {got}");
+            }
+        }
+        server.stop();
+    }
+}
+
+/// Ends lie between the seconds, answers on them, rounded up: what is told
+/// is granted.
+#[test]
+fn from_now_on_and_between_the_seconds() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    for _ in 0..20 {
+        let got = client.say("RESERVE Habitación 1 for=1h");
+        let until = got.split("until=").nth(1).unwrap().to_owned();
+        let got = client.say("WHEN Habitación 1 for=1h");
+        assert_eq!(got, format!("OK {until} Habitación 1"));
+        assert_eq!(client.say("WHEN Habitación 1"), got);
+        assert_eq!(client.say("WHEN Habitación 1 from=2020-01-01 for=1h"), got);
+        assert_eq!(client.say("CUANDO Habitación 1 desde=ahora"), got);
+        let refused = client.say("RESERVE Habitación 1 for=1h");
+        assert!(refused.ends_with(&format!("; fits from {until}")), "{refused}");
+        let booked = client.say(&format!("RESERVE Habitación 1 for=1h from={until}"));
+        assert!(booked.starts_with("OK RESERVED #"), "{booked}");
+        // What is free is free from the next second on.
+        let got = client.say("WHEN * for=2h");
+        let time = got.split(' ').nth(1).unwrap();
+        let booked = client.say(&format!("RESERVE * for=2h from={time}"));
+        assert!(booked.contains(&format!(" Habitación 2 from={time} ")), "{got}: {booked}");
+        for number in client.list("BOOKINGS").iter().map(|row| row.split('\t').next().unwrap()) {
+            client.say(&format!("CANCEL {number}"));
+        }
+    }
+    server.stop();
+}
+
+#[test]
+fn never_and_not_at_all() {
+    check_in_both(
+        &[],
+        "ana> SOY ana
+         ana< OK ana
+         ana> RESERVAR Habitación 1 nota=\"para siempre\"
+         ana< OK RESERVADO #1 Habitación 1
+         ana> RESERVAR Habitación 2 hasta=salir
+         ana< OK RESERVADO #2 {*}
+         > CUANDO Habitación 1
+         < ERR 409 {*}Habitación 1{*}#1 titular=ana desde={T} hasta=- nota=\"para siempre\"; {*}
+         > CUANDO Habitación 1 por=1h desde=2095-01-01
+         < ERR 409 {*}#1 {*}
+         > CUANDO Habitación 2 noches=1
+         < ERR 409 {*}#2 titular=ana desde={T} hasta=salir; {*}
+         > CUANDO Habitación 3, Habitación 2
+         < ERR 409 {*}Habitación 2{*}#2 {*}
+         > CUANDO Habitación *, Habitación *
+         < ERR 409 {*}Habitación *{*}
+         > CUANDO Habitación *
+         < OK {T} Habitación 3
+         > CUANDO Ático
+         < ERR 404 {*}Ático{*}
+         > CUANDO Habitación 3, Ático por=1h
+         < ERR 404 {*}Ático{*}
+         > CUANDO Ático *
+         < ERR 404 {*}Ático *{*}
+         > CUANDO Habitación 3, Ático* noches=2
+         < ERR 404 {*}Ático*{*}
+         -- a question changes nothing
+         > RESERVAS
+         < OK 2 RESERVAS
+         < #1⇥Habitación 1⇥ana⇥{T}⇥-⇥para siempre
+         < #2⇥Habitación 2⇥ana⇥{T}⇥salir⇥-
+         -- an end that is given makes it known
+         ana> RENOVAR #1 hasta=2090-01-01
+         ana< OK RENOVADO #1 {*}
+         > CUANDO Habitación 1 por=1h
+         < OK 2090-01-01T00:00:00+00:00 Habitación 1
+         > CUANDO Habitación 1, Habitación 3
+         < OK 2090-01-01T00:00:00+00:00 Habitación 1, Habitación 3
+         -- without reservations there is no obstacle
+         ana> CANCELAR #1, #2
+         ana< OK {*}
+         > CUANDO *, *, * desde=2090-05-05T12:00
+         < OK 2090-05-05T12:00:00+00:00 Habitación 1, Habitación 2, Habitación 3",
+    );
+}
+
+#[test]
+fn what_is_no_question() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    client.say("RESERVAR Habitación 1 desde=9999-12-01 hasta=9999-12-31");
+    let many = vec!["*"; 33].join(", ");
+    let rows: &[(&str, &str)] = &[
+        ("CUANDO", "400 {*}CUANDO nombre{*}"),
+        ("WHEN", "400 {*}WHEN name{*}"),
+        ("CUANDO por=1h", "400 {*}CUANDO nombre{*}"),
+        ("CUANDO ,", "400 {*}"),
+        ("CUANDO Habitación 1,", "400 {*}Habitación 1,{*}"),
+        ("CUANDO #1", "400 {*}#1{*}"),
+        ("CUANDO Habitación ?", "400 {*}?{*}"),
+        ("CUANDO \"Habitación 1\"", "400 {*}"),
+        ("CUANDO *****", "400 {*}*****{*}"),
+        ("CUANDO Habitación 1, habitacion 1", "400 {*}habitacion 1{*}"),
+        ("CUANDO Habitación 1 hasta=2090-01-01", "400 {*}hasta={*}por={*}noches={*}desde={*}"),
+        ("WHEN Habitación 1 until=quit", "400 {*}until={*}for={*}nights={*}from={*}"),
+        ("CUANDO Habitación 1 espera=5m", "400 {*}espera={*}"),
+        ("CUANDO Habitación 1 nota=x", "400 {*}nota={*}"),
+        ("CUANDO Habitación 1 titular=ana", "400 {*}titular={*}"),
+        ("CUANDO Habitación 1 por=1h noches=1", "400 {*}por={*}noches={*}"),
+        ("WHEN Habitación 1 nights=1 for=1h", "400 {*}for={*}nights={*}"),
+        ("CUANDO Habitación 1 por=1h for=1h", "400 {*}por= {*}"),
+        ("CUANDO Habitación 1 desde=ahora from=now", "400 {*}desde= {*}"),
+        ("CUANDO Habitación 1 por=10", "400 {*}por=10{*}"),
+        ("CUANDO Habitación 1 por=0s", "400 {*}por=0s{*}"),
+        ("CUANDO Habitación 1 por=3653d1s", "400 {*}por=3653d1s{*}"),
+        ("CUANDO Habitación 1 noches=0", "400 {*}noches=0{*}"),
+        ("CUANDO Habitación 1 noches=3654", "400 {*}noches=3654{*}"),
+        ("WHEN Habitación 1 nights=+1", "400 {*}nights=+1{*}"),
+        ("CUANDO Habitación 1 desde=mañana", "400 {*}desde=mañana{*}"),
+        ("CUANDO Habitación 1 desde=10000-01-01", "400 {*}desde=10000-01-01{*}"),
+        ("CUANDO Habitación 1 por=1h 2", "400 {*}2{*}"),
+        // Beyond the calendar.
+        ("CUANDO Habitación 2 desde=9999-12-31 noches=1", "400 {*}9999{*}"),
+        ("CUANDO Habitación 2 desde=9999-12-31T23:00 por=1h", "400 {*}9999{*}"),
+        // Not before the last day, on which there is no night left.
+        ("CUANDO Habitación 1 desde=9999-12-01 noches=1", "409 {*}#1 {*}no se sabe{*}"),
+        ("WHEN Habitación 1 from=9999-12-02 for=1d", "409 {*}#1 {*}not known{*}"),
+    ];
+    for (line, want) in rows {
+        check_rows(&mut client, &[(line, &format!("ERR {want}"))]);
+    }
+    check_rows(&mut client, &[(&format!("CUANDO {many}"), "ERR 400 {*}33{*}32{*}")]);
+    server.stop();
+}
+
+#[test]
+fn as_far_as_the_calendar_goes() {
+    check_in_both(
+        &[],
+        "> RESERVAR Habitación 1 desde=9999-12-30 hasta=9999-12-31T23:59:58
+         < OK RESERVADO #1 {*}
+         > CUANDO Habitación 1 por=1s desde=9999-12-30
+         < OK 9999-12-31T23:59:58+00:00 Habitación 1
+         > CUANDO Habitación 1 desde=9999-12-30
+         < OK 9999-12-31T23:59:58+00:00 Habitación 1
+         > CUANDO Habitación 1 por=2s desde=9999-12-30
+         < ERR 409 {*}#1 {*}
+         > CUANDO Habitación 2 desde=9999-12-30 noches=1
+         < OK 9999-12-30T00:00:00+00:00 Habitación 2
+         > CUANDO Habitación 2 desde=9999-12-31T23:59:59
+         < OK 9999-12-31T23:59:59+00:00 Habitación 2
+         -- up to the very last instant: after it there is none
+         > RESERVAR Habitación 3 desde=9999-12-31 hasta=9999-12-31T23:59:59-05:00
+         < OK RESERVADO #2 {*}
+         > CUANDO Habitación 3 desde=9999-12-31
+         < ERR 409 {*}#2 {*}
+         > RESERVAR Habitación 3 desde=9999-12-31T23:59:59
+         < ERR 409 {*}#2 {*}
+         > CUANDO Habitación 3 por=3653d
+         < OK {T} Habitación 3",
+    );
+}
+
+#[test]
+fn nights_over_a_change_of_the_clock() {
+    let server = Server::in_memory(&["--time-zone", "America/New_York"]);
+    let mut client = server.connect();
+    // Spring on 12 March, autumn on 5 November.
+    let rows = [
+        (
+            "RESERVAR Habitación 1 desde=2090-03-10 noches=2",
+            "OK {*} hasta=2090-03-12T00:00:00-05:00",
+        ),
+        (
+            "RESERVAR Habitación 1 desde=2090-03-13 noches=1",
+            "OK {*} hasta=2090-03-14T00:00:00-04:00",
+        ),
+        (
+            "CUANDO Habitación 1 noches=1 desde=2090-03-10",
+            "OK 2090-03-12T00:00:00-05:00 Habitación 1",
+        ),
+        (
+            "CUANDO Habitación 1 noches=2 desde=2090-03-10",
+            "OK 2090-03-14T00:00:00-04:00 Habitación 1",
+        ),
+        // The day of the change has 23 hours.
+        (
+            "CUANDO Habitación 1 por=23h desde=2090-03-10",
+            "OK 2090-03-12T00:00:00-05:00 Habitación 1",
+        ),
+        ("WHEN Habitación 1 for=1d from=2090-03-10", "OK 2090-03-14T00:00:00-04:00 Habitación 1"),
+        (
+            "RESERVAR Habitación 1 desde=2090-03-12T00:00-05:00 noches=1",
+            "OK {*} hasta=2090-03-13T00:00:00-04:00",
+        ),
+        (
+            "RESERVAR Habitación 2 desde=2090-11-04T12:00 noches=1",
+            "OK {*} hasta=2090-11-05T00:00:00-04:00",
+        ),
+        (
+            "RESERVAR Habitación 2 desde=2090-11-06 noches=1",
+            "OK {*} hasta=2090-11-07T00:00:00-05:00",
+        ),
+        (
+            "CUANDO Habitación 2 noches=1 desde=2090-11-04T13:00",
+            "OK 2090-11-05T00:00:00-04:00 Habitación 2",
+        ),
+        (
+            "CUANDO Habitación 2 por=25h desde=2090-11-04T13:00",
+            "OK 2090-11-05T00:00:00-04:00 Habitación 2",
+        ),
+        (
+            "CUANDO Habitación 2 por=25h1s desde=2090-11-04T13:00",
+            "OK 2090-11-07T00:00:00-05:00 Habitación 2",
+        ),
+        // Between the two readings of half past one.
+        ("RESERVAR Habitación 3 desde=2090-11-05 hasta=2090-11-05T01:30-04:00", "OK {*}"),
+        ("RESERVAR Habitación 3 desde=2090-11-05T01:30-05:00 por=1h", "OK {*}"),
+        (
+            "CUANDO Habitación 3 por=1h desde=2090-11-05",
+            "OK 2090-11-05T01:30:00-04:00 Habitación 3",
+        ),
+        (
+            "CUANDO Habitación 3 por=1h1s desde=2090-11-05",
+            "OK 2090-11-05T02:30:00-05:00 Habitación 3",
+        ),
+        (
+            "CUANDO Habitación 3 desde=2090-11-05T01:30",
+            "ERR 400 desde=2090-11-05T01:30: {*}2090-11-05T01:30:00-04:00{*}2090-11-05T01:30:00-05:00",
+        ),
+        (
+            "WHEN Habitación 3 from=2090-03-12T02:30",
+            "ERR 400 from=2090-03-12T02:30: {*}2090-03-12T01:30:00-05:00{*}2090-03-12T03:30:00-04:00",
+        ),
+        // A night is over at midnight, however late it begins.
+        (
+            "CUANDO Habitación 3 noches=1 desde=2090-11-04T23:59:59",
+            "OK 2090-11-04T23:59:59-04:00 Habitación 3",
+        ),
+        (
+            "CUANDO Habitación 3 noches=2 desde=2090-11-04T23:59:59",
+            "OK 2090-11-05T02:30:00-05:00 Habitación 3",
+        ),
+    ];
+    check_rows(&mut client, &rows);
+    server.stop();
+}
+
+/// A refusal tells how many wait: as many as would be ahead.
+#[test]
+fn a_refusal_tells_the_length_of_the_queue() {
+    check(
+        &[],
+        "> RESERVAR Habitación 1, Habitación 2 hasta=2090-01-01
+         < OK RESERVADO #1 {*}
+         > RESERVAR Habitación 1 por=1h
+         < ERR 409 «Habitación 1» no está libre: #1 desde={T} hasta=2090-01-01T00:00:00+00:00; cabe desde 2090-01-01T00:00:00+00:00
+         a> RESERVAR Habitación 1 espera=10m
+         a< * COLA 1 Habitación 1
+         > RESERVAR Habitación 1 por=1h
+         < ERR 409 {*}; en cola: 1; cabe desde 2090-01-01T00:00:00+00:00
+         b> RESERVAR Habitación 1 espera=10m
+         b< * COLA 2 Habitación 1
+         > RESERVE Habitación 1 for=1h
+         < ERR 409 {*}; in the queue: 2; fits from 2090-01-01T00:00:00+00:00
+         > CUANDO Habitación 1 por=1h
+         < OK 2090-01-01T00:00:00+00:00 Habitación 1
+         > RESERVAR Habitación 2
+         < ERR 409 «Habitación 2» no está libre: #1 desde={T} hasta=2090-01-01T00:00:00+00:00; cabe desde 2090-01-01T00:00:00+00:00
+         a!
+         b!",
+    );
+}
+
+/// Those who wait with a pattern want it too.
+#[test]
+fn the_length_of_the_queue_counts_patterns() {
+    check(
+        &[],
+        "> RESERVAR *, *, * hasta=2090-01-01
+         < OK RESERVADO #1 {*}
+         a> RESERVAR Habitación 1 espera=10m
+         a< * COLA 1 Habitación 1
+         b> RESERVAR Habitación * espera=10m
+         b< * COLA 2 Habitación *
+         > RESERVAR Habitación 1
+         < ERR 409 {*}; en cola: 2; {*}
+         > RESERVAR Habitación 2
+         < ERR 409 {*}; en cola: 1; {*}
+         > RESERVE *1
+         < ERR 409 {*}; in the queue: 2; {*}
+         > RESERVAR *
+         < ERR 409 {*}; en cola: 2; {*}
+         > RESERVAR Habitación 2, Habitación 1
+         < ERR 409 {*}; en cola: 2; {*}
+         c> RESERVAR Habitación 2, Habitación 1 espera=10m
+         c< * COLA 3 Habitación 2, Habitación 1
+         a!
+         b!
+         c!",
+    );
+}
+
+#[test]
+fn the_form_of_a_wait() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    // What is free needs no wait, but a nonsensical one is refused all the same.
+    for good in
+        ["espera=1s", "wait=5m", "espera=7d", "wait=168h", "espera=6d23h59m60s", "espera=\"1h30m\""]
+    {
+        let got = client.say(&format!("RESERVAR Habitación 1 {good}"));
+        assert!(got.starts_with("OK RESERVADO #"), "{good}: {got}");
+        client.say("CANCELAR Habitación 1");
+    }
+    for value in [
+        "",
+        "5",
+        "0",
+        "0s",
+        "0h0m",
+        "-5m",
+        "+5m",
+        "1.5h",
+        "5min",
+        "1h30",
+        "infinito",
+        "siempre",
+        "sí",
+        "7d1s",
+        "8d",
+        "169h",
+        "604801s",
+        "3653d",
+        "4000d",
+        "99999999999999999999s",
+        "9223372036854775807d",
+        "2090-01-01",
+    ] {
+        for busy in [false, true] {
+            let mut other = server.connect();
+            if busy {
+                other.say("RESERVAR Habitación 1 hasta=salir");
+            }
+            let rows = [
+                (
+                    format!("RESERVAR Habitación 1 espera={value}"),
+                    format!("ERR 400 espera={value}{{*}}"),
+                ),
+                (
+                    format!("RESERVE Habitación 1 for=1h wait={value}"),
+                    format!("ERR 400 wait={value}{{*}}"),
+                ),
+                (
+                    format!("RESERVE Habitación 1 espera={value}"),
+                    format!("ERR 400 wait={value}{{*}}"),
+                ),
+            ];
+            for (line, want) in &rows {
+                check_rows(&mut client, &[(line, want)]);
+            }
+            other.say("SALIR");
+        }
+    }
+    let rows = [
+        ("RESERVAR Habitación 1 espera=7d1s", "ERR 400 {*}7d"),
+        ("RESERVAR Habitación 1 espera=5m espera=5m", "ERR 400 espera= {*}"),
+        ("RESERVAR Habitación 1 espera=5m wait=5m", "ERR 400 espera= {*}"),
+        ("RESERVE Habitación 1 wait=5m por=1h espera=1m", "ERR 400 wait= {*}"),
+        ("RESERVAR Habitación 1 espera=5 m", "ERR 400 {*}m{*}"),
+        ("RESERVAR Habitación 1 espera 5m", "ERR 404 {*}"),
+        ("RESERVAR espera=5m", "ERR 400 {*}"),
+        ("RESERVAR Ático espera=5m", "ERR 404 {*}Ático{*}"),
+        ("RESERVAR Ático* espera=5m", "ERR 404 {*}Ático*{*}"),
+        ("RESERVAR Habitación 1, Habitación 1 espera=5m", "ERR 400 {*}"),
+        ("RESERVAR Habitación 1 espera=5m hasta=2020-01-01", "ERR 400 {*}"),
+        ("RESERVAR Habitación 1 espera=5m clave=k", "ERR 401 {*}"),
+    ];
+    check_rows(&mut client, &rows);
+    for verb in [
+        "CANCELAR #1",
+        "LISTAR",
+        "RESERVAS",
+        "RENOVAR #1 por=1h",
+        "CUANDO Habitación 1",
+        "VERIFICAR #1",
+        "OBSERVAR",
+        "SOY ana",
+        "ALTA Sala",
+        "BAJA Habitación 1",
+        "ESTADO",
+        "AYUDA",
+        "SALIR",
+    ] {
+        let got = client.say(&format!("{verb} espera=5m"));
+        assert!(got.starts_with("ERR 400 ") && got.contains("espera="), "{verb}: {got}");
+    }
+    for verb in ["CANCEL #1", "LIST", "RENEW #1 for=1h", "WHEN Habitación 1", "WATCH", "QUIT"] {
+        let got = client.say(&format!("{verb} wait=5m"));
+        assert!(got.starts_with("ERR 400 ") && got.contains("wait="), "{verb}: {got}");
+    }
+    assert_eq!(client.list("RESERVAS").len(), 0);
+    assert_eq!(client.list("LISTAR").len(), 3);
+    server.stop();
+}
