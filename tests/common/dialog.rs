@@ -102,6 +102,20 @@ pub fn matches(want: &str, got: &str) -> bool {
     }
 }
 
+/// The number of a notice of a change.
+pub fn notice_number(notice: &str) -> u64 {
+    let number = notice.strip_prefix("* ").and_then(|rest| rest.split(' ').next());
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no notice: {notice}"))
+}
+
+/// The notices that come next, which must be those with these numbers.
+pub fn told(client: &mut Client, from: u64, to: u64) -> Vec<String> {
+    let lines: Vec<_> = (from..=to).map(|_| client.raw_line()).collect();
+    let numbers: Vec<_> = lines.iter().map(|line| notice_number(line)).collect();
+    assert_eq!(numbers, (from..=to).collect::<Vec<_>>(), "a gap, or twice the same");
+    lines
+}
+
 /// Whether a text is RFC 3339 with an offset, to the second.
 pub fn is_time(text: &str) -> bool {
     let form = "dddd-dd-ddTdd:dd:dd+dd:dd";

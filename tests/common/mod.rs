@@ -259,7 +259,11 @@ pub struct Client {
 
 impl Client {
     pub fn to(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).unwrap();
+        Client::from_stream(TcpStream::connect(address).unwrap())
+    }
+
+    /// Over a socket that was made to measure.
+    pub fn from_stream(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -335,6 +339,14 @@ impl Client {
         let mut byte = [0];
         matches!(self.stream.read(&mut byte), Ok(0) | Err(_))
     }
+}
+
+/// A connection with a small receive buffer, that soon takes nothing more.
+pub fn narrow(server: &Server) -> Client {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&server.address.into()).unwrap();
+    Client::from_stream(socket.into())
 }
 
 /// Waits until `done` says so.
