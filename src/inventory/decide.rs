@@ -355,7 +355,8 @@ impl Inventory {
     /// Yours first, else nobody's.
     fn cancel_name(&self, name: &str, who: &Who) -> Result<(Number, ResourceId), Refusal> {
         let id = self.named(name)?;
-        let on_it = || self.booked[id as usize].iter().map(|one| &self.reservations[&one.number]);
+        let counted = || self.booked[id as usize].iter().inspect(|_| self.add_work(1));
+        let on_it = || counted().map(|one| &self.reservations[&one.number]);
         let held_by = |holder: &Option<Rc<str>>| -> Vec<Number> {
             on_it().filter(|one| one.holder == *holder).map(|one| one.number).collect()
         };
@@ -456,6 +457,7 @@ impl Inventory {
 
     /// New resources, all or none. The names have been checked.
     pub fn add(&self, names: Vec<String>) -> Result<Vec<Event>, Refusal> {
+        self.add_work(names.len());
         let mut folded = std::collections::HashMap::with_capacity(names.len());
         for name in &names {
             let existing = self.names.find(name).map(|id| self.names.texts().name(id));
@@ -509,6 +511,7 @@ impl Inventory {
         let wanted = |id: &ResourceId| pattern.is_none_or(|it| it.matches(texts.folded(*id)));
         let busy = self.ids().filter(|id| self.is_reserved(*id)).filter(wanted);
         busy.flat_map(|id| self.booked[id as usize].iter().map(move |booking| (id, booking)))
+            .inspect(|_| self.add_work(1))
             .filter(|(_, booking)| booking.from < until && from < booking.until)
             .map(|(id, booking)| (id, &self.reservations[&booking.number]))
             .filter(|(_, one)| holder.is_none_or(|holder| one.holder.as_deref() == Some(holder)))
