@@ -716,3 +716,106 @@ fn every_reply_is_what_a_list_and_loops_would_say() {
         }
     }
 }
+
+/// A few lines of connections of their own, below the sockets.
+struct Talk {
+    run: Run,
+}
+
+impl Talk {
+    fn new(reservations: u32) -> Talk {
+        let mut run = Run::new(0, &[Zone::utc()]);
+        run.inventory = Inventory::new(Capacity { resources: 2_000, reservations });
+        run.peers.clear();
+        Talk { run }
+    }
+
+    /// A newcomer says a line; what it is told.
+    fn say(&mut self, line: &str) -> String {
+        let run = &mut self.run;
+        run.last_session += 1;
+        let session = Session::new(SessionId(run.last_session));
+        let peer = Peer { session, eol: Eol::Lf, gone: false, out: Vec::new() };
+        let peer = run.peers.entry(run.last_session).or_insert(peer);
+        let figures = Figures::default;
+        let mut desk = Desk {
+            inventory: &mut run.inventory,
+            batch: &mut run.batch,
+            history: run.store.history(),
+            moment: Moment { now: Time::from_ms(run.now), zone: &run.zone },
+            figures: &figures,
+        };
+        let mut out = Vec::new();
+        commands::run(line.as_bytes(), Eol::Lf, &mut peer.session, &mut desk, &mut out);
+        run.inventory.check();
+        String::from_utf8(out).unwrap().trim_end().to_owned()
+    }
+
+    /// What those who wait were told, each after the number of its connection.
+    fn told(&mut self) -> Vec<String> {
+        self.run.tell_waiters();
+        self.run
+            .peers
+            .iter_mut()
+            .filter_map(|(id, peer)| {
+                let out = String::from_utf8(std::mem::take(&mut peer.out)).unwrap();
+                (!out.is_empty()).then(|| format!("{id} {}", out.trim_end()))
+            })
+            .collect()
+    }
+}
+
+/// What is freed while the server is full is not forgotten.
+#[test]
+fn who_could_not_be_granted_for_lack_of_room_is_granted_when_there_is_room() {
+    let mut talk = Talk::new(2);
+    talk.run.last_session = 0;
+    talk.say("ALTA Sala 1..3");
+    assert_eq!(talk.say("RESERVAR Sala 1, Sala 2"), "OK RESERVADO #1 Sala 1, Sala 2");
+    assert_eq!(talk.say("RESERVAR Sala 1 espera=1h"), "* COLA 1 Sala 1");
+    assert_eq!(talk.say("RESERVAR Sala 3"), "OK RESERVADO #2 Sala 3");
+    assert_eq!(talk.say("CANCELAR Sala 1"), "OK CANCELADO #1 Sala 1");
+    assert!(talk.told().is_empty(), "two is the most there may be");
+    assert_eq!(talk.say("CANCELAR Sala 3"), "OK CANCELADO #2 Sala 3");
+    assert_eq!(talk.told(), ["3 OK RESERVADO #3 Sala 1"]);
+}
+
+/// So many at once that every waiter is tried: oldest first all the same.
+#[test]
+fn a_hundred_new_rooms_are_granted_oldest_first() {
+    let mut talk = Talk::new(1_000);
+    talk.run.last_session = 0;
+    talk.say("ALTA Sala 1");
+    talk.say("RESERVAR Sala 1");
+    for place in 1..=3 {
+        assert_eq!(talk.say("RESERVAR Sala * espera=1h"), format!("* COLA {place} Sala *"));
+    }
+    assert_eq!(talk.say("ALTA Sala 2..101"), "OK ALTA 100");
+    let want = ["3 OK RESERVADO #2 Sala 2", "4 OK RESERVADO #3 Sala 3", "5 OK RESERVADO #4 Sala 4"];
+    assert_eq!(talk.told(), want);
+}
+
+/// Ids are given anew when most of them are of rooms that are no more.
+#[test]
+fn a_queue_goes_along_when_the_inventory_is_tidied() {
+    let mut talk = Talk::new(1_000);
+    talk.run.last_session = 0;
+    talk.say("ALTA Taller 1..1200");
+    talk.say("ALTA Sala 1, Sala 2");
+    talk.say("RESERVAR Sala 1, Sala 2");
+    assert_eq!(talk.say("RESERVAR Sala 2 espera=1h"), "* COLA 1 Sala 2");
+    assert_eq!(talk.say("RESERVAR Sala 2 espera=1h"), "* COLA 2 Sala 2");
+    let names: Vec<String> = (1..=1200).map(|n| format!("Taller {n}")).collect();
+    for some in names.chunks(32) {
+        assert_eq!(
+            talk.say(&format!("BAJA {}", some.join(", "))),
+            format!("OK BAJA {}", some.len())
+        );
+    }
+    let last = |talk: &Talk| (0..).map_while(|id| talk.run.inventory.next_resource(id)).max();
+    let before = last(&talk);
+    talk.run.inventory.tidy();
+    assert!(last(&talk) < before, "it was tidied");
+    assert_eq!(talk.say("CANCELAR Sala 2"), "OK CANCELADO #1 Sala 2");
+    assert_eq!(talk.told(), ["4 OK RESERVADO #2 Sala 2", "5 * COLA 1 Sala 2"]);
+}
