@@ -71,7 +71,8 @@ pub const PLACES_AT_ONCE: usize = 10;
 pub const PLACES_EVERY_MS: i64 = 10_000;
 /// Steps of telling them all, at the most: some milliseconds.
 pub const PLACES_BUDGET: usize = 100_000;
-/// A half-closed waiter is told its place this often, to see whether it is
+/// A half-closed waiter is told its place this often, and a half-closed watcher
+/// that holds something by its connection is probed, to see whether they are
 /// still there.
 pub const NUDGE_MS: u64 = 10_000;
 /// Up to so many resources released at one time are matched to their waiters;

@@ -376,9 +376,10 @@ impl Reactor {
             }
             if self.stopping.is_some() {
                 self.inventory.end_all_waits();
-            } else if client.conn.is_eof() && client.due.is_none() {
-                self.nudge(key);
             }
+        }
+        if client.conn.is_eof() && client.due.is_none() && self.stopping.is_none() {
+            self.nudge(key);
         }
         let client = &mut self.clients[key];
         let is_done = !client.session.is_waiting() && !has_more(client);
@@ -390,14 +391,22 @@ impl Reactor {
         }
     }
 
-    /// Tells a half-closed connection its place again: one that is gone will
-    /// answer that with a reset.
+    /// Writes something to a half-closed connection that waits, or holds
+    /// something while it watches: one that is gone answers with a reset.
     fn nudge(&mut self, key: Key) {
         let client = &mut self.clients[key];
-        let Some(place) = self.inventory.waiting_place(client.session.id()) else { return };
+        let session = client.session.id();
+        client.due = None;
+        if let Some(place) = self.inventory.waiting_place(session) {
+            commands::tell_place(&client.session, place, client.conn.out());
+            self.served.push(key);
+        } else if client.session.is_watching() && self.inventory.has_bound(session) {
+            net::probe(client.conn.stream());
+            self.served.push(key);
+        } else {
+            return;
+        }
         client.due = Some(self.now.plus_ms(NUDGE_MS));
-        commands::tell_place(&client.session, place, client.conn.out());
-        self.served.push(key);
     }
 
     /// Tells those who wait what has become of it.
@@ -567,7 +576,8 @@ impl Reactor {
 
     fn give_up_or_nudge(&mut self, key: Key) {
         let client = &self.clients[key];
-        if client.session.is_waiting() && client.due.is_some_and(|due| due <= self.now) {
+        let is_open = client.phase == Phase::Open;
+        if is_open && client.due.is_some_and(|due| due <= self.now) {
             self.nudge(key);
             return self.flush_served();
         }

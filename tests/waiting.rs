@@ -540,3 +540,17 @@ fn an_interrupt_ends_the_wait_that_was_asked_for_before_it() {
     assert_eq!(holder.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
     assert_eq!(early.line(), "OK RESERVADO #2 Habitación 1");
 }
+
+/// A close looks like a half-close, and a watch goes on after that: what the connection held stayed
+/// taken until something happened that its watcher was to be told.
+#[test]
+fn a_watcher_that_is_gone_does_not_hold_what_ended_with_it() {
+    let server = Server::in_memory(&[]);
+    let mut watcher = server.connect();
+    assert!(watcher.say("RESERVAR Habitación 1 hasta=salir").starts_with("OK RESERVADO #1 "));
+    assert!(watcher.say("OBSERVAR Z*").starts_with("OK OBSERVANDO "));
+    drop(watcher);
+    let mut other = server.connect();
+    until("it is free", || other.say("VERIFICAR #1").starts_with("ERR 410 "));
+    // Nobody has said anything to the watcher: the probe has told.
+}

@@ -9,7 +9,7 @@
 //! released, and as soon as that is taken again, at nobody else who wants it
 //! from now on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 
 use super::decide::{Request, Wanted, Who};
@@ -256,13 +256,16 @@ impl Inventory {
             freed.extend(&self.queue.freed);
         }
         let mut last = 0;
+        // What does not fit now fits no better after a grant: not tried again
+        // for everybody who asks the same.
+        let mut hopeless = HashSet::new();
         while !freed.is_empty() && !self.is_full() {
             let Some(ticket) = self.next_candidate(&freed, last, now) else {
                 self.queue.freed.clear();
                 break;
             };
             last = ticket;
-            self.try_grant(ticket, now, zone, batch);
+            self.try_grant(ticket, &freed, &mut hopeless, (now, zone), batch);
         }
         self.tell_first_places(now);
     }
@@ -309,10 +312,32 @@ impl Inventory {
         }
     }
 
-    fn try_grant(&mut self, ticket: Ticket, now: Time, zone: &Zone, batch: &mut Batch) {
+    fn try_grant(
+        &mut self,
+        ticket: Ticket,
+        freed: &[ResourceId],
+        hopeless: &mut HashSet<(String, Time, Time)>,
+        (now, zone): (Time, &Zone),
+        batch: &mut Batch,
+    ) {
         let Some(waiter) = self.queue.waiters.get(&ticket) else { return };
         let Ok((from, until)) = waiter.request.when.interval(now, zone) else { return };
-        let Ok(ids) = self.place(&waiter.targets, from, until) else { return };
+        if !self.may_help(freed, &waiter.targets, from, until) {
+            return;
+        }
+        let is_set = waiter.targets.len() > 1;
+        // In the order written: patterns are chosen from left to right.
+        let asked = is_set.then(|| {
+            let texts: Vec<_> = waiter.request.wanted.iter().map(Wanted::text).collect();
+            (texts.join(","), from, until)
+        });
+        if asked.as_ref().is_some_and(|asked| hopeless.contains(asked)) {
+            return;
+        }
+        let Ok(ids) = self.place(&waiter.targets, from, until) else {
+            hopeless.extend(asked);
+            return;
+        };
         // A retry with the same key waits too; what is bound to a connection
         // goes to the one that asked last.
         let same = self.same_request(ticket);
@@ -326,6 +351,20 @@ impl Inventory {
         for ticket in same {
             self.queue.end(ticket, Outcome::Granted(Rc::clone(&granted)));
         }
+    }
+
+    /// Whether something that was freed, and is free in that interval, is among
+    /// the targets: nothing else can have made them fit.
+    fn may_help(&self, freed: &[ResourceId], targets: &[Target], from: Time, until: Time) -> bool {
+        let texts = self.names.texts();
+        let wants = |id: ResourceId| {
+            targets.iter().any(|target| match target {
+                Target::Named(name) => *name == id,
+                Target::Any(pattern) => pattern.matches(texts.folded(id)),
+            })
+        };
+        freed.len() > RELEASES_ONE_BY_ONE
+            || freed.iter().any(|id| self.overlap(*id, from, until).is_none() && wants(*id))
     }
 
     /// This waiter and those with the same holder, key and request.
@@ -418,10 +457,10 @@ impl Inventory {
         std::mem::take(&mut self.queue.outcomes)
     }
 
-    /// The place of a connection that waits, and what it waits for.
+    /// The place that a connection which waits was told last.
     pub fn waiting_place(&self, session: SessionId) -> Option<usize> {
         let ticket = self.queue.by_session.get(&session)?;
-        Some(self.place_of(*ticket, usize::MAX))
+        self.queue.waiters.get(ticket).map(|waiter| waiter.told)
     }
 
     /// One more than the older waiters that want something of the same, not

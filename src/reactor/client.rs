@@ -48,8 +48,8 @@ pub struct Client {
     pub blocked: Option<Tick>,
     /// The deadline that is in `deadlines` for it.
     pub armed: Option<Tick>,
-    /// Lingering: until when. Half-closed and waiting: when it is told its
-    /// place again, to see whether it is still there.
+    /// Lingering: until when. Half-closed: when something is written to it
+    /// again, to see whether it is still there.
     pub due: Option<Tick>,
 }
 

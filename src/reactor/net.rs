@@ -10,7 +10,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::commands;
 use crate::limits::{
@@ -52,6 +52,15 @@ fn set_liveness(socket: impl AsFd) -> io::Result<()> {
     sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
     sockopt::set_tcp_user_timeout(&socket, USER_TIMEOUT_MS)?;
     Ok(())
+}
+
+/// Asks a half-closed peer to whom there is nothing to say whether it is still
+/// there: one that has closed altogether answers anything with a reset. A byte
+/// of urgent data is not part of what a peer reads (RFC 6093).
+pub fn probe(stream: &TcpStream) {
+    let flags = SendFlags::OOB | SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    // An error shows as an event, too.
+    let _ = rustix::net::send(stream, &[0], flags);
 }
 
 /// A listening socket and whether somebody may be waiting at it. The poll

@@ -870,8 +870,8 @@ impl Model {
             return error(400);
         }
         if until > one.until {
-            let next = one.rooms.iter().find_map(|room| self.overlap(room, one.until, until));
-            if let Some(next) = next {
+            let all = one.rooms.iter().filter_map(|room| self.overlap(room, one.until, until));
+            if let Some(next) = all.min_by_key(|next| next.from) {
                 return Line::Error(409, vec![format!("#{}", next.number), self.down(next.from)]);
             }
         }
