@@ -122,6 +122,54 @@ pub enum Earliest {
 /// milliseconds. A client cannot make the others wait longer than that.
 const SEARCH_BUDGET: usize = 100_000;
 
+/// A search for a time that fits, and the steps that it has taken.
+struct Search<'a> {
+    inventory: &'a Inventory,
+    when: &'a When,
+    zone: &'a Zone,
+    spent: usize,
+}
+
+impl Search<'_> {
+    /// The end for a start; none beyond the calendar.
+    fn until(&self, start: Time) -> Option<Time> {
+        let until = self.when.until(start, self.zone).ok()?;
+        (start < until && start <= Time::LATEST).then_some(until)
+    }
+
+    /// When a resource by itself would fit, or some time before that if that
+    /// takes too many steps; never before `start`.
+    fn next_fit(&mut self, id: ResourceId, mut start: Time) -> Option<Time> {
+        // The calendar costs more than a look at a resource.
+        let step = if matches!(self.when.term, Term::Nights(_)) { 8 } else { 1 };
+        loop {
+            let until = self.until(start)?;
+            match self.inventory.overlap(id, start, until) {
+                None => return Some(start),
+                Some(booking) if booking.until.is_never() => return None,
+                Some(booking) => start = booking.until.ceil_s(),
+            }
+            self.spent += step;
+            self.inventory.add_work(step);
+            if self.spent > SEARCH_BUDGET {
+                return Some(start);
+            }
+        }
+    }
+
+    /// When the first of the resources that any pattern matches, and that are
+    /// busy at a start, fits again.
+    fn next_release(&mut self, targets: &[Target], from: Time) -> Option<Time> {
+        let inventory = self.inventory;
+        let patterns = targets.iter().filter_map(|target| match target {
+            Target::Any(pattern) => Some(pattern),
+            Target::Named(_) => None,
+        });
+        let all = patterns.flat_map(|pattern| inventory.matching(pattern));
+        all.filter_map(|id| self.next_fit(id, from)).filter(|next| *next > from).min()
+    }
+}
+
 impl Inventory {
     /// The first booking of a resource that overlaps `[from, until)`.
     pub fn overlap(&self, id: ResourceId, from: Time, until: Time) -> Option<Booking> {
@@ -163,41 +211,33 @@ impl Inventory {
     /// because that is how it is told: what is told must be granted.
     ///
     /// What is busy at a start stays so until its booking ends, for ends only
-    /// move with starts; so it is enough to look at the ends of what collides.
+    /// move with starts; so it is enough to look at the times at which one of
+    /// those that are busy fits again.
     pub fn earliest(&self, targets: &[Target], when: &When, from: Time, zone: &Zone) -> Earliest {
+        const AT_LEAST: usize = 2;
         let patterns = targets.iter().filter(|target| matches!(target, Target::Any(_))).count();
         let cost = targets.len() + patterns * self.booked.len();
+        let mut search = Search { inventory: self, when, zone, spent: 0 };
         let mut start = from.ceil_s();
-        for _ in 0..SEARCH_BUDGET.div_ceil(cost.max(1)) {
-            let until = match when.until(start, zone) {
-                Ok(until) if start < until && start <= Time::LATEST => until,
-                _ => return Earliest::Never,
-            };
-            self.add_work(targets.len());
+        for round in 0.. {
+            if round >= AT_LEAST && search.spent > SEARCH_BUDGET {
+                break;
+            }
+            search.spent += cost;
+            let Some(until) = search.until(start) else { return Earliest::Never };
             let Err(conflict) = self.place(targets, start, until) else {
                 return Earliest::At(start);
             };
-            let next = match conflict.booking {
-                Some(booking) => Some(booking.until),
-                None => self.next_release(targets, start, until),
+            let next = match (&targets[conflict.target], conflict.booking) {
+                (Target::Named(id), Some(_)) => search.next_fit(*id, start),
+                _ => search.next_release(targets, start),
             };
             match next {
-                Some(next) if !next.is_never() => start = next.ceil_s(),
-                _ => return Earliest::Never,
+                Some(next) => start = next,
+                None => return Earliest::Never,
             }
         }
         Earliest::Unknown
-    }
-
-    /// When the first of the resources that any pattern matches, and that are
-    /// busy in `[from, until)`, is free again.
-    fn next_release(&self, targets: &[Target], from: Time, until: Time) -> Option<Time> {
-        let patterns = targets.iter().filter_map(|target| match target {
-            Target::Any(pattern) => Some(pattern),
-            Target::Named(_) => None,
-        });
-        let busy = patterns.flat_map(|pattern| self.matching(pattern));
-        busy.filter_map(|id| Some(self.overlap(id, from, until)?.until)).min()
     }
 
     /// Of what a pattern matches and is busy in `[from, until)`: the one that
