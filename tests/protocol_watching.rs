@@ -149,6 +149,27 @@ fn the_reply_comes_before_the_notice() {
     server.stop();
 }
 
+/// Ends lie between the seconds: reply and notice say the same.
+#[test]
+fn the_notice_says_what_the_reply_says() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    assert_eq!(client.say("OBSERVAR"), "OK OBSERVANDO tras=3");
+    for round in 1..=10 {
+        for line in [
+            "RESERVAR Habitación 2, Habitación 1 por=1h".to_owned(),
+            format!("RENOVAR #{round} por=7m"),
+            format!("CANCELAR #{round}"),
+        ] {
+            let reply = client.say(&line);
+            let notice = client.line();
+            let said = notice.splitn(3, ' ').nth(2);
+            assert_eq!(reply.strip_prefix("OK "), said, "{line}");
+        }
+    }
+    server.stop();
+}
+
 #[test]
 fn which_names_are_told() {
     check_in_both(
