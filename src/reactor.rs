@@ -7,10 +7,12 @@
 //! 3. mark what is ready and queue it, no work yet;
 //! 4. end what is due, so that a command at *t* sees ends ≤ *t* as gone;
 //! 5. serve each queued connection within its budget: read, lines, decide, apply, reply;
+//!    then tell those who wait what has become of it;
 //! 6. commit: one write and one sync for the whole turn;
-//! 7. flush replies: nobody, not even a reader, learns what could still vanish;
+//! 7. flush replies, and after them notices: nobody, not even a reader, learns what could still vanish;
 //! 8. reap what is closed;
-//! 9. accept, last, so that no event of this turn can be for a newcomer.
+//! 9. accept, last, so that no event of this turn can be for a newcomer;
+//!    then a piece of a compaction, if one is due, and the alarm for the next end.
 //!
 //! Architecture invariants: no thread, no lock, no busy wait, no mio type
 //! outside this folder. A connection's interest follows from its state;
@@ -381,6 +383,7 @@ impl Reactor {
         if client.conn.is_eof() && client.due.is_none() && self.stopping.is_none() {
             self.nudge(key);
         }
+        self.end_in_turn(key, now);
         let client = &mut self.clients[key];
         let is_done = !client.session.is_waiting() && !has_more(client);
         if client.phase == Phase::Open && self.stopping.is_some() && is_done {
@@ -388,6 +391,25 @@ impl Reactor {
         }
         if client.phase == Phase::Open && client.conn.may_run() && has_more(client) {
             enqueue(&mut self.run_queue, client, key);
+        }
+    }
+
+    /// A connection that has ended, and is owed nothing, releases what it held
+    /// in its turn, so that the next one in this very turn may have it; one
+    /// that is still to be told something does at the reap.
+    fn end_in_turn(&mut self, key: Key, now: Time) {
+        let client = &mut self.clients[key];
+        if client.phase == Phase::Closing && client.conn.is_eof() && client.conn.is_flushed() {
+            let figures = Figures::default;
+            let mut desk = Desk {
+                inventory: &mut self.inventory,
+                batch: &mut self.batch,
+                history: self.store.history(),
+                moment: Moment { now, zone: &self.zone },
+                figures: &figures,
+            };
+            commands::leave(&client.session, &mut desk);
+            bury(client, key, &mut self.dead);
         }
     }
 

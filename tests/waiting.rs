@@ -554,3 +554,19 @@ fn a_watcher_that_is_gone_does_not_hold_what_ended_with_it() {
     until("it is free", || other.say("VERIFICAR #1").starts_with("ERR 410 "));
     // Nobody has said anything to the watcher: the probe has told.
 }
+
+/// What was `hasta=salir` was released only when the turn was over: who came next in the same turn
+/// was refused what nobody held any more.
+#[test]
+fn an_end_of_input_is_taken_in_its_turn() {
+    let server = Server::in_memory(&[]);
+    let mut holder = server.connect();
+    assert!(holder.say("RESERVAR Habitación 1 hasta=salir").starts_with("OK RESERVADO #1 "));
+    let mut next = server.connect();
+    assert_eq!(next.say("SOY eva"), "OK eva");
+    server.while_stopped(|| {
+        drop(holder);
+        next.send("RESERVAR Habitación 1\n");
+    });
+    assert_eq!(next.line(), "OK RESERVADO #2 Habitación 1");
+}
