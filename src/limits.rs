@@ -22,7 +22,8 @@ pub const HOLDER_MAX_BYTES: usize = 64;
 /// Most targets in one command: one line of names, and the bound of the
 /// work that one request can ask for.
 pub const TARGETS_MAX: usize = 32;
-/// Most `*` in one pattern: matching costs at most length × stars.
+/// Most `*` in one pattern: more than people write; matching a name costs at
+/// most the product of the two lengths.
 pub const STARS_MAX: usize = 4;
 /// Most resources that one `ALTA` line may add: its events are one commit.
 pub const ADD_MAX: usize = 10_000;

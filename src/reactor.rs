@@ -400,14 +400,8 @@ impl Reactor {
     fn end_in_turn(&mut self, key: Key, now: Time) {
         let client = &mut self.clients[key];
         if client.phase == Phase::Closing && client.conn.is_eof() && client.conn.is_flushed() {
-            let figures = Figures::default;
-            let mut desk = Desk {
-                inventory: &mut self.inventory,
-                batch: &mut self.batch,
-                history: self.store.history(),
-                moment: Moment { now, zone: &self.zone },
-                figures: &figures,
-            };
+            let moment = Moment { now, zone: &self.zone };
+            let mut desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
             commands::leave(&client.session, &mut desk);
             bury(client, key, &mut self.dead);
         }
@@ -440,14 +434,8 @@ impl Reactor {
             if matches!(outcome, Outcome::Place(_)) && !client.conn.may_run() {
                 continue;
             }
-            let figures = Figures::default;
-            let desk = Desk {
-                inventory: &mut self.inventory,
-                batch: &mut self.batch,
-                history: self.store.history(),
-                moment: Moment { now, zone: &self.zone },
-                figures: &figures,
-            };
+            let moment = Moment { now, zone: &self.zone };
+            let desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
             commands::resolve(&mut client.session, &outcome, &desk, client.conn.out());
             self.served.push(key);
             if !client.session.is_waiting() {
@@ -644,15 +632,8 @@ impl Reactor {
             self.refused -= usize::from(client.refused);
             self.listing.retain(|listing| *listing != key);
             self.watching.retain(|watching| *watching != key);
-            let figures = Figures::default;
             let moment = Moment { now, zone: &self.zone };
-            let mut desk = Desk {
-                inventory: &mut self.inventory,
-                batch: &mut self.batch,
-                history: self.store.history(),
-                moment,
-                figures: &figures,
-            };
+            let mut desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
             commands::leave(&client.session, &mut desk);
             // A descriptor is free again.
             self.accept_again = None;
@@ -806,6 +787,17 @@ impl Reactor {
             Err(error) => error!("SIGHUP: {error}; nothing of that file was taken"),
         }
     }
+}
+
+/// A desk for what is done for a connection beside its lines: nobody asks
+/// for figures there.
+fn side_desk<'a>(
+    inventory: &'a mut Inventory,
+    batch: &'a mut Batch,
+    store: &'a Store<DiskStorage>,
+    moment: Moment<'a>,
+) -> Desk<'a> {
+    Desk { inventory, batch, history: store.history(), moment, figures: &Figures::default }
 }
 
 fn journal_error(error: journal::Error) -> String {

@@ -336,12 +336,6 @@ impl<S: Storage> Journal<S> {
         self.batch.ends.len()
     }
 
-    /// Bytes of the payloads in the batch. All of it is held in memory until the commit, and again
-    /// during a replay: commit early if it becomes large.
-    pub fn batch_bytes(&self) -> usize {
-        self.batch.payloads.len()
-    }
-
     fn healthy(&self) -> Result<(), Error> {
         match &self.poisoned {
             None => Ok(()),
