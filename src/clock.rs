@@ -425,29 +425,38 @@ pub fn parse_utc(text: &str) -> Option<Time> {
 }
 
 /// The server's clock. It never runs backwards: a wall clock that is set
-/// back is waited for, at the last time that was told.
+/// back is waited for, at the last time that was told. Pure; [`read`] asks the
+/// system.
 #[derive(Debug)]
 pub struct Clock {
     last: Time,
+    behind_ms: i64,
 }
 
 impl Clock {
     /// A clock that tells no time before `floor`, the last one in the journal.
     pub fn new(floor: Time) -> Clock {
-        Clock { last: floor }
+        Clock { last: floor, behind_ms: 0 }
     }
 
-    /// Reads the clock. Once a turn: everything in a turn happens at one time.
-    pub fn now(&mut self) -> Time {
-        self.last = self.last.max(wall());
+    /// What time it is when the wall clock says `wall`, at `tick` on the
+    /// monotonic one. Once a turn: everything in a turn happens at one time.
+    pub fn observe(&mut self, wall: Time, _tick: Tick) -> Time {
+        self.last = self.last.max(wall);
+        self.behind_ms = self.last.0.saturating_sub(wall.0);
         self.last
     }
 
-    /// How far the wall clock is behind what was already told, in
+    /// How far the wall clock was behind what was already told, in
     /// milliseconds; 0 when all is well.
     pub fn behind_ms(&self) -> i64 {
-        self.last.0.saturating_sub(wall().0).max(0)
+        self.behind_ms
     }
+}
+
+/// Reads the wall clock and the monotonic one.
+pub fn read() -> (Time, Tick) {
+    (wall(), tick())
 }
 
 /// The wall clock, cut to milliseconds.
@@ -621,7 +630,7 @@ mod tests {
     fn the_clock_never_runs_backwards() {
         let ahead = wall().plus_ms(60_000);
         let mut clock = Clock::new(ahead);
-        assert_eq!(clock.now(), ahead);
+        assert_eq!(clock.observe(wall(), Tick(0)), ahead);
         assert!(clock.behind_ms() > 50_000);
     }
 }

@@ -1,7 +1,7 @@
 //! One connection's bytes: reading, the telnet filter, lines, and writing.
 //!
 //! Knows no command and no poll; it is generic over the stream, so that tests
-//! can script one (short reads, would-block, failures). The reactor tells it
+//! can script one (short reads, would-block, failures). The service tells it
 //! when the socket may be ready; it remembers until a call says otherwise,
 //! for an edge-triggered poll says it once.
 //!

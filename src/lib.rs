@@ -9,7 +9,8 @@
 //! 4. [`conn`]: one connection's bytes: framing, telnet, buffers.
 //! 5. [`journal`]: records on disk and their recovery; knows no event.
 //! 6. [`store`]: the inventory kept in step with its journal.
-//! 7. [`reactor`]: the loop that joins them.
+//! 7. [`service`]: the clients and their turn, on any stream and disk.
+//! 8. [`reactor`]: the loop: poll, sockets, signals.
 //!
 //! Invariants that hold everywhere:
 //! - No two live reservations of one resource overlap.
@@ -24,4 +25,5 @@ pub mod inventory;
 pub mod journal;
 pub mod limits;
 pub mod reactor;
+pub mod service;
 pub mod store;

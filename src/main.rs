@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use log::{LevelFilter, info, warn};
-use reservad::clock::{Clock, DurationError, Zone, parse_duration_ms};
-use reservad::inventory::event::Batch;
+use reservad::clock::{self, Clock, DurationError, Time, Zone, parse_duration_ms};
 use reservad::inventory::{Capacity, Inventory};
 use reservad::journal;
 use reservad::journal::{DiskStorage, SyncPolicy, Verdict};
 use reservad::limits::{
     DESCRIPTORS_RESERVED, LISTENERS_MAX, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, STALL_DEFAULT_MS,
 };
-use reservad::reactor::{CLIENTS_MAX, Config, Parts, Reactor, bind, outlive_file_size_limit};
-use reservad::store::{self, Opened, Store};
+use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
+use reservad::service::{Config, Service};
+use reservad::store::{self, Opened, State};
 
 /// What a server without data and without --inventory starts with.
 const SAMPLE: [&str; 3] = ["Habitación 1", "Habitación 2", "Habitación 3"];
@@ -175,18 +175,20 @@ fn serve(options: Serve) -> Result<(), Failure> {
     start_log(options.log_level);
     outlive_file_size_limit().map_err(|error| format!("cannot start: {error}"))?;
     let zone = options.time_zone.clone().unwrap_or_else(Zone::system);
-    let (mut store, mut inventory, mut clock, mut batch) = open(&options)?;
+    let (mut state, mut clock) = open(&options)?;
     // Before anything is written: a start that fails must not count as the first one.
     let addresses: Vec<_> = options.listen.iter().flat_map(|list| list.0.clone()).collect();
     let listeners = listen(&addresses)?;
-    settle(&options, &zone, &mut store, &mut inventory, &mut clock, &mut batch)?;
+    let names = first_names(&options, &state)?;
+    let at = clock::read();
+    state.settle(names, clock.observe(at.0, at.1), &zone)?;
     let max_clients = max_clients(options.max_clients);
-    let (resources, reservations) = (inventory.names().len(), inventory.reservation_count());
+    let (resources, reservations) =
+        (state.inventory.names().len(), state.inventory.reservation_count());
     let config = Config {
         max_clients,
         idle_timeout_ms: options.idle_timeout.map(to_ms),
         stall_timeout_ms: to_ms(options.stall_timeout),
-        inventory_file: options.inventory,
         fsync: match options.fsync {
             _ if options.in_memory => "in-memory".to_owned(),
             SyncPolicy::Always => "always".to_owned(),
@@ -194,8 +196,9 @@ fn serve(options: Serve) -> Result<(), Failure> {
             SyncPolicy::Every(interval) => format!("{}s", interval.as_secs()),
         },
     };
-    let parts = Parts { listeners, inventory, batch, store, clock, zone, config };
-    let mut reactor = Reactor::new(parts).map_err(|error| format!("cannot start: {error}"))?;
+    let service = Service::new(state, clock, at, zone, config);
+    let mut reactor = Reactor::new(listeners, service, options.inventory)
+        .map_err(|error| format!("cannot start: {error}"))?;
     for address in reactor.addresses().map_err(|error| format!("cannot start: {error}"))? {
         info!("listening on {address}");
     }
@@ -218,22 +221,18 @@ fn start_log(level: LevelFilter) {
     let _ = simplelog::WriteLogger::init(level, config, std::io::stderr());
 }
 
-type Open = (Store<DiskStorage>, Inventory, Clock, Batch);
-
 /// Opens and replays the journal; what its end left undone is in the batch.
-fn open(options: &Serve) -> Result<Open, Failure> {
+fn open(options: &Serve) -> Result<(State<DiskStorage>, Clock), Failure> {
     let capacity =
         Capacity { resources: options.max_resources, reservations: options.max_reservations };
-    let mut batch = Batch::default();
     if options.in_memory {
         info!("keeping everything in memory only");
-        let clock = Clock::new(reservad::clock::Time::DAWN);
-        return Ok((Store::in_memory(), Inventory::new(capacity), clock, batch));
+        return Ok((State::in_memory(capacity), Clock::new(Time::DAWN)));
     }
     let folder = data_folder(options.data_dir.clone())?;
     let storage = DiskStorage::lock(&folder).map_err(describe)?;
-    let (store, mut inventory, Opened { report, last_time }) =
-        Store::open(storage, options.fsync, capacity).map_err(describe)?;
+    let (state, Opened { report, last_time }) =
+        State::open(storage, options.fsync, capacity).map_err(describe)?;
     info!("data in {}", folder.display());
     if let Some(bad) = &report.bad {
         warn!(
@@ -241,36 +240,26 @@ fn open(options: &Serve) -> Result<Open, Failure> {
             report.path, bad.offset_bytes, bad.reason, bad.tail_bytes, bad.readable_records
         );
     }
-    store::end_orphans(&mut inventory, last_time, &mut batch);
-    let clock = Clock::new(last_time);
+    let mut clock = Clock::new(last_time);
+    let (wall, tick) = clock::read();
+    clock.observe(wall, tick);
     if clock.behind_ms() > 1000 {
         warn!(
             "the clock is {} s behind the last time in the journal; until it gets there time stands still",
             clock.behind_ms() / 1000
         );
     }
-    Ok((store, inventory, clock, batch))
+    Ok((state, clock))
 }
 
-/// Brings the inventory up to this moment, durably, before anybody is served.
-fn settle(
-    options: &Serve,
-    zone: &Zone,
-    store: &mut Store<DiskStorage>,
-    inventory: &mut Inventory,
-    clock: &mut Clock,
-    batch: &mut Batch,
-) -> Result<(), Failure> {
-    let now = clock.now();
-    let is_new = inventory.last_event() == 0;
-    inventory.advance(now, zone, batch);
-    let names = match &options.inventory {
-        Some(path) => store::read_inventory_file(path)?,
-        None if is_new => SAMPLE.map(str::to_owned).to_vec(),
-        None => Vec::new(),
-    };
-    store::ensure(inventory, names, now, batch)?;
-    store.commit(batch).map_err(describe)
+/// The resources that are to exist from the start.
+fn first_names(options: &Serve, state: &State<DiskStorage>) -> Result<Vec<String>, String> {
+    let is_new = state.inventory.last_event() == 0;
+    match &options.inventory {
+        Some(path) => store::read_inventory_file(path),
+        None if is_new => Ok(SAMPLE.map(str::to_owned).to_vec()),
+        None => Ok(Vec::new()),
+    }
 }
 
 fn listen(addresses: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, Failure> {

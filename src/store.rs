@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use crate::clock::Time;
+use crate::clock::{Time, Zone};
 use crate::commands::read_names;
 use crate::inventory::decide::Refusal;
 use crate::inventory::event::Batch;
@@ -289,6 +289,49 @@ fn add_record<S: Storage>(
     text.clear();
     inventory.encode(now, event, text);
     journal.snapshot_append(text);
+}
+
+/// What a server is when nobody is connected: its inventory, the journal of
+/// it, and what is not committed yet.
+pub struct State<S: Storage> {
+    pub store: Store<S>,
+    pub inventory: Inventory,
+    pub batch: Batch,
+}
+
+impl<S: Storage> State<S> {
+    /// Nothing, kept nowhere.
+    pub fn in_memory(capacity: Capacity) -> State<S> {
+        let (store, inventory) = (Store::in_memory(), Inventory::new(capacity));
+        State { store, inventory, batch: Batch::default() }
+    }
+
+    /// Opens a journal, or makes one, and replays it. What the end of the last
+    /// server left undone is then in the batch.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open(
+        storage: S,
+        policy: SyncPolicy,
+        capacity: Capacity,
+    ) -> Result<(State<S>, Opened), Error> {
+        let (store, inventory, opened) = Store::open(storage, policy, capacity)?;
+        let mut state = State { store, inventory, batch: Batch::default() };
+        end_orphans(&mut state.inventory, opened.last_time, &mut state.batch);
+        Ok((state, opened))
+    }
+
+    /// Brings everything up to `now`, each end at its own time, adds the names
+    /// that are not there yet, and commits: before anybody is served.
+    ///
+    /// # Errors
+    /// There is no room for the names, or the journal cannot be written.
+    pub fn settle(&mut self, names: Vec<String>, now: Time, zone: &Zone) -> Result<(), String> {
+        self.inventory.advance(now, zone, &mut self.batch);
+        ensure(&mut self.inventory, names, now, &mut self.batch)?;
+        self.store.commit(&mut self.batch).map_err(|error| error.to_string())
+    }
 }
 
 /// Ends what was bound to a connection of a server that is no more, as of

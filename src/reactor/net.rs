@@ -2,7 +2,7 @@
 //! survives running out of descriptors.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
 
-use crate::commands;
 use crate::limits::{
     BACKLOG, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, USER_TIMEOUT_MS,
 };
+use crate::service::{Stream, turn_away};
 
 /// Binds and listens. Options that its connections shall have are set here:
 /// Linux hands them on, which saves a system call each for every client.
@@ -54,13 +54,17 @@ fn set_liveness(socket: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks a half-closed peer to whom there is nothing to say whether it is still
-/// there: one that has closed altogether answers anything with a reset. A byte
-/// of urgent data is not part of what a peer reads (RFC 6093).
-pub fn probe(stream: &TcpStream) {
-    let flags = SendFlags::OOB | SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    // An error shows as an event, too.
-    let _ = rustix::net::send(stream, &[0], flags);
+impl Stream for TcpStream {
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.shutdown(std::net::Shutdown::Write)
+    }
+
+    /// A byte of urgent data is not part of what a peer reads (RFC 6093).
+    fn probe(&mut self) {
+        let flags = SendFlags::OOB | SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        // An error shows as an event, too.
+        let _ = rustix::net::send(&*self, &[0], flags);
+    }
 }
 
 /// A listening socket and whether somebody may be waiting at it. The poll
@@ -143,15 +147,6 @@ impl Listener {
         self.spare = spare();
         refused
     }
-}
-
-/// Says that there is no room and closes at once. If the client has already
-/// sent something a reset may overtake the word; there is no room to wait.
-pub fn turn_away(mut stream: TcpStream) {
-    let mut text = Vec::new();
-    commands::no_room(&mut text);
-    let _ = stream.write(&text);
-    let _ = stream.shutdown(std::net::Shutdown::Write);
 }
 
 fn spare() -> Option<File> {

@@ -1,15 +1,13 @@
-//! One connection as the loop has it: its phase, its share of a turn, its
-//! notices.
+//! One connection as the service has it: its phase, its lines, its notices.
 
 use std::collections::VecDeque;
 use std::io;
 
-use mio::net::TcpStream;
-
-use super::Key;
+use super::{Key, Stream};
 use crate::clock::{Tick, Zone};
 use crate::commands::{self, After, Desk, Session};
 use crate::conn::{Conn, Frame};
+use crate::inventory::SessionId;
 use crate::inventory::history::History;
 use crate::limits::{
     BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES, WORK_BUDGET, WRITE_BUDGET_BYTES,
@@ -29,9 +27,9 @@ pub enum Phase {
     Dead,
 }
 
-/// A connection with what the loop keeps of it.
-pub struct Client {
-    pub conn: Conn<TcpStream>,
+/// A connection with what the service keeps of it.
+pub struct Client<T> {
+    pub conn: Conn<T>,
     pub session: Session,
     pub phase: Phase,
     /// In the run queue or the slow one.
@@ -53,9 +51,28 @@ pub struct Client {
     pub due: Option<Tick>,
 }
 
+impl<T> Client<T> {
+    /// A connection that has just come.
+    pub fn new(conn: Conn<T>, session: SessionId, refused: bool, tick: Tick) -> Client<T> {
+        Client {
+            conn,
+            session: Session::new(session),
+            phase: Phase::Open,
+            queued: false,
+            costly: false,
+            unfinished: false,
+            refused,
+            heard: tick,
+            blocked: None,
+            armed: None,
+            due: None,
+        }
+    }
+}
+
 /// Runs lines until there is no whole one, the budget is spent, or the peer
 /// has to read first. Returns whether the peer speaks another protocol.
-pub fn converse(client: &mut Client, desk: &mut Desk) -> bool {
+pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk) -> bool {
     client.unfinished = false;
     for _ in 0..COMMAND_BUDGET {
         if client.session.is_waiting() {
@@ -110,7 +127,7 @@ pub fn converse(client: &mut Client, desk: &mut Desk) -> bool {
 
 /// Appends the notices that a watcher has room for: after the replies, and
 /// never between the lines of a list.
-fn notify(client: &mut Client, history: &History, zone: &Zone) {
+fn notify<T>(client: &mut Client<T>, history: &History, zone: &Zone) {
     if client.phase != Phase::Open || !client.conn.may_run() || !client.session.is_watching() {
         return;
     }
@@ -124,7 +141,11 @@ fn notify(client: &mut Client, history: &History, zone: &Zone) {
 /// Sends what a client is owed. One that watches and takes what it is told is
 /// told more at once, up to a turn's share: a burst of events must not outrun
 /// who keeps reading.
-pub fn send(client: &mut Client, history: &History, zone: &Zone) -> io::Result<usize> {
+pub fn send<T: Stream>(
+    client: &mut Client<T>,
+    history: &History,
+    zone: &Zone,
+) -> io::Result<usize> {
     let mut total = 0;
     loop {
         notify(client, history, zone);
@@ -137,18 +158,18 @@ pub fn send(client: &mut Client, history: &History, zone: &Zone) -> io::Result<u
     }
 }
 
-pub fn has_more(client: &Client) -> bool {
+pub fn has_more<T>(client: &Client<T>) -> bool {
     client.unfinished || client.conn.wants_read()
 }
 
-pub fn enqueue(run_queue: &mut VecDeque<Key>, client: &mut Client, key: Key) {
+pub fn enqueue<T>(run_queue: &mut VecDeque<Key>, client: &mut Client<T>, key: Key) {
     if !client.queued {
         client.queued = true;
         run_queue.push_back(key);
     }
 }
 
-pub fn bury(client: &mut Client, key: Key, dead: &mut Vec<Key>) {
+pub fn bury<T>(client: &mut Client<T>, key: Key, dead: &mut Vec<Key>) {
     if client.phase != Phase::Dead {
         client.phase = Phase::Dead;
         dead.push(key);

@@ -1,0 +1,419 @@
+//! What a turn of the loop does for its clients: lines in, changes to the
+//! journal, replies out. The reactor says what time it is, which sockets are
+//! ready and who has come; nothing here polls, reads a clock or names a
+//! socket, so that a test can run it on streams, a disk and a clock of its own.
+//!
+//! A turn is, in this order: [`Service::begin`], [`Service::mark`] for each
+//! that is ready, [`Service::end_due`], [`Service::run`], then
+//! [`Service::welcome`] for each that has come, and [`Service::maintain`].
+//!
+//! Architecture invariants: no mio type, no clock read, no file. Nothing is
+//! flushed before the commit of its turn. Streams and disk are parameters, and
+//! the server's program has one kind of each.
+
+mod client;
+mod deadlines;
+mod flush;
+mod serve;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, Read, Write};
+
+use log::{error, info, warn};
+use slab::Slab;
+
+use crate::clock::{Clock, Tick, Time, Zone};
+use crate::commands::parse::Moment;
+use crate::commands::{self, Desk, Figures};
+use crate::conn::Conn;
+use crate::inventory::event::Batch;
+use crate::inventory::{Inventory, SessionId};
+use crate::journal::{self, Storage};
+use crate::limits::{
+    COMPACT_PIECE_BYTES, LOG_QUIET_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
+};
+use crate::store::{self, State, Store};
+use client::{Client, Phase, bury, enqueue};
+
+/// Where a connection is kept; given again once it is reaped.
+pub type Key = usize;
+
+/// What a connection's stream can do besides reading and writing without
+/// blocking.
+pub trait Stream: Read + Write {
+    /// Ends our side: after what was written the peer reads the end.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// Sends what is not part of the text, to a half-closed peer to whom there
+    /// is nothing to say: one that has closed altogether answers with a reset.
+    fn probe(&mut self);
+}
+
+/// What a poll has said of a socket. All but `read_closed` are hints.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ready {
+    pub readable: bool,
+    pub writable: bool,
+    /// The peer has closed its side.
+    pub read_closed: bool,
+    /// Nothing can be written any more.
+    pub write_closed: bool,
+    pub error: bool,
+}
+
+/// What the service is told at the start.
+pub struct Config {
+    pub max_clients: usize,
+    pub idle_timeout_ms: Option<u64>,
+    pub stall_timeout_ms: u64,
+    /// As `ESTADO` shows it.
+    pub fsync: String,
+}
+
+/// The clients and what they work on.
+pub struct Service<T: Stream, S: Storage> {
+    clients: Slab<Client<T>>,
+    run_queue: VecDeque<Key>,
+    /// Who has cost a lot the last time: one of them a turn, after the others.
+    slow_queue: VecDeque<Key>,
+    /// Served in this turn: to be flushed after the commit.
+    served: Vec<Key>,
+    dead: Vec<Key>,
+    /// Connections that are sent a list which keeps rows in memory.
+    listing: Vec<Key>,
+    /// Connections that watch.
+    watching: Vec<Key>,
+    /// Connections that wait, to find them when they are granted.
+    waiting: BTreeMap<SessionId, Key>,
+    /// Stalls, idleness and lingering, one entry a connection at the most.
+    deadlines: BTreeSet<(Tick, Key)>,
+    refused: usize,
+    last_session: u64,
+    sync_by: Option<Tick>,
+    stopping: Option<Tick>,
+    /// Until then the same is not logged again, for what strangers provoke.
+    foreign_quiet: Tick,
+    full_quiet: Tick,
+    slow_quiet: Tick,
+    started: Tick,
+    /// The time of this turn, on both clocks.
+    now: Time,
+    tick: Tick,
+    scratch: Vec<u8>,
+    inventory: Inventory,
+    batch: Batch,
+    store: Store<S>,
+    clock: Clock,
+    zone: Zone,
+    config: Config,
+}
+
+impl<T: Stream, S: Storage> Service<T, S> {
+    /// A service without clients, over a state that is settled. `wall` and
+    /// `tick` are what the clocks say.
+    pub fn new(
+        state: State<S>,
+        mut clock: Clock,
+        (wall, tick): (Time, Tick),
+        zone: Zone,
+        config: Config,
+    ) -> Service<T, S> {
+        let now = clock.observe(wall, tick);
+        Service {
+            clients: Slab::new(),
+            run_queue: VecDeque::new(),
+            slow_queue: VecDeque::new(),
+            served: Vec::new(),
+            dead: Vec::new(),
+            listing: Vec::new(),
+            watching: Vec::new(),
+            waiting: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            refused: 0,
+            last_session: 0,
+            sync_by: None,
+            stopping: None,
+            foreign_quiet: tick,
+            full_quiet: tick,
+            slow_quiet: tick,
+            started: tick,
+            now,
+            tick,
+            scratch: vec![0; READ_BUDGET_BYTES],
+            inventory: state.inventory,
+            batch: state.batch,
+            store: state.store,
+            clock,
+            zone,
+            config,
+        }
+    }
+
+    /// Fills the journal's spare tail, before the first client has to wait for it.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn prepare(&mut self) -> Result<(), journal::Error> {
+        self.store.fill_tail()
+    }
+
+    /// Begins a turn at what the clocks say: all of it happens at one time.
+    pub fn begin(&mut self, wall: Time, tick: Tick) {
+        self.tick = tick;
+        self.now = self.clock.observe(wall, tick);
+    }
+
+    /// Notes that a connection's stream may be ready, and queues it. No work
+    /// here: who is marked later in this turn must be known to be gone before
+    /// anybody is served. What is said of a connection that is gone is passed over.
+    pub fn mark(&mut self, key: Key, session: SessionId, ready: Ready) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if client.session.id() != session {
+            return;
+        }
+        if ready.readable || ready.read_closed || ready.error {
+            client.conn.set_readable(ready.read_closed || ready.error);
+        }
+        // After a half-close a reset shows in nothing but this, and who waits
+        // must be out of the queue before it is granted anything.
+        let listens = client.conn.is_eof() || client.session.is_waiting();
+        if listens && (ready.error || ready.write_closed) {
+            self.inventory.leave_queue(session, self.now);
+            return bury(client, key, &mut self.dead);
+        }
+        if ready.writable || ready.write_closed || ready.error {
+            client.conn.set_writable();
+        }
+        enqueue(&mut self.run_queue, client, key);
+    }
+
+    /// Ends what is due, each at its own time, so that a command at *t* sees
+    /// ends ≤ *t* as gone.
+    pub fn end_due(&mut self) {
+        self.inventory.advance(self.now, &self.zone, &mut self.batch);
+    }
+
+    /// Serves who is queued, commits, and only then tells them; then removes
+    /// who is gone. Returns whether somebody was.
+    ///
+    /// # Errors
+    /// The journal could not be written: nothing of this turn was told, and the
+    /// caller must stop.
+    pub fn run(&mut self) -> Result<bool, journal::Error> {
+        self.serve_queue();
+        self.tell_waiters();
+        self.commit()?;
+        self.flush_served();
+        self.check_deadlines();
+        Ok(self.reap())
+    }
+
+    fn commit(&mut self) -> Result<(), journal::Error> {
+        if !self.batch.is_empty() {
+            self.store.commit(&mut self.batch)?;
+            self.served.extend(&self.watching);
+        }
+        if self.sync_by.is_some_and(|by| by <= self.tick) {
+            self.store.sync()?;
+            self.sync_by = None;
+        }
+        if self.sync_by.is_none() {
+            self.sync_by = self.store.sync_within_ms().map(|ms| self.tick.plus_ms(ms));
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self) -> bool {
+        let dead = std::mem::take(&mut self.dead);
+        // First all of them leave the queue, so that none is granted what
+        // another of them releases.
+        for key in &dead {
+            let session = self.clients[*key].session.id();
+            if self.waiting.remove(&session).is_some() {
+                self.inventory.leave_queue(session, self.now);
+            }
+        }
+        let any = !dead.is_empty();
+        for key in dead {
+            let client = self.clients.remove(key);
+            if let Some(armed) = client.armed {
+                self.deadlines.remove(&(armed, key));
+            }
+            self.refused -= usize::from(client.refused);
+            self.listing.retain(|listing| *listing != key);
+            self.watching.retain(|watching| *watching != key);
+            let moment = Moment { now: self.now, zone: &self.zone };
+            let mut desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
+            commands::leave(&client.session, &mut desk);
+        }
+        any
+    }
+
+    /// Takes a connection that has just come. `register` is given its stream and
+    /// under what it is to be marked.
+    pub fn welcome(
+        &mut self,
+        stream: T,
+        register: impl FnOnce(&mut T, Key, SessionId) -> io::Result<()>,
+    ) {
+        let refused = self.clients.len() - self.refused >= self.config.max_clients;
+        if refused {
+            self.note_full("--max-clients is reached");
+            if self.refused >= REFUSED_MAX {
+                return turn_away(stream);
+            }
+        }
+        if self.clients.len() == self.clients.capacity() {
+            // Doubling would leave up to half of the table empty.
+            self.clients.reserve_exact(self.clients.len() / 8 + 16);
+        }
+        self.last_session += 1;
+        let session = SessionId(self.last_session);
+        let entry = self.clients.vacant_entry();
+        let key = entry.key();
+        let client = entry.insert(Client::new(Conn::new(stream), session, refused, self.tick));
+        if let Err(error) = register(client.conn.stream(), key, session) {
+            error!("a client could not be registered: {error}");
+            self.clients.remove(key);
+            return;
+        }
+        if refused {
+            self.refused += 1;
+            client.phase = Phase::Closing;
+            commands::no_room(client.conn.out());
+            return self.flush(key);
+        }
+        // Its first line is mostly there already.
+        enqueue(&mut self.run_queue, client, key);
+        self.arm(key);
+    }
+
+    /// What can wait until everybody is served.
+    ///
+    /// # Errors
+    /// The journal is not to be trusted any more: the caller must stop.
+    pub fn maintain(&mut self) -> Result<(), journal::Error> {
+        if !self.store.is_compacting() && self.batch.is_empty() {
+            self.inventory.tidy();
+        }
+        if self.batch.is_empty() && self.store.wants_compaction(&self.inventory) {
+            let done = self.store.compact(&self.inventory, self.now, COMPACT_PIECE_BYTES)?;
+            if let Some(error) = done {
+                warn!("the journal was not compacted: {error}");
+            } else if !self.store.is_compacting() {
+                info!("the journal was compacted to {} bytes", self.store.journal_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether another turn is due at once.
+    pub fn has_work(&self) -> bool {
+        !self.run_queue.is_empty()
+            || !self.slow_queue.is_empty()
+            || !self.batch.is_empty()
+            || self.inventory.has_outcomes()
+            || self.store.wants_compaction(&self.inventory)
+    }
+
+    /// When a turn is due even if nothing happens, ends of reservations aside.
+    pub fn next_deadline(&self) -> Option<Tick> {
+        let first = self.deadlines.first().map(|(when, _)| *when);
+        [first, self.sync_by, self.stopping].into_iter().flatten().min()
+    }
+
+    /// When something ends, or somebody's wait.
+    pub fn next_end(&self) -> Option<Time> {
+        self.inventory.next_deadline()
+    }
+
+    /// Begins to stop: what was received is answered, then everybody is closed.
+    /// Returns whether that is new.
+    pub fn stop(&mut self) -> bool {
+        if self.stopping.is_some() {
+            return false;
+        }
+        self.stopping = Some(self.tick.plus_ms(STOP_GRACE_MS));
+        self.inventory.end_all_waits();
+        for (key, client) in &mut self.clients {
+            if client.phase == Phase::Linger {
+                bury(client, key, &mut self.dead);
+                continue;
+            }
+            client.conn.set_readable(false);
+            enqueue(&mut self.run_queue, client, key);
+        }
+        true
+    }
+
+    /// Whether it was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    /// Whether it was told to stop and everybody is served, or has had the time
+    /// for it. `nobody_comes`: no listener is left.
+    pub fn is_over(&self, nobody_comes: bool) -> bool {
+        let is_done = nobody_comes && self.clients.is_empty();
+        self.stopping.is_some_and(|by| is_done || by <= self.tick)
+    }
+
+    /// Makes everything durable, at the end.
+    ///
+    /// # Errors
+    /// The journal could not be written.
+    pub fn finish(&mut self) -> Result<(), journal::Error> {
+        self.store.commit(&mut self.batch)?;
+        self.store.sync()
+    }
+
+    /// Adds the names that are not there yet; returns how many.
+    ///
+    /// # Errors
+    /// There is no room for all of them; then none was added.
+    pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, String> {
+        let added = store::ensure(&mut self.inventory, names, self.now, &mut self.batch);
+        // Somebody may wait for what is new.
+        self.inventory.settle(self.now, &self.zone, &mut self.batch);
+        added
+    }
+
+    /// Logs, once a minute at most, that clients are turned away.
+    pub fn note_full(&mut self, why: &str) {
+        if self.tick >= self.full_quiet {
+            self.full_quiet = self.tick.plus_ms(LOG_QUIET_MS);
+            warn!("clients are turned away: {why}; this is not logged again for a minute");
+        }
+    }
+
+    fn note_slow(&mut self, why: &str) {
+        if self.tick >= self.slow_quiet {
+            self.slow_quiet = self.tick.plus_ms(LOG_QUIET_MS);
+            warn!("closed a client that {why}; this is not logged again for a minute");
+        }
+    }
+}
+
+/// Says that there is no room and closes at once. If the client has already
+/// sent something a reset may overtake the word; there is no room to wait.
+pub fn turn_away(mut stream: impl Stream) {
+    let mut text = Vec::new();
+    commands::no_room(&mut text);
+    let _ = stream.write(&text);
+    let _ = stream.shutdown_write();
+}
+
+/// A desk for what is done for a connection beside its lines: nobody asks
+/// for figures there.
+fn side_desk<'a, S: Storage>(
+    inventory: &'a mut Inventory,
+    batch: &'a mut Batch,
+    store: &'a Store<S>,
+    moment: Moment<'a>,
+) -> Desk<'a> {
+    Desk { inventory, batch, history: store.history(), moment, figures: &Figures::default }
+}

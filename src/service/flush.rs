@@ -1,0 +1,57 @@
+//! Sending, after the commit.
+
+use log::debug;
+
+use super::client::{Phase, bury, enqueue, has_more, send};
+use super::{Key, Service, Stream};
+use crate::journal::Storage;
+use crate::limits::LINGER_MS;
+
+impl<T: Stream, S: Storage> Service<T, S> {
+    pub(super) fn flush_served(&mut self) {
+        let mut served = std::mem::take(&mut self.served);
+        for key in served.drain(..) {
+            self.flush(key);
+        }
+        self.served = served;
+    }
+
+    /// Sends what a connection is owed and sees what is next for it.
+    pub(super) fn flush(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if client.phase == Phase::Dead {
+            return;
+        }
+        match send(client, self.store.history(), &self.zone) {
+            Ok(_) if client.conn.is_flushed() => {
+                if client.blocked.take().is_some() {
+                    client.heard = self.tick;
+                }
+            }
+            Ok(0) => client.blocked = client.blocked.or(Some(self.tick)),
+            Ok(_) => client.blocked = Some(self.tick),
+            Err(error) => {
+                debug!("a client is gone: {error}");
+                return bury(client, key, &mut self.dead);
+            }
+        }
+        if client.conn.is_flushed() && client.phase == Phase::Closing {
+            let at_once = client.conn.is_eof() || self.stopping.is_some();
+            if at_once || client.conn.stream().shutdown_write().is_err() {
+                return bury(client, key, &mut self.dead);
+            }
+            client.phase = Phase::Linger;
+            client.due = Some(self.tick.plus_ms(LINGER_MS));
+            client.conn.drop_input();
+        }
+        client.conn.tidy();
+        let is_open = client.phase == Phase::Open && client.conn.is_drained();
+        let goes_on = is_open && has_more(client);
+        let tells = is_open && client.session.is_behind(self.store.history());
+        let lingers = client.phase == Phase::Linger && client.conn.wants_read();
+        if goes_on || tells || lingers || client.conn.wants_write() {
+            enqueue(&mut self.run_queue, client, key);
+        }
+        self.arm(key);
+    }
+}

@@ -1,0 +1,182 @@
+//! Serving: each connection's share of a turn.
+
+use log::{debug, warn};
+
+use super::client::{Phase, bury, converse, enqueue, has_more};
+use super::{Key, Service, Stream, side_desk};
+use crate::commands::parse::Moment;
+use crate::commands::{self, Desk, Figures};
+use crate::journal::Storage;
+use crate::limits::{LIST_ROWS_MAX, LOG_QUIET_MS, WORK_BUDGET};
+
+impl<T: Stream, S: Storage> Service<T, S> {
+    /// Serves everything that is queued now; what is queued meanwhile is the
+    /// next turn's.
+    pub(super) fn serve_queue(&mut self) {
+        for _ in 0..self.run_queue.len() {
+            let Some(key) = self.run_queue.pop_front() else { break };
+            match self.clients.get(key) {
+                Some(client) if client.costly => self.slow_queue.push_back(key),
+                _ => self.serve_one(key),
+            }
+        }
+        if let Some(key) = self.slow_queue.pop_front() {
+            self.serve_one(key);
+        }
+    }
+
+    fn serve_one(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.queued = false;
+        match client.phase {
+            Phase::Open => self.serve(key),
+            Phase::Closing => {}
+            Phase::Linger => self.discard(key),
+            Phase::Dead => return,
+        }
+        self.served.push(key);
+    }
+
+    /// One connection's share of a turn: one read, its lines, and what follows
+    /// from how they have left it.
+    fn serve(&mut self, key: Key) {
+        if self.read(key) {
+            self.run_lines(key);
+            self.attend(key);
+        }
+    }
+
+    /// One read. Returns whether the connection is still there.
+    fn read(&mut self, key: Key) -> bool {
+        let client = &mut self.clients[key];
+        if !client.conn.wants_read() {
+            return true;
+        }
+        match client.conn.fill(&mut self.scratch) {
+            Ok(0) => {}
+            Ok(_) => client.heard = self.tick,
+            Err(error) => {
+                debug!("a client is gone: {error}");
+                self.inventory.leave_queue(client.session.id(), self.now);
+                bury(client, key, &mut self.dead);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn run_lines(&mut self, key: Key) {
+        let clients = self.clients.len() - self.refused;
+        let uptime_s = (self.tick.0 - self.started.0) / 1000;
+        let (config, clock, store) = (&self.config, &self.clock, &self.store);
+        let figures = || Figures {
+            clients,
+            max_clients: config.max_clients,
+            uptime_s,
+            clock_behind_ms: clock.behind_ms(),
+            fsync: config.fsync.clone(),
+            journal_bytes: store.journal_bytes(),
+        };
+        let client = &mut self.clients[key];
+        let mut desk = Desk {
+            inventory: &mut self.inventory,
+            batch: &mut self.batch,
+            history: store.history(),
+            moment: Moment { now: self.now, zone: &self.zone },
+            figures: &figures,
+        };
+        let was_watching = client.session.is_watching();
+        let lists_before = client.conn.rows();
+        desk.inventory.take_work();
+        let foreign = converse(client, &mut desk);
+        client.costly = self.inventory.take_work() > WORK_BUDGET;
+        if client.session.is_watching() && !was_watching {
+            self.watching.push(key);
+        }
+        if client.conn.rows() > lists_before {
+            self.bound_lists(key);
+        }
+        if foreign && self.tick >= self.foreign_quiet {
+            self.foreign_quiet = self.tick.plus_ms(LOG_QUIET_MS);
+            warn!(
+                "closed a connection that speaks another protocol (HTTP, TLS or mail); more of these are not logged for a minute"
+            );
+        }
+    }
+
+    /// What follows from how its lines have left a connection: it waits, it is
+    /// half-closed, it has ended, or it goes on in the next turn.
+    fn attend(&mut self, key: Key) {
+        let client = &mut self.clients[key];
+        if client.session.is_waiting() {
+            self.waiting.insert(client.session.id(), key);
+            if client.conn.take_interrupt() {
+                self.inventory.interrupt(client.session.id(), self.now);
+            }
+            if self.stopping.is_some() {
+                self.inventory.end_all_waits();
+            }
+        }
+        if client.conn.is_eof() && client.due.is_none() && self.stopping.is_none() {
+            self.nudge(key);
+        }
+        self.end_in_turn(key);
+        let client = &mut self.clients[key];
+        let is_done = !client.session.is_waiting() && !has_more(client);
+        if client.phase == Phase::Open && self.stopping.is_some() && is_done {
+            client.phase = Phase::Closing;
+        }
+        if client.phase == Phase::Open && client.conn.may_run() && has_more(client) {
+            enqueue(&mut self.run_queue, client, key);
+        }
+    }
+
+    /// A connection that has ended, and is owed nothing, releases what it held
+    /// in its turn, so that the next one in this very turn may have it; one
+    /// that is still to be told something does at the reap.
+    fn end_in_turn(&mut self, key: Key) {
+        let client = &mut self.clients[key];
+        if client.phase == Phase::Closing && client.conn.is_eof() && client.conn.is_flushed() {
+            let moment = Moment { now: self.now, zone: &self.zone };
+            let mut desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
+            commands::leave(&client.session, &mut desk);
+            bury(client, key, &mut self.dead);
+        }
+    }
+
+    /// Reads what a peer still sends after the last reply, to throw it away.
+    fn discard(&mut self, key: Key) {
+        let client = &mut self.clients[key];
+        let read =
+            if client.conn.wants_read() { client.conn.fill(&mut self.scratch) } else { Ok(0) };
+        client.conn.drop_input();
+        // Our side is shut: an answer to a telnet option cannot be sent any more.
+        client.conn.out().clear();
+        if read.is_err() || client.conn.is_eof() {
+            bury(client, key, &mut self.dead);
+        } else if client.conn.wants_read() {
+            enqueue(&mut self.run_queue, client, key);
+        }
+    }
+
+    /// Keeps the rows of lists under way within bounds: over them the reader
+    /// that has taken nothing for longest is closed.
+    fn bound_lists(&mut self, newest: Key) {
+        let clients = &self.clients;
+        self.listing.retain(|key| {
+            *key != newest && clients.get(*key).is_some_and(|client| client.conn.rows() > 0)
+        });
+        self.listing.push(newest);
+        let mut rows: usize = self.listing.iter().map(|key| clients[*key].conn.rows()).sum();
+        while rows > LIST_ROWS_MAX {
+            let others = self.listing.iter().filter(|key| **key != newest);
+            let slowest =
+                others.copied().min_by_key(|key| self.clients[*key].blocked.unwrap_or(self.tick));
+            let Some(slowest) = slowest else { return };
+            rows -= self.clients[slowest].conn.rows();
+            self.listing.retain(|key| *key != slowest);
+            self.note_slow("reads a long list too slowly");
+            bury(&mut self.clients[slowest], slowest, &mut self.dead);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Those who wait: what they are told, and whether they are still there.
+
+use super::client::enqueue;
+use super::{Key, Service, Stream, side_desk};
+use crate::commands;
+use crate::commands::parse::Moment;
+use crate::inventory::queue::Outcome;
+use crate::journal::Storage;
+use crate::limits::NUDGE_MS;
+
+impl<T: Stream, S: Storage> Service<T, S> {
+    /// Tells those who wait what has become of it.
+    pub(super) fn tell_waiters(&mut self) {
+        for (session, outcome) in self.inventory.take_outcomes() {
+            let Some(key) = self.waiting.get(&session).copied() else { continue };
+            let Some(client) = self.clients.get_mut(key) else { continue };
+            // Who does not read is spared the notices, not the reply.
+            if matches!(outcome, Outcome::Place(_)) && !client.conn.may_run() {
+                continue;
+            }
+            let moment = Moment { now: self.now, zone: &self.zone };
+            let desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
+            commands::resolve(&mut client.session, &outcome, &desk, client.conn.out());
+            self.served.push(key);
+            if !client.session.is_waiting() {
+                self.waiting.remove(&session);
+                client.due = None;
+                // Its next lines were held back.
+                enqueue(&mut self.run_queue, client, key);
+            }
+        }
+    }
+
+    /// Writes something to a half-closed connection that waits, or holds
+    /// something while it watches: one that is gone answers with a reset.
+    pub(super) fn nudge(&mut self, key: Key) {
+        let client = &mut self.clients[key];
+        let session = client.session.id();
+        client.due = None;
+        if let Some(place) = self.inventory.waiting_place(session) {
+            commands::tell_place(&client.session, place, client.conn.out());
+            self.served.push(key);
+        } else if client.session.is_watching() && self.inventory.has_bound(session) {
+            client.conn.stream().probe();
+            self.served.push(key);
+        } else {
+            return;
+        }
+        client.due = Some(self.tick.plus_ms(NUDGE_MS));
+    }
+}
