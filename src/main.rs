@@ -15,7 +15,7 @@ use reservad::limits::{
     DESCRIPTORS_RESERVED, LISTENERS_MAX, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, STALL_DEFAULT_MS,
 };
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
-use reservad::service::{Config, Service};
+use reservad::service::{Compaction, Config, Service};
 use reservad::store::{self, Opened, State};
 
 /// What a server without data and without --inventory starts with.
@@ -195,6 +195,7 @@ fn serve(options: Serve) -> Result<(), Failure> {
             SyncPolicy::Never => "never".to_owned(),
             SyncPolicy::Every(interval) => format!("{}s", interval.as_secs()),
         },
+        compaction: Compaction::default(),
     };
     let service = Service::new(state, clock, at, zone, config);
     let mut reactor = Reactor::new(listeners, service, options.inventory)

@@ -15,6 +15,7 @@ mod client;
 mod deadlines;
 mod flush;
 mod serve;
+mod trace;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,10 +32,14 @@ use crate::inventory::event::Batch;
 use crate::inventory::{Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
-    COMPACT_PIECE_BYTES, LOG_QUIET_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
+    COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, LOG_QUIET_MS, READ_BUDGET_BYTES, REFUSED_MAX,
+    STOP_GRACE_MS,
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
+use trace::Trace;
+
+pub use trace::Step;
 
 /// Where a connection is kept; given again once it is reaped.
 pub type Key = usize;
@@ -72,6 +77,22 @@ pub struct Config {
     pub stall_timeout_ms: u64,
     /// As `ESTADO` shows it.
     pub fsync: String,
+    pub compaction: Compaction,
+}
+
+/// When the journal is compacted, and how much of it in a turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Compaction {
+    /// No journal is compacted that has grown by less.
+    pub min_bytes: u64,
+    /// Bytes of the snapshot that are written in a turn.
+    pub piece_bytes: usize,
+}
+
+impl Default for Compaction {
+    fn default() -> Compaction {
+        Compaction { min_bytes: COMPACT_MIN_BYTES, piece_bytes: COMPACT_PIECE_BYTES }
+    }
 }
 
 /// The clients and what they work on.
@@ -110,19 +131,21 @@ pub struct Service<T: Stream, S: Storage> {
     clock: Clock,
     zone: Zone,
     config: Config,
+    trace: Trace,
 }
 
 impl<T: Stream, S: Storage> Service<T, S> {
     /// A service without clients, over a state that is settled. `wall` and
     /// `tick` are what the clocks say.
     pub fn new(
-        state: State<S>,
+        mut state: State<S>,
         mut clock: Clock,
         (wall, tick): (Time, Tick),
         zone: Zone,
         config: Config,
     ) -> Service<T, S> {
         let now = clock.observe(wall, tick);
+        state.store.compact_from(config.compaction.min_bytes);
         Service {
             clients: Slab::new(),
             run_queue: VecDeque::new(),
@@ -150,7 +173,19 @@ impl<T: Stream, S: Storage> Service<T, S> {
             clock,
             zone,
             config,
+            trace: Trace::default(),
         }
+    }
+
+    /// What is reserved.
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// What was done since the last call, in order; nothing at the first call,
+    /// with which the following begins.
+    pub fn take_steps(&mut self) -> Vec<Step> {
+        self.trace.take()
     }
 
     /// Fills the journal's spare tail, before the first client has to wait for it.
@@ -183,6 +218,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let listens = client.conn.is_eof() || client.session.is_waiting();
         if listens && (ready.error || ready.write_closed) {
             self.inventory.leave_queue(session, self.now);
+            self.trace.note(Step::LeftQueue(session));
             return bury(client, key, &mut self.dead);
         }
         if ready.writable || ready.write_closed || ready.error {
@@ -195,6 +231,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// ends ≤ *t* as gone.
     pub fn end_due(&mut self) {
         self.inventory.advance(self.now, &self.zone, &mut self.batch);
+        self.trace.note(Step::EndedDue);
     }
 
     /// Serves who is queued, commits, and only then tells them; then removes
@@ -207,6 +244,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.serve_queue();
         self.tell_waiters();
         self.commit()?;
+        self.trace.note(Step::Committed);
         self.flush_served();
         self.check_deadlines();
         Ok(self.reap())
@@ -235,6 +273,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             let session = self.clients[*key].session.id();
             if self.waiting.remove(&session).is_some() {
                 self.inventory.leave_queue(session, self.now);
+                self.trace.note(Step::LeftQueue(session));
             }
         }
         let any = !dead.is_empty();
@@ -249,6 +288,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             let moment = Moment { now: self.now, zone: &self.zone };
             let mut desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
             commands::leave(&client.session, &mut desk);
+            self.trace.note(Step::Left(client.session.id()));
         }
         any
     }
@@ -301,7 +341,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
             self.inventory.tidy();
         }
         if self.batch.is_empty() && self.store.wants_compaction(&self.inventory) {
-            let done = self.store.compact(&self.inventory, self.now, COMPACT_PIECE_BYTES)?;
+            let piece_bytes = self.config.compaction.piece_bytes;
+            let done = self.store.compact(&self.inventory, self.now, piece_bytes)?;
             if let Some(error) = done {
                 warn!("the journal was not compacted: {error}");
             } else if !self.store.is_compacting() {
@@ -339,6 +380,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         self.stopping = Some(self.tick.plus_ms(STOP_GRACE_MS));
         self.inventory.end_all_waits();
+        self.trace.note(Step::EndedWaits);
         for (key, client) in &mut self.clients {
             if client.phase == Phase::Linger {
                 bury(client, key, &mut self.dead);

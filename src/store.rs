@@ -26,6 +26,8 @@ pub struct Store<S: Storage> {
     history: History,
     /// No attempt to compact before the journal has grown to this.
     compact_from_bytes: u64,
+    /// What that is when nothing has gone wrong.
+    compact_min_bytes: u64,
     text: String,
 }
 
@@ -89,6 +91,7 @@ impl<S: Storage> Store<S> {
             cursor: None,
             history: History::default(),
             compact_from_bytes: u64::MAX,
+            compact_min_bytes: u64::MAX,
             text: String::new(),
         }
     }
@@ -118,6 +121,7 @@ impl<S: Storage> Store<S> {
             cursor: None,
             history,
             compact_from_bytes: COMPACT_MIN_BYTES,
+            compact_min_bytes: COMPACT_MIN_BYTES,
             text: String::new(),
         };
         Ok((store, inventory, Opened { report, last_time }))
@@ -182,6 +186,13 @@ impl<S: Storage> Store<S> {
         self.journal.as_ref().map_or(0, Journal::used_bytes)
     }
 
+    /// Compacts a journal that has grown by `min_bytes` since its snapshot;
+    /// by [`COMPACT_MIN_BYTES`] if nothing is said.
+    pub fn compact_from(&mut self, min_bytes: u64) {
+        self.compact_min_bytes = min_bytes;
+        self.compact_from_bytes = min_bytes;
+    }
+
     /// Whether a snapshot is being written, so that ids must stay as they are.
     pub fn is_compacting(&self) -> bool {
         self.cursor.is_some()
@@ -217,7 +228,7 @@ impl<S: Storage> Store<S> {
         match outcome {
             Ok(cursor) => {
                 self.cursor = cursor;
-                self.compact_from_bytes = COMPACT_MIN_BYTES;
+                self.compact_from_bytes = self.compact_min_bytes;
                 Ok(None)
             }
             Err(error) if journal.poisoned().is_some() => Err(error),

@@ -7,14 +7,18 @@
 //! sequence that failed and all that was said in it.
 
 mod common;
+#[path = "model/dice.rs"]
+mod dice;
+#[allow(dead_code)] // the simulation uses the rest
 #[path = "model/reference.rs"]
 mod reference;
 
 use std::collections::BTreeMap;
 
 use common::Rng;
-use reference::{Command, Item, Lang, Line, Model, Request, Start, Term};
-use reservad::clock::{Round, Time, Zone};
+use dice::{Dice, HOLDERS, ROOMS};
+use reference::{Command, Lang, Line, Model, Request, Start, Term};
+use reservad::clock::{Time, Zone};
 use reservad::commands::parse::Moment;
 use reservad::commands::{self, After, Desk, Figures, Session};
 use reservad::conn::Eol;
@@ -26,10 +30,6 @@ use reservad::store::Store;
 /// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
 /// clock goes back.
 const START_MS: i64 = 1_792_879_170_000;
-
-const ROOMS: [&str; 6] = ["Sala 1", "Sala 2", "Árbol", "Sala 11", "GPU 1", "GPU 2"];
-const PATTERNS: [&str; 8] = ["*", "*", "*", "Sala *", "Sala *", "*1", "*L*", "á*"];
-const HOLDERS: [&str; 3] = ["ana", "luis", "Zoë"];
 
 /// A connection without its socket.
 struct Peer {
@@ -43,19 +43,16 @@ struct Peer {
 /// One sequence: the server without sockets, and the reference beside it.
 struct Run {
     seed: u64,
-    rng: Rng,
+    dice: Dice,
     zone: Zone,
     inventory: Inventory,
     batch: Batch,
     store: Store<DiskStorage>,
     model: Model,
     peers: BTreeMap<u64, Peer>,
-    crowd: bool,
     most_peers: usize,
     last_session: u64,
     now: i64,
-    /// Requests with a `clave=`, to be said again.
-    keyed: Vec<Request>,
     transcript: Vec<String>,
     seen: Seen,
 }
@@ -111,23 +108,21 @@ impl Run {
         let most_peers = if crowd { 30 } else { rng.pick(&[3, 5, 10]) };
         let mut run = Run {
             seed,
-            rng,
+            dice: Dice { rng, zone: zone.clone(), crowd, keyed: Vec::new() },
             zone,
             inventory: Inventory::new(capacity),
             batch: Batch::default(),
             store: Store::in_memory(),
             model,
             peers: BTreeMap::new(),
-            crowd,
             most_peers,
             last_session: 0,
             now: START_MS,
-            keyed: Vec::new(),
             transcript: Vec::new(),
             seen: Seen::default(),
         };
         run.greet();
-        let count = run.rng.pick(&[1, 1, 2, 2, 3, 5]);
+        let count = run.dice.rng.pick(&[1, 1, 2, 2, 3, 5]);
         let names = ROOMS[..count].iter().map(|room| (*room).to_owned()).collect();
         run.command(1, &Command::Add(names));
         run
@@ -137,12 +132,12 @@ impl Run {
         while self.peers.len() < self.most_peers {
             self.last_session += 1;
             let session = Session::new(SessionId(self.last_session));
-            let eol = if self.rng.one_in(4) { Eol::CrLf } else { Eol::Lf };
+            let eol = if self.dice.rng.one_in(4) { Eol::CrLf } else { Eol::Lf };
             let peer = Peer { session, eol, gone: false, out: Vec::new() };
             self.peers.insert(self.last_session, peer);
             self.model.connect(self.last_session);
-            if self.rng.one_in(2) {
-                let name = self.rng.pick(&HOLDERS).to_owned();
+            if self.dice.rng.one_in(2) {
+                let name = self.dice.rng.pick(&HOLDERS).to_owned();
                 self.command(self.last_session, &Command::IAm(name));
             }
         }
@@ -162,7 +157,7 @@ impl Run {
         let mut dead = Vec::new();
         // A reset of one that waits shows before anything else is done.
         for session in self.model.waiting() {
-            if self.rng.one_in(60) {
+            if self.dice.rng.one_in(60) {
                 self.note(format!("{session} is reset"));
                 self.inventory.leave_queue(SessionId(session), self.time());
                 self.model.leave_queue(session, self.now);
@@ -172,7 +167,7 @@ impl Run {
         self.inventory.advance(self.time(), &self.zone, &mut self.batch);
         self.model.advance(self.now);
         self.check();
-        for _ in 0..self.rng.pick(&[0, 1, 1, 2, 3]) {
+        for _ in 0..self.dice.rng.pick(&[0, 1, 1, 2, 3]) {
             self.serve(&mut dead);
             self.check();
         }
@@ -187,14 +182,15 @@ impl Run {
 
     /// Lets time pass: often just so far that something is due, or not yet.
     fn pass(&mut self) {
-        let due = self.model.next_time().filter(|_| self.rng.one_in(3));
+        let due = self.model.next_time().filter(|_| self.dice.rng.one_in(3));
         self.now = match due {
-            Some(due) => self.now.max(due + self.rng.pick(&[-1, 0, 0, 1, 700])),
+            Some(due) => self.now.max(due + self.dice.rng.pick(&[-1, 0, 0, 1, 700])),
             None => {
                 let steps = [0, 0, 0, 0, 1, 400, 1_000, 5_000];
                 let leaps = [1_000, 61_000, 3_600_000, 86_400_000];
-                let leap = self.rng.one_in(14);
-                self.now + if leap { self.rng.pick(&leaps) } else { self.rng.pick(&steps) }
+                let leap = self.dice.rng.one_in(14);
+                self.now
+                    + if leap { self.dice.rng.pick(&leaps) } else { self.dice.rng.pick(&steps) }
             }
         };
         self.note(format!("-- {}", self.now - START_MS));
@@ -212,21 +208,21 @@ impl Run {
         if here.is_empty() {
             return;
         }
-        let me = here[self.rng.below(here.len())];
-        if self.rng.one_in(40) {
+        let me = here[self.dice.rng.below(here.len())];
+        if self.dice.rng.one_in(40) {
             self.note(format!("{me} hangs up"));
             return self.hang_up(me, dead);
         }
         if self.peers[&me].session.is_waiting() {
             // Its lines are held back.
-            if self.rng.one_in(6) {
+            if self.dice.rng.one_in(6) {
                 self.note(format!("{me} interrupts"));
                 self.inventory.interrupt(SessionId(me), self.time());
                 self.model.interrupt(me, self.now);
             }
             return;
         }
-        let command = self.draw();
+        let command = self.dice.draw(&self.model, self.now);
         let reply = self.command(me, &command);
         if matches!(command, Command::Quit) {
             self.hang_up(me, dead);
@@ -234,10 +230,10 @@ impl Run {
         if let Command::Reserve(request) = &command
             && request.key.is_some()
         {
-            self.keyed.push(request.clone());
+            self.dice.keyed.push(request.clone());
         }
         if let (Command::When(wants, _, term), Some(told)) = (command, reply.strip_prefix("OK "))
-            && self.rng.one_in(2)
+            && self.dice.rng.one_in(2)
         {
             let start = told.split(' ').next().unwrap();
             let start = self.zone.parse(start, self.time()).expect("a time").ms();
@@ -257,8 +253,8 @@ impl Run {
 
     /// Runs a line here and there; the line that it was answered with.
     fn command(&mut self, me: u64, command: &Command) -> String {
-        let lang = self.rng.pick(&[Lang::Es, Lang::En]);
-        let line = self.write(command, lang);
+        let lang = self.dice.rng.pick(&[Lang::Es, Lang::En]);
+        let line = self.dice.write(command, lang);
         self.note(format!("{me}> {line}"));
         self.seen.commands += 1;
         let zone = self.zone.clone();
@@ -390,275 +386,11 @@ impl Run {
         assert_eq!(self.inventory.last_number(), self.model.last_number());
         assert_eq!(self.inventory.last_event(), self.model.last_event());
     }
-
-    fn draw(&mut self) -> Command {
-        if !self.keyed.is_empty() && self.rng.one_in(12) {
-            let mut request = self.keyed[self.rng.below(self.keyed.len())].clone();
-            if self.rng.one_in(6) {
-                request.note = Some("otra".to_owned());
-            }
-            let count = request.wants.len();
-            request.wants.rotate_left(self.rng.below(count));
-            return Command::Reserve(request);
-        }
-        if self.crowd && self.rng.one_in(2) {
-            let wait_ms = Some(7_200_000);
-            return Command::Reserve(Request { wait_ms, ..self.request() });
-        }
-        match self.rng.below(100) {
-            0..45 => Command::Reserve(self.request()),
-            45..61 => Command::Cancel(self.items()),
-            61..70 => {
-                let term = match self.rng.one_in(2) {
-                    true => Term::For(self.length()),
-                    false => Term::Until(self.instant()),
-                };
-                Command::Renew(self.number(), term)
-            }
-            70..77 => Command::When(self.wants(), self.start(), self.length_or_nights()),
-            77..80 => {
-                let term = match self.rng.below(4) {
-                    0 => Term::Open,
-                    1 => Term::Until(self.instant()),
-                    _ => self.length_or_nights(),
-                };
-                Command::List(self.wanted(), self.start(), term)
-            }
-            80..83 => {
-                let holder = self.rng.one_in(3).then(|| self.rng.pick(&HOLDERS).to_owned());
-                let until = self.rng.one_in(3).then(|| self.instant());
-                Command::Bookings { wanted: self.wanted(), holder, from: self.start(), until }
-            }
-            83..86 => {
-                let name = self.rng.one_in(2).then(|| self.name());
-                Command::Verify(self.number(), name)
-            }
-            86..90 => Command::IAm(self.rng.pick(&HOLDERS).to_owned()),
-            90..93 => Command::Add(self.new_names()),
-            93..95 => Command::Remove(self.names()),
-            95..98 => {
-                let last = self.model.last_event() as usize;
-                let after = self.rng.one_in(2).then(|| self.rng.below(last + 3) as u64);
-                Command::Watch(self.wanted(), after)
-            }
-            _ => Command::Quit,
-        }
-    }
-
-    fn request(&mut self) -> Request {
-        let term = match self.rng.below(10) {
-            0 | 1 => Term::Open,
-            2 | 3 => Term::Quit,
-            4 | 5 => Term::Until(self.instant()),
-            _ => self.length_or_nights(),
-        };
-        let wait_ms = self.rng.one_in(2) || self.rng.one_in(2);
-        let wait_ms =
-            wait_ms.then(|| self.rng.pick(&[2_000, 60_000, 7_200_000, 7_200_000, 604_800_000]));
-        let key = self.rng.one_in(8).then(|| format!("k{}", self.rng.below(4)));
-        let note = self
-            .rng
-            .one_in(6)
-            .then(|| self.rng.pick(&["dos adultos", "dice \"sí\" \\ no", "ñandú"]).to_owned());
-        Request { wants: self.wants(), start: self.start(), term, wait_ms, key, note }
-    }
-
-    fn length(&mut self) -> i64 {
-        self.rng.pick(&[1_000, 2_000, 5_000, 60_000, 3_600_000, 5_400_000, 86_400_000])
-    }
-
-    fn length_or_nights(&mut self) -> Term {
-        match self.rng.one_in(5) {
-            true => Term::Nights(1 + self.rng.below(3) as u32),
-            false => Term::For(self.length()),
-        }
-    }
-
-    fn start(&mut self) -> Start {
-        match self.rng.below(10) {
-            0 => Start::Now,
-            1 | 2 => Start::At(self.instant()),
-            _ => Start::Unsaid,
-        }
-    }
-
-    /// A whole second not far from now.
-    fn instant(&mut self) -> i64 {
-        let offsets = [-5, 0, 1, 2, 5, 6, 60, 61, 3_600, 5_400, 86_400, 172_800];
-        self.now.div_euclid(1000) * 1000 + 1000 * self.rng.pick(&offsets)
-    }
-
-    fn number(&mut self) -> u64 {
-        let live = self.model.live_numbers();
-        match live.is_empty() || self.rng.one_in(6) {
-            true => self.rng.below(self.model.last_number() as usize + 2) as u64,
-            false => live[self.rng.below(live.len())],
-        }
-    }
-
-    fn name(&mut self) -> String {
-        let rooms = self.model.rooms();
-        match rooms.is_empty() || self.rng.one_in(30) {
-            true => self.rng.pick(&ROOMS).to_owned(),
-            false => rooms[self.rng.below(rooms.len())].clone(),
-        }
-    }
-
-    fn booked_name(&mut self) -> String {
-        let booked = self.model.booked_rooms();
-        match booked.is_empty() || self.rng.one_in(6) {
-            true => self.name(),
-            false => booked[self.rng.below(booked.len())].clone(),
-        }
-    }
-
-    fn names(&mut self) -> Vec<String> {
-        (0..self.rng.pick(&[1, 1, 2])).map(|_| self.name()).collect()
-    }
-
-    fn new_names(&mut self) -> Vec<String> {
-        let absent = |room: &&str| !self.model.rooms().iter().any(|other| other == room);
-        let absent: Vec<&str> = ROOMS.into_iter().filter(absent).collect();
-        match absent.is_empty() || self.rng.one_in(12) {
-            true => (0..2).map(|_| self.rng.pick(&ROOMS).to_owned()).collect(),
-            false => vec![absent[self.rng.below(absent.len())].to_owned()],
-        }
-    }
-
-    fn wants(&mut self) -> Vec<String> {
-        let count = self.rng.pick(&[1, 1, 1, 1, 1, 2, 2, 3]).min(self.model.rooms().len() + 1);
-        let mut wants: Vec<String> = Vec::new();
-        while wants.len() < count {
-            let want = match self.rng.one_in(5) {
-                true => self.rng.pick(&PATTERNS).to_owned(),
-                false => self.name(),
-            };
-            // The same name twice is an error, and enough of it is too much.
-            if !wants.contains(&want) || want.contains('*') || self.rng.one_in(8) {
-                wants.push(want);
-            }
-        }
-        wants
-    }
-
-    fn wanted(&mut self) -> Option<String> {
-        match self.rng.below(3) {
-            0 => None,
-            1 => Some(self.rng.pick(&PATTERNS).to_owned()),
-            _ => Some(self.name()),
-        }
-    }
-
-    fn items(&mut self) -> Vec<Item> {
-        let one = |run: &mut Run| match run.rng.one_in(2) {
-            true => Item::Number(run.number()),
-            false => Item::Name(run.booked_name()),
-        };
-        (0..self.rng.pick(&[1, 1, 1, 2])).map(|_| one(self)).collect()
-    }
-
-    /// The line of a command, in one of the ways to write it.
-    fn write(&mut self, command: &Command, lang: Lang) -> String {
-        let (verb, targets, mut options) = match command {
-            Command::Reserve(request) => {
-                let mut options = self.write_span(request.start, request.term);
-                if let Some(ms) = request.wait_ms {
-                    options.push(format!("{}={}s", self.either("espera", "wait"), ms / 1000));
-                }
-                if let Some(key) = &request.key {
-                    options.push(format!("{}={key}", self.either("clave", "key")));
-                }
-                if let Some(note) = &request.note {
-                    let note = note.replace('\\', "\\\\").replace('"', "\\\"");
-                    options.push(format!("{}=\"{note}\"", self.either("nota", "note")));
-                }
-                (("RESERVAR", "RESERVE"), self.write_wants(&request.wants), options)
-            }
-            Command::Cancel(items) => {
-                let items = items.iter().map(|item| match item {
-                    Item::Number(number) => format!("#{number}"),
-                    Item::Name(name) => name.clone(),
-                });
-                let items: Vec<String> = items.collect();
-                (("CANCELAR", "CANCEL"), self.write_wants(&items), Vec::new())
-            }
-            Command::Renew(number, term) => {
-                let options = self.write_span(Start::Unsaid, *term);
-                (("RENOVAR", "RENEW"), format!("#{number}"), options)
-            }
-            Command::When(wants, start, term) => {
-                (("CUANDO", "WHEN"), self.write_wants(wants), self.write_span(*start, *term))
-            }
-            Command::List(wanted, start, term) => {
-                let options = self.write_span(*start, *term);
-                (("LISTAR", "LIST"), wanted.clone().unwrap_or_default(), options)
-            }
-            Command::Bookings { wanted, holder, from, until } => {
-                let term = until.map_or(Term::Open, Term::Until);
-                let mut options = self.write_span(*from, term);
-                if let Some(holder) = holder {
-                    options.push(format!("{}={holder}", self.either("titular", "holder")));
-                }
-                (("RESERVAS", "BOOKINGS"), wanted.clone().unwrap_or_default(), options)
-            }
-            Command::Verify(number, name) => {
-                let name = name.as_deref().unwrap_or_default();
-                (("VERIFICAR", "VERIFY"), format!("#{number} {name}"), Vec::new())
-            }
-            Command::IAm(name) => (("SOY", "IAM"), name.clone(), Vec::new()),
-            Command::Add(names) => (("ALTA", "ADD"), names.join(", "), Vec::new()),
-            Command::Remove(names) => (("BAJA", "REMOVE"), self.write_wants(names), Vec::new()),
-            Command::Watch(wanted, after) => {
-                let after = after.map(|after| format!("{}={after}", self.either("tras", "after")));
-                let wanted = wanted.clone().unwrap_or_default();
-                (("OBSERVAR", "WATCH"), wanted, after.into_iter().collect())
-            }
-            Command::Quit => (("SALIR", "QUIT"), String::new(), Vec::new()),
-        };
-        self.rng.shuffle(&mut options);
-        format!("{} {targets} {}", lang.pick(verb.0, verb.1), options.join(" "))
-    }
-
-    fn either(&mut self, es: &'static str, en: &'static str) -> &'static str {
-        self.rng.pick(&[es, en])
-    }
-
-    /// Names in one of their spellings, patterns as they are.
-    fn write_wants(&mut self, wants: &[String]) -> String {
-        let write = |want: &String| match want.contains('*') {
-            true => want.clone(),
-            false => match self.rng.below(4) {
-                0 => want.to_uppercase(),
-                1 => reference::fold(want),
-                _ => want.clone(),
-            },
-        };
-        wants.iter().map(write).collect::<Vec<_>>().join(", ")
-    }
-
-    fn write_span(&mut self, start: Start, term: Term) -> Vec<String> {
-        let text = |ms| self.zone.text(Time::from_ms(ms), Round::Down);
-        let from = match start {
-            Start::Unsaid => None,
-            Start::Now => Some("ahora".to_owned()),
-            Start::At(from) => Some(text(from)),
-        };
-        let end = match term {
-            Term::Open => None,
-            Term::Quit => Some(("hasta", "until", "salir".to_owned())),
-            Term::Until(until) => Some(("hasta", "until", text(until))),
-            Term::For(ms) => Some(("por", "for", format!("{}s", ms / 1000))),
-            Term::Nights(nights) => Some(("noches", "nights", nights.to_string())),
-        };
-        let from = from.map(|from| format!("{}={from}", self.either("desde", "from")));
-        let end = end.map(|(es, en, value)| format!("{}={value}", self.either(es, en)));
-        from.into_iter().chain(end).collect()
-    }
 }
 
 fn run_sequence(seed: u64, zones: &[Zone]) -> Seen {
     let mut run = Run::new(seed, zones);
-    let turns = if run.crowd { 60 } else { 10 + run.rng.below(12) };
+    let turns = if run.dice.crowd { 60 } else { 10 + run.dice.rng.below(12) };
     for _ in 0..turns {
         run.turn();
     }

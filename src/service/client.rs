@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 
+use super::trace::{Step, Trace};
 use super::{Key, Stream};
 use crate::clock::{Tick, Zone};
 use crate::commands::{self, After, Desk, Session};
@@ -72,7 +73,7 @@ impl<T> Client<T> {
 
 /// Runs lines until there is no whole one, the budget is spent, or the peer
 /// has to read first. Returns whether the peer speaks another protocol.
-pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk) -> bool {
+pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -> bool {
     client.unfinished = false;
     for _ in 0..COMMAND_BUDGET {
         if client.session.is_waiting() {
@@ -92,6 +93,7 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk) -> bool {
         };
         let eol = client.conn.eol();
         let session = &mut client.session;
+        trace.note(Step::Ran(session.id()));
         let after = match frame {
             Frame::Line(at) => {
                 let (line, out) = client.conn.line(at);

@@ -3,7 +3,7 @@
 use log::{debug, warn};
 
 use super::client::{Phase, bury, converse, enqueue, has_more};
-use super::{Key, Service, Stream, side_desk};
+use super::{Key, Service, Step, Stream, side_desk};
 use crate::commands::parse::Moment;
 use crate::commands::{self, Desk, Figures};
 use crate::journal::Storage;
@@ -58,6 +58,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             Err(error) => {
                 debug!("a client is gone: {error}");
                 self.inventory.leave_queue(client.session.id(), self.now);
+                self.trace.note(Step::LeftQueue(client.session.id()));
                 bury(client, key, &mut self.dead);
                 return false;
             }
@@ -88,7 +89,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let was_watching = client.session.is_watching();
         let lists_before = client.conn.rows();
         desk.inventory.take_work();
-        let foreign = converse(client, &mut desk);
+        let foreign = converse(client, &mut desk, &mut self.trace);
         client.costly = self.inventory.take_work() > WORK_BUDGET;
         if client.session.is_watching() && !was_watching {
             self.watching.push(key);
@@ -112,9 +113,11 @@ impl<T: Stream, S: Storage> Service<T, S> {
             self.waiting.insert(client.session.id(), key);
             if client.conn.take_interrupt() {
                 self.inventory.interrupt(client.session.id(), self.now);
+                self.trace.note(Step::Interrupted(client.session.id()));
             }
             if self.stopping.is_some() {
                 self.inventory.end_all_waits();
+                self.trace.note(Step::EndedWaits);
             }
         }
         if client.conn.is_eof() && client.due.is_none() && self.stopping.is_none() {
@@ -140,6 +143,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             let moment = Moment { now: self.now, zone: &self.zone };
             let mut desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
             commands::leave(&client.session, &mut desk);
+            self.trace.note(Step::Left(client.session.id()));
             bury(client, key, &mut self.dead);
         }
     }

@@ -1,7 +1,7 @@
 //! Those who wait: what they are told, and whether they are still there.
 
 use super::client::enqueue;
-use super::{Key, Service, Stream, side_desk};
+use super::{Key, Service, Step, Stream, side_desk};
 use crate::commands;
 use crate::commands::parse::Moment;
 use crate::inventory::queue::Outcome;
@@ -16,6 +16,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             let Some(client) = self.clients.get_mut(key) else { continue };
             // Who does not read is spared the notices, not the reply.
             if matches!(outcome, Outcome::Place(_)) && !client.conn.may_run() {
+                self.trace.note(Step::Spared(session));
                 continue;
             }
             let moment = Moment { now: self.now, zone: &self.zone };
@@ -39,6 +40,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         client.due = None;
         if let Some(place) = self.inventory.waiting_place(session) {
             commands::tell_place(&client.session, place, client.conn.out());
+            self.trace.note(Step::ToldAgain(session));
             self.served.push(key);
         } else if client.session.is_watching() && self.inventory.has_bound(session) {
             client.conn.stream().probe();

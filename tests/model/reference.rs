@@ -3,6 +3,8 @@
 //! inventory; only the printing of times and the ends of nights come from the
 //! zone rules of [`reservad::clock`].
 
+use std::rc::Rc;
+
 use reservad::clock::{Round, Time, Zone};
 
 /// The end of what has none.
@@ -109,7 +111,7 @@ struct Reservation {
     session: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiter {
     session: u64,
     holder: Option<String>,
@@ -121,14 +123,14 @@ struct Waiter {
     told: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Watch {
     pattern: Option<String>,
     lang: Lang,
     next: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Person {
     session: u64,
     holder: Option<String>,
@@ -145,6 +147,7 @@ struct Happening {
     terms: Option<(String, String)>,
 }
 
+#[derive(Clone)]
 pub struct Model {
     zone: Zone,
     max_rooms: usize,
@@ -154,7 +157,10 @@ pub struct Model {
     waiters: Vec<Waiter>,
     people: Vec<Person>,
     last_number: u64,
-    happenings: Vec<Happening>,
+    /// Shared, so that a model is cheap to put aside.
+    happenings: Vec<Rc<Happening>>,
+    /// The event after which `tras=` can go on.
+    floor: u64,
     /// What was to be said since the last look, by connection.
     pub said: Vec<(u64, Line)>,
     /// How often something was reached, to see that the dice reach all.
@@ -216,6 +222,7 @@ impl Model {
             people: Vec::new(),
             last_number: 0,
             happenings: Vec::new(),
+            floor: 0,
             said: Vec::new(),
             granted_later: 0,
             timed_out: 0,
@@ -448,7 +455,7 @@ impl Model {
         rooms: &[String],
         terms: Option<(String, String)>,
     ) {
-        self.happenings.push(Happening { words, number, rooms: rooms.to_vec(), terms });
+        self.happenings.push(Rc::new(Happening { words, number, rooms: rooms.to_vec(), terms }));
     }
 
     #[allow(clippy::too_many_arguments)] // a reservation has so many parts
@@ -621,6 +628,64 @@ impl Model {
         bound.into_iter().for_each(|number| self.expire(number));
         self.people.retain(|person| person.session != session);
         self.grant_waiters(now);
+    }
+
+    /// Every wait is ended, for the server stops.
+    pub fn end_waits(&mut self) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            self.say(waiter.session, error(503));
+        }
+        self.moved = false;
+    }
+
+    /// A connection that waits is told its place once more.
+    pub fn tell_again(&mut self, session: u64) {
+        if let Some(waiter) = self.waiters.iter().find(|waiter| waiter.session == session) {
+            let line = queue_line(waiter);
+            self.say(session, line);
+        }
+    }
+
+    /// The server has ended, and another one begins with what was on disk:
+    /// nobody is connected. `floor` is the last event in the snapshot.
+    pub fn restart(&mut self, floor: u64) {
+        let bound = self.live.iter().filter(|one| one.session.is_some());
+        let mut bound: Vec<u64> = bound.map(|one| one.number).collect();
+        bound.sort();
+        bound.into_iter().for_each(|number| self.expire(number));
+        self.waiters.clear();
+        self.people.clear();
+        self.said.clear();
+        (self.moved, self.tell_at) = (false, None);
+        self.floor = floor;
+    }
+
+    /// Rooms that are to exist.
+    pub fn ensure(&mut self, names: &[String]) {
+        for name in names {
+            if self.find(name).is_none() {
+                self.rooms.push(name.clone());
+                self.happen(("ALTA", "ADD"), None, std::slice::from_ref(name), None);
+            }
+        }
+    }
+
+    /// Everything that must outlive a server.
+    pub fn dump(&self) -> String {
+        let mut text = format!("events {} numbers {}", self.last_event(), self.last_number);
+        for room in &self.rooms {
+            text += &format!("\n{room}");
+        }
+        let mut live: Vec<_> = self.live.iter().collect();
+        live.sort_by_key(|one| one.number);
+        for one in live {
+            let key = one.key.as_ref().map(|(key, _)| key);
+            text += &format!(
+                "\n#{} {:?} {} {} {:?} {:?} {:?} {key:?}",
+                one.number, one.rooms, one.from, one.until, one.session, one.holder, one.note
+            );
+        }
+        text
     }
 
     /// Tells the watchers what has happened since.
@@ -1070,8 +1135,9 @@ impl Model {
         }
         let last = self.last_event();
         let after = after.unwrap_or(last);
-        if after > last {
-            let again = format!("{}={last}", lang.pick("OBSERVAR tras", "WATCH after"));
+        if after > last || after < self.floor {
+            let again = if after > last { last } else { self.floor };
+            let again = format!("{}={again}", lang.pick("OBSERVAR tras", "WATCH after"));
             return error_with(410, &[&again]);
         }
         let pattern = wanted.map(str::to_owned);
