@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use reservad::clock::{Time, Zone};
+use reservad::clock::{Now, Time, Zone};
 use reservad::commands::parse::Moment;
 use reservad::commands::{self, Desk, Figures, Session};
 use reservad::conn::Eol;
@@ -30,7 +30,7 @@ impl Bench {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
             history: &history,
-            moment: Moment { now: self.now, zone: &zone },
+            moment: Moment { now: Now::at(self.now), zone: &zone },
             figures: &Figures::default,
         };
         commands::run(line.as_bytes(), Eol::Lf, session, &mut desk, &mut Vec::new());
@@ -87,7 +87,7 @@ fn measure(what: &str, count: usize, line: &str, more: &[&str]) {
     let zone = Zone::utc();
     let later = bench.now.plus_ms(10_000);
     let begun = Instant::now();
-    bench.inventory.advance(later, &zone, &mut bench.batch);
+    bench.inventory.advance(Now::at(later), &zone, &mut bench.batch);
     let telling = begun.elapsed();
     let told = bench.inventory.take_outcomes().len();
     let (best, median) = (all[0], all[all.len() / 2]);

@@ -21,7 +21,7 @@ use crate::inventory::fit::Start;
 use crate::inventory::history::History;
 use crate::inventory::names::Pattern;
 use crate::inventory::{Event, Inventory, Reservation};
-use crate::limits::{LINE_MAX_BYTES, LIST_PIECE_BYTES};
+use crate::limits::{CLOCK_DOUBTFUL_MS, LINE_MAX_BYTES, LIST_PIECE_BYTES};
 use parse::{Command, Fault, Moment, find_control, first_word, parse};
 pub use session::{Session, notices, resolve, tell_place};
 use session::{Wait, Watch};
@@ -55,7 +55,7 @@ impl Desk<'_> {
     }
 
     fn enact(&mut self, event: Event) {
-        self.inventory.enact(self.moment.now, event, self.batch);
+        self.inventory.enact(self.moment.now.time, event, self.batch);
     }
 }
 
@@ -222,13 +222,13 @@ fn change(
         }
         Command::When { wanted, when } => {
             let Moment { now, zone } = desk.moment;
-            let (start, ids) = desk.inventory.when(&wanted, &when, now, zone)?;
+            let (start, ids) = desk.inventory.when(&wanted, &when, now.time, zone)?;
             line = format!("OK {} ", zone.text(start, crate::clock::Round::Up));
             push_names(&ids, desk.inventory.names().texts(), &mut line);
         }
         Command::Verify { number, name } => {
             let now = desk.moment.now;
-            let (reservation, ids) = desk.inventory.verify(number, name.as_deref(), now)?;
+            let (reservation, ids) = desk.inventory.verify(number, name.as_deref(), now.time)?;
             let texts = desk.inventory.names().texts();
             reply::valid(&reservation, &ids, now, texts, lang, &mut line);
         }
@@ -265,7 +265,7 @@ fn reserve(
 ) -> Result<String, Refusal> {
     let Moment { now, zone } = desk.moment;
     let dated = request.when.start != Start::Unsaid;
-    let reservation = match desk.inventory.reserve(&request, &session.who, now, zone)? {
+    let reservation = match desk.inventory.reserve(&request, &session.who, now.time, zone)? {
         Grant::New(reservation) => {
             desk.enact(Event::Reserved(Rc::clone(&reservation)));
             reservation
@@ -316,7 +316,7 @@ fn list(
 ) -> Result<After, Refusal> {
     let pattern = list_pattern(wanted, desk)?;
     // This instant is the shortest interval there is.
-    let now = desk.moment.now;
+    let now = desk.moment.now.time;
     let (from, until) = interval.unwrap_or((now, now.plus_ms(1)));
     let bits = desk.inventory.free_bits(pattern.as_ref(), from, until);
     let texts = desk.inventory.names().texts().clone();
@@ -371,13 +371,13 @@ fn status(desk: &Desk) -> Vec<String> {
     let figures = (desk.figures)();
     let inventory = &desk.inventory;
     let clock = match figures.clock_behind_ms {
-        ..=1000 => "ok".to_owned(),
+        ..=CLOCK_DOUBTFUL_MS => "ok".to_owned(),
         behind_ms => format!("doubtful, {}s behind the journal", behind_ms / 1000),
     };
     vec![
         format!("version={}", env!("CARGO_PKG_VERSION")),
         format!("uptime={}s", figures.uptime_s),
-        format!("time={}", desk.moment.zone.text(desk.moment.now, crate::clock::Round::Down)),
+        format!("time={}", desk.moment.zone.text(desk.moment.now.time, crate::clock::Round::Down)),
         format!("zone={}", desk.moment.zone.name()),
         format!("clock={clock}"),
         format!("resources={}", inventory.names().len()),

@@ -7,7 +7,7 @@
 //!
 //! Invariants (checked by [`Inventory::check`]):
 //! - the reservations of one resource do not overlap as half-open intervals;
-//! - the indexes (`booked`, `ends`, `bound`, `keys`) say what `reservations` says;
+//! - the indexes (`booked`, `ends`, `leases`, `bound`, `keys`) say what `reservations` says;
 //! - a number is never issued twice, events are counted without gaps.
 
 pub mod decide;
@@ -27,7 +27,7 @@ pub use fit::{Earliest, Term, When};
 use names::{Names, Pattern, ResourceId};
 use queue::Queue;
 
-use crate::clock::Time;
+use crate::clock::{Now, Time};
 
 /// A confirmation number: 1, 2, 3…; also the fencing token of what it grants.
 pub type Number = u64;
@@ -92,7 +92,8 @@ pub struct Reservation {
     pub from: Time,
     /// [`Time::NEVER`] where no end is known, also for `hasta=salir`.
     pub until: Time,
-    /// Asked for by a length from now on (`por=`): counts elapsed time.
+    /// Asked for by a length from now on (`por=`): counts elapsed time, so it
+    /// ends by the steady clock, and its end is moved when the wall clock is set.
     pub lease: bool,
     pub holder: Option<Rc<str>>,
     pub details: Option<Box<Details>>,
@@ -200,6 +201,15 @@ impl Booked {
     }
 }
 
+/// The next instants at which something happens by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Deadlines {
+    /// By what time it is.
+    pub dated: Option<Time>,
+    /// By the steady clock; see [`Now`].
+    pub steady: Option<Time>,
+}
+
 /// How much the inventory may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
@@ -214,8 +224,10 @@ pub struct Inventory {
     /// By [`ResourceId`].
     booked: Vec<Booked>,
     reservations: BTreeMap<Number, Rc<Reservation>>,
-    /// The deadlines: every end that is known.
+    /// The deadlines: every end that is known, of those that are not leases.
     ends: BTreeSet<(Time, Number)>,
+    /// The ends of leases, which count elapsed time.
+    leases: BTreeSet<(Time, Number)>,
     /// `hasta=salir` reservations by connection.
     bound: BTreeSet<(SessionId, Number)>,
     /// Idempotency keys, by holder and key with a LF between.
@@ -236,6 +248,7 @@ impl Inventory {
             booked: Vec::new(),
             reservations: BTreeMap::new(),
             ends: BTreeSet::new(),
+            leases: BTreeSet::new(),
             bound: BTreeSet::new(),
             keys: HashMap::new(),
             queue: Queue::default(),
@@ -297,9 +310,19 @@ impl Inventory {
     }
 
     /// When something happens by itself: an end, or a wait that is over.
-    pub fn next_deadline(&self) -> Option<Time> {
-        let end = self.ends.first().map(|(until, _)| *until);
-        end.into_iter().chain(self.queue.next_deadline()).min()
+    pub fn deadlines(&self) -> Deadlines {
+        let first = |ends: &BTreeSet<(Time, Number)>| ends.first().map(|(until, _)| *until);
+        let (end, lease) = (first(&self.ends), first(&self.leases));
+        let waits = self.queue.deadlines();
+        Deadlines {
+            dated: end.into_iter().chain(waits.dated).min(),
+            steady: lease.into_iter().chain(waits.steady).min(),
+        }
+    }
+
+    /// Where the end of a reservation is kept.
+    fn ends_of(&mut self, lease: bool) -> &mut BTreeSet<(Time, Number)> {
+        if lease { &mut self.leases } else { &mut self.ends }
     }
 
     /// Whether a resource has a reservation, now or later.
@@ -401,7 +424,7 @@ impl Inventory {
             self.booked[*id as usize].insert(booking);
         }
         if !new.until.is_never() {
-            self.ends.insert((new.until, number));
+            self.ends_of(new.lease).insert((new.until, number));
         }
         if let Some(session) = new.session() {
             self.bound.insert((session, number));
@@ -429,7 +452,7 @@ impl Inventory {
         let Some(reservation) = self.reservations.get_mut(&number) else { return };
         let reservation = Rc::make_mut(reservation);
         let old_until = std::mem::replace(&mut reservation.until, until);
-        reservation.lease = lease;
+        let was_lease = std::mem::replace(&mut reservation.lease, lease);
         let session = reservation.details.as_mut().and_then(|details| details.session.take());
         if let Some(session) = session {
             self.bound.remove(&(session, number));
@@ -438,8 +461,8 @@ impl Inventory {
             self.booked[*id as usize].set_until(reservation.from, until);
             self.queue.free(*id);
         }
-        self.ends.remove(&(old_until, number));
-        self.ends.insert((until, number));
+        self.ends_of(was_lease).remove(&(old_until, number));
+        self.ends_of(lease).insert((until, number));
     }
 
     /// Takes these resources out of a reservation; the rest stays.
@@ -465,7 +488,7 @@ impl Inventory {
             self.booked[*id as usize].remove(old.from);
             self.queue.free(*id);
         }
-        self.ends.remove(&(old.until, number));
+        self.ends_of(old.lease).remove(&(old.until, number));
         if let Some(session) = old.session() {
             self.bound.remove(&(session, number));
         }
@@ -500,8 +523,10 @@ impl Inventory {
     }
 
     /// The next reservation whose end has come, in order of ends.
-    pub fn due(&self, now: Time) -> Option<(Time, Number)> {
-        self.ends.first().copied().filter(|(until, _)| *until <= now)
+    pub fn due(&self, now: Now) -> Option<(Time, Number)> {
+        let dated = self.ends.first().filter(|(until, _)| *until <= now.time);
+        let lease = self.leases.first().filter(|(until, _)| *until <= now.steady);
+        dated.into_iter().chain(lease).min().copied()
     }
 
     /// Closes the gaps that removed resources have left in the ids, once they
@@ -554,7 +579,11 @@ impl Inventory {
         let all = || self.reservations.values();
         let held: usize = all().map(|one| one.targets.as_slice().len()).sum();
         assert_eq!(bookings, held, "a booking without its resource or the reverse");
-        assert_eq!(self.ends.len(), all().filter(|one| !one.until.is_never()).count());
+        for (is_lease, ends) in [(false, &self.ends), (true, &self.leases)] {
+            let known = all().filter(|one| one.lease == is_lease && !one.until.is_never());
+            let known: BTreeSet<_> = known.map(|one| (one.until, one.number)).collect();
+            assert_eq!(*ends, known, "an end that is not kept, or kept for nothing");
+        }
         assert_eq!(self.bound.len(), all().filter(|one| one.session().is_some()).count());
         assert_eq!(self.keys.len(), all().filter_map(|one| full_key(one)).count());
         assert!(all().all(|one| one.number <= self.last_number));

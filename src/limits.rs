@@ -117,6 +117,10 @@ pub const KEEPALIVE_PROBES: u32 = 4;
 /// Data unacknowledged for this long ends a connection (TCP_USER_TIMEOUT).
 pub const USER_TIMEOUT_MS: u32 = 120_000;
 
+/// How far the wall clock may be behind what was told before that is said, in
+/// milliseconds: what the network's time corrects by itself is not worth a word.
+pub const CLOCK_DOUBTFUL_MS: i64 = 1000;
+
 /// A journal smaller than this is not worth compacting.
 pub const COMPACT_MIN_BYTES: u64 = 4 << 20;
 /// Snapshot bytes written per turn while compacting, a few milliseconds of

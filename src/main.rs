@@ -241,16 +241,7 @@ fn open(options: &Serve) -> Result<(State<DiskStorage>, Clock), Failure> {
             report.path, bad.offset_bytes, bad.reason, bad.tail_bytes, bad.readable_records
         );
     }
-    let mut clock = Clock::new(last_time);
-    let (wall, tick) = clock::read();
-    clock.observe(wall, tick);
-    if clock.behind_ms() > 1000 {
-        warn!(
-            "the clock is {} s behind the last time in the journal; until it gets there time stands still",
-            clock.behind_ms() / 1000
-        );
-    }
-    Ok((state, clock))
+    Ok((state, Clock::new(last_time)))
 }
 
 /// The resources that are to exist from the start.

@@ -135,7 +135,9 @@ impl Reactor {
         let (wall, tick) = clock::read();
         self.service.begin(wall, tick);
         let signalled = self.mark(events);
-        self.service.end_due();
+        if self.service.end_due() {
+            self.alarm.forget();
+        }
         if signalled {
             self.heed_signals();
         }

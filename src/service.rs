@@ -24,16 +24,16 @@ use std::io::{self, Read, Write};
 use log::{error, info, warn};
 use slab::Slab;
 
-use crate::clock::{Clock, Tick, Time, Zone};
+use crate::clock::{Clock, Now, Tick, Time, Zone};
 use crate::commands::parse::Moment;
 use crate::commands::{self, Desk, Figures};
 use crate::conn::Conn;
 use crate::inventory::event::Batch;
-use crate::inventory::{Inventory, SessionId};
+use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
-    COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, LOG_QUIET_MS, READ_BUDGET_BYTES, REFUSED_MAX,
-    STOP_GRACE_MS,
+    CLOCK_DOUBTFUL_MS, COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, LOG_QUIET_MS, READ_BUDGET_BYTES,
+    REFUSED_MAX, STOP_GRACE_MS,
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
@@ -121,14 +121,16 @@ pub struct Service<T: Stream, S: Storage> {
     full_quiet: Tick,
     slow_quiet: Tick,
     started: Tick,
-    /// The time of this turn, on both clocks.
-    now: Time,
+    /// The moment of this turn.
+    now: Now,
     tick: Tick,
     scratch: Vec<u8>,
     inventory: Inventory,
     batch: Batch,
     store: Store<S>,
     clock: Clock,
+    /// That it is, was logged.
+    clock_doubtful: bool,
     zone: Zone,
     config: Config,
     trace: Trace,
@@ -171,6 +173,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             batch: state.batch,
             store: state.store,
             clock,
+            clock_doubtful: false,
             zone,
             config,
             trace: Trace::default(),
@@ -196,7 +199,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.store.fill_tail()
     }
 
-    /// Begins a turn at what the clocks say: all of it happens at one time.
+    /// Begins a turn at what the clocks say: all of it happens at one moment.
     pub fn begin(&mut self, wall: Time, tick: Tick) {
         self.tick = tick;
         self.now = self.clock.observe(wall, tick);
@@ -228,10 +231,34 @@ impl<T: Stream, S: Storage> Service<T, S> {
     }
 
     /// Ends what is due, each at its own time, so that a command at *t* sees
-    /// ends ≤ *t* as gone.
-    pub fn end_due(&mut self) {
+    /// ends ≤ *t* as gone. Returns whether the clock was set, so that an alarm
+    /// by [`Service::next_end`] does not hold any more.
+    pub fn end_due(&mut self) -> bool {
+        let was_set = self.heed_clock();
         self.inventory.advance(self.now, &self.zone, &mut self.batch);
         self.trace.note(Step::EndedDue);
+        was_set
+    }
+
+    /// Moves what counts elapsed time along with a wall clock that was set,
+    /// and logs what is the matter with it.
+    fn heed_clock(&mut self) -> bool {
+        let step_ms = self.clock.take_step();
+        if step_ms != 0 {
+            let by_s = step_ms as f64 / 1000.0;
+            warn!("the clock was set by {by_s:+.3} s; the ends of leases are moved along");
+            self.inventory.clock_was_set(step_ms, self.now, &self.zone, &mut self.batch);
+            self.trace.note(Step::ClockSet(step_ms));
+        }
+        let was_doubtful = self.clock_doubtful;
+        self.clock_doubtful = self.clock.behind_ms() > CLOCK_DOUBTFUL_MS;
+        if self.clock_doubtful && !was_doubtful {
+            let behind_s = self.clock.behind_ms() / 1000;
+            warn!(
+                "the clock is {behind_s} s behind what was told already; until it gets there time stands still"
+            );
+        }
+        step_ms != 0 || self.clock_doubtful != was_doubtful
     }
 
     /// Serves who is queued, commits, and only then tells them; then removes
@@ -342,7 +369,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         if self.batch.is_empty() && self.store.wants_compaction(&self.inventory) {
             let piece_bytes = self.config.compaction.piece_bytes;
-            let done = self.store.compact(&self.inventory, self.now, piece_bytes)?;
+            let done = self.store.compact(&self.inventory, self.now.time, piece_bytes)?;
             if let Some(error) = done {
                 warn!("the journal was not compacted: {error}");
             } else if !self.store.is_compacting() {
@@ -367,9 +394,11 @@ impl<T: Stream, S: Storage> Service<T, S> {
         [first, self.sync_by, self.stopping].into_iter().flatten().min()
     }
 
-    /// When something ends, or somebody's wait.
+    /// When something ends, or somebody's wait: what the wall clock then says.
     pub fn next_end(&self) -> Option<Time> {
-        self.inventory.next_deadline()
+        let Deadlines { dated, steady } = self.inventory.deadlines();
+        let steady = steady.map(|steady| self.clock.wall_at(steady));
+        dated.into_iter().chain(steady).min()
     }
 
     /// Begins to stop: what was received is answered, then everybody is closed.
@@ -418,7 +447,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// # Errors
     /// There is no room for all of them; then none was added.
     pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, String> {
-        let added = store::ensure(&mut self.inventory, names, self.now, &mut self.batch);
+        let added = store::ensure(&mut self.inventory, names, self.now.time, &mut self.batch);
         // Somebody may wait for what is new.
         self.inventory.settle(self.now, &self.zone, &mut self.batch);
         added

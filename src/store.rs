@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use crate::clock::{Time, Zone};
+use crate::clock::{Now, Time, Zone};
 use crate::commands::read_names;
 use crate::inventory::decide::Refusal;
 use crate::inventory::event::Batch;
@@ -338,9 +338,9 @@ impl<S: Storage> State<S> {
     ///
     /// # Errors
     /// There is no room for the names, or the journal cannot be written.
-    pub fn settle(&mut self, names: Vec<String>, now: Time, zone: &Zone) -> Result<(), String> {
+    pub fn settle(&mut self, names: Vec<String>, now: Now, zone: &Zone) -> Result<(), String> {
         self.inventory.advance(now, zone, &mut self.batch);
-        ensure(&mut self.inventory, names, now, &mut self.batch)?;
+        ensure(&mut self.inventory, names, now.time, &mut self.batch)?;
         self.store.commit(&mut self.batch).map_err(|error| error.to_string())
     }
 }

@@ -17,7 +17,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use common::{Client, Folder, PATIENCE, Rng, Server, command, has, seed, until};
-use reservad::clock::{Time, Zone, parse_utc};
+use reservad::clock::{Now, Time, Zone, parse_utc};
 use reservad::commands::parse::Moment;
 use reservad::commands::{self, Desk, Figures, Session};
 use reservad::conn::Eol;
@@ -161,7 +161,7 @@ impl Past {
             inventory: &mut self.inventory,
             batch: &mut batch,
             history: self.store.history(),
-            moment: Moment { now: self.now, zone: &zone },
+            moment: Moment { now: Now::at(self.now), zone: &zone },
             figures: &figures,
         };
         commands::run(line.as_bytes(), Eol::Lf, &mut self.session, &mut desk, &mut out);

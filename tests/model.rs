@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use common::Rng;
 use dice::{Dice, HOLDERS, ROOMS};
 use reference::{Command, Lang, Line, Model, Request, Start, Term};
-use reservad::clock::{Time, Zone};
+use reservad::clock::{Now, Time, Zone};
 use reservad::commands::parse::Moment;
 use reservad::commands::{self, After, Desk, Figures, Session};
 use reservad::conn::Eol;
@@ -159,12 +159,12 @@ impl Run {
         for session in self.model.waiting() {
             if self.dice.rng.one_in(60) {
                 self.note(format!("{session} is reset"));
-                self.inventory.leave_queue(SessionId(session), self.time());
+                self.inventory.leave_queue(SessionId(session), Now::at(self.time()));
                 self.model.leave_queue(session, self.now);
                 self.hang_up(session, &mut dead);
             }
         }
-        self.inventory.advance(self.time(), &self.zone, &mut self.batch);
+        self.inventory.advance(Now::at(self.time()), &self.zone, &mut self.batch);
         self.model.advance(self.now);
         self.check();
         for _ in 0..self.dice.rng.pick(&[0, 1, 1, 2, 3]) {
@@ -217,7 +217,7 @@ impl Run {
             // Its lines are held back.
             if self.dice.rng.one_in(6) {
                 self.note(format!("{me} interrupts"));
-                self.inventory.interrupt(SessionId(me), self.time());
+                self.inventory.interrupt(SessionId(me), Now::at(self.time()));
                 self.model.interrupt(me, self.now);
             }
             return;
@@ -263,7 +263,7 @@ impl Run {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
             history: self.store.history(),
-            moment: Moment { now: Time::from_ms(self.now), zone: &zone },
+            moment: Moment { now: Now::at(Time::from_ms(self.now)), zone: &zone },
             figures: &figures,
         };
         let peer = self.peers.get_mut(&me).unwrap();
@@ -293,7 +293,7 @@ impl Run {
                 inventory: &mut self.inventory,
                 batch: &mut self.batch,
                 history: self.store.history(),
-                moment: Moment { now: Time::from_ms(self.now), zone: &self.zone },
+                moment: Moment { now: Now::at(Time::from_ms(self.now)), zone: &self.zone },
                 figures: &figures,
             };
             let before = peer.out.len();
@@ -321,7 +321,7 @@ impl Run {
     /// All who are dead leave the queue before any of them releases anything.
     fn reap(&mut self, dead: &[u64]) {
         for session in dead {
-            self.inventory.leave_queue(SessionId(*session), self.time());
+            self.inventory.leave_queue(SessionId(*session), Now::at(self.time()));
             self.model.leave_queue(*session, self.now);
         }
         for session in dead {
@@ -331,7 +331,7 @@ impl Run {
                 inventory: &mut self.inventory,
                 batch: &mut self.batch,
                 history: self.store.history(),
-                moment: Moment { now: Time::from_ms(self.now), zone: &self.zone },
+                moment: Moment { now: Now::at(Time::from_ms(self.now)), zone: &self.zone },
                 figures: &figures,
             };
             commands::leave(&peer.session, &mut desk);
@@ -344,7 +344,7 @@ impl Run {
     fn check(&self) {
         self.inventory.check();
         assert!(
-            !self.inventory.some_waiter_fits(self.time(), &self.zone),
+            !self.inventory.some_waiter_fits(Now::at(self.time()), &self.zone),
             "somebody waits for what is free"
         );
     }
@@ -474,7 +474,7 @@ impl Talk {
             inventory: &mut run.inventory,
             batch: &mut run.batch,
             history: run.store.history(),
-            moment: Moment { now: Time::from_ms(run.now), zone: &run.zone },
+            moment: Moment { now: Now::at(Time::from_ms(run.now)), zone: &run.zone },
             figures: &figures,
         };
         let mut out = Vec::new();

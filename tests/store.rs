@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use common::{Rng, seed};
 use disk::{Faults, SimDisk};
-use reservad::clock::{Round, Time, Zone};
+use reservad::clock::{Now, Round, Time, Zone};
 use reservad::commands::parse::Moment;
 use reservad::commands::{self, After, Desk, Figures, Session};
 use reservad::conn::Eol;
@@ -81,7 +81,7 @@ fn run(
         inventory,
         batch,
         history: &history,
-        moment: Moment { now, zone: &zone },
+        moment: Moment { now: Now::at(now), zone: &zone },
         figures: &figures,
     };
     let mut out = Vec::new();
@@ -174,7 +174,7 @@ impl World {
     fn turn(&mut self) -> Result<(), Stopped> {
         let step_ms = self.rng.pick(&[0, 1, 700, 20_000, 600_000, 7_200_000]);
         self.now = self.now.plus_ms(step_ms);
-        self.inventory.advance(self.now, &Zone::utc(), &mut self.batch);
+        self.inventory.advance(Now::at(self.now), &Zone::utc(), &mut self.batch);
         let mut numbers = Vec::new();
         for _ in 0..self.rng.below(6) {
             let line = self.line();
@@ -244,7 +244,7 @@ impl World {
     fn hang_up(&mut self) {
         let session = self.sessions.swap_remove(self.rng.below(self.sessions.len()));
         let zone = Zone::utc();
-        let moment = Moment { now: self.now, zone: &zone };
+        let moment = Moment { now: Now::at(self.now), zone: &zone };
         let figures = Figures::default;
         let mut desk = Desk {
             inventory: &mut self.inventory,
@@ -278,7 +278,7 @@ impl World {
         self.sessions.clear();
         self.greet();
         store::end_orphans(&mut self.inventory, opened.last_time, &mut self.batch);
-        self.inventory.advance(self.now, &Zone::utc(), &mut self.batch);
+        self.inventory.advance(Now::at(self.now), &Zone::utc(), &mut self.batch);
         self.commit().unwrap();
         assert!(!dump(&self.inventory).contains("bound true"), "an orphan lives on");
         self.compare();
@@ -506,7 +506,7 @@ fn every_change_at_every_moment_of_a_compaction() {
                 match line.strip_prefix('+') {
                     Some(ms) => {
                         now = now.plus_ms(ms.parse().unwrap());
-                        inventory.advance(now, &Zone::utc(), &mut batch);
+                        inventory.advance(Now::at(now), &Zone::utc(), &mut batch);
                     }
                     None => {
                         let (reply, _) = run(inventory, &mut batch, &mut session, now, line);

@@ -9,7 +9,7 @@ mod values;
 mod verbs;
 
 use super::words::{Lang, Opt, Verb, echo, say};
-use crate::clock::{Time, Zone};
+use crate::clock::{Now, Time, Zone};
 use crate::inventory::decide::{Cancel, Request, Wanted};
 use crate::inventory::fit::{Term, When};
 use crate::inventory::names::{Pattern, check_name};
@@ -76,7 +76,7 @@ pub enum Command {
 /// What a line is read against: the time of the turn and the server's zone.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {
-    pub now: Time,
+    pub now: Now,
     pub zone: &'a Zone,
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::parse::Fault;
 use super::words::{Lang, echo, say};
-use crate::clock::{Round, Time, Zone};
+use crate::clock::{Now, Round, Zone};
 use crate::conn::{Eol, Source};
 use crate::inventory::decide::{Busy, Refusal};
 use crate::inventory::event::push_quoted;
@@ -331,7 +331,7 @@ pub fn cancelled(released: &[(u64, ResourceId)], texts: &NameTexts, lang: Lang, 
 pub fn valid(
     reservation: &Reservation,
     ids: &[ResourceId],
-    now: Time,
+    now: Now,
     texts: &NameTexts,
     lang: Lang,
     out: &mut String,
@@ -342,6 +342,7 @@ pub fn valid(
     if reservation.until.is_never() {
         out.push('-');
     } else {
+        let now = if reservation.lease { now.steady } else { now.time };
         let left_s = (reservation.until.ms() - now.ms()) / 1000;
         let _ = write!(out, "{left_s}s");
     }

@@ -10,7 +10,7 @@ use super::event::push_quoted;
 use super::fit::{Conflict, Earliest, Start, Target, Term, When};
 use super::names::{Pattern, ResourceId, fold};
 use super::{Booking, Details, Event, Inventory, Key, Number, Reservation, SessionId, Targets};
-use crate::clock::{Time, Zone};
+use crate::clock::{Now, Time, Zone};
 
 /// A target as it was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -380,14 +380,15 @@ impl Inventory {
         number: Number,
         term: Term,
         who: &Who,
-        now: Time,
+        now: Now,
         zone: &Zone,
     ) -> Result<Event, Refusal> {
         let old = self.live(number)?;
         if !who.may_change(old) {
             return Err(not_yours(format!("#{number}"), old));
         }
-        let counted_from = old.from.max(now);
+        let has_begun = old.from <= now.time;
+        let counted_from = if has_begun { now.steady } else { old.from };
         let when = When { start: Start::At(counted_from), term };
         let until = when.until(counted_from, zone).map_err(|_| Refusal::OutOfRange)?;
         if until <= old.from {
@@ -398,7 +399,7 @@ impl Inventory {
             let next = Rc::clone(&self.reservations[&booking.number]);
             return Err(Refusal::NoExtension { number, name, booking, next });
         }
-        let lease = matches!(term, Term::For(_)) && old.from <= now;
+        let lease = matches!(term, Term::For(_)) && has_begun;
         Ok(Event::Renewed { number, until, lease })
     }
 

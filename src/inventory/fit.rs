@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 
 use super::names::{Pattern, ResourceId};
 use super::{Booked, Booking, Inventory};
-use crate::clock::{Time, TimeError, Zone};
+use crate::clock::{Now, Time, TimeError, Zone};
 
 /// How long something is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,9 +75,11 @@ impl When {
 
     /// The half-open interval `[from, until)` that it means at `now`. It is
     /// not empty, and its end is ahead of `now`.
-    pub fn interval(&self, now: Time, zone: &Zone) -> Result<(Time, Time), WhenError> {
-        let from = self.from(now);
-        let until = self.until(from, zone).map_err(WhenError::Time)?;
+    pub fn interval(&self, now: Now, zone: &Zone) -> Result<(Time, Time), WhenError> {
+        let from = self.from(now.time);
+        let counted_from = if self.is_lease() { now.steady } else { from };
+        let until = self.until(counted_from, zone).map_err(WhenError::Time)?;
+        let now = now.time;
         if from >= until {
             return Err(if until <= now { WhenError::Past } else { WhenError::Backwards });
         }

@@ -16,8 +16,8 @@ use super::decide::{Request, Wanted, Who};
 use super::event::Batch;
 use super::fit::{Start, Target, Term, When};
 use super::names::{Pattern, ResourceId};
-use super::{Event, Inventory, Key, Reservation, SessionId};
-use crate::clock::{Time, Zone};
+use super::{Deadlines, Event, Inventory, Key, Reservation, SessionId};
+use crate::clock::{Now, Time, Zone};
 use crate::limits::{PLACES_AT_ONCE, PLACES_BUDGET, PLACES_EVERY_MS, RELEASES_ONE_BY_ONE};
 
 /// Who came first has the lower one.
@@ -30,8 +30,10 @@ struct Waiter {
     request: Request,
     targets: Vec<Target>,
     key: Option<Key>,
-    /// When it ends without a grant: its patience, or its own end.
-    gives_up: Time,
+    /// Until when it waits, by the steady clock.
+    patience: Time,
+    /// When what it asks for would be over.
+    own_end: Time,
     /// The place that it was told last.
     told: usize,
 }
@@ -115,7 +117,9 @@ pub struct Queue {
     /// Those with a pattern, under the one key there is.
     by_pattern: Index<()>,
     by_session: BTreeMap<SessionId, Ticket>,
-    deadlines: BTreeSet<(Time, Ticket)>,
+    patience: BTreeSet<(Time, Ticket)>,
+    /// Those that are known.
+    own_ends: BTreeSet<(Time, Ticket)>,
     /// What has become free since the last [`Inventory::settle`], and before
     /// that if the server has been full since.
     freed: BTreeSet<ResourceId>,
@@ -123,7 +127,7 @@ pub struct Queue {
     moved: BTreeSet<ResourceId>,
     /// The patterns of those who have left since.
     patterns_moved: Vec<Pattern>,
-    /// When those further back are told their places.
+    /// When those further back are told their places, by the steady clock.
     tell_at: Option<Time>,
     /// From whom on, where the last time has ended.
     tell_from: Ticket,
@@ -150,9 +154,31 @@ impl Queue {
     }
 
     /// When the queue has something to do by itself.
-    pub(super) fn next_deadline(&self) -> Option<Time> {
-        let first = self.deadlines.first().map(|(time, _)| *time);
-        first.into_iter().chain(self.tell_at).min()
+    pub(super) fn deadlines(&self) -> Deadlines {
+        let first = |ends: &BTreeSet<(Time, Ticket)>| ends.first().map(|(time, _)| *time);
+        let patience = first(&self.patience);
+        Deadlines {
+            dated: first(&self.own_ends),
+            steady: patience.into_iter().chain(self.tell_at).min(),
+        }
+    }
+
+    /// The next wait whose time is up.
+    fn due(&self, now: Now) -> Option<Ticket> {
+        let patience = self.patience.first().filter(|(time, _)| *time <= now.steady);
+        let own_end = self.own_ends.first().filter(|(time, _)| *time <= now.time);
+        patience.into_iter().chain(own_end).min().map(|(_, ticket)| *ticket)
+    }
+
+    /// What counts elapsed time is that much later on a clock that was set.
+    pub(super) fn shift(&mut self, by_ms: i64) {
+        let moved = |time: Time| time.plus_ms(by_ms);
+        let patience = std::mem::take(&mut self.patience);
+        self.patience = patience.into_iter().map(|(at, ticket)| (moved(at), ticket)).collect();
+        for waiter in self.waiters.values_mut() {
+            waiter.patience = moved(waiter.patience);
+        }
+        self.tell_at = self.tell_at.map(moved);
     }
 
     fn insert(&mut self, ticket: Ticket, waiter: Waiter) {
@@ -164,7 +190,10 @@ impl Queue {
             self.by_pattern.set(from_now).insert(((), ticket));
         }
         self.by_session.insert(waiter.who.session, ticket);
-        self.deadlines.insert((waiter.gives_up, ticket));
+        self.patience.insert((waiter.patience, ticket));
+        if !waiter.own_end.is_never() {
+            self.own_ends.insert((waiter.own_end, ticket));
+        }
         self.waiters.insert(ticket, waiter);
     }
 
@@ -180,7 +209,8 @@ impl Queue {
             self.patterns_moved.extend(waiter.patterns().cloned());
         }
         self.by_session.remove(&waiter.who.session);
-        self.deadlines.remove(&(waiter.gives_up, ticket));
+        self.patience.remove(&(waiter.patience, ticket));
+        self.own_ends.remove(&(waiter.own_end, ticket));
         Some(waiter)
     }
 
@@ -210,11 +240,11 @@ impl Inventory {
         request: Request,
         targets: Vec<Target>,
         who: Who,
-        now: Time,
+        now: Now,
         zone: &Zone,
     ) -> usize {
         let when = fixed(request.when, request.from);
-        let patience = now.plus_ms(request.wait_ms.unwrap_or(0));
+        let patience = now.steady.plus_ms(request.wait_ms.unwrap_or(0));
         let own_end = match (when.start, when.term) {
             (Start::Unsaid, Term::Until(until)) => until,
             (Start::Unsaid, _) => Time::NEVER,
@@ -222,10 +252,9 @@ impl Inventory {
         };
         let key = request.full_key();
         let request = Request { when, ..request };
-        let gives_up = patience.min(own_end);
         self.queue.last_ticket += 1;
         let ticket = self.queue.last_ticket;
-        let waiter = Waiter { who, request, targets, key, gives_up, told: 0 };
+        let waiter = Waiter { who, request, targets, key, patience, own_end, told: 0 };
         self.queue.insert(ticket, waiter);
         let place = self.place_of(ticket, usize::MAX);
         if let Some(waiter) = self.queue.waiters.get_mut(&ticket) {
@@ -246,7 +275,7 @@ impl Inventory {
 
     /// Grants what fits now, after something has become free. Call it after
     /// every command and every end.
-    pub fn settle(&mut self, now: Time, zone: &Zone, batch: &mut Batch) {
+    pub fn settle(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
         if self.queue.is_empty() {
             self.queue.patterns_moved.clear();
             return self.queue.freed.clear();
@@ -260,7 +289,7 @@ impl Inventory {
         // for everybody who asks the same.
         let mut hopeless = HashSet::new();
         while !freed.is_empty() && !self.is_full() {
-            let Some(ticket) = self.next_candidate(&freed, last, now) else {
+            let Some(ticket) = self.next_candidate(&freed, last, now.time) else {
                 self.queue.freed.clear();
                 break;
             };
@@ -317,7 +346,7 @@ impl Inventory {
         ticket: Ticket,
         freed: &[ResourceId],
         hopeless: &mut HashSet<(String, Time, Time)>,
-        (now, zone): (Time, &Zone),
+        (now, zone): (Now, &Zone),
         batch: &mut Batch,
     ) {
         let Some(waiter) = self.queue.waiters.get(&ticket) else { return };
@@ -347,7 +376,7 @@ impl Inventory {
         };
         let request = Request { from, until, ..waiter.request.clone() };
         let granted = Rc::new(self.granted(&request, ids, waiter.key.clone(), &who));
-        self.enact(now, Event::Reserved(Rc::clone(&granted)), batch);
+        self.enact(now.time, Event::Reserved(Rc::clone(&granted)), batch);
         for ticket in same {
             self.queue.end(ticket, Outcome::Granted(Rc::clone(&granted)));
         }
@@ -381,32 +410,61 @@ impl Inventory {
 
     /// Applies what is due up to `now`, each at its own time: ends, then the
     /// grants that they allow, then waits that are over.
-    pub fn advance(&mut self, now: Time, zone: &Zone, batch: &mut Batch) {
-        loop {
-            let end = self.ends.first().map(|(until, _)| *until);
-            let wait = self.queue.next_deadline();
-            let Some(time) = end.into_iter().chain(wait).min().filter(|time| *time <= now) else {
-                return;
-            };
-            while let Some((_, number)) = self.due(time) {
-                self.enact(time, Event::Expired { number }, batch);
+    pub fn advance(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
+        while let Some(then) = self.next_moment(now) {
+            while let Some((_, number)) = self.due(then) {
+                self.enact(then.time, Event::Expired { number }, batch);
             }
-            self.settle(time, zone, batch);
-            while let Some((_, ticket)) =
-                self.queue.deadlines.first().copied().filter(|(deadline, _)| *deadline <= time)
-            {
+            self.settle(then, zone, batch);
+            while let Some(ticket) = self.queue.due(then) {
                 self.queue.end(ticket, Outcome::TimedOut);
             }
-            if self.queue.tell_at.is_some_and(|tell_at| tell_at <= time) {
+            if self.queue.tell_at.is_some_and(|tell_at| tell_at <= then.steady) {
                 let more = !self.tell_all_places();
-                self.queue.tell_at = more.then(|| time.plus_ms(PLACES_EVERY_MS));
+                self.queue.tell_at = more.then(|| then.steady.plus_ms(PLACES_EVERY_MS));
             }
-            self.tell_first_places(time);
+            self.tell_first_places(then);
         }
     }
 
+    /// The next moment up to `now` at which something happens by itself.
+    fn next_moment(&self, now: Now) -> Option<Now> {
+        let next = self.deadlines();
+        let dated = next.dated.filter(|time| *time <= now.time);
+        let steady = next.steady.filter(|time| *time <= now.steady);
+        let next = dated.into_iter().chain(steady).min()?;
+        Some(Now { time: next.min(now.time), steady: next })
+    }
+
+    /// The wall clock was set by so much, and says `now`: what counts elapsed
+    /// time goes on as before, so its end is told anew; what has dates is
+    /// where the clock now says.
+    ///
+    /// A lease that would run into a booking ends where that begins: no two
+    /// may overlap, and the booking was promised its dates.
+    pub fn clock_was_set(&mut self, by_ms: i64, now: Now, zone: &Zone, batch: &mut Batch) {
+        // Over by the clock as it is now; nobody is granted what a lease has.
+        while let Some((until, number)) = self.ends.first().copied().filter(|it| it.0 <= now.time) {
+            self.enact(until, Event::Expired { number }, batch);
+        }
+        let leases: Vec<_> = self.leases.iter().map(|(_, number)| *number).collect();
+        for number in leases {
+            let lease = &self.reservations[&number];
+            let until = lease.until.plus_ms(by_ms).min(Time::LATEST);
+            let booked = self.in_the_way(lease, until).map(|(_, booking)| booking.from);
+            let until = booked.unwrap_or(until);
+            let event = match until <= now.time {
+                true => Event::Expired { number },
+                false => Event::Renewed { number, until, lease: true },
+            };
+            self.enact(now.time, event, batch);
+        }
+        self.queue.shift(by_ms);
+        self.settle(now, zone, batch);
+    }
+
     /// Ends the wait of a connection that is gone; nobody is to be told.
-    pub fn leave_queue(&mut self, session: SessionId, now: Time) {
+    pub fn leave_queue(&mut self, session: SessionId, now: Now) {
         if let Some(ticket) = self.queue.by_session.get(&session).copied() {
             self.queue.remove(ticket);
             self.tell_first_places(now);
@@ -414,7 +472,7 @@ impl Inventory {
     }
 
     /// Ends the wait of a connection as if its time were up.
-    pub fn interrupt(&mut self, session: SessionId, now: Time) {
+    pub fn interrupt(&mut self, session: SessionId, now: Now) {
         if let Some(ticket) = self.queue.by_session.get(&session).copied() {
             self.queue.end(ticket, Outcome::TimedOut);
             self.tell_first_places(now);
@@ -514,7 +572,7 @@ impl Inventory {
 
     /// Tells those at the front of what has moved their new places, and sees
     /// that the others are told before long.
-    fn tell_first_places(&mut self, now: Time) {
+    fn tell_first_places(&mut self, now: Now) {
         let mut moved = std::mem::take(&mut self.queue.moved);
         let patterns = std::mem::take(&mut self.queue.patterns_moved);
         let pattern_moved = !patterns.is_empty();
@@ -546,7 +604,7 @@ impl Inventory {
         }
         let has_more = self.queue.len() > PLACES_AT_ONCE;
         if (pattern_moved || !moved.is_empty()) && has_more && self.queue.tell_at.is_none() {
-            self.queue.tell_at = Some(now.plus_ms(PLACES_EVERY_MS));
+            self.queue.tell_at = Some(now.steady.plus_ms(PLACES_EVERY_MS));
         }
     }
 
@@ -645,7 +703,7 @@ impl Inventory {
 
     /// Whether a waiter could be granted at this moment, which between two
     /// commands none can; for tests.
-    pub fn some_waiter_fits(&self, now: Time, zone: &Zone) -> bool {
+    pub fn some_waiter_fits(&self, now: Now, zone: &Zone) -> bool {
         !self.is_full()
             && self.queue.waiters.values().any(|waiter| {
                 let interval = waiter.request.when.interval(now, zone);

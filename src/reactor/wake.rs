@@ -127,13 +127,12 @@ mod tests {
     use mio::{Events, Poll};
 
     use super::*;
-    use crate::clock;
 
     const ALARM: Token = Token(7);
     const LONG: Duration = Duration::from_secs(30);
 
     fn now() -> Time {
-        clock::read().0
+        crate::clock::read().0
     }
 
     fn fires(poll: &mut Poll, within: Duration) -> bool {

@@ -6,6 +6,8 @@ use crate::inventory::SessionId;
 /// One step of a turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
+    /// The wall clock was set by so many milliseconds: ends of leases were moved along.
+    ClockSet(i64),
     /// What was due has ended, and what that allows was granted.
     EndedDue,
     /// A line was run, or what stands in its place.

@@ -82,7 +82,7 @@ impl Line<'_> {
     pub(super) fn instant(&self, option: Opt, text: &str, moment: Moment) -> Result<Time, Fault> {
         let fault =
             |what: String| Fault::bad(format!("{}={}: {what}", option.word(self.lang), echo(text)));
-        let parsed = moment.zone.parse(text, moment.now);
+        let parsed = moment.zone.parse(text, moment.now.time);
         parsed.map_err(|error| fault(time_error(&error, self.lang)))
     }
 
@@ -92,7 +92,7 @@ impl Line<'_> {
     }
 
     pub(super) fn when_fault(&self, error: WhenError, moment: Moment) -> Fault {
-        let now = moment.zone.text(moment.now, crate::clock::Round::Down);
+        let now = moment.zone.text(moment.now.time, crate::clock::Round::Down);
         Fault::bad(match error {
             WhenError::Backwards => say!(
                 self.lang,

@@ -58,7 +58,7 @@ impl Line<'_> {
         }
         let from = match self.start(moment)? {
             Start::Unsaid => Time::DAWN,
-            Start::Now => moment.now,
+            Start::Now => moment.now.time,
             Start::At(from) => from,
         };
         let until = match self.term(moment)? {
@@ -113,7 +113,7 @@ impl Line<'_> {
         let number = self.number(digits)?;
         match self.term(moment)? {
             Term::Quit => Err(self.quit_here()),
-            Term::Until(until) if until <= moment.now => {
+            Term::Until(until) if until <= moment.now.time => {
                 Err(self.when_fault(WhenError::Past, moment))
             }
             term @ (Term::For(_) | Term::Until(_)) => Ok(Command::Renew { number, term }),
