@@ -529,6 +529,20 @@ pub fn read() -> (Time, Tick) {
     }
 }
 
+/// How far the kernel's wall clock is ahead of the one that the program is
+/// shown, in milliseconds: 0 but where somebody lets it run at another time
+/// than the machine (libfaketime). The kernel's timers go by the kernel's.
+pub fn skew_ms() -> i64 {
+    use rustix::time::{ClockId, clock_gettime};
+    const SAME_MS: i64 = 100;
+    let kernel = clock_gettime(ClockId::Realtime);
+    let kernel_ms = kernel.tv_sec * 1000 + kernel.tv_nsec / 1_000_000;
+    match kernel_ms - wall().0 {
+        skew_ms if skew_ms.abs() < SAME_MS => 0,
+        skew_ms => skew_ms,
+    }
+}
+
 /// The wall clock, cut to milliseconds.
 fn wall() -> Time {
     match SystemTime::now().duration_since(UNIX_EPOCH) {

@@ -372,7 +372,7 @@ fn status(desk: &Desk) -> Vec<String> {
     let inventory = &desk.inventory;
     let clock = match figures.clock_behind_ms {
         ..=CLOCK_DOUBTFUL_MS => "ok".to_owned(),
-        behind_ms => format!("doubtful, {}s behind the journal", behind_ms / 1000),
+        behind_ms => format!("doubtful, {}s behind", behind_ms / 1000),
     };
     vec![
         format!("version={}", env!("CARGO_PKG_VERSION")),

@@ -15,7 +15,7 @@ use rustix::time::{
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
-use crate::clock::Time;
+use crate::clock::{Time, skew_ms};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,18 +96,21 @@ impl Alarm {
         self.set = None;
     }
 
-    /// Fires at that instant; `None` for never. A system call only if that
-    /// is another one than before.
+    /// What it was set by does not hold any more: it is to be set anew.
+    pub fn forget(&mut self) {
+        self.set = None;
+    }
+
+    /// Fires at that instant, or only when the clock is set. A system call
+    /// only if that is another one than before.
     pub fn set(&mut self, when: Option<Time>) -> io::Result<()> {
-        if self.set == when {
+        let when = when.unwrap_or(Time::LATEST);
+        if self.set == Some(when) {
             return Ok(());
         }
         // All zero would disarm it: what is due fires a nanosecond after 1970.
-        let ms = when.map_or(0, |when| when.ms().max(0));
-        let value = Timespec {
-            tv_sec: ms / 1000,
-            tv_nsec: if when.is_some() { ms % 1000 * 1_000_000 + 1 } else { 0 },
-        };
+        let ms = when.plus_ms(skew_ms()).ms().max(0);
+        let value = Timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 + 1 };
         let interval = Timespec { tv_sec: 0, tv_nsec: 0 };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
         timerfd_settime(
@@ -115,7 +118,7 @@ impl Alarm {
             flags,
             &Itimerspec { it_interval: interval, it_value: value },
         )?;
-        self.set = when;
+        self.set = Some(when);
         Ok(())
     }
 }

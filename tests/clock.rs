@@ -1,0 +1,477 @@
+//! Clocks that are set, stand still, or begin in 1970: with the clocks as
+//! arguments, and against the real server under libfaketime.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use common::{Folder, Server, command, has};
+use reservad::clock::{Clock, Now, Round, Tick, Time, Zone};
+use reservad::commands::parse::Moment;
+use reservad::commands::{self, Desk, Figures, Session};
+use reservad::conn::Eol;
+use reservad::inventory::event::Batch;
+use reservad::inventory::history::History;
+use reservad::inventory::queue::Outcome;
+use reservad::inventory::{Capacity, Event, Inventory, SessionId};
+
+const HOUR_MS: i64 = 3_600_000;
+const NOON: i64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
+
+/// A server without sockets, whose two clocks are the test's.
+struct World {
+    inventory: Inventory,
+    replayed: Inventory,
+    clock: Clock,
+    wall: i64,
+    tick: u64,
+    now: Now,
+    sessions: Vec<Session>,
+    /// What the journal has, one line an event.
+    journal: Vec<String>,
+    outcomes: Vec<(u64, String)>,
+}
+
+fn empty() -> Inventory {
+    Inventory::new(Capacity { resources: 100, reservations: 100 })
+}
+
+impl World {
+    fn new() -> World {
+        let mut world = World {
+            inventory: empty(),
+            replayed: empty(),
+            clock: Clock::new(Time::DAWN),
+            wall: NOON,
+            tick: 1_000,
+            now: Now::at(Time::DAWN),
+            sessions: (1..=4).map(|id| Session::new(SessionId(id))).collect(),
+            journal: Vec::new(),
+            outcomes: Vec::new(),
+        };
+        world.turn(|_, _| {});
+        world.say(0, "ALTA Sala 1, Sala 2");
+        world
+    }
+
+    /// The same server after a restart that took so long by the wall clock;
+    /// nobody knows what the steady clock did meanwhile.
+    fn restart(&mut self, later_ms: i64) {
+        self.wall += later_ms;
+        self.tick = 5;
+        self.clock = Clock::new(self.now.time);
+        self.inventory = std::mem::replace(&mut self.replayed, empty());
+        for line in &self.journal {
+            let (_, event) = Event::decode(line, self.replayed.names()).unwrap();
+            self.replayed.apply(&event);
+        }
+        self.turn(|_, _| {});
+    }
+
+    /// One turn of the loop: the clock is read, what is due ends, and `work` is done.
+    fn turn(&mut self, work: impl FnOnce(&mut World, &mut Batch)) {
+        let zone = Zone::utc();
+        let before = self.now;
+        self.now = self.clock.observe(Time::from_ms(self.wall), Tick(self.tick));
+        assert!(self.now.time >= before.time, "time never runs backwards");
+        let mut batch = Batch::default();
+        let step_ms = self.clock.take_step();
+        if step_ms != 0 {
+            self.inventory.clock_was_set(step_ms, self.now, &zone, &mut batch);
+        }
+        self.inventory.advance(self.now, &zone, &mut batch);
+        work(self, &mut batch);
+        for (_, text) in batch.iter() {
+            let (time, event) = Event::decode(text, self.replayed.names()).unwrap();
+            assert!(time <= self.now.time, "{text}");
+            assert_eq!(self.replayed.admits(&event), Ok(()), "{text}");
+            self.replayed.apply(&event);
+            self.journal.push(text.to_owned());
+        }
+        for (session, outcome) in self.inventory.take_outcomes() {
+            match outcome {
+                Outcome::Granted(it) => self.outcomes.push((session.0, format!("#{}", it.number))),
+                Outcome::Place(_) => continue,
+                other => self.outcomes.push((session.0, format!("{other:?}"))),
+            }
+            // It is told elsewhere; here only its lines may go on.
+            self.sessions[session.0 as usize - 1] = Session::new(session);
+        }
+        self.inventory.check();
+    }
+
+    /// One line of a session, and its answer.
+    fn say(&mut self, session: usize, line: &str) -> String {
+        let mut out = Vec::new();
+        self.turn(|world, batch| {
+            let zone = Zone::utc();
+            let history = History::default();
+            let figures =
+                || Figures { clock_behind_ms: world.clock.behind_ms(), ..Figures::default() };
+            let mut desk = Desk {
+                inventory: &mut world.inventory,
+                batch,
+                history: &history,
+                moment: Moment { now: world.now, zone: &zone },
+                figures: &figures,
+            };
+            let session = &mut world.sessions[session];
+            commands::run(line.as_bytes(), Eol::Lf, session, &mut desk, &mut out);
+        });
+        String::from_utf8(out).unwrap()
+    }
+
+    /// Time goes by on both clocks, a second a turn.
+    fn pass_s(&mut self, seconds: i64) {
+        for _ in 0..seconds {
+            self.wall += 1_000;
+            self.tick += 1_000;
+            self.turn(|_, _| {});
+        }
+    }
+
+    /// The wall clock is set.
+    fn set_by(&mut self, ms: i64) {
+        self.wall += ms;
+        self.turn(|_, _| {});
+    }
+
+    fn is_live(&self, number: u64) -> bool {
+        self.inventory.reservation(number).is_some()
+    }
+
+    /// How many seconds of the steady clock a reservation still lives.
+    fn lives_s(&mut self, number: u64, at_most: i64) -> i64 {
+        (0..at_most)
+            .find(|_| {
+                let over = !self.is_live(number);
+                if !over {
+                    self.pass_s(1);
+                }
+                over
+            })
+            .unwrap_or(at_most)
+    }
+
+    fn until(&self, number: u64) -> String {
+        Zone::utc().text(self.inventory.reservation(number).unwrap().until, Round::Up)
+    }
+}
+
+/// Steps of every size, both ways, also several: a lease lives as long as it
+/// was asked for.
+#[test]
+fn a_lease_lasts_as_long_as_was_asked_whatever_the_wall_clock_does() {
+    let steps = [0, 400, -400, 900, -900, 5_000, -5_000, HOUR_MS, -HOUR_MS, 30 * 24 * HOUR_MS];
+    for first in steps {
+        for second in steps {
+            let mut world = World::new();
+            let reply = world.say(0, "RESERVAR Sala 1 por=10m");
+            assert!(reply.starts_with("OK RESERVADO #1 Sala 1 desde="), "{reply}");
+            world.pass_s(120);
+            world.set_by(first);
+            world.pass_s(60);
+            world.set_by(second);
+            let valid = world.say(1, "VERIFICAR #1");
+            let left = valid.trim_end().rsplit_once("quedan=").expect(&valid).1;
+            let left: i64 = left.strip_suffix('s').unwrap().parse().unwrap();
+            assert!((418..=421).contains(&left), "{first} {second}: {valid}");
+            let lived = world.lives_s(1, 10_000);
+            assert!((419..=421).contains(&lived), "{first} {second}: {lived}");
+        }
+    }
+}
+
+#[test]
+fn what_has_dates_is_where_the_wall_clock_says() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 desde=2026-11-22T13:00 hasta=2026-11-22T14:00");
+    world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T15:00");
+    assert!(world.say(0, "VERIFICAR #1").starts_with("ERR 409 "));
+    world.set_by(HOUR_MS + 1_000);
+    assert!(world.say(0, "VERIFICAR #1").starts_with("OK VIGENTE #1 Sala 1 quedan=3599s"));
+    world.set_by(HOUR_MS);
+    assert!(world.say(0, "VERIFICAR #1").starts_with("ERR 410 "));
+    assert!(world.is_live(2));
+    world.set_by(HOUR_MS);
+    assert!(!world.is_live(2));
+    // The ends have their own times, as after downtime.
+    let ends: Vec<_> = world.journal.iter().filter(|line| line.contains("EXPIRED")).collect();
+    assert!(ends[0].starts_with("2026-11-22T14:00:00.000Z EXPIRED #1"), "{ends:?}");
+    assert!(ends[1].starts_with("2026-11-22T15:00:00.000Z EXPIRED #2"), "{ends:?}");
+}
+
+/// Set back by an hour: time stands, is said to be doubtful, dates wait for
+/// the wall clock, and lengths run on; also those that begin meanwhile.
+#[test]
+fn while_the_wall_clock_is_behind_lengths_run_on_and_dates_wait() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T12:30");
+    world.pass_s(60);
+    world.set_by(-HOUR_MS);
+    let status = world.say(0, "ESTADO");
+    assert!(status.contains("clock=doubtful, 3600s behind"), "{status}");
+    assert!(status.contains("time=2026-11-22T12:01:00+00:00"), "{status}");
+    let reply = world.say(0, "RESERVAR Sala 1 por=5m");
+    assert!(reply.starts_with("OK RESERVADO #2 "), "{reply}");
+    assert!(world.say(1, "RESERVAR Sala 1 por=2m espera=10m").starts_with("* COLA 1 "));
+    assert!(world.say(2, "RESERVAR Sala 1 por=2m espera=6m").starts_with("* COLA 2 "));
+    assert_eq!(world.lives_s(2, 10_000), 300);
+    assert_eq!(world.outcomes, [(2, "#3".to_owned())]);
+    world.pass_s(60);
+    assert_eq!(world.outcomes[1], (3, "TimedOut".to_owned()));
+    assert_eq!(world.lives_s(3, 10_000), 60);
+    // Its date is 12:30, and the wall clock was 11:08 by now.
+    assert_eq!(world.lives_s(1, 10_000), 3600 + 29 * 60 - 300 - 120);
+    assert!(world.say(0, "ESTADO").contains("clock=ok"));
+}
+
+#[test]
+fn a_lease_that_lasts_longer_than_the_wait_for_the_wall_clock_is_told_its_new_end() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 por=3h");
+    assert_eq!(world.until(1), "2026-11-22T15:00:00+00:00");
+    world.set_by(-HOUR_MS);
+    world.pass_s(60);
+    world.say(0, "RESERVAR Sala 2 por=3h");
+    world.pass_s(3600);
+    assert_eq!(world.until(1), "2026-11-22T14:00:00+00:00");
+    assert_eq!(world.until(2), "2026-11-22T14:01:00+00:00");
+    let last = world.journal.last().unwrap();
+    assert!(last.contains("RENEWED #2 Sala 2 until=2026-11-22T14:01:00.000Z lease=yes"), "{last}");
+}
+
+/// Two promises against each other: the booking has its dates, no two may
+/// overlap, so the lease has to yield.
+#[test]
+fn a_lease_that_is_moved_into_a_booking_ends_where_that_begins() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 por=30m");
+    world.say(0, "RESERVAR Sala 1 desde=2026-11-22T14:20 hasta=2026-11-22T15:00");
+    world.say(0, "RESERVAR Sala 2 por=30m");
+    world.say(0, "RESERVAR Sala 2 desde=2026-11-22T13:20 hasta=2026-11-22T15:00");
+    world.set_by(2 * HOUR_MS);
+    assert_eq!(world.until(1), "2026-11-22T14:20:00+00:00");
+    assert!(!world.is_live(3), "the booking has begun by the clock as it is now");
+    assert!(world.say(0, "VERIFICAR #4").starts_with("OK VIGENTE"));
+}
+
+/// The room is the lease's until it has really ended: who waits for it is
+/// not let in because its old end has passed on the new clock.
+#[test]
+fn a_step_grants_nobody_what_a_lease_still_has() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 por=10m");
+    world.say(0, "RESERVAR Sala 1 desde=2026-11-22T12:30 hasta=2026-11-22T12:45");
+    assert!(world.say(1, "RESERVAR Sala 1 por=5m espera=1h").starts_with("* COLA 1 "));
+    world.set_by(HOUR_MS);
+    assert_eq!(world.outcomes, []);
+    assert!(world.is_live(1) && !world.is_live(2));
+    assert_eq!(world.lives_s(1, 10_000), 600);
+    assert_eq!(world.outcomes, [(2, "#3".to_owned())]);
+}
+
+#[test]
+fn patience_is_a_length_too() {
+    for step_ms in [HOUR_MS, -HOUR_MS] {
+        let mut world = World::new();
+        world.say(0, "RESERVAR Sala 1");
+        world.say(1, "RESERVAR Sala 1 espera=10m");
+        world.pass_s(60);
+        world.set_by(step_ms);
+        world.pass_s(539);
+        assert_eq!(world.outcomes, [], "{step_ms}");
+        world.pass_s(2);
+        assert_eq!(world.outcomes, [(2, "TimedOut".to_owned())], "{step_ms}");
+    }
+}
+
+/// A tiny host without a battery for its clock: it begins in 1970, and the
+/// network says two minutes later what time it is.
+#[test]
+fn a_host_that_boots_in_1970_harms_nothing() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 por=1h");
+    world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T12:30");
+    world.say(0, "RESERVAR Sala 2 desde=2026-11-22T13:00 hasta=2026-11-22T14:00");
+    let real_after_ms = 20 * 60_000;
+    world.restart(-world.wall + 9_000);
+    assert_eq!(world.now.time.ms(), NOON, "the last time in the journal is the floor");
+    assert!(world.say(0, "ESTADO").contains("clock=doubtful, "), "it is said");
+    world.pass_s(120);
+    for number in 1..=3 {
+        assert!(world.is_live(number), "nothing ends early: #{number}");
+    }
+    assert!(world.say(0, "VERIFICAR #3").starts_with("ERR 409 "), "nothing starts early");
+    let reply = world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T12:20");
+    assert!(reply.starts_with("ERR 409 "), "{reply}");
+    world.set_by(NOON + real_after_ms - world.wall);
+    assert!(world.say(0, "ESTADO").contains("clock=ok"));
+    assert_eq!(world.lives_s(2, 10_000), 600, "its date");
+    // A length has run while the server did: two minutes and these ten.
+    assert_eq!(world.lives_s(1, 10_000), 3600 - 120 - 600);
+    assert!(world.is_live(3));
+}
+
+/// The journal of a first start in 1970 goes on in the present.
+#[test]
+fn a_first_start_in_1970_goes_on_in_the_present() {
+    let mut world = World::new();
+    world.wall = 20_000;
+    world.clock = Clock::new(Time::DAWN);
+    world.now = Now::at(Time::DAWN);
+    world.turn(|_, _| {});
+    world.say(0, "RESERVAR Sala 1 por=10m");
+    assert_eq!(world.until(1), "1970-01-01T00:10:20+00:00");
+    world.pass_s(120);
+    world.set_by(NOON - world.wall);
+    assert_eq!(world.until(1), "2026-11-22T12:08:00+00:00");
+    assert_eq!(world.lives_s(1, 10_000), 480);
+}
+
+/// Behind at the start, the length of a lease goes on from what the journal knows.
+#[test]
+fn a_restart_while_the_clock_is_behind_ends_nothing_early() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 por=10m");
+    world.pass_s(60);
+    world.set_by(-HOUR_MS);
+    world.say(0, "ALTA Sala 3");
+    world.restart(5_000);
+    assert_eq!(world.lives_s(1, 10_000), 540);
+}
+
+#[test]
+fn sleep_counts_as_time() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 por=1h");
+    world.say(1, "RESERVAR Sala 1 por=1h espera=2h");
+    world.wall += 90 * 60_000;
+    world.tick += 90 * 60_000;
+    world.turn(|_, _| {});
+    assert!(!world.is_live(1) && world.is_live(2));
+    assert_eq!(world.lives_s(2, 10_000), 30 * 60, "granted when the first was over");
+}
+
+// The real server, under a wall clock of its own.
+
+/// A wall clock for one program: what it is ahead of the machine's is in a file.
+struct FakeClock {
+    folder: Folder,
+    library: String,
+}
+
+impl FakeClock {
+    /// `None` where there is no libfaketime.
+    fn new() -> Option<FakeClock> {
+        if !has("faketime") {
+            return None;
+        }
+        let shown = Command::new("faketime").args(["-f", "+0", "env"]).output().unwrap();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        let library = shown.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=")).unwrap();
+        let clock = FakeClock { folder: Folder::new(), library: library.to_owned() };
+        clock.set(0);
+        Some(clock)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join("clock")
+    }
+
+    /// The wall clock is so many seconds ahead of the machine's from now on.
+    fn set(&self, ahead_s: i64) {
+        let new = self.folder.join("clock.new");
+        std::fs::write(&new, format!("{ahead_s:+}\n")).unwrap();
+        std::fs::rename(new, self.file()).unwrap();
+    }
+
+    fn start(&self, data: &Path) -> Server {
+        let mut command = command(&[
+            "--data-dir",
+            data.to_str().unwrap(),
+            "--listen",
+            "127.0.0.1:0",
+            "--time-zone",
+            "UTC",
+        ]);
+        command.env("LD_PRELOAD", &self.library).env("FAKETIME_NO_CACHE", "1");
+        command
+            .env("FAKETIME_TIMESTAMP_FILE", self.file())
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        Server::spawn(&mut command)
+    }
+}
+
+#[test]
+fn the_server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
+    let Some(clock) = FakeClock::new() else { return };
+    for ahead_s in [7200, -7200] {
+        let folder = Folder::new();
+        clock.set(0);
+        let mut server = clock.start(folder.path());
+        let mut waiter = server.connect();
+        let mut client = server.connect();
+        let begun = Instant::now();
+        assert!(client.say("RESERVE Habitación 1 for=4s").starts_with("OK RESERVED #1 "));
+        waiter.send("RESERVE Habitación 1 for=1h wait=1m\n");
+        assert!(waiter.line().starts_with("* QUEUE 1 "));
+        clock.set(ahead_s);
+        let valid = client.say("VERIFY #1");
+        assert!(valid.starts_with("OK VALID #1 Habitación 1 left="), "{valid}");
+        let status = client.list("STATUS").join("\n");
+        if ahead_s > 0 {
+            server.wait_log("the clock was set by 7");
+            assert!(status.contains("clock=ok"), "{status}");
+        } else {
+            server.wait_log("behind what was told already");
+            assert!(status.contains("clock=doubtful, 7"), "{status}");
+        }
+        // Nobody says anything more: an alarm has to see to it.
+        assert!(waiter.line().starts_with("OK RESERVED #2 "));
+        let lasted = begun.elapsed().as_millis();
+        assert!(lasted >= 3_400, "it ended early, after {lasted} ms");
+        assert!(client.say("VERIFY #1").starts_with("ERR 410 "));
+        server.stop();
+    }
+}
+
+#[test]
+fn the_server_starts_in_1970_and_is_set_by_the_network() {
+    let Some(clock) = FakeClock::new() else { return };
+    let folder = Folder::new();
+    let server = clock.start(folder.path());
+    let mut client = server.connect();
+    let now_s = i64::try_from(
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(),
+    )
+    .unwrap();
+    let at = |seconds: i64| {
+        Zone::utc()
+            .text(Time::from_ms((now_s + seconds) * 1000), Round::Down)
+            .replace("+00:00", "Z")
+    };
+    client.say("RESERVE Habitación 1 for=1h");
+    client.say(&format!("RESERVE Habitación 2 until={}", at(1800)));
+    client.say(&format!("RESERVE Habitación 3 from={} until={}", at(600), at(1200)));
+    server.kill();
+
+    clock.set(30 - now_s);
+    let mut server = clock.start(folder.path());
+    server.wait_log("behind what was told already");
+    let mut client = server.connect();
+    let status = client.list("STATUS").join("\n");
+    assert!(status.contains("clock=doubtful, "), "{status}");
+    assert!(client.say("VERIFY #1").starts_with("OK VALID #1 "));
+    assert!(client.say("VERIFY #2").starts_with("OK VALID #2 "));
+    assert!(client.say("VERIFY #3").starts_with("ERR 409 "));
+    clock.set(700);
+    let status = client.list("STATUS").join("\n");
+    assert!(status.contains("clock=ok"), "{status}");
+    assert!(client.say("VERIFY #1").starts_with("OK VALID #1 "));
+    assert!(client.say("VERIFY #2").starts_with("OK VALID #2 "));
+    assert!(client.say("VERIFY #3").starts_with("OK VALID #3 "), "its dates are now");
+    server.stop();
+}
