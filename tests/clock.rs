@@ -423,7 +423,7 @@ fn the_server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
         assert!(valid.starts_with("OK VALID #1 Habitación 1 left="), "{valid}");
         let status = client.list("STATUS").join("\n");
         if ahead_s > 0 {
-            server.wait_log("the clock was set by 7");
+            server.wait_log("the clock was set by +7");
             assert!(status.contains("clock=ok"), "{status}");
         } else {
             server.wait_log("behind what was told already");
