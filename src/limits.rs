@@ -22,8 +22,7 @@ pub const HOLDER_MAX_BYTES: usize = 64;
 /// Most targets in one command: one line of names, and the bound of the
 /// work that one request can ask for.
 pub const TARGETS_MAX: usize = 32;
-/// Most `*` in one pattern: more than people write; matching a name costs at
-/// most the product of the two lengths.
+/// Most `*` in one pattern: more than people write.
 pub const STARS_MAX: usize = 4;
 /// Most resources that one `ALTA` line may add: its events are one commit.
 pub const ADD_MAX: usize = 10_000;
@@ -59,6 +58,9 @@ pub const WRITE_BUDGET_BYTES: usize = 256 << 10;
 /// the next one's, some milliseconds; and who has spent so much is served one
 /// at a time, after those who have not.
 pub const WORK_BUDGET: u64 = 50_000;
+/// Bytes of events' texts that are held against one watcher's pattern at a
+/// time, under a millisecond: most of them may be nothing to tell.
+pub const WATCH_BUDGET_BYTES: usize = 32 << 10;
 /// Addresses that may be listened on.
 pub const LISTENERS_MAX: usize = 256;
 /// Events of one turn's commit above which the rest waits for the next: a

@@ -134,33 +134,19 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether a folded name matches. At most length × length steps: on a
-    /// mismatch only the last star is taken up again, the earlier ones have
-    /// nothing to gain.
+    /// Whether a folded name matches. Takes steps in proportion to the two
+    /// lengths, whatever they hold: between the stars the leftmost place is
+    /// as good as any, and std's search never goes back.
     pub fn matches(&self, folded: &str) -> bool {
-        let (pattern, name) = (self.0.as_bytes(), folded.as_bytes());
-        let (mut p, mut n) = (0, 0);
-        let mut retry: Option<(usize, usize)> = None;
-        while n < name.len() {
-            match pattern.get(p) {
-                Some(b'*') => {
-                    retry = Some((p + 1, n));
-                    p += 1;
-                }
-                Some(byte) if *byte == name[n] => {
-                    p += 1;
-                    n += 1;
-                }
-                _ => match &mut retry {
-                    Some((after_star, from)) => {
-                        *from += 1;
-                        (p, n) = (*after_star, *from);
-                    }
-                    None => return false,
-                },
-            }
+        let mut parts = self.0.split('*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = folded.strip_prefix(first) else { return false };
+        let Some(last) = parts.next_back() else { return rest.is_empty() };
+        for part in parts {
+            let Some(at) = rest.find(part) else { return false };
+            rest = &rest[at + part.len()..];
         }
-        pattern[p..].iter().all(|byte| *byte == b'*')
+        rest.ends_with(last)
     }
 }
 
@@ -370,6 +356,43 @@ mod tests {
         }
         assert_eq!(Pattern::new("*****"), Err(NameError::Stars));
         assert_eq!(Pattern::new("a?*"), Err(NameError::Forbidden('?')));
+    }
+
+    /// The definition itself, star by star.
+    fn matches_plainly(pattern: &str, name: &str) -> bool {
+        match pattern.chars().next() {
+            None => name.is_empty(),
+            Some('*') => {
+                let mut ends = (0..=name.len()).filter(|at| name.is_char_boundary(*at));
+                ends.any(|at| matches_plainly(&pattern[1..], &name[at..]))
+            }
+            Some(c) => name
+                .strip_prefix(c)
+                .is_some_and(|name| matches_plainly(&pattern[c.len_utf8()..], name)),
+        }
+    }
+
+    #[test]
+    fn patterns_match_as_their_definition_says() {
+        let words = |of: &[char], longest: usize| {
+            let mut all = vec![String::new()];
+            let mut from = 0;
+            for _ in 0..longest {
+                let end = all.len();
+                for at in from..end {
+                    all.extend(of.iter().map(|c| format!("{}{c}", all[at])).collect::<Vec<_>>());
+                }
+                from = end;
+            }
+            all
+        };
+        let names = words(&['a', 'ß'], 5);
+        for pattern in words(&['a', 'ß', '*'], 5) {
+            for name in &names {
+                let got = Pattern(pattern.clone()).matches(name);
+                assert_eq!(got, matches_plainly(&pattern, name), "{pattern} {name}");
+            }
+        }
     }
 
     #[test]
