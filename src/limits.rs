@@ -35,6 +35,9 @@ pub const ECHO_MAX_CHARS: usize = 64;
 
 /// Default for `--max-resources`: about 100 MB of memory at the most.
 pub const RESOURCES_DEFAULT: u32 = 1 << 20;
+/// Largest `--inventory` file: as many of the longest names as the default
+/// allows for, and as much again for comments.
+pub const INVENTORY_FILE_MAX_BYTES: u64 = 256 << 20;
 /// Default for `--max-reservations`, in live ones.
 pub const RESERVATIONS_DEFAULT: u32 = 1 << 20;
 /// Descriptors kept back from clients: listeners, journal and its
@@ -136,5 +139,7 @@ const _: () = {
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES);
     assert!(LIST_PIECE_BYTES <= OUTPUT_HIGH_BYTES);
     assert!((REFUSED_MAX as u64) < DESCRIPTORS_RESERVED / 2);
+    let names_bytes = RESOURCES_DEFAULT as u64 * (NAME_MAX_BYTES as u64 + 2);
+    assert!(INVENTORY_FILE_MAX_BYTES > names_bytes, "the file of a full server must be readable");
     assert!(ADD_MAX <= RESOURCES_DEFAULT as usize);
 };

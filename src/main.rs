@@ -232,6 +232,7 @@ fn open(options: &Serve) -> Result<(State<DiskStorage>, Clock), Failure> {
     }
     let folder = data_folder(options.data_dir.clone())?;
     let storage = DiskStorage::lock(&folder).map_err(describe)?;
+    warn_of_exposure(&storage);
     let (state, Opened { report, last_time }) =
         State::open(storage, options.fsync, capacity).map_err(describe)?;
     info!("data in {}", folder.display());
@@ -242,6 +243,15 @@ fn open(options: &Serve) -> Result<(State<DiskStorage>, Clock), Failure> {
         );
     }
     Ok((state, Clock::new(last_time)))
+}
+
+/// Who may write in the data folder may put anything in the place of the journal.
+fn warn_of_exposure(storage: &DiskStorage) {
+    if let Ok(Some(how)) = storage.exposure(rustix::process::geteuid().as_raw()) {
+        warn!(
+            "others may write in the data folder, for {how}: make it ours alone (chown, chmod 700)"
+        );
+    }
 }
 
 /// The resources that are to exist from the start.

@@ -7,6 +7,9 @@
 //! be visited as it is then. So at its end it says exactly what the
 //! inventory says, and no turn is held up by all of it.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::clock::{Now, Time, Zone};
@@ -17,7 +20,7 @@ use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
 use crate::journal::{Error, Journal, Record, Report, Storage, SyncPolicy};
-use crate::limits::COMPACT_MIN_BYTES;
+use crate::limits::{COMPACT_MIN_BYTES, INVENTORY_FILE_MAX_BYTES};
 
 /// The journal of an inventory; or none, for a server that forgets.
 pub struct Store<S: Storage> {
@@ -385,11 +388,27 @@ pub fn ensure(
 /// One line that names the file, the line and the reason.
 pub fn read_inventory_file(path: &Path) -> Result<Vec<String>, String> {
     let shown = path.display();
-    let bytes = std::fs::read(path).map_err(|error| format!("{shown}: {error}"))?;
+    let bytes = read_bounded(path).map_err(|error| format!("{shown}: {error}"))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
         format!("{shown}, line {line}: not UTF-8; save the file as UTF-8")
     })?;
     read_names(&text).map_err(|(line, reason)| format!("{shown}, line {line}: {reason}"))
+}
+
+/// A whole file, if it is one that ends: a pipe would hold the server up until
+/// somebody writes to it, at the latest when it is read again.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let kind = std::fs::metadata(path)?.file_type();
+    if kind.is_fifo() || kind.is_socket() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe and no file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(INVENTORY_FILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > INVENTORY_FILE_MAX_BYTES {
+        let reason = format!("it has more than {INVENTORY_FILE_MAX_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
+    Ok(bytes)
 }

@@ -1,9 +1,9 @@
 //! Where the journal lives: a folder with files. `DiskStorage` is the real one; tests implement
 //! the same two traits with a disk that can lose power.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -25,7 +25,7 @@ pub trait Storage {
     /// Opens an existing file only to read; `None` if there is none.
     fn open_to_read(&self, name: &str) -> io::Result<Option<Self::File>>;
 
-    /// Makes an empty file, or empties the one that is there.
+    /// Makes an empty file in the place of the one that is there, if there is one.
     fn create(&self, name: &str) -> io::Result<Self::File>;
 
     /// Gives the file `from` the name `to`; what was `to` is replaced in the same instant.
@@ -89,6 +89,18 @@ pub struct DiskStorage {
 }
 
 impl DiskStorage {
+    /// Who else may write in this folder, and so do what they like with the data: a few words, or
+    /// `None` if nobody may. `user` is whose process this is.
+    pub fn exposure(&self, user: u32) -> io::Result<Option<String>> {
+        let folder = fs::metadata(&self.folder)?;
+        let (owner, mode) = (folder.uid(), folder.mode() & 0o7777);
+        Ok(match () {
+            () if owner != user && owner != 0 => Some(format!("it belongs to user {owner}")),
+            () if mode & 0o002 != 0 => Some(format!("its mode is {mode:o}")),
+            () => None,
+        })
+    }
+
     /// The folder as it is: nothing is made and nothing is locked. Enough for [`super::check`].
     pub fn at(folder: impl Into<PathBuf>) -> DiskStorage {
         DiskStorage { folder: folder.into(), _lock: None }
@@ -102,6 +114,9 @@ impl DiskStorage {
         let folder = folder.into();
         make_folder(&folder).map_err(|e| Error::io("make the folder", folder.display(), e))?;
         let path = folder.join(LOCK_FILE);
+        // A link would make a file wherever it points to.
+        must_be_regular(&path, |path| fs::symlink_metadata(path))
+            .map_err(|e| Error::io("open the lock file", path.display(), e))?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -119,7 +134,9 @@ impl DiskStorage {
     }
 
     fn existing(&self, name: &str, options: &OpenOptions) -> io::Result<Option<File>> {
-        match options.open(self.folder.join(name)) {
+        let path = self.folder.join(name);
+        must_be_regular(&path, |path| fs::metadata(path))?;
+        match options.open(path) {
             Ok(file) => Ok(Some(file)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
@@ -138,12 +155,13 @@ impl Storage for DiskStorage {
         self.existing(name, OpenOptions::new().read(true))
     }
 
+    /// Always a new file: to empty what is there could be to empty what a link points to.
     fn create(&self, name: &str) -> io::Result<File> {
+        self.remove(name)?;
         OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(self.folder.join(name))
     }
@@ -165,6 +183,17 @@ impl Storage for DiskStorage {
 
     fn path_of(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
+    }
+}
+
+/// Refuses what is there and no file: opening a pipe would wait for whoever writes to it.
+fn must_be_regular(path: &Path, look: fn(&Path) -> io::Result<Metadata>) -> io::Result<()> {
+    match look(path) {
+        Ok(found) if !found.is_file() => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+        }
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
     }
 }
 

@@ -282,10 +282,7 @@ impl Storage for SimDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<SimFile> {
-        if let Some(file) = self.file(name) {
-            file.set_size(0)?;
-            return Ok(file);
-        }
+        self.remove(name)?;
         let mut world = self.0.borrow_mut();
         let inode = world.inodes.len();
         world.name_step(NameOp::Set(name.to_string(), inode))?;
