@@ -69,7 +69,9 @@ impl Request {
     fn canonical(&self) -> String {
         let mut targets: Vec<_> = self.wanted.iter().map(|wanted| fold(wanted.text())).collect();
         targets.sort();
-        let mut text = targets.join(", ");
+        // The one sign of the grammar that folding can bring up: `≠` without
+        // its stroke. It would read like an option.
+        let mut text = targets.join(", ").replace('=', "≠");
         // Writing to a String cannot fail.
         let _ = match self.when.start {
             Start::Unsaid => Ok(()),

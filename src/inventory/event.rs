@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::rc::Rc;
 
-use super::names::{NameTexts, Names, ResourceId, check_name};
+use super::names::{NameTexts, Names, ResourceId, may_be_kept};
 use super::{Details, Inventory, Key, Number, Reservation, SessionId, Targets};
 use crate::clock::{Time, parse_utc, print_utc};
 
@@ -212,9 +212,9 @@ pub fn push_quoted(option: &str, text: &str, out: &mut String) {
 }
 
 fn decode_new_name(text: &str) -> Result<String, String> {
-    match check_name(text) {
-        Ok(name) if name == text => Ok(name),
-        _ => Err(format!("'{}' is no name", text.escape_debug())),
+    match may_be_kept(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("'{}' is no name", text.escape_debug())),
     }
 }
 
