@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use log::{LevelFilter, info, warn};
 use reservad::clock::{self, Clock, DurationError, Time, Zone, parse_duration_ms};
+use reservad::commands::words::plain;
 use reservad::inventory::{Capacity, Inventory};
 use reservad::journal;
 use reservad::journal::{DiskStorage, SyncPolicy, Verdict};
@@ -139,7 +140,7 @@ fn main() -> ExitCode {
         Err(Failure { code, reason }) => {
             use std::io::Write;
             // A closed stderr is no reason to panic.
-            let _ = writeln!(std::io::stderr(), "reservad: {reason}");
+            let _ = writeln!(std::io::stderr(), "reservad: {}", plain(&reason));
             ExitCode::from(code)
         }
     }
@@ -235,11 +236,15 @@ fn open(options: &Serve) -> Result<(State<DiskStorage>, Clock), Failure> {
     warn_of_exposure(&storage);
     let (state, Opened { report, last_time }) =
         State::open(storage, options.fsync, capacity).map_err(describe)?;
-    info!("data in {}", folder.display());
+    info!("data in {}", plain(&folder.display().to_string()));
     if let Some(bad) = &report.bad {
         warn!(
             "{}: a torn tail was cut at byte {} ({}): {} bytes, {} readable records, none of them acknowledged as durable",
-            report.path, bad.offset_bytes, bad.reason, bad.tail_bytes, bad.readable_records
+            plain(&report.path),
+            bad.offset_bytes,
+            plain(&bad.reason),
+            bad.tail_bytes,
+            bad.readable_records
         );
     }
     Ok((state, Clock::new(last_time)))
@@ -352,7 +357,7 @@ fn check(folder: &Path) -> Result<(), Failure> {
     }
     println!(
         "{}: good up to byte {}; {} snapshot records, events {} to {}; {} resources, {} live reservations",
-        report.path,
+        plain(&report.path),
         report.end_bytes,
         report.snapshot_records,
         report.base_number + 1,
@@ -365,7 +370,11 @@ fn check(folder: &Path) -> Result<(), Failure> {
         Some(bad) if bad.verdict == Verdict::Cut => {
             println!(
                 "a torn tail from byte {} on (line {}: {}), never acknowledged as durable: the next start cuts {} bytes with {} readable records. If a server is running on this folder, it may be writing just now.",
-                bad.offset_bytes, bad.line, bad.reason, bad.tail_bytes, bad.readable_records
+                bad.offset_bytes,
+                bad.line,
+                plain(&bad.reason),
+                bad.tail_bytes,
+                bad.readable_records
             );
             Ok(())
         }

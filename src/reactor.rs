@@ -34,6 +34,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::{self, Tick, tick};
+use crate::commands::words::plain;
 use crate::inventory::SessionId;
 use crate::journal::{self, DiskStorage};
 use crate::limits::{ACCEPT_BUDGET, ACCEPT_RETRY_MS, LISTENERS_MAX};
@@ -254,8 +255,10 @@ impl Reactor {
         };
         let names = store::read_inventory_file(path);
         match names.and_then(|names| self.service.add_names(names)) {
-            Ok(count) => info!("SIGHUP: {count} new resources from {}", path.display()),
-            Err(error) => error!("SIGHUP: {error}; nothing of that file was taken"),
+            Ok(count) => {
+                info!("SIGHUP: {count} new resources from {}", plain(&path.display().to_string()));
+            }
+            Err(error) => error!("SIGHUP: {}; nothing of that file was taken", plain(&error)),
         }
     }
 }

@@ -26,6 +26,7 @@ use slab::Slab;
 
 use crate::clock::{Clock, Now, Tick, Time, Zone};
 use crate::commands::parse::Moment;
+use crate::commands::words::plain;
 use crate::commands::{self, Desk, Figures};
 use crate::conn::Conn;
 use crate::inventory::event::Batch;
@@ -371,7 +372,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             let piece_bytes = self.config.compaction.piece_bytes;
             let done = self.store.compact(&self.inventory, self.now.time, piece_bytes)?;
             if let Some(error) = done {
-                warn!("the journal was not compacted: {error}");
+                warn!("the journal was not compacted: {}", plain(&error.to_string()));
             } else if !self.store.is_compacting() {
                 info!("the journal was compacted to {} bytes", self.store.journal_bytes());
             }

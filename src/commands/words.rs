@@ -1,7 +1,7 @@
 //! The words of the wire in both languages, side by side: verbs, options,
 //! and the helpers that choose between them.
 
-use crate::inventory::names::fold;
+use crate::inventory::names::{fold, is_unprintable};
 
 /// The language of a reply: that of the verb.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -150,12 +150,10 @@ impl Opt {
 /// What a client sent, made safe to show: escaped, and then at most
 /// [`crate::limits::ECHO_MAX_CHARS`] characters, with `…` where it is cut.
 pub fn echo(text: &str) -> String {
-    use crate::inventory::names::{is_hidden, is_unprintable};
     let mut out = String::new();
     let mut count = 0;
     for c in text.chars() {
-        let is_plain = c == ' ' || !(is_unprintable(c) || is_hidden(c));
-        let shown = if is_plain { c.to_string() } else { c.escape_unicode().to_string() };
+        let shown = escaped(c);
         count += shown.chars().count();
         if count > crate::limits::ECHO_MAX_CHARS {
             out.push('…');
@@ -164,4 +162,15 @@ pub fn echo(text: &str) -> String {
         out += &shown;
     }
     out
+}
+
+/// A text from outside (a path, what is in a file) as one line of the log:
+/// escaped, not cut.
+pub fn plain(text: &str) -> String {
+    text.chars().map(escaped).collect()
+}
+
+fn escaped(c: char) -> String {
+    let is_plain = c == ' ' || !is_unprintable(c);
+    if is_plain { c.to_string() } else { c.escape_unicode().to_string() }
 }
