@@ -59,6 +59,9 @@ use program::{EXIT_SIGNAL, Fate, Program, Stopped};
 /// How long an answer may take before the connection counts as lost; less where the term is short.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest line that can tell of a reservation: 32 names of 128 bytes, and some words.
+const RESERVED_MAX_BYTES: usize = 8 * 1024;
+
 /// How long the release may take: the program has ended, and somebody waits for us.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -414,7 +417,9 @@ impl<'a> Guard<'a> {
     }
 
     fn reserved(&mut self, text: &str, line: &[u8]) -> Result<(), Stop> {
-        let Some(said) = Said::of(text) else {
+        // What it says travels on, in lines to the server and to the program as its environment.
+        let is_sound = line.len() <= RESERVED_MAX_BYTES && !text.contains(char::is_control);
+        let Some(said) = Said::of(text).filter(|_| is_sound) else {
             return match &self.link {
                 Some(link) => Err(link.foreign(line)),
                 None => Ok(()),

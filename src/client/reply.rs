@@ -160,13 +160,13 @@ pub fn read_some(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize>
     }
 }
 
-/// A line for a person's terminal: what could drive the terminal, or turn the order of what is
-/// read, is written out. TAB is kept, it separates the fields of a booking.
+/// A line for a person's terminal: what could drive the terminal, turn the order of what is read
+/// or not be seen at all is written out. TAB is kept, it separates the fields of a booking.
 pub fn shown(line: &[u8]) -> String {
     let mut shown = String::with_capacity(line.len());
     for chunk in line.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if c != '\t' && (c.is_control() || turns_order(c)) {
+            if c != '\t' && (c.is_control() || is_hidden(c)) {
                 shown.extend(c.escape_unicode());
             } else {
                 shown.push(c);
@@ -179,9 +179,14 @@ pub fn shown(line: &[u8]) -> String {
     shown
 }
 
-/// The bidirectional controls of Unicode.
-fn turns_order(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Bidirectional controls, separators of lines, and what has no width or no ink. Not the joiner
+/// and the selectors that emoji are made with, which a note may have.
+fn is_hidden(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}' | '\u{200c}' | '\u{200e}' | '\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -283,9 +288,14 @@ mod tests {
 
     #[test]
     fn nothing_that_drives_a_terminal_is_shown() {
-        let rows: [(&[u8], &str); 5] = [
+        let rows: [(&[u8], &str); 7] = [
             ("#1\tHabitación 1\t-".as_bytes(), "#1\tHabitación 1\t-"),
             (b"\x1b[2J\x07", "\\u{1b}[2J\\u{7}"),
+            (
+                "a\u{200b}\u{feff}\u{e0041}\u{2028}".as_bytes(),
+                "a\\u{200b}\\u{feff}\\u{e0041}\\u{2028}",
+            ),
+            ("👩\u{200d}🚀 ❤\u{fe0f}".as_bytes(), "👩\u{200d}🚀 ❤\u{fe0f}"),
             ("\u{9b}31m\u{202e}x".as_bytes(), "\\u{9b}31m\\u{202e}x"),
             (b"\xff\xc3(", "\\xff\\xc3("),
             (b"a\\b", "a\\b"),

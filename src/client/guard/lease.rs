@@ -32,7 +32,8 @@ impl Lease {
     /// It lasts at least this long from `sent`, when what the server agreed to was not yet on
     /// its way. `None`: it has no end of its own.
     pub fn lasts(&mut self, sent: Moment, length: Option<Duration>) {
-        self.end = length.map(|length| (sent + length, length));
+        // What is beyond all time is no reason to fall over.
+        self.end = length.map(|length| (sent.saturating_add(length), length));
     }
 
     /// When to ask for more.
@@ -149,6 +150,9 @@ mod tests {
             assert!(kill - term <= GRACE && end - kill <= MARGIN);
             assert_eq!(end, sent + seconds * SECOND);
         }
+        let mut endless = Lease::default();
+        endless.lasts(1_000 * SECOND, Some(Duration::from_secs(u64::MAX)));
+        assert!(endless.renew_at() < endless.term_at() && endless.term_at() < endless.kill_at());
         let mut open = Lease::default();
         open.lasts(SECOND, None);
         assert_eq!((open.renew_at(), open.term_at(), open.kill_at()), (None, None, None));
