@@ -132,7 +132,7 @@ fn listens_on_every_address_and_says_the_real_port() {
 
 #[test]
 fn more_than_loopback_only_if_it_is_meant() {
-    for open in ["0.0.0.0:0", "[::]:0"] {
+    for open in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0", "192.0.2.1:0"] {
         let (code, reason) = failure(&["--in-memory", "--listen", "127.0.0.1:0", "--listen", open]);
         assert_eq!(code, 2, "{reason}");
         assert!(reason.starts_with(&format!("reservad: {open} ")), "{reason}");

@@ -5,12 +5,14 @@
 mod common;
 
 use std::fs::Permissions;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::terminal::Terminal;
 use common::{Client, Folder, Server, command, fill_journal, wait};
 
 /// What any other client may have to wait for an answer at the most.
@@ -178,9 +180,328 @@ fn a_folder_that_others_may_write_in_is_told() {
         log
     };
     assert!(started_with(0o777).contains(told));
-    assert!(started_with(0o1777).contains(told));
-    assert!(!started_with(0o755).contains(told));
+    assert!(started_with(0o1757).contains(told));
+    assert!(!started_with(0o775).contains(told));
     assert!(!started_with(0o700).contains(told));
+}
+
+/// Every character that drives a terminal, turns the order of what is read, or is not seen: C0
+/// without TAB and LF, DEL, C1, bidirectional controls, separators of lines, zero-width ones, tags.
+fn harmful() -> impl Iterator<Item = char> {
+    let ranges = [
+        '\u{0}'..='\u{8}',
+        '\u{b}'..='\u{1f}',
+        '\u{7f}'..='\u{9f}',
+        '\u{61c}'..='\u{61c}',
+        '\u{200b}'..='\u{200c}',
+        '\u{200e}'..='\u{200f}',
+        '\u{2028}'..='\u{202e}',
+        '\u{2060}'..='\u{2069}',
+        '\u{feff}'..='\u{feff}',
+        '\u{fff9}'..='\u{fffb}',
+        '\u{e0001}'..='\u{e0001}',
+        '\u{e0020}'..='\u{e007f}',
+    ];
+    ranges.into_iter().flatten()
+}
+
+#[track_caller]
+fn assert_harmless(text: &str, where_from: &str) {
+    let found = text.chars().find(|c| harmful().any(|harmful| harmful == *c));
+    assert_eq!(found, None, "{where_from}: {text:?}");
+}
+
+/// Whatever place of a line they are put in: neither who sent them, nor those who watch, wait or
+/// list, nor the log is sent any of them.
+#[test]
+fn what_drives_a_terminal_reaches_nobody() {
+    let mut server = Server::in_memory(&["--log-level", "debug"]);
+    let mut watcher = server.connect();
+    assert_eq!(watcher.say("OBSERVAR"), "OK OBSERVANDO tras=3");
+    let places = [
+        "{}",
+        "LISTAR{}",
+        "LISTAR {}",
+        "LISTAR a{}*",
+        "ALTA a{}b",
+        "ALTA a{}1..2",
+        "BAJA {}",
+        "RESERVAR Habitación 1 nota=a{}b",
+        "RESERVAR Habitación 1 nota=\"a{} b\"",
+        "SOY a{}b",
+        "RESERVAR Habitación 1 clave=a{}b",
+        "RESERVAR Habitación 1 por={}",
+        "RESERVAR Habitación 1 desde={}",
+        "RESERVAR Habitación 1 {}=1",
+        "RESERVAR Habitación 2 espera=1s nota={}",
+        "CANCELAR #{}",
+        "VERIFICAR #1 {}",
+        "OBSERVAR tras={}",
+        "RESERVAS titular={}",
+        "AYUDA {}",
+        "list {}",
+    ];
+    let mut said = String::new();
+    for place in places {
+        // On a connection of their own, half-closed: some of it is not for us (Ctrl-D, TLS).
+        let all: Vec<_> = harmful().map(|c| place.replace("{}", &c.to_string())).collect();
+        for chunk in all.chunks(40) {
+            let mut client = server.connect();
+            client.send(format!("SOY ana\n{}\nCANCELAR Habitación 1\n", chunk.join("\n")));
+            let reply = client.finish();
+            assert_harmless(&reply.replace("\r\n", "\n"), place);
+            said += &reply;
+        }
+    }
+    assert!(said.contains("U+001B") && said.contains("\\u{202e}"), "they are told escaped");
+    let mut client = server.connect();
+    for list in ["RESERVAS", "LISTAR", "ESTADO"] {
+        client.list(list).iter().for_each(|row| assert_harmless(row, list));
+    }
+    // The last of the notices, to know that all were read.
+    assert_eq!(client.say("ALTA última"), "OK ALTA 1");
+    loop {
+        let notice = watcher.line();
+        assert_harmless(&notice, "notices");
+        if notice.ends_with("última") {
+            break;
+        }
+    }
+    assert_harmless(&server.log_so_far().replace('\n', ""), "log");
+    server.stop();
+}
+
+/// Also not from a folder's name, a file's name, or a journal that somebody else has written.
+#[test]
+fn what_drives_a_terminal_is_escaped_in_the_log() {
+    let folder = Folder::new();
+    let odd = folder.join("a\u{1b}[31m\nb\u{202e}");
+    let odd_file = folder.join("c\u{9b}\nd");
+    std::fs::write(&odd_file, "Sala 1\n").unwrap();
+    let mut server = Server::durable(&odd, &["--inventory", text(&odd_file)]);
+    server.signal("HUP");
+    let mut log = server.wait_log("SIGHUP: 0 new resources");
+    std::fs::write(&odd_file, "a\u{1b}b\n").unwrap();
+    server.signal("HUP");
+    log += &server.wait_log("nothing of that file was taken");
+    log += &server.log_so_far().replace('\n', "");
+    assert_harmless(&log, "log");
+    assert!(log.contains("a\\u{1b}[31m\\u{a}b\\u{202e}"), "{log}");
+    server.stop();
+
+    // A record with a right checksum, of an event that there is not.
+    let mut journal = std::fs::read(odd.join("journal")).unwrap();
+    journal.truncate(journal.iter().position(|byte| *byte == b'\n').unwrap() + 1);
+    let record = "event 1 +0 @19 2026-11-22T16:48:54.123Z \u{1b}[31mEVIL x";
+    journal.extend(format!("{:08x} {record}\n", crc32fast::hash(record.as_bytes())).bytes());
+    std::fs::write(odd.join("journal"), journal).unwrap();
+    for arguments in [&["--data-dir", text(&odd)][..], &["check", "--data-dir", text(&odd)]] {
+        let said = fails(arguments);
+        assert!(said.contains("\\u{1b}[31mEVIL"), "{said}");
+        assert_harmless(said.trim_end(), "stderr");
+    }
+}
+
+/// Paths, and what else is only for who runs it, in every kind of error.
+#[test]
+fn no_reply_tells_of_the_host() {
+    let folder = Folder::new();
+    let data = folder.join("SECRET-data");
+    let inventory = folder.join("SECRET-inventory");
+    std::fs::write(&inventory, "Sala 1\nSala 2\n").unwrap();
+    let arguments = ["--inventory", text(&inventory)];
+    let mut command = command(&["--data-dir", text(&data), "--listen", "127.0.0.1:0"]);
+    let mut server =
+        Server::spawn(command.args(arguments).args(["--max-clients", "2"]).env("SECRET", "SECRET"));
+    let mut client = server.connect();
+    let lines = [
+        "ESTADO",
+        "AYUDA",
+        "AYUDA RESERVAR",
+        "LISTAR",
+        "RESERVAR Sala 1 clave=k",
+        "SOY ana",
+        "RESERVAR Sala 1 clave=k nota=n",
+        "RESERVAR Sala 1 clave=k",
+        "RESERVAR Sala 2",
+        "RESERVAR Sala 1 espera=1s",
+        "RESERVAS",
+        "BAJA Sala 1",
+        "ALTA sala 1",
+        "ALTA a..b/../../etc",
+        "SOY otro",
+        "CANCELAR #1",
+        "CANCELAR #7",
+        "VERIFICAR #1 Sala 2",
+        "OBSERVAR tras=99",
+        "CUANDO Sala 1",
+        "RENOVAR #1 hasta=1999-01-01",
+        "../../etc/passwd",
+        "LISTAR \u{1}",
+    ];
+    client.send(format!("{}\n{}\nx", lines.join("\n"), "y".repeat(5000)));
+    std::fs::write(&inventory, "a\u{1}\n").unwrap();
+    server.signal("HUP");
+    server.wait_log("nothing of that file was taken");
+    let (_second, third) = (server.connect(), server.connect());
+    let said = client.finish() + &third.finish();
+    for code in ["400", "401", "403", "404", "408", "409", "410", "413", "503"] {
+        assert!(said.contains(&format!("ERR {code} ")), "{code} is not among:\n{said}");
+    }
+    let user = std::env::var("USER").unwrap_or_else(|_| "/root".to_owned());
+    let temporary = std::env::temp_dir();
+    for secret in ["SECRET", text(&temporary), env!("CARGO_MANIFEST_DIR"), &user, "src/", ".rs"] {
+        assert!(!said.contains(secret), "{secret} is told:\n{said}");
+    }
+    server.stop();
+}
+
+/// What is open in a process: number and flags.
+fn descriptors(pid: u32) -> Vec<(u32, u32)> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
+    let of = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        let info = std::fs::read_to_string(&path).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        let number = path.file_name()?.to_str()?.parse().ok()?;
+        Some((number, u32::from_str_radix(flags.trim(), 8).ok()?))
+    };
+    entries.filter_map(of).collect()
+}
+
+/// Those that a program started by this process would have, too.
+fn handed_on(pid: u32) -> Vec<u32> {
+    const CLOEXEC: u32 = 0o2_000_000;
+    let open = descriptors(pid).into_iter();
+    let mut numbers: Vec<_> =
+        open.filter(|(_, flags)| flags & CLOEXEC == 0).map(|(number, _)| number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn no_descriptor_is_handed_on() {
+    // Ours are not the server's doing: cargo hands some on.
+    let before = handed_on(std::process::id());
+    assert!(before.starts_with(&[0, 1, 2]), "{before:?}");
+    let folder = Folder::new();
+    let mut server = Server::durable(folder.path(), &[]);
+    let mut client = server.connect();
+    assert_eq!(client.list("LISTAR").len(), 3);
+    // Lock, journal, poll, listener, signals, timer, spare, client.
+    assert!(descriptors(server.pid()).len() >= before.len() + 8);
+    assert_eq!(handed_on(server.pid()), before);
+    // A compacted journal is another file.
+    fill_journal(&mut server);
+    assert_eq!(handed_on(server.pid()), before);
+
+    let script = "echo $$; read line";
+    let mut command = reserva(server.address, &["ejecutar", "*", "--", "sh", "-c", script]);
+    let mut wrapper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut pid = String::new();
+    BufReader::new(wrapper.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+    let mut open: Vec<_> =
+        descriptors(pid.trim().parse().unwrap()).into_iter().map(|(number, _)| number).collect();
+    open.sort_unstable();
+    assert_eq!(open, before);
+    drop(wrapper.stdin.take());
+    wait(&mut wrapper);
+    server.stop();
+}
+
+/// `x≠y` folds to `x=y`: with it a request for one room could be made to look like another
+/// request for another, which was then answered as if it had been granted.
+#[test]
+fn a_name_is_not_taken_for_an_option() {
+    let server = Server::in_memory(&[]);
+    let mut client = server.connect();
+    client.say("SOY ana");
+    assert_eq!(client.say("ALTA x, x from≠now"), "OK ALTA 2");
+    assert!(client.say("RESERVAR x from=now clave=k").starts_with("OK RESERVADO #1 x "));
+    assert!(client.say("RESERVAR x from≠now clave=k").starts_with("ERR 409"));
+    server.stop();
+}
+
+// ---------------------------------------------------------------------------------------------
+// A server that means harm to the client.
+
+/// Answers each line of each connection with the next of these texts, then stays silent.
+fn scripted(answers: &'static [&'static str]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(&stream).lines();
+                for answer in answers {
+                    let Some(Ok(_)) = lines.next() else { return };
+                    let _ = (&stream).write_all(answer.as_bytes());
+                }
+                // Until the client goes.
+                let _ = lines.next();
+            });
+        }
+    });
+    address
+}
+
+fn reserva(address: SocketAddr, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reserva"));
+    command.env("LC_ALL", "en").args(["--server", &address.to_string()]).args(words);
+    command
+}
+
+#[test]
+fn a_server_does_not_drive_the_terminal() {
+    let row =
+        "OK 1 RESERVAS\n#1\t\x1b]0;x\x07\u{9b}31m\u{202e}a\u{200b}\u{e0041}\u{feff}\x7f\r\0z\n";
+    let refused = "ERR 409 \x1b[2J\u{200b}z\n";
+    let notice = "* 7 \x1b[2J\u{2067}\nOK x\n";
+    let foreign = "\x1b[2J\u{2067}\n";
+    for (verb, answer) in [
+        ("RESERVAS", row),
+        ("RESERVAR", refused),
+        ("ejecutar", refused),
+        ("OBSERVAR", notice),
+        ("LISTAR", foreign),
+    ] {
+        let answers: &'static [&'static str] = Box::leak(Box::new([&*answer.to_owned().leak()]));
+        let address = scripted(answers).to_string();
+        let program: &[&str] = if verb == "ejecutar" { &["x", "--", "true"] } else { &[] };
+        let client = [env!("CARGO_BIN_EXE_reserva"), "--server", &address, verb];
+        let Some(mut terminal) = Terminal::run(&[&client[..], program].concat()) else { return };
+        let end = if answer.contains('z') { "z" } else { "\\u{2067}" };
+        let screen = terminal.expect(end);
+        assert!(screen.contains("\\u{1b}"), "{screen:?}");
+        assert_harmless(&screen.replace("\r\n", ""), verb);
+    }
+}
+
+/// It travels on as the program's environment, and in lines to the server.
+#[test]
+fn a_reservation_with_control_characters_is_none() {
+    for answer in ["OK RESERVADO #1 x\x1b[31m hasta=salir\n", "OK RESERVADO #1 x hasta=\0\n"] {
+        let answers: &'static [&'static str] = Box::leak(Box::new([answer]));
+        let mut command = reserva(scripted(answers), &["ejecutar", "x", "--", "echo", "ran"]);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert_eq!((output.status.code(), &*output.stdout), (Some(69), &b""[..]));
+        assert_harmless(String::from_utf8_lossy(&output.stderr).trim_end(), "stderr");
+    }
+}
+
+/// Lengths that no clock can hold once ended the client in the middle of its work.
+#[test]
+fn a_reservation_for_all_time_is_held() {
+    let answers: &[&str] = &[
+        "OK RESERVADO #1 x hasta=salir\n",
+        "OK OBSERVANDO tras=1\n",
+        "OK VIGENTE #1 x quedan=18446744073709551615s\n",
+        "OK ADIÓS\n",
+    ];
+    let mut command = reserva(scripted(answers), &["ejecutar", "x", "--", "echo", "ran"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"ran\n"[..]), "{error}");
 }
 
 /// What a start that must fail says.
