@@ -247,7 +247,8 @@ fn what_drives_a_terminal_reaches_nobody() {
         let all: Vec<_> = harmful().map(|c| place.replace("{}", &c.to_string())).collect();
         for chunk in all.chunks(40) {
             let mut client = server.connect();
-            client.send(format!("SOY ana\n{}\nCANCELAR Habitación 1\n", chunk.join("\n")));
+            let lines = chunk.join("\n");
+            client.send(format!("SOY ana\n{lines}\nRESERVAS\nCANCELAR Habitación 1\n"));
             let reply = client.finish();
             assert_harmless(&reply.replace("\r\n", "\n"), place);
             said += &reply;
@@ -420,6 +421,74 @@ fn a_name_is_not_taken_for_an_option() {
     assert!(client.say("RESERVAR x from=now clave=k").starts_with("OK RESERVADO #1 x "));
     assert!(client.say("RESERVAR x from≠now clave=k").starts_with("ERR 409"));
     server.stop();
+}
+
+/// The figure of a table's cell in the unit of its constant: bytes, milliseconds or a number.
+fn figure(cell: &str) -> u64 {
+    let words = cell.split([' ', ',']).collect::<Vec<_>>();
+    let at = words.iter().position(|word| word.parse::<u64>().is_ok());
+    let at = at.unwrap_or_else(|| panic!("no figure in {cell:?}"));
+    let unit = match words.get(at + 1).copied().unwrap_or_default() {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "s" => 1000,
+        "d" => 86_400_000,
+        _ => 1,
+    };
+    words[at].parse::<u64>().unwrap() * unit
+}
+
+/// The page says what the code says, of every limit that an input can meet.
+#[test]
+fn the_limits_of_the_page_are_those_of_the_code() {
+    macro_rules! constants {
+        ($($name:ident),* $(,)?) => {
+            [$((stringify!($name), reservad::limits::$name as u64)),*]
+        };
+    }
+    let constants = constants![
+        LINE_MAX_BYTES,
+        LINE_ENDLESS_BYTES,
+        TARGETS_MAX,
+        NAME_MAX_BYTES,
+        STARS_MAX,
+        NOTE_MAX_BYTES,
+        KEY_MAX_BYTES,
+        HOLDER_MAX_BYTES,
+        ADD_MAX,
+        RESOURCES_DEFAULT,
+        RESERVATIONS_DEFAULT,
+        DURATION_MAX_MS,
+        NIGHTS_MAX,
+        WAIT_MAX_MS,
+        ECHO_MAX_CHARS,
+        DESCRIPTORS_RESERVED,
+        REFUSED_MAX,
+        LISTENERS_MAX,
+        COMMAND_BUDGET,
+        READ_BUDGET_BYTES,
+        WORK_BUDGET,
+        WATCH_BUDGET_BYTES,
+        INPUT_HIGH_BYTES,
+        OUTPUT_HIGH_BYTES,
+        STALL_DEFAULT_MS,
+        LIST_ROWS_MAX,
+        HISTORY_EVENTS,
+        HISTORY_BYTES,
+        LOG_QUIET_MS,
+        INVENTORY_FILE_MAX_BYTES,
+    ];
+    let page = include_str!("../docs/security.md");
+    let rows = page.lines().filter_map(|line| {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let name = cells.get(3)?.strip_prefix('`')?.strip_suffix('`')?;
+        Some((name, figure(cells[2])))
+    });
+    let mut of_the_page: Vec<_> = rows.collect();
+    let mut of_the_code = constants.to_vec();
+    of_the_page.sort_unstable();
+    of_the_code.sort_unstable();
+    assert_eq!(of_the_page, of_the_code);
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -130,12 +130,18 @@ fn only_the_loop_and_the_program_ask_what_time_it_is() {
     }
 }
 
+/// That the compiler is told; it sees more than a search would.
 #[test]
-fn there_is_no_unsafe_and_no_thread_in_the_server() {
+fn unsafe_code_is_forbidden() {
+    let manifest = include_str!("../Cargo.toml");
+    assert!(manifest.contains("[lints.rust]\nunsafe_code = \"forbid\"\n"));
+}
+
+#[test]
+fn there_is_no_thread_in_the_server() {
     for (room, files) in code() {
         for (path, text) in files {
             let shown = path.display();
-            assert!(!text.contains("unsafe "), "{shown} has unsafe code");
             let is_server = room != "client";
             assert!(!(is_server && text.contains("thread::")), "{shown} names a thread");
             assert!(!(is_server && text.contains("Mutex")), "{shown} names a lock");
