@@ -370,6 +370,8 @@ impl Inventory {
     /// Whether an event that was read fits this inventory; else what is wrong.
     pub fn admits(&self, event: &Event) -> Result<(), String> {
         match event {
+            // There must be a next one.
+            Event::Numbered { last: Number::MAX } => Err("no number is left".to_owned()),
             Event::Numbered { .. } => Ok(()),
             Event::Added { name } => match self.names.find(name) {
                 None => Ok(()),
@@ -399,6 +401,9 @@ impl Inventory {
 
     fn admits_reservation(&self, new: &Reservation) -> Result<(), String> {
         let number = new.number;
+        if number == 0 || number == Number::MAX {
+            return Err(format!("there is no reservation #{number}"));
+        }
         if new.from >= new.until {
             return Err(format!("reservation #{number} ends before it begins"));
         }

@@ -74,6 +74,8 @@ pub struct Opened {
 /// Returns the record's time, if it has one.
 pub fn replay(inventory: &mut Inventory, record: Record) -> Result<Option<Time>, String> {
     let payload = match record {
+        // There must be a next one.
+        Record::SnapshotEnd { base: u64::MAX } => return Err("no event number is left".to_owned()),
         Record::SnapshotEnd { base } => {
             inventory.set_last_event(base);
             return Ok(None);

@@ -303,6 +303,33 @@ fn what_drives_a_terminal_is_escaped_in_the_log() {
     }
 }
 
+/// With a last number that has none after it, the server started, and ended in a panic at the first
+/// request (or, built for release, began again at 0).
+#[test]
+fn a_journal_with_numbers_at_their_end_is_refused() {
+    let time = "2026-11-22T16:48:54.123Z";
+    let most = u64::MAX;
+    let reserved = format!("RESERVED #{most} x from={time} until=never");
+    let rows = [
+        vec![format!("event 1 +0 @19 {time} ADDED x"), format!("event 2 +0 @19 {time} {reserved}")],
+        vec![format!("event 1 +0 @19 {time} NUMBERED #{most}")],
+        vec![format!("end 0 {most}")],
+    ];
+    for records in rows {
+        let folder = Folder::new();
+        let is_snapshot = records[0].starts_with("end");
+        let mut journal =
+            format!("reservad-journal 1{}\n", if is_snapshot { " snapshot" } else { "" });
+        for record in &records {
+            journal += &format!("{:08x} {record}\n", crc32fast::hash(record.as_bytes()));
+        }
+        std::fs::write(folder.join("journal"), &journal).unwrap();
+        let said = fails(&["--data-dir", text(folder.path())]);
+        assert!(said.contains("nothing was changed"), "{records:?}: {said}");
+        assert_eq!(std::fs::read_to_string(folder.join("journal")).unwrap(), journal);
+    }
+}
+
 /// Paths, and what else is only for who runs it, in every kind of error.
 #[test]
 fn no_reply_tells_of_the_host() {
