@@ -156,13 +156,15 @@ impl Pattern {
     pub fn matches(&self, folded: &str) -> bool {
         let mut parts = self.0.split('*');
         let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = folded.strip_prefix(first) else { return false };
+        let Some(rest) = folded.strip_prefix(first) else { return false };
         let Some(last) = parts.next_back() else { return rest.is_empty() };
+        // Both ends before any search: most names end here.
+        let Some(mut rest) = rest.strip_suffix(last) else { return false };
         for part in parts {
             let Some(at) = rest.find(part) else { return false };
             rest = &rest[at + part.len()..];
         }
-        rest.ends_with(last)
+        true
     }
 }
 
