@@ -24,7 +24,7 @@ use std::rc::Rc;
 pub use decide::{Refusal, Request, Wanted};
 pub use event::Event;
 pub use fit::{Earliest, Term, When};
-use names::{Names, Pattern, ResourceId};
+use names::{Names, ResourceId};
 use queue::Queue;
 
 use crate::clock::{Now, Time};
@@ -236,7 +236,8 @@ pub struct Inventory {
     last_number: Number,
     last_event: u64,
     capacity: Capacity,
-    /// Names and bookings that questions have looked at; see [`Inventory::take_work`].
+    /// Names (16 bytes of a long one) and bookings that questions have looked
+    /// at; see [`Inventory::take_work`].
     work: Cell<u64>,
 }
 
@@ -332,13 +333,14 @@ impl Inventory {
 
     /// The live resources in inventory order.
     fn ids(&self) -> impl Iterator<Item = ResourceId> + '_ {
-        let live = |(_, booked): &(usize, &Booked)| !matches!(booked, Booked::Gone);
-        self.booked.iter().enumerate().filter(live).map(|(id, _)| id as ResourceId)
+        self.ids_from(0)
     }
 
-    fn matching<'a>(&'a self, pattern: &'a Pattern) -> impl Iterator<Item = ResourceId> + 'a {
-        let counted = self.ids().inspect(|_| self.add_work(1));
-        counted.filter(|id| pattern.matches(self.names.texts().folded(*id)))
+    /// Those from an id on.
+    fn ids_from(&self, first: ResourceId) -> impl Iterator<Item = ResourceId> + '_ {
+        let rest = self.booked.get(first as usize..).unwrap_or_default();
+        let live = |(booked, _): &(&Booked, ResourceId)| !matches!(booked, Booked::Gone);
+        rest.iter().zip(first..).filter(live).map(|(_, id)| id)
     }
 
     /// Makes an event so. Live and on replay this is all that happens.

@@ -24,6 +24,12 @@ pub const HOLDER_MAX_BYTES: usize = 64;
 pub const TARGETS_MAX: usize = 32;
 /// Most `*` in one pattern: more than people write.
 pub const STARS_MAX: usize = 4;
+/// Bytes of names that the patterns of one line may be held against, all
+/// together: some 60 ms, in which nobody else is served. 32 patterns fit
+/// beside 100,000 names of 20 bytes.
+pub const PATTERNS_BYTES: usize = 64 << 20;
+/// So many patterns a line may have however many names there are.
+pub const PATTERNS_ALWAYS: usize = 4;
 /// Most resources that one `ALTA` line may add: its events are one commit.
 pub const ADD_MAX: usize = 10_000;
 /// Longest duration: ten years of days, leap days counted in full.
@@ -57,8 +63,8 @@ pub const READ_BUDGET_BYTES: usize = 32 << 10;
 pub const COMMAND_BUDGET: usize = 64;
 /// Bytes written to one socket in one turn.
 pub const WRITE_BUDGET_BYTES: usize = 256 << 10;
-/// Names looked at by one connection's commands in a turn after which it is
-/// the next one's, some milliseconds; and who has spent so much is served one
+/// Names (16 bytes of a long one) and bookings looked at by one connection's
+/// commands in a turn after which it is the next one's, some milliseconds; and who has spent so much is served one
 /// at a time, after those who have not.
 pub const WORK_BUDGET: u64 = 50_000;
 /// Bytes of events' texts that are held against one watcher's pattern at a

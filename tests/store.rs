@@ -712,6 +712,7 @@ fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
             }
             let placed = inventory.place(&targets, from, until).ok();
             assert_eq!(placed, model.place(&targets, from, until));
+            assert_eq!(placed, inventory.sought(&targets).place(from, until).ok());
             for id in 0..names.len() as ResourceId {
                 let found = inventory.overlap(id, from, until).map(|booking| booking.number);
                 assert_eq!(found, model.overlap(id, from, until));
@@ -733,7 +734,7 @@ fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
             };
             let hours = (0..700).map(|hour| from.plus_ms(hour * HOUR_MS));
             let first = hours.clone().find(|start| fits(*start).is_some());
-            match (inventory.earliest(&targets, &when, from, &zone), first) {
+            match (inventory.sought(&targets).earliest(&when, from, &zone), first) {
                 (Earliest::At(start), Some(first)) => {
                     assert_eq!(start, first, "{when:?} {targets:?} {:?}", model.bookings);
                     let half_before = start.plus_ms(-HOUR_MS / 2);
@@ -770,6 +771,35 @@ fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
     }
     println!("{at_once} at once, {later} later, {never} never");
     assert!(at_once > 20 && later > 20 && never > 5, "the dice leave something out");
+}
+
+/// A request that was refused with all it has to say asked the same of its
+/// pattern five times over.
+#[test]
+fn a_name_is_held_against_a_pattern_once() {
+    const NAMES: u64 = 1000;
+    let mut inventory = Inventory::new(CAPACITY);
+    for n in 0..NAMES {
+        inventory.apply(&Event::Added { name: format!("Sala {n}") });
+    }
+    let (now, zone) = (Time::from_ms(1_795_363_200_000), Zone::utc());
+    let who = Who { session: SessionId(1), holder: None };
+    let request = Request {
+        wanted: vec![Wanted::Pattern(Pattern::new("*l*99*9").unwrap(), "*l*99*9".to_owned())],
+        when: When { start: Start::Unsaid, term: Term::For(HOUR_MS) },
+        from: now,
+        until: now.plus_ms(HOUR_MS),
+        note: None,
+        key: None,
+        wait_ms: None,
+    };
+    inventory.take_work();
+    let Ok(Grant::New(new)) = inventory.reserve(&request, &who, now, &zone) else { panic!() };
+    assert_eq!(inventory.take_work(), NAMES, "the last one matches");
+    inventory.apply(&Event::Reserved(new));
+    assert!(inventory.reserve(&request, &who, now, &zone).is_err());
+    // What else there is is about the one that matches.
+    assert!((NAMES..NAMES + 10).contains(&inventory.take_work()));
 }
 
 fn book(inventory: &mut Inventory, model: &mut Model, new: Rc<Reservation>) {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Client, Folder, PATIENCE, Server, until};
-use reservad::limits::{COMMAND_BUDGET, READ_BUDGET_BYTES, STALL_DEFAULT_MS};
+use reservad::limits::{COMMAND_BUDGET, PATTERNS_BYTES, READ_BUDGET_BYTES, STALL_DEFAULT_MS};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// The server's own memory: no file, nothing of the kernel.
@@ -788,4 +788,25 @@ fn costly_questions_are_not_answered_in_one_go() {
     }
     assert!(costly.line().starts_with("ERR 409 "));
     server.stop();
+}
+
+/// 32 patterns over 100,000 long names took a second and a half in which nobody else was served.
+#[test]
+fn a_line_has_no_more_patterns_than_the_names_allow() {
+    let (_folder, server, _) = with_resources(20_000, &"a".repeat(108), &[]);
+    let mut client = server.connect();
+    let patterns = |count: usize| {
+        let all: Vec<_> = (0..count).map(|n| format!("*{}*", "a".repeat(n + 1))).collect();
+        all.join(", ")
+    };
+    let most = PATTERNS_BYTES / (20_000 * 118);
+    let reply = client.say(&format!("RESERVAR {}", patterns(most + 1)));
+    assert_eq!(reply, "ERR 429 son 8 patrones; con tantos recursos como hay caben 7 en una línea");
+    let reply = client.say(&format!("WHEN {} for=1h", patterns(32)));
+    assert_eq!(
+        reply,
+        "ERR 429 there are 32 patterns; with as many resources as there are a line takes 7"
+    );
+    let reply = client.say(&format!("RESERVAR {}", patterns(most)));
+    assert!(reply.starts_with("OK RESERVADO #1 Sala 00000"), "{reply}");
 }

@@ -74,6 +74,7 @@ fn code(refusal: &Refusal) -> u16 {
         | Refusal::Exists { .. }
         | Refusal::StillReserved { .. } => 409,
         Refusal::Over(_) | Refusal::HistoryGone { .. } => 410,
+        Refusal::TooManyPatterns { .. } => 429,
         Refusal::TooManyResources(_) | Refusal::TooManyReservations(_) => 503,
     }
 }
@@ -155,6 +156,13 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
             "'{}' has reservations, the first is #{}; nothing was removed",
             echo(&name),
             number,
+        ),
+        Refusal::TooManyPatterns { patterns, most } => say!(
+            lang,
+            "son {} patrones; con tantos recursos como hay caben {} en una línea",
+            "there are {} patterns; with as many resources as there are a line takes {}",
+            patterns,
+            most,
         ),
         Refusal::TooManyResources(most) => say!(
             lang,

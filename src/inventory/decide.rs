@@ -7,10 +7,11 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 use super::event::push_quoted;
-use super::fit::{Conflict, Earliest, Start, Target, Term, When};
+use super::fit::{Conflict, Earliest, Sought, Start, Target, Term, When};
 use super::names::{Pattern, ResourceId, fold};
 use super::{Booking, Details, Event, Inventory, Key, Number, Reservation, SessionId, Targets};
 use crate::clock::{Now, Time, Zone};
+use crate::limits::{PATTERNS_ALWAYS, PATTERNS_BYTES};
 
 /// A target as it was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -152,6 +153,8 @@ pub enum Refusal {
     Exists { name: String, existing: String },
     /// 409: still reserved.
     StillReserved { name: String, number: Number },
+    /// 429: patterns to hold against all names, and how many that may be.
+    TooManyPatterns { patterns: usize, most: usize },
     /// 503: as many resources as the server may have.
     TooManyResources(u32),
     /// 503: as many reservations as the server may have.
@@ -192,7 +195,7 @@ impl Inventory {
         now: Time,
         zone: &Zone,
     ) -> Result<Grant, Refusal> {
-        let targets = self.resolve(&request.wanted)?;
+        let sought = self.resolve(&request.wanted)?;
         let key = request.full_key();
         if let Some(key) = &key
             && let Some(number) = self.granted_before(key, who)?
@@ -208,14 +211,14 @@ impl Inventory {
         if self.reservations.len() >= self.capacity.reservations as usize {
             return Err(Refusal::TooManyReservations(self.capacity.reservations));
         }
-        match self.place(&targets, request.from, request.until) {
+        match sought.place(request.from, request.until) {
             Ok(ids) => Ok(Grant::New(Rc::new(self.granted(request, ids, key, who)))),
-            Err(_) if request.wait_ms.is_some() => Ok(Grant::Wait(targets)),
+            Err(_) if request.wait_ms.is_some() => Ok(Grant::Wait(sought.targets())),
             Err(conflict) => {
                 let from = request.from.max(now);
-                let earliest = self.earliest(&targets, &request.when, from, zone);
+                let earliest = sought.earliest(&request.when, from, zone);
                 let asked = Asked { wanted: &request.wanted, from, until: request.until };
-                Err(self.busy(asked, &targets, conflict, earliest))
+                Err(self.busy(asked, &sought, conflict, earliest))
             }
         }
     }
@@ -242,28 +245,36 @@ impl Inventory {
     }
 
     /// Finds the resources that are named; a pattern must match something.
-    pub fn resolve(&self, wanted: &[Wanted]) -> Result<Vec<Target>, Refusal> {
+    fn resolve<'a>(&'a self, wanted: &'a [Wanted]) -> Result<Sought<'a>, Refusal> {
+        self.check_patterns(wanted)?;
         let mut named = Vec::with_capacity(wanted.len());
-        let mut targets = Vec::with_capacity(wanted.len());
+        let mut sought = Sought::new(self);
         for one in wanted {
-            targets.push(match one {
+            match one {
                 Wanted::Name(name) => {
                     let id = self.named(name)?;
                     if named.contains(&id) {
                         return Err(Refusal::Twice(name.clone()));
                     }
                     named.push(id);
-                    Target::Named(id)
+                    sought.add_name(id);
                 }
                 Wanted::Pattern(pattern, text) => {
-                    if self.matching(pattern).next().is_none() {
+                    if !sought.add_pattern(pattern) {
                         return Err(Refusal::NoMatch(text.clone()));
                     }
-                    Target::Any(pattern.clone())
                 }
-            });
+            }
         }
-        Ok(targets)
+        Ok(sought)
+    }
+
+    /// Whether so many patterns may be held against all names: nobody else is
+    /// served meanwhile.
+    fn check_patterns(&self, wanted: &[Wanted]) -> Result<(), Refusal> {
+        let patterns = wanted.iter().filter(|one| matches!(one, Wanted::Pattern(..))).count();
+        let most = (PATTERNS_BYTES / self.names.bytes().max(1)).max(PATTERNS_ALWAYS);
+        if patterns > most { Err(Refusal::TooManyPatterns { patterns, most }) } else { Ok(()) }
     }
 
     fn named(&self, name: &str) -> Result<ResourceId, Refusal> {
@@ -287,17 +298,15 @@ impl Inventory {
     fn busy(
         &self,
         asked: Asked,
-        targets: &[Target],
+        sought: &Sought,
         conflict: Conflict,
         earliest: Earliest,
     ) -> Refusal {
-        let (pattern, held) = match &targets[conflict.target] {
-            Target::Named(id) => (None, conflict.booking.map(|booking| (*id, booking))),
-            Target::Any(pattern) => {
-                let text = asked.wanted[conflict.target].text().to_owned();
-                (Some(text), self.nearest(pattern, asked.from, asked.until))
-            }
+        let pattern = match &asked.wanted[conflict.target] {
+            Wanted::Name(_) => None,
+            Wanted::Pattern(_, text) => Some(text.clone()),
         };
+        let held = sought.nearest(conflict, asked.from, asked.until);
         let held = held.map(|(id, booking)| {
             let name = self.names.texts().name(id).to_owned();
             (name, booking, Rc::clone(&self.reservations[&booking.number]))
@@ -308,7 +317,7 @@ impl Inventory {
             from: asked.from,
             open: asked.until.is_never(),
             earliest,
-            queue: self.waiting_for(targets),
+            queue: self.waiting_for(&sought.targets()),
         }))
     }
 
@@ -414,9 +423,9 @@ impl Inventory {
         now: Time,
         zone: &Zone,
     ) -> Result<(Time, Vec<ResourceId>), Refusal> {
-        let targets = self.resolve(wanted)?;
+        let sought = self.resolve(wanted)?;
         let from = when.from(now).max(now);
-        let earliest = self.earliest(&targets, when, from, zone);
+        let earliest = sought.earliest(when, from, zone);
         let start = match earliest {
             Earliest::At(start) => start,
             Earliest::Never | Earliest::Unknown => from.ceil_s(),
@@ -425,11 +434,11 @@ impl Inventory {
         if start > Time::LATEST {
             return Err(Refusal::OutOfRange);
         }
-        match self.place(&targets, start, until) {
+        match sought.place(start, until) {
             Ok(ids) => Ok((start, ids)),
             Err(conflict) => {
                 let asked = Asked { wanted, from: start, until };
-                Err(self.busy(asked, &targets, conflict, earliest))
+                Err(self.busy(asked, &sought, conflict, earliest))
             }
         }
     }
@@ -510,8 +519,8 @@ impl Inventory {
         until: Time,
     ) -> Vec<(ResourceId, Rc<Reservation>)> {
         self.add_work(self.booked.len());
-        let texts = self.names.texts();
-        let wanted = |id: &ResourceId| pattern.is_none_or(|it| it.matches(texts.folded(*id)));
+        let matcher = pattern.map(Pattern::matcher);
+        let wanted = |id: &ResourceId| matcher.as_ref().is_none_or(|it| self.is_match(it, *id));
         let busy = self.ids().filter(|id| self.is_reserved(*id)).filter(wanted);
         busy.flat_map(|id| self.booked[id as usize].iter().map(move |booking| (id, booking)))
             .inspect(|_| self.add_work(1))

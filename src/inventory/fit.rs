@@ -1,9 +1,11 @@
 //! When a request fits: intervals, and the one predicate that booking,
 //! listing and "when is it free" all ask.
 
+use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
+use std::rc::Rc;
 
-use super::names::{Pattern, ResourceId};
+use super::names::{Matcher, Pattern, ResourceId};
 use super::{Booked, Booking, Inventory};
 use crate::clock::{Now, Time, TimeError, Zone};
 
@@ -120,16 +122,207 @@ pub enum Earliest {
     Unknown,
 }
 
+/// What one request asks for. It may ask the same of its patterns again and
+/// again; every name is held against each of them once.
+pub struct Sought<'a> {
+    inventory: &'a Inventory,
+    goals: Vec<Goal<'a>>,
+}
+
+enum Goal<'a> {
+    Named(ResourceId),
+    Any(Matches<'a>),
+}
+
+/// The resources that a pattern matches, found as far as somebody has asked.
+struct Matches<'a> {
+    inventory: &'a Inventory,
+    pattern: &'a Pattern,
+    matcher: Matcher<'a>,
+    found: RefCell<Vec<ResourceId>>,
+    /// The first that was not looked at.
+    next: Cell<ResourceId>,
+}
+
+impl Matches<'_> {
+    fn get(&self, at: usize) -> Option<ResourceId> {
+        let mut found = self.found.borrow_mut();
+        while found.len() <= at {
+            let mut rest = self.inventory.ids_from(self.next.get());
+            let id = rest.find(|id| self.inventory.is_match(&self.matcher, *id));
+            self.next.set(id.map_or(ResourceId::MAX, |id| id + 1));
+            found.push(id?);
+        }
+        Some(found[at])
+    }
+
+    /// In inventory order.
+    fn iter(&self) -> impl Iterator<Item = ResourceId> {
+        (0..).map_while(|at| self.get(at))
+    }
+}
+
+impl<'a> Sought<'a> {
+    /// Nothing yet.
+    pub fn new(inventory: &'a Inventory) -> Sought<'a> {
+        Sought { inventory, goals: Vec::new() }
+    }
+
+    /// Asks for this resource, too.
+    pub fn add_name(&mut self, id: ResourceId) {
+        self.goals.push(Goal::Named(id));
+    }
+
+    /// Asks for one of those that match, too. Returns whether there are any.
+    pub fn add_pattern(&mut self, pattern: &'a Pattern) -> bool {
+        let (inventory, matcher) = (self.inventory, pattern.matcher());
+        let (found, next) = (RefCell::default(), Cell::new(0));
+        let matches = Matches { inventory, pattern, matcher, found, next };
+        let is_something = matches.get(0).is_some();
+        self.goals.push(Goal::Any(matches));
+        is_something
+    }
+
+    /// How many resources a [`Sought::place`] looks at, at the most.
+    fn looked_through(&self) -> usize {
+        let looks = self.goals.iter().map(|goal| match goal {
+            Goal::Named(_) => 1,
+            Goal::Any(matches) => 1 + matches.found.borrow().len(),
+        });
+        looks.sum()
+    }
+
+    /// What any of the patterns matches, in inventory order.
+    fn any_match(&self) -> Rc<[ResourceId]> {
+        let mut is_any = vec![false; self.inventory.booked.len()];
+        for goal in &self.goals {
+            if let Goal::Any(matches) = goal {
+                matches.iter().for_each(|id| is_any[id as usize] = true);
+            }
+        }
+        let any = is_any.iter().enumerate().filter(|(_, is_any)| **is_any);
+        any.map(|(id, _)| id as ResourceId).collect()
+    }
+
+    /// The same to keep: what it has found so far goes.
+    pub fn targets(&self) -> Vec<Target> {
+        let goals = self.goals.iter().map(|goal| match goal {
+            Goal::Named(id) => Target::Named(*id),
+            Goal::Any(matches) => Target::Any(matches.pattern.clone()),
+        });
+        goals.collect()
+    }
+
+    /// What [`Inventory::place`] says of these targets.
+    pub fn place(&self, from: Time, until: Time) -> Result<Vec<ResourceId>, Conflict> {
+        let goals = self.goals.iter().map(|goal| match goal {
+            Goal::Named(id) => Ok(*id),
+            Goal::Any(matches) => Err(matches),
+        });
+        let goals: Vec<_> = goals.collect();
+        choose(self.inventory, &goals, (from, until), |matches, is_free| {
+            matches.iter().find(is_free)
+        })
+    }
+
+    /// The earliest start on a whole second, `from` or later, at which
+    /// [`Sought::place`] would succeed for that long. On a whole second
+    /// because that is how it is told: what is told must be granted.
+    ///
+    /// What is busy at a start stays so until its booking ends, for ends only
+    /// move with starts; so it is enough to look at the times at which one of
+    /// those that are busy fits again.
+    pub fn earliest(&self, when: &When, from: Time, zone: &Zone) -> Earliest {
+        const AT_LEAST: usize = 2;
+        let mut search = Search { sought: self, when, zone, spent: 0, any: None };
+        let mut start = from.ceil_s();
+        for round in 0.. {
+            if round >= AT_LEAST && search.spent > SEARCH_BUDGET {
+                break;
+            }
+            let Some(until) = search.until(start) else { return Earliest::Never };
+            let Err(conflict) = self.place(start, until) else {
+                return Earliest::At(start);
+            };
+            search.spent += self.looked_through();
+            let next = match (&self.goals[conflict.target], conflict.booking) {
+                (Goal::Named(id), Some(_)) => search.next_fit(*id, start),
+                _ => search.next_release(start),
+            };
+            match next {
+                Some(next) => start = next,
+                None => return Earliest::Never,
+            }
+        }
+        Earliest::Unknown
+    }
+
+    /// What is in the way of a target that has found nothing. Of what a
+    /// pattern matches and is busy in `[from, until)` it is the one that is
+    /// free the longest before that where there is no end, else the one that
+    /// is free again first.
+    pub fn nearest(
+        &self,
+        conflict: Conflict,
+        from: Time,
+        until: Time,
+    ) -> Option<(ResourceId, Booking)> {
+        let matches = match &self.goals[conflict.target] {
+            Goal::Named(id) => return Some((*id, conflict.booking?)),
+            Goal::Any(matches) => matches,
+        };
+        let busy =
+            matches.iter().filter_map(|id| Some((id, self.inventory.overlap(id, from, until)?)));
+        let free_until = |booking: &Booking| match until.is_never() {
+            true => booking.from.max(from),
+            false => from,
+        };
+        busy.min_by_key(|(_, booking)| (Reverse(free_until(booking)), booking.until))
+    }
+}
+
+/// Chooses resources for goals that are a name or a pattern, all free in an
+/// interval; see [`Inventory::place`]. `find` finds the first match that is
+/// free.
+fn choose<P>(
+    inventory: &Inventory,
+    goals: &[Result<ResourceId, P>],
+    (from, until): (Time, Time),
+    find: impl Fn(&P, &dyn Fn(&ResourceId) -> bool) -> Option<ResourceId>,
+) -> Result<Vec<ResourceId>, Conflict> {
+    let mut chosen: Vec<Option<ResourceId>> = vec![None; goals.len()];
+    for (at, goal) in goals.iter().enumerate() {
+        if let Ok(id) = goal {
+            if let Some(booking) = inventory.overlap(*id, from, until) {
+                return Err(Conflict { target: at, booking: Some(booking) });
+            }
+            chosen[at] = Some(*id);
+        }
+    }
+    for (at, goal) in goals.iter().enumerate() {
+        if let Err(pattern) = goal {
+            let is_free = |id: &ResourceId| {
+                inventory.overlap(*id, from, until).is_none() && !chosen.contains(&Some(*id))
+            };
+            let found = find(pattern, &is_free);
+            chosen[at] = Some(found.ok_or(Conflict { target: at, booking: None })?);
+        }
+    }
+    Ok(chosen.into_iter().flatten().collect())
+}
+
 /// Steps of one search for a time that fits, in resources looked at: a few
 /// milliseconds. A client cannot make the others wait longer than that.
 const SEARCH_BUDGET: usize = 100_000;
 
 /// A search for a time that fits, and the steps that it has taken.
 struct Search<'a> {
-    inventory: &'a Inventory,
+    sought: &'a Sought<'a>,
     when: &'a When,
     zone: &'a Zone,
     spent: usize,
+    /// What any of the patterns matches, once that has been asked.
+    any: Option<Rc<[ResourceId]>>,
 }
 
 impl Search<'_> {
@@ -146,13 +339,13 @@ impl Search<'_> {
         let step = if matches!(self.when.term, Term::Nights(_)) { 8 } else { 1 };
         loop {
             let until = self.until(start)?;
-            match self.inventory.overlap(id, start, until) {
+            match self.sought.inventory.overlap(id, start, until) {
                 None => return Some(start),
                 Some(booking) if booking.until.is_never() => return None,
                 Some(booking) => start = booking.until.ceil_s(),
             }
             self.spent += step;
-            self.inventory.add_work(step);
+            self.sought.inventory.add_work(step);
             if self.spent > SEARCH_BUDGET {
                 return Some(start);
             }
@@ -161,14 +354,12 @@ impl Search<'_> {
 
     /// When the first of the resources that any pattern matches, and that are
     /// busy at a start, fits again.
-    fn next_release(&mut self, targets: &[Target], from: Time) -> Option<Time> {
-        let inventory = self.inventory;
-        let patterns = targets.iter().filter_map(|target| match target {
-            Target::Any(pattern) => Some(pattern),
-            Target::Named(_) => None,
-        });
-        let all = patterns.flat_map(|pattern| inventory.matching(pattern));
-        all.filter_map(|id| self.next_fit(id, from)).filter(|next| *next > from).min()
+    fn next_release(&mut self, from: Time) -> Option<Time> {
+        let any = Rc::clone(self.any.get_or_insert_with(|| self.sought.any_match()));
+        self.spent += any.len();
+        self.sought.inventory.add_work(any.len());
+        let all = any.iter().filter_map(|id| self.next_fit(*id, from));
+        all.filter(|next| *next > from).min()
     }
 }
 
@@ -178,91 +369,51 @@ impl Inventory {
         self.booked[id as usize].first_overlap(from, until)
     }
 
+    /// Whether a name matches; what it costs is counted.
+    pub(super) fn is_match(&self, matcher: &Matcher, id: ResourceId) -> bool {
+        const BYTES_A_LOOK: usize = 16;
+        let folded = self.names.texts().folded(id);
+        self.add_work(1 + folded.len() / BYTES_A_LOOK);
+        matcher.matches(folded)
+    }
+
     /// Chooses resources for the targets, all free in `[from, until)`: names
     /// first, then patterns from left to right, each the first in inventory
     /// order that is free and not yet taken. In the order of the targets.
+    /// What is not free is not even looked at: this is for who waits.
     pub fn place(
         &self,
         targets: &[Target],
         from: Time,
         until: Time,
     ) -> Result<Vec<ResourceId>, Conflict> {
-        let mut chosen: Vec<Option<ResourceId>> = vec![None; targets.len()];
-        for (at, target) in targets.iter().enumerate() {
-            if let Target::Named(id) = target {
-                if let Some(booking) = self.overlap(*id, from, until) {
-                    return Err(Conflict { target: at, booking: Some(booking) });
-                }
-                chosen[at] = Some(*id);
-            }
-        }
-        for (at, target) in targets.iter().enumerate() {
-            if let Target::Any(pattern) = target {
-                let is_free = |id: &ResourceId| {
-                    self.overlap(*id, from, until).is_none() && !chosen.contains(&Some(*id))
-                };
-                let found = self.matching(pattern).find(is_free);
-                chosen[at] = Some(found.ok_or(Conflict { target: at, booking: None })?);
-            }
-        }
-        Ok(chosen.into_iter().flatten().collect())
+        let goals = targets.iter().map(|target| match target {
+            Target::Named(id) => Ok(*id),
+            Target::Any(pattern) => Err(pattern),
+        });
+        let goals: Vec<_> = goals.collect();
+        choose(self, &goals, (from, until), |pattern, is_free| {
+            let matcher = pattern.matcher();
+            self.ids_from(0).filter(is_free).find(|id| self.is_match(&matcher, *id))
+        })
     }
 
-    /// The earliest start on a whole second, `from` or later, at which
-    /// [`Inventory::place`] would succeed for that long. On a whole second
-    /// because that is how it is told: what is told must be granted.
-    ///
-    /// What is busy at a start stays so until its booking ends, for ends only
-    /// move with starts; so it is enough to look at the times at which one of
-    /// those that are busy fits again.
-    pub fn earliest(&self, targets: &[Target], when: &When, from: Time, zone: &Zone) -> Earliest {
-        const AT_LEAST: usize = 2;
-        let patterns = targets.iter().filter(|target| matches!(target, Target::Any(_))).count();
-        let cost = targets.len() + patterns * self.booked.len();
-        let mut search = Search { inventory: self, when, zone, spent: 0 };
-        let mut start = from.ceil_s();
-        for round in 0.. {
-            if round >= AT_LEAST && search.spent > SEARCH_BUDGET {
-                break;
-            }
-            search.spent += cost;
-            let Some(until) = search.until(start) else { return Earliest::Never };
-            let Err(conflict) = self.place(targets, start, until) else {
-                return Earliest::At(start);
-            };
-            let next = match (&targets[conflict.target], conflict.booking) {
-                (Target::Named(id), Some(_)) => search.next_fit(*id, start),
-                _ => search.next_release(targets, start),
-            };
-            match next {
-                Some(next) => start = next,
-                None => return Earliest::Never,
+    /// What these targets ask for.
+    pub fn sought<'a>(&'a self, targets: &'a [Target]) -> Sought<'a> {
+        let mut sought = Sought::new(self);
+        for target in targets {
+            match target {
+                Target::Named(id) => sought.add_name(*id),
+                Target::Any(pattern) => drop(sought.add_pattern(pattern)),
             }
         }
-        Earliest::Unknown
-    }
-
-    /// Of what a pattern matches and is busy in `[from, until)`: the one that
-    /// is free the longest before that where there is no end, else the one
-    /// that is free again first.
-    pub fn nearest(
-        &self,
-        pattern: &Pattern,
-        from: Time,
-        until: Time,
-    ) -> Option<(ResourceId, Booking)> {
-        let busy = self.matching(pattern);
-        let busy = busy.filter_map(|id| Some((id, self.overlap(id, from, until)?)));
-        let free_until = |booking: &Booking| match until.is_never() {
-            true => booking.from.max(from),
-            false => from,
-        };
-        busy.min_by_key(|(_, booking)| (Reverse(free_until(booking)), booking.until))
+        sought
     }
 
     /// A bit for each resource id that is free in `[from, until)` and matches.
     pub fn free_bits(&self, pattern: Option<&Pattern>, from: Time, until: Time) -> Vec<u64> {
         self.add_work(self.booked.len());
+        let matcher = pattern.map(Pattern::matcher);
         let mut bits = vec![0u64; self.booked.len().div_ceil(64)];
         for (id, booked) in self.booked.iter().enumerate() {
             let is_free = match booked {
@@ -270,8 +421,8 @@ impl Inventory {
                 Booked::Free => true,
                 busy => busy.first_overlap(from, until).is_none(),
             };
-            let texts = self.names.texts();
-            if is_free && pattern.is_none_or(|pattern| pattern.matches(texts.folded(id as u32))) {
+            let is_match = || matcher.as_ref().is_none_or(|it| self.is_match(it, id as ResourceId));
+            if is_free && is_match() {
                 bits[id / 64] |= 1 << (id % 64);
             }
         }
