@@ -1,89 +1,35 @@
-//! What was acknowledged is there after any end of the server: kill -9 under
-//! load, during a list, during a compaction, at chosen system calls; a disk
-//! that is full or fails; a journal that was cut or damaged.
+//! What was acknowledged is there after any end of the server: kill -9 during
+//! a list, during a compaction, at chosen system calls; a disk that is full or
+//! fails; a journal that was cut or damaged. (Under load, at random moments,
+//! for as long as one likes: `tests/crash/`.)
 //!
-//! `RESERVAD_SEED` repeats a run of the dice, `RESERVAD_ROUNDS` asks for more
-//! kills under load than `cargo test` has time for.
+//! `RESERVAD_SEED` repeats a run of the dice.
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::{Client, Folder, PATIENCE, Rng, Server, command, has, seed, until};
-use reservad::clock::{Now, Time, Zone, parse_utc};
+use common::disk::{
+    CAPACITY, SmallDisk, can_trace, check_replay, events, stamped, text, text_of, traced,
+};
+use common::view::rows;
+use common::{Client, Folder, PATIENCE, Rng, Server, command, day, seed, until};
+use reservad::clock::{Now, Time, Zone};
 use reservad::commands::parse::Moment;
 use reservad::commands::{self, Desk, Figures, Session};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::{Capacity, Inventory, SessionId};
-use reservad::journal::{self, DiskStorage, SyncPolicy};
-use reservad::store::{self, Store};
+use reservad::inventory::{Inventory, SessionId};
+use reservad::journal::{DiskStorage, SyncPolicy};
+use reservad::store::Store;
 
 // ---------------------------------------------------------------- helpers
-
-/// The journal's events by number, read without the program's own reader.
-/// Their numbers have no gaps, in a snapshot too, and their times never go back.
-fn events(folder: &Path) -> Vec<(u64, String)> {
-    history(folder).0
-}
-
-/// The events since the last compaction, and the number of the last event of all.
-fn history(folder: &Path) -> (Vec<(u64, String)>, u64) {
-    let text = std::fs::read_to_string(folder.join("journal")).unwrap();
-    let mut lines = text.lines().filter(|line| !line.is_empty());
-    assert!(lines.next().unwrap().starts_with("reservad-journal 1"));
-    let mut events = Vec::new();
-    let (mut snapped, mut last, mut last_time) = (0, 0, Time::DAWN);
-    for line in lines {
-        let words: Vec<_> = line.splitn(6, ' ').collect();
-        let number: u64 = words[2].parse().unwrap();
-        match words[1] {
-            "snap" => {
-                snapped += 1;
-                assert_eq!(number, snapped, "{line}");
-            }
-            "end" => {
-                assert_eq!(number, snapped, "{line}");
-                last = words[3].parse().unwrap();
-            }
-            "event" => {
-                last += 1;
-                assert_eq!(number, last, "a gap in the events: {line}");
-                let (time, _) = stamped(words[5]);
-                assert!(last_time <= time, "time goes back: {line}");
-                last_time = time;
-                events.push((number, words[5].to_owned()));
-            }
-            other => panic!("{other}: {line}"),
-        }
-    }
-    (events, last)
-}
-
-/// The stamp of an event and what follows it.
-fn stamped(event: &str) -> (Time, &str) {
-    let (stamp, rest) = event.split_once(' ').unwrap();
-    (parse_utc(stamp).unwrap(), rest)
-}
-
-/// Replays the journal of a folder and checks every invariant.
-fn check_replay(folder: &Path) {
-    let mut inventory = Inventory::new(CAPACITY);
-    let report = journal::check(&DiskStorage::at(folder), |record| {
-        store::replay(&mut inventory, record).map(|_| ())
-    });
-    assert_eq!(report.unwrap().bad, None);
-    inventory.check();
-}
-
-const CAPACITY: Capacity = Capacity { resources: 1 << 20, reservations: 1 << 20 };
 
 /// What a client can see that a restart must not change.
 fn state(server: &Server) -> Vec<String> {
@@ -125,14 +71,6 @@ fn output(arguments: &[&str]) -> Output {
         std::thread::sleep(Duration::from_millis(5));
     }
     child.wait_with_output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn text_of(folder: &Path) -> &str {
-    folder.to_str().unwrap()
 }
 
 /// A server as it would have been some time ago: the same commands and the
@@ -195,11 +133,6 @@ fn pour(client: &mut Client, lines: &[String]) {
     }
 }
 
-/// A day of 2030 and later, another for each number.
-fn day(number: usize) -> String {
-    format!("{}-{:02}-{:02}", 2030 + number / 336, number / 28 % 12 + 1, number % 28 + 1)
-}
-
 /// Reserves one day after the other, each when the one before was answered,
 /// until the server ends; the number of reservations that were acknowledged.
 fn until_it_ends(server: &Server, first_day: usize) -> usize {
@@ -230,398 +163,7 @@ fn stopped_because(server: &mut Server, reason: &str) {
     assert_eq!(status.code(), Some(1), "{status}: {line}");
 }
 
-/// Whether strace can trace here.
-fn can_trace() -> bool {
-    if !has("strace") {
-        return false;
-    }
-    let tried = Command::new("strace").args(["-o", "/dev/null", "true"]).output().unwrap();
-    if !tried.status.success() {
-        println!("skipped: strace may not trace here: {}", text(&tried.stderr));
-    }
-    tried.status.success()
-}
-
-/// The server under strace, which writes to `trace`. It stays our child.
-fn traced(folder: &Path, trace: &Path, options: &[&str], arguments: &[&str]) -> Server {
-    let mut strace = Command::new("strace");
-    strace.args(["-D", "-f", "-ttt", "-o", text_of(trace)]).args(options);
-    strace.arg(env!("CARGO_BIN_EXE_reservad"));
-    strace.args(["--data-dir", text_of(folder), "--listen", "127.0.0.1:0", "--time-zone", "UTC"]);
-    strace.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
-    Server::spawn(&mut strace)
-}
-
-// ------------------------------------------------------- kill -9 under load
-
-/// What a request asks for, as far as the check needs it.
-#[derive(Clone, Debug)]
-enum Wish {
-    /// Known by its note.
-    Reserve {
-        note: String,
-        targets: Vec<String>,
-        bound: bool,
-    },
-    Cancel(u64),
-    /// One resource leaves a reservation.
-    Leave(u64, String),
-    /// Ends what is bound to the connection.
-    Quit,
-}
-
-/// A request and its answer, if one came.
-struct Asked {
-    wish: Wish,
-    line: String,
-    answer: Option<String>,
-}
-
-/// A reservation as the list shows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Row {
-    names: BTreeSet<String>,
-    holder: String,
-    note: String,
-    bound: bool,
-}
-
-/// One client of the load; ends when the connection does.
-struct Worker {
-    rng: Rng,
-    holder: String,
-    round: usize,
-    count: usize,
-    /// What it holds, by the answers.
-    mine: BTreeMap<u64, Row>,
-    asked: Vec<Asked>,
-}
-
-const ROOMS: usize = 24;
-
-impl Worker {
-    fn run(mut self, address: std::net::SocketAddr, tick: Sender<()>) -> Vec<Asked> {
-        while self.converse(address, &tick) {}
-        self.asked
-    }
-
-    /// One connection; whether another is to follow.
-    fn converse(&mut self, address: std::net::SocketAddr, tick: &Sender<()>) -> bool {
-        let Ok(stream) = TcpStream::connect(address) else { return false };
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut stream = BufReader::new(stream);
-        let hello = format!("SOY {}\n", self.holder);
-        let mut reply = String::new();
-        if stream.get_mut().write_all(hello.as_bytes()).is_err() {
-            return false;
-        }
-        if !matches!(stream.read_line(&mut reply), Ok(1..)) {
-            return false;
-        }
-        loop {
-            let window = self.window();
-            let lines: String = window.iter().map(|asked| asked.line.clone() + "\n").collect();
-            let start = self.asked.len();
-            self.asked.extend(window);
-            let sent = stream.get_mut().write_all(lines.as_bytes()).is_ok();
-            for at in start..self.asked.len() {
-                let mut reply = String::new();
-                match stream.read_line(&mut reply) {
-                    Ok(_) if reply.ends_with('\n') => self.note(at, reply.trim_end()),
-                    _ => return false,
-                }
-                let _ = tick.send(());
-                if matches!(self.asked[at].wish, Wish::Quit) {
-                    return true;
-                }
-            }
-            if !sent {
-                return false;
-            }
-        }
-    }
-
-    /// Some lines that are sent at once. What they name is not touched twice.
-    fn window(&mut self) -> Vec<Asked> {
-        let mut window = Vec::new();
-        let mut free: Vec<_> =
-            self.mine.iter().filter(|(_, row)| !row.bound).map(|(number, _)| *number).collect();
-        for _ in 0..1 + self.rng.below(6) {
-            let chance = if free.len() > 4 { 2 } else { 5 };
-            if self.rng.one_in(chance) && !free.is_empty() {
-                let number = free.swap_remove(self.rng.below(free.len()));
-                window.push(self.cancel(number));
-            } else {
-                window.push(self.reserve());
-            }
-        }
-        if self.rng.one_in(30) {
-            window.push(Asked { wish: Wish::Quit, line: "SALIR".to_owned(), answer: None });
-        }
-        window
-    }
-
-    fn cancel(&mut self, number: u64) -> Asked {
-        let names = &self.mine[&number].names;
-        let first = names.first().cloned().unwrap();
-        // By name it must be the only one of ours on that resource.
-        let others = self.mine.values().filter(|row| row.names.contains(&first)).count();
-        let (wish, line) = match others == 1 && self.rng.one_in(3) {
-            true => (Wish::Leave(number, first.clone()), format!("CANCELAR {first}")),
-            false => (Wish::Cancel(number), format!("CANCELAR #{number}")),
-        };
-        Asked { wish, line, answer: None }
-    }
-
-    fn reserve(&mut self) -> Asked {
-        self.count += 1;
-        let note = format!("{}-{}-{}", self.holder, self.round, self.count);
-        let mut targets = BTreeSet::new();
-        for _ in 0..self.rng.pick(&[1, 1, 1, 2, 3]) {
-            targets.insert(match self.rng.below(4) {
-                0 => "Sala*".to_owned(),
-                _ => format!("Sala {}", 1 + self.rng.below(ROOMS)),
-            });
-        }
-        let targets: Vec<_> = targets.into_iter().collect();
-        let mut line = format!("RESERVAR {} nota={note}", targets.join(", "));
-        let bound = self.rng.one_in(8);
-        match self.rng.below(4) {
-            _ if bound => line += " hasta=salir",
-            0 => line += " por=2h",
-            1 => {}
-            _ => line += &format!(" desde={} noches=1", day(self.rng.below(60))),
-        }
-        Asked { wish: Wish::Reserve { note, targets, bound }, line, answer: None }
-    }
-
-    /// Takes an answer up, so that the next requests make sense.
-    fn note(&mut self, at: usize, reply: &str) {
-        self.asked[at].answer = Some(reply.to_owned());
-        let asked = &self.asked[at];
-        match (&asked.wish, granted(reply)) {
-            (Wish::Reserve { note, bound, .. }, Some((number, names))) => {
-                let (note, bound) = (note.clone(), *bound);
-                let row = Row { names, holder: self.holder.clone(), note, bound };
-                self.mine.insert(number, row);
-            }
-            (Wish::Reserve { .. }, None) => {
-                assert!(reply.starts_with("ERR 409 "), "{}: {reply}", asked.line);
-            }
-            (Wish::Cancel(number), _) => {
-                assert!(reply.starts_with("OK CANCELADO "), "{}: {reply}", asked.line);
-                self.mine.remove(number);
-            }
-            (Wish::Leave(number, name), _) if reply.starts_with("OK ") => {
-                assert_eq!(reply, format!("OK CANCELADO #{number} {name}"));
-                leave(&mut self.mine, *number, name);
-            }
-            // Another of ours came onto that resource in the same window.
-            (Wish::Leave(..), _) => assert!(reply.starts_with("ERR 409 "), "{reply}"),
-            (Wish::Quit, _) => self.mine.retain(|_, row| !row.bound),
-        }
-    }
-}
-
-fn leave(rows: &mut BTreeMap<u64, Row>, number: u64, name: &str) {
-    if let Some(row) = rows.get_mut(&number) {
-        row.names.remove(name);
-        if row.names.is_empty() {
-            rows.remove(&number);
-        }
-    }
-}
-
-/// Number and names of `OK RESERVADO #42 Sala 1, Sala 2 desde=…`.
-fn granted(reply: &str) -> Option<(u64, BTreeSet<String>)> {
-    let rest = reply.strip_prefix("OK RESERVADO #")?;
-    let (number, rest) = rest.split_once(' ').unwrap();
-    let names = rest.split(" desde=").next().unwrap();
-    Some((number.parse().unwrap(), names.split(", ").map(str::to_owned).collect()))
-}
-
-/// What `RESERVAS` shows, by number.
-fn rows(server: &Server) -> BTreeMap<u64, Row> {
-    let mut rows: BTreeMap<u64, Row> = BTreeMap::new();
-    for line in server.connect().list("RESERVAS") {
-        let fields: Vec<_> = line.split('\t').collect();
-        let number = fields[0].strip_prefix('#').unwrap().parse().unwrap();
-        let row = rows.entry(number).or_insert_with(|| Row {
-            names: BTreeSet::new(),
-            holder: fields[2].to_owned(),
-            note: fields[5].to_owned(),
-            bound: fields[4] == "salir",
-        });
-        row.names.insert(fields[1].to_owned());
-    }
-    rows
-}
-
-/// What must be there after a kill, from the answers that came.
-#[derive(Default)]
-struct Truth {
-    rows: BTreeMap<u64, Row>,
-    /// Every number that was ever seen.
-    numbers: BTreeSet<u64>,
-    /// Requests without an answer, by note: these may be there.
-    open: BTreeMap<String, (String, Vec<String>)>,
-    /// Cancellations without an answer: these may have been done.
-    cancelling: BTreeSet<u64>,
-    leaving: BTreeSet<(u64, String)>,
-    answers: usize,
-    acknowledged: usize,
-}
-
-impl Truth {
-    /// Takes up what one client asked and was told, in its order.
-    fn hear(&mut self, holder: &str, asked: Vec<Asked>) {
-        for Asked { wish, answer, line } in asked {
-            self.answers += usize::from(answer.is_some());
-            let done = answer.as_deref().is_some_and(|answer| answer.starts_with("OK "));
-            self.acknowledged += usize::from(done);
-            match (wish, answer) {
-                (Wish::Reserve { note, targets, .. }, None) => {
-                    self.open.insert(note, (holder.to_owned(), targets));
-                }
-                (Wish::Reserve { note, targets, bound }, Some(answer)) => {
-                    let Some((number, names)) = granted(&answer) else { continue };
-                    assert_eq!(names.len(), targets.len(), "{line}: {answer}");
-                    assert!(self.numbers.insert(number), "#{number} was given twice: {line}");
-                    let row = Row { names, holder: holder.to_owned(), note, bound };
-                    self.rows.insert(number, row);
-                }
-                (Wish::Cancel(number), Some(_)) => {
-                    self.rows.remove(&number);
-                }
-                (Wish::Cancel(number), None) => {
-                    self.cancelling.insert(number);
-                }
-                (Wish::Leave(number, name), Some(_)) if done => {
-                    leave(&mut self.rows, number, &name);
-                }
-                (Wish::Leave(..), Some(_)) => {}
-                (Wish::Leave(number, name), None) => {
-                    self.leaving.insert((number, name));
-                }
-                (Wish::Quit, _) => {}
-            }
-        }
-    }
-
-    /// Compares with what a new server shows, and settles what was open.
-    fn check(&mut self, found: BTreeMap<u64, Row>, floor: u64) {
-        for (number, row) in &self.rows {
-            if row.bound {
-                assert!(!found.contains_key(number), "#{number} was bound to a connection");
-                continue;
-            }
-            let mut row = row.clone();
-            let left = self.leaving.iter().filter(|(of, _)| of == number);
-            let left: Vec<_> = left.map(|(_, name)| name.clone()).collect();
-            match found.get(number) {
-                Some(shown) if *shown == row => continue,
-                Some(shown) => {
-                    row.names.retain(|name| !left.contains(name));
-                    assert_eq!(*shown, row, "#{number} is not as it was acknowledged");
-                }
-                None => {
-                    row.names.retain(|name| !left.contains(name));
-                    let may_be_gone = self.cancelling.contains(number) || row.names.is_empty();
-                    assert!(may_be_gone, "#{number} was acknowledged and is lost: {row:?}");
-                }
-            }
-        }
-        for (number, row) in &found {
-            if self.rows.contains_key(number) {
-                continue;
-            }
-            let asked = self.open.remove(&row.note);
-            let Some((holder, targets)) = asked else {
-                panic!("#{number} is there, but was refused or cancelled: {row:?}");
-            };
-            assert!(self.numbers.insert(*number), "#{number} was given twice");
-            assert!(*number > floor, "#{number} comes after #{floor}");
-            assert_eq!(holder, row.holder);
-            assert_eq!(row.names.len(), targets.len(), "#{number} is not whole: {row:?}");
-            let named = targets.iter().filter(|target| !target.contains('*'));
-            assert!(named.clone().all(|name| row.names.contains(name)), "{targets:?}: {row:?}");
-        }
-        self.rows = found;
-        self.open.clear();
-        self.cancelling.clear();
-        self.leaving.clear();
-    }
-}
-
-/// The confirmation numbers in the order of the journal: 1, 2, 3…
-fn check_numbers(events: &[(u64, String)]) {
-    let mut last = None;
-    for (_, event) in events {
-        let (_, rest) = stamped(event);
-        let Some(rest) = rest.strip_prefix("RESERVED #") else { continue };
-        let number: u64 = rest.split(' ').next().unwrap().parse().unwrap();
-        assert!(last.is_none_or(|last| number == last + 1), "#{number} after {last:?}");
-        last = Some(number);
-    }
-}
-
-#[test]
-fn kill_at_any_moment_under_load() {
-    let seed = seed();
-    let rounds = std::env::var("RESERVAD_ROUNDS").map_or(25, |rounds| rounds.parse().unwrap());
-    let mut rng = Rng(seed);
-    let folder = Folder::new();
-    let names: Vec<_> = (1..=ROOMS).map(|n| format!("Sala {n}")).collect();
-    let inventory = Folder::new();
-    std::fs::write(inventory.join("rooms"), names.join("\n")).unwrap();
-    let rooms = inventory.join("rooms");
-    let arguments = ["--inventory", text_of(&rooms)];
-    let mut truth = Truth::default();
-    let mut server = Server::durable(folder.path(), &arguments);
-    let mut floor = 0;
-    for round in 0..rounds {
-        let (tick, ticks) = channel();
-        let mut workers = Vec::new();
-        for n in 0..6 {
-            let holder = format!("c{n}");
-            let mine = truth.rows.iter().filter(|(_, row)| row.holder == holder);
-            let mine = mine.map(|(number, row)| (*number, row.clone())).collect();
-            let rng = Rng(rng.next());
-            let worker =
-                Worker { rng, holder: holder.clone(), round, count: 0, mine, asked: Vec::new() };
-            let (address, tick) = (server.address, tick.clone());
-            let running = std::thread::spawn(move || worker.run(address, tick));
-            workers.push((holder, running));
-        }
-        for _ in 0..rng.below(500) {
-            ticks.recv_timeout(PATIENCE).expect("the load goes on");
-        }
-        for _ in 0..rng.below(20_000) {
-            std::hint::spin_loop();
-        }
-        server.kill();
-        for (holder, running) in workers {
-            truth.hear(&holder, running.join().expect("a client saw nothing odd"));
-        }
-        server = Server::durable(folder.path(), &arguments);
-        let log = server.log_so_far();
-        assert!(!log.contains("ERROR"), "{log}");
-        truth.check(rows(&server), floor);
-        floor = status(&server, "last_number");
-        assert!(truth.numbers.last().is_none_or(|last| *last <= floor));
-        let (events, last_event) = history(folder.path());
-        check_numbers(&events);
-        assert_eq!(last_event, status(&server, "last_event"));
-        check_replay(folder.path());
-    }
-    server.stop();
-    println!(
-        "{rounds} kills, {} answers, {} of them OK, last number {floor}",
-        truth.answers, truth.acknowledged
-    );
-    assert!(truth.acknowledged > 10 * rounds, "hardly anything was done between the kills");
-}
+// --------------------------------------------------- kill -9 at chosen moments
 
 /// The moments at which a commit can be cut short, one by one: nothing was
 /// said of it, and what was said before is there.
@@ -1118,39 +660,10 @@ fn a_file_size_limit_stops_the_server_with_the_reason() {
     server.stop();
 }
 
-/// A file system in memory that goes with the test.
-struct SmallDisk(Folder);
-
-impl SmallDisk {
-    fn new(bytes: usize) -> Option<SmallDisk> {
-        let folder = Folder::new();
-        let size = format!("size={bytes}");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &size, "none", text_of(folder.path())]);
-        match mount.output() {
-            Ok(done) if done.status.success() => Some(SmallDisk(folder)),
-            Ok(done) => {
-                println!("skipped: mount says {}", text(&done.stderr).trim());
-                None
-            }
-            Err(error) => {
-                println!("skipped: mount: {error}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_stops_the_server_with_the_reason() {
     let Some(disk) = SmallDisk::new(256 << 10) else { return };
-    let folder = disk.0.path();
+    let folder = disk.path();
     std::fs::write(folder.join("ballast"), vec![0; 128 << 10]).unwrap();
     let mut server = Server::durable(folder, &[]);
     let acknowledged = until_it_ends(&server, 0);
@@ -1179,7 +692,7 @@ fn a_compaction_that_fails_is_told_and_harms_nothing() {
     let Some(disk) = SmallDisk::new(journal.len().next_multiple_of(4096) + (8 << 10)) else {
         return;
     };
-    let folder = disk.0.path();
+    let folder = disk.path();
     std::fs::write(folder.join("journal"), &journal).unwrap();
     // Small enough a rest that a snapshot of 100 reservations does not fit.
     let mut server = Server::durable(folder, &[]);

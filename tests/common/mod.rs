@@ -8,11 +8,14 @@
 #![allow(dead_code)] // each test file uses its own part of this
 
 pub mod dialog;
+pub mod disk;
 pub mod terminal;
+pub mod view;
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -163,15 +166,28 @@ impl Server {
         assert!(status.unwrap().success());
     }
 
-    /// Kills it with -9, as a power cut would.
+    /// Kills it with -9. It must not have ended by itself before.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "{status}; log:\n{}", self.log_so_far());
     }
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         wait(&mut self.child)
+    }
+
+    /// Its status if it ends within this time.
+    pub fn ended_within(&mut self, time: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + time;
+        loop {
+            let status = self.child.try_wait().unwrap();
+            if status.is_some() || Instant::now() >= end {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Stops it with SIGTERM; it must end with status 0.
@@ -279,6 +295,11 @@ impl Client {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Sends a line; whether the connection took it.
+    pub fn try_send(&mut self, line: &str) -> bool {
+        self.stream.get_mut().write_all(line.as_bytes()).is_ok()
+    }
+
     /// The next line with its ending; empty at the end of the connection.
     pub fn raw_line(&mut self) -> String {
         let mut line = String::new();
@@ -347,6 +368,11 @@ pub fn narrow(server: &Server) -> Client {
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&server.address.into()).unwrap();
     Client::from_stream(socket.into())
+}
+
+/// A day of 2030 and later, another for each number.
+pub fn day(number: usize) -> String {
+    format!("{}-{:02}-{:02}", 2030 + number / 336, number / 28 % 12 + 1, number % 28 + 1)
 }
 
 /// Waits until `done` says so.

@@ -1,0 +1,133 @@
+//! The server's files as the tests look at them, and disks that are small or fail.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use reservad::clock::{Time, parse_utc};
+use reservad::inventory::{Capacity, Inventory};
+use reservad::journal::{self, DiskStorage};
+use reservad::store;
+
+use super::{Folder, Server, has};
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+pub fn text_of(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The journal's events by number, read without the program's own reader.
+/// Their numbers have no gaps, in a snapshot too, and their times never go back.
+pub fn events(folder: &Path) -> Vec<(u64, String)> {
+    history(folder).0
+}
+
+/// The events since the last compaction, and the number of the last event of all.
+pub fn history(folder: &Path) -> (Vec<(u64, String)>, u64) {
+    let text = std::fs::read_to_string(folder.join("journal")).unwrap();
+    let mut lines = text.lines().filter(|line| !line.is_empty());
+    assert!(lines.next().unwrap().starts_with("reservad-journal 1"));
+    let mut events = Vec::new();
+    let (mut snapped, mut last, mut last_time) = (0, 0, Time::DAWN);
+    for line in lines {
+        let words: Vec<_> = line.splitn(6, ' ').collect();
+        let number: u64 = words[2].parse().unwrap();
+        match words[1] {
+            "snap" => {
+                snapped += 1;
+                assert_eq!(number, snapped, "{line}");
+            }
+            "end" => {
+                assert_eq!(number, snapped, "{line}");
+                last = words[3].parse().unwrap();
+            }
+            "event" => {
+                last += 1;
+                assert_eq!(number, last, "a gap in the events: {line}");
+                let (time, _) = stamped(words[5]);
+                assert!(last_time <= time, "time goes back: {line}");
+                last_time = time;
+                events.push((number, words[5].to_owned()));
+            }
+            other => panic!("{other}: {line}"),
+        }
+    }
+    (events, last)
+}
+
+/// The stamp of an event and what follows it.
+pub fn stamped(event: &str) -> (Time, &str) {
+    let (stamp, rest) = event.split_once(' ').unwrap();
+    (parse_utc(stamp).unwrap(), rest)
+}
+
+/// Replays the journal of a folder and checks every invariant.
+pub fn check_replay(folder: &Path) {
+    let mut inventory = Inventory::new(CAPACITY);
+    let report = journal::check(&DiskStorage::at(folder), |record| {
+        store::replay(&mut inventory, record).map(|_| ())
+    });
+    assert_eq!(report.unwrap().bad, None);
+    inventory.check();
+}
+
+pub const CAPACITY: Capacity = Capacity { resources: 1 << 20, reservations: 1 << 20 };
+
+/// Whether strace can trace here.
+pub fn can_trace() -> bool {
+    if !has("strace") {
+        return false;
+    }
+    let tried = Command::new("strace").args(["-o", "/dev/null", "true"]).output().unwrap();
+    if !tried.status.success() {
+        println!("skipped: strace may not trace here: {}", text(&tried.stderr));
+    }
+    tried.status.success()
+}
+
+/// The server under strace, which writes to `trace`. It stays our child.
+pub fn traced(folder: &Path, trace: &Path, options: &[&str], arguments: &[&str]) -> Server {
+    let mut strace = Command::new("strace");
+    strace.args(["-D", "-f", "-ttt", "-o", text_of(trace)]).args(options);
+    strace.arg(env!("CARGO_BIN_EXE_reservad"));
+    strace.args(["--data-dir", text_of(folder), "--listen", "127.0.0.1:0", "--time-zone", "UTC"]);
+    strace.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
+    Server::spawn(&mut strace)
+}
+
+/// A file system in memory that goes with the test.
+pub struct SmallDisk(Folder);
+
+impl SmallDisk {
+    pub fn new(bytes: usize) -> Option<SmallDisk> {
+        let folder = Folder::new();
+        let size = format!("size={bytes}");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "none", text_of(folder.path())]);
+        match mount.output() {
+            Ok(done) if done.status.success() => Some(SmallDisk(folder)),
+            Ok(done) => {
+                println!("skipped: mount says {}", text(&done.stderr).trim());
+                None
+            }
+            Err(error) => {
+                println!("skipped: mount: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl SmallDisk {
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}

@@ -1,0 +1,399 @@
+//! The real server dies at random moments under the load of many clients, again
+//! and again over one journal: by kill -9, also in the midst of a compaction, on
+//! a full disk, by a file size limit, by a system call that fails and a power cut. After each
+//! death the clients' own logs are held against what the next server shows.
+//!
+//! `RESERVAD_CRASH_SECONDS` is how long each test goes on (they run side by
+//! side), `RESERVAD_SEED` repeats the dice; the moments of death are partly the
+//! machine's. `scripts/crash.sh 2h` does it for long.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod load;
+mod power;
+mod story;
+mod truth;
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{JoinHandle, spawn};
+use std::time::{Duration, Instant};
+
+use common::disk::{SmallDisk, can_trace, check_replay, history, stamped, text_of, traced};
+use common::view::{Row, View};
+use common::{Folder, PATIENCE, Rng, Server, has, seed};
+use load::{Asked, ROOMS, Worker, is_brief};
+use story::{Story, Told, watch};
+use truth::Truth;
+
+/// How long each test goes on if `RESERVAD_CRASH_SECONDS` does not say.
+const SECONDS: u64 = 10;
+/// Clients that compete; one more fills the journal where that is wanted.
+const CLIENTS: usize = 6;
+/// Those of them that wait.
+const PATIENT: [&str; 2] = ["c0", "c1"];
+const FILLER: &str = "relleno";
+/// The journal is compacted from here on.
+const COMPACT_BYTES: u64 = reservad::limits::COMPACT_MIN_BYTES;
+
+/// What ends a round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Death {
+    /// kill -9 after some answers.
+    Kill,
+    /// kill -9 while a snapshot is being written or takes the journal's place.
+    KillInCompaction,
+    /// The disk has room for a few more pages.
+    FullDisk,
+    /// The journal may not grow beyond some bytes.
+    FileLimit,
+    /// The n-th such call fails, or is where the process is killed; then the
+    /// power goes, too.
+    Call(&'static str, Fault),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    Error(&'static str),
+    Killed,
+}
+
+/// One journal, and what is known of it.
+struct Scene {
+    rng: Rng,
+    /// The data folder.
+    data: PathBuf,
+    /// What is not on the same disk.
+    other: Folder,
+    truth: Truth,
+    story: Story,
+    /// Bytes of the journal when the server was started.
+    journal_bytes: u64,
+    rounds: usize,
+    in_compactions: usize,
+    by_themselves: usize,
+    /// Bytes that power cuts have taken.
+    cut_bytes: u64,
+}
+
+impl Scene {
+    /// Rooms, and names enough that a snapshot takes more than one turn.
+    fn new(rng: Rng, data: &Path) -> Scene {
+        let other = Folder::new();
+        let mut names: Vec<_> = (1..=ROOMS).map(|n| format!("Sala {n}")).collect();
+        names.push(FILLER.to_owned());
+        names.extend((0..2000).map(|n| format!("{} {n}", "x".repeat(110))));
+        std::fs::write(other.join("rooms"), names.join("\n")).unwrap();
+        let data = data.to_owned();
+        Scene {
+            rng,
+            data,
+            other,
+            truth: Truth::default(),
+            story: Story::default(),
+            journal_bytes: 0,
+            rounds: 0,
+            in_compactions: 0,
+            by_themselves: 0,
+            cut_bytes: 0,
+        }
+    }
+
+    /// One life of the server, from its start to its death.
+    fn round(&mut self, death: Death) {
+        let mut server = self.start(death);
+        self.check(&server);
+        self.rounds += 1;
+        let ballast = self.data.join("ballast");
+        if death == Death::FullDisk {
+            fill_disk(&ballast, self.rng.below(96 << 10));
+        }
+        let load = self.begin_load(&server, death);
+        match death {
+            Death::KillInCompaction => self.await_compaction(&load.ticks),
+            Death::Kill => self.await_answers(&load.ticks, 600),
+            _ => self.await_answers(&load.ticks, 4_000),
+        }
+        self.end(&mut server, death);
+        for (holder, log) in load.clients {
+            self.truth.hear(&holder, log.join().expect("a client saw nothing odd"));
+        }
+        for watcher in load.watchers {
+            self.story.hear(watcher.join().expect("a watcher saw nothing odd"));
+        }
+        self.in_compactions += usize::from(self.data.join("journal.new").exists());
+        let _ = std::fs::remove_file(ballast);
+        if matches!(death, Death::Call(..)) {
+            let (trace, journal) = (self.other.join("trace"), self.data.join("journal"));
+            self.cut_bytes += power::cut(&trace, &journal, &mut self.rng);
+        }
+    }
+
+    fn start(&mut self, death: Death) -> Server {
+        let rooms = self.other.join("rooms");
+        let arguments = ["--inventory", text_of(&rooms)];
+        match death {
+            Death::FileLimit => {
+                let limit = self.used_bytes() + (16 << 10) + self.rng.below(96 << 10);
+                let mut limited = Command::new("prlimit");
+                limited.args([&format!("--fsize={limit}"), env!("CARGO_BIN_EXE_reservad")]);
+                limited.args(["--data-dir", text_of(&self.data), "--listen", "127.0.0.1:0"]);
+                limited.args(["--time-zone", "UTC"]).args(arguments);
+                Server::spawn(limited.stdin(Stdio::null()).stderr(Stdio::piped()))
+            }
+            Death::Call(call, fault) => {
+                // The first ones are those of the start.
+                let when = 8 + self.rng.below(200);
+                let what = match fault {
+                    Fault::Error(error) => format!("error={error}"),
+                    Fault::Killed => "signal=KILL".to_owned(),
+                };
+                let inject = format!("inject={call}:{what}:when={when}");
+                let trace = format!("trace=pwrite64,fdatasync,{call}");
+                let options = ["-y", "-e", &trace, "-e", &inject];
+                traced(&self.data, &self.other.join("trace"), &options, &arguments)
+            }
+            _ => Server::durable(&self.data, &arguments),
+        }
+    }
+
+    /// Bytes of the journal but for its spare tail.
+    fn used_bytes(&self) -> usize {
+        let bytes = std::fs::read(self.data.join("journal")).unwrap_or_default();
+        bytes.iter().rposition(|byte| *byte != b'\n').map_or(0, |last| last + 2)
+    }
+
+    /// Holds everything against what a new server shows.
+    fn check(&mut self, server: &Server) {
+        let view = View::of(server);
+        self.truth.check(&view);
+        self.story.check(server.address, &view);
+        let (events, last_event) = history(&self.data);
+        assert!(last_event >= view.last_event);
+        check_numbers(&events);
+        if self.rounds.is_multiple_of(16) {
+            check_replay(&self.data);
+        }
+        self.journal_bytes = view.journal_bytes;
+    }
+
+    fn begin_load(&mut self, server: &Server, death: Death) -> Load {
+        let address = server.address;
+        let (tick, ticks) = channel();
+        let mut clients = Vec::new();
+        for n in 0..CLIENTS {
+            clients.push(self.begin_client(server, &format!("c{n}"), &tick));
+        }
+        if !matches!(death, Death::Kill | Death::Call(..)) {
+            clients.push(self.begin_client(server, FILLER, &tick));
+        }
+        // One goes on where it was, one wants to hear some of it again.
+        let last = self.story.last;
+        let again = last.saturating_sub(self.rng.below(100) as u64);
+        let watchers = [last, again].map(|tras| spawn(move || watch(address, tras, u64::MAX)));
+        Load { clients, watchers: watchers.into(), ticks }
+    }
+
+    fn begin_client(&mut self, server: &Server, holder: &str, tick: &Sender<()>) -> Client {
+        let is_mine = |row: &Row| row.holder == holder && !is_brief(&row.note);
+        let mine = self.truth.rows.iter().filter(|(_, row)| is_mine(row));
+        let own = |name: &&String| name.split(' ').next() == Some(holder);
+        let worker = Worker {
+            rng: Rng(self.rng.next()),
+            holder: holder.to_owned(),
+            round: self.rounds,
+            is_patient: PATIENT.contains(&holder),
+            is_filler: holder == FILLER,
+            mine: mine.map(|(number, row)| (*number, row.clone())).collect(),
+            added: self.truth.added.iter().filter(own).cloned().collect(),
+            retries: self.truth.retries(holder),
+            count: 0,
+            asked: Vec::new(),
+        };
+        let (address, tick) = (server.address, tick.clone());
+        (holder.to_owned(), spawn(move || worker.run(address, tick)))
+    }
+
+    /// Up to so many answers, and some moments more; fewer if the server ends.
+    fn await_answers(&mut self, ticks: &Receiver<()>, most: usize) {
+        let count = if most > 1000 { most } else { self.rng.below(most) };
+        for _ in 0..count {
+            match ticks.recv_timeout(PATIENCE) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => panic!("the load does not go on"),
+            }
+        }
+        self.dither(20_000);
+    }
+
+    /// Until a snapshot is begun, and some moments more. On a busy machine it may
+    /// be over before we look; then the journal has become smaller.
+    fn await_compaction(&mut self, ticks: &Receiver<()>) {
+        let (begun, new) = (Instant::now(), self.data.join("journal.new"));
+        let size = || std::fs::metadata(self.data.join("journal")).unwrap().len();
+        let mut largest = size();
+        while !new.exists() && size() >= largest && begun.elapsed() < PATIENCE / 2 {
+            largest = size();
+            while ticks.try_recv().is_ok() {}
+            std::hint::spin_loop();
+        }
+        self.dither(400_000);
+    }
+
+    fn dither(&mut self, most: usize) {
+        for _ in 0..self.rng.below(most) {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// It has ended by itself and says why, or it is killed.
+    fn end(&mut self, server: &mut Server, death: Death) {
+        let reason = match death {
+            Death::FullDisk => Some("No space left on device"),
+            Death::FileLimit => Some("File too large"),
+            Death::Call(_, Fault::Error("EIO")) => Some("Input/output error"),
+            Death::Call(_, Fault::Error("ENOSPC")) => Some("No space left on device"),
+            _ => None,
+        };
+        // Those that fail have ended when the last client has seen it; a fault
+        // that has met a snapshot only is none.
+        let ended =
+            server.ended_within(Duration::from_millis(if reason.is_some() { 500 } else { 0 }));
+        let Some(status) = ended else {
+            server.signal("KILL");
+            assert_eq!(server.wait().signal(), Some(9));
+            return;
+        };
+        self.by_themselves += 1;
+        if matches!(death, Death::Call(_, Fault::Killed)) {
+            assert_eq!(status.signal(), Some(9), "{status}");
+            return;
+        }
+        let line = server.wait_log("reservad: cannot ");
+        let reason = reason.unwrap_or_else(|| panic!("{death:?}: {line}"));
+        assert!(line.contains(reason) && line.contains("journal"), "{death:?}: {line}");
+        assert_eq!(status.code(), Some(1), "{status}: {line}");
+    }
+
+    /// The last check, and an orderly end.
+    fn finish(mut self, what: &str) {
+        let rooms = self.other.join("rooms");
+        let server = Server::durable(&self.data, &["--inventory", text_of(&rooms)]);
+        self.check(&server);
+        server.stop();
+        check_replay(&self.data);
+        self.print(what);
+        let figures = &self.truth.figures;
+        assert!(figures.acknowledged > 10 * self.rounds, "hardly anything was done in between");
+    }
+
+    fn print(&self, what: &str) {
+        let figures = &self.truth.figures;
+        println!(
+            "{what}: {} rounds, {} ended by themselves, {} within a compaction, {} bytes lost \
+             with the power; {} answers, {} of \
+             them OK, {} requests unanswered; {} reservations were there unsaid, {} answered again \
+             by their key; event {}, {} watches began anew; nothing lost, nothing twice",
+            self.rounds,
+            self.by_themselves,
+            self.in_compactions,
+            self.cut_bytes,
+            figures.answers,
+            figures.acknowledged,
+            figures.unanswered,
+            figures.done_unsaid,
+            figures.same_number,
+            self.story.last,
+            self.story.gaps,
+        );
+    }
+}
+
+type Client = (String, JoinHandle<Vec<Asked>>);
+
+struct Load {
+    clients: Vec<Client>,
+    watchers: Vec<JoinHandle<Told>>,
+    ticks: Receiver<()>,
+}
+
+/// The confirmation numbers in the order of the journal: 1, 2, 3…
+fn check_numbers(events: &[(u64, String)]) {
+    let mut last = None;
+    for (_, event) in events {
+        let (_, rest) = stamped(event);
+        let Some(rest) = rest.strip_prefix("RESERVED #") else { continue };
+        let number: u64 = rest.split(' ').next().unwrap().parse().unwrap();
+        assert!(last.is_none_or(|last| number == last + 1), "#{number} after {last:?}");
+        last = Some(number);
+    }
+}
+
+/// Takes all the room that a disk has but for so many bytes.
+fn fill_disk(ballast: &Path, but: usize) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(ballast).unwrap();
+    let mut bytes = 0;
+    while file.write_all(&[0; 4096]).is_ok() {
+        bytes += 4096;
+    }
+    file.set_len((bytes as u64).saturating_sub(but as u64)).unwrap();
+}
+
+/// Rounds until the time is over; at least one of each kind.
+fn run(what: &str, data: &Path, deaths: &[Death]) {
+    let seconds = std::env::var("RESERVAD_CRASH_SECONDS");
+    let seconds = seconds.map_or(SECONDS, |seconds| seconds.parse().unwrap());
+    let mut rng = Rng(seed());
+    let (begun, time) = (Instant::now(), Duration::from_secs(seconds));
+    let mut scene = Scene::new(Rng(rng.next()), data);
+    while begun.elapsed() < time || scene.rounds < deaths.len() {
+        let mut death = deaths[scene.rounds % deaths.len()];
+        if death == Death::Kill && scene.journal_bytes > COMPACT_BYTES * 7 / 8 {
+            death = Death::KillInCompaction;
+        }
+        scene.round(death);
+        if scene.rounds.is_multiple_of(100) {
+            scene.print(what);
+        }
+    }
+    scene.finish(what);
+}
+
+#[test]
+fn killed_at_random_moments() {
+    let folder = Folder::new();
+    let mut deaths = [Death::Kill; 8];
+    deaths[3] = Death::KillInCompaction;
+    run("killed", folder.path(), &deaths);
+    let journal = std::fs::read_to_string(folder.join("journal")).unwrap();
+    assert!(journal.starts_with("reservad-journal 1 snapshot\n"), "it was never compacted");
+}
+
+#[test]
+fn out_of_space_at_random_moments() {
+    let Some(disk) = SmallDisk::new(16 << 20) else { return };
+    if has("prlimit") {
+        run("out of space", disk.path(), &[Death::FullDisk, Death::FileLimit]);
+    }
+}
+
+#[test]
+fn failing_calls_at_random_moments() {
+    if !can_trace() {
+        return;
+    }
+    let folder = Folder::new();
+    let deaths = [
+        Death::Call("fdatasync", Fault::Error("EIO")),
+        Death::Call("pwrite64", Fault::Error("EIO")),
+        Death::Call("fdatasync", Fault::Killed),
+        Death::Call("pwrite64", Fault::Error("ENOSPC")),
+        Death::Call("pwrite64", Fault::Killed),
+        Death::Call("sendto", Fault::Killed),
+    ];
+    run("failing calls", folder.path(), &deaths);
+}

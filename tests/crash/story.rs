@@ -1,0 +1,167 @@
+//! The events as watchers are told them, put together over all crashes: each
+//! once and in order, and what they tell is what the lists show.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use crate::common::view::{Row, View};
+use crate::common::{Client, PATIENCE};
+
+/// Notices by the number of their event.
+pub type Told = Vec<(u64, String)>;
+
+#[derive(Default)]
+pub struct Story {
+    /// The last notices, to compare with when they are told again.
+    told: BTreeMap<u64, String>,
+    pub last: u64,
+    live: BTreeMap<u64, Tale>,
+    resources: BTreeSet<String>,
+    last_number: u64,
+    /// How often a watcher had to begin anew.
+    pub gaps: usize,
+}
+
+/// What the events say of a reservation.
+struct Tale {
+    names: BTreeSet<String>,
+    /// Empty where a notice does not tell it.
+    until: String,
+}
+
+/// Notices that are kept for comparison.
+const KEPT: usize = 2000;
+
+impl Story {
+    /// Takes up what one watcher was told.
+    pub fn hear(&mut self, told: Told) {
+        for (number, line) in told {
+            if number <= self.last {
+                let before = self.told.get(&number);
+                assert!(before.is_none_or(|before| *before == line), "{before:?} is now {line}");
+                continue;
+            }
+            if number > self.last + 1 {
+                return; // The watcher had to skip some; the lists will tell.
+            }
+            self.take(&line);
+            self.last = number;
+            self.told.insert(number, line);
+            if self.told.len() > KEPT {
+                self.told.pop_first();
+            }
+        }
+    }
+
+    fn take(&mut self, line: &str) {
+        let mut words = line.splitn(4, ' ');
+        let (word, rest) = (words.nth(2).unwrap(), words.next().unwrap());
+        if matches!(word, "ALTA" | "BAJA") {
+            let fresh = match word {
+                "ALTA" => self.resources.insert(rest.to_owned()),
+                _ => self.resources.remove(rest),
+            };
+            assert!(fresh, "a second time: {line}");
+            return;
+        }
+        let (number, rest) = rest.strip_prefix('#').unwrap().split_once(' ').unwrap();
+        let number: u64 = number.parse().unwrap();
+        let end = rest.find(" desde=").or_else(|| rest.find(" hasta=")).unwrap_or(rest.len());
+        let names: BTreeSet<_> = rest[..end].split(", ").map(str::to_owned).collect();
+        let until = rest.split_once(" hasta=").map_or("", |(_, until)| until).to_owned();
+        match word {
+            "RESERVADO" => {
+                assert_eq!(number, self.last_number + 1, "numbers have a gap: {line}");
+                self.last_number = number;
+                let until = if until.is_empty() { "-".to_owned() } else { until };
+                self.live.insert(number, Tale { names, until });
+            }
+            "RENOVADO" => {
+                let tale = self.live.get_mut(&number).expect("it lives");
+                assert_eq!(tale.names, names, "{line}");
+                tale.until = until;
+            }
+            "CANCELADO" | "VENCIDO" => {
+                let tale = self.live.get_mut(&number).unwrap_or_else(|| panic!("again: {line}"));
+                assert!(names.iter().all(|name| tale.names.remove(name)), "{line}");
+                let is_over = tale.names.is_empty();
+                assert!(is_over || word == "CANCELADO", "{line}");
+                if is_over {
+                    self.live.remove(&number);
+                }
+            }
+            _ => panic!("{line}"),
+        }
+    }
+
+    /// Hears from a new server what happened since, and compares the whole
+    /// story with what the server shows.
+    pub fn check(&mut self, address: SocketAddr, view: &View) {
+        assert!(self.last <= view.last_event, "event {} was told and is not there", self.last);
+        if self.last < view.last_event {
+            self.hear(watch(address, self.last, view.last_event));
+        }
+        if self.last < view.last_event {
+            self.begin_anew(view);
+            return;
+        }
+        let rows: Vec<_> = view.rows.iter().map(shown).collect();
+        let live = self.live.iter().map(|(n, tale)| (*n, &tale.names, &*tale.until));
+        assert_eq!(live.collect::<Vec<_>>(), rows);
+        assert_eq!(self.resources, view.resources());
+        assert_eq!(self.last_number, view.last_number);
+    }
+
+    /// What a compaction has dropped is told no more: the lists are.
+    fn begin_anew(&mut self, view: &View) {
+        let tale = |(number, row): (&u64, &Row)| {
+            (*number, Tale { names: row.names.clone(), until: row.until.clone() })
+        };
+        self.live = view.rows.iter().map(tale).collect();
+        self.resources = view.resources();
+        self.last_number = view.last_number;
+        self.last = view.last_event;
+        self.told.clear();
+        self.gaps += 1;
+    }
+}
+
+fn shown<'a>((number, row): (&u64, &'a Row)) -> (u64, &'a BTreeSet<String>, &'a str) {
+    (*number, &row.names, &row.until)
+}
+
+/// Watches from after event `after` to the end of the connection or to event
+/// `to`. Their numbers have no gaps. If the events are not held any more it
+/// begins with those that are.
+pub fn watch(address: SocketAddr, after: u64, to: u64) -> Told {
+    let mut told = Told::new();
+    let Ok(stream) = std::net::TcpStream::connect_timeout(&address, PATIENCE) else {
+        return told;
+    };
+    let mut client = Client::from_stream(stream);
+    let mut after = after;
+    loop {
+        if !client.try_send(&format!("OBSERVAR tras={after}\n")) {
+            return told;
+        }
+        let Some(reply) = client.try_line() else { return told };
+        if reply == format!("OK OBSERVANDO tras={after}") {
+            break;
+        }
+        let (head, held) = reply.rsplit_once("tras=").unwrap();
+        assert!(head.starts_with("ERR 410 "), "{reply}");
+        let held: u64 = held.parse().unwrap();
+        assert!(held > after, "{reply}");
+        after = held;
+    }
+    while after < to {
+        let Some(line) = client.try_line() else { break };
+        if line.starts_with("* FIN ") {
+            break;
+        }
+        after += 1;
+        assert!(line.starts_with(&format!("* {after} ")), "not event {after}: {line}");
+        told.push((after, line));
+    }
+    told
+}

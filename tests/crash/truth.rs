@@ -1,0 +1,231 @@
+//! What must be there after a crash, from what the clients were told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::common::view::{Row, View};
+use crate::load::{Asked, Wish, granted, is_brief, leave};
+
+#[derive(Default)]
+pub struct Truth {
+    /// What is reserved, by number.
+    pub rows: BTreeMap<u64, Row>,
+    /// Resources that clients have added and not removed.
+    pub added: BTreeSet<String>,
+    /// Every number that was ever told.
+    numbers: BTreeSet<u64>,
+    /// The last number when the server was started.
+    floor: u64,
+    /// Requests that the last server left without an answer, with their client.
+    unanswered: Vec<(String, Asked)>,
+    /// Those of them that have a key, to be asked again.
+    retries: BTreeMap<String, Vec<Asked>>,
+    pub figures: Figures,
+}
+
+#[derive(Default)]
+pub struct Figures {
+    pub answers: usize,
+    pub acknowledged: usize,
+    pub unanswered: usize,
+    /// Unanswered reservations that were there all the same.
+    pub done_unsaid: usize,
+    /// Retries that got the number of before the crash.
+    pub same_number: usize,
+}
+
+impl Truth {
+    /// What a client with this name has to ask again, once.
+    pub fn retries(&mut self, holder: &str) -> Vec<Asked> {
+        self.retries.remove(holder).unwrap_or_default()
+    }
+
+    /// Takes up what one client asked and was told, in its order.
+    pub fn hear(&mut self, holder: &str, log: Vec<Asked>) {
+        let mut last = 0;
+        for asked in log {
+            let Some(answer) = &asked.answer else {
+                self.figures.unanswered += 1;
+                self.unanswered.push((holder.to_owned(), asked));
+                continue;
+            };
+            self.figures.answers += 1;
+            if answer.starts_with("ERR ") {
+                self.check_refusal(&asked, answer);
+                continue;
+            }
+            self.figures.acknowledged += 1;
+            match &asked.wish {
+                Wish::Reserve { note, targets, keyed } => {
+                    let (number, row) = granted(answer, holder, note).unwrap();
+                    if *keyed && self.is_known(note, number, &row) {
+                        continue;
+                    }
+                    assert_eq!(row.names.len(), targets.len(), "{}: {answer}", asked.line);
+                    assert!(number > self.floor.max(last), "#{number} comes late: {answer}");
+                    assert!(self.numbers.insert(number), "#{number} was given twice: {answer}");
+                    self.rows.insert(number, row);
+                    last = number;
+                }
+                Wish::Cancel(number) => {
+                    self.rows.remove(number);
+                }
+                Wish::Leave(number, name) => {
+                    assert_eq!(*answer, format!("OK CANCELADO #{number} {name}"));
+                    leave(&mut self.rows, *number, name);
+                }
+                Wish::Renew(number, date) => {
+                    let (_, until) = answer.split_once(" hasta=").expect("a new end");
+                    assert!(until.starts_with(date.as_str()), "{}: {answer}", asked.line);
+                    until.clone_into(&mut self.rows.get_mut(number).unwrap().until);
+                }
+                Wish::Add(names) => self.added.extend(names.iter().cloned()),
+                Wish::Remove(name) => {
+                    self.added.remove(name);
+                }
+                Wish::Quit => {
+                    self.rows.retain(|_, row| row.until != "salir" || row.holder != holder);
+                }
+            }
+        }
+    }
+
+    /// Whether this is something that lives under its key already; then the
+    /// answer is the same.
+    fn is_known(&mut self, note: &str, number: u64, row: &Row) -> bool {
+        let Some((known, before)) = self.rows.iter().find(|(_, row)| row.note == note) else {
+            return false;
+        };
+        assert_eq!((*known, &before.names), (number, &row.names), "a key with two answers");
+        self.figures.same_number += 1;
+        true
+    }
+
+    /// A key whose reservation lives is not refused.
+    fn check_refusal(&self, asked: &Asked, answer: &str) {
+        if let Wish::Reserve { note, keyed: true, .. } = &asked.wish {
+            let alive = self.rows.values().any(|row| row.note == *note);
+            assert!(!alive, "its key holds already: {}: {answer}", asked.line);
+        }
+    }
+
+    /// Compares with what a new server shows, and settles what was open.
+    pub fn check(&mut self, view: &View) {
+        self.check_known(view);
+        self.check_unknown(view);
+        self.check_resources(view);
+        check_overlaps(&view.rows);
+        assert!(self.numbers.last().is_none_or(|last| *last <= view.last_number));
+        self.rows = view.rows.clone();
+        self.floor = view.last_number;
+        self.retries.clear();
+        for (holder, asked) in self.unanswered.drain(..) {
+            if matches!(asked.wish, Wish::Reserve { keyed: true, .. }) {
+                self.retries.entry(holder).or_default().push(asked);
+            }
+        }
+    }
+
+    /// What was acknowledged is as it was acknowledged, but for changes that
+    /// were asked for and not answered.
+    fn check_known(&self, view: &View) {
+        for (number, row) in &self.rows {
+            let found = view.rows.get(number);
+            if row.until == "salir" {
+                assert!(found.is_none(), "#{number} was bound to a connection: {row:?}");
+                continue;
+            }
+            if is_brief(&row.note) && row.until <= view.times.0 {
+                assert!(found.is_none(), "#{number} has ended: {row:?}");
+                continue;
+            }
+            let (mut names, mut until, mut over) = (row.names.clone(), None, is_brief(&row.note));
+            for (_, asked) in &self.unanswered {
+                match &asked.wish {
+                    Wish::Cancel(of) if of == number => over = true,
+                    Wish::Renew(of, date) if of == number => until = Some(date),
+                    Wish::Leave(of, name) if of == number => {
+                        names.remove(name);
+                    }
+                    _ => {}
+                }
+            }
+            let Some(found) = found else {
+                assert!(over || names.is_empty(), "#{number} is lost: {row:?}");
+                continue;
+            };
+            let told = (&row.holder, &row.note);
+            assert_eq!(told, (&found.holder, &found.note), "#{number}");
+            assert!(row.from.is_empty() || row.from == found.from, "{row:?}: {found:?}");
+            assert!(found.names == row.names || found.names == names, "{row:?}: {found:?}");
+            let renewed = until.is_some_and(|date| found.until.starts_with(date.as_str()));
+            assert!(renewed || found.until == row.until, "{row:?}: {found:?}");
+        }
+    }
+
+    /// What else is there was asked for, is whole, and is there once.
+    fn check_unknown(&mut self, view: &View) {
+        let mut open = BTreeMap::new();
+        for (holder, asked) in &self.unanswered {
+            if let Wish::Reserve { note, targets, .. } = &asked.wish {
+                open.insert(note.clone(), (holder.clone(), targets.clone()));
+            }
+        }
+        for (number, row) in &view.rows {
+            assert_ne!(row.until, "salir", "#{number} is bound to a connection: {row:?}");
+            if self.rows.contains_key(number) {
+                // Asked twice under its key, and answered once.
+                open.remove(&row.note);
+                continue;
+            }
+            let Some((holder, targets)) = open.remove(&row.note) else {
+                panic!("#{number} was refused, cancelled, or is there twice: {row:?}");
+            };
+            assert!(self.numbers.insert(*number), "#{number} was given twice");
+            assert!(*number > self.floor, "#{number} comes after #{}", self.floor);
+            assert_eq!(holder, row.holder);
+            assert_eq!(row.names.len(), targets.len(), "#{number} is not whole: {row:?}");
+            let mut named = targets.iter().filter(|target| !target.contains('*'));
+            assert!(named.all(|name| row.names.contains(name)), "{targets:?}: {row:?}");
+            self.figures.done_unsaid += 1;
+        }
+    }
+
+    /// The clients' own resources: those of one `ALTA` come all or none.
+    fn check_resources(&mut self, view: &View) {
+        let found = view.resources().into_iter().filter(|name| name.starts_with('c'));
+        let mut found: BTreeSet<_> = found.collect();
+        let all = found.clone();
+        for (_, asked) in &self.unanswered {
+            match &asked.wish {
+                Wish::Add(names) => {
+                    let there = names.iter().filter(|name| found.remove(*name)).count();
+                    assert!([0, names.len()].contains(&there), "half of it: {}", asked.line);
+                }
+                Wish::Remove(name) if !found.contains(name) => {
+                    self.added.remove(name);
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(found, self.added, "resources that were added and not removed");
+        self.added = all;
+    }
+}
+
+/// No resource is reserved twice for the same time. The times are all in one
+/// zone and form, so their order is that of their texts.
+fn check_overlaps(rows: &BTreeMap<u64, Row>) {
+    let mut by_name: BTreeMap<&str, Vec<(&str, &str, u64)>> = BTreeMap::new();
+    for (number, row) in rows {
+        for name in &row.names {
+            let end = if row.until == "-" { "9" } else { &row.until };
+            by_name.entry(name).or_default().push((&row.from, end, *number));
+        }
+    }
+    for (name, mut times) in by_name {
+        times.sort_unstable();
+        for pair in times.windows(2) {
+            assert!(pair[0].1 <= pair[1].0, "{name} is reserved twice: {pair:?}");
+        }
+    }
+}
