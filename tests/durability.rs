@@ -140,7 +140,7 @@ fn until_it_ends(server: &Server, first_day: usize) -> usize {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut stream = BufReader::new(stream);
     let note = "x".repeat(250);
-    for count in 0.. {
+    for count in 0..20_000 {
         let line = format!(
             "RESERVAR Habitación 1 desde={} noches=1 nota={note}\n",
             day(first_day + count)
@@ -152,7 +152,7 @@ fn until_it_ends(server: &Server, first_day: usize) -> usize {
             _ => return count,
         }
     }
-    unreachable!()
+    panic!("it does not end")
 }
 
 /// It has stopped by itself, with status 1 and a reason that says this.

@@ -76,6 +76,10 @@ pub const ROOMS: usize = 24;
 /// compacted when it is twice as long as what lives.
 const ADDED_MAX: usize = 30;
 
+/// Reservations of the filler at one time. They are the last of a snapshot, and
+/// more than one piece of it: what others cancel meanwhile is behind its cursor.
+const FILLED: usize = 256;
+
 /// One client; ends when the server does.
 pub struct Worker {
     pub rng: Rng,
@@ -245,7 +249,7 @@ impl Worker {
             return self.mine.keys().map(cancel).collect();
         }
         let mut window = Vec::new();
-        for n in 0..32 {
+        for n in 0..FILLED {
             self.count += 1;
             let tag = format!("{}-{}-{}", self.holder, self.round, self.count);
             let day = day(n);

@@ -144,8 +144,10 @@ impl Scene {
                 Server::spawn(limited.stdin(Stdio::null()).stderr(Stdio::piped()))
             }
             Death::Call(call, fault) => {
-                // The first ones are those of the start.
-                let when = 8 + self.rng.below(200);
+                // The first ones are those of the start and of the check after it;
+                // in that the lists take many.
+                let first = if call == "sendto" { 150 } else { 40 };
+                let when = first + self.rng.below(200);
                 let what = match fault {
                     Fault::Error(error) => format!("error={error}"),
                     Fault::Killed => "signal=KILL".to_owned(),
@@ -229,8 +231,9 @@ impl Scene {
         self.dither(20_000);
     }
 
-    /// Until a snapshot is begun, and some moments more. On a busy machine it may
-    /// be over before we look; then the journal has become smaller.
+    /// Until a snapshot is begun, at times until it has taken the journal's place,
+    /// and some moments more. On a busy machine it may be over before we look; then
+    /// the journal has become smaller.
     fn await_compaction(&mut self, ticks: &Receiver<()>) {
         let (begun, new) = (Instant::now(), self.data.join("journal.new"));
         let size = || std::fs::metadata(self.data.join("journal")).unwrap().len();
@@ -238,6 +241,10 @@ impl Scene {
         while !new.exists() && size() >= largest && begun.elapsed() < PATIENCE / 2 {
             largest = size();
             while ticks.try_recv().is_ok() {}
+            std::hint::spin_loop();
+        }
+        let to_its_end = self.rng.one_in(2);
+        while to_its_end && new.exists() && begun.elapsed() < PATIENCE {
             std::hint::spin_loop();
         }
         self.dither(400_000);
