@@ -225,6 +225,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             self.trace.note(Step::LeftQueue(session));
             return bury(client, key, &mut self.dead);
         }
+        client.broken |= ready.error || ready.write_closed;
         if ready.writable || ready.write_closed || ready.error {
             client.conn.set_writable();
         }

@@ -164,6 +164,24 @@ fn the_gone_do_not_inherit_from_each_other() {
     assert_eq!(figure(&mut other, "last_number"), "2");
 }
 
+/// The end of its input and a reset behind it, both there before the server
+/// looks: that reads like an end alone, after which a watch goes on, and the
+/// poll tells of the reset but once. What it held was held for ever.
+#[test]
+fn a_watcher_whose_reset_overtakes_its_end_holds_nothing() {
+    let server = Server::in_memory(&[]);
+    let mut gone = server.connect();
+    let mut next = server.connect();
+    assert!(gone.say("RESERVAR Habitación 1 hasta=salir").starts_with("OK RESERVADO #1 "));
+    assert_eq!(gone.say("OBSERVAR Habitación 3"), "OK OBSERVANDO tras=4");
+    assert_eq!(next.say("RESERVAR Habitación 1 espera=1h"), "* COLA 1 Habitación 1");
+    server.while_stopped(|| {
+        gone.stream().shutdown(std::net::Shutdown::Write).unwrap();
+        reset(gone);
+    });
+    assert_eq!(answer(&mut next), "OK RESERVADO #2 Habitación 1");
+}
+
 #[test]
 fn ctrl_c_ends_a_wait_and_a_timing_mark_is_answered_during_it() {
     let (server, mut owner) = taken();

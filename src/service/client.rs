@@ -39,6 +39,9 @@ pub struct Client<T> {
     pub costly: bool,
     /// Lines were left because of a budget or the high-water mark.
     pub unfinished: bool,
+    /// The poll has said that nothing reaches the peer any more, and will not
+    /// say so again.
+    pub broken: bool,
     /// Over `--max-clients`: here only to be told so.
     pub refused: bool,
     /// When bytes last came in, or the peer had taken all that it was owed.
@@ -62,6 +65,7 @@ impl<T> Client<T> {
             queued: false,
             costly: false,
             unfinished: false,
+            broken: false,
             refused,
             heard: tick,
             blocked: None,

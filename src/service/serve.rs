@@ -109,6 +109,13 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// half-closed, it has ended, or it goes on in the next turn.
     fn attend(&mut self, key: Key) {
         let client = &mut self.clients[key];
+        // An end of input that a reset had overtaken reads like any other, and
+        // one that watches would stay for ever.
+        if client.broken && client.conn.is_eof() && !has_more(client) {
+            self.inventory.leave_queue(client.session.id(), self.now);
+            self.trace.note(Step::LeftQueue(client.session.id()));
+            return bury(client, key, &mut self.dead);
+        }
         if client.session.is_waiting() {
             self.waiting.insert(client.session.id(), key);
             if client.conn.take_interrupt() {
