@@ -12,6 +12,7 @@ use std::rc::Rc;
 use reservad::journal::{Storage, StorageFile};
 
 /// SplitMix64: small, seeded, the same everywhere.
+#[derive(Clone)]
 pub struct Rng(pub u64);
 
 impl Rng {
@@ -33,7 +34,7 @@ impl Rng {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
@@ -43,6 +44,7 @@ struct Inode {
     sizes: Vec<usize>,
 }
 
+#[derive(Clone)]
 enum NameOp {
     Set(String, usize),
     Rename(String, String),
@@ -63,6 +65,7 @@ pub struct Faults {
     pub short_writes: bool,
 }
 
+#[derive(Clone)]
 struct World {
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
@@ -262,6 +265,51 @@ impl SimDisk {
         world.names = world.durable_names.clone();
         world.faults = Faults::default();
         world.dead = false;
+    }
+
+    /// The process ends (if the power has not gone), and the system goes on:
+    /// what was written is there, on disk or not.
+    pub fn lose_process(&self) {
+        let mut world = self.0.borrow_mut();
+        world.faults = Faults::default();
+        world.dead = false;
+    }
+
+    /// Something happens beside the disk at which the power may go; whether it is still on.
+    pub fn spend_step(&self) -> bool {
+        self.0.borrow_mut().step().is_ok()
+    }
+
+    /// Whether the power has gone.
+    pub fn is_off(&self) -> bool {
+        self.0.borrow().dead
+    }
+
+    /// Another disk with the same on it.
+    pub fn copy(&self) -> SimDisk {
+        SimDisk(Rc::new(RefCell::new(self.0.borrow().clone())))
+    }
+
+    /// Looks at what would be there after the worst power cut.
+    pub fn with_durable<R>(&self, name: &str, look: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let world = self.0.borrow();
+        let inode = *world.durable_names.get(name)?;
+        Some(look(&world.inodes[inode].durable))
+    }
+
+    /// Looks at what a process sees.
+    pub fn with_live<R>(&self, name: &str, look: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let world = self.0.borrow();
+        let inode = *world.names.get(name)?;
+        Some(look(&world.inodes[inode].live))
+    }
+
+    /// Changes bytes behind everybody's back.
+    pub fn damage(&self, name: &str, change: impl Fn(&mut [u8])) {
+        let mut world = self.0.borrow_mut();
+        let inode = world.names[name];
+        change(&mut world.inodes[inode].live);
+        change(&mut world.inodes[inode].durable);
     }
 
     fn file(&self, name: &str) -> Option<SimFile> {

@@ -1,0 +1,91 @@
+//! The whole server but for the poll, in one thread and in virtual time: real
+//! connections, grammar, state machine, store and journal, on scripted sockets
+//! and on a disk that can lose power, against the naive model. Everything that
+//! any client is told is compared with what the model says, in the order in
+//! which the server ran the lines; what was told must be there after each crash.
+//!
+//! `SIM_SEEDS` says how many runs, `SIM_SEED` the first one's seed. A run that
+//! fails is repeated with everything that was said and done in it.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code)] // the model's own tests use the rest
+#[path = "../model/dice.rs"]
+mod dice;
+#[allow(dead_code)] // the journal's own tests use the rest
+#[path = "../journal/disk.rs"]
+mod disk;
+mod peer;
+#[allow(dead_code)] // the model's own tests use the rest
+#[path = "../model/reference.rs"]
+mod reference;
+mod run;
+mod state;
+mod wire;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use reservad::clock::Zone;
+use run::{Run, Seen};
+use state::journal_end;
+
+/// As many as fit in the time that a change can wait for its tests.
+const SEEDS: u64 = 1_000;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+/// One run; if it fails it is repeated with all that is said.
+fn simulate(seed: u64, zones: &[Zone]) -> Seen {
+    let mut run = Run::new(seed, zones, false);
+    match catch_unwind(AssertUnwindSafe(|| run.live())) {
+        Ok(()) => std::mem::take(&mut run.seen),
+        Err(reason) => {
+            eprintln!("SIM_SEED={seed} SIM_SEEDS=1 fails in step {}; again, so far:", run.step);
+            let mut again = Run::new(seed, zones, true);
+            let _ = catch_unwind(AssertUnwindSafe(|| again.live()));
+            eprintln!("{}", again.transcript().join("\n"));
+            eprintln!("SIM_SEED={seed} SIM_SEEDS=1: failed in step {}", run.step);
+            resume_unwind(reason)
+        }
+    }
+}
+
+#[test]
+fn nothing_is_lost_and_nobody_is_told_what_is_not_so() {
+    let count = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let first = number("SIM_SEED").unwrap_or_else(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.unwrap().as_nanos() as u64
+    });
+    println!("SIM_SEED={first} SIM_SEEDS={count}");
+    let began = std::time::Instant::now();
+    let zones = [Zone::utc(), Zone::named("Europe/Madrid").expect("a zone database")];
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get() as u64).min(count);
+    let mut seen = Seen::default();
+    std::thread::scope(|scope| {
+        let part = |thread: u64| {
+            let zones = &zones;
+            move || {
+                let mut seen = Seen::default();
+                for at in (thread..count).step_by(threads as usize) {
+                    seen.add(&simulate(first.wrapping_add(at), zones));
+                }
+                seen
+            }
+        };
+        let all: Vec<_> = (0..threads).map(|thread| scope.spawn(part(thread))).collect();
+        for one in all {
+            match one.join() {
+                Ok(more) => seen.add(&more),
+                Err(reason) => resume_unwind(reason),
+            }
+        }
+    });
+    println!("{count} runs in {:.1} s: {seen}", began.elapsed().as_secs_f64());
+    if count >= 500 {
+        seen.assert_all();
+    }
+}

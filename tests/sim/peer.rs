@@ -1,0 +1,225 @@
+//! A client: what it has said and was not run yet, and what it must be told.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use reservad::service::Key;
+
+use super::reference::{Command, Lang, Line};
+use super::wire::Wire;
+
+/// A line, or what stands in its place, and what is to come of it.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    Command(Command, Lang),
+    /// Nothing is said to it.
+    Blank,
+    /// An error that changes nothing; the language of its verb, if it has one.
+    Bad(u16, Option<Lang>),
+    /// A list of whatever it is.
+    Some(Lang),
+    /// A line that the end of the input has cut: an error.
+    Cut,
+    /// Ctrl-D: as SALIR, in the language of the last verb.
+    EndOfTransmission,
+    /// Another protocol: closed without a word.
+    Foreign,
+}
+
+/// A line that the client must be told.
+#[derive(Debug)]
+pub struct Want {
+    pub line: Option<Line>,
+    /// The first event that what it is about has caused, if it has caused any.
+    pub first: u64,
+    /// The last event that had happened by then.
+    pub last: u64,
+}
+
+pub struct Peer {
+    pub key: Key,
+    pub session: u64,
+    pub wire: Rc<RefCell<Wire>>,
+    pub eol: &'static str,
+    pub lang: Lang,
+    /// Sent and not run.
+    pub frames: VecDeque<Frame>,
+    /// Replies, and notices of its place.
+    pub wants: VecDeque<Want>,
+    /// Notices of what it watches, with the number of the event.
+    pub notices: VecDeque<(u64, String)>,
+    /// Places that it was not told, for it did not read.
+    pub spared: usize,
+    /// Nothing more is run.
+    pub over: bool,
+    /// No whole line was run: nothing has said how lines end.
+    pub fresh: bool,
+    /// How many bytes of it arrive in a turn, and how many it reads.
+    pub up: usize,
+    pub down: usize,
+    got: Vec<u8>,
+    /// Lines of a list that are still to come: known ones, and unknown ones.
+    list: usize,
+    free: usize,
+}
+
+/// What a client was told that others want to know.
+#[derive(Default)]
+pub struct Told {
+    /// Nobody may have been told of a later event than what is on disk.
+    pub events: u64,
+    pub notices: Vec<(u64, String)>,
+    pub granted: Vec<u64>,
+    pub lines: usize,
+}
+
+impl Peer {
+    pub fn new(wire: Rc<RefCell<Wire>>, eol: &'static str, up: usize, down: usize) -> Peer {
+        Peer {
+            key: 0,
+            session: 0,
+            wire,
+            eol,
+            lang: Lang::Es,
+            frames: VecDeque::new(),
+            wants: VecDeque::new(),
+            notices: VecDeque::new(),
+            spared: 0,
+            over: false,
+            fresh: true,
+            up,
+            down,
+            got: Vec::new(),
+            list: 0,
+            free: 0,
+        }
+    }
+
+    /// Takes what the server has written; every line must be the next that is due.
+    pub fn judge(&mut self) -> Told {
+        let (bytes, durable) = self.wire.borrow_mut().judge();
+        let mut told = Told::default();
+        if bytes.is_empty() {
+            return told;
+        }
+        self.got.extend(bytes);
+        let text = std::mem::take(&mut self.got);
+        let (plain, rest) = without_telnet(&text);
+        let end = plain.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.got = [&plain[end..], rest].concat();
+        let whole = str::from_utf8(&plain[..end]).expect("text is UTF-8");
+        for line in whole.split_inclusive('\n') {
+            let eol = if self.fresh { "\n" } else { self.eol };
+            let bare = line.strip_suffix(eol).unwrap_or_else(|| panic!("ends {line:?}"));
+            assert!(!bare.ends_with('\r'), "ends {line:?}");
+            self.line(bare, durable, &mut told);
+            told.lines += 1;
+        }
+        told
+    }
+
+    fn line(&mut self, line: &str, durable: u64, told: &mut Told) {
+        if self.free > 0 {
+            self.free -= 1;
+            return;
+        }
+        let seq = line.strip_prefix("* ").and_then(|rest| rest.split(' ').next()?.parse().ok());
+        if let Some(seq) = seq {
+            return self.notice(seq, line, durable, told);
+        }
+        let want = self.next_want(line);
+        assert!(
+            want.last <= durable,
+            "told {line:?}, of event {}, when {durable} was the last on disk",
+            want.last
+        );
+        told.events = told.events.max(want.last);
+        match &want.line {
+            Some(want) => check(line, want, self.session),
+            None => assert!(line.starts_with("OK "), "to {}: {line}", self.session),
+        }
+        if self.list > 0 {
+            self.list -= 1;
+        } else if let Some(count) = list_length(line) {
+            match want.line {
+                Some(_) => self.list = count,
+                None => self.free = count,
+            }
+        }
+        let granted =
+            ["OK RESERVADO #", "OK RESERVED #"].iter().find_map(|it| line.strip_prefix(it));
+        told.granted.extend(granted.and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok()));
+    }
+
+    fn next_want(&mut self, line: &str) -> Want {
+        loop {
+            let Some(want) = self.wants.pop_front() else {
+                panic!("to {}: {line:?} and nothing was due", self.session);
+            };
+            let is_place = |line: &str| line.starts_with("* COLA") || line.starts_with("* QUEUE");
+            match &want.line {
+                Some(Line::Is(place)) if is_place(place) && place != line && self.spared > 0 => {
+                    self.spared -= 1;
+                }
+                _ => return want,
+            }
+        }
+    }
+
+    fn notice(&mut self, seq: u64, line: &str, durable: u64, told: &mut Told) {
+        assert_eq!(self.list, 0, "to {}: {line:?} within a list", self.session);
+        assert!(seq <= durable, "told {line:?} when {durable} was the last on disk");
+        let before = self.wants.iter().find(|want| (want.first..=want.last).contains(&seq));
+        assert!(before.is_none(), "to {}: {line:?} before {before:?}", self.session);
+        match self.notices.pop_front() {
+            Some((_, want)) => assert_eq!(line, want, "to {}", self.session),
+            None => panic!("to {}: {line:?} and nothing was due", self.session),
+        }
+        told.events = told.events.max(seq);
+        told.notices.push((seq, line.to_owned()));
+    }
+
+    /// Whether all was said that was due.
+    pub fn is_content(&self) -> bool {
+        let all_spared = self.wants.len() <= self.spared;
+        all_spared && self.notices.is_empty() && self.list == 0 && self.free == 0
+    }
+}
+
+fn check(line: &str, want: &Line, session: u64) {
+    match want {
+        Line::Is(want) => assert_eq!(line, want, "to {session}"),
+        Line::Error(code, parts) => {
+            let is_code = line.starts_with(&format!("ERR {code} "));
+            let has_all = parts.iter().all(|part| line.contains(part.as_str()));
+            assert!(is_code && has_all, "to {session}: {line}; want {want:?}");
+        }
+    }
+}
+
+/// `OK 3 DISPONIBLES`: 3.
+fn list_length(line: &str) -> Option<usize> {
+    let mut words = line.strip_prefix("OK ")?.split(' ');
+    let (count, word) = (words.next()?, words.next()?);
+    let is_list = word.chars().all(|c| c.is_ascii_uppercase()) && words.next().is_none();
+    count.parse().ok().filter(|_| is_list)
+}
+
+/// The text without answers to telnet's options, and a beginning of one at the end.
+fn without_telnet(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] != 255 {
+            plain.push(bytes[at]);
+            at += 1;
+        } else if at + 3 <= bytes.len() {
+            assert!(matches!(bytes[at + 1], 252 | 254), "only refusals");
+            at += 3;
+        } else {
+            return (plain, &bytes[at..]);
+        }
+    }
+    (plain, &[])
+}

@@ -1,0 +1,911 @@
+//! One run: servers one after the other on one disk, their clients, and the
+//! model beside them.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use reservad::clock::{Clock, Tick, Time, Zone};
+use reservad::inventory::Capacity;
+use reservad::journal::{Error, JOURNAL_FILE, SyncPolicy};
+use reservad::limits::STALL_DEFAULT_MS;
+use reservad::service::{Compaction, Config, Ready, Service, Step};
+use reservad::store::{Opened, State};
+
+use super::common::Rng;
+use super::dice::{Dice, HOLDERS, ROOMS};
+use super::disk::{Faults, SimDisk};
+use super::peer::{Frame, Peer, Want};
+use super::reference::{Command, Lang, Line, Model};
+use super::state::{Sessions, assert_no_overlap, dump, replay};
+use super::wire::{End, Wire};
+
+type Server = Service<End, SimDisk>;
+
+/// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
+/// clock goes back.
+const START_MS: i64 = 1_792_879_170_000;
+
+/// Lines that change nothing, with the code of the error.
+const BAD: [(&str, u16, Option<Lang>); 14] = [
+    ("HOLA", 400, None),
+    ("RESERVAR", 400, Some(Lang::Es)),
+    ("RESERVE Sala 1 for=0s", 400, Some(Lang::En)),
+    ("RESERVAR Sala 1 color=rojo", 400, Some(Lang::Es)),
+    ("RESERVAR Sala 1 por=1h por=2h", 400, Some(Lang::Es)),
+    ("RESERVAR Sala 1 hasta=2026-02-30", 400, Some(Lang::Es)),
+    ("RESERVE Sala 1 wait=8d", 400, Some(Lang::En)),
+    ("LISTAR \u{7} Sala", 400, Some(Lang::Es)),
+    ("CANCEL \"Sala 1\"", 400, Some(Lang::En)),
+    ("CANCELAR *", 400, Some(Lang::Es)),
+    ("RENOVAR #1", 400, Some(Lang::Es)),
+    ("ADD Sala *", 400, Some(Lang::En)),
+    ("VERIFICAR 42", 400, Some(Lang::Es)),
+    ("SOY dos palabras más", 400, Some(Lang::Es)),
+];
+
+/// How often the dice have reached something.
+#[derive(Default)]
+pub struct Seen(BTreeMap<&'static str, usize>);
+
+/// What a run of the simulation must have reached to prove anything.
+const MUST: [&str; 31] = [
+    "turns",
+    "lines run",
+    "lines told",
+    "notices",
+    "granted later",
+    "waits timed out",
+    "reservations",
+    "ends",
+    "commits",
+    "compactions",
+    "power cuts",
+    "kills",
+    "stops",
+    "failed turns",
+    "failed starts",
+    "torn tails",
+    "commits that survived unacknowledged",
+    "commits lost unacknowledged",
+    "refused starts",
+    "flipped bits",
+    "lost sectors",
+    "full disks",
+    "failed writes",
+    "failed syncs",
+    "resets",
+    "half-closes",
+    "closes",
+    "interrupted calls",
+    "interrupts",
+    "told again",
+    "probes",
+];
+
+impl Seen {
+    fn count(&mut self, what: &'static str, many: usize) {
+        debug_assert!(MUST.contains(&what), "{what}");
+        *self.0.entry(what).or_default() += many;
+    }
+
+    fn one(&mut self, what: &'static str) {
+        self.count(what, 1);
+    }
+
+    pub fn add(&mut self, other: &Seen) {
+        other.0.iter().for_each(|(what, many)| self.count(what, *many));
+    }
+
+    pub fn assert_all(&self) {
+        for what in MUST {
+            assert!(self.0.contains_key(what), "no {what}: the dice leave something out");
+        }
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let all: Vec<_> = self.0.iter().map(|(what, many)| format!("{many} {what}")).collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
+pub struct Run {
+    pub step: usize,
+    pub seen: Seen,
+    dice: Dice,
+    disk: SimDisk,
+    policy: SyncPolicy,
+    capacity: Capacity,
+    compaction: Compaction,
+    rooms: Vec<String>,
+    most_peers: usize,
+    moody: bool,
+    /// What the clocks say. A step of the wall clock would be made here.
+    wall: i64,
+    tick: u64,
+    /// What time the server has it to be.
+    now: i64,
+    model: Model,
+    /// What a restart may find: the model after each commit that may be the
+    /// last on disk, with the number of its last event.
+    candidates: Vec<(u64, Model)>,
+    /// Clients know of everything up to this event.
+    told_event: u64,
+    /// With syncs at an interval: the last event of a commit that is older.
+    safe_event: u64,
+    /// When commits were made that are not, with their last events.
+    unsafe_events: Vec<(u64, u64)>,
+    told_number: u64,
+    told_notices: HashMap<(u64, bool), String>,
+    peers: Vec<Peer>,
+    newcomers: Vec<Peer>,
+    stop: bool,
+    quiet: bool,
+    transcript: Option<Vec<String>>,
+}
+
+/// Why a server is no more.
+struct Ended;
+
+impl Run {
+    pub fn new(seed: u64, zones: &[Zone], tells: bool) -> Run {
+        let mut rng = Rng(seed);
+        let zone = zones[rng.below(zones.len())].clone();
+        let most = if rng.one_in(6) { 2 } else { 60 };
+        let capacity = Capacity { resources: 6, reservations: most };
+        let policy = match rng.below(10) {
+            0 => SyncPolicy::Never,
+            1 => SyncPolicy::Every(Duration::from_millis(1_000)),
+            _ => SyncPolicy::Always,
+        };
+        let compaction = match rng.one_in(4) {
+            true => Compaction::default(),
+            false => Compaction {
+                min_bytes: rng.pick(&[300, 1_000, 4_000]),
+                piece_bytes: rng.pick(&[1, 100, 400]),
+            },
+        };
+        let rooms = ROOMS[..rng.pick(&[1, 2, 2, 3, 5])].iter().map(|room| (*room).to_owned());
+        let rooms = rooms.collect();
+        let model = Model::new(zone.clone(), 6, most as usize);
+        let disk = SimDisk::new(rng.pick(&[64, 512, 4096]), rng.next());
+        let crowd = rng.one_in(20);
+        Run {
+            step: 0,
+            seen: Seen::default(),
+            disk,
+            policy,
+            capacity,
+            compaction,
+            rooms,
+            most_peers: if crowd { 16 } else { rng.pick(&[2, 4, 7]) },
+            moody: !rng.one_in(4),
+            dice: Dice { rng, zone, crowd, keyed: Vec::new() },
+            wall: START_MS,
+            tick: 1_000_000,
+            now: START_MS,
+            candidates: vec![(0, model.clone())],
+            model,
+            told_event: 0,
+            safe_event: 0,
+            unsafe_events: Vec::new(),
+            told_number: 0,
+            told_notices: HashMap::new(),
+            peers: Vec::new(),
+            newcomers: Vec::new(),
+            stop: false,
+            quiet: false,
+            transcript: tells.then(Vec::new),
+        }
+    }
+
+    pub fn transcript(&self) -> &[String] {
+        self.transcript.as_deref().unwrap_or_default()
+    }
+
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.push(text());
+        }
+    }
+
+    fn rng(&mut self) -> &mut Rng {
+        &mut self.dice.rng
+    }
+
+    /// A few servers, each until it ends in one way or another.
+    pub fn live(&mut self) {
+        for _ in 0..self.rng().pick(&[2, 3, 4]) {
+            let mut server = self.start();
+            self.plan_faults();
+            let turns = 10 + self.rng().below(50);
+            let ended = (0..turns).any(|_| self.turn(&mut server).is_err());
+            if !ended && self.rng().one_in(3) {
+                self.disk.set_faults(Faults::default());
+                let _ = self.stop(&mut server);
+            }
+            drop(server);
+            self.crash();
+        }
+        let mut server = self.start();
+        self.disk.set_faults(Faults::default());
+        for _ in 0..10 {
+            assert!(self.turn(&mut server).is_ok(), "a turn without a fault");
+        }
+        self.settle_down(&mut server);
+        let (granted, timed_out) = (self.model.granted_later, self.model.timed_out);
+        self.seen.count("granted later", granted);
+        self.seen.count("waits timed out", timed_out);
+        self.seen.count("reservations", self.model.last_number() as usize);
+    }
+
+    /// Faults that come while the server runs; what counts is counted from now.
+    fn plan_faults(&mut self) {
+        let size = self.disk.with_live(JOURNAL_FILE, <[u8]>::len).unwrap_or(0);
+        let rng = &mut self.dice.rng;
+        let mut faults = Faults { short_writes: rng.one_in(4), ..Faults::default() };
+        match rng.below(10) {
+            0..5 => faults.power_at = Some(rng.below(250) as u64),
+            5 => faults.write_fails_at = Some(rng.below(30) as u64),
+            6 => faults.sync_fails_at = Some(rng.below(20) as u64),
+            7 => faults.name_fails_at = Some(rng.below(3) as u64),
+            8 => faults.room_bytes = Some(size + rng.below(600)),
+            _ => {}
+        }
+        self.disk.set_faults(faults);
+    }
+
+    /// What has gone wrong is told by the disk; what it was is for the count.
+    fn count_failure(&mut self, error: &str) {
+        let what = match error {
+            _ if error.contains("the power") => return,
+            _ if error.contains("write failed") => "failed writes",
+            _ if error.contains("sync failed") => "failed syncs",
+            _ if error.contains("no storage space") => "full disks",
+            _ => return,
+        };
+        self.seen.one(what);
+    }
+
+    /// The server is no more: killed, or its machine has lost power.
+    fn crash(&mut self) {
+        if self.disk.is_off() && !self.dice.rng.one_in(4) || self.dice.rng.one_in(3) {
+            self.note(|| "== power cut".to_owned());
+            self.seen.one("power cuts");
+            self.disk.lose_power();
+            if self.policy != SyncPolicy::Always {
+                // Only what is older than the interval was promised.
+                self.told_event = self.safe_event;
+                self.told_number = 0;
+                self.told_notices.clear();
+            }
+        } else {
+            self.note(|| "== killed".to_owned());
+            self.seen.one("kills");
+            self.disk.lose_process();
+        }
+        self.peers.clear();
+        self.newcomers.clear();
+        self.unsafe_events.clear();
+        self.stop = false;
+        self.wall += self.dice.rng.pick(&[0, 10, 2_000, 65_000, 4_000_000, 90_000_000]);
+        self.tick += 1_000;
+    }
+
+    /// Starts until one start succeeds.
+    fn start(&mut self) -> Server {
+        for attempt in 0.. {
+            if self.rng().one_in(3) {
+                self.damage_a_copy();
+            }
+            if attempt < 2 && self.rng().one_in(3) {
+                self.plan_faults_of_a_start();
+            }
+            match self.open() {
+                Ok(server) => return server,
+                Err(error) => {
+                    self.note(|| format!("== no start: {error}"));
+                    self.seen.one("failed starts");
+                    self.count_failure(&error);
+                    self.crash();
+                }
+            }
+        }
+        unreachable!("attempts do not end")
+    }
+
+    fn plan_faults_of_a_start(&mut self) {
+        let rng = &mut self.dice.rng;
+        let mut faults = Faults { short_writes: rng.one_in(4), ..Faults::default() };
+        match rng.below(5) {
+            0 | 1 => faults.power_at = Some(rng.below(12) as u64),
+            2 => faults.write_fails_at = Some(rng.below(4) as u64),
+            3 => faults.sync_fails_at = Some(rng.below(3) as u64),
+            _ => faults.room_bytes = Some(rng.below(400)),
+        }
+        self.disk.set_faults(faults);
+    }
+
+    /// As the program starts, with what it must find.
+    fn open(&mut self) -> Result<Server, String> {
+        let opened = State::open(self.disk.clone(), self.policy, self.capacity);
+        let (mut state, Opened { report, last_time }) = match opened {
+            Ok(opened) => opened,
+            Err(Error::Refused(report)) => panic!("an undamaged journal was refused: {report:?}"),
+            Err(error) => return Err(error.to_string()),
+        };
+        self.note(|| format!("== start: {report:?}"));
+        self.seen.count("torn tails", usize::from(report.bad.is_some()));
+        self.adopt(report.last_number, report.base_number);
+        assert_no_overlap(&state.inventory);
+        assert_eq!(dump(&state.inventory, Sessions::Known), self.model.dump(), "what is replayed");
+        assert!(state.inventory.last_number() >= self.told_number, "a number will come again");
+        let mut clock = Clock::new(last_time);
+        let at = (Time::from_ms(self.wall), Tick(self.tick));
+        let now = clock.observe(at.0, at.1);
+        self.now = now.ms();
+        let is_new = state.inventory.last_event() == 0;
+        let names = if is_new { self.rooms.clone() } else { Vec::new() };
+        self.model.advance(self.now);
+        self.model.ensure(&names);
+        self.seen.count("ends", (self.model.last_event() - report.last_number) as usize);
+        self.note_candidate();
+        state.settle(names, now, &self.dice.zone)?;
+        self.forget_candidates();
+        let config = Config {
+            max_clients: 1000,
+            idle_timeout_ms: None,
+            stall_timeout_ms: STALL_DEFAULT_MS,
+            fsync: "simulated".to_owned(),
+            compaction: self.compaction,
+        };
+        let mut server = Service::new(state, clock, at, self.dice.zone.clone(), config);
+        server.take_steps();
+        server.prepare().map_err(|error| error.to_string())?;
+        assert_eq!(dump(server.inventory(), Sessions::Known), self.model.dump(), "at the start");
+        match self.disk.is_off() {
+            true => Err("the power is off".to_owned()),
+            false => Ok(server),
+        }
+    }
+
+    /// The model as the disk has it: the end of a commit, and nothing that
+    /// anybody was told is missing.
+    fn adopt(&mut self, last: u64, base: u64) {
+        let told = self.told_event;
+        assert!(last >= told, "event {told} was told, and {last} is the last one on disk");
+        let found = self.candidates.iter().position(|(end, _)| *end == last);
+        let Some(found) = found else {
+            let ends: Vec<_> = self.candidates.iter().map(|(end, _)| *end).collect();
+            panic!("event {last} is not the end of a commit; these are: {ends:?}");
+        };
+        if self.candidates.len() > 1 {
+            let survived = found + 1 == self.candidates.len();
+            self.seen.one(match survived {
+                true => "commits that survived unacknowledged",
+                false => "commits lost unacknowledged",
+            });
+        }
+        self.model = self.candidates.swap_remove(found).1;
+        self.candidates = vec![(last, self.model.clone())];
+        self.model.restart(base);
+        self.note_candidate();
+    }
+
+    /// What was just enacted may turn out to be on disk.
+    fn note_candidate(&mut self) {
+        let last = self.model.last_event();
+        if self.candidates.last().is_none_or(|(end, _)| *end < last) {
+            self.candidates.push((last, self.model.clone()));
+        }
+    }
+
+    /// A commit has succeeded: with this policy it cannot be lost any more.
+    fn forget_candidates(&mut self) {
+        if self.policy == SyncPolicy::Always {
+            self.candidates.drain(..self.candidates.len() - 1);
+        }
+    }
+
+    /// Damage to what was synced before the last commit is told, with its
+    /// place, and nothing is changed. On a copy: the run goes on without it.
+    fn damage_a_copy(&mut self) {
+        let disk = self.disk.copy();
+        disk.lose_process();
+        let (_, report) = replay(&disk);
+        let synced = report.synced_bytes as usize;
+        if synced == 0 {
+            return;
+        }
+        let at = self.rng().below(synced);
+        if self.rng().one_in(2) {
+            let bit = 1 << self.rng().below(8);
+            disk.damage(JOURNAL_FILE, |bytes| bytes[at] ^= bit);
+            self.seen.one("flipped bits");
+        } else {
+            let sector = at / 512 * 512..(at / 512 * 512 + 512).min(synced);
+            let filling = self.rng().pick(&[0, b'\n', 0xff, b'x']);
+            disk.damage(JOURNAL_FILE, |bytes| bytes[sector.clone()].fill(filling));
+            self.seen.one("lost sectors");
+        }
+        let before = disk.content(JOURNAL_FILE);
+        if before == self.disk.content(JOURNAL_FILE) {
+            return;
+        }
+        let policy = self.policy;
+        match State::open(disk.clone(), policy, self.capacity) {
+            Err(Error::Refused(report)) => {
+                let bad = report.bad.as_ref().expect("a bad place");
+                assert!(bad.offset_bytes <= at as u64, "byte {at} is damaged: {bad:?}");
+                let text = Error::Refused(report.clone()).to_string();
+                let place = format!("byte {}", bad.offset_bytes);
+                assert!(text.contains(&report.path) && text.contains(&place), "{text}");
+                assert!(disk.content(JOURNAL_FILE) == before, "a refusal changes nothing");
+                self.seen.one("refused starts");
+            }
+            Err(error) => panic!("byte {at} of {synced} is damaged: {error}"),
+            Ok((state, _)) => {
+                let served = dump(&state.inventory, Sessions::Known);
+                panic!("byte {at} of {synced} is damaged, and this is served: {served}");
+            }
+        }
+    }
+
+    /// One turn of the loop, in the reactor's order.
+    fn turn(&mut self, server: &mut Server) -> Result<(), Ended> {
+        self.step += 1;
+        self.seen.one("turns");
+        if !self.quiet {
+            self.act();
+        }
+        self.pass(server);
+        self.move_bytes();
+        server.begin(Time::from_ms(self.wall), Tick(self.tick));
+        self.now = self.now.max(self.wall);
+        self.mark(server);
+        server.end_due();
+        if std::mem::take(&mut self.stop) {
+            server.stop();
+        }
+        let ran = server.run();
+        self.follow(server.take_steps(), ran.is_ok());
+        self.judge();
+        let outcome = ran.map(|_| ()).and_then(|()| {
+            self.check(server);
+            self.welcome(server);
+            let is_snapshot = |disk: &SimDisk| {
+                disk.with_live(JOURNAL_FILE, |it| it.starts_with(b"reservad-journal 1 s"))
+            };
+            let before = self.disk.with_live(JOURNAL_FILE, <[u8]>::len);
+            let done = server.maintain();
+            let after = self.disk.with_live(JOURNAL_FILE, <[u8]>::len);
+            if before != after && is_snapshot(&self.disk) == Some(true) {
+                self.seen.one("compactions");
+            }
+            done
+        });
+        if let Err(error) = outcome {
+            self.note(|| format!("== {error}"));
+            self.seen.one("failed turns");
+            self.count_failure(&error.to_string());
+            return Err(Ended);
+        }
+        if self.disk.is_off() {
+            return Err(Ended);
+        }
+        self.age_commits();
+        Ok(())
+    }
+
+    /// After a whole turn only what is younger than the interval may be unsynced.
+    fn age_commits(&mut self) {
+        let SyncPolicy::Every(interval) = self.policy else { return };
+        let last = self.candidates.last().map_or(0, |(last, _)| *last);
+        self.unsafe_events.push((self.tick, last));
+        let old = self.tick.saturating_sub(interval.as_millis() as u64);
+        let safe_event = &mut self.safe_event;
+        self.unsafe_events.retain(|(tick, event)| {
+            if *tick <= old {
+                *safe_event = (*safe_event).max(*event);
+            }
+            *tick > old
+        });
+    }
+
+    fn mark(&mut self, server: &mut Server) {
+        let start = self.dice.rng.below(self.peers.len().max(1));
+        let count = self.peers.len();
+        for at in 0..count {
+            let peer = &self.peers[(start + at) % count];
+            let ready = peer.wire.borrow_mut().take_ready();
+            if ready != Ready::default() {
+                let session = reservad::inventory::SessionId(peer.session);
+                server.mark(peer.key, session, ready);
+            }
+        }
+    }
+
+    /// Lets time pass: often just so far that something is due, or not yet.
+    fn pass(&mut self, server: &Server) {
+        let ends = self.model.next_time().map(|due| due - self.now);
+        let deadline = server.next_deadline().map(|due| due.0 as i64 - self.tick as i64);
+        let due = [ends, deadline].into_iter().flatten().min();
+        let rng = &mut self.dice.rng;
+        let ms = match due.filter(|_| rng.one_in(3)) {
+            Some(due) => due + rng.pick(&[-1, 0, 0, 1, 700]),
+            None if self.quiet || !rng.one_in(14) => rng.pick(&[0, 0, 0, 0, 1, 400, 1_000, 5_000]),
+            None => rng.pick(&[1_000, 61_000, 3_600_000, 86_400_000]),
+        };
+        let ms = ms.max(0);
+        self.wall += ms;
+        self.tick += ms as u64;
+        let now = self.wall - START_MS;
+        self.note(|| format!("-- {now}"));
+    }
+
+    fn move_bytes(&mut self) {
+        for peer in &mut self.peers {
+            let mut wire = peer.wire.borrow_mut();
+            wire.deliver(peer.up);
+            wire.take(peer.down);
+            if wire.server_shut && self.dice.rng.one_in(2) {
+                wire.finish();
+            }
+        }
+    }
+
+    /// Who has connected is let in.
+    fn welcome(&mut self, server: &mut Server) {
+        for mut peer in std::mem::take(&mut self.newcomers) {
+            let lax = self.policy != SyncPolicy::Always;
+            let end = End { wire: Rc::clone(&peer.wire), disk: self.disk.clone(), lax };
+            server.welcome(end, |_, key, session| {
+                (peer.key, peer.session) = (key, session.0);
+                Ok(())
+            });
+            self.model.connect(peer.session);
+            self.peers.push(peer);
+        }
+    }
+
+    /// Tells the model what the server did, in that order.
+    fn follow(&mut self, steps: Vec<Step>, committed: bool) {
+        for step in steps {
+            let first = self.model.last_event() + 1;
+            match step {
+                Step::EndedDue => {
+                    self.model.advance(self.now);
+                    let ended = self.model.last_event() + 1 - first;
+                    self.seen.count("ends", ended as usize);
+                }
+                Step::Ran(session) => self.ran(session.0, first),
+                Step::LeftQueue(session) => self.model.leave_queue(session.0, self.now),
+                Step::Interrupted(session) => {
+                    self.seen.one("interrupts");
+                    self.model.interrupt(session.0, self.now);
+                }
+                Step::ToldAgain(session) => {
+                    self.seen.one("told again");
+                    self.model.tell_again(session.0);
+                }
+                Step::Spared(session) => {
+                    if let Some(peer) = self.peers.iter_mut().find(|it| it.session == session.0) {
+                        peer.spared += 1;
+                    }
+                }
+                Step::EndedWaits => self.model.end_waits(),
+                Step::Committed => {
+                    self.model.tell_watchers();
+                    self.seen.count(
+                        "commits",
+                        usize::from(self.candidates.last().unwrap().0 < self.model.last_event()),
+                    );
+                    self.note_candidate();
+                    self.forget_candidates();
+                }
+                Step::Left(session) => self.model.leave(session.0, self.now),
+            }
+            self.say(first);
+        }
+        if !committed {
+            self.note_candidate();
+        }
+    }
+
+    /// What the model has said is what its clients want to be told.
+    fn say(&mut self, first: u64) {
+        let last = self.model.last_event();
+        for (session, line) in std::mem::take(&mut self.model.said) {
+            let Some(peer) = self.peers.iter_mut().find(|it| it.session == session) else {
+                continue;
+            };
+            let seq = match &line {
+                Line::Is(text) => text.strip_prefix("* ").and_then(|rest| rest.split(' ').next()),
+                Line::Error(..) => None,
+            };
+            match (seq.and_then(|seq| seq.parse().ok()), line) {
+                (Some(seq), Line::Is(text)) => peer.notices.push_back((seq, text)),
+                (_, line) => peer.wants.push_back(Want { line: Some(line), first, last }),
+            }
+        }
+    }
+
+    fn ran(&mut self, session: u64, first: u64) {
+        self.seen.one("lines run");
+        let peer = self.peers.iter_mut().find(|it| it.session == session).expect("a client");
+        let frame = peer.frames.pop_front().expect("a line that was sent");
+        let last = self.model.last_event();
+        peer.fresh &= matches!(frame, Frame::Cut | Frame::EndOfTransmission);
+        let command = match &frame {
+            Frame::Command(command, lang) => {
+                peer.lang = *lang;
+                Some(command.clone())
+            }
+            Frame::Blank => None,
+            Frame::Bad(code, lang) => {
+                peer.lang = lang.unwrap_or(peer.lang);
+                let line = Some(Line::Error(*code, Vec::new()));
+                peer.wants.push_back(Want { line, first, last });
+                None
+            }
+            Frame::Some(lang) => {
+                peer.lang = *lang;
+                peer.wants.push_back(Want { line: None, first, last });
+                None
+            }
+            Frame::Cut => {
+                let line = Some(Line::Error(400, Vec::new()));
+                peer.wants.push_back(Want { line, first, last });
+                None
+            }
+            Frame::EndOfTransmission => Some(Command::Quit),
+            Frame::Foreign => {
+                peer.over = true;
+                None
+            }
+        };
+        peer.over |= matches!(command, Some(Command::Quit));
+        if peer.over {
+            peer.frames.clear();
+        }
+        let lang = peer.lang;
+        if let Some(command) = command {
+            self.model.run(session, &command, lang, self.now);
+        }
+        self.note(|| format!("{session}: {frame:?}"));
+    }
+
+    /// Everybody was told what is due, and nothing else.
+    fn judge(&mut self) {
+        for at in 0..self.peers.len() {
+            let told = self.peers[at].judge();
+            self.told_event = self.told_event.max(told.events);
+            let number = told.granted.iter().copied().max().unwrap_or(0);
+            self.told_number = self.told_number.max(number);
+            self.seen.count("lines told", told.lines);
+            self.seen.count("notices", told.notices.len());
+            for (seq, text) in told.notices {
+                // It is the same to the byte, whenever it is told again.
+                let is_spanish = ["RESERVADO", "CANCELADO", "RENOVADO", "VENCIDO", "ALTA", "BAJA"]
+                    .contains(&text.split(' ').nth(2).unwrap_or_default());
+                let before = self.told_notices.entry((seq, is_spanish)).or_insert(text.clone());
+                assert_eq!(*before, text, "event {seq} was told otherwise before");
+            }
+        }
+        let seen = &mut self.seen;
+        self.peers.retain(|peer| {
+            let wire = peer.wire.borrow();
+            if wire.server_gone {
+                seen.count("interrupted calls", wire.interruptions);
+                seen.count("probes", wire.probed);
+            }
+            !wire.server_gone
+        });
+    }
+
+    fn check(&mut self, server: &Server) {
+        let inventory = server.inventory();
+        inventory.check();
+        let now = Time::from_ms(self.now);
+        assert!(
+            !inventory.some_waiter_fits(now, &self.dice.zone),
+            "somebody waits for what is free"
+        );
+        assert_eq!(inventory.last_number(), self.model.last_number());
+        assert_eq!(inventory.last_event(), self.model.last_event());
+        if self.dice.rng.one_in(20) {
+            self.compare(server);
+        }
+    }
+
+    /// What lives, what the model says and what would be replayed are the same.
+    fn compare(&mut self, server: &Server) {
+        let inventory = server.inventory();
+        assert_no_overlap(inventory);
+        assert_eq!(dump(inventory, Sessions::Known), self.model.dump());
+        let (replayed, report) = replay(&self.disk);
+        if report.last_number == inventory.last_event() && !self.disk.is_off() {
+            let same = dump(&replayed, Sessions::Bound) == dump(inventory, Sessions::Bound);
+            assert!(same, "live and replayed state differ");
+        }
+    }
+
+    /// A stop in good order: everybody is answered, and everything is on disk.
+    fn stop(&mut self, server: &mut Server) -> Result<(), Ended> {
+        self.note(|| "== stop".to_owned());
+        self.quiet = true;
+        self.newcomers.clear();
+        self.stop = true;
+        while !server.is_over(true) {
+            self.turn(server)?;
+        }
+        self.quiet = false;
+        let finished = server.finish();
+        self.note_candidate();
+        finished.map_err(|_| Ended)?;
+        self.candidates.drain(..self.candidates.len() - 1);
+        self.told_event = self.model.last_event();
+        self.seen.one("stops");
+        Ok(())
+    }
+
+    /// Nobody says anything more, and all read: everything due is told.
+    fn settle_down(&mut self, server: &mut Server) {
+        self.note(|| "== quiet".to_owned());
+        self.quiet = true;
+        let mut calm = 0;
+        for _ in 0..600 {
+            for peer in &mut self.peers {
+                (peer.up, peer.down) = (usize::MAX, usize::MAX);
+                peer.wire.borrow_mut().moody = false;
+            }
+            assert!(self.turn(server).is_ok(), "a turn without a fault");
+            let quiet = self.peers.iter().all(|peer| peer.wire.borrow().is_quiet());
+            calm = if quiet && !server.has_work() { calm + 1 } else { 0 };
+            if calm == 3 {
+                break;
+            }
+        }
+        assert_eq!(calm, 3, "it does not come to rest");
+        self.compare(server);
+        let waiting = self.model.waiting();
+        for peer in &self.peers {
+            let session = peer.session;
+            let waits = waiting.contains(&session);
+            assert!(peer.frames.is_empty() || waits, "{session} is not served");
+            let left = (&peer.wants, &peer.notices);
+            assert!(peer.is_content() || peer.over, "{session} was not told {left:?}");
+        }
+    }
+
+    /// What clients do between two turns.
+    fn act(&mut self) {
+        while self.peers.len() + self.newcomers.len() < self.most_peers {
+            self.connect();
+        }
+        for _ in 0..self.rng().pick(&[0, 1, 1, 2, 3]) {
+            if !self.peers.is_empty() {
+                let at = self.dice.rng.below(self.peers.len());
+                self.act_as(at);
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        let rng = &mut self.dice.rng;
+        let room = rng.pick(&[40, 400, 1 << 20]);
+        let wire = Wire::new(Rng(rng.next()), self.moody && rng.one_in(2), room);
+        let eol = if rng.one_in(4) { "\r\n" } else { "\n" };
+        let up = rng.pick(&[1, 20, usize::MAX, usize::MAX]);
+        let mut peer = Peer::new(Rc::new(RefCell::new(wire)), eol, up, usize::MAX);
+        if rng.one_in(2) {
+            let name = rng.pick(&HOLDERS).to_owned();
+            self.say_command(&mut peer, Command::IAm(name));
+        }
+        self.newcomers.push(peer);
+    }
+
+    fn act_as(&mut self, at: usize) {
+        let mut peer = self.peers.swap_remove(at);
+        let session = peer.session;
+        if peer.wire.borrow().is_finished() {
+            if self.rng().one_in(10) {
+                self.note(|| format!("{session} is reset"));
+                self.seen.one("resets");
+                peer.wire.borrow_mut().reset();
+            }
+        } else {
+            match self.rng().below(60) {
+                0..44 => {
+                    for _ in 0..self.rng().pick(&[1, 1, 1, 2, 4]) {
+                        self.speak(&mut peer);
+                    }
+                }
+                44 => {
+                    self.note(|| format!("{session} shuts its side"));
+                    self.seen.one("half-closes");
+                    if self.rng().one_in(3) {
+                        peer.wire.borrow_mut().send(b"CANCELAR #");
+                        peer.frames.push_back(Frame::Cut);
+                    }
+                    peer.wire.borrow_mut().finish();
+                }
+                45 => {
+                    self.note(|| format!("{session} closes"));
+                    self.seen.one("closes");
+                    peer.wire.borrow_mut().close();
+                }
+                46 => {
+                    self.note(|| format!("{session} is reset"));
+                    self.seen.one("resets");
+                    peer.wire.borrow_mut().reset();
+                }
+                47..50 => {
+                    self.note(|| format!("{session} interrupts"));
+                    peer.wire.borrow_mut().send(&[255, 244, 255, 253, 6]);
+                }
+                50..53 => peer.down = self.rng().pick(&[0, 1, 30]),
+                _ => peer.down = usize::MAX,
+            }
+        }
+        self.peers.push(peer);
+    }
+
+    fn speak(&mut self, peer: &mut Peer) {
+        if peer.over {
+            return;
+        }
+        match self.rng().below(40) {
+            0 => self.send(peer, "", Frame::Blank),
+            1 | 2 => {
+                let (text, code, lang) = self.rng().pick(&BAD);
+                self.send(peer, text, Frame::Bad(code, lang));
+            }
+            3 => {
+                let (text, lang) = self.rng().pick(&[("AYUDA", Lang::Es), ("STATUS", Lang::En)]);
+                self.send(peer, text, Frame::Some(lang));
+            }
+            4 if self.rng().one_in(3) => {
+                peer.frames.push_back(Frame::EndOfTransmission);
+                peer.wire.borrow_mut().send(&[4]);
+            }
+            5 if self.rng().one_in(4) => self.send(peer, "Host: example", Frame::Foreign),
+            6 if self.rng().one_in(4) => {
+                let long = "x".repeat(4_097);
+                self.send(peer, &long, Frame::Bad(413, None));
+            }
+            _ => {
+                let command = self.dice.draw(&self.model, self.now);
+                self.say_command(peer, command);
+            }
+        }
+    }
+
+    fn say_command(&mut self, peer: &mut Peer, command: Command) {
+        let lang = self.rng().pick(&[Lang::Es, Lang::En]);
+        if let Command::Reserve(request) = &command
+            && request.key.is_some()
+        {
+            self.dice.keyed.push(request.clone());
+        }
+        let line = self.dice.write(&command, lang);
+        self.send(peer, &line, Frame::Command(command, lang));
+    }
+
+    fn send(&mut self, peer: &mut Peer, line: &str, frame: Frame) {
+        self.note(|| format!("{}> {line}", peer.session));
+        peer.frames.push_back(frame);
+        let telnet = self.rng().one_in(30);
+        let mut wire = peer.wire.borrow_mut();
+        wire.send(line.as_bytes());
+        if telnet {
+            // An offer in the middle of everything.
+            wire.send(&[255, 251, 31]);
+        }
+        wire.send(peer.eol.as_bytes());
+    }
+}

@@ -1,0 +1,117 @@
+//! What is on disk and in memory, to compare them.
+
+use std::fmt::Write;
+
+use reservad::clock::Time;
+use reservad::inventory::{Capacity, Event, Inventory};
+use reservad::journal::{self, JOURNAL_FILE, Record, Report};
+use reservad::store;
+
+use super::disk::SimDisk;
+
+/// What a restart can know of the connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sessions {
+    /// Which one a reservation is bound to.
+    Known,
+    /// Only that it is bound to one; and whether it is a lease.
+    Bound,
+}
+
+/// Everything that must outlive a server, as [`super::reference::Model::dump`] has it.
+pub fn dump(inventory: &Inventory, sessions: Sessions) -> String {
+    let mut text = format!("events {} numbers {}", inventory.last_event(), inventory.last_number());
+    let texts = inventory.names().texts();
+    let mut next = 0;
+    while let Some(id) = inventory.next_resource(next) {
+        write!(text, "\n{}", texts.name(id)).unwrap();
+        next = id + 1;
+    }
+    let mut after = 0;
+    while let Some(one) = inventory.next_reservation(after) {
+        let names: Vec<_> = one.targets.as_slice().iter().map(|id| texts.name(*id)).collect();
+        let session = match (sessions, one.session()) {
+            (Sessions::Known, session) => format!("{:?}", session.map(|session| session.0)),
+            (Sessions::Bound, session) => format!("{} {}", session.is_some(), one.lease),
+        };
+        let key = one.key().map(|key| &key.key);
+        write!(
+            text,
+            "\n#{} {names:?} {} {} {session} {:?} {:?} {key:?}",
+            one.number,
+            one.from.ms(),
+            one.until.ms(),
+            one.holder.as_deref(),
+            one.note()
+        )
+        .unwrap();
+        after = one.number;
+    }
+    text
+}
+
+/// No two reservations of a room overlap: by looking at each pair.
+pub fn assert_no_overlap(inventory: &Inventory) {
+    let mut all = Vec::new();
+    let mut after = 0;
+    while let Some(one) = inventory.next_reservation(after) {
+        for other in &all {
+            let other: &std::rc::Rc<reservad::inventory::Reservation> = other;
+            let shared =
+                one.targets.as_slice().iter().any(|id| other.targets.as_slice().contains(id));
+            let apart = one.until <= other.from || other.until <= one.from;
+            assert!(!shared || apart, "#{} and #{} overlap", one.number, other.number);
+        }
+        after = one.number;
+        all.push(one.clone());
+    }
+}
+
+/// Replays what a process would find. Numbers have no gaps, time does not go back.
+pub fn replay(disk: &SimDisk) -> (Inventory, Report) {
+    let mut inventory = Inventory::new(Capacity { resources: u32::MAX, reservations: u32::MAX });
+    let mut last: Option<u64> = None;
+    let mut time = Time::DAWN;
+    let report = journal::check(disk, |record| {
+        match record {
+            Record::SnapshotEnd { base } => last = Some(base),
+            Record::Event { number, payload } => {
+                assert!(last.is_none_or(|last| number == last + 1), "a gap before {number}");
+                last = Some(number);
+                let (at, _) = Event::decode(payload, inventory.names())?;
+                assert!(at >= time, "the time of event {number} is before the last one's");
+                time = at;
+            }
+            Record::Snapshot { .. } => {}
+        }
+        store::replay(&mut inventory, record).map(|_| ())
+    });
+    (inventory, report.expect("a disk that can be read"))
+}
+
+/// The last event of a journal, after the worst power cut or as a process
+/// sees it; 0 if there is none.
+pub fn journal_end(disk: &SimDisk, durable: bool) -> u64 {
+    match durable {
+        true => disk.with_durable(JOURNAL_FILE, last_event).unwrap_or(0),
+        false => disk.with_live(JOURNAL_FILE, last_event).unwrap_or(0),
+    }
+}
+
+fn last_event(bytes: &[u8]) -> u64 {
+    const BLANK: [u8; 4096] = [b'\n'; 4096];
+    let mut end = bytes.len();
+    while end >= BLANK.len() && bytes[end - BLANK.len()..end] == BLANK {
+        end -= BLANK.len();
+    }
+    let end = bytes[..end].iter().rposition(|byte| !b"\n\0".contains(byte)).map_or(0, |at| at + 1);
+    let start = bytes[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let line = str::from_utf8(&bytes[start..end]).unwrap_or_default();
+    let mut words = line.split(' ').skip(1);
+    let number = match (words.next(), words.next(), words.next()) {
+        (Some("event"), Some(number), Some("+0")) => number,
+        (Some("end"), _, Some(base)) => base,
+        _ => "0",
+    };
+    number.parse().unwrap_or(0)
+}
