@@ -7,7 +7,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use reservad::clock::{Clock, Tick, Time, Zone};
+use reservad::clock::{Clock, Now, Tick, Time, Zone};
 use reservad::inventory::Capacity;
 use reservad::journal::{Error, JOURNAL_FILE, SyncPolicy};
 use reservad::limits::STALL_DEFAULT_MS;
@@ -347,7 +347,7 @@ impl Run {
         let mut clock = Clock::new(last_time);
         let at = (Time::from_ms(self.wall), Tick(self.tick));
         let now = clock.observe(at.0, at.1);
-        self.now = now.ms();
+        self.now = now.time.ms();
         let is_new = state.inventory.last_event() == 0;
         let names = if is_new { self.rooms.clone() } else { Vec::new() };
         self.model.advance(self.now);
@@ -577,6 +577,7 @@ impl Run {
         for step in steps {
             let first = self.model.last_event() + 1;
             match step {
+                Step::ClockSet(by_ms) => unreachable!("nobody sets the clock: {by_ms}"),
                 Step::EndedDue => {
                     self.model.advance(self.now);
                     let ended = self.model.last_event() + 1 - first;
@@ -712,7 +713,7 @@ impl Run {
         inventory.check();
         let now = Time::from_ms(self.now);
         assert!(
-            !inventory.some_waiter_fits(now, &self.dice.zone),
+            !inventory.some_waiter_fits(Now::at(now), &self.dice.zone),
             "somebody waits for what is free"
         );
         assert_eq!(inventory.last_number(), self.model.last_number());
