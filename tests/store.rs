@@ -479,11 +479,14 @@ fn every_change_at_every_moment_of_a_compaction() {
         "RESERVAR Libre 3",
         "CANCELAR #5",
     ];
-    let changes: [&[&str]; 12] = [
+    let changes: [&[&str]; 15] = [
         &["CANCELAR #1"],
         &["CANCELAR #2"],
         &["CANCELAR Sala 2"],
         &["CANCELAR Sala 3", "RESERVAR Sala 3"],
+        &["RENOVAR #1 por=9d"],
+        &["RENOVAR #2 por=2h"],
+        &["RENOVAR #4 por=2h", "CANCELAR #4"],
         &["CANCELAR #3", "BAJA Sala 4"],
         &["BAJA Libre 1"],
         &["BAJA Libre 2", "ALTA Libre 2"],
