@@ -1,10 +1,10 @@
 //! The real server dies at random moments under the load of many clients, again
 //! and again over one journal: by kill -9, also in the midst of a compaction, on
-//! a full disk, by a file size limit, by a system call that fails and a power cut. After each
-//! death the clients' own logs are held against what the next server shows.
+//! a full disk, by a file size limit, by a system call that fails, by a power cut.
+//! After each death the clients' own logs are held against the next server.
 //!
-//! `RESERVAD_CRASH_SECONDS` is how long each test goes on (they run side by
-//! side), `RESERVAD_SEED` repeats the dice; the moments of death are partly the
+//! `RESERVAD_CRASH_SECONDS` is how long each of the three tests goes on,
+//! `RESERVAD_SEED` repeats the dice; the moments of death are partly the
 //! machine's. `scripts/crash.sh 2h` does it for long.
 
 #[path = "../common/mod.rs"]
