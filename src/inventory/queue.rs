@@ -171,7 +171,7 @@ impl Queue {
     }
 
     /// What counts elapsed time is that much later on a clock that was set.
-    pub(super) fn shift(&mut self, by_ms: i64) {
+    fn shift(&mut self, by_ms: i64) {
         let moved = |time: Time| time.plus_ms(by_ms);
         let patience = std::mem::take(&mut self.patience);
         self.patience = patience.into_iter().map(|(at, ticket)| (moved(at), ticket)).collect();
@@ -412,19 +412,24 @@ impl Inventory {
     /// grants that they allow, then waits that are over.
     pub fn advance(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
         while let Some(then) = self.next_moment(now) {
-            while let Some((_, number)) = self.due(then) {
-                self.enact(then.time, Event::Expired { number }, batch);
-            }
-            self.settle(then, zone, batch);
-            while let Some(ticket) = self.queue.due(then) {
-                self.queue.end(ticket, Outcome::TimedOut);
-            }
-            if self.queue.tell_at.is_some_and(|tell_at| tell_at <= then.steady) {
-                let more = !self.tell_all_places();
-                self.queue.tell_at = more.then(|| then.steady.plus_ms(PLACES_EVERY_MS));
-            }
-            self.tell_first_places(then);
+            self.pass(then, zone, batch);
         }
+    }
+
+    /// What happens by itself at a moment.
+    fn pass(&mut self, then: Now, zone: &Zone, batch: &mut Batch) {
+        while let Some((_, number)) = self.due(then) {
+            self.enact(then.time, Event::Expired { number }, batch);
+        }
+        self.settle(then, zone, batch);
+        while let Some(ticket) = self.queue.due(then) {
+            self.queue.end(ticket, Outcome::TimedOut);
+        }
+        if self.queue.tell_at.is_some_and(|tell_at| tell_at <= then.steady) {
+            let more = !self.tell_all_places();
+            self.queue.tell_at = more.then(|| then.steady.plus_ms(PLACES_EVERY_MS));
+        }
+        self.tell_first_places(then);
     }
 
     /// The next moment up to `now` at which something happens by itself.
@@ -460,7 +465,8 @@ impl Inventory {
             self.enact(now.time, event, batch);
         }
         self.queue.shift(by_ms);
-        self.settle(now, zone, batch);
+        // Nothing has a time between the old clock and the new one.
+        self.pass(now, zone, batch);
     }
 
     /// Ends the wait of a connection that is gone; nobody is to be told.

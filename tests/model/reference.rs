@@ -109,6 +109,8 @@ struct Reservation {
     note: Option<String>,
     key: Option<(String, Asked)>,
     session: Option<u64>,
+    /// A length from now on: it ends by the clock that nobody can set.
+    lease: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -117,7 +119,9 @@ struct Waiter {
     holder: Option<String>,
     request: Request,
     key: Option<(String, Asked)>,
-    gives_up: i64,
+    /// Until when it waits, by the clock that nobody can set.
+    patience: i64,
+    own_end: i64,
     lang: Lang,
     text: String,
     told: usize,
@@ -170,6 +174,9 @@ pub struct Model {
     moved: bool,
     /// When those beyond the first ten places are told.
     tell_at: Option<i64>,
+    /// How far the clock that nobody can set is ahead of the time: while that
+    /// waits for a wall clock that was set back.
+    pub lag: i64,
 }
 
 /// Case and accents gone, for the letters that the test uses.
@@ -206,6 +213,11 @@ fn is_pattern(text: &str) -> bool {
     text.contains('*')
 }
 
+/// Whether it is a length from now on.
+fn is_lease(start: Start, term: Term) -> bool {
+    matches!((start, term), (Start::Unsaid | Start::Now, Term::For(_)))
+}
+
 fn ceil_s(ms: i64) -> i64 {
     (ms + 999) / 1000 * 1000
 }
@@ -228,6 +240,7 @@ impl Model {
             timed_out: 0,
             moved: false,
             tell_at: None,
+            lag: 0,
         }
     }
 
@@ -265,8 +278,19 @@ impl Model {
 
     /// The next time at which something happens by itself.
     pub fn next_time(&self) -> Option<i64> {
-        let ends = self.live.iter().map(|one| one.until).filter(|until| *until != NEVER);
-        let waits = self.waiters.iter().map(|waiter| waiter.gives_up);
+        let steady = self.next_steady().map(|time| time - self.lag);
+        self.next_dated().into_iter().chain(steady).min()
+    }
+
+    fn next_dated(&self) -> Option<i64> {
+        let ends = self.live.iter().filter(|one| !one.lease).map(|one| one.until);
+        let waits = self.waiters.iter().map(|waiter| waiter.own_end);
+        ends.chain(waits).filter(|time| *time != NEVER).min()
+    }
+
+    fn next_steady(&self) -> Option<i64> {
+        let ends = self.live.iter().filter(|one| one.lease).map(|one| one.until);
+        let waits = self.waiters.iter().map(|waiter| waiter.patience);
         ends.chain(waits).chain(self.tell_at).min()
     }
 
@@ -333,7 +357,8 @@ impl Model {
             Start::Unsaid | Start::Now => now,
             Start::At(from) => from,
         };
-        let until = self.end_of(term, from)?;
+        let counted_from = if is_lease(start, term) { now + self.lag } else { from };
+        let until = self.end_of(term, counted_from)?;
         (from < until && until > now).then_some((from, until))
     }
 
@@ -473,7 +498,9 @@ impl Model {
         let number = self.last_number;
         let bound = (request.term == Term::Quit).then_some(session);
         let note = request.note.clone();
-        let one = Reservation { number, rooms, from, until, holder, note, key, session: bound };
+        let lease = is_lease(request.start, request.term);
+        let one =
+            Reservation { number, rooms, from, until, holder, note, key, session: bound, lease };
         let is_plain = until == NEVER && bound.is_none() && from == now;
         let terms = (!is_plain).then(|| {
             (format!(" {}", self.span(&one, Lang::Es)), format!(" {}", self.span(&one, Lang::En)))
@@ -559,7 +586,7 @@ impl Model {
     fn tell_places(&mut self, now: i64) {
         self.tell_up_to(10);
         if std::mem::take(&mut self.moved) && self.waiters.len() > 10 {
-            self.tell_at = self.tell_at.or(Some(now + 10_000));
+            self.tell_at = self.tell_at.or(Some(now + self.lag + 10_000));
         }
     }
 
@@ -577,21 +604,69 @@ impl Model {
 
     /// What is due up to then, each at its own time.
     pub fn advance(&mut self, now: i64) {
-        while let Some(time) = self.next_time().filter(|time| *time <= now) {
+        let steady = now + self.lag;
+        loop {
+            let dated = self.next_dated().filter(|time| *time <= now);
+            let counted = self.next_steady().filter(|time| *time <= steady);
+            let Some(next) = dated.into_iter().chain(counted).min() else { break };
+            // Lengths go on while the time stands.
+            let time = next.min(now);
+            self.lag = next - time;
+            let is_over = |one: &&Reservation| one.until <= if one.lease { next } else { time };
             let mut ended: Vec<u64> =
-                self.live.iter().filter(|one| one.until <= time).map(|one| one.number).collect();
+                self.live.iter().filter(is_over).map(|one| one.number).collect();
             ended.sort();
             ended.into_iter().for_each(|number| self.expire(number));
-            self.grant_waiters(time);
-            while let Some(at) = self.waiters.iter().position(|waiter| waiter.gives_up <= time) {
-                self.time_out(at);
-            }
-            if self.tell_at.is_some_and(|at| at <= time) {
-                self.tell_at = None;
-                self.tell_up_to(usize::MAX);
-            }
-            self.tell_places(time);
+            self.look_at_waiters(time);
         }
+        self.lag = steady - now;
+    }
+
+    fn look_at_waiters(&mut self, time: i64) {
+        let steady = time + self.lag;
+        self.grant_waiters(time);
+        let is_up = |it: &Waiter| it.patience <= steady || it.own_end <= time;
+        while let Some(at) = self.waiters.iter().position(is_up) {
+            self.time_out(at);
+        }
+        if self.tell_at.is_some_and(|at| at <= steady) {
+            self.tell_at = None;
+            self.tell_up_to(usize::MAX);
+        }
+        self.tell_places(time);
+    }
+
+    /// The wall clock was set by so much, and it is `now`: lengths are as
+    /// long as before, and yield only to what was promised a date.
+    pub fn set_clock(&mut self, by_ms: i64, now: i64) {
+        let mut over: Vec<_> =
+            self.live.iter().filter(|one| !one.lease && one.until <= now).collect();
+        over.sort_by_key(|one| (one.until, one.number));
+        let over: Vec<_> = over.into_iter().map(|one| one.number).collect();
+        over.into_iter().for_each(|number| self.expire(number));
+        let mut leases: Vec<_> = self.live.iter().filter(|one| one.lease).cloned().collect();
+        leases.sort_by_key(|one| (one.until, one.number));
+        for one in leases {
+            let until = one.until + by_ms;
+            let is_other = |other: &&Reservation| {
+                other.number != one.number
+                    && other.rooms.iter().any(|room| one.rooms.contains(room))
+            };
+            let ahead = self.live.iter().filter(is_other).map(|other| other.from);
+            let until = ahead.filter(|from| *from >= one.until).chain([until]).min().unwrap();
+            if until <= now {
+                self.expire(one.number);
+                continue;
+            }
+            let end = self.up(until);
+            let terms = (format!(" hasta={end}"), format!(" until={end}"));
+            self.happen(("RENOVADO", "RENEWED"), Some(one.number), &one.rooms, Some(terms));
+            let lives = self.live.iter_mut().find(|other| other.number == one.number);
+            lives.expect("it lives").until = until;
+        }
+        self.waiters.iter_mut().for_each(|waiter| waiter.patience += by_ms);
+        self.tell_at = self.tell_at.map(|at| at + by_ms);
+        self.look_at_waiters(now);
     }
 
     fn time_out(&mut self, at: usize) {
@@ -656,7 +731,7 @@ impl Model {
         self.waiters.clear();
         self.people.clear();
         self.said.clear();
-        (self.moved, self.tell_at) = (false, None);
+        (self.moved, self.tell_at, self.lag) = (false, None, 0);
         self.floor = floor;
     }
 
@@ -681,8 +756,15 @@ impl Model {
         for one in live {
             let key = one.key.as_ref().map(|(key, _)| key);
             text += &format!(
-                "\n#{} {:?} {} {} {:?} {:?} {:?} {key:?}",
-                one.number, one.rooms, one.from, one.until, one.session, one.holder, one.note
+                "\n#{} {:?} {} {} {} {:?} {:?} {:?} {key:?}",
+                one.number,
+                one.rooms,
+                one.from,
+                one.until,
+                one.lease,
+                one.session,
+                one.holder,
+                one.note
             );
         }
         text
@@ -822,15 +904,15 @@ impl Model {
             (Start::At(from), term) => self.end_of(term, from).unwrap_or(NEVER),
             _ => NEVER,
         };
-        let patience = now + request.wait_ms.expect("it waits");
+        let patience = now + self.lag + request.wait_ms.expect("it waits");
         let text: Vec<_> = request
             .wants
             .iter()
             .map(|want| if is_pattern(want) { want.clone() } else { self.find(want).unwrap() })
             .collect();
-        let gives_up = patience.min(own_end);
         let text = text.join(", ");
-        let waiter = Waiter { session: me, holder, request, key, gives_up, lang, text, told: 0 };
+        let waiter =
+            Waiter { session: me, holder, request, key, patience, own_end, lang, text, told: 0 };
         self.waiters.push(waiter);
         let last = self.waiters.len() - 1;
         let place = self.place(last);
@@ -930,7 +1012,9 @@ impl Model {
             Ok(one) if one.holder.is_some() && one.holder != holder => return error(403),
             Ok(one) => one.clone(),
         };
-        let until = self.end_of(term, one.from.max(now)).expect("no nights here");
+        let has_begun = one.from <= now;
+        let counted_from = if has_begun { now + self.lag } else { one.from };
+        let until = self.end_of(term, counted_from).expect("no nights here");
         if until <= one.from {
             return error(400);
         }
@@ -946,6 +1030,7 @@ impl Model {
         for other in &mut self.live {
             if other.number == number {
                 other.until = until;
+                other.lease = has_begun && matches!(term, Term::For(_));
                 other.session = None;
             }
         }
@@ -1072,6 +1157,7 @@ impl Model {
         }
         let left = match one.until {
             NEVER => "-".to_owned(),
+            until if one.lease => format!("{}s", (until - now - self.lag) / 1000),
             until => format!("{}s", (until - now) / 1000),
         };
         let (word, option) = lang.pick(("VIGENTE", "quedan"), ("VALID", "left"));

@@ -51,8 +51,10 @@ const BAD: [(&str, u16, Option<Lang>); 14] = [
 pub struct Seen(BTreeMap<&'static str, usize>);
 
 /// What a run of the simulation must have reached to prove anything.
-const MUST: [&str; 31] = [
+const MUST: [&str; 33] = [
     "turns",
+    "steps of the clock",
+    "turns with a clock that is behind",
     "lines run",
     "lines told",
     "notices",
@@ -124,11 +126,16 @@ pub struct Run {
     rooms: Vec<String>,
     most_peers: usize,
     moody: bool,
-    /// What the clocks say. A step of the wall clock would be made here.
+    /// What the clocks say.
     wall: i64,
     tick: u64,
-    /// What time the server has it to be.
+    /// What time the server has it to be, also where it does not wait for the
+    /// wall clock, and at what tick it was.
     now: i64,
+    steady: i64,
+    seen_tick: u64,
+    /// By how much the wall clock was set, as far as that was not told.
+    untold_ms: i64,
     model: Model,
     /// What a restart may find: the model after each commit that may be the
     /// last on disk, with the number of its last event.
@@ -188,6 +195,9 @@ impl Run {
             wall: START_MS,
             tick: 1_000_000,
             now: START_MS,
+            steady: START_MS,
+            seen_tick: 1_000_000,
+            untold_ms: 0,
             candidates: vec![(0, model.clone())],
             model,
             told_event: 0,
@@ -292,7 +302,8 @@ impl Run {
         self.newcomers.clear();
         self.unsafe_events.clear();
         self.stop = false;
-        self.wall += self.dice.rng.pick(&[0, 10, 2_000, 65_000, 4_000_000, 90_000_000]);
+        let down_ms = [0, 10, 2_000, 65_000, 4_000_000, 90_000_000, -300, -65_000, -4_000_000];
+        self.wall += self.dice.rng.pick(&down_ms);
         self.tick += 1_000;
     }
 
@@ -348,6 +359,7 @@ impl Run {
         let at = (Time::from_ms(self.wall), Tick(self.tick));
         let now = clock.observe(at.0, at.1);
         self.now = now.time.ms();
+        (self.steady, self.seen_tick, self.untold_ms) = (self.now, self.tick, 0);
         let is_new = state.inventory.last_event() == 0;
         let names = if is_new { self.rooms.clone() } else { Vec::new() };
         self.model.advance(self.now);
@@ -465,14 +477,17 @@ impl Run {
         self.pass(server);
         self.move_bytes();
         server.begin(Time::from_ms(self.wall), Tick(self.tick));
-        self.now = self.now.max(self.wall);
+        let step_ms = self.tell_time();
         self.mark(server);
         server.end_due();
         if std::mem::take(&mut self.stop) {
             server.stop();
         }
         let ran = server.run();
-        self.follow(server.take_steps(), ran.is_ok());
+        let steps = server.take_steps();
+        let is_told = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
+        assert_eq!(is_told, step_ms.is_some(), "a step of the clock: {step_ms:?}");
+        self.follow(steps, ran.is_ok());
         self.judge();
         let outcome = ran.map(|_| ()).and_then(|()| {
             self.check(server);
@@ -499,6 +514,23 @@ impl Run {
         }
         self.age_commits();
         Ok(())
+    }
+
+    /// What time it is for the server by the clocks, the plain way, and by how
+    /// much the wall clock was set if that is to be told now.
+    fn tell_time(&mut self) -> Option<i64> {
+        let elapsed_ms = (self.tick - self.seen_tick).cast_signed();
+        self.seen_tick = self.tick;
+        self.steady += elapsed_ms;
+        self.now = self.now.max(self.wall);
+        if self.wall == self.now {
+            self.untold_ms += self.now - self.steady;
+            self.steady = self.now;
+        } else {
+            self.seen.one("turns with a clock that is behind");
+        }
+        self.model.lag = self.steady - self.now;
+        (self.untold_ms.abs() >= 500).then(|| std::mem::take(&mut self.untold_ms))
     }
 
     /// After a whole turn only what is younger than the interval may be unsynced.
@@ -543,6 +575,10 @@ impl Run {
         let ms = ms.max(0);
         self.wall += ms;
         self.tick += ms as u64;
+        if !self.quiet && rng.one_in(60) {
+            let by = rng.pick(&[1, 300, 499, 500, 700, 5_000, 61_000, 3_600_000, 86_400_000]);
+            self.wall += if rng.one_in(2) { by } else { -by };
+        }
         let now = self.wall - START_MS;
         self.note(|| format!("-- {now}"));
     }
@@ -577,7 +613,10 @@ impl Run {
         for step in steps {
             let first = self.model.last_event() + 1;
             match step {
-                Step::ClockSet(by_ms) => unreachable!("nobody sets the clock: {by_ms}"),
+                Step::ClockSet(by_ms) => {
+                    self.seen.one("steps of the clock");
+                    self.model.set_clock(by_ms, self.now);
+                }
                 Step::EndedDue => {
                     self.model.advance(self.now);
                     let ended = self.model.last_event() + 1 - first;
@@ -711,9 +750,9 @@ impl Run {
     fn check(&mut self, server: &Server) {
         let inventory = server.inventory();
         inventory.check();
-        let now = Time::from_ms(self.now);
+        let now = Now { time: Time::from_ms(self.now), steady: Time::from_ms(self.steady) };
         assert!(
-            !inventory.some_waiter_fits(Now::at(now), &self.dice.zone),
+            !inventory.some_waiter_fits(now, &self.dice.zone),
             "somebody waits for what is free"
         );
         assert_eq!(inventory.last_number(), self.model.last_number());

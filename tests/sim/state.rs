@@ -14,7 +14,7 @@ use super::disk::SimDisk;
 pub enum Sessions {
     /// Which one a reservation is bound to.
     Known,
-    /// Only that it is bound to one; and whether it is a lease.
+    /// Only that it is bound to one.
     Bound,
 }
 
@@ -32,15 +32,16 @@ pub fn dump(inventory: &Inventory, sessions: Sessions) -> String {
         let names: Vec<_> = one.targets.as_slice().iter().map(|id| texts.name(*id)).collect();
         let session = match (sessions, one.session()) {
             (Sessions::Known, session) => format!("{:?}", session.map(|session| session.0)),
-            (Sessions::Bound, session) => format!("{} {}", session.is_some(), one.lease),
+            (Sessions::Bound, session) => format!("{}", session.is_some()),
         };
         let key = one.key().map(|key| &key.key);
         write!(
             text,
-            "\n#{} {names:?} {} {} {session} {:?} {:?} {key:?}",
+            "\n#{} {names:?} {} {} {} {session} {:?} {:?} {key:?}",
             one.number,
             one.from.ms(),
             one.until.ms(),
+            one.lease,
             one.holder.as_deref(),
             one.note()
         )
