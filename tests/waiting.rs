@@ -182,6 +182,26 @@ fn a_watcher_whose_reset_overtakes_its_end_holds_nothing() {
     assert_eq!(answer(&mut next), "OK RESERVADO #2 Habitación 1");
 }
 
+/// To see whether it is still there, a half-closed one is told its place again;
+/// that came before the places that it had meanwhile, and these seemed to rise.
+#[test]
+fn a_half_closed_waiter_is_told_its_places_in_their_order() {
+    let (server, _owner) = taken();
+    let mut all: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    for (at, client) in all.iter_mut().enumerate() {
+        let place = format!("* COLA {} Habitación 1", at + 1);
+        assert_eq!(client.say("RESERVAR Habitación 1 espera=1h"), place);
+    }
+    let mut last = all.pop().unwrap();
+    server.while_stopped(|| {
+        all.into_iter().for_each(reset);
+        half_close(&mut last);
+    });
+    let told: Vec<_> = (0..3).map(|_| last.line()).collect();
+    let place = |place| format!("* COLA {place} Habitación 1");
+    assert_eq!(told, [place(2), place(1), place(1)]);
+}
+
 #[test]
 fn ctrl_c_ends_a_wait_and_a_timing_mark_is_answered_during_it() {
     let (server, mut owner) = taken();

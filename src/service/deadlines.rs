@@ -52,7 +52,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let is_open = client.phase == Phase::Open;
         if is_open && client.due.is_some_and(|due| due <= self.tick) {
             self.nudge(key);
-            return self.flush_served();
+            self.flush_served();
+            return self.arm(key);
         }
         self.give_up(key);
     }

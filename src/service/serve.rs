@@ -128,7 +128,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
             }
         }
         if client.conn.is_eof() && client.due.is_none() && self.stopping.is_none() {
-            self.nudge(key);
+            // After this turn's flush: what it is to be told comes first.
+            self.clients[key].due = self.may_be_gone(key).then_some(self.tick);
         }
         self.end_in_turn(key);
         let client = &mut self.clients[key];

@@ -32,6 +32,13 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
     }
 
+    /// Whether a half-closed connection keeps something from others, so that it
+    /// matters if it is gone.
+    pub(super) fn may_be_gone(&self, key: Key) -> bool {
+        let session = &self.clients[key].session;
+        session.is_waiting() || session.is_watching() && self.inventory.has_bound(session.id())
+    }
+
     /// Writes something to a half-closed connection that waits, or holds
     /// something while it watches: one that is gone answers with a reset.
     pub(super) fn nudge(&mut self, key: Key) {
