@@ -304,12 +304,11 @@ impl SimDisk {
         Some(look(&world.inodes[inode].live))
     }
 
-    /// Changes bytes behind everybody's back.
-    pub fn damage(&self, name: &str, change: impl Fn(&mut [u8])) {
+    /// Changes bytes behind everybody's back: what is read is not what was written.
+    pub fn damage(&self, name: &str, change: impl FnOnce(&mut [u8])) {
         let mut world = self.0.borrow_mut();
         let inode = world.names[name];
         change(&mut world.inodes[inode].live);
-        change(&mut world.inodes[inode].durable);
     }
 
     fn file(&self, name: &str) -> Option<SimFile> {

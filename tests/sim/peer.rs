@@ -53,6 +53,8 @@ pub struct Peer {
     pub spared: usize,
     /// Nothing more is run.
     pub over: bool,
+    /// It asks for much and reads little.
+    pub is_greedy: bool,
     /// No whole line was run: nothing has said how lines end.
     pub fresh: bool,
     /// How many bytes of it arrive in a turn, and how many it reads.
@@ -87,6 +89,7 @@ impl Peer {
             notices: VecDeque::new(),
             spared: 0,
             over: false,
+            is_greedy: false,
             fresh: true,
             up,
             down,

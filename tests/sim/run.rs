@@ -51,7 +51,7 @@ const BAD: [(&str, u16, Option<Lang>); 14] = [
 pub struct Seen(BTreeMap<&'static str, usize>);
 
 /// What a run of the simulation must have reached to prove anything.
-const MUST: [&str; 33] = [
+const MUST: [&str; 34] = [
     "turns",
     "steps of the clock",
     "turns with a clock that is behind",
@@ -67,6 +67,7 @@ const MUST: [&str; 33] = [
     "power cuts",
     "kills",
     "stops",
+    "stalled clients",
     "failed turns",
     "failed starts",
     "torn tails",
@@ -441,7 +442,7 @@ impl Run {
         } else {
             let sector = at / 512 * 512..(at / 512 * 512 + 512).min(synced);
             let filling = self.rng().pick(&[0, b'\n', 0xff, b'x']);
-            disk.damage(JOURNAL_FILE, |bytes| bytes[sector.clone()].fill(filling));
+            disk.damage(JOURNAL_FILE, |bytes| bytes[sector].fill(filling));
             self.seen.one("lost sectors");
         }
         let before = disk.content(JOURNAL_FILE);
@@ -612,6 +613,7 @@ impl Run {
     fn follow(&mut self, steps: Vec<Step>, committed: bool) {
         for step in steps {
             let first = self.model.last_event() + 1;
+            self.note(|| format!("{step:?}"));
             match step {
                 Step::ClockSet(by_ms) => {
                     self.seen.one("steps of the clock");
@@ -660,6 +662,7 @@ impl Run {
     fn say(&mut self, first: u64) {
         let last = self.model.last_event();
         for (session, line) in std::mem::take(&mut self.model.said) {
+            self.note(|| format!("{session}< {line:?}"));
             let Some(peer) = self.peers.iter_mut().find(|it| it.session == session) else {
                 continue;
             };
@@ -736,12 +739,16 @@ impl Run {
                 assert_eq!(*before, text, "event {seq} was told otherwise before");
             }
         }
-        let seen = &mut self.seen;
+        let (seen, quiet) = (&mut self.seen, self.quiet);
         self.peers.retain(|peer| {
             let wire = peer.wire.borrow();
             if wire.server_gone {
                 seen.count("interrupted calls", wire.interruptions);
                 seen.count("probes", wire.probed);
+                seen.count(
+                    "stalled clients",
+                    usize::from(!quiet && !wire.is_finished() && !peer.over),
+                );
             }
             !wire.server_gone
         });
@@ -801,7 +808,7 @@ impl Run {
         for _ in 0..600 {
             for peer in &mut self.peers {
                 (peer.up, peer.down) = (usize::MAX, usize::MAX);
-                peer.wire.borrow_mut().moody = false;
+                peer.wire.borrow_mut().be_kind();
             }
             assert!(self.turn(server).is_ok(), "a turn without a fault");
             let quiet = self.peers.iter().all(|peer| peer.wire.borrow().is_quiet());
@@ -845,6 +852,14 @@ impl Run {
         if rng.one_in(2) {
             let name = rng.pick(&HOLDERS).to_owned();
             self.say_command(&mut peer, Command::IAm(name));
+        }
+        if self.rng().one_in(40) {
+            // It asks for more than the server keeps for who does not read.
+            peer.is_greedy = true;
+            peer.down = 0;
+            for _ in 0..60 {
+                self.send(&mut peer, "AYUDA", Frame::Some(Lang::Es));
+            }
         }
         self.newcomers.push(peer);
     }
@@ -920,7 +935,10 @@ impl Run {
             }
             _ => {
                 let command = self.dice.draw(&self.model, self.now);
-                self.say_command(peer, command);
+                // Notices wait for a reader, and how long only the server knows.
+                if !(peer.is_greedy && matches!(command, Command::Watch(..))) {
+                    self.say_command(peer, command);
+                }
             }
         }
     }

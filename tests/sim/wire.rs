@@ -18,7 +18,7 @@ use super::journal_end;
 pub struct Wire {
     rng: Rng,
     /// Reads and writes are short, interrupted, or would block for no reason.
-    pub moody: bool,
+    moody: bool,
     /// Sent by the client, not there yet.
     up: VecDeque<u8>,
     arrived: VecDeque<u8>,
@@ -92,6 +92,12 @@ impl Wire {
         self.ready.error = true;
     }
 
+    /// From now on all goes at once.
+    pub fn be_kind(&mut self) {
+        self.moody = false;
+        self.room = self.room.max(1 << 20);
+    }
+
     pub fn is_finished(&self) -> bool {
         self.fin || self.reset
     }
@@ -115,7 +121,7 @@ impl Wire {
         let count = most.min(self.unread);
         self.unread -= count;
         self.room += count;
-        if self.is_full && self.room > 0 {
+        if self.is_full && self.room > 0 && most > 0 {
             self.is_full = false;
             self.ready.writable = true;
         }
