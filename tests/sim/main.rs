@@ -20,13 +20,15 @@ mod peer;
 #[path = "../model/reference.rs"]
 mod reference;
 mod run;
+mod seen;
 mod state;
 mod wire;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use reservad::clock::Zone;
-use run::{Run, Seen};
+use run::Run;
+use seen::Seen;
 use state::journal_end;
 
 /// As many as fit in the time that a change can wait for its tests.

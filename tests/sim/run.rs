@@ -1,9 +1,10 @@
 //! One run: servers one after the other on one disk, their clients, and the
 //! model beside them.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+mod clients;
+mod judge;
+
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,106 +16,19 @@ use reservad::service::{Compaction, Config, Ready, Service, Step};
 use reservad::store::{Opened, State};
 
 use super::common::Rng;
-use super::dice::{Dice, HOLDERS, ROOMS};
+use super::dice::{Dice, ROOMS};
 use super::disk::{Faults, SimDisk};
-use super::peer::{Frame, Peer, Want};
-use super::reference::{Command, Lang, Line, Model};
+use super::peer::Peer;
+use super::reference::Model;
+use super::seen::Seen;
 use super::state::{Sessions, assert_no_overlap, dump, replay};
-use super::wire::{End, Wire};
+use super::wire::End;
 
 type Server = Service<End, SimDisk>;
 
 /// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
 /// clock goes back.
 const START_MS: i64 = 1_792_879_170_000;
-
-/// Lines that change nothing, with the code of the error.
-const BAD: [(&str, u16, Option<Lang>); 14] = [
-    ("HOLA", 400, None),
-    ("RESERVAR", 400, Some(Lang::Es)),
-    ("RESERVE Sala 1 for=0s", 400, Some(Lang::En)),
-    ("RESERVAR Sala 1 color=rojo", 400, Some(Lang::Es)),
-    ("RESERVAR Sala 1 por=1h por=2h", 400, Some(Lang::Es)),
-    ("RESERVAR Sala 1 hasta=2026-02-30", 400, Some(Lang::Es)),
-    ("RESERVE Sala 1 wait=8d", 400, Some(Lang::En)),
-    ("LISTAR \u{7} Sala", 400, Some(Lang::Es)),
-    ("CANCEL \"Sala 1\"", 400, Some(Lang::En)),
-    ("CANCELAR *", 400, Some(Lang::Es)),
-    ("RENOVAR #1", 400, Some(Lang::Es)),
-    ("ADD Sala *", 400, Some(Lang::En)),
-    ("VERIFICAR 42", 400, Some(Lang::Es)),
-    ("SOY dos palabras más", 400, Some(Lang::Es)),
-];
-
-/// How often the dice have reached something.
-#[derive(Default)]
-pub struct Seen(BTreeMap<&'static str, usize>);
-
-/// What a run of the simulation must have reached to prove anything.
-const MUST: [&str; 34] = [
-    "turns",
-    "steps of the clock",
-    "turns with a clock that is behind",
-    "lines run",
-    "lines told",
-    "notices",
-    "granted later",
-    "waits timed out",
-    "reservations",
-    "ends",
-    "commits",
-    "compactions",
-    "power cuts",
-    "kills",
-    "stops",
-    "stalled clients",
-    "failed turns",
-    "failed starts",
-    "torn tails",
-    "commits that survived unacknowledged",
-    "commits lost unacknowledged",
-    "refused starts",
-    "flipped bits",
-    "lost sectors",
-    "full disks",
-    "failed writes",
-    "failed syncs",
-    "resets",
-    "half-closes",
-    "closes",
-    "interrupted calls",
-    "interrupts",
-    "told again",
-    "probes",
-];
-
-impl Seen {
-    fn count(&mut self, what: &'static str, many: usize) {
-        debug_assert!(MUST.contains(&what), "{what}");
-        *self.0.entry(what).or_default() += many;
-    }
-
-    fn one(&mut self, what: &'static str) {
-        self.count(what, 1);
-    }
-
-    pub fn add(&mut self, other: &Seen) {
-        other.0.iter().for_each(|(what, many)| self.count(what, *many));
-    }
-
-    pub fn assert_all(&self) {
-        for what in MUST {
-            assert!(self.0.contains_key(what), "no {what}: the dice leave something out");
-        }
-    }
-}
-
-impl fmt::Display for Seen {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let all: Vec<_> = self.0.iter().map(|(what, many)| format!("{many} {what}")).collect();
-        f.write_str(&all.join(", "))
-    }
-}
 
 pub struct Run {
     pub step: usize,
@@ -490,19 +404,10 @@ impl Run {
         assert_eq!(is_told, step_ms.is_some(), "a step of the clock: {step_ms:?}");
         self.follow(steps, ran.is_ok());
         self.judge();
-        let outcome = ran.map(|_| ()).and_then(|()| {
+        let outcome = ran.and_then(|_| {
             self.check(server);
             self.welcome(server);
-            let is_snapshot = |disk: &SimDisk| {
-                disk.with_live(JOURNAL_FILE, |it| it.starts_with(b"reservad-journal 1 s"))
-            };
-            let before = self.disk.with_live(JOURNAL_FILE, <[u8]>::len);
-            let done = server.maintain();
-            let after = self.disk.with_live(JOURNAL_FILE, <[u8]>::len);
-            if before != after && is_snapshot(&self.disk) == Some(true) {
-                self.seen.one("compactions");
-            }
-            done
+            self.maintain(server)
         });
         if let Err(error) = outcome {
             self.note(|| format!("== {error}"));
@@ -532,6 +437,19 @@ impl Run {
         }
         self.model.lag = self.steady - self.now;
         (self.untold_ms.abs() >= 500).then(|| std::mem::take(&mut self.untold_ms))
+    }
+
+    fn maintain(&mut self, server: &mut Server) -> Result<(), Error> {
+        let size = |run: &Run| run.disk.with_live(JOURNAL_FILE, <[u8]>::len);
+        let before = size(self);
+        server.maintain()?;
+        let has_snapshot =
+            self.disk.with_live(JOURNAL_FILE, |it| it.starts_with(b"reservad-journal 1 snapshot"));
+        // Nothing else is done to the file here.
+        if before != size(self) && has_snapshot == Some(true) {
+            self.seen.one("compactions");
+        }
+        Ok(())
     }
 
     /// After a whole turn only what is younger than the interval may be unsynced.
@@ -609,151 +527,6 @@ impl Run {
         }
     }
 
-    /// Tells the model what the server did, in that order.
-    fn follow(&mut self, steps: Vec<Step>, committed: bool) {
-        for step in steps {
-            let first = self.model.last_event() + 1;
-            self.note(|| format!("{step:?}"));
-            match step {
-                Step::ClockSet(by_ms) => {
-                    self.seen.one("steps of the clock");
-                    self.model.set_clock(by_ms, self.now);
-                }
-                Step::EndedDue => {
-                    self.model.advance(self.now);
-                    let ended = self.model.last_event() + 1 - first;
-                    self.seen.count("ends", ended as usize);
-                }
-                Step::Ran(session) => self.ran(session.0, first),
-                Step::LeftQueue(session) => self.model.leave_queue(session.0, self.now),
-                Step::Interrupted(session) => {
-                    self.seen.one("interrupts");
-                    self.model.interrupt(session.0, self.now);
-                }
-                Step::ToldAgain(session) => {
-                    self.seen.one("told again");
-                    self.model.tell_again(session.0);
-                }
-                Step::Spared(session) => {
-                    if let Some(peer) = self.peers.iter_mut().find(|it| it.session == session.0) {
-                        peer.spared += 1;
-                    }
-                }
-                Step::EndedWaits => self.model.end_waits(),
-                Step::Committed => {
-                    self.model.tell_watchers();
-                    self.seen.count(
-                        "commits",
-                        usize::from(self.candidates.last().unwrap().0 < self.model.last_event()),
-                    );
-                    self.note_candidate();
-                    self.forget_candidates();
-                }
-                Step::Left(session) => self.model.leave(session.0, self.now),
-            }
-            self.say(first);
-        }
-        if !committed {
-            self.note_candidate();
-        }
-    }
-
-    /// What the model has said is what its clients want to be told.
-    fn say(&mut self, first: u64) {
-        let last = self.model.last_event();
-        for (session, line) in std::mem::take(&mut self.model.said) {
-            self.note(|| format!("{session}< {line:?}"));
-            let Some(peer) = self.peers.iter_mut().find(|it| it.session == session) else {
-                continue;
-            };
-            let seq = match &line {
-                Line::Is(text) => text.strip_prefix("* ").and_then(|rest| rest.split(' ').next()),
-                Line::Error(..) => None,
-            };
-            match (seq.and_then(|seq| seq.parse().ok()), line) {
-                (Some(seq), Line::Is(text)) => peer.notices.push_back((seq, text)),
-                (_, line) => peer.wants.push_back(Want { line: Some(line), first, last }),
-            }
-        }
-    }
-
-    fn ran(&mut self, session: u64, first: u64) {
-        self.seen.one("lines run");
-        let peer = self.peers.iter_mut().find(|it| it.session == session).expect("a client");
-        let frame = peer.frames.pop_front().expect("a line that was sent");
-        let last = self.model.last_event();
-        peer.fresh &= matches!(frame, Frame::Cut | Frame::EndOfTransmission);
-        let command = match &frame {
-            Frame::Command(command, lang) => {
-                peer.lang = *lang;
-                Some(command.clone())
-            }
-            Frame::Blank => None,
-            Frame::Bad(code, lang) => {
-                peer.lang = lang.unwrap_or(peer.lang);
-                let line = Some(Line::Error(*code, Vec::new()));
-                peer.wants.push_back(Want { line, first, last });
-                None
-            }
-            Frame::Some(lang) => {
-                peer.lang = *lang;
-                peer.wants.push_back(Want { line: None, first, last });
-                None
-            }
-            Frame::Cut => {
-                let line = Some(Line::Error(400, Vec::new()));
-                peer.wants.push_back(Want { line, first, last });
-                None
-            }
-            Frame::EndOfTransmission => Some(Command::Quit),
-            Frame::Foreign => {
-                peer.over = true;
-                None
-            }
-        };
-        peer.over |= matches!(command, Some(Command::Quit));
-        if peer.over {
-            peer.frames.clear();
-        }
-        let lang = peer.lang;
-        if let Some(command) = command {
-            self.model.run(session, &command, lang, self.now);
-        }
-        self.note(|| format!("{session}: {frame:?}"));
-    }
-
-    /// Everybody was told what is due, and nothing else.
-    fn judge(&mut self) {
-        for at in 0..self.peers.len() {
-            let told = self.peers[at].judge();
-            self.told_event = self.told_event.max(told.events);
-            let number = told.granted.iter().copied().max().unwrap_or(0);
-            self.told_number = self.told_number.max(number);
-            self.seen.count("lines told", told.lines);
-            self.seen.count("notices", told.notices.len());
-            for (seq, text) in told.notices {
-                // It is the same to the byte, whenever it is told again.
-                let is_spanish = ["RESERVADO", "CANCELADO", "RENOVADO", "VENCIDO", "ALTA", "BAJA"]
-                    .contains(&text.split(' ').nth(2).unwrap_or_default());
-                let before = self.told_notices.entry((seq, is_spanish)).or_insert(text.clone());
-                assert_eq!(*before, text, "event {seq} was told otherwise before");
-            }
-        }
-        let (seen, quiet) = (&mut self.seen, self.quiet);
-        self.peers.retain(|peer| {
-            let wire = peer.wire.borrow();
-            if wire.server_gone {
-                seen.count("interrupted calls", wire.interruptions);
-                seen.count("probes", wire.probed);
-                seen.count(
-                    "stalled clients",
-                    usize::from(!quiet && !wire.is_finished() && !peer.over),
-                );
-            }
-            !wire.server_gone
-        });
-    }
-
     fn check(&mut self, server: &Server) {
         let inventory = server.inventory();
         inventory.check();
@@ -827,143 +600,5 @@ impl Run {
             let left = (&peer.wants, &peer.notices);
             assert!(peer.is_content() || peer.over, "{session} was not told {left:?}");
         }
-    }
-
-    /// What clients do between two turns.
-    fn act(&mut self) {
-        while self.peers.len() + self.newcomers.len() < self.most_peers {
-            self.connect();
-        }
-        for _ in 0..self.rng().pick(&[0, 1, 1, 2, 3]) {
-            if !self.peers.is_empty() {
-                let at = self.dice.rng.below(self.peers.len());
-                self.act_as(at);
-            }
-        }
-    }
-
-    fn connect(&mut self) {
-        let rng = &mut self.dice.rng;
-        let room = rng.pick(&[40, 400, 1 << 20]);
-        let wire = Wire::new(Rng(rng.next()), self.moody && rng.one_in(2), room);
-        let eol = if rng.one_in(4) { "\r\n" } else { "\n" };
-        let up = rng.pick(&[1, 20, usize::MAX, usize::MAX]);
-        let mut peer = Peer::new(Rc::new(RefCell::new(wire)), eol, up, usize::MAX);
-        if rng.one_in(2) {
-            let name = rng.pick(&HOLDERS).to_owned();
-            self.say_command(&mut peer, Command::IAm(name));
-        }
-        if self.rng().one_in(40) {
-            // It asks for more than the server keeps for who does not read.
-            peer.is_greedy = true;
-            peer.down = 0;
-            for _ in 0..60 {
-                self.send(&mut peer, "AYUDA", Frame::Some(Lang::Es));
-            }
-        }
-        self.newcomers.push(peer);
-    }
-
-    fn act_as(&mut self, at: usize) {
-        let mut peer = self.peers.swap_remove(at);
-        let session = peer.session;
-        if peer.wire.borrow().is_finished() {
-            if self.rng().one_in(10) {
-                self.note(|| format!("{session} is reset"));
-                self.seen.one("resets");
-                peer.wire.borrow_mut().reset();
-            }
-        } else {
-            match self.rng().below(60) {
-                0..44 => {
-                    for _ in 0..self.rng().pick(&[1, 1, 1, 2, 4]) {
-                        self.speak(&mut peer);
-                    }
-                }
-                44 => {
-                    self.note(|| format!("{session} shuts its side"));
-                    self.seen.one("half-closes");
-                    if self.rng().one_in(3) {
-                        peer.wire.borrow_mut().send(b"CANCELAR #");
-                        peer.frames.push_back(Frame::Cut);
-                    }
-                    peer.wire.borrow_mut().finish();
-                }
-                45 => {
-                    self.note(|| format!("{session} closes"));
-                    self.seen.one("closes");
-                    peer.wire.borrow_mut().close();
-                }
-                46 => {
-                    self.note(|| format!("{session} is reset"));
-                    self.seen.one("resets");
-                    peer.wire.borrow_mut().reset();
-                }
-                47..50 => {
-                    self.note(|| format!("{session} interrupts"));
-                    peer.wire.borrow_mut().send(&[255, 244, 255, 253, 6]);
-                }
-                50..53 => peer.down = self.rng().pick(&[0, 1, 30]),
-                _ => peer.down = usize::MAX,
-            }
-        }
-        self.peers.push(peer);
-    }
-
-    fn speak(&mut self, peer: &mut Peer) {
-        if peer.over {
-            return;
-        }
-        match self.rng().below(40) {
-            0 => self.send(peer, "", Frame::Blank),
-            1 | 2 => {
-                let (text, code, lang) = self.rng().pick(&BAD);
-                self.send(peer, text, Frame::Bad(code, lang));
-            }
-            3 => {
-                let (text, lang) = self.rng().pick(&[("AYUDA", Lang::Es), ("STATUS", Lang::En)]);
-                self.send(peer, text, Frame::Some(lang));
-            }
-            4 if self.rng().one_in(3) => {
-                peer.frames.push_back(Frame::EndOfTransmission);
-                peer.wire.borrow_mut().send(&[4]);
-            }
-            5 if self.rng().one_in(4) => self.send(peer, "Host: example", Frame::Foreign),
-            6 if self.rng().one_in(4) => {
-                let long = "x".repeat(4_097);
-                self.send(peer, &long, Frame::Bad(413, None));
-            }
-            _ => {
-                let command = self.dice.draw(&self.model, self.now);
-                // Notices wait for a reader, and how long only the server knows.
-                if !(peer.is_greedy && matches!(command, Command::Watch(..))) {
-                    self.say_command(peer, command);
-                }
-            }
-        }
-    }
-
-    fn say_command(&mut self, peer: &mut Peer, command: Command) {
-        let lang = self.rng().pick(&[Lang::Es, Lang::En]);
-        if let Command::Reserve(request) = &command
-            && request.key.is_some()
-        {
-            self.dice.keyed.push(request.clone());
-        }
-        let line = self.dice.write(&command, lang);
-        self.send(peer, &line, Frame::Command(command, lang));
-    }
-
-    fn send(&mut self, peer: &mut Peer, line: &str, frame: Frame) {
-        self.note(|| format!("{}> {line}", peer.session));
-        peer.frames.push_back(frame);
-        let telnet = self.rng().one_in(30);
-        let mut wire = peer.wire.borrow_mut();
-        wire.send(line.as_bytes());
-        if telnet {
-            // An offer in the middle of everything.
-            wire.send(&[255, 251, 31]);
-        }
-        wire.send(peer.eol.as_bytes());
     }
 }

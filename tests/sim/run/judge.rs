@@ -1,0 +1,154 @@
+//! The model follows the server, and what clients are told is compared.
+
+use reservad::service::Step;
+
+use super::super::peer::{Frame, Want};
+use super::super::reference::{Command, Line};
+use super::Run;
+
+impl Run {
+    /// Tells the model what the server did, in that order.
+    pub(super) fn follow(&mut self, steps: Vec<Step>, committed: bool) {
+        for step in steps {
+            let first = self.model.last_event() + 1;
+            self.note(|| format!("{step:?}"));
+            match step {
+                Step::ClockSet(by_ms) => {
+                    self.seen.one("steps of the clock");
+                    self.model.set_clock(by_ms, self.now);
+                }
+                Step::EndedDue => {
+                    self.model.advance(self.now);
+                    let ended = self.model.last_event() + 1 - first;
+                    self.seen.count("ends", ended as usize);
+                }
+                Step::Ran(session) => self.ran(session.0, first),
+                Step::LeftQueue(session) => self.model.leave_queue(session.0, self.now),
+                Step::Interrupted(session) => {
+                    self.seen.one("interrupts");
+                    self.model.interrupt(session.0, self.now);
+                }
+                Step::ToldAgain(session) => {
+                    self.seen.one("told again");
+                    self.model.tell_again(session.0);
+                }
+                Step::Spared(session) => {
+                    if let Some(peer) = self.peers.iter_mut().find(|it| it.session == session.0) {
+                        peer.spared += 1;
+                    }
+                }
+                Step::EndedWaits => self.model.end_waits(),
+                Step::Committed => {
+                    self.model.tell_watchers();
+                    self.seen.count(
+                        "commits",
+                        usize::from(self.candidates.last().unwrap().0 < self.model.last_event()),
+                    );
+                    self.note_candidate();
+                    self.forget_candidates();
+                }
+                Step::Left(session) => self.model.leave(session.0, self.now),
+            }
+            self.say(first);
+        }
+        if !committed {
+            self.note_candidate();
+        }
+    }
+
+    /// What the model has said is what its clients want to be told.
+    fn say(&mut self, first: u64) {
+        let last = self.model.last_event();
+        for (session, line) in std::mem::take(&mut self.model.said) {
+            self.note(|| format!("{session}< {line:?}"));
+            let Some(peer) = self.peers.iter_mut().find(|it| it.session == session) else {
+                continue;
+            };
+            let seq = match &line {
+                Line::Is(text) => text.strip_prefix("* ").and_then(|rest| rest.split(' ').next()),
+                Line::Error(..) => None,
+            };
+            match (seq.and_then(|seq| seq.parse().ok()), line) {
+                (Some(seq), Line::Is(text)) => peer.notices.push_back((seq, text)),
+                (_, line) => peer.wants.push_back(Want { line: Some(line), first, last }),
+            }
+        }
+    }
+
+    fn ran(&mut self, session: u64, first: u64) {
+        self.seen.one("lines run");
+        let peer = self.peers.iter_mut().find(|it| it.session == session).expect("a client");
+        let frame = peer.frames.pop_front().expect("a line that was sent");
+        let last = self.model.last_event();
+        peer.fresh &= matches!(frame, Frame::Cut | Frame::EndOfTransmission);
+        let command = match &frame {
+            Frame::Command(command, lang) => {
+                peer.lang = *lang;
+                Some(command.clone())
+            }
+            Frame::Blank => None,
+            Frame::Bad(code, lang) => {
+                peer.lang = lang.unwrap_or(peer.lang);
+                let line = Some(Line::Error(*code, Vec::new()));
+                peer.wants.push_back(Want { line, first, last });
+                None
+            }
+            Frame::Some(lang) => {
+                peer.lang = *lang;
+                peer.wants.push_back(Want { line: None, first, last });
+                None
+            }
+            Frame::Cut => {
+                let line = Some(Line::Error(400, Vec::new()));
+                peer.wants.push_back(Want { line, first, last });
+                None
+            }
+            Frame::EndOfTransmission => Some(Command::Quit),
+            Frame::Foreign => {
+                peer.over = true;
+                None
+            }
+        };
+        peer.over |= matches!(command, Some(Command::Quit));
+        if peer.over {
+            peer.frames.clear();
+        }
+        let lang = peer.lang;
+        if let Some(command) = command {
+            self.model.run(session, &command, lang, self.now);
+        }
+        self.note(|| format!("{session}: {frame:?}"));
+    }
+
+    /// Everybody was told what is due, and nothing else.
+    pub(super) fn judge(&mut self) {
+        for at in 0..self.peers.len() {
+            let told = self.peers[at].judge();
+            self.told_event = self.told_event.max(told.events);
+            let number = told.granted.iter().copied().max().unwrap_or(0);
+            self.told_number = self.told_number.max(number);
+            self.seen.count("lines told", told.lines);
+            self.seen.count("notices", told.notices.len());
+            for (seq, text) in told.notices {
+                // It is the same to the byte, whenever it is told again.
+                let is_spanish = ["RESERVADO", "CANCELADO", "RENOVADO", "VENCIDO", "ALTA", "BAJA"]
+                    .contains(&text.split(' ').nth(2).unwrap_or_default());
+                let before = self.told_notices.entry((seq, is_spanish)).or_insert(text.clone());
+                assert_eq!(*before, text, "event {seq} was told otherwise before");
+            }
+        }
+        let (seen, quiet) = (&mut self.seen, self.quiet);
+        self.peers.retain(|peer| {
+            let wire = peer.wire.borrow();
+            if wire.server_gone {
+                seen.count("interrupted calls", wire.interruptions);
+                seen.count("probes", wire.probed);
+                seen.count(
+                    "stalled clients",
+                    usize::from(!quiet && !wire.is_finished() && !peer.over),
+                );
+            }
+            !wire.server_gone
+        });
+    }
+}

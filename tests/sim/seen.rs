@@ -1,0 +1,74 @@
+//! How often the dice have reached something: what never happens proves nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How often the dice have reached something.
+#[derive(Default)]
+pub struct Seen(BTreeMap<&'static str, usize>);
+
+/// What a run of the simulation must have reached to prove anything.
+const MUST: [&str; 34] = [
+    "turns",
+    "steps of the clock",
+    "turns with a clock that is behind",
+    "lines run",
+    "lines told",
+    "notices",
+    "granted later",
+    "waits timed out",
+    "reservations",
+    "ends",
+    "commits",
+    "compactions",
+    "power cuts",
+    "kills",
+    "stops",
+    "stalled clients",
+    "failed turns",
+    "failed starts",
+    "torn tails",
+    "commits that survived unacknowledged",
+    "commits lost unacknowledged",
+    "refused starts",
+    "flipped bits",
+    "lost sectors",
+    "full disks",
+    "failed writes",
+    "failed syncs",
+    "resets",
+    "half-closes",
+    "closes",
+    "interrupted calls",
+    "interrupts",
+    "told again",
+    "probes",
+];
+
+impl Seen {
+    pub fn count(&mut self, what: &'static str, many: usize) {
+        debug_assert!(MUST.contains(&what), "{what}");
+        *self.0.entry(what).or_default() += many;
+    }
+
+    pub fn one(&mut self, what: &'static str) {
+        self.count(what, 1);
+    }
+
+    pub fn add(&mut self, other: &Seen) {
+        other.0.iter().for_each(|(what, many)| self.count(what, *many));
+    }
+
+    pub fn assert_all(&self) {
+        for what in MUST {
+            assert!(self.0.contains_key(what), "no {what}: the dice leave something out");
+        }
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let all: Vec<_> = self.0.iter().map(|(what, many)| format!("{many} {what}")).collect();
+        f.write_str(&all.join(", "))
+    }
+}
