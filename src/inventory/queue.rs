@@ -117,6 +117,8 @@ pub struct Queue {
     /// Those with a pattern, under the one key there is.
     by_pattern: Index<()>,
     by_session: BTreeMap<SessionId, Ticket>,
+    /// Those with a `clave=`, by holder and key.
+    by_key: BTreeSet<(KeyOf, Ticket)>,
     patience: BTreeSet<(Time, Ticket)>,
     /// Those that are known.
     own_ends: BTreeSet<(Time, Ticket)>,
@@ -135,7 +137,21 @@ pub struct Queue {
     last_ticket: Ticket,
 }
 
+/// Under what a request with a key waits.
+type KeyOf = (Option<Rc<str>>, Box<str>);
+
+fn key_of(key: &Key, who: &Who) -> KeyOf {
+    (who.holder.clone(), key.key.clone())
+}
+
 impl Queue {
+    /// Those who wait under the same key of the same holder, oldest first.
+    fn under(&self, key: &Key, who: &Who) -> impl Iterator<Item = (Ticket, &Waiter)> {
+        let key = key_of(key, who);
+        let all = self.by_key.range((key.clone(), 0)..=(key, Ticket::MAX));
+        all.map(|(_, ticket)| (*ticket, &self.waiters[ticket]))
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiters.len()
@@ -190,6 +206,9 @@ impl Queue {
             self.by_pattern.set(from_now).insert(((), ticket));
         }
         self.by_session.insert(waiter.who.session, ticket);
+        if let Some(key) = &waiter.key {
+            self.by_key.insert((key_of(key, &waiter.who), ticket));
+        }
         self.patience.insert((waiter.patience, ticket));
         if !waiter.own_end.is_never() {
             self.own_ends.insert((waiter.own_end, ticket));
@@ -209,6 +228,9 @@ impl Queue {
             self.patterns_moved.extend(waiter.patterns().cloned());
         }
         self.by_session.remove(&waiter.who.session);
+        if let Some(key) = &waiter.key {
+            self.by_key.remove(&(key_of(key, &waiter.who), ticket));
+        }
         self.patience.remove(&(waiter.patience, ticket));
         self.own_ends.remove(&(waiter.own_end, ticket));
         Some(waiter)
@@ -265,12 +287,7 @@ impl Inventory {
 
     /// The request of a waiter with the same holder and key, if one waits.
     pub(super) fn waits_under(&self, key: &Key, who: &Who) -> Option<&Key> {
-        let mut waiters = self.queue.waiters.values();
-        let same = waiters.find(|waiter| {
-            waiter.who.holder == who.holder
-                && waiter.key.as_ref().is_some_and(|other| other.key == key.key)
-        });
-        same.and_then(|waiter| waiter.key.as_ref())
+        self.queue.under(key, who).next().and_then(|(_, waiter)| waiter.key.as_ref())
     }
 
     /// Grants what fits now, after something has become free. Call it after
@@ -399,13 +416,9 @@ impl Inventory {
     /// This waiter and those with the same holder, key and request.
     fn same_request(&self, ticket: Ticket) -> Vec<Ticket> {
         let waiter = &self.queue.waiters[&ticket];
-        if waiter.key.is_none() {
-            return vec![ticket];
-        }
-        let is_same =
-            |other: &Waiter| other.key == waiter.key && other.who.holder == waiter.who.holder;
-        let all = self.queue.waiters.iter().filter(|(_, other)| is_same(other));
-        all.map(|(ticket, _)| *ticket).collect()
+        let Some(key) = &waiter.key else { return vec![ticket] };
+        let all = self.queue.under(key, &waiter.who);
+        all.filter(|(_, other)| other.key == waiter.key).map(|(ticket, _)| ticket).collect()
     }
 
     /// Applies what is due up to `now`, each at its own time: ends, then the
