@@ -196,21 +196,12 @@ impl Line<'_> {
     }
 
     pub(super) fn add(self) -> Result<Command, Fault> {
-        let mut names = Vec::new();
-        for item in self.items()? {
-            let range = split_range(item);
-            let (first, last) = range.as_ref().map_or((0, 0), |range| (range.first, range.last));
-            if first > last {
-                return Err(Fault::bad(say!(
-                    self.lang,
-                    "en «{}» el primero es mayor que el último",
-                    "in '{}' the first is greater than the last",
-                    echo(item),
-                )));
-            }
-            let count =
-                usize::try_from(last - first).map_or(usize::MAX, |more| more.saturating_add(1));
-            if names.len().saturating_add(count) > ADD_MAX {
+        let items = self.items()?;
+        let mut count = 0usize;
+        // Everything is looked at before thousands of names are made.
+        for item in &items {
+            count = count.saturating_add(self.count_added(item)?);
+            if count > ADD_MAX {
                 return Err(Fault::bad(say!(
                     self.lang,
                     "en una línea caben como mucho {} altas",
@@ -218,16 +209,43 @@ impl Line<'_> {
                     ADD_MAX,
                 )));
             }
-            match range {
+        }
+        let mut names = Vec::with_capacity(count);
+        for item in items {
+            match split_range(item) {
                 None => names.push(self.name(item)?),
                 Some(range) => {
-                    for n in first..=last {
+                    for n in range.first..=range.last {
                         names.push(self.name(&range.name(n))?);
                     }
                 }
             }
         }
         Ok(Command::Add(names))
+    }
+
+    /// How many names an item of `ALTA` stands for, all of them good if the
+    /// first and the last are.
+    fn count_added(&self, item: &str) -> Result<usize, Fault> {
+        let Some(range) = split_range(item) else {
+            self.name(item)?;
+            return Ok(1);
+        };
+        if range.first > range.last {
+            return Err(Fault::bad(say!(
+                self.lang,
+                "en «{}» el primero es mayor que el último",
+                "in '{}' the first is greater than the last",
+                echo(item),
+            )));
+        }
+        let more = usize::try_from(range.last - range.first);
+        let count = more.map_or(usize::MAX, |more| more.saturating_add(1));
+        if count <= ADD_MAX {
+            self.name(&range.name(range.first))?;
+            self.name(&range.name(range.last))?;
+        }
+        Ok(count)
     }
 }
 
