@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use crate::limits::{
     INPUT_HIGH_BYTES, LINE_ENDLESS_BYTES, LINE_MAX_BYTES, LIST_PIECE_BYTES, OUTPUT_HIGH_BYTES,
-    OUTPUT_LOW_BYTES, WRITE_BUDGET_BYTES,
+    OUTPUT_LOW_BYTES,
 };
 
 /// How a line ends; its reply ends the same way.
@@ -160,6 +160,12 @@ impl<S> Conn<S> {
     /// Whether the peer has closed its side and everything of it was read.
     pub fn is_eof(&self) -> bool {
         self.eof
+    }
+
+    /// Whether the poll has said that the peer's side is closed; something of
+    /// what it sent may be unread.
+    pub fn is_read_closed(&self) -> bool {
+        self.read_closed
     }
 
     /// Whether the peer has interrupted, since the last call, what the last
@@ -419,14 +425,14 @@ impl<S: Read> Conn<S> {
 }
 
 impl<S: Write> Conn<S> {
-    /// Writes until everything is sent, the socket is full, or this turn's
-    /// share is used up. Returns how many bytes went.
+    /// Writes until everything is sent, the socket is full, or `share` bytes
+    /// went. Returns how many did.
     ///
     /// # Errors
     /// Any but would-block and interrupted: the connection is dead.
-    pub fn flush(&mut self) -> io::Result<usize> {
+    pub fn flush(&mut self, share: usize) -> io::Result<usize> {
         let mut total = 0;
-        while self.wants_write() && total < WRITE_BUDGET_BYTES {
+        while self.wants_write() && total < share {
             match self.stream.write(&self.output[self.sent..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => {

@@ -271,7 +271,8 @@ impl Inventory {
         self.work.get()
     }
 
-    fn add_work(&self, looked_at: usize) {
+    /// Counts what was looked at, or done besides.
+    pub fn add_work(&self, looked_at: usize) {
         self.work.set(self.work.get() + looked_at as u64);
     }
 

@@ -25,9 +25,9 @@ pub const TARGETS_MAX: usize = 32;
 /// Most `*` in one pattern: more than people write.
 pub const STARS_MAX: usize = 4;
 /// Bytes of names that the patterns of one line may be held against, all
-/// together: some 60 ms, in which nobody else is served. 32 patterns fit
-/// beside 100,000 names of 20 bytes.
-pub const PATTERNS_BYTES: usize = 64 << 20;
+/// together: some 30 ms, in which nobody else is served. 32 patterns fit
+/// beside 50,000 names of 20 bytes.
+pub const PATTERNS_BYTES: usize = 32 << 20;
 /// So many patterns a line may have however many names there are.
 pub const PATTERNS_ALWAYS: usize = 4;
 /// Most resources that one `ALTA` line may add: its events are one commit.
@@ -58,23 +58,28 @@ pub const BACKLOG: i32 = 1024;
 pub const ACCEPT_BUDGET: usize = 256;
 
 /// Bytes taken from one socket in one turn.
-pub const READ_BUDGET_BYTES: usize = 32 << 10;
+pub const READ_BUDGET_BYTES: usize = 8 << 10;
 /// Lines run for one connection in one turn, then it is the next one's.
 pub const COMMAND_BUDGET: usize = 64;
-/// Bytes written to one socket in one turn.
+/// Bytes written to one socket in one turn, if few have something to read.
 pub const WRITE_BUDGET_BYTES: usize = 256 << 10;
+/// Bytes written to all of them in one turn, shared out among those who have
+/// something to read: some milliseconds.
+pub const TURN_WRITE_BYTES: usize = 4 << 20;
+/// The least that such a share is: less would be mostly system calls.
+pub const WRITE_MIN_BYTES: usize = 4 << 10;
 /// Names (16 bytes of a long one) and bookings looked at by one connection's
-/// commands in a turn after which it is the next one's, some milliseconds; and who has spent so much is served one
-/// at a time, after those who have not.
+/// commands in a turn after which it is the next one's, some milliseconds.
 pub const WORK_BUDGET: u64 = 50_000;
-/// Bytes of events' texts that are held against one watcher's pattern at a
-/// time, under a millisecond: most of them may be nothing to tell.
-pub const WATCH_BUDGET_BYTES: usize = 32 << 10;
+/// Who has spent that much is served for so long after those who have not,
+/// and no more of them in a turn than fit once more into [`WORK_BUDGET`]. Long,
+/// for hundreds may take turns at it.
+pub const SLOW_MS: u64 = 10_000;
 /// Addresses that may be listened on.
 pub const LISTENERS_MAX: usize = 256;
 /// Events of one turn's commit above which the rest waits for the next: a
 /// turn is not to become long because many clients add thousands of rooms.
-pub const BATCH_EVENTS: usize = 4096;
+pub const BATCH_EVENTS: usize = 2048;
 /// Longest wait: a week.
 pub const WAIT_MAX_MS: i64 = 7 * 86_400_000;
 /// Waiters at the front of a queue that are told a new place at once.
@@ -94,9 +99,9 @@ pub const RELEASES_ONE_BY_ONE: usize = 64;
 pub const HISTORY_EVENTS: usize = 16 << 10;
 /// The same in bytes of their texts; a small host can spare so much.
 pub const HISTORY_BYTES: usize = 2 << 20;
-/// Bytes read but not yet run that a connection may hold; above it its
-/// socket is not read.
-pub const INPUT_HIGH_BYTES: usize = 64 << 10;
+/// Bytes read but not yet run above which a socket is not read: a line and
+/// some. With one read more this is what each of thousands that wait may hold.
+pub const INPUT_HIGH_BYTES: usize = 5 << 10;
 /// Output waiting for a peer above which nothing of it is read or run.
 pub const OUTPUT_HIGH_BYTES: usize = 64 << 10;
 /// Output below which a paused peer is taken up again.
@@ -140,7 +145,8 @@ pub const COMPACT_PIECE_BYTES: usize = 256 << 10;
 
 const _: () = {
     assert!(LINE_MAX_BYTES < LINE_ENDLESS_BYTES);
-    assert!(LINE_MAX_BYTES < INPUT_HIGH_BYTES, "a whole line must fit the input buffer");
+    assert!(LINE_MAX_BYTES + 2 < INPUT_HIGH_BYTES, "a whole line must fit the input buffer");
+    assert!(WRITE_MIN_BYTES <= WRITE_BUDGET_BYTES && WRITE_BUDGET_BYTES <= TURN_WRITE_BYTES);
     assert!(NAME_MAX_BYTES + NOTE_MAX_BYTES * 2 + KEY_MAX_BYTES < LINE_MAX_BYTES);
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES);
     assert!(LIST_PIECE_BYTES <= OUTPUT_HIGH_BYTES);

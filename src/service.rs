@@ -34,7 +34,7 @@ use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
     CLOCK_DOUBTFUL_MS, COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, LOG_QUIET_MS, READ_BUDGET_BYTES,
-    REFUSED_MAX, STOP_GRACE_MS,
+    REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
@@ -100,10 +100,17 @@ impl Default for Compaction {
 pub struct Service<T: Stream, S: Storage> {
     clients: Slab<Client<T>>,
     run_queue: VecDeque<Key>,
-    /// Who has cost a lot the last time: one of them a turn, after the others.
+    /// Who has cost a lot of late, and newcomers: after the others, and no more
+    /// of them in a turn than it has time for.
     slow_queue: VecDeque<Key>,
+    /// They did not get their share of the last turn.
+    slow_is_owed: bool,
+    /// What was looked at in this turn for those in the slow queue.
+    turn_work: u64,
     /// Served in this turn: to be flushed after the commit.
     served: Vec<Key>,
+    /// What each of them is sent in this turn, in bytes, where there is more.
+    write_share: usize,
     dead: Vec<Key>,
     /// Connections that are sent a list which keeps rows in memory.
     listing: Vec<Key>,
@@ -153,7 +160,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
             clients: Slab::new(),
             run_queue: VecDeque::new(),
             slow_queue: VecDeque::new(),
+            slow_is_owed: false,
+            turn_work: 0,
             served: Vec::new(),
+            write_share: WRITE_BUDGET_BYTES,
             dead: Vec::new(),
             listing: Vec::new(),
             watching: Vec::new(),

@@ -495,7 +495,6 @@ fn the_limits_of_the_page_are_those_of_the_code() {
         COMMAND_BUDGET,
         READ_BUDGET_BYTES,
         WORK_BUDGET,
-        WATCH_BUDGET_BYTES,
         INPUT_HIGH_BYTES,
         OUTPUT_HIGH_BYTES,
         STALL_DEFAULT_MS,

@@ -776,6 +776,36 @@ fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
     assert!(at_once > 20 && later > 20 && never > 5, "the dice leave something out");
 }
 
+/// A thousand watchers of nothing that happens were each told nothing of
+/// 10,000 events in one turn.
+#[test]
+fn events_that_a_watcher_is_not_told_of_are_looked_at_in_pieces() {
+    const ROOM_BYTES: usize = 4096;
+    let (now, zone) = (Time::from_ms(1_795_363_200_000), Zone::utc());
+    let mut history = History::default();
+    let mut inventory = Inventory::new(CAPACITY);
+    let mut batch = Batch::default();
+    let mut session = Session::new(SessionId(1));
+    let mut out = Vec::new();
+    let mut desk = Desk {
+        inventory: &mut inventory,
+        batch: &mut batch,
+        history: &history,
+        moment: Moment { now: Now::at(now), zone: &zone },
+        figures: &Figures::default,
+    };
+    commands::run(b"OBSERVAR nada*", Eol::Lf, &mut session, &mut desk, &mut out);
+    out.clear();
+    let text = "2026-11-22T16:48:54.123Z ADDED Sala 1";
+    (1..=1000).for_each(|number| history.push(number, text));
+    let mut calls = 0;
+    while session.is_behind(&history) {
+        commands::notices(&mut session, &history, &zone, ROOM_BYTES, &mut out);
+        calls += 1;
+    }
+    assert_eq!((calls, out.len()), ((1000 * text.len()).div_ceil(ROOM_BYTES), 0));
+}
+
 /// A request that was refused with all it has to say asked the same of its
 /// pattern five times over.
 #[test]

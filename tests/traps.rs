@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Client, Folder, PATIENCE, Server, until};
-use reservad::limits::{COMMAND_BUDGET, PATTERNS_BYTES, READ_BUDGET_BYTES, STALL_DEFAULT_MS};
+use reservad::limits::{
+    COMMAND_BUDGET, PATTERNS_ALWAYS, PATTERNS_BYTES, READ_BUDGET_BYTES, STALL_DEFAULT_MS,
+};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// The server's own memory: no file, nothing of the kernel.
@@ -128,7 +130,7 @@ fn complete_lines_left_in_our_own_buffer() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     assert_eq!(client.say("SOY ana"), "OK ana");
-    let lines = 30 * COMMAND_BUDGET;
+    let lines = 12 * COMMAND_BUDGET;
     let text = "SOY luis\n".repeat(lines);
     assert!(text.len() < READ_BUDGET_BYTES, "one read takes all of it");
     server.while_stopped(|| client.send(&text));
@@ -799,14 +801,72 @@ fn a_line_has_no_more_patterns_than_the_names_allow() {
         let all: Vec<_> = (0..count).map(|n| format!("*{}*", "a".repeat(n + 1))).collect();
         all.join(", ")
     };
-    let most = PATTERNS_BYTES / (20_000 * 118);
+    let most = PATTERNS_ALWAYS.max(PATTERNS_BYTES / (20_000 * 118));
     let reply = client.say(&format!("RESERVAR {}", patterns(most + 1)));
-    assert_eq!(reply, "ERR 429 son 8 patrones; con tantos recursos como hay caben 7 en una línea");
+    assert_eq!(reply, "ERR 429 son 5 patrones; con tantos recursos como hay caben 4 en una línea");
     let reply = client.say(&format!("WHEN {} for=1h", patterns(32)));
     assert_eq!(
         reply,
-        "ERR 429 there are 32 patterns; with as many resources as there are a line takes 7"
+        "ERR 429 there are 32 patterns; with as many resources as there are a line takes 4"
     );
     let reply = client.say(&format!("RESERVAR {}", patterns(most)));
     assert!(reply.starts_with("OK RESERVADO #1 Sala 00000"), "{reply}");
+}
+
+/// Four clients that changed much in each line had every commit for themselves: who did not get in
+/// was queued behind them again.
+#[test]
+fn who_fills_a_commit_does_not_have_the_next_one_too() {
+    const HOGS: usize = 4;
+    const SHARES: usize = 12;
+    let server = Server::in_memory(&[]);
+    let mut hogs: Vec<_> = (0..HOGS).map(|_| server.connect()).collect();
+    let mut good = server.connect();
+    hogs.iter_mut().chain([&mut good]).for_each(|client| drop(client.say("SOY ana")));
+    server.while_stopped(|| {
+        for (at, hog) in hogs.iter_mut().enumerate() {
+            let names: Vec<_> = (1..=16).map(|n| format!("H{at} {n}")).collect();
+            let pair = format!("ALTA H{at} 1..16\nBAJA {}\n", names.join(","));
+            hog.send(pair.repeat(SHARES * COMMAND_BUDGET / 2));
+        }
+        good.send("RESERVAR Habitación 1\nESTADO\n");
+    });
+    assert_eq!(good.line(), "OK RESERVADO #1 Habitación 1");
+    let head = good.line();
+    let lines = good.list_after(&head);
+    let events = lines.iter().find_map(|line| line.strip_prefix("last_event=")).unwrap();
+    let events: usize = events.parse().unwrap();
+    let share = 16 * COMMAND_BUDGET;
+    // One share of each that is before it, and one on the way.
+    assert!(events <= (HOGS + 2) * share, "{events} of {}", HOGS * SHARES * share);
+    for hog in &mut hogs {
+        (0..SHARES * COMMAND_BUDGET).for_each(|_| assert!(hog.line().starts_with("OK ")));
+    }
+}
+
+/// 10,000 that wait with more lines behind it kept a hundred kilobytes each.
+#[test]
+fn lines_behind_a_wait_are_left_in_the_socket() {
+    const WAITERS: usize = 200;
+    let server = Server::in_memory(&[]);
+    let mut owner = server.connect();
+    assert_eq!(owner.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
+    let before = anonymous_bytes(&server);
+    let mut waiters: Vec<_> = (0..WAITERS).map(|_| server.connect()).collect();
+    for (at, waiter) in waiters.iter_mut().enumerate() {
+        let place = waiter.say("RESERVAR Habitación 1 espera=1h");
+        assert_eq!(place, format!("* COLA {} Habitación 1", at + 1));
+        waiter.send("SOY ana\n".repeat(5_000));
+    }
+    server.wait_state("S");
+    let each = anonymous_bytes(&server).saturating_sub(before) / WAITERS;
+    println!("{each} bytes for each that waits");
+    assert!(each < 24 << 10, "{each} bytes for each that waits");
+    // That it has closed its side is seen all the same.
+    let last = waiters.last_mut().unwrap();
+    last.stream().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(last.line(), format!("* COLA {WAITERS} Habitación 1"));
+    assert_eq!(owner.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
+    assert_eq!(waiters[0].line(), "OK RESERVADO #2 Habitación 1");
+    (0..5_000).for_each(|_| assert_eq!(waiters[0].line(), "OK ana"));
 }

@@ -11,7 +11,6 @@ use crate::inventory::decide::Who;
 use crate::inventory::history::History;
 use crate::inventory::names::Pattern;
 use crate::inventory::queue::Outcome;
-use crate::limits::WATCH_BUDGET_BYTES;
 
 /// What a connection is to the commands.
 #[derive(Debug)]
@@ -121,10 +120,8 @@ pub fn resolve(session: &mut Session, outcome: &Outcome, desk: &Desk, out: &mut 
     push_line(&line, wait.eol, out);
 }
 
-/// Appends notices of what is on disk until the watcher is told all or has
-/// `room` bytes to read, or [`WATCH_BUDGET_BYTES`] were looked at: a pattern
-/// that matches nothing must not go through all of the history in one turn,
-/// with everybody waiting. `Close` for one that is too slow: what it should be
+/// Appends notices of what is on disk until the watcher is told all, or about
+/// `room` bytes of events were looked at or told. `Close` for one that is too slow: what it should be
 /// told next is not held any more.
 pub fn notices(
     session: &mut Session,
@@ -135,8 +132,9 @@ pub fn notices(
 ) -> After {
     let Some(watch) = &mut session.watch else { return After::Next };
     let full = out.len() + room;
-    let mut looked_at_bytes = 0;
-    while watch.next <= history.last() && out.len() < full && looked_at_bytes < WATCH_BUDGET_BYTES {
+    // What its pattern does not match costs time, too.
+    let mut looked_at = 0;
+    while watch.next <= history.last() && out.len() < full && looked_at < room {
         let Some(text) = history.get(watch.next) else {
             let line = say!(
                 watch.lang,
@@ -147,7 +145,7 @@ pub fn notices(
             push_line(&line, watch.eol, out);
             return After::Close;
         };
-        looked_at_bytes += text.len();
+        looked_at += text.len();
         let pattern = watch.pattern.as_ref();
         if let Some(line) = notice(watch.next, text, pattern, watch.lang, zone) {
             push_line(&line, watch.eol, out);

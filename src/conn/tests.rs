@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::limits::WRITE_BUDGET_BYTES;
 
 /// What the stream does at the next read.
 #[derive(Clone, Debug)]
@@ -341,10 +342,10 @@ fn failures_are_told_and_what_came_before_them_stays() {
 
     let mut conn = writing([Out::Take(2), Out::Reset]);
     conn.out().extend(b"OK 1\n");
-    assert_eq!(conn.flush().unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(conn.flush(WRITE_BUDGET_BYTES).unwrap_err().kind(), ErrorKind::ConnectionReset);
     let mut conn = writing([Out::Take(0)]);
     conn.out().extend(b"OK 1\n");
-    assert_eq!(conn.flush().unwrap_err().kind(), ErrorKind::WriteZero);
+    assert_eq!(conn.flush(WRITE_BUDGET_BYTES).unwrap_err().kind(), ErrorKind::WriteZero);
 }
 
 #[test]
@@ -368,14 +369,14 @@ fn partial_writes_go_on_where_they_stopped() {
     let mut conn = writing(steps);
     conn.out().extend(b"abcdef");
     assert!(conn.wants_write() && !conn.is_flushed());
-    assert_eq!(conn.flush().unwrap(), 3);
+    assert_eq!(conn.flush(WRITE_BUDGET_BYTES).unwrap(), 3);
     assert_eq!((conn.pending(), conn.wants_write()), (3, false), "the socket is full");
-    assert_eq!(conn.flush().unwrap(), 0, "no call before an event");
+    assert_eq!(conn.flush(WRITE_BUDGET_BYTES).unwrap(), 0, "no call before an event");
     assert_eq!(conn.stream().write_calls, 4);
     conn.out().extend(b"ghi");
     conn.tidy();
     conn.set_writable();
-    assert_eq!(conn.flush().unwrap(), 6);
+    assert_eq!(conn.flush(WRITE_BUDGET_BYTES).unwrap(), 6);
     assert!(conn.is_flushed() && !conn.wants_write());
     assert_eq!(conn.stream().written, b"abcdefghi");
 }
@@ -410,7 +411,7 @@ fn every_way_of_taking_the_output_gives_all_of_it() {
             if random.below(3) > 0 {
                 conn.set_writable();
             }
-            conn.flush().unwrap();
+            conn.flush(WRITE_BUDGET_BYTES).unwrap();
             conn.tidy();
             if conn.may_run() {
                 list = None;
@@ -420,7 +421,7 @@ fn every_way_of_taking_the_output_gives_all_of_it() {
         conn.stream().writes.clear();
         while !conn.is_flushed() {
             conn.set_writable();
-            conn.flush().unwrap();
+            conn.flush(WRITE_BUDGET_BYTES).unwrap();
         }
         assert!(conn.stream().written == want, "seed {seed}");
     }
@@ -431,7 +432,7 @@ fn one_write_budget_a_turn() {
     let mut conn = writing([]);
     let rows = 4 * WRITE_BUDGET_BYTES / Rows::ROW_BYTES;
     conn.set_source(Box::new(Rows { next: 0, rows }));
-    let went = conn.flush().unwrap();
+    let went = conn.flush(WRITE_BUDGET_BYTES).unwrap();
     assert!((WRITE_BUDGET_BYTES..WRITE_BUDGET_BYTES + 2 * LIST_PIECE_BYTES).contains(&went));
     assert!(conn.wants_write(), "there is more, and no event will say so");
 }
@@ -475,7 +476,7 @@ fn a_long_list_is_made_as_it_is_read() {
         let room = [Out::Take(700), Out::Take(9000), Out::Block];
         conn.stream().writes.extend(room);
         conn.set_writable();
-        conn.flush().unwrap();
+        conn.flush(WRITE_BUDGET_BYTES).unwrap();
         conn.tidy();
     }
     assert!(most <= 4 * LIST_PIECE_BYTES, "{most}");
@@ -496,11 +497,11 @@ fn nothing_more_is_read_or_run_above_the_high_water_mark() {
     assert!(!conn.wants_read() && !conn.may_run() && !conn.is_drained());
     let below = OUTPUT_HIGH_BYTES - OUTPUT_LOW_BYTES;
     conn.stream().writes.extend([Out::Take(below - 1), Out::Block]);
-    conn.flush().unwrap();
+    conn.flush(WRITE_BUDGET_BYTES).unwrap();
     assert!(!conn.is_drained());
     conn.set_writable();
     conn.stream().writes.extend([Out::Take(1), Out::Block]);
-    conn.flush().unwrap();
+    conn.flush(WRITE_BUDGET_BYTES).unwrap();
     assert!(conn.is_drained() && conn.wants_read() && conn.may_run());
 }
 
@@ -530,7 +531,7 @@ fn empty_buffers_give_their_memory_back() {
         assert!(matches!(conn.next_frame(), Some(Frame::Line(_))));
         conn.out().extend(b"OK 0 DISPONIBLES\n");
     }
-    conn.flush().unwrap();
+    conn.flush(WRITE_BUDGET_BYTES).unwrap();
     conn.tidy();
     assert_eq!((conn.input.capacity(), conn.output.capacity()), (0, 0));
 }
@@ -540,11 +541,11 @@ fn an_unfinished_line_keeps_little_more_than_itself() {
     let mut burst = b"\n".repeat(60_000);
     burst.extend(b"RESER");
     let mut conn = reading([bytes(burst)]);
+    let mut frames = Vec::new();
     while conn.wants_read() {
         conn.fill(&mut vec![0; 32 << 10]).unwrap();
+        take_frames(&mut conn, &mut frames);
     }
-    let mut frames = Vec::new();
-    take_frames(&mut conn, &mut frames);
     conn.tidy();
     assert!(conn.input.capacity() <= 256, "{} bytes for 5", conn.input.capacity());
     conn.stream().reads.push_back(bytes("VAR Sala 1\n"));
@@ -565,7 +566,7 @@ fn a_reader_that_never_catches_up_does_not_make_the_output_grow() {
         let most = conn.pending() - 10;
         conn.stream().writes.extend([Out::Take(most), Out::Block]);
         conn.set_writable();
-        conn.flush().unwrap();
+        conn.flush(WRITE_BUDGET_BYTES).unwrap();
         conn.tidy();
         assert!(conn.output.capacity() <= 2 * OUTPUT_HIGH_BYTES, "after {sent} bytes");
     }

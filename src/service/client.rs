@@ -10,9 +10,7 @@ use crate::commands::{self, After, Desk, Session};
 use crate::conn::{Conn, Frame};
 use crate::inventory::SessionId;
 use crate::inventory::history::History;
-use crate::limits::{
-    BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES, WORK_BUDGET, WRITE_BUDGET_BYTES,
-};
+use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES, WORK_BUDGET};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,8 +33,9 @@ pub struct Client<T> {
     pub phase: Phase,
     /// In the run queue or the slow one.
     pub queued: bool,
-    /// Its last share of a turn has cost more than [`WORK_BUDGET`].
-    pub costly: bool,
+    /// Until then it is served after the others, for a share of a turn has cost
+    /// more than [`WORK_BUDGET`]; for ever until it has run a line.
+    pub slow_until: Tick,
     /// Lines were left because of a budget or the high-water mark.
     pub unfinished: bool,
     /// The poll has said that nothing reaches the peer any more, and will not
@@ -63,7 +62,7 @@ impl<T> Client<T> {
             session: Session::new(session),
             phase: Phase::Open,
             queued: false,
-            costly: false,
+            slow_until: Tick(u64::MAX),
             unfinished: false,
             broken: false,
             refused,
@@ -95,6 +94,7 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
             }
             return false;
         };
+        desk.inventory.add_work(1);
         let eol = client.conn.eol();
         let session = &mut client.session;
         trace.note(Step::Ran(session.id()));
@@ -133,31 +133,32 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
 
 /// Appends the notices that a watcher has room for: after the replies, and
 /// never between the lines of a list.
-fn notify<T>(client: &mut Client<T>, history: &History, zone: &Zone) {
+fn notify<T>(client: &mut Client<T>, history: &History, zone: &Zone, room: usize) {
     if client.phase != Phase::Open || !client.conn.may_run() || !client.session.is_watching() {
         return;
     }
     let out = client.conn.out();
-    let after = commands::notices(&mut client.session, history, zone, LIST_PIECE_BYTES, out);
+    let after = commands::notices(&mut client.session, history, zone, room, out);
     if matches!(after, After::Close) {
         client.phase = Phase::Closing;
     }
 }
 
-/// Sends what a client is owed. One that watches and takes what it is told is
-/// told more at once, up to a turn's share: a burst of events must not outrun
-/// who keeps reading.
+/// Sends what a client is owed, about `share` bytes at the most. One that
+/// watches and takes what it is told is told more at once, up to that: a burst
+/// of events must not outrun who keeps reading.
 pub fn send<T: Stream>(
     client: &mut Client<T>,
     history: &History,
     zone: &Zone,
+    share: usize,
 ) -> io::Result<usize> {
     let mut total = 0;
     loop {
-        notify(client, history, zone);
-        let sent = client.conn.flush()?;
+        notify(client, history, zone, share.min(LIST_PIECE_BYTES));
+        let sent = client.conn.flush(share)?;
         total += sent;
-        let takes_more = sent > 0 && client.conn.is_flushed() && total < WRITE_BUDGET_BYTES;
+        let takes_more = sent > 0 && client.conn.is_flushed() && total < share;
         if !takes_more || client.phase != Phase::Open || !client.session.is_behind(history) {
             return Ok(total);
         }

@@ -5,11 +5,13 @@ use log::debug;
 use super::client::{Phase, bury, enqueue, has_more, send};
 use super::{Key, Service, Stream};
 use crate::journal::Storage;
-use crate::limits::LINGER_MS;
+use crate::limits::{LINGER_MS, TURN_WRITE_BYTES, WRITE_BUDGET_BYTES, WRITE_MIN_BYTES};
 
 impl<T: Stream, S: Storage> Service<T, S> {
     pub(super) fn flush_served(&mut self) {
         let mut served = std::mem::take(&mut self.served);
+        let share = TURN_WRITE_BYTES / served.len().max(1);
+        self.write_share = share.clamp(WRITE_MIN_BYTES, WRITE_BUDGET_BYTES);
         for key in served.drain(..) {
             self.flush(key);
         }
@@ -22,7 +24,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if client.phase == Phase::Dead {
             return;
         }
-        match send(client, self.store.history(), &self.zone) {
+        match send(client, self.store.history(), &self.zone, self.write_share) {
             Ok(_) if client.conn.is_flushed() => {
                 if client.blocked.take().is_some() {
                     client.heard = self.tick;

@@ -4,23 +4,42 @@ use log::{debug, warn};
 
 use super::client::{Phase, bury, converse, enqueue, has_more};
 use super::{Key, Service, Step, Stream, side_desk};
+use crate::clock::Tick;
 use crate::commands::parse::Moment;
 use crate::commands::{self, Desk, Figures};
 use crate::journal::Storage;
-use crate::limits::{LIST_ROWS_MAX, LOG_QUIET_MS, WORK_BUDGET};
+use crate::limits::{BATCH_EVENTS, LIST_ROWS_MAX, LOG_QUIET_MS, SLOW_MS, WORK_BUDGET};
 
 impl<T: Stream, S: Storage> Service<T, S> {
     /// Serves everything that is queued now; what is queued meanwhile is the
-    /// next turn's.
+    /// next turn's. When the turn's commit is full, the others keep their
+    /// places: who has filled it is behind them the next time.
     pub(super) fn serve_queue(&mut self) {
+        if self.slow_is_owed {
+            self.serve_slow_queue();
+        }
         for _ in 0..self.run_queue.len() {
+            if self.batch.len() >= BATCH_EVENTS {
+                self.slow_is_owed = true;
+                return;
+            }
             let Some(key) = self.run_queue.pop_front() else { break };
             match self.clients.get(key) {
-                Some(client) if client.costly => self.slow_queue.push_back(key),
+                Some(client) if client.slow_until > self.tick => self.slow_queue.push_back(key),
                 _ => self.serve_one(key),
             }
         }
-        if let Some(key) = self.slow_queue.pop_front() {
+        if !std::mem::take(&mut self.slow_is_owed) {
+            self.serve_slow_queue();
+        }
+    }
+
+    /// Those who cost a lot, or of whom it is not known yet, until they have
+    /// cost as much as one of them may.
+    fn serve_slow_queue(&mut self) {
+        self.turn_work = 0;
+        while self.turn_work <= WORK_BUDGET {
+            let Some(key) = self.slow_queue.pop_front() else { return };
             self.serve_one(key);
         }
     }
@@ -90,7 +109,13 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let lists_before = client.conn.rows();
         desk.inventory.take_work();
         let foreign = converse(client, &mut desk, &mut self.trace);
-        client.costly = self.inventory.take_work() > WORK_BUDGET;
+        let work = self.inventory.take_work();
+        self.turn_work += work;
+        if work > WORK_BUDGET {
+            client.slow_until = self.tick.plus_ms(SLOW_MS);
+        } else if work > 0 && client.slow_until == Tick(u64::MAX) {
+            client.slow_until = self.tick;
+        }
         if client.session.is_watching() && !was_watching {
             self.watching.push(key);
         }
@@ -127,7 +152,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 self.trace.note(Step::EndedWaits);
             }
         }
-        if client.conn.is_eof() && client.due.is_none() && self.stopping.is_none() {
+        let is_half_closed = client.conn.is_eof()
+            // What it has sent before may not all be read while it waits.
+            || client.session.is_waiting() && client.conn.is_read_closed();
+        if is_half_closed && client.due.is_none() && self.stopping.is_none() {
             // After this turn's flush: what it is to be told comes first.
             self.clients[key].due = self.may_be_gone(key).then_some(self.tick);
         }
