@@ -1,0 +1,505 @@
+//! Hostile clients beside ten good ones, over real sockets. The good ones make
+//! and cancel reservations, and are to be served in time; the server's memory
+//! is to stay bounded; and when the attack is over it is to sleep.
+//!
+//! The bars are those that the server is meant to meet; nothing else here is
+//! timed. `HOSTILE_SECONDS`, `HOSTILE_CLIENTS` and `HOSTILE_KIND` make a run
+//! longer, larger, or one about a single kind.
+
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Client, Folder, PATIENCE, Rng, Server, seed};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+const GOOD_CLIENTS: usize = 10;
+const P99_MAX: Duration = Duration::from_millis(250);
+const MAX: Duration = Duration::from_secs(2);
+const GROWTH_MAX_BYTES: u64 = 64 << 20;
+const RESOURCES: usize = 20_000;
+
+/// The first bytes of all names, so that patterns nearly match.
+const STEM: usize = 112;
+
+const IAC: u8 = 255;
+const WILL: u8 = 251;
+const DO: u8 = 253;
+const IP: u8 = 244;
+const SB: u8 = 250;
+const TIMING_MARK: u8 = 6;
+
+/// What one kind of hostile client does, again and again.
+struct Kind {
+    name: &'static str,
+    /// What it says; `n` is which of its kind it is.
+    says: fn(&mut Rng, usize) -> Vec<u8>,
+    /// How much of that it sends at once, in bytes.
+    piece: usize,
+    reads: bool,
+    then: Then,
+    /// Between two rounds of all of its kind.
+    pause: Duration,
+}
+
+/// What comes after all was said.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    /// It says more.
+    Again,
+    /// Nothing; the connection stays.
+    Stay,
+    /// It is gone, with a reset, and comes back.
+    Reset,
+    /// It closes its side, stays for so many rounds, and comes back.
+    HalfClose(usize),
+    /// A byte of urgent data, and then more.
+    Urgent,
+}
+
+const fn kind(name: &'static str, says: fn(&mut Rng, usize) -> Vec<u8>) -> Kind {
+    let pause = Duration::from_millis(10);
+    Kind { name, says, piece: 64 << 10, reads: true, then: Then::Again, pause }
+}
+
+fn kinds() -> Vec<Kind> {
+    let ms = Duration::from_millis;
+    vec![
+        Kind { piece: 1, ..kind("slow drip", |_, n| line(format!("RESERVAR Nada {n} por=9h"))) },
+        Kind { reads: false, ..kind("lists never read", |_, _| many("LISTAR\nRESERVAS\n", 200)) },
+        Kind { reads: false, ..kind("megabytes behind a wait", behind_a_wait) },
+        kind("a line without an end", |_, _| vec![b'x'; 1_100_000]),
+        Kind {
+            then: Then::Reset,
+            pause: ms(2),
+            ..kind("resets", |_, _| b"LISTAR\nRESER".to_vec())
+        },
+        kind("random bytes", |rng, _| (0..2048).map(|_| rng.next() as u8).collect()),
+        kind("an endless subnegotiation", |_, _| [&[IAC, SB][..], &[b'x'; 60_000]].concat()),
+        Kind {
+            reads: false,
+            ..kind("telnet demands, never read", |_, _| [IAC, DO, 9].repeat(9_000))
+        },
+        Kind { piece: 1, pause: ms(2), ..kind("telnet split", telnet_words) },
+        Kind { then: Then::Urgent, ..kind("urgent and interrupts", interrupts) },
+        Kind { then: Then::HalfClose(1), ..kind("other protocols", other_protocols) },
+        Kind { reads: false, then: Then::HalfClose(100), ..kind("half-closers", half_closers) },
+        Kind { reads: false, then: Then::Stay, ..kind("watchers, never read", watchers) },
+        kind("changes", changes),
+        kind("ALTA of thousands", large_additions),
+        Kind { then: Then::Reset, ..kind("waiters that go", waiters) },
+        Kind { then: Then::Stay, ..kind("waiters with patterns", waiters_with_patterns) },
+        kind("hostile patterns", |rng, _| costly_patterns(rng)),
+        kind("CUANDO over bookings", |_, n| {
+            many(["CUANDO Muchas por=3h\n", "CANCELAR Muchas\n"][n % 2], 64)
+        }),
+        kind("RESERVAS by pattern", |rng, _| line(format!("RESERVAS {}", costly(rng)))),
+        kind("AYUDA", |_, _| many("AYUDA\nHELP RESERVE\n", 500)),
+        kind("LISTAR", |_, _| many("LISTAR\n", 4)),
+        kind("keys and names", keys),
+        Kind { then: Then::Stay, ..kind("idle connections", |_, _| Vec::new()) },
+    ]
+}
+
+fn line(text: String) -> Vec<u8> {
+    (text + "\n").into_bytes()
+}
+
+fn many(lines: &str, times: usize) -> Vec<u8> {
+    lines.repeat(times).into_bytes()
+}
+
+fn behind_a_wait(_: &mut Rng, _: usize) -> Vec<u8> {
+    many("RESERVAR Tomada espera=7d\n", 1).into_iter().chain(many("AYUDA\n", 400_000)).collect()
+}
+
+fn telnet_words(_: &mut Rng, _: usize) -> Vec<u8> {
+    let words: [&[u8]; 6] = [
+        &[IAC, DO, TIMING_MARK],
+        &[IAC, IP],
+        b"SOY ana\r\n",
+        &[IAC, WILL, 31, IAC, IAC],
+        &[IAC, SB, 1, IAC, IAC, 2, IAC, 240],
+        b"\r\n",
+    ];
+    words.concat()
+}
+
+fn interrupts(_: &mut Rng, n: usize) -> Vec<u8> {
+    let wait = line(format!("RESERVAR Tomada espera=1h nota={n}"));
+    [wait, [IAC, IP, IAC, DO, TIMING_MARK].repeat(8)].concat()
+}
+
+fn other_protocols(_: &mut Rng, n: usize) -> Vec<u8> {
+    let all: [&[u8]; 4] = [
+        b"GET /RESERVAR HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"EHLO x\r\nMAIL FROM:<a@b>\r\nDATA\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 30\r\n\r\nRESERVAR Buena 1\r\n",
+    ];
+    all[n % all.len()].to_vec()
+}
+
+fn half_closers(_: &mut Rng, n: usize) -> Vec<u8> {
+    let all = ["LISTAR\n", "RESERVAR Tomada espera=7d hasta=salir\n", "OBSERVAR\n", "RESERVAR Tom"];
+    all[n % all.len()].into()
+}
+
+fn watchers(_: &mut Rng, n: usize) -> Vec<u8> {
+    ["OBSERVAR\n", "OBSERVAR *q*q*q*\n", "WATCH after=1\n"][n % 3].into()
+}
+
+fn changes(_: &mut Rng, n: usize) -> Vec<u8> {
+    many(&format!("ALTA Nueva {n} 1..16\nBAJA {}\n", names(&format!("Nueva {n} "), 1, 16)), 20)
+}
+
+/// `stem1, stem2, …`
+fn names(stem: &str, first: usize, count: usize) -> String {
+    let all: Vec<_> = (first..first + count).map(|n| format!("{stem}{n}")).collect();
+    all.join(", ")
+}
+
+/// One of them succeeds at a time; the names of its own are taken out again.
+fn large_additions(_: &mut Rng, n: usize) -> Vec<u8> {
+    let mut lines = many(&format!("ALTA Grande 1..9999\nALTA G{n} 1..9999, a?b\n"), 4);
+    for first in (1..9999).step_by(32) {
+        let count = 32.min(10_000 - first);
+        lines.extend(line(format!("BAJA {}", names("Grande ", first, count))));
+    }
+    lines
+}
+
+fn waiters(rng: &mut Rng, n: usize) -> Vec<u8> {
+    match rng.below(3) {
+        0 => line(format!("RESERVAR Tomada espera=7d nota={n}")),
+        1 => line(format!("RESERVAR Tomada desde=2030-01-{:02} espera=7d", 1 + n % 28)),
+        _ => line(format!("RESERVAR Tomada, Buena {} espera=7d", n % GOOD_CLIENTS)),
+    }
+}
+
+fn waiters_with_patterns(rng: &mut Rng, _: usize) -> Vec<u8> {
+    line(format!("RESERVAR Tomada, {}, {} espera=7d", costly(rng), costly(rng)))
+}
+
+/// A pattern that nearly matches every name, everywhere.
+fn costly(rng: &mut Rng) -> String {
+    let (one, other) = (20 + rng.below(30), 1 + rng.below(15));
+    format!("*{}*{}*0*", "a".repeat(one), "a".repeat(other))
+}
+
+fn costly_patterns(rng: &mut Rng) -> Vec<u8> {
+    let last = RESOURCES - 1;
+    // The last star keeps the end from being compared first.
+    let mut all = |count: usize| {
+        let all: Vec<_> =
+            (0..count).map(|_| costly(rng).replace("*0*", &format!("*{last}*"))).collect();
+        all.join(", ")
+    };
+    let lines = [
+        format!("RESERVAR {} desde=2031-01-01 por=1h", all(4)),
+        format!("CUANDO {} por=1h", all(4)),
+        format!("RESERVAR {}", all(32)),
+        format!("LISTAR {}b*", all(1)),
+        format!("RESERVAR {}b*", all(1)),
+    ];
+    line(lines.join("\n"))
+}
+
+fn keys(rng: &mut Rng, n: usize) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for _ in 0..32 {
+        let key = rng.below(1000);
+        lines.extend(line(format!(
+            "SOY u{n}k{key}\nRESERVAR Clave desde=2032-01-01 por=1h clave=k{key}"
+        )));
+    }
+    lines
+}
+
+/// A hostile client's connection, and what it has yet to say.
+struct Foe {
+    stream: TcpStream,
+    says: Vec<u8>,
+    said: usize,
+    rounds: usize,
+}
+
+impl Foe {
+    /// None if the server takes nobody.
+    fn new(address: SocketAddr, kind: &Kind) -> Option<Foe> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).ok()?;
+        if !kind.reads {
+            // Else the kernel would take megabytes for it.
+            socket.set_recv_buffer_size(2048).ok()?;
+        }
+        socket.connect_timeout(&address.into(), Duration::from_secs(1)).ok()?;
+        socket.set_nonblocking(true).ok()?;
+        Some(Foe { stream: socket.into(), says: Vec::new(), said: 0, rounds: 0 })
+    }
+
+    /// One round; `false` when its connection is over.
+    fn act(&mut self, kind: &Kind, rng: &mut Rng, n: usize, scratch: &mut [u8]) -> bool {
+        if kind.reads {
+            match self.stream.read(scratch) {
+                Ok(0) => return false,
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return false,
+                _ => {}
+            }
+        }
+        if self.said == self.says.len() {
+            if self.rounds > 0 && !self.finish(kind) {
+                return false;
+            }
+            if self.rounds == 0 || matches!(kind.then, Then::Again | Then::Urgent) {
+                (self.says, self.said) = ((kind.says)(rng, n), 0);
+            }
+            self.rounds += 1;
+        }
+        let end = self.says.len().min(self.said + kind.piece);
+        match self.stream.write(&self.says[self.said..end]) {
+            Ok(count) => self.said += count,
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+        true
+    }
+
+    /// What comes when all was said; `false` when that is its end.
+    fn finish(&mut self, kind: &Kind) -> bool {
+        match kind.then {
+            Then::Again | Then::Stay => true,
+            Then::Urgent => SockRef::from(&self.stream).send_out_of_band(&[242]).is_ok(),
+            Then::Reset => {
+                let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+                false
+            }
+            Then::HalfClose(rounds) => {
+                let _ = self.stream.shutdown(Shutdown::Write);
+                self.rounds <= rounds
+            }
+        }
+    }
+}
+
+/// All of one kind, until it is over; the connections that are left.
+fn attack(
+    address: SocketAddr,
+    kind: &Kind,
+    count: usize,
+    over: &AtomicBool,
+    seed: u64,
+) -> Vec<Foe> {
+    // The good ones are to wait for the server, not for those who play the hostile ones.
+    let _ = rustix::process::setpriority_process(None, 10);
+    let mut rng = Rng(seed);
+    let mut scratch = vec![0; 256 << 10];
+    let mut foes: Vec<Option<Foe>> = (0..count).map(|_| None).collect();
+    while !over.load(Ordering::Relaxed) {
+        for (n, foe) in foes.iter_mut().enumerate() {
+            if foe.is_none() {
+                *foe = Foe::new(address, kind);
+            }
+            if foe.as_mut().is_some_and(|foe| !foe.act(kind, &mut rng, n, &mut scratch)) {
+                *foe = None;
+            }
+        }
+        std::thread::sleep(kind.pause); // a round is not to be all that the machine does
+    }
+    // What those who read have sent and not read yet could keep it busy for long.
+    let stays = !kind.reads || kind.then == Then::Stay;
+    foes.into_iter().flatten().filter(|_| stays).collect()
+}
+
+/// What a good client has seen: how long each pair took.
+fn be_good(mut client: Client, n: usize, over: &AtomicBool) -> Vec<Duration> {
+    let mut pairs = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let reply = client.say(&format!("RESERVAR Buena {n}"));
+        assert!(reply.starts_with("OK RESERVADO #"), "{reply}");
+        let reply = client.say(&format!("CANCELAR Buena {n}"));
+        assert!(reply.starts_with("OK CANCELADO #"), "{reply}");
+        pairs.push(begun.elapsed());
+        std::thread::sleep(Duration::from_millis(5)); // ten of them are not to be a load of their own
+    }
+    pairs
+}
+
+/// The server's memory: its share of all pages, and what is only its own.
+fn memory_bytes(server: &Server) -> (u64, u64) {
+    let path = format!("/proc/{}/smaps_rollup", server.pid());
+    let text = std::fs::read_to_string(path).unwrap();
+    let share = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    let share: u64 = share.trim().trim_end_matches(" kB").parse().unwrap();
+    (share * 1024, server.proc_status("RssAnon:").parse::<u64>().unwrap() * 1024)
+}
+
+fn wake_ups(server: &Server) -> u64 {
+    server.proc_status("voluntary_ctxt_switches:").parse().unwrap()
+}
+
+/// Hundredths of a second that it has computed for.
+fn cpu_ticks(server: &Server) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
+    let (_, fields) = text.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// What it does by itself when nobody asks: it sleeps, but for a notice now and then.
+fn assert_asleep(server: &Server, when: &str) {
+    const MOST_WAKE_UPS: u64 = 5;
+    let end = Instant::now() + PATIENCE;
+    let second = Duration::from_secs(1);
+    loop {
+        let before = (cpu_ticks(server), wake_ups(server));
+        std::thread::sleep(second); // it is what does not happen that counts
+        let used = (cpu_ticks(server) - before.0, wake_ups(server) - before.1);
+        if used.0 <= 1 && used.1 <= MOST_WAKE_UPS {
+            return;
+        }
+        let what = format!("{} hundredths, {} wake-ups in a second", used.0, used.1);
+        assert!(Instant::now() < end, "it does not sleep {when}: {what}");
+    }
+}
+
+/// A server with long names, a thing that stays taken, and one with many bookings.
+fn besieged(program: impl FnOnce(&[&str]) -> Server) -> (Folder, Server, Client) {
+    let folder = Folder::new();
+    let file = folder.join("inventory");
+    let stem = "a".repeat(STEM);
+    let mut text: String = (0..RESOURCES).map(|n| format!("{stem}{n:06}\n")).collect();
+    text += "Tomada\nMuchas\nClave\n";
+    (0..GOOD_CLIENTS).for_each(|n| text += &format!("Buena {n}\n"));
+    std::fs::write(&file, text).unwrap();
+    let (data, file) = (folder.join("data"), file.to_str().unwrap().to_owned());
+    let arguments = ["--data-dir", data.to_str().unwrap(), "--inventory", &file];
+    let server = program(&[&arguments[..], &["--max-resources", "31000"]].concat());
+    let mut owner = server.connect();
+    assert_eq!(owner.say("SOY duena"), "OK duena");
+    assert!(owner.say("RESERVAR Tomada").starts_with("OK RESERVADO"));
+    for month in 0..36 {
+        let (year, month) = (2027 + month / 12, 1 + month % 12);
+        let all = (0..28 * 6).map(|n| {
+            let (day, hour) = (1 + n / 6, n % 6 * 4);
+            format!("RESERVAR Muchas desde={year}-{month:02}-{day:02}T{hour:02}:00 por=2h\n")
+        });
+        let all: Vec<_> = all.collect();
+        owner.send(all.concat());
+        all.iter().for_each(|_| assert!(owner.line().starts_with("OK RESERVADO")));
+    }
+    (folder, server, owner)
+}
+
+/// Ten good clients beside so many of each of these kinds, for a time; then
+/// the bars.
+fn siege(server: &Server, owner: &mut Client, kinds: &[(&Kind, usize)], time: Duration) -> String {
+    let (over, seed) = (AtomicBool::new(false), seed());
+    let good: Vec<_> = (0..GOOD_CLIENTS).map(|_| server.connect()).collect();
+    assert!(owner.say("VERIFICAR #1").starts_with("OK VIGENTE"));
+    let before = memory_bytes(server);
+    let mut most = before;
+    let mut pairs = Vec::new();
+    let foes = std::thread::scope(|scope| {
+        let over = &over;
+        let hostile: Vec<_> = kinds
+            .iter()
+            .enumerate()
+            .map(|(at, (kind, count))| {
+                let address = server.address;
+                scope.spawn(move || attack(address, kind, *count, over, seed + at as u64))
+            })
+            .collect();
+        let good: Vec<_> = good
+            .into_iter()
+            .enumerate()
+            .map(|(n, client)| scope.spawn(move || be_good(client, n, over)))
+            .collect();
+        let end = Instant::now() + time;
+        while Instant::now() < end && !good.iter().any(|one| one.is_finished()) {
+            std::thread::sleep(Duration::from_millis(50)); // between two looks
+            let now = memory_bytes(server);
+            most = (most.0.max(now.0), most.1.max(now.1));
+        }
+        over.store(true, Ordering::Relaxed);
+        good.into_iter().for_each(|one| pairs.extend(one.join().expect("the good are served")));
+        hostile.into_iter().flat_map(|kind| kind.join().unwrap()).collect::<Vec<_>>()
+    });
+    pairs.sort();
+    let of = |share: f64| pairs[((pairs.len() - 1) as f64 * share) as usize];
+    let (p50, p99, max) = (of(0.5), of(0.99), of(1.0));
+    let grown = (most.0 - before.0, most.1 - before.1);
+    let report = format!(
+        "{} pairs: p50 {p50:.1?}, p99 {p99:.1?}, max {max:.1?}; memory grew by {} KiB (anonymous {} KiB)",
+        pairs.len(),
+        grown.0 >> 10,
+        grown.1 >> 10,
+    );
+    assert!(p99 < P99_MAX && max < MAX, "{report}");
+    assert!(grown.0.max(grown.1) <= GROWTH_MAX_BYTES, "{report}");
+    assert_asleep(server, "beside hostile clients that are idle");
+    drop(foes);
+    assert_asleep(server, "when they are gone");
+    assert!(owner.say("VERIFICAR #1").starts_with("OK VIGENTE"));
+    report
+}
+
+fn number(variable: &str, default: f64) -> f64 {
+    let asked = std::env::var(variable).ok();
+    asked.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}: {text}")))
+}
+
+/// These tests measure; one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn all_kinds_at_once() {
+    let _alone = ALONE.lock();
+    let (_folder, server, mut owner) = besieged(Server::start);
+    let kinds = kinds();
+    let each = number("HOSTILE_CLIENTS", 250.0) as usize / kinds.len();
+    let all: Vec<_> = kinds.iter().map(|kind| (kind, each + 1)).collect();
+    let time = Duration::from_secs_f64(number("HOSTILE_SECONDS", 8.0));
+    println!("all at once: {}", siege(&server, &mut owner, &all, time));
+    server.stop();
+}
+
+/// With `HOSTILE_SECONDS` each kind by itself for so long.
+#[test]
+fn each_kind_by_itself() {
+    let _alone = ALONE.lock();
+    let Ok(only) = std::env::var("HOSTILE_KIND") else {
+        return println!("skipped: HOSTILE_KIND= names one, or all with an empty text");
+    };
+    let time = Duration::from_secs_f64(number("HOSTILE_SECONDS", 2.0));
+    let count = number("HOSTILE_CLIENTS", 250.0) as usize;
+    for kind in kinds().iter().filter(|kind| kind.name.contains(&only)) {
+        let (_folder, server, mut owner) = besieged(Server::start);
+        println!("{}: {}", kind.name, siege(&server, &mut owner, &[(kind, count)], time));
+    }
+}
+
+/// More connections than there are descriptors: those who are in are served.
+#[test]
+fn a_flood_past_the_descriptors() {
+    let _alone = ALONE.lock();
+    let (_folder, server, mut owner) = besieged(|arguments| {
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "ulimit -n 128; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_reservad")]);
+        command.args(arguments).args(["--listen", "127.0.0.1:0", "--time-zone", "UTC"]);
+        command.args(["--max-clients", "1000"]);
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        Server::spawn(&mut command)
+    });
+    let flood = Kind {
+        then: Then::HalfClose(200),
+        ..kind("flood", |_, n| ["", "LISTAR\n", "AYUDA"][n % 3].into())
+    };
+    let time = Duration::from_secs_f64(number("HOSTILE_SECONDS", 3.0));
+    println!("a flood: {}", siege(&server, &mut owner, &[(&flood, 250)], time));
+    assert!(server.connect().say("SOY eva") == "OK eva", "there is room again");
+}
