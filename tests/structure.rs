@@ -20,7 +20,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 9] = [
     ),
     (
         "reactor",
-        &["clock", "inventory", "journal", "limits", "service", "store"],
+        &["clock", "commands", "inventory", "journal", "limits", "service", "store"],
         &["log", "mio", "rustix", "signal_hook", "std::fs", "std::net"],
     ),
 ];
