@@ -1,0 +1,197 @@
+//! One line, in both languages: it is answered in good form, means the same in
+//! either, and what was understood can be written down and understood again.
+
+use std::fmt::Write;
+
+use reservad::clock::{Round, Time, Zone};
+use reservad::commands::parse::{Command, Moment, first_word, parse};
+use reservad::commands::words::{Lang, Opt, Verb};
+use reservad::conn::Eol;
+use reservad::inventory::decide::{Cancel, Wanted};
+use reservad::inventory::event::push_quoted;
+use reservad::inventory::fit::Start;
+use reservad::inventory::{Term, When};
+
+use super::reply;
+use super::server::{Peer, START, Server, is_too_much, zone};
+
+/// Names that begin alike, accents, something held, something booked.
+const BEFORE: [&str; 6] = [
+    "ALTA Habitación 1..3, Sala 1, Sala 11, Árbol",
+    "SOY luis",
+    "RESERVAR Habitación 1 nota=\"dos adultos\" clave=k1",
+    "RESERVAR Sala 1 por=2h",
+    "RESERVAR Habitación 2, Sala 11 desde=2026-12-24 noches=3",
+    "SOY ana",
+];
+
+/// What a line has led to.
+struct Said {
+    outcome: (String, usize),
+    reply: String,
+    events: Vec<(u64, String)>,
+    waits: bool,
+    closed: bool,
+}
+
+fn say(line: &[u8], eol: Eol) -> Said {
+    let mut server = Server::in_memory();
+    let mut peer = Peer::new(1, eol);
+    for line in BEFORE {
+        let reply = server.say(&mut peer, line.as_bytes());
+        assert!(reply.starts_with(b"OK "), "{line} is not done");
+    }
+    server.commit();
+    let text = server.say(&mut peer, line);
+    let lines = reply::check(&text, eol);
+    server.inventory.check();
+    Said {
+        outcome: reply::outcome(&lines),
+        reply: lines.join("\n"),
+        events: server.texts(),
+        waits: peer.session.is_waiting(),
+        closed: peer.closed,
+    }
+}
+
+/// The first line of `data` is the line that is run.
+pub fn run(data: &[u8]) {
+    let line = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if is_too_much(line) {
+        return;
+    }
+    let said = say(line, Eol::Lf);
+    let with_cr = say(line, Eol::CrLf);
+    assert_eq!(said.reply, with_cr.reply, "the ending changes more than the ending");
+    let Ok(line) = str::from_utf8(line) else {
+        assert!(said.events.is_empty(), "a line that is not UTF-8 has changed something");
+        return;
+    };
+    let (word, rest) = first_word(line);
+    let Some((verb, lang)) = Verb::find(word) else { return };
+    let other = if lang == Lang::Es { Lang::En } else { Lang::Es };
+    means_the_same(&said, &format!("{} {rest}", verb.word(other)));
+    let moment = Moment { now: START, zone: zone() };
+    if let Ok(command) = parse(verb, rest, lang, moment) {
+        for lang in [Lang::Es, Lang::En] {
+            written_again(verb, &command, lang, moment);
+        }
+    }
+}
+
+fn means_the_same(said: &Said, line: &str) {
+    let other = say(line.as_bytes(), Eol::Lf);
+    let is_help = said.reply.contains(" AYUDA") || said.reply.contains(" HELP");
+    assert!(said.outcome == other.outcome || is_help, "{}\n{}", said.reply, other.reply);
+    assert_eq!(said.events, other.events, "{line} does something else");
+    assert_eq!((said.waits, said.closed), (other.waits, other.closed), "{line}");
+}
+
+/// Writes a command down and reads it; with other spaces and case, too.
+fn written_again(verb: Verb, command: &Command, lang: Lang, moment: Moment) {
+    let Some(rest) = text_of(command, lang) else { return };
+    let again = parse(verb, &rest, lang, moment);
+    let again = again.unwrap_or_else(|fault| panic!("{command:?} as {rest:?}: {}", fault.text));
+    assert_eq!(format!("{command:?}"), format!("{again:?}"), "written as {rest:?}");
+}
+
+/// What follows the verb; `None` for what one line cannot say again.
+fn text_of(command: &Command, lang: Lang) -> Option<String> {
+    let mut text = String::new();
+    let out = &mut text;
+    match command {
+        Command::Reserve(request) => {
+            out.push_str(&join(request.wanted.iter().map(Wanted::text)));
+            push_text(Opt::Key, request.key.as_deref(), lang, out);
+            push_text(Opt::Note, request.note.as_deref(), lang, out);
+            if let Some(wait_ms) = request.wait_ms {
+                push_option(Opt::Wait, format_args!("{}s", wait_ms / 1000), lang, out);
+            }
+            push_when(&request.when, lang, out);
+        }
+        Command::Cancel(items) => {
+            let texts = items.iter().map(|item| match item {
+                Cancel::Number(number) => format!("#{number}"),
+                Cancel::Name(name) => name.clone(),
+            });
+            out.push_str(&texts.collect::<Vec<_>>().join(" ,"));
+        }
+        Command::List { .. } => return None,
+        Command::Bookings { wanted, holder, from, until } => {
+            out.push_str(&join(wanted.iter().map(Wanted::text)));
+            push_text(Opt::Holder, holder.as_deref(), lang, out);
+            if *from != Time::DAWN {
+                push_time(Opt::From, *from, lang, out);
+            }
+            if !until.is_never() {
+                push_time(Opt::Until, *until, lang, out);
+            }
+        }
+        Command::Renew { number, term } => {
+            let _ = write!(out, "#{number}");
+            push_term(*term, lang, out);
+        }
+        Command::When { wanted, when } => {
+            out.push_str(&join(wanted.iter().map(Wanted::text)));
+            push_when(when, lang, out);
+        }
+        Command::Verify { number, name } => {
+            let _ = write!(out, "#{number} {}", name.as_deref().unwrap_or_default());
+        }
+        Command::Watch { wanted, after } => {
+            out.push_str(&join(wanted.iter().map(Wanted::text)));
+            if let Some(after) = after {
+                push_option(Opt::After, format_args!("{after}"), lang, out);
+            }
+        }
+        Command::IAm(name) => out.push_str(name),
+        // A range may give more names than a line takes, and names that read as ranges.
+        Command::Add(names) if names.len() > 32 || names.iter().any(|name| name.contains("..")) => {
+            return None;
+        }
+        Command::Add(names) | Command::Remove(names) => out.push_str(&names.join("\t,  ")),
+        Command::Status | Command::Quit | Command::Help(None) => {}
+        Command::Help(Some(verb)) => out.push_str(verb.word(lang)),
+    }
+    Some(text)
+}
+
+fn join<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    texts.collect::<Vec<_>>().join(",")
+}
+
+fn push_option(option: Opt, value: std::fmt::Arguments, lang: Lang, out: &mut String) {
+    let word = option.word(lang).to_uppercase();
+    let _ = write!(out, " \t{word}={value}");
+}
+
+fn push_text(option: Opt, value: Option<&str>, lang: Lang, out: &mut String) {
+    if let Some(value) = value {
+        out.push(' ');
+        push_quoted(&format!("{}=", option.word(lang)), value, out);
+    }
+}
+
+fn push_time(option: Opt, time: Time, lang: Lang, out: &mut String) {
+    let text = Zone::utc().text(time, Round::Down);
+    push_option(option, format_args!("{text}"), lang, out);
+}
+
+fn push_when(when: &When, lang: Lang, out: &mut String) {
+    push_term(when.term, lang, out);
+    match when.start {
+        Start::Unsaid => {}
+        Start::Now => push_option(Opt::From, format_args!("NOW"), lang, out),
+        Start::At(time) => push_time(Opt::From, time, lang, out),
+    }
+}
+
+fn push_term(term: Term, lang: Lang, out: &mut String) {
+    match term {
+        Term::Open => {}
+        Term::Quit => push_option(Opt::Until, format_args!("quit"), lang, out),
+        Term::Until(time) => push_time(Opt::Until, time, lang, out),
+        Term::For(ms) => push_option(Opt::For, format_args!("{}s", ms / 1000), lang, out),
+        Term::Nights(nights) => push_option(Opt::Nights, format_args!("{nights}"), lang, out),
+    }
+}

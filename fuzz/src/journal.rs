@@ -1,0 +1,489 @@
+//! A folder that the journal is opened in. Whatever lies there, it opens or is
+//! refused, with a place that exists; a refusal changes nothing; what opens is
+//! what a plain reading gives, and opens again to the same.
+
+use reservad::clock::Time;
+use reservad::conn::Eol;
+use reservad::inventory::names::is_hidden;
+use reservad::journal::{
+    self, Bad, Error, JOURNAL_FILE, NEW_JOURNAL_FILE, Record, Report, Verdict,
+};
+
+use super::disk::MemoryDisk;
+use super::server::{Peer, START, Server, dump};
+
+/// What is put into the folder, and what is known of it.
+#[derive(Default)]
+struct Folder {
+    journal: Vec<u8>,
+    new_journal: Option<Vec<u8>>,
+    /// How the journal was before it was damaged; `None` if nobody knows.
+    whole: Option<Whole>,
+}
+
+/// A journal as the server could have written it.
+#[derive(Default)]
+struct Whole {
+    bytes: Vec<u8>,
+    /// Where header and snapshot end.
+    snapshot_end: usize,
+    /// Where each commit ends.
+    commit_ends: Vec<usize>,
+}
+
+/// `data` is the journal as it is, and after a line `%new` the unfinished one
+/// beside it; or it begins with `%script`, and says how to make one: see [`script`].
+pub fn run(data: &[u8]) {
+    let folder = match data.strip_prefix(b"%script\n") {
+        Some(lines) => script(lines),
+        None => raw(data),
+    };
+    let opened = examine(&folder);
+    if let Some(whole) = &folder.whole {
+        damage_is_judged(whole, &folder.journal, opened.as_ref());
+    }
+}
+
+fn raw(data: &[u8]) -> Folder {
+    const MARK: &[u8] = b"\n%new\n";
+    let at = data.windows(MARK.len()).position(|window| window == MARK);
+    let (journal, new) = match at {
+        Some(at) => (&data[..=at], Some(data[at + MARK.len()..].to_vec())),
+        None => (data, None),
+    };
+    Folder { journal: journal.to_vec(), new_journal: new, whole: None }
+}
+
+/// Makes a journal from lines:
+///
+/// | line | adds |
+/// | --- | --- |
+/// | `=ADDED A` | a record of a snapshot |
+/// | `.5` | the end of the snapshot, which holds everything up to event 5 |
+/// | `+ADDED A` | the next event, of a commit that goes on |
+/// | `>ADDED A` | the next event, the last of its commit |
+/// | `!event 7 +0 @19 …` | this, with its checksum |
+/// | `\|…` | this line as it is |
+/// | `%new` | nothing, but an unfinished journal lies beside it |
+/// | `~cut 100` | nothing, but cuts the file there |
+/// | `~flip 100 7` | changes that byte by that |
+/// | `~zero 100 50` | makes 50 bytes there NUL |
+/// | `~blank 100 50` | makes 50 bytes there LF |
+/// | `~tail 512` | nothing, but lengthens the file by so many LFs |
+/// | `~copy 100 200 50` | puts 50 bytes from 100 to 200, too |
+///
+/// A payload that does not begin with a digit gets a time. Damage is done at the end, in order,
+/// and its places count modulo the length of the file.
+fn script(data: &[u8]) -> Folder {
+    const MOST_LINES: usize = 60;
+    let mut writer = Writer::default();
+    let mut new_journal = None;
+    let mut damage = Vec::new();
+    for line in data.split(|byte| *byte == b'\n').take(MOST_LINES) {
+        match line {
+            b"%new" => new_journal = Some(b"unfinished".to_vec()),
+            [b'~', order @ ..] => damage.push(str::from_utf8(order).unwrap_or_default()),
+            [kind, text @ ..] => writer.line(*kind, text),
+            [] => {}
+        }
+    }
+    let (whole, is_ours) = writer.finish();
+    let mut journal = whole.bytes.clone();
+    // Only of what the server could have written is known how it must be judged.
+    let mut can_judge = is_ours && new_journal.is_none();
+    for order in damage {
+        can_judge &= do_damage(order, &mut journal);
+    }
+    Folder { journal, new_journal, whole: can_judge.then_some(whole) }
+}
+
+#[derive(Default)]
+struct Writer {
+    bytes: Vec<u8>,
+    snapshot_records: u64,
+    snapshot_end: usize,
+    commit_ends: Vec<usize>,
+    last_event: u64,
+    /// Payloads of the commit that is being made.
+    open: Vec<Vec<u8>>,
+    /// Something was written that the server does not write.
+    is_foreign: bool,
+}
+
+impl Writer {
+    fn line(&mut self, kind: u8, text: &[u8]) {
+        match kind {
+            b'|' => {
+                self.is_foreign = true;
+                self.bytes.extend_from_slice(text);
+                self.bytes.push(b'\n');
+            }
+            b'!' => {
+                self.is_foreign = true;
+                self.header(false);
+                self.signed(text);
+            }
+            b'=' => {
+                self.header(true);
+                self.is_foreign |= self.snapshot_end > 0;
+                self.snapshot_records += 1;
+                let fields = format!("snap {} ", self.snapshot_records);
+                self.signed(&[fields.as_bytes(), &payload(text)].concat());
+            }
+            b'.' => {
+                self.header(true);
+                self.is_foreign |= self.snapshot_end > 0;
+                let base = str::from_utf8(text).ok().and_then(|text| text.parse::<u32>().ok());
+                self.last_event = u64::from(base.unwrap_or_default());
+                let fields = format!("end {} {}", self.snapshot_records, self.last_event);
+                self.signed(fields.as_bytes());
+                self.snapshot_end = self.bytes.len();
+            }
+            b'+' => self.open.push(payload(text)),
+            b'>' => {
+                self.open.push(payload(text));
+                self.commit();
+            }
+            _ => {}
+        }
+    }
+
+    fn header(&mut self, snapshot: bool) {
+        if self.bytes.is_empty() {
+            let header: &[u8] = match snapshot {
+                true => b"reservad-journal 1 snapshot\n",
+                false => b"reservad-journal 1\n",
+            };
+            self.bytes.extend_from_slice(header);
+            self.snapshot_end = if snapshot { 0 } else { header.len() };
+        }
+    }
+
+    fn signed(&mut self, body: &[u8]) {
+        self.bytes.extend_from_slice(format!("{:08x} ", crc(body)).as_bytes());
+        self.bytes.extend_from_slice(body);
+        self.bytes.push(b'\n');
+    }
+
+    /// Everything before a commit was synced when it was written.
+    fn commit(&mut self) {
+        self.header(false);
+        self.is_foreign |= self.snapshot_end == 0;
+        let synced = self.bytes.len();
+        let payloads = std::mem::take(&mut self.open);
+        for (at, payload) in payloads.iter().enumerate() {
+            self.last_event += 1;
+            let left = payloads.len() - at - 1;
+            let fields = format!("event {} +{left} @{synced} ", self.last_event);
+            self.signed(&[fields.as_bytes(), payload].concat());
+        }
+        self.commit_ends.push(self.bytes.len());
+    }
+
+    fn finish(mut self) -> (Whole, bool) {
+        self.header(false);
+        let Writer { bytes, snapshot_end, commit_ends, .. } = self;
+        // A text that imitates a record may be taken for one.
+        let imitates = bytes
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.windows(7).filter(|window| window == b" event ").count() > 1);
+        let is_ours = !self.is_foreign && snapshot_end > 0 && !imitates;
+        (Whole { bytes, snapshot_end, commit_ends }, is_ours)
+    }
+}
+
+fn payload(text: &[u8]) -> Vec<u8> {
+    let time: &[u8] = match text {
+        [b'0'..=b'9', ..] => b"",
+        _ => b"2026-10-24T21:59:00.000Z ",
+    };
+    [time, text].concat()
+}
+
+/// CRC-32 bit by bit, not the crate that the journal uses.
+fn crc(body: &[u8]) -> u32 {
+    !body.iter().fold(!0, |crc: u32, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
+    })
+}
+
+/// Does one damage; false for one of which nobody knows how it is to be judged.
+fn do_damage(order: &str, bytes: &mut Vec<u8>) -> bool {
+    let mut words = order.split(' ');
+    let kind = words.next().unwrap_or_default();
+    let mut number = || words.next().and_then(|word| word.parse::<u16>().ok()).unwrap_or(1);
+    let at = usize::from(number()) % bytes.len().max(1);
+    match kind {
+        "cut" => bytes.truncate(at),
+        "flip" => {
+            let by = number().to_le_bytes()[0];
+            bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= by);
+        }
+        "zero" => bytes.iter_mut().skip(at).take(usize::from(number())).for_each(|byte| *byte = 0),
+        "blank" => {
+            bytes.iter_mut().skip(at).take(usize::from(number())).for_each(|byte| *byte = b'\n');
+        }
+        "tail" => bytes.resize(bytes.len() + at, b'\n'),
+        "copy" => {
+            let to = usize::from(number()) % bytes.len().max(1);
+            let count = usize::from(number());
+            let piece: Vec<_> = bytes.iter().skip(at).take(count).copied().collect();
+            bytes.iter_mut().skip(to).zip(piece).for_each(|(byte, new)| *byte = new);
+            // A record that is put in the place of another is no torn write.
+            return false;
+        }
+        _ => {}
+    }
+    true
+}
+
+/// What was found in a journal that has opened.
+struct Opened {
+    report: Report,
+    dump: String,
+}
+
+fn disk(folder: &Folder, read_bytes: usize) -> MemoryDisk {
+    let mut files = vec![(JOURNAL_FILE, &folder.journal[..])];
+    files.extend(folder.new_journal.as_ref().map(|new| (NEW_JOURNAL_FILE, &new[..])));
+    MemoryDisk::new(&files, read_bytes)
+}
+
+/// Opens it, in every way that must not make a difference.
+fn examine(folder: &Folder) -> Option<Opened> {
+    let mut delivered = Vec::new();
+    let disk_now = disk(folder, usize::MAX);
+    let checked = journal::check(&disk_now, |record| {
+        delivered.push(show(record));
+        Ok(())
+    });
+    let checked = checked.expect("memory does not fail");
+    is_in_the_file(&checked, folder.journal.len());
+    let (plain, unfinished) = plain(&folder.journal);
+    let most = [&plain[..], &unfinished].concat();
+    assert!(most.starts_with(&delivered), "{delivered:#?}\nis not the beginning of\n{most:#?}");
+    let (server, opened) = match Server::open(disk_now.clone(), START) {
+        Ok(opened) => opened,
+        Err(error) => {
+            is_a_line(&error.to_string());
+            match error {
+                Error::Refused(report) => is_in_the_file(&report, folder.journal.len()),
+                Error::OnlyLeftover { .. } => {
+                    assert!(checked.fresh && folder.new_journal.is_some());
+                }
+                other => panic!("memory does not fail: {other}"),
+            }
+            assert_eq!(disk_now.bytes(JOURNAL_FILE).as_ref(), Some(&folder.journal), "refused");
+            assert_eq!(disk_now.bytes(NEW_JOURNAL_FILE), folder.new_journal, "refused");
+            return None;
+        }
+    };
+    let report = opened.report;
+    is_in_the_file(&report, folder.journal.len().max(report.end_bytes as usize));
+    assert_eq!(checked.bad, report.bad, "the check, and the opening");
+    assert_eq!(delivered, plain, "what opens is all that a plain reading gives");
+    assert_eq!(disk_now.bytes(NEW_JOURNAL_FILE), None, "an unfinished journal was left");
+    server.inventory.check();
+    let opened = Opened { report, dump: dump(&server.inventory) };
+    opens_again(disk_now, &opened, server.now);
+    short_reads_and_no_tail(folder, &opened);
+    goes_on(server);
+    Some(opened)
+}
+
+fn show(record: Record) -> String {
+    match record {
+        Record::Snapshot { number, payload } => format!("snap {number} {payload}"),
+        Record::SnapshotEnd { base } => format!("end {base}"),
+        Record::Event { number, payload } => format!("event {number} {payload}"),
+    }
+}
+
+fn is_in_the_file(report: &Report, size: usize) {
+    assert!(report.snapshot_bytes <= report.end_bytes && report.end_bytes <= size as u64);
+    assert!(report.synced_bytes <= report.end_bytes && report.base_number <= report.last_number);
+    let Some(bad) = &report.bad else { return };
+    is_a_line(&bad.to_string());
+    let Bad { offset_bytes, line, tail_bytes, verdict, .. } = bad;
+    assert!((report.end_bytes..=size as u64).contains(offset_bytes), "byte {offset_bytes}");
+    assert!(*line >= 1 && report.end_bytes + tail_bytes <= size as u64, "{bad:?}");
+    if let Verdict::Refused(journal::Why::Synced { offset_bytes, .. }) = verdict {
+        assert!(*offset_bytes < size as u64, "evidence at byte {offset_bytes}");
+    }
+}
+
+/// It goes to a terminal and to the log.
+fn is_a_line(text: &str) {
+    assert!(!text.chars().any(char::is_control), "{text:?}");
+}
+
+fn opens_again(disk: MemoryDisk, opened: &Opened, now: Time) {
+    let (server, again) = Server::open(disk, START).expect("it has opened before");
+    assert_eq!(again.report.bad, None, "a tail that was cut is there again");
+    assert_eq!(dump(&server.inventory), opened.dump, "opened again");
+    assert_eq!(server.now, now);
+}
+
+/// A disk that gives a few bytes at a time, and the good part alone.
+fn short_reads_and_no_tail(folder: &Folder, opened: &Opened) {
+    let (server, slow) = Server::open(disk(folder, 13), START).expect("it has opened before");
+    assert_eq!(slow.report, opened.report, "with short reads");
+    assert_eq!(dump(&server.inventory), opened.dump, "with short reads");
+    if folder.journal.len() as u64 >= opened.report.end_bytes {
+        let good = &folder.journal[..opened.report.end_bytes as usize];
+        let disk = MemoryDisk::new(&[(JOURNAL_FILE, good)], usize::MAX);
+        let (server, alone) = Server::open(disk, START).expect("it has opened before");
+        assert_eq!(alone.report.bad, None, "the good part alone");
+        assert_eq!(dump(&server.inventory), opened.dump, "the good part alone");
+    }
+}
+
+/// The server that has opened it can be used, compacted, and started again.
+fn goes_on(mut server: Server) {
+    let mut peer = Peer::new(1, Eol::Lf);
+    let Server { inventory, batch, now, .. } = &mut server;
+    reservad::store::end_orphans(inventory, *now, batch);
+    inventory.advance(*now, super::server::zone(), batch);
+    // A journal may say what no client could: only what it takes is of interest.
+    let is_odd = dump(&server.inventory).contains(is_hidden);
+    for line in ["ALTA una más", "RESERVAR una más por=1h", "RESERVAS", "LISTAR"] {
+        let reply = server.say(&mut peer, line.as_bytes());
+        if !is_odd {
+            super::reply::check(&reply, Eol::Lf);
+        }
+    }
+    server.inventory.check();
+    server.commit();
+    let was = dump(&server.inventory);
+    server.compact();
+    let disk = server.disk;
+    let (server, opened) = Server::open(disk, START).expect("it was just written");
+    assert_eq!(opened.report.bad, None);
+    assert_eq!(dump(&server.inventory), was, "after a compaction");
+}
+
+/// The records of all whole commits up to the first thing that is not as it
+/// must be, the naive way; and those of the commit that this is in.
+fn plain(file: &[u8]) -> (Vec<String>, Vec<String>) {
+    let (mut all, mut commit) = (Vec::new(), Vec::new());
+    plain_records(file, &mut all, &mut commit);
+    (all, commit.into_iter().map(|(_, _, text)| text).collect())
+}
+
+/// Left, synced, and the record as it is shown.
+type PlainEvent = (u64, u64, String);
+
+fn plain_records(file: &[u8], all: &mut Vec<String>, commit: &mut Vec<PlainEvent>) {
+    let mut lines = Lines { file, at: 0 };
+    let mut last_event = 0;
+    match lines.next() {
+        Some(b"reservad-journal 1") => {}
+        Some(b"reservad-journal 1 snapshot") => {
+            let Some(base) = plain_snapshot(&mut lines, all) else { return };
+            last_event = base;
+        }
+        _ => return,
+    }
+    let (mut start, mut least) = (lines.at as u64, lines.at as u64);
+    while let Some(body) = lines.next().and_then(signed_body) {
+        let Some((number, left, synced, payload)) = event_fields(body) else { break };
+        let follows = match commit.last() {
+            Some((was_left, was_synced, _)) => {
+                was_left.checked_sub(1) == Some(left) && *was_synced == synced
+            }
+            None => (least..=start).contains(&synced),
+        };
+        if last_event.checked_add(1) != Some(number) || !follows {
+            break;
+        }
+        last_event = number;
+        commit.push((left, synced, format!("event {number} {payload}")));
+        if left == 0 {
+            all.extend(commit.drain(..).map(|(_, _, text)| text));
+            (start, least) = (lines.at as u64, synced);
+        }
+    }
+}
+
+fn plain_snapshot(lines: &mut Lines, all: &mut Vec<String>) -> Option<u64> {
+    for count in 0u64.. {
+        let body = str::from_utf8(signed_body(lines.next()?)?).ok()?;
+        if let Some(base) = body.strip_prefix(&format!("end {count} ")) {
+            let base = plain_number(base)?;
+            all.push(format!("end {base}"));
+            return Some(base);
+        }
+        let payload = body.strip_prefix(&format!("snap {} ", count + 1))?;
+        all.push(format!("snap {} {payload}", count + 1));
+    }
+    None
+}
+
+/// The lines of a file that have their LF.
+struct Lines<'a> {
+    file: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = &self.file[self.at..];
+        let lf = rest.iter().position(|byte| *byte == b'\n')?;
+        self.at += lf + 1;
+        Some(&rest[..lf]).filter(|line| line.len() < journal::MAX_LINE_BYTES)
+    }
+}
+
+fn signed_body(line: &[u8]) -> Option<&[u8]> {
+    let (sum, body) = line.split_at_checked(9)?;
+    (sum == format!("{:08x} ", crc(body)).as_bytes()).then_some(body)
+}
+
+/// Number, left, synced and payload.
+fn event_fields(body: &[u8]) -> Option<(u64, u64, u64, &str)> {
+    let text = str::from_utf8(body).ok()?;
+    let mut words = text.strip_prefix("event ")?.splitn(4, ' ');
+    let number = plain_number(words.next()?)?;
+    let left = plain_number(words.next()?.strip_prefix('+')?)?;
+    let synced = plain_number(words.next()?.strip_prefix('@')?)?;
+    Some((number, left, synced, words.next()?))
+}
+
+/// A number as it is written: no sign, no leading zero.
+fn plain_number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
+}
+
+/// Damage to what was synced is refused, and damage to the last commit alone
+/// is a torn tail: then everything before it is there.
+fn damage_is_judged(whole: &Whole, damaged: &[u8], opened: Option<&Opened>) {
+    let intact = Folder { journal: whole.bytes.clone(), ..Folder::default() };
+    // The events may make no sense.
+    if Server::open(disk(&intact, usize::MAX), START).is_err() {
+        return;
+    }
+    let same = whole.bytes.iter().zip(damaged).take_while(|(was, is)| was == is).count();
+    if same == whole.bytes.len() {
+        let opened = opened.expect("the whole of it is there, and yet it is refused");
+        assert_eq!(opened.report.end_bytes as usize, whole.bytes.len(), "something is lost");
+        return;
+    }
+    let good_end = whole.commit_ends.iter().copied().filter(|end| *end <= same).max();
+    let good_end = good_end.unwrap_or(whole.snapshot_end);
+    let last_start = whole.commit_ends.iter().rev().nth(1).copied().unwrap_or(whole.snapshot_end);
+    let last_is_intact =
+        damaged.get(last_start..whole.bytes.len()) == Some(&whole.bytes[last_start..]);
+    let was_acknowledged = same < last_start && last_is_intact && !whole.commit_ends.is_empty();
+    let is_in_snapshot = same < whole.snapshot_end && damaged.len() > b"reservad-journal 1\n".len();
+    match opened {
+        Some(opened) => {
+            let end = opened.report.end_bytes as usize;
+            assert!(!was_acknowledged, "damage at byte {same} was cut, at {end}");
+            assert!(!is_in_snapshot, "damage at byte {same} of the snapshot was not seen");
+            assert!(same < whole.snapshot_end || end == good_end, "cut at {end}, not {good_end}");
+        }
+        None => assert!(same < last_start, "a torn tail from byte {same} on was refused"),
+    }
+}

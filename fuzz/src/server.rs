@@ -1,0 +1,155 @@
+//! The server without its sockets, clock and disk.
+
+use std::fmt::Write;
+use std::sync::OnceLock;
+
+use reservad::clock::{Time, Zone};
+use reservad::commands::parse::{Command, Moment, first_word, parse};
+use reservad::commands::words::Verb;
+use reservad::commands::{self, After, Desk, Figures, Session};
+use reservad::conn::Eol;
+use reservad::inventory::event::Batch;
+use reservad::inventory::{Capacity, Inventory, SessionId};
+use reservad::journal::{Error, SyncPolicy};
+use reservad::store::{Opened, Store};
+
+use super::disk::MemoryDisk;
+
+/// Small, so that both bounds are met.
+const CAPACITY: Capacity = Capacity { resources: 60, reservations: 20 };
+
+/// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
+/// clock goes back.
+pub const START: Time = Time::from_ms(1_792_879_170_000);
+
+/// A zone whose clock is changed, where dates go wrong most easily.
+pub fn zone() -> &'static Zone {
+    static ZONE: OnceLock<Zone> = OnceLock::new();
+    ZONE.get_or_init(|| Zone::named("Europe/Madrid").expect("a zone database"))
+}
+
+/// A connection without its socket.
+pub struct Peer {
+    pub session: Session,
+    pub eol: Eol,
+    /// No line of it is run any more.
+    pub closed: bool,
+}
+
+impl Peer {
+    pub fn new(id: u64, eol: Eol) -> Peer {
+        Peer { session: Session::new(SessionId(id)), eol, closed: false }
+    }
+}
+
+pub struct Server {
+    pub disk: MemoryDisk,
+    pub inventory: Inventory,
+    pub batch: Batch,
+    pub store: Store<MemoryDisk>,
+    pub now: Time,
+}
+
+impl Server {
+    /// One that keeps nothing.
+    pub fn in_memory() -> Server {
+        let inventory = Inventory::new(CAPACITY);
+        let disk = MemoryDisk::new(&[], usize::MAX);
+        let (batch, store) = (Batch::default(), Store::in_memory());
+        Server { disk, inventory, batch, store, now: START }
+    }
+
+    /// One that begins with what the journal says. Without syncs, so that it
+    /// keeps no spare tail, which would cost a fuzzer most of its time.
+    pub fn open(disk: MemoryDisk, now: Time) -> Result<(Server, Opened), Error> {
+        let (store, inventory, opened) = Store::open(disk.clone(), SyncPolicy::Never, CAPACITY)?;
+        let now = now.max(opened.last_time);
+        let batch = Batch::default();
+        Ok((Server { disk, inventory, batch, store, now }, opened))
+    }
+
+    /// Runs one line and returns all of its reply.
+    pub fn say(&mut self, peer: &mut Peer, line: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let eol = peer.eol;
+        let session = &mut peer.session;
+        match self.at_desk(|desk| commands::run(line, eol, session, desk, &mut out)) {
+            After::Next => {}
+            // Piece by piece, as for one that reads slowly.
+            After::List(mut list) => while list.fill(100, &mut out) {},
+            After::Close => peer.closed = true,
+            After::Foreign => {
+                assert!(out.is_empty(), "another protocol was answered");
+                peer.closed = true;
+            }
+        }
+        out
+    }
+
+    /// Does something that needs a desk.
+    pub fn at_desk<T>(&mut self, work: impl FnOnce(&mut Desk) -> T) -> T {
+        let figures = Figures::default;
+        work(&mut Desk {
+            inventory: &mut self.inventory,
+            batch: &mut self.batch,
+            history: self.store.history(),
+            moment: Moment { now: self.now, zone: zone() },
+            figures: &figures,
+        })
+    }
+
+    /// The texts of the events that are not committed yet.
+    pub fn texts(&self) -> Vec<(u64, String)> {
+        self.batch.iter().map(|(change, text)| (change.number, text.to_owned())).collect()
+    }
+
+    pub fn commit(&mut self) {
+        self.store.commit(&mut self.batch).expect("memory does not fail");
+    }
+
+    /// Writes a snapshot of everything, in small pieces.
+    pub fn compact(&mut self) {
+        self.compact_piece();
+        while self.store.is_compacting() {
+            self.compact_piece();
+        }
+    }
+
+    pub fn compact_piece(&mut self) {
+        let done = self.store.compact(&self.inventory, self.now, 64);
+        assert!(matches!(done, Ok(None)), "memory does not fail: {done:?}");
+    }
+}
+
+/// Whether a line asks for so many new names that a fuzzer would do little else.
+pub fn is_too_much(line: &[u8]) -> bool {
+    const MOST: usize = 300;
+    let Ok(line) = str::from_utf8(line) else { return false };
+    let (word, rest) = first_word(line);
+    let Some((verb @ Verb::Add, lang)) = Verb::find(word) else { return false };
+    let command = parse(verb, rest, lang, Moment { now: START, zone: zone() });
+    matches!(command, Ok(Command::Add(names)) if names.len() > MOST)
+}
+
+/// Everything that must survive a restart. Ids may differ, names may not.
+pub fn dump(inventory: &Inventory) -> String {
+    let mut text =
+        format!("events {} numbers {}\n", inventory.last_event(), inventory.last_number());
+    let texts = inventory.names().texts();
+    let mut next = 0;
+    while let Some(id) = inventory.next_resource(next) {
+        text.push_str(texts.name(id));
+        text.push('\n');
+        next = id + 1;
+    }
+    let mut after = 0;
+    while let Some(one) = inventory.next_reservation(after) {
+        let names: Vec<_> = one.targets.as_slice().iter().map(|id| texts.name(*id)).collect();
+        let interval = (one.from.ms(), one.until.ms(), one.lease, one.session().is_some());
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "#{} {names:?} {interval:?}", one.number);
+        let _ = writeln!(text, "{:?} {:?} {:?}", one.holder, one.note(), one.key());
+        after = one.number;
+    }
+    text
+}

@@ -1,0 +1,45 @@
+//! The corpora of the fuzz targets, replayed without a fuzzer: what was once
+//! worth keeping, and what was once wrong. `fuzz/README.md` says what the
+//! targets promise and how a file comes into a corpus.
+
+use std::fs;
+use std::path::Path;
+
+#[path = "../fuzz/src/lib.rs"]
+mod targets;
+
+/// Runs a target over its corpus, in the order of the names.
+fn replay(target: &str, run: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let entries = fs::read_dir(&folder).expect("the target has a corpus");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{} is empty", folder.display());
+    for path in paths {
+        let data = fs::read(&path).expect("a file of the corpus");
+        if let Err(failure) = std::panic::catch_unwind(|| run(&data)) {
+            eprintln!("in {}", path.display());
+            std::panic::resume_unwind(failure);
+        }
+    }
+}
+
+#[test]
+fn grammar() {
+    replay("grammar", targets::grammar::run);
+}
+
+#[test]
+fn framing() {
+    replay("framing", targets::framing::run);
+}
+
+#[test]
+fn journal() {
+    replay("journal", targets::journal::run);
+}
+
+#[test]
+fn commands() {
+    replay("commands", targets::commands::run);
+}
