@@ -28,6 +28,7 @@ use names::{Names, ResourceId};
 use queue::Queue;
 
 use crate::clock::{Now, Time};
+use crate::limits::NUMBER_MAX;
 
 /// A confirmation number: 1, 2, 3…; also the fencing token of what it grants.
 pub type Number = u64;
@@ -55,6 +56,12 @@ impl Targets {
             Targets::One(id) => std::slice::from_ref(id),
             Targets::Many(ids) => ids,
         }
+    }
+
+    /// Whether these are some of them, none of them twice.
+    fn holds_each_once(&self, some: &[ResourceId]) -> bool {
+        let is_new = |(at, id): (usize, &ResourceId)| !some[..at].contains(id);
+        some.iter().all(|id| self.as_slice().contains(id)) && some.iter().enumerate().all(is_new)
     }
 }
 
@@ -373,9 +380,7 @@ impl Inventory {
     /// Whether an event that was read fits this inventory; else what is wrong.
     pub fn admits(&self, event: &Event) -> Result<(), String> {
         match event {
-            // There must be a next one.
-            Event::Numbered { last: Number::MAX } => Err("no number is left".to_owned()),
-            Event::Numbered { .. } => Ok(()),
+            Event::Numbered { last } => admits_number(*last),
             Event::Added { name } => match self.names.find(name) {
                 None => Ok(()),
                 Some(_) => Err(format!("resource '{name}' exists already")),
@@ -386,7 +391,7 @@ impl Inventory {
             Event::Removed { .. } => Ok(()),
             Event::Reserved(new) => self.admits_reservation(new),
             Event::Cancelled { number, targets } => match self.reservations.get(number) {
-                Some(old) if targets.iter().all(|id| old.targets.as_slice().contains(id)) => Ok(()),
+                Some(old) if old.targets.holds_each_once(targets) => Ok(()),
                 _ => Err(format!("reservation #{number} does not hold that")),
             },
             Event::Renewed { number, until, .. } => match self.reservations.get(number) {
@@ -404,14 +409,15 @@ impl Inventory {
 
     fn admits_reservation(&self, new: &Reservation) -> Result<(), String> {
         let number = new.number;
-        if number == 0 || number == Number::MAX {
-            return Err(format!("there is no reservation #{number}"));
-        }
         if new.from >= new.until {
             return Err(format!("reservation #{number} ends before it begins"));
         }
-        if self.reservations.contains_key(&number) {
-            return Err(format!("reservation #{number} exists already"));
+        admits_number(number)?;
+        if number <= self.last_number {
+            return Err(format!("number #{number} was issued before"));
+        }
+        if full_key(new).is_some_and(|full_key| self.keys.contains_key(&full_key)) {
+            return Err(format!("the key of reservation #{number} is that of another one"));
         }
         for (at, id) in new.targets.as_slice().iter().enumerate() {
             let name = self.names.texts().name(*id);
@@ -596,6 +602,14 @@ impl Inventory {
         assert_eq!(self.keys.len(), all().filter_map(|one| full_key(one)).count());
         assert!(all().all(|one| one.number <= self.last_number));
         assert_eq!(self.names.len(), self.ids().count());
+    }
+}
+
+/// Whether a number leaves others to be issued after it.
+fn admits_number(number: Number) -> Result<(), String> {
+    match number {
+        ..=NUMBER_MAX => Ok(()),
+        _ => Err(format!("#{number} is beyond what can ever have been issued")),
     }
 }
 

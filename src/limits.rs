@@ -39,6 +39,11 @@ pub const NIGHTS_MAX: u32 = 3_653;
 /// What a client sent is echoed at most this long, in characters.
 pub const ECHO_MAX_CHARS: usize = 64;
 
+/// No confirmation number and no event number is greater, so that there is always
+/// a next one: a million a second reach it in 290,000 years. A journal that says
+/// more is not one of ours.
+pub const NUMBER_MAX: u64 = u64::MAX / 2;
+
 /// Default for `--max-resources`: about 100 MB of memory at the most.
 pub const RESOURCES_DEFAULT: u32 = 1 << 20;
 /// Largest `--inventory` file: as many of the longest names as the default

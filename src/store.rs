@@ -20,7 +20,7 @@ use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
 use crate::journal::{Error, Journal, Record, Report, Storage, SyncPolicy};
-use crate::limits::{COMPACT_MIN_BYTES, INVENTORY_FILE_MAX_BYTES};
+use crate::limits::{COMPACT_MIN_BYTES, INVENTORY_FILE_MAX_BYTES, NUMBER_MAX};
 
 /// The journal of an inventory; or none, for a server that forgets.
 pub struct Store<S: Storage> {
@@ -74,8 +74,9 @@ pub struct Opened {
 /// Returns the record's time, if it has one.
 pub fn replay(inventory: &mut Inventory, record: Record) -> Result<Option<Time>, String> {
     let payload = match record {
-        // There must be a next one.
-        Record::SnapshotEnd { base: u64::MAX } => return Err("no event number is left".to_owned()),
+        Record::SnapshotEnd { base: NUMBER_MAX.. } => {
+            return Err("it counts more events than there can have been".to_owned());
+        }
         Record::SnapshotEnd { base } => {
             inventory.set_last_event(base);
             return Ok(None);

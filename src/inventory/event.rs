@@ -75,6 +75,10 @@ impl Event {
     /// Reads what [`Event::encode`] wrote. `names` are those of the inventory
     /// as it was before the event. An error says what is wrong with the text.
     pub fn decode(text: &str, names: &Names) -> Result<(Time, Event), String> {
+        // No line of a client can bring one here, and none may get out from here.
+        if text.contains(char::is_control) {
+            return Err("it has a control character".to_owned());
+        }
         let (time, rest) = text.split_once(' ').ok_or("no time")?;
         let time = parse_utc(time).ok_or_else(|| format!("'{time}' is no time"))?;
         let (word, rest) = rest.split_once(' ').ok_or("no event")?;
