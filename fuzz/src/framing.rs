@@ -40,8 +40,8 @@ struct Reading {
 }
 
 /// `data` is what the peer sends before it closes its side; `0x01 n b` in it
-/// stands for many times the byte b: 2^(n mod 14), or with n from 240 on
-/// 2^(n − 230), up to more than a line may ever have.
+/// stands for many times the byte b: 2^(n mod 14); n from 192 to 202, which telnet
+/// does not use, is for 2^(n − 182), up to more than a line may ever have.
 pub fn run(data: &[u8]) {
     let bytes = expand(data);
     let (want, ends) = plain(&bytes);
@@ -73,7 +73,8 @@ fn expand(data: &[u8]) -> Vec<u8> {
         rest = more;
         match (*first, more) {
             (REPEAT, [n, byte, more @ ..]) => {
-                let count = if *n < 240 { 1 << (n % 14) } else { 1 << (n - 230) };
+                let big = (192..=202).contains(n);
+                let count = 1 << if big { n - 182 } else { n % 14 };
                 bytes.resize(MOST_BYTES.min(bytes.len() + count), *byte);
                 rest = more;
             }
