@@ -127,6 +127,7 @@ impl Play {
         let Some(peer) = self.peers.remove(&id) else { return };
         let session = peer.session.id();
         self.server.inventory.leave_queue(session, self.server.now);
+        assert_eq!(self.server.inventory.waiting_place(session), None, "it is gone, and waits");
         self.server.at_desk(|desk| commands::leave(&peer.session, desk));
         assert!(!self.server.inventory.has_bound(session), "its hasta=salir has not ended");
     }

@@ -11,10 +11,12 @@ use reservad::limits::{
 
 /// More than this is not made of one input.
 const MOST_BYTES: usize = LINE_ENDLESS_BYTES + 2 * LINE_MAX_BYTES;
-/// Up to this every byte is also given alone, and every place is cut once.
+/// Up to this every place is cut once.
 const SMALL_BYTES: usize = 48;
-/// Up to this every byte is also given alone.
-const MIDDLE_BYTES: usize = 2 << 10;
+/// Up to this every byte is also given alone: more than the longest line.
+const MIDDLE_BYTES: usize = LINE_MAX_BYTES + 512;
+/// Inputs of up to so many bytes may stand for very many.
+const SHORT_BYTES: usize = 8;
 /// In an input: the next two bytes say how often which byte is repeated.
 const REPEAT: u8 = 0x01;
 /// What every line is answered here.
@@ -40,8 +42,9 @@ struct Reading {
 }
 
 /// `data` is what the peer sends before it closes its side; `0x01 n b` in it
-/// stands for many times the byte b: 2^(n mod 14); n from 192 to 202, which telnet
-/// does not use, is for 2^(n − 182), up to more than a line may ever have.
+/// stands for 2^(n mod 14) times the byte b. In a short input n from 192 to 202 is
+/// for 2^(n − 182), up to more than a line may ever have; in every input that
+/// would cost a fuzzer all of its time.
 pub fn run(data: &[u8]) {
     let bytes = expand(data);
     let (want, ends) = plain(&bytes);
@@ -60,7 +63,9 @@ pub fn run(data: &[u8]) {
     }
     if bytes.len() <= INPUT_HIGH_BYTES / 2 {
         for place in 0..want.shown.len().min(3) {
-            held_back(&bytes, place, &want, &ends);
+            for tidies in [false, true] {
+                held_back(&bytes, place, tidies, &want, &ends);
+            }
         }
     }
     floods(&bytes);
@@ -73,7 +78,7 @@ fn expand(data: &[u8]) -> Vec<u8> {
         rest = more;
         match (*first, more) {
             (REPEAT, [n, byte, more @ ..]) => {
-                let big = (192..=202).contains(n);
+                let big = data.len() <= SHORT_BYTES && (192..=202).contains(n);
                 let count = 1 << if big { n - 182 } else { n % 14 };
                 bytes.resize(MOST_BYTES.min(bytes.len() + count), *byte);
                 rest = more;
@@ -346,8 +351,9 @@ fn show(conn: &mut Conn<Pieces>, frame: Frame) -> Shown {
 }
 
 /// The line at `place` waits, and holds back what is read meanwhile: nothing of
-/// that is lost, and an interrupt that came after the line is seen.
-fn held_back(bytes: &[u8], place: usize, want: &Reading, ends: &[usize]) {
+/// that is lost, and an interrupt that came after the line is seen, also once
+/// memory was given back.
+fn held_back(bytes: &[u8], place: usize, tidies: bool, want: &Reading, ends: &[usize]) {
     let mut conn = conn(bytes, Cuts { seed: 7, ..Cuts::every(64) });
     let mut scratch = [0; 64];
     let mut shown = Vec::new();
@@ -361,7 +367,7 @@ fn held_back(bytes: &[u8], place: usize, want: &Reading, ends: &[usize]) {
                 return;
             }
         }
-        if shown.len() <= place {
+        if tidies || shown.len() <= place {
             conn.tidy();
         }
     }

@@ -364,7 +364,8 @@ fn goes_on(mut server: Server) {
     inventory.advance(*now, super::server::zone(), batch);
     // A journal may say what no client could: only what it takes is of interest.
     let is_odd = dump(&server.inventory).contains(is_hidden);
-    for line in ["ALTA una más", "RESERVAR una más por=1h", "RESERVAS", "LISTAR"] {
+    let lines = ["ALTA una más", "RESERVAR una más por=1h", "RESERVAS", "CANCELAR una más"];
+    for line in lines {
         let reply = server.say(&mut peer, line.as_bytes());
         if !is_odd {
             super::reply::check(&reply, Eol::Lf);
