@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use reservad::clock::{Time, parse_duration_ms, parse_utc};
+use reservad::clock::{Now, Time, parse_duration_ms, parse_utc};
 use reservad::commands;
 use reservad::conn::Eol;
-use reservad::inventory::{Capacity, Inventory, SessionId};
+use reservad::inventory::{Capacity, Deadlines, Inventory, SessionId};
 use reservad::journal::Record;
 use reservad::store;
 
@@ -77,10 +77,10 @@ impl Play {
                 };
                 self.pass(self.server.now.plus_ms(ms));
             }
-            b"." => self.pass(self.server.inventory.next_deadline().unwrap_or(START)),
+            b"." => self.pass(next_end(&self.server.inventory)),
             [b'!', id] => {
                 if let Some(peer) = self.peers.get(id) {
-                    self.server.inventory.interrupt(peer.session.id(), self.server.now);
+                    self.server.inventory.interrupt(peer.session.id(), Now::at(self.server.now));
                 }
             }
             [b'-', id] => self.hang_up(*id),
@@ -100,8 +100,8 @@ impl Play {
 
     fn advance(&mut self) {
         let Server { inventory, batch, now, .. } = &mut self.server;
-        inventory.advance(*now, zone(), batch);
-        assert_eq!(inventory.due(*now), None, "an end that has come");
+        inventory.advance(Now::at(*now), zone(), batch);
+        assert_eq!(inventory.due(Now::at(*now)), None, "an end that has come");
     }
 
     fn say(&mut self, id: u8, text: &[u8]) {
@@ -126,7 +126,7 @@ impl Play {
     fn hang_up(&mut self, id: u8) {
         let Some(peer) = self.peers.remove(&id) else { return };
         let session = peer.session.id();
-        self.server.inventory.leave_queue(session, self.server.now);
+        self.server.inventory.leave_queue(session, Now::at(self.server.now));
         assert_eq!(self.server.inventory.waiting_place(session), None, "it is gone, and waits");
         self.server.at_desk(|desk| commands::leave(&peer.session, desk));
         assert!(!self.server.inventory.has_bound(session), "its hasta=salir has not ended");
@@ -137,7 +137,10 @@ impl Play {
         self.tell_waiters();
         let Server { inventory, now, .. } = &self.server;
         inventory.check();
-        assert!(!inventory.some_waiter_fits(*now, zone()), "somebody waits for what is free");
+        assert!(
+            !inventory.some_waiter_fits(Now::at(*now), zone()),
+            "somebody waits for what is free"
+        );
         self.replicate();
         self.server.commit();
         self.tell_watchers();
@@ -206,4 +209,10 @@ impl Play {
 
 fn empty() -> Inventory {
     Inventory::new(Capacity { resources: u32::MAX, reservations: u32::MAX })
+}
+
+/// When something happens by itself; the clocks agree here.
+fn next_end(inventory: &Inventory) -> Time {
+    let Deadlines { dated, steady } = inventory.deadlines();
+    dated.into_iter().chain(steady).min().unwrap_or(START)
 }

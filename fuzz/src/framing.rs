@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use reservad::conn::{Conn, Eol, Frame};
 use reservad::limits::{
     INPUT_HIGH_BYTES, LINE_ENDLESS_BYTES, LINE_MAX_BYTES, OUTPUT_HIGH_BYTES, READ_BUDGET_BYTES,
+    WRITE_BUDGET_BYTES,
 };
 
 /// More than this is not made of one input.
@@ -279,7 +280,7 @@ fn read(bytes: &[u8], cuts: Cuts) -> Reading {
         let took_all = conn.may_run();
         let bound = OUTPUT_HIGH_BYTES + REPLY.len() + scratch.len();
         assert!(conn.pending() <= bound, "{} bytes of output", conn.pending());
-        conn.flush().expect("the pieces do not fail");
+        conn.flush(WRITE_BUDGET_BYTES).expect("the pieces do not fail");
         conn.tidy();
         if is_over || (conn.is_eof() && took_all) {
             return finish(conn, shown, bytes);
@@ -309,7 +310,7 @@ fn take_frames(conn: &mut Conn<Pieces>, shown: &mut Vec<Shown>) -> bool {
 fn finish(mut conn: Conn<Pieces>, mut shown: Vec<Shown>, bytes: &[u8]) -> Reading {
     while !conn.is_flushed() {
         conn.set_writable();
-        conn.flush().expect("the pieces do not fail");
+        conn.flush(WRITE_BUDGET_BYTES).expect("the pieces do not fail");
         if !matches!(shown.last(), Some(Shown::Endless | Shown::Tls)) {
             take_frames(&mut conn, &mut shown);
         }

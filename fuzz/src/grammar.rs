@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use reservad::clock::{Round, Time, Zone};
+use reservad::clock::{Now, Round, Time, Zone};
 use reservad::commands::parse::{Command, Moment, first_word, parse};
 use reservad::commands::words::{Lang, Opt, Verb};
 use reservad::conn::Eol;
@@ -71,7 +71,7 @@ pub fn run(data: &[u8]) {
     let Some((verb, lang)) = Verb::find(word) else { return };
     let other = if lang == Lang::Es { Lang::En } else { Lang::Es };
     means_the_same(&said, &format!("{} {rest}", verb.word(other)));
-    let moment = Moment { now: START, zone: zone() };
+    let moment = Moment { now: Now::at(START), zone: zone() };
     if let Ok(command) = parse(verb, rest, lang, moment) {
         for lang in [Lang::Es, Lang::En] {
             written_again(verb, &command, lang, moment);

@@ -2,7 +2,7 @@
 //! refused, with a place that exists; a refusal changes nothing; what opens is
 //! what a plain reading gives, and opens again to the same.
 
-use reservad::clock::Time;
+use reservad::clock::{Now, Time};
 use reservad::conn::Eol;
 use reservad::inventory::names::is_hidden;
 use reservad::journal::{
@@ -361,7 +361,7 @@ fn goes_on(mut server: Server) {
     let mut peer = Peer::new(1, Eol::Lf);
     let Server { inventory, batch, now, .. } = &mut server;
     reservad::store::end_orphans(inventory, *now, batch);
-    inventory.advance(*now, super::server::zone(), batch);
+    inventory.advance(Now::at(*now), super::server::zone(), batch);
     // A journal may say what no client could: only what it takes is of interest.
     let is_odd = dump(&server.inventory).contains(is_hidden);
     let lines = ["ALTA una más", "RESERVAR una más por=1h", "RESERVAS", "CANCELAR una más"];

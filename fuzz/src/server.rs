@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::OnceLock;
 
-use reservad::clock::{Time, Zone};
+use reservad::clock::{Now, Time, Zone};
 use reservad::commands::parse::{Command, Moment, first_word, parse};
 use reservad::commands::words::Verb;
 use reservad::commands::{self, After, Desk, Figures, Session};
@@ -93,7 +93,7 @@ impl Server {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
             history: self.store.history(),
-            moment: Moment { now: self.now, zone: zone() },
+            moment: Moment { now: Now::at(self.now), zone: zone() },
             figures: &figures,
         })
     }
@@ -127,7 +127,7 @@ pub fn is_too_much(line: &[u8]) -> bool {
     let Ok(line) = str::from_utf8(line) else { return false };
     let (word, rest) = first_word(line);
     let Some((verb @ Verb::Add, lang)) = Verb::find(word) else { return false };
-    let command = parse(verb, rest, lang, Moment { now: START, zone: zone() });
+    let command = parse(verb, rest, lang, Moment { now: Now::at(START), zone: zone() });
     matches!(command, Ok(Command::Add(names)) if names.len() > MOST)
 }
 
