@@ -31,8 +31,8 @@ use run::Run;
 use seen::Seen;
 use state::journal_end;
 
-/// As many as fit in the time that a change can wait for its tests.
-const SEEDS: u64 = 1_000;
+/// As many as fit into a minute or so of two cores, without optimization.
+const SEEDS: u64 = 1_500;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
