@@ -265,7 +265,7 @@ impl Inventory {
         now: Now,
         zone: &Zone,
     ) -> usize {
-        let when = fixed(request.when, request.from);
+        let when = fixed(request.when, request.from, request.until);
         let patience = now.steady.plus_ms(request.wait_ms.unwrap_or(0));
         let own_end = match (when.start, when.term) {
             (Start::Unsaid, Term::Until(until)) => until,
@@ -731,10 +731,14 @@ impl Inventory {
     }
 }
 
-/// A wait that says `desde=ahora` means the moment at which it was said.
-fn fixed(when: When, from: Time) -> When {
-    match when.start {
-        Start::Now => When { start: Start::At(from), ..when },
+/// A wait that says `desde=ahora` means the moment at which it was said, and
+/// with a length the very end that did not fit then: counted anew, from a wall
+/// clock that is behind, it could be earlier and fit at once.
+fn fixed(when: When, from: Time, until: Time) -> When {
+    let start = Start::At(from);
+    match (when.start, when.term) {
+        (Start::Now, Term::For(_)) => When { start, term: Term::Until(until) },
+        (Start::Now, _) => When { start, ..when },
         _ => when,
     }
 }

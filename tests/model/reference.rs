@@ -897,6 +897,9 @@ impl Model {
     ) -> Line {
         let mut request = request.clone();
         if request.start == Start::Now {
+            if let Term::For(ms) = request.term {
+                request.term = Term::Until(now + self.lag + ms);
+            }
             request.start = Start::At(now);
         }
         let own_end = match (request.start, request.term) {
