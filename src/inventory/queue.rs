@@ -135,6 +135,8 @@ pub struct Queue {
     tell_from: Ticket,
     outcomes: Vec<(SessionId, Outcome)>,
     last_ticket: Ticket,
+    /// How far the steady clock was ahead of the time, the last time.
+    delay_ms: i64,
 }
 
 /// Under what a request with a key waits.
@@ -424,6 +426,11 @@ impl Inventory {
     /// Applies what is due up to `now`, each at its own time: ends, then the
     /// grants that they allow, then waits that are over.
     pub fn advance(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
+        let delay_ms = now.steady.ms() - now.time.ms();
+        if std::mem::replace(&mut self.queue.delay_ms, delay_ms) > delay_ms {
+            self.all_may_fit();
+            self.settle(now, zone, batch);
+        }
         while let Some(then) = self.next_moment(now) {
             self.pass(then, zone, batch);
         }
@@ -454,6 +461,15 @@ impl Inventory {
         Some(Now { time: next.min(now.time), steady: next })
     }
 
+    /// The wall clock has caught up: a length from now on ends earlier than it
+    /// did while the time stood, and may fit before what is booked.
+    fn all_may_fit(&mut self) {
+        if !self.queue.is_empty() {
+            let all: Vec<_> = self.ids().collect();
+            self.queue.freed.extend(all);
+        }
+    }
+
     /// The wall clock was set by so much, and says `now`: what counts elapsed
     /// time goes on as before, so its end is told anew; what has dates is
     /// where the clock now says.
@@ -478,6 +494,7 @@ impl Inventory {
             self.enact(now.time, event, batch);
         }
         self.queue.shift(by_ms);
+        self.all_may_fit();
         // Nothing has a time between the old clock and the new one.
         self.pass(now, zone, batch);
     }

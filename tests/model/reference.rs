@@ -177,6 +177,8 @@ pub struct Model {
     /// How far the clock that nobody can set is ahead of the time: while that
     /// waits for a wall clock that was set back.
     pub lag: i64,
+    /// What it was the last time.
+    last_lag: i64,
 }
 
 /// Case and accents gone, for the letters that the test uses.
@@ -241,6 +243,7 @@ impl Model {
             moved: false,
             tell_at: None,
             lag: 0,
+            last_lag: 0,
         }
     }
 
@@ -605,6 +608,9 @@ impl Model {
     /// What is due up to then, each at its own time.
     pub fn advance(&mut self, now: i64) {
         let steady = now + self.lag;
+        if std::mem::replace(&mut self.last_lag, self.lag) > self.lag {
+            self.grant_waiters(now);
+        }
         loop {
             let dated = self.next_dated().filter(|time| *time <= now);
             let counted = self.next_steady().filter(|time| *time <= steady);
@@ -731,7 +737,7 @@ impl Model {
         self.waiters.clear();
         self.people.clear();
         self.said.clear();
-        (self.moved, self.tell_at, self.lag) = (false, None, 0);
+        (self.moved, self.tell_at, self.lag, self.last_lag) = (false, None, 0, 0);
         self.floor = floor;
     }
 
