@@ -427,12 +427,15 @@ impl Inventory {
     /// grants that they allow, then waits that are over.
     pub fn advance(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
         let delay_ms = now.steady.ms() - now.time.ms();
-        if std::mem::replace(&mut self.queue.delay_ms, delay_ms) > delay_ms {
+        let caught_up = std::mem::replace(&mut self.queue.delay_ms, delay_ms) > delay_ms;
+        if caught_up {
             self.all_may_fit();
-            self.settle(now, zone, batch);
         }
         while let Some(then) = self.next_moment(now) {
             self.pass(then, zone, batch);
+        }
+        if caught_up {
+            self.settle(now, zone, batch);
         }
     }
 

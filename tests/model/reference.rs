@@ -608,9 +608,7 @@ impl Model {
     /// What is due up to then, each at its own time.
     pub fn advance(&mut self, now: i64) {
         let steady = now + self.lag;
-        if std::mem::replace(&mut self.last_lag, self.lag) > self.lag {
-            self.grant_waiters(now);
-        }
+        let caught_up = std::mem::replace(&mut self.last_lag, self.lag) > self.lag;
         loop {
             let dated = self.next_dated().filter(|time| *time <= now);
             let counted = self.next_steady().filter(|time| *time <= steady);
@@ -626,6 +624,9 @@ impl Model {
             self.look_at_waiters(time);
         }
         self.lag = steady - now;
+        if caught_up {
+            self.grant_waiters(now);
+        }
     }
 
     fn look_at_waiters(&mut self, time: i64) {
