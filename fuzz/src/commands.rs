@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use reservad::clock::{Now, Time, parse_duration_ms, parse_utc};
+use reservad::clock::{Time, parse_duration_ms, parse_utc};
 use reservad::commands;
 use reservad::conn::Eol;
-use reservad::inventory::{Capacity, Deadlines, Inventory, SessionId};
+use reservad::inventory::{Capacity, Inventory, SessionId};
 use reservad::journal::Record;
 use reservad::store;
 
@@ -25,6 +25,8 @@ const MOST_STEPS: usize = 100;
 /// | `1 LISTAR` | connection 1 (0 to 9; the odd ones end lines with CRLF) says this |
 /// | `+90s` | so much time passes |
 /// | `.` | time passes until something ends, or a wait is over |
+/// | `^1h` | somebody sets the clock an hour forward |
+/// | `v1h` | somebody sets it an hour back |
 /// | `!1` | connection 1 interrupts its wait |
 /// | `-1` | connection 1 is gone; the next line of 1 is a new one's |
 /// | `compact` | one piece of a compaction |
@@ -66,21 +68,15 @@ impl Play {
         match line {
             [b'0'..=b'9', b' ', text @ ..] if is_too_much(text) => return,
             [id @ b'0'..=b'9', b' ', text @ ..] => {
-                self.advance();
                 self.say(*id, text);
             }
-            [b'+', text @ ..] => {
-                let Some(ms) =
-                    str::from_utf8(text).ok().and_then(|text| parse_duration_ms(text).ok())
-                else {
-                    return;
-                };
-                self.pass(self.server.now.plus_ms(ms));
-            }
-            b"." => self.pass(next_end(&self.server.inventory)),
+            [b'+', text @ ..] => self.server.pass(length_ms(text)),
+            b"." => self.server.pass(self.server.idle_ms()),
+            [b'^', text @ ..] => self.server.set_clock(length_ms(text)),
+            [b'v', text @ ..] => self.server.set_clock(-length_ms(text)),
             [b'!', id] => {
                 if let Some(peer) = self.peers.get(id) {
-                    self.server.inventory.interrupt(peer.session.id(), Now::at(self.server.now));
+                    self.server.inventory.interrupt(peer.session.id(), self.server.now);
                 }
             }
             [b'-', id] => self.hang_up(*id),
@@ -89,19 +85,6 @@ impl Play {
             _ => return,
         }
         self.end_turn();
-    }
-
-    /// Time goes on, and stays within the calendar.
-    fn pass(&mut self, time: Time) {
-        const YEAR_2200: Time = Time::from_ms(7_258_118_400_000);
-        self.server.now = time.min(YEAR_2200).max(self.server.now);
-        self.advance();
-    }
-
-    fn advance(&mut self) {
-        let Server { inventory, batch, now, .. } = &mut self.server;
-        inventory.advance(Now::at(*now), zone(), batch);
-        assert_eq!(inventory.due(Now::at(*now)), None, "an end that has come");
     }
 
     fn say(&mut self, id: u8, text: &[u8]) {
@@ -126,7 +109,7 @@ impl Play {
     fn hang_up(&mut self, id: u8) {
         let Some(peer) = self.peers.remove(&id) else { return };
         let session = peer.session.id();
-        self.server.inventory.leave_queue(session, Now::at(self.server.now));
+        self.server.inventory.leave_queue(session, self.server.now);
         assert_eq!(self.server.inventory.waiting_place(session), None, "it is gone, and waits");
         self.server.at_desk(|desk| commands::leave(&peer.session, desk));
         assert!(!self.server.inventory.has_bound(session), "its hasta=salir has not ended");
@@ -137,10 +120,7 @@ impl Play {
         self.tell_waiters();
         let Server { inventory, now, .. } = &self.server;
         inventory.check();
-        assert!(
-            !inventory.some_waiter_fits(Now::at(*now), zone()),
-            "somebody waits for what is free"
-        );
+        assert!(!inventory.some_waiter_fits(*now, zone()), "somebody waits for what is free");
         self.replicate();
         self.server.commit();
         self.tell_watchers();
@@ -175,7 +155,7 @@ impl Play {
         for (number, payload) in self.server.texts() {
             assert_eq!(number, self.replica.last_event() + 1, "a gap in the events: {payload}");
             let time = payload.split(' ').next().and_then(parse_utc).expect("a time");
-            assert!(self.last_text_time <= time && time <= self.server.now, "{payload}");
+            assert!(self.last_text_time <= time && time <= self.server.now.time, "{payload}");
             self.last_text_time = time;
             let last = self.replica.last_number();
             let record = Record::Event { number, payload: &payload };
@@ -193,7 +173,7 @@ impl Play {
     /// connections is lost, and what was bound to them.
     fn restart(&mut self) {
         let was = dump(&self.server.inventory);
-        let opened = Server::open(self.server.disk.clone(), self.server.now);
+        let opened = Server::open(self.server.disk.clone(), self.server.wall());
         let (server, opened) = opened.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(opened.report.bad, None);
         assert_eq!(dump(&server.inventory), was, "before the restart, and after it");
@@ -202,17 +182,17 @@ impl Play {
         let Server { inventory, batch, .. } = &mut self.server;
         store::end_orphans(inventory, opened.last_time, batch);
         assert!(!inventory.has_bound(SessionId::GONE));
-        self.advance();
+        self.server.pass(0);
         self.end_turn();
     }
 }
 
-fn empty() -> Inventory {
-    Inventory::new(Capacity { resources: u32::MAX, reservations: u32::MAX })
+/// The length that is written there; none if there is none.
+fn length_ms(text: &[u8]) -> i64 {
+    let text = str::from_utf8(text).unwrap_or_default();
+    parse_duration_ms(text).unwrap_or(0)
 }
 
-/// When something happens by itself; the clocks agree here.
-fn next_end(inventory: &Inventory) -> Time {
-    let Deadlines { dated, steady } = inventory.deadlines();
-    dated.into_iter().chain(steady).min().unwrap_or(START)
+fn empty() -> Inventory {
+    Inventory::new(Capacity { resources: u32::MAX, reservations: u32::MAX })
 }

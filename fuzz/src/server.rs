@@ -3,13 +3,13 @@
 use std::fmt::Write;
 use std::sync::OnceLock;
 
-use reservad::clock::{Now, Time, Zone};
+use reservad::clock::{Clock, Now, Tick, Time, Zone};
 use reservad::commands::parse::{Command, Moment, first_word, parse};
 use reservad::commands::words::Verb;
 use reservad::commands::{self, After, Desk, Figures, Session};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::{Capacity, Inventory, SessionId};
+use reservad::inventory::{Capacity, Deadlines, Inventory, SessionId};
 use reservad::journal::{Error, SyncPolicy};
 use reservad::store::{Opened, Store};
 
@@ -47,25 +47,77 @@ pub struct Server {
     pub inventory: Inventory,
     pub batch: Batch,
     pub store: Store<MemoryDisk>,
-    pub now: Time,
+    pub now: Now,
+    clock: Clock,
+    /// What the two clocks of the system say.
+    wall: Time,
+    tick: Tick,
 }
 
 impl Server {
     /// One that keeps nothing.
     pub fn in_memory() -> Server {
-        let inventory = Inventory::new(CAPACITY);
         let disk = MemoryDisk::new(&[], usize::MAX);
-        let (batch, store) = (Batch::default(), Store::in_memory());
-        Server { disk, inventory, batch, store, now: START }
+        Server::over(disk, Store::in_memory(), Inventory::new(CAPACITY), START, START)
     }
 
     /// One that begins with what the journal says. Without syncs, so that it
     /// keeps no spare tail, which would cost a fuzzer most of its time.
-    pub fn open(disk: MemoryDisk, now: Time) -> Result<(Server, Opened), Error> {
+    pub fn open(disk: MemoryDisk, wall: Time) -> Result<(Server, Opened), Error> {
         let (store, inventory, opened) = Store::open(disk.clone(), SyncPolicy::Never, CAPACITY)?;
-        let now = now.max(opened.last_time);
-        let batch = Batch::default();
-        Ok((Server { disk, inventory, batch, store, now }, opened))
+        Ok((Server::over(disk, store, inventory, wall, opened.last_time), opened))
+    }
+
+    fn over(
+        disk: MemoryDisk,
+        store: Store<MemoryDisk>,
+        inventory: Inventory,
+        wall: Time,
+        floor: Time,
+    ) -> Server {
+        let (mut clock, tick) = (Clock::new(floor), Tick(0));
+        let now = clock.observe(wall, tick);
+        Server { disk, inventory, batch: Batch::default(), store, now, clock, wall, tick }
+    }
+
+    /// Time goes on by so much, within the calendar.
+    pub fn pass(&mut self, ms: i64) {
+        const YEAR_2200: Time = Time::from_ms(7_258_118_400_000);
+        let ms = ms.clamp(0, (YEAR_2200.ms() - self.wall.ms()).max(0));
+        self.wall = self.wall.plus_ms(ms);
+        self.tick = self.tick.plus_ms(ms.unsigned_abs());
+        self.heed_clock();
+    }
+
+    /// Somebody sets the wall clock by so much.
+    pub fn set_clock(&mut self, by_ms: i64) {
+        const YEAR_2000: Time = Time::from_ms(946_684_800_000);
+        self.wall = self.wall.plus_ms(by_ms).max(YEAR_2000);
+        self.pass(0);
+    }
+
+    /// What the wall clock says.
+    pub fn wall(&self) -> Time {
+        self.wall
+    }
+
+    /// How long it is until something happens by itself.
+    pub fn idle_ms(&self) -> i64 {
+        let Deadlines { dated, steady } = self.inventory.deadlines();
+        let steady = steady.map(|steady| self.clock.wall_at(steady));
+        let next = dated.into_iter().chain(steady).min();
+        next.map_or(0, |next| next.ms().saturating_sub(self.wall.ms()))
+    }
+
+    /// Applies what the clocks now say, as the loop does at the start of a turn.
+    fn heed_clock(&mut self) {
+        self.now = self.clock.observe(self.wall, self.tick);
+        let step_ms = self.clock.take_step();
+        if step_ms != 0 {
+            self.inventory.clock_was_set(step_ms, self.now, zone(), &mut self.batch);
+        }
+        self.inventory.advance(self.now, zone(), &mut self.batch);
+        assert_eq!(self.inventory.due(self.now), None, "an end that has come");
     }
 
     /// Runs one line and returns all of its reply.
@@ -93,7 +145,7 @@ impl Server {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
             history: self.store.history(),
-            moment: Moment { now: Now::at(self.now), zone: zone() },
+            moment: Moment { now: self.now, zone: zone() },
             figures: &figures,
         })
     }
@@ -116,7 +168,7 @@ impl Server {
     }
 
     pub fn compact_piece(&mut self) {
-        let done = self.store.compact(&self.inventory, self.now, 64);
+        let done = self.store.compact(&self.inventory, self.now.time, 64);
         assert!(matches!(done, Ok(None)), "memory does not fail: {done:?}");
     }
 }
