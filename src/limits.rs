@@ -76,6 +76,9 @@ pub const WRITE_MIN_BYTES: usize = 4 << 10;
 /// Names (16 bytes of a long one) and bookings looked at by one connection's
 /// commands in a turn after which it is the next one's, some milliseconds.
 pub const WORK_BUDGET: u64 = 50_000;
+/// What one event counts among these: its text, the journal's record of it, the
+/// notices. Who makes thousands in a line is costly, too.
+pub const EVENT_WORK: usize = 50;
 /// Who has spent that much is served for so long after those who have not,
 /// and no more of them in a turn than fit once more into [`WORK_BUDGET`]. Long,
 /// for hundreds may take turns at it.

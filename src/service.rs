@@ -100,12 +100,13 @@ impl Default for Compaction {
 pub struct Service<T: Stream, S: Storage> {
     clients: Slab<Client<T>>,
     run_queue: VecDeque<Key>,
-    /// Who has cost a lot of late, and newcomers: after the others, and no more
-    /// of them in a turn than it has time for.
+    /// Newcomers: after the others, and no more in a turn than it has time for.
+    new_queue: VecDeque<Key>,
+    /// Who has cost a lot of late: likewise, and last.
     slow_queue: VecDeque<Key>,
-    /// They did not get their share of the last turn.
-    slow_is_owed: bool,
-    /// What was looked at in this turn for those in the slow queue.
+    /// These two did not get their share of the last turn.
+    rest_is_owed: bool,
+    /// What was looked at in this turn for those of one of these two.
     turn_work: u64,
     /// Served in this turn: to be flushed after the commit.
     served: Vec<Key>,
@@ -159,8 +160,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
         Service {
             clients: Slab::new(),
             run_queue: VecDeque::new(),
+            new_queue: VecDeque::new(),
             slow_queue: VecDeque::new(),
-            slow_is_owed: false,
+            rest_is_owed: false,
             turn_work: 0,
             served: Vec::new(),
             write_share: WRITE_BUDGET_BYTES,
@@ -394,6 +396,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// Whether another turn is due at once.
     pub fn has_work(&self) -> bool {
         !self.run_queue.is_empty()
+            || !self.new_queue.is_empty()
             || !self.slow_queue.is_empty()
             || !self.batch.is_empty()
             || self.inventory.has_outcomes()

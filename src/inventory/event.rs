@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::names::{NameTexts, Names, ResourceId, may_be_kept};
 use super::{Details, Inventory, Key, Number, Reservation, SessionId, Targets};
 use crate::clock::{Time, parse_utc, print_utc};
+use crate::limits::EVENT_WORK;
 
 /// One change of the inventory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -153,6 +154,7 @@ impl Batch {
 impl Inventory {
     /// Makes an event of a decision so, and notes it for the journal.
     pub fn enact(&mut self, time: Time, event: Event, batch: &mut Batch) {
+        self.add_work(EVENT_WORK);
         self.encode(time, &event, &mut batch.texts);
         self.apply(&event);
         let end = batch.texts.len();

@@ -55,6 +55,11 @@ pub struct Client<T> {
 }
 
 impl<T> Client<T> {
+    /// Whether it has not run a line yet, so that nobody knows what it costs.
+    pub fn is_new(&self) -> bool {
+        self.slow_until == Tick(u64::MAX)
+    }
+
     /// A connection that has just come.
     pub fn new(conn: Conn<T>, session: SessionId, refused: bool, tick: Tick) -> Client<T> {
         Client {

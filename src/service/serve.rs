@@ -4,7 +4,6 @@ use log::{debug, warn};
 
 use super::client::{Phase, bury, converse, enqueue, has_more};
 use super::{Key, Service, Step, Stream, side_desk};
-use crate::clock::Tick;
 use crate::commands::parse::Moment;
 use crate::commands::{self, Desk, Figures};
 use crate::journal::Storage;
@@ -15,31 +14,38 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// next turn's. When the turn's commit is full, the others keep their
     /// places: who has filled it is behind them the next time.
     pub(super) fn serve_queue(&mut self) {
-        if self.slow_is_owed {
-            self.serve_slow_queue();
+        if self.rest_is_owed {
+            self.serve_rest();
         }
         for _ in 0..self.run_queue.len() {
             if self.batch.len() >= BATCH_EVENTS {
-                self.slow_is_owed = true;
+                self.rest_is_owed = true;
                 return;
             }
             let Some(key) = self.run_queue.pop_front() else { break };
             match self.clients.get(key) {
+                Some(client) if client.is_new() => self.new_queue.push_back(key),
                 Some(client) if client.slow_until > self.tick => self.slow_queue.push_back(key),
                 _ => self.serve_one(key),
             }
         }
-        if !std::mem::take(&mut self.slow_is_owed) {
-            self.serve_slow_queue();
+        if !std::mem::take(&mut self.rest_is_owed) {
+            self.serve_rest();
         }
     }
 
-    /// Those who cost a lot, or of whom it is not known yet, until they have
-    /// cost as much as one of them may.
-    fn serve_slow_queue(&mut self) {
+    /// Newcomers, of whom it is not known yet what they cost, and then those
+    /// who cost a lot: each kind until it has cost as much as one of them may.
+    /// Who is new does not wait behind who is slow.
+    fn serve_rest(&mut self) {
         self.turn_work = 0;
         while self.turn_work <= WORK_BUDGET {
-            let Some(key) = self.slow_queue.pop_front() else { return };
+            let Some(key) = self.new_queue.pop_front() else { break };
+            self.serve_one(key);
+        }
+        self.turn_work = 0;
+        while self.turn_work <= WORK_BUDGET {
+            let Some(key) = self.slow_queue.pop_front() else { break };
             self.serve_one(key);
         }
     }
@@ -113,7 +119,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.turn_work += work;
         if work > WORK_BUDGET {
             client.slow_until = self.tick.plus_ms(SLOW_MS);
-        } else if work > 0 && client.slow_until == Tick(u64::MAX) {
+        } else if work > 0 && client.is_new() {
             client.slow_until = self.tick;
         }
         if client.session.is_watching() && !was_watching {
