@@ -32,7 +32,7 @@ use seen::Seen;
 use state::journal_end;
 
 /// As many as fit into a minute or so of two cores, without optimization.
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 4_000;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
