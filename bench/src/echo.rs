@@ -1,0 +1,166 @@
+//! The limit on a machine: a server that reads lines and writes them back, and does nothing else.
+//!
+//! Single-threaded and edge-triggered, one read and one write per ready connection and turn, the
+//! shape of the server that is measured against it.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+
+/// What is read from a connection in one turn, as in the server.
+const READ_BYTES: usize = 32 << 10;
+const LISTENER: Token = Token(usize::MAX);
+
+struct Conn {
+    stream: TcpStream,
+    /// Received, not written back: half a line, or what the peer does not take.
+    kept: Vec<u8>,
+    readable: bool,
+    writable: bool,
+    /// The peer has closed its side: a short read is then not the last one.
+    closed: bool,
+}
+
+fn main() -> ExitCode {
+    let Some(port) = std::env::args().nth(1).and_then(|text| text.parse().ok()) else {
+        eprintln!("usage: echo PORT");
+        return ExitCode::from(2);
+    };
+    match serve(port) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(port: u16) -> io::Result<()> {
+    let mut poll = Poll::new()?;
+    let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut events = Events::with_capacity(1024);
+    let mut conns: Slab<Conn> = Slab::new();
+    let mut scratch = vec![0; READ_BYTES];
+    // Those that have more to read than a turn allows; no event tells of them again.
+    let mut again: Vec<usize> = Vec::new();
+    loop {
+        let timeout = (!again.is_empty()).then_some(std::time::Duration::ZERO);
+        if let Err(error) = poll.poll(&mut events, timeout) {
+            if error.kind() != ErrorKind::Interrupted {
+                return Err(error);
+            }
+            continue;
+        }
+        let mut ready = std::mem::take(&mut again);
+        for event in &events {
+            let key = event.token().0;
+            if let Some(conn) = conns.get_mut(key) {
+                conn.readable |= event.is_readable();
+                conn.closed |= event.is_read_closed();
+                conn.writable |= event.is_writable();
+                ready.push(key);
+            }
+        }
+        for key in ready {
+            let Some(conn) = conns.get_mut(key) else { continue };
+            match conn.turn(&mut scratch) {
+                Ok(true) if conn.readable && conn.writable => again.push(key),
+                Ok(true) => {}
+                Ok(false) | Err(_) => drop(conns.remove(key)),
+            }
+        }
+        accept(&listener, &poll, &mut conns)?;
+    }
+}
+
+fn accept(listener: &TcpListener, poll: &Poll, conns: &mut Slab<Conn>) -> io::Result<()> {
+    loop {
+        let mut stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        stream.set_nodelay(true)?;
+        let entry = conns.vacant_entry();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut stream, Token(entry.key()), interest)?;
+        entry.insert(Conn {
+            stream,
+            kept: Vec::new(),
+            readable: false,
+            writable: true,
+            closed: false,
+        });
+    }
+}
+
+impl Conn {
+    /// One read and one write; `false` when the peer has closed.
+    fn turn(&mut self, scratch: &mut [u8]) -> io::Result<bool> {
+        if !self.kept.is_empty() && !self.write_kept()? {
+            return Ok(true);
+        }
+        if !self.readable {
+            return Ok(true);
+        }
+        let count = match self.stream.read(scratch) {
+            Ok(0) => return Ok(false),
+            Ok(count) => count,
+            Err(error) => return self.put_off(error, true),
+        };
+        self.readable = self.closed || count == scratch.len();
+        let read = &scratch[..count];
+        if self.kept.is_empty() && read.ends_with(b"\n") {
+            let sent = match self.stream.write(read) {
+                Ok(sent) => sent,
+                Err(error) => {
+                    self.put_off(error, false)?;
+                    0
+                }
+            };
+            self.kept.extend_from_slice(&read[sent..]);
+            self.writable &= sent == count;
+        } else {
+            self.kept.extend_from_slice(read);
+            self.write_kept()?;
+        }
+        Ok(true)
+    }
+
+    /// Writes the whole lines that are kept; `false` when some are left.
+    fn write_kept(&mut self) -> io::Result<bool> {
+        let end = memchr::memrchr(b'\n', &self.kept).map_or(0, |at| at + 1);
+        if end == 0 {
+            return Ok(true);
+        }
+        if !self.writable {
+            return Ok(false);
+        }
+        let sent = match self.stream.write(&self.kept[..end]) {
+            Ok(sent) => sent,
+            Err(error) => self.put_off(error, false).map(|_| 0)?,
+        };
+        self.writable &= sent == end;
+        self.kept.drain(..sent);
+        if self.kept.is_empty() {
+            self.kept = Vec::new();
+        }
+        Ok(sent == end)
+    }
+
+    /// Not ready after all: an event will come. `Ok(true)` keeps the connection.
+    fn put_off(&mut self, error: io::Error, reading: bool) -> io::Result<bool> {
+        match error.kind() {
+            ErrorKind::WouldBlock if reading => self.readable = false,
+            ErrorKind::WouldBlock => self.writable = false,
+            ErrorKind::Interrupted => {}
+            _ => return Err(error),
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,541 @@
+//! What is said to a server and what it must answer, in the language of each.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io::Write;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// What the beginning of the input is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Not a whole reply yet.
+    Part,
+    /// A line that answers nothing (a notice).
+    Notice,
+    /// The answer to the oldest request.
+    Reply,
+    /// The answer to a request that has waited in a queue on purpose, and the nanoseconds since
+    /// the release that it was waiting for.
+    Granted(u64),
+}
+
+/// What was answered and should not have been.
+pub type Wrong = String;
+
+/// One side of a conversation.
+pub trait Talk {
+    /// Requests that make one operation.
+    const REQUESTS: u64 = 2;
+    /// Whether only [`Heard::Granted`] tells of a latency: a request's own is a place in a queue.
+    const QUEUES: bool = false;
+
+    /// Appends the next request. It is called again for each reply.
+    fn ask(&mut self, out: &mut Vec<u8>);
+
+    /// Looks at what has come; how many bytes of it are done with, and what they were.
+    ///
+    /// # Errors
+    /// The reply is not the one to the oldest request.
+    fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong>;
+}
+
+/// The line at the beginning, its ending included.
+fn first_line(input: &[u8]) -> Option<&[u8]> {
+    memchr::memchr(b'\n', input).map(|lf| &input[..=lf])
+}
+
+fn wrong(wanted: &[u8], got: &[u8]) -> Wrong {
+    let show = |bytes: &[u8]| bytes[..bytes.len().min(120)].escape_ascii().to_string();
+    format!("wanted \"{}\", got \"{}\"", show(wanted), show(got))
+}
+
+/// A decimal number and what follows it.
+fn number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let value = text[..digits]
+        .iter()
+        .fold(0u64, |sum, digit| sum.wrapping_mul(10) + u64::from(digit - b'0'));
+    (digits > 0).then_some((value, &text[digits..]))
+}
+
+/// Always the same requests in turn, with replies that are known to the byte.
+pub struct Fixed<const REQUESTS: u64> {
+    /// Request and reply. Long replies are shared by all connections.
+    steps: Vec<(Vec<u8>, Rc<[u8]>)>,
+    asked: usize,
+    heard: usize,
+    /// Bytes of the reply under way that have come.
+    matched: usize,
+}
+
+impl<const REQUESTS: u64> Fixed<REQUESTS> {
+    pub fn new(steps: Vec<(Vec<u8>, Rc<[u8]>)>) -> Self {
+        assert_eq!(steps.len() as u64, REQUESTS);
+        Fixed { steps, asked: 0, heard: 0, matched: 0 }
+    }
+}
+
+impl<const N: u64> Talk for Fixed<N> {
+    const REQUESTS: u64 = N;
+
+    fn ask(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.steps[self.asked].0);
+        self.asked = (self.asked + 1) % self.steps.len();
+    }
+
+    fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong> {
+        let wanted = &self.steps[self.heard].1[self.matched..];
+        let count = wanted.len().min(input.len());
+        if wanted[..count] != input[..count] {
+            return Err(wrong(wanted, input));
+        }
+        if count < wanted.len() {
+            self.matched += count;
+            return Ok((count, Heard::Part));
+        }
+        self.matched = 0;
+        self.heard = (self.heard + 1) % self.steps.len();
+        Ok((count, Heard::Reply))
+    }
+}
+
+/// A reservation and its cancellation by name, over and over.
+pub struct Pair {
+    reserve: Vec<u8>,
+    cancel: Vec<u8>,
+    /// How both replies go on after the number.
+    tail: Vec<u8>,
+    asked: u64,
+    heard: u64,
+    last: u64,
+}
+
+impl Pair {
+    /// `target` as it is asked for, `name` as the server says it.
+    pub fn new(target: &str, name: &str) -> Pair {
+        Pair {
+            reserve: format!("RESERVAR {target}\n").into(),
+            cancel: format!("CANCELAR {name}\n").into(),
+            tail: format!(" {name}\n").into(),
+            asked: 0,
+            heard: 0,
+            last: 0,
+        }
+    }
+
+    /// The same with the target as it is asked for in both requests.
+    pub fn folded(target: &str, name: &str) -> Pair {
+        Pair { cancel: format!("CANCELAR {target}\n").into(), ..Pair::new(target, name) }
+    }
+}
+
+impl Talk for Pair {
+    fn ask(&mut self, out: &mut Vec<u8>) {
+        let cancels = self.asked % 2 == 1;
+        out.extend_from_slice(if cancels { &self.cancel } else { &self.reserve });
+        self.asked += 1;
+    }
+
+    fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong> {
+        let Some(line) = first_line(input) else { return Ok((0, Heard::Part)) };
+        let cancels = self.heard % 2 == 1;
+        let head: &[u8] = if cancels { b"OK CANCELADO #" } else { b"OK RESERVADO #" };
+        let Some((got, tail)) = line.strip_prefix(head).and_then(number) else {
+            return Err(wrong(head, line));
+        };
+        if tail != self.tail {
+            return Err(wrong(&self.tail, line));
+        }
+        // A number is never issued twice, and what is cancelled is what was reserved last.
+        if if cancels { got != self.last } else { got <= self.last } {
+            return Err(format!("number {got} after {}", self.last));
+        }
+        self.last = got;
+        self.heard += 1;
+        Ok((line.len(), Heard::Reply))
+    }
+}
+
+/// What to reserve next, and how the reply goes on after the number.
+pub trait Choice {
+    fn choose(&mut self, request: &mut Vec<u8>, tail: &mut Vec<u8>);
+}
+
+/// Reservations that are cancelled by the number that the reply told.
+pub struct ByNumber<C> {
+    choice: C,
+    /// Numbers with the tails of their replies, to be cancelled next.
+    held: VecDeque<(u64, Vec<u8>)>,
+    /// What the replies to come must be, oldest first: a number to cancel, or none, and the tail.
+    wanted: VecDeque<(Option<u64>, Vec<u8>)>,
+    last: u64,
+}
+
+impl<C: Choice> ByNumber<C> {
+    pub fn new(choice: C) -> Self {
+        ByNumber { choice, held: VecDeque::new(), wanted: VecDeque::new(), last: 0 }
+    }
+}
+
+impl<C: Choice> Talk for ByNumber<C> {
+    fn ask(&mut self, out: &mut Vec<u8>) {
+        if let Some((number, tail)) = self.held.pop_front() {
+            writeln!(out, "CANCELAR #{number}").expect("memory");
+            self.wanted.push_back((Some(number), tail));
+        } else {
+            let mut tail = Vec::new();
+            self.choice.choose(out, &mut tail);
+            self.wanted.push_back((None, tail));
+        }
+    }
+
+    fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong> {
+        let Some(line) = first_line(input) else { return Ok((0, Heard::Part)) };
+        let Some((cancels, tail)) = self.wanted.pop_front() else {
+            return Err(wrong(b"nothing", line));
+        };
+        let head: &[u8] = if cancels.is_some() { b"OK CANCELADO #" } else { b"OK RESERVADO #" };
+        let Some((got, rest)) = line.strip_prefix(head).and_then(number) else {
+            return Err(wrong(head, line));
+        };
+        // A reservation's reply goes on with its interval, a cancellation's does not.
+        let is_right = match cancels {
+            Some(number) => number == got && tail.starts_with(rest.trim_ascii_end()),
+            None => got > self.last && rest.starts_with(&tail),
+        };
+        if !is_right {
+            return Err(wrong(&tail, line));
+        }
+        if cancels.is_none() {
+            self.last = got;
+            self.held.push_back((got, tail));
+        }
+        Ok((line.len(), Heard::Reply))
+    }
+}
+
+/// Free hours of one resource that has bookings in between. An hour comes round again when its last
+/// reservation is cancelled: operations of one connection end in the order in which they began.
+pub struct FreeHours {
+    name: String,
+    free: VecDeque<u32>,
+}
+
+impl FreeHours {
+    /// `hours` as [`hour`] counts them; at least as many as there are requests in flight.
+    pub fn new(name: String, hours: impl Iterator<Item = u32>) -> FreeHours {
+        FreeHours { name, free: hours.collect() }
+    }
+}
+
+impl Choice for FreeHours {
+    fn choose(&mut self, request: &mut Vec<u8>, tail: &mut Vec<u8>) {
+        let at = self.free.pop_front().expect("an hour for each request in flight");
+        self.free.push_back(at);
+        let (name, from, until) = (&self.name, hour(at), hour(at + 1));
+        writeln!(request, "RESERVAR {name} desde={from}Z hasta={until}Z").expect("memory");
+        write!(tail, " {name} desde={from}").expect("memory");
+    }
+}
+
+/// Any of many resources, in an hour that is nobody else's, so that requests never collide however
+/// few the resources are.
+pub struct AnyResource {
+    resources: u32,
+    hours: VecDeque<u32>,
+    dice: u64,
+}
+
+impl AnyResource {
+    pub fn new(resources: u32, hours: impl Iterator<Item = u32>, seed: u64) -> AnyResource {
+        // A generator of this kind must not begin with 0.
+        let dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        AnyResource { resources, hours: hours.collect(), dice }
+    }
+
+    /// From 1 to how many there are (xorshift64*).
+    fn roll(&mut self) -> u64 {
+        self.dice ^= self.dice >> 12;
+        self.dice ^= self.dice << 25;
+        self.dice ^= self.dice >> 27;
+        let high = self.dice.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+        ((high * u64::from(self.resources)) >> 32) + 1
+    }
+}
+
+impl Choice for AnyResource {
+    fn choose(&mut self, request: &mut Vec<u8>, tail: &mut Vec<u8>) {
+        let at = self.hours.pop_front().expect("an hour for each request in flight");
+        self.hours.push_back(at);
+        let (which, from, until) = (self.roll(), hour(at), hour(at + 1));
+        writeln!(request, "RESERVAR Habitación {which} desde={from}Z hasta={until}Z")
+            .expect("memory");
+        write!(tail, " Habitación {which} desde={from}").expect("memory");
+    }
+}
+
+/// The beginning of an hour from 2030 on, without a zone. Months have 28 days here: no calendar is
+/// needed, and no two of them are the same.
+pub fn hour(at: u32) -> String {
+    let (day, hour) = (at / 24, at % 24);
+    let (month, day) = (day / 28, day % 28);
+    let (year, month) = (2030 + month / 12, month % 12);
+    format!("{year}-{:02}-{:02}T{hour:02}:00:00", month + 1, day + 1)
+}
+
+/// beanstalkd's way to hand things out and take them back, in its default tube.
+pub struct Jobs {
+    taking: Taking,
+    held: VecDeque<u64>,
+    /// Whether the replies to come are to giving back, oldest first.
+    wanted: VecDeque<bool>,
+}
+
+/// How beanstalkd is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Taking {
+    /// Any job that is ready, and its release: none of it is written to a log.
+    Ready,
+    /// A new job and its deletion: both are written.
+    New,
+}
+
+impl Jobs {
+    /// A request for a new job.
+    pub const PUT: &str = "put 0 0 3600 1\r\nx\r\n";
+
+    pub fn new(taking: Taking) -> Jobs {
+        Jobs { taking, held: VecDeque::new(), wanted: VecDeque::new() }
+    }
+}
+
+impl Talk for Jobs {
+    fn ask(&mut self, out: &mut Vec<u8>) {
+        let held = self.held.pop_front();
+        self.wanted.push_back(held.is_some());
+        match (held, self.taking) {
+            (Some(id), Taking::Ready) => write!(out, "release {id} 0 0\r\n").expect("memory"),
+            (Some(id), Taking::New) => write!(out, "delete {id}\r\n").expect("memory"),
+            (None, Taking::Ready) => out.extend_from_slice(b"reserve\r\n"),
+            (None, Taking::New) => out.extend_from_slice(Jobs::PUT.as_bytes()),
+        }
+    }
+
+    fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong> {
+        let Some(line) = first_line(input) else { return Ok((0, Heard::Part)) };
+        let Some(gives_back) = self.wanted.front() else { return Err(wrong(b"nothing", line)) };
+        let (head, tail): (&[u8], &[u8]) = match (gives_back, self.taking) {
+            (true, Taking::Ready) => (b"RELEASED\r\n", b""),
+            (true, Taking::New) => (b"DELETED\r\n", b""),
+            (false, Taking::Ready) => (b"RESERVED ", b" 1\r\nx\r\n"),
+            (false, Taking::New) => (b"INSERTED ", b"\r\n"),
+        };
+        let Some(rest) = input.strip_prefix(head) else { return Err(wrong(head, line)) };
+        let mut used = head.len();
+        if !gives_back {
+            let Some((id, rest)) = number(rest) else { return Err(wrong(b"a number", line)) };
+            if rest.len() < tail.len() && tail.starts_with(rest) {
+                return Ok((0, Heard::Part));
+            }
+            if !rest.starts_with(tail) {
+                return Err(wrong(tail, rest));
+            }
+            used = input.len() - rest.len() + tail.len();
+            self.held.push_back(id);
+        }
+        self.wanted.pop_front();
+        Ok((used, Heard::Reply))
+    }
+}
+
+/// Everybody waits for one resource, holds it for a moment and waits anew: what a release costs
+/// until the next one has it.
+pub struct Queuer {
+    name: String,
+    held: Option<u64>,
+    /// When the resource was given back last, by whomever.
+    released: Rc<Cell<Option<Instant>>>,
+}
+
+impl Queuer {
+    pub fn new(name: String, released: Rc<Cell<Option<Instant>>>) -> Queuer {
+        Queuer { name, held: None, released }
+    }
+}
+
+impl Talk for Queuer {
+    const QUEUES: bool = true;
+
+    fn ask(&mut self, out: &mut Vec<u8>) {
+        match self.held {
+            None => writeln!(out, "RESERVAR {} espera=7d", self.name).expect("memory"),
+            Some(number) => {
+                writeln!(out, "CANCELAR #{number}").expect("memory");
+                self.released.set(Some(Instant::now()));
+            }
+        }
+    }
+
+    fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong> {
+        let Some(line) = first_line(input) else { return Ok((0, Heard::Part)) };
+        if line.starts_with(b"* COLA ") && self.held.is_none() {
+            return Ok((line.len(), Heard::Notice));
+        }
+        let head: &[u8] = if self.held.is_some() { b"OK CANCELADO #" } else { b"OK RESERVADO #" };
+        let Some((got, tail)) = line.strip_prefix(head).and_then(number) else {
+            return Err(wrong(head, line));
+        };
+        if tail.trim_ascii() != self.name.as_bytes() {
+            return Err(wrong(self.name.as_bytes(), line));
+        }
+        match self.held.take() {
+            None => {
+                self.held = Some(got);
+                let waited = self.released.get().map_or(0, |at| at.elapsed().as_nanos() as u64);
+                Ok((line.len(), Heard::Granted(waited)))
+            }
+            Some(held) if held == got => Ok((line.len(), Heard::Reply)),
+            Some(held) => Err(format!("number {got} cancelled instead of {held}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(talk: &mut impl Talk, requests: usize) -> String {
+        let mut out = Vec::new();
+        (0..requests).for_each(|_| talk.ask(&mut out));
+        String::from_utf8(out).unwrap()
+    }
+
+    /// Replies in pieces of so many bytes; how many were heard.
+    fn tell(talk: &mut impl Talk, replies: &str, piece: usize) -> Result<usize, Wrong> {
+        let (mut input, mut heard) = (Vec::new(), 0);
+        for bytes in replies.as_bytes().chunks(piece) {
+            input.extend_from_slice(bytes);
+            while !input.is_empty() {
+                let (used, what) = talk.hear(&input)?;
+                input.drain(..used);
+                match what {
+                    Heard::Part => break,
+                    Heard::Notice => {}
+                    Heard::Reply | Heard::Granted(_) => heard += 1,
+                }
+            }
+        }
+        Ok(heard)
+    }
+
+    /// Right replies are heard however they are cut; each wrong one is told.
+    fn check<T: Talk>(make: impl Fn() -> T, requests: &[&str], right: &[&str], wrong: &[&[&str]]) {
+        for piece in 1..40 {
+            let mut talk = make();
+            for (request, reply) in requests.iter().zip(right) {
+                assert_eq!(ask(&mut talk, 1), *request);
+                assert_eq!(tell(&mut talk, reply, piece), Ok(1), "{reply} in pieces of {piece}");
+            }
+        }
+        for replies in wrong {
+            let mut talk = make();
+            let told = replies.iter().try_for_each(|reply| {
+                ask(&mut talk, 1);
+                tell(&mut talk, reply, 1000).map(|_| ())
+            });
+            assert!(told.is_err(), "{replies:?} were taken for right");
+        }
+    }
+
+    #[test]
+    fn a_pair_knows_its_replies() {
+        check(
+            || Pair::new("sala 1", "Sala 1"),
+            &["RESERVAR sala 1\n", "CANCELAR Sala 1\n", "RESERVAR sala 1\n"],
+            &["OK RESERVADO #7 Sala 1\n", "OK CANCELADO #7 Sala 1\n", "OK RESERVADO #9 Sala 1\n"],
+            &[
+                &["ERR 409 ocupada\n"],
+                &["OK RESERVADO #7 Sala 2\n"],
+                &["OK RESERVADO #7 Sala 1\n", "OK CANCELADO #8 Sala 1\n"],
+                &[
+                    "OK RESERVADO #7 Sala 1\n",
+                    "OK CANCELADO #7 Sala 1\n",
+                    "OK RESERVADO #7 Sala 1\n",
+                ],
+            ],
+        );
+    }
+
+    #[test]
+    fn a_booking_is_cancelled_by_its_number() {
+        let booked =
+            "OK RESERVADO #7 Sala 1 desde=2030-01-01T01:00:00Z hasta=2030-01-01T02:00:00Z\n";
+        check(
+            || ByNumber::new(FreeHours::new("Sala 1".to_owned(), [1].into_iter())),
+            &[
+                "RESERVAR Sala 1 desde=2030-01-01T01:00:00Z hasta=2030-01-01T02:00:00Z\n",
+                "CANCELAR #7\n",
+            ],
+            &[booked, "OK CANCELADO #7 Sala 1\n"],
+            &[
+                &["OK RESERVADO #7 Sala 1 desde=2030-01-01T02:00:00Z hasta=-\n"],
+                &[booked, "OK CANCELADO #8 Sala 1\n"],
+                &[booked, "OK CANCELADO #7 Sala 2\n"],
+            ],
+        );
+    }
+
+    #[test]
+    fn jobs_are_given_back_by_number() {
+        check(
+            || Jobs::new(Taking::Ready),
+            &["reserve\r\n", "release 7 0 0\r\n", "reserve\r\n"],
+            &["RESERVED 7 1\r\nx\r\n", "RELEASED\r\n", "RESERVED 8 1\r\nx\r\n"],
+            &[
+                &["RESERVED 7 1\r\ny\r\n"],
+                &["TIMED_OUT\r\n"],
+                &["RESERVED 7 1\r\nx\r\n", "BURIED\r\n"],
+            ],
+        );
+        check(
+            || Jobs::new(Taking::New),
+            &[Jobs::PUT, "delete 7\r\n"],
+            &["INSERTED 7\r\n", "DELETED\r\n"],
+            &[&["BURIED 7\r\n"], &["INSERTED 7\r\n", "NOT_FOUND\r\n"]],
+        );
+    }
+
+    #[test]
+    fn fixed_replies_are_compared_to_the_byte() {
+        let step = |ask: &str, reply: &str| (ask.into(), Rc::from(reply.as_bytes()));
+        check(
+            || Fixed::<2>::new(vec![step("a\n", "one\ntwo\n"), step("b\n", "three\n")]),
+            &["a\n", "b\n", "a\n"],
+            &["one\ntwo\n", "three\n", "one\ntwo\n"],
+            &[&["one\ntwx\n"], &["one\ntwo\n", "one\n"]],
+        );
+    }
+
+    #[test]
+    fn who_queues_hears_of_its_places_first() {
+        let granted = "* COLA 2 Sala 1\n* COLA 1 Sala 1\nOK RESERVADO #7 Sala 1\n";
+        check(
+            || Queuer::new("Sala 1".to_owned(), Rc::default()),
+            &["RESERVAR Sala 1 espera=7d\n", "CANCELAR #7\n"],
+            &[granted, "OK CANCELADO #7 Sala 1\n"],
+            &[&["OK RESERVADO #7 Sala 2\n"], &[granted, "* COLA 1 Sala 1\n"]],
+        );
+    }
+
+    #[test]
+    fn hours_are_all_different() {
+        let all: std::collections::BTreeSet<_> = (0..20_000).map(hour).collect();
+        assert_eq!(all.len(), 20_000);
+        assert_eq!(
+            (hour(0), hour(25)),
+            ("2030-01-01T00:00:00".into(), "2030-01-02T01:00:00".into())
+        );
+        assert_eq!(hour(24 * 28 * 12 + 1), "2031-01-01T01:00:00");
+    }
+}
