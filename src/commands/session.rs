@@ -121,7 +121,8 @@ pub fn resolve(session: &mut Session, outcome: &Outcome, desk: &Desk, out: &mut 
 }
 
 /// Appends notices of what is on disk until the watcher is told all, or about
-/// `room` bytes of events were looked at or told. `Close` for one that is too slow: what it should be
+/// `room` bytes of events were looked at or told: what its pattern does not
+/// match costs time, too. `Close` for one that is too slow: what it should be
 /// told next is not held any more.
 pub fn notices(
     session: &mut Session,
@@ -132,7 +133,6 @@ pub fn notices(
 ) -> After {
     let Some(watch) = &mut session.watch else { return After::Next };
     let full = out.len() + room;
-    // What its pattern does not match costs time, too.
     let mut looked_at = 0;
     while watch.next <= history.last() && out.len() < full && looked_at < room {
         let Some(text) = history.get(watch.next) else {
