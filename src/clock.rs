@@ -195,9 +195,8 @@ impl Zone {
         self.first_instant(day)
     }
 
-    /// Appends `time` as RFC 3339 with this zone's offset, to the second.
-    pub fn print(&self, time: Time, round: Round, out: &mut String) {
-        use std::fmt::Write;
+    /// `time` as RFC 3339 with this zone's offset, to the second.
+    pub fn print(&self, time: Time, round: Round) -> Stamp {
         let ms = match round {
             Round::Down => time.0,
             Round::Up => time.0.saturating_add(999),
@@ -208,27 +207,18 @@ impl Zone {
         if offset.seconds() % 60 != 0 {
             offset = Offset::UTC;
         }
-        let civil = civil_at(time, offset);
+        let mut stamp = Stamp::new(civil_at(time, offset));
         let minutes = offset.seconds() / 60;
-        let sign = if minutes < 0 { '-' } else { '+' };
-        let (hours, minutes) = (minutes.abs() / 60, minutes.abs() % 60);
-        let _ = write!(
-            out,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{sign}{hours:02}:{minutes:02}",
-            civil.year(),
-            civil.month(),
-            civil.day(),
-            civil.hour(),
-            civil.minute(),
-            civil.second()
-        );
+        stamp.mark(if minutes < 0 { b'-' } else { b'+' });
+        stamp.digits(minutes.unsigned_abs() / 60, 2);
+        stamp.mark(b':');
+        stamp.digits(minutes.unsigned_abs() % 60, 2);
+        stamp
     }
 
-    /// [`Zone::print`] into a text of its own.
+    /// [`Zone::print`] as a text of its own.
     pub fn text(&self, time: Time, round: Round) -> String {
-        let mut out = String::with_capacity(25);
-        self.print(time, round, &mut out);
-        out
+        self.print(time, round).to_string()
     }
 
     fn offset_at(&self, time: Time) -> Offset {
@@ -300,6 +290,10 @@ fn offset_ms(offset: Offset) -> i64 {
 
 /// The civil reading at an offset; the ends of the calendar where it is beyond.
 fn civil_at(time: Time, offset: Offset) -> DateTime {
+    // All but the last day of the year 9999.
+    if let Ok(instant) = Timestamp::from_millisecond(time.0) {
+        return offset.to_datetime(instant);
+    }
     let local_ms = time.0.saturating_add(offset_ms(offset));
     let bound = if local_ms < 0 { EPOCH } else { DateTime::MAX };
     EPOCH.checked_add(SignedDuration::from_millis(local_ms)).unwrap_or(bound)
@@ -388,22 +382,71 @@ impl Scan<'_> {
     }
 }
 
-/// Appends `time` as the journal has it: UTC with milliseconds,
+/// `time` as the journal has it: UTC with milliseconds,
 /// `2026-11-22T16:48:54.123Z`.
-pub fn print_utc(time: Time, out: &mut String) {
-    use std::fmt::Write;
-    let civil = civil_at(time, Offset::UTC);
-    let _ = write!(
-        out,
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        civil.year(),
-        civil.month(),
-        civil.day(),
-        civil.hour(),
-        civil.minute(),
-        civil.second(),
-        civil.millisecond()
-    );
+pub fn print_utc(time: Time) -> Stamp {
+    let mut stamp = Stamp::new(civil_at(time, Offset::UTC));
+    stamp.mark(b'.');
+    stamp.digits(time.0.rem_euclid(1000) as u32, 3);
+    stamp.mark(b'Z');
+    stamp
+}
+
+/// A time as it is printed. It needs no memory of its own: a time or two are in
+/// nearly everything that is said or kept.
+#[derive(Clone, Copy)]
+pub struct Stamp {
+    bytes: [u8; 25],
+    len: u8,
+}
+
+impl Stamp {
+    /// `2026-11-22T16:48:54`, and room for what tells its zone.
+    fn new(civil: DateTime) -> Stamp {
+        let mut stamp = Stamp { bytes: [0; 25], len: 0 };
+        stamp.digits(u32::from(civil.year().unsigned_abs()), 4);
+        let rest = [
+            (b'-', civil.month()),
+            (b'-', civil.day()),
+            (b'T', civil.hour()),
+            (b':', civil.minute()),
+            (b':', civil.second()),
+        ];
+        for (mark, value) in rest {
+            stamp.mark(mark);
+            stamp.digits(u32::from(value.unsigned_abs()), 2);
+        }
+        stamp
+    }
+
+    fn mark(&mut self, byte: u8) {
+        self.bytes[usize::from(self.len)] = byte;
+        self.len += 1;
+    }
+
+    /// Exactly so many, with leading zeros.
+    fn digits(&mut self, mut value: u32, count: u8) {
+        let start = usize::from(self.len);
+        for place in self.bytes[start..start + usize::from(count)].iter_mut().rev() {
+            *place = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+        self.len += count;
+    }
+}
+
+impl std::ops::Deref for Stamp {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Stamp {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self)
+    }
 }
 
 /// Reads what [`print_utc`] wrote.
@@ -703,8 +746,7 @@ mod tests {
     #[test]
     fn journal_times_come_back_as_they_were_written() {
         for ms in [-3_600_000, 0, 1, 999, 1_764_000_000_123, Time::LATEST.0] {
-            let mut text = String::new();
-            print_utc(Time(ms), &mut text);
+            let text = print_utc(Time(ms));
             assert_eq!(parse_utc(&text), Some(Time(ms)), "{text}");
         }
         assert_eq!(parse_utc("2026-11-22T16:48:54Z"), None);

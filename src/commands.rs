@@ -16,7 +16,7 @@ use std::rc::Rc;
 use crate::clock::Time;
 use crate::conn::{Eol, Source};
 use crate::inventory::decide::{Grant, Refusal, Request, Wanted, cancellations};
-use crate::inventory::event::{Batch, push_names};
+use crate::inventory::event::{Batch, joined};
 use crate::inventory::fit::Start;
 use crate::inventory::history::History;
 use crate::inventory::names::Pattern;
@@ -86,7 +86,7 @@ pub fn run(
     if is_foreign(line, fresh) {
         return After::Foreign;
     }
-    match understand(line, session, desk.moment) {
+    match understand(line, session, desk.moment, &mut String::new()) {
         Ok((command, lang)) => execute(command, lang, eol, session, desk, out),
         Err(fault) => {
             push_fault(&fault, eol, out);
@@ -100,19 +100,21 @@ pub fn run(
 fn is_foreign(line: &[u8], fresh: bool) -> bool {
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
-    let words: Vec<_> = words.take(4).collect();
-    if let Some((b':', name)) = words.first().and_then(|first| first.split_last()) {
+    if let Some((b':', name)) = words.clone().next().and_then(|first| first.split_last()) {
         return !name.is_empty() && name.iter().all(is_word);
     }
-    fresh && words.len() == 3 && words[2].starts_with(b"HTTP/")
+    let mut after_two = words.skip(2);
+    let third = if fresh { after_two.next() } else { None };
+    third.is_some_and(|third| third.starts_with(b"HTTP/")) && after_two.next().is_none()
 }
 
 /// Reads a line in the language of its verb, and remembers that.
-fn understand(
-    line: &[u8],
+fn understand<'a>(
+    line: &'a [u8],
     session: &mut Session,
     moment: Moment,
-) -> Result<(Command, Lang), Fault> {
+    joined: &'a mut String,
+) -> Result<(Command<'a>, Lang), Fault> {
     let (text, broken) = match str::from_utf8(line) {
         Ok(text) => (text, None),
         Err(error) => {
@@ -144,7 +146,7 @@ fn understand(
         )));
     }
     let Some((verb, lang)) = found else { return Err(parse::unknown_verb(word, lang)) };
-    parse(verb, rest, lang, moment).map(|command| (command, lang))
+    parse(verb, rest, lang, moment, joined).map(|command| (command, lang))
 }
 
 fn execute(
@@ -182,71 +184,71 @@ fn execute(
             push_list(&help::lines(verb, lang), Verb::Help.word(lang), eol, out);
         }
         Command::Quit => return quit(eol, session, desk, out),
-        Command::Reserve(request) => match reserve(request, lang, eol, session, desk) {
-            Ok(line) => push_line(&line, eol, out),
-            Err(refusal) => return refuse(refusal, lang, eol, desk, out),
-        },
-        command => match change(command, lang, session, desk) {
-            Ok(line) => push_line(&line, eol, out),
-            Err(refusal) => return refuse(refusal, lang, eol, desk, out),
-        },
+        Command::Reserve(request) => {
+            if let Err(refusal) = reserve(request, lang, eol, session, desk, out) {
+                return refuse(refusal, lang, eol, desk, out);
+            }
+        }
+        command => {
+            if let Err(refusal) = change(command, lang, session, desk, out) {
+                return refuse(refusal, lang, eol, desk, out);
+            }
+            push(eol.as_str(), out);
+        }
     }
     desk.settle();
     After::Next
 }
 
-/// The commands with a reply of one line.
+/// The commands with a reply of one line, which they append without its ending;
+/// nothing where they are refused.
 fn change(
     command: Command,
     lang: Lang,
     session: &mut Session,
     desk: &mut Desk,
-) -> Result<String, Refusal> {
-    let mut line = String::new();
+    out: &mut Vec<u8>,
+) -> Result<(), Refusal> {
     match command {
         Command::Cancel(wanted) => {
             let released = desk.inventory.cancel(&wanted, &session.who)?;
-            for event in cancellations(&released) {
-                desk.enact(event);
-            }
-            reply::cancelled(&released, desk.inventory.names().texts(), lang, &mut line);
+            cancellations(&released).for_each(|event| desk.enact(event));
+            reply::cancelled(&released, desk.inventory.names().texts(), lang, out);
         }
         Command::Renew { number, term } => {
             let Moment { now, zone } = desk.moment;
             let event = desk.inventory.renew(number, term, &session.who, now, zone)?;
             desk.enact(event);
             if let Some(reservation) = desk.inventory.reservation(number) {
-                let texts = desk.inventory.names().texts();
-                reply::renewed(reservation, texts, lang, zone, &mut line);
+                reply::renewed(reservation, desk.inventory.names().texts(), lang, zone, out);
             }
         }
         Command::When { wanted, when } => {
             let Moment { now, zone } = desk.moment;
             let (start, ids) = desk.inventory.when(&wanted, &when, now.time, zone)?;
-            line = format!("OK {} ", zone.text(start, crate::clock::Round::Up));
-            push_names(&ids, desk.inventory.names().texts(), &mut line);
+            push_all(["OK ", &zone.print(start, crate::clock::Round::Up), " "], out);
+            push_all(joined(&ids, desk.inventory.names().texts()), out);
         }
         Command::Verify { number, name } => {
             let now = desk.moment.now;
             let (reservation, ids) = desk.inventory.verify(number, name.as_deref(), now.time)?;
-            let texts = desk.inventory.names().texts();
-            reply::valid(&reservation, &ids, now, texts, lang, &mut line);
+            reply::valid(reservation, &ids, now, desk.inventory.names().texts(), lang, out);
         }
         Command::IAm(name) => {
-            line = format!("OK {name}");
+            push_all(["OK ", &name], out);
             session.who.holder = Some(Rc::from(name));
         }
         Command::Add(names) => {
             let count = enact_all(desk.inventory.add(names)?, desk);
-            line = format!("OK {} {count}", Verb::Add.word(lang));
+            push_all(["OK ", Verb::Add.word(lang), " ", &count.to_string()], out);
         }
         Command::Remove(names) => {
             let count = enact_all(desk.inventory.remove(&names)?, desk);
-            line = format!("OK {} {count}", Verb::Remove.word(lang));
+            push_all(["OK ", Verb::Remove.word(lang), " ", &count.to_string()], out);
         }
         _ => unreachable!("the other commands answer in `execute`"),
     }
-    Ok(line)
+    Ok(())
 }
 
 fn enact_all(events: Vec<Event>, desk: &mut Desk) -> usize {
@@ -255,14 +257,15 @@ fn enact_all(events: Vec<Event>, desk: &mut Desk) -> usize {
     count
 }
 
-/// Grants a request, or lets it wait: then the line is the notice of its place.
+/// Grants a request, or lets it wait: then the reply is the notice of its place.
 fn reserve(
     request: Request,
     lang: Lang,
     eol: Eol,
     session: &mut Session,
     desk: &mut Desk,
-) -> Result<String, Refusal> {
+    out: &mut Vec<u8>,
+) -> Result<(), Refusal> {
     let Moment { now, zone } = desk.moment;
     let dated = request.when.start != Start::Unsaid;
     let reservation = match desk.inventory.reserve(&request, &session.who, now.time, zone)? {
@@ -279,19 +282,26 @@ fn reserve(
             let who = session.who.clone();
             let place = desk.inventory.wait(request, targets, who, now, zone);
             let wait = Wait { lang, eol, dated, targets: text };
-            let line = wait.notice(place);
+            push_line(&wait.notice(place), eol, out);
             session.wait = Some(Box::new(wait));
-            return Ok(line);
+            return Ok(());
         }
     };
-    Ok(reserved_line(&reservation, dated, lang, desk))
+    push_reserved(&reservation, dated, lang, eol, desk, out);
+    Ok(())
 }
 
-fn reserved_line(reservation: &Reservation, dated: bool, lang: Lang, desk: &Desk) -> String {
-    let mut line = String::new();
+fn push_reserved(
+    reservation: &Reservation,
+    dated: bool,
+    lang: Lang,
+    eol: Eol,
+    desk: &Desk,
+    out: &mut Vec<u8>,
+) {
     let texts = desk.inventory.names().texts();
-    reply::reserved(reservation, dated, texts, lang, desk.moment.zone, &mut line);
-    line
+    reply::reserved(reservation, dated, texts, lang, desk.moment.zone, out);
+    push(eol.as_str(), out);
 }
 
 /// The pattern of a list; a plain name must exist, as everywhere.
@@ -301,7 +311,7 @@ fn list_pattern(wanted: Option<Wanted>, desk: &Desk) -> Result<Option<Pattern>, 
         Some(Wanted::Pattern(pattern, _)) => Ok(Some(pattern)),
         Some(Wanted::Name(name)) => match desk.inventory.names().find(&name) {
             Some(_) => Ok(Pattern::new(&name).ok()),
-            None => Err(Refusal::NoResource(name)),
+            None => Err(Refusal::NoResource(name.into_owned())),
         },
     }
 }
@@ -448,8 +458,15 @@ fn push_fault(fault: &Fault, eol: Eol, out: &mut Vec<u8>) {
 }
 
 fn push_line(line: &str, eol: Eol, out: &mut Vec<u8>) {
-    out.extend_from_slice(line.as_bytes());
-    out.extend_from_slice(eol.as_str().as_bytes());
+    push_all([line, eol.as_str()], out);
+}
+
+fn push(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn push_all<'a>(texts: impl IntoIterator<Item = &'a str>, out: &mut Vec<u8>) {
+    texts.into_iter().for_each(|text| push(text, out));
 }
 
 fn push_list(lines: &[impl AsRef<str>], word: &str, eol: Eol, out: &mut Vec<u8>) {
@@ -480,7 +497,7 @@ pub fn read_names(text: &str) -> Result<Vec<String>, (usize, String)> {
         if let Some(first) = seen.insert(folded, number) {
             return Err((number, format!("'{}' is the same name as in line {first}", echo(&name))));
         }
-        names.push(name);
+        names.push(name.into_owned());
     }
     Ok(names)
 }

@@ -369,6 +369,10 @@ impl<S: Read> Conn<S> {
             // It has emptied the socket; more will bring an event.
             self.readable = false;
         }
+        if self.output.is_empty() {
+            // Room at once for what such lines are mostly answered with.
+            self.output.reserve(2 * count);
+        }
         self.filter(&scratch[..count]);
         Ok(count)
     }
@@ -376,7 +380,7 @@ impl<S: Read> Conn<S> {
     fn filter(&mut self, mut bytes: &[u8]) {
         while let Some((first, rest)) = bytes.split_first() {
             if self.telnet == Telnet::Data {
-                let plain = bytes.iter().position(|byte| *byte == IAC).unwrap_or(bytes.len());
+                let plain = memchr::memchr(IAC, bytes).unwrap_or(bytes.len());
                 self.input.extend_from_slice(&bytes[..plain]);
                 bytes = &bytes[plain..];
                 if !bytes.is_empty() {
@@ -463,7 +467,7 @@ fn drop_front(buffer: &mut Vec<u8>, count: usize) {
 }
 
 fn find_lf(bytes: &[u8], from: usize) -> Option<usize> {
-    bytes[from..].iter().position(|byte| *byte == b'\n').map(|at| from + at)
+    memchr::memchr(b'\n', &bytes[from..]).map(|at| from + at)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub use event::Event;
 pub use fit::{Earliest, Term, When};
 use names::{Names, ResourceId};
 use queue::Queue;
+use smallvec::SmallVec;
 
 use crate::clock::{Now, Time};
 use crate::limits::NUMBER_MAX;
@@ -65,14 +66,17 @@ impl Targets {
     }
 }
 
-impl From<Vec<ResourceId>> for Targets {
-    fn from(ids: Vec<ResourceId>) -> Targets {
-        match ids[..] {
+impl From<&[ResourceId]> for Targets {
+    fn from(ids: &[ResourceId]) -> Targets {
+        match *ids {
             [id] => Targets::One(id),
-            _ => Targets::Many(ids.into_boxed_slice()),
+            _ => Targets::Many(ids.into()),
         }
     }
 }
+
+/// Some resources, mostly one or a few.
+pub type Ids = SmallVec<[ResourceId; 4]>;
 
 /// An idempotency key and the request that it stands for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -482,13 +486,13 @@ impl Inventory {
     /// Takes these resources out of a reservation; the rest stays.
     fn release(&mut self, number: Number, targets: &[ResourceId]) {
         let Some(old) = self.reservations.get_mut(&number) else { return };
-        let mut left = old.targets.as_slice().to_vec();
+        let mut left = Ids::from_slice(old.targets.as_slice());
         left.retain(|id| !targets.contains(id));
         if left.is_empty() {
             return self.end(number);
         }
         let old = Rc::make_mut(old);
-        old.targets = Targets::from(left);
+        old.targets = Targets::from(&left[..]);
         let from = old.from;
         for id in targets {
             self.booked[*id as usize].remove(from);
@@ -555,8 +559,8 @@ impl Inventory {
         let moved = |id: &ResourceId| moved[*id as usize];
         for reservation in self.reservations.values_mut() {
             let reservation = Rc::make_mut(reservation);
-            let targets: Vec<_> = reservation.targets.as_slice().iter().filter_map(moved).collect();
-            reservation.targets = Targets::from(targets);
+            let targets: Ids = reservation.targets.as_slice().iter().filter_map(moved).collect();
+            reservation.targets = Targets::from(&targets[..]);
         }
         self.renumber_queue(moved);
     }

@@ -83,10 +83,10 @@ impl House {
     }
 }
 
-fn read(line: &str, moment: Moment) -> commands::parse::Command {
+fn read<'a>(line: &'a str, moment: Moment, joined: &'a mut String) -> commands::parse::Command<'a> {
     let (word, rest) = first_word(line);
     let (verb, lang) = Verb::find(word).expect("a verb");
-    match parse(verb, rest, lang, moment) {
+    match parse(verb, rest, lang, moment, joined) {
         Ok(command) => command,
         Err(fault) => panic!("{line}: {}", fault.text),
     }
@@ -96,7 +96,9 @@ fn read(line: &str, moment: Moment) -> commands::parse::Command {
 fn parser(bencher: Bencher, name: &str) {
     let house = House::new(0);
     let line = LINES.iter().find(|(other, _)| *other == name).expect("a line").1;
-    bencher.bench_local(|| read(black_box(line), house.moment()));
+    bencher.bench_local(|| {
+        black_box(read(black_box(line), house.moment(), &mut String::new()));
+    });
 }
 
 /// A stream that gives the same bytes at each read.
@@ -139,11 +141,12 @@ fn framing(bencher: Bencher, lines: usize) {
 fn decide_and_apply_pair(bencher: Bencher, rooms: usize) {
     let mut house = House::new(rooms);
     let who = Who { session: SessionId(1), holder: None };
-    let reserve = match read("RESERVAR Habitación 7", house.moment()) {
+    let (mut joined, mut also_joined) = (String::new(), String::new());
+    let reserve = match read("RESERVAR Habitación 7", house.moment(), &mut joined) {
         commands::parse::Command::Reserve(request) => request,
         other => panic!("{other:?}"),
     };
-    let cancel = match read("CANCELAR Habitación 7", house.moment()) {
+    let cancel = match read("CANCELAR Habitación 7", house.moment(), &mut also_joined) {
         commands::parse::Command::Cancel(wanted) => wanted,
         other => panic!("{other:?}"),
     };

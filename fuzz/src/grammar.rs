@@ -72,7 +72,7 @@ pub fn run(data: &[u8]) {
     let other = if lang == Lang::Es { Lang::En } else { Lang::Es };
     means_the_same(&said, &format!("{} {rest}", verb.word(other)));
     let moment = Moment { now: Now::at(START), zone: zone() };
-    if let Ok(command) = parse(verb, rest, lang, moment) {
+    if let Ok(command) = parse(verb, rest, lang, moment, &mut String::new()) {
         for lang in [Lang::Es, Lang::En] {
             written_again(verb, &command, lang, moment);
         }
@@ -117,7 +117,8 @@ fn in_english(reply: &str) -> String {
 /// Writes a command down and reads it; with other spaces and case, too.
 fn written_again(verb: Verb, command: &Command, lang: Lang, moment: Moment) {
     let Some(rest) = text_of(command, lang) else { return };
-    let again = parse(verb, &rest, lang, moment);
+    let mut joined = String::new();
+    let again = parse(verb, &rest, lang, moment, &mut joined);
     let again = again.unwrap_or_else(|fault| panic!("{command:?} as {rest:?}: {}", fault.text));
     assert_eq!(format!("{command:?}"), format!("{again:?}"), "written as {rest:?}");
 }
@@ -139,7 +140,7 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
         Command::Cancel(items) => {
             let texts = items.iter().map(|item| match item {
                 Cancel::Number(number) => format!("#{number}"),
-                Cancel::Name(name) => name.clone(),
+                Cancel::Name(name) => name.to_string(),
             });
             out.push_str(&texts.collect::<Vec<_>>().join(" ,"));
         }

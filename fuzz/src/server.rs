@@ -179,7 +179,9 @@ pub fn is_too_much(line: &[u8]) -> bool {
     let Ok(line) = str::from_utf8(line) else { return false };
     let (word, rest) = first_word(line);
     let Some((verb @ Verb::Add, lang)) = Verb::find(word) else { return false };
-    let command = parse(verb, rest, lang, Moment { now: Now::at(START), zone: zone() });
+    let moment = Moment { now: Now::at(START), zone: zone() };
+    let mut joined = String::new();
+    let command = parse(verb, rest, lang, moment, &mut joined);
     matches!(command, Ok(Command::Add(names)) if names.len() > MOST)
 }
 

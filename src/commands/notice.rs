@@ -59,13 +59,13 @@ fn push_terms(time: &str, terms: &str, lang: Lang, zone: &Zone, line: &mut Strin
     }
     if let Some(from) = from.and_then(parse_utc) {
         let _ = write!(line, " {}=", lang.pick("desde", "from"));
-        zone.print(from, Round::Down, line);
+        line.push_str(&zone.print(from, Round::Down));
     }
     let Some(until) = until else { return };
     let _ = write!(line, " {}=", lang.pick("hasta", "until"));
     match (until, parse_utc(until)) {
         ("quit", _) => line.push_str(lang.pick("salir", "quit")),
-        (_, Some(until)) => zone.print(until, Round::Up, line),
+        (_, Some(until)) => line.push_str(&zone.print(until, Round::Up)),
         _ => line.push('-'),
     }
 }

@@ -8,6 +8,10 @@
 mod values;
 mod verbs;
 
+use std::borrow::Cow;
+
+use smallvec::{SmallVec, smallvec};
+
 use super::words::{Lang, Opt, Verb, echo, say};
 use crate::clock::{Now, Time, Zone};
 use crate::inventory::decide::{Cancel, Request, Wanted};
@@ -33,18 +37,19 @@ impl Fault {
     }
 }
 
-/// A line that was understood. Names are checked but not looked up.
+/// A line that was understood, of which it borrows what it can. Names are
+/// checked but not looked up.
 #[derive(Debug)]
-pub enum Command {
-    Reserve(Request),
-    Cancel(Vec<Cancel>),
+pub enum Command<'a> {
+    Reserve(Request<'a>),
+    Cancel(SmallVec<[Cancel<'a>; 1]>),
     /// What is free: at this instant, or in that interval.
     List {
-        wanted: Option<Wanted>,
+        wanted: Option<Wanted<'a>>,
         interval: Option<(Time, Time)>,
     },
     Bookings {
-        wanted: Option<Wanted>,
+        wanted: Option<Wanted<'a>>,
         holder: Option<String>,
         from: Time,
         until: Time,
@@ -54,15 +59,15 @@ pub enum Command {
         term: Term,
     },
     When {
-        wanted: Vec<Wanted>,
+        wanted: SmallVec<[Wanted<'a>; 1]>,
         when: When,
     },
     Verify {
         number: u64,
-        name: Option<String>,
+        name: Option<Cow<'a, str>>,
     },
     Watch {
-        wanted: Option<Wanted>,
+        wanted: Option<Wanted<'a>>,
         after: Option<u64>,
     },
     IAm(String),
@@ -80,9 +85,19 @@ pub struct Moment<'a> {
     pub zone: &'a Zone,
 }
 
-/// Reads what follows a verb.
-pub fn parse(verb: Verb, rest: &str, lang: Lang, moment: Moment) -> Result<Command, Fault> {
-    let line = Line::split(verb, rest, lang)?;
+/// Reads what follows a verb. `joined` is room for targets that are written
+/// with more than single spaces.
+///
+/// # Errors
+/// What is wrong with the line, in the language of its verb.
+pub fn parse<'a>(
+    verb: Verb,
+    rest: &'a str,
+    lang: Lang,
+    moment: Moment,
+    joined: &'a mut String,
+) -> Result<Command<'a>, Fault> {
+    let line = Line::split(verb, rest, lang, joined)?;
     match verb {
         Verb::Reserve => line.reserve(moment),
         Verb::Cancel => line.cancel(),
@@ -103,14 +118,30 @@ pub fn parse(verb: Verb, rest: &str, lang: Lang, moment: Moment) -> Result<Comma
 
 /// The control character that makes a line unreadable, and its place, from 1.
 pub fn find_control(line: &str) -> Option<(usize, char)> {
+    // U+0080–U+009F are written with this one first, as some letters are.
+    const C1_LEAD: u8 = 0xC2;
+    let may_be = |byte: u8| byte < b' ' && byte != b'\t' || byte == 0x7F || byte == C1_LEAD;
+    if !line.bytes().any(may_be) {
+        return None;
+    }
     let mut chars = line.chars().enumerate();
     chars.find(|(_, c)| c.is_control() && *c != '\t').map(|(at, c)| (at + 1, c))
 }
 
 /// Splits the first word off, spaces and tabs around it dropped.
 pub fn first_word(line: &str) -> (&str, &str) {
-    let line = line.trim_start_matches(SPACES);
-    line.split_once(SPACES).unwrap_or((line, ""))
+    let line = skip_spaces(line);
+    let end = line.bytes().position(is_space).unwrap_or(line.len());
+    (&line[..end], line.get(end + 1..).unwrap_or_default())
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn skip_spaces(text: &str) -> &str {
+    let first = text.bytes().position(|byte| !is_space(byte)).unwrap_or(text.len());
+    &text[first..]
 }
 
 const SPACES: [char; 2] = [' ', '\t'];
@@ -120,38 +151,54 @@ struct Line<'a> {
     verb: Verb,
     lang: Lang,
     /// Words up to the first option, with single spaces.
-    targets: String,
-    options: Vec<(Opt, Option<String>)>,
+    targets: &'a str,
+    options: Vec<(Opt, Option<Cow<'a, str>>)>,
     rest: &'a str,
 }
 
 impl<'a> Line<'a> {
-    fn split(verb: Verb, rest: &'a str, lang: Lang) -> Result<Line<'a>, Fault> {
-        let mut line = Line { verb, lang, targets: String::new(), options: Vec::new(), rest };
+    fn split(
+        verb: Verb,
+        text: &'a str,
+        lang: Lang,
+        joined: &'a mut String,
+    ) -> Result<Line<'a>, Fault> {
+        let mut line = Line { verb, lang, targets: "", options: Vec::new(), rest: text };
+        // Where in the text the targets begin and end.
+        let mut targets: Option<(usize, usize)> = None;
+        let mut has_gaps = false;
         loop {
-            line.rest = line.rest.trim_start_matches(SPACES);
+            line.rest = skip_spaces(line.rest);
             if line.rest.is_empty() {
-                return Ok(line);
+                break;
             }
-            let end = line.rest.find(SPACES).unwrap_or(line.rest.len());
-            let word = &line.rest[..end];
-            if word.starts_with('"') {
+            let (end, sign) = word(line.rest);
+            if line.rest.starts_with('"') {
                 return Err(line.quoted_name());
             }
-            match word.find('=') {
+            match sign {
                 Some(at) => line.option(at)?,
-                None if line.options.is_empty() => line.target_word(end),
-                None => return Err(line.bare_word(word)),
+                None if !line.options.is_empty() => return Err(line.bare_word(&line.rest[..end])),
+                None => {
+                    let start = text.len() - line.rest.len();
+                    let first = targets.map_or(start, |(first, last)| {
+                        has_gaps |= &text[last..start] != " ";
+                        first
+                    });
+                    targets = Some((first, start + end));
+                    line.rest = &line.rest[end..];
+                }
             }
         }
-    }
-
-    fn target_word(&mut self, end: usize) {
-        if !self.targets.is_empty() {
-            self.targets.push(' ');
+        if let Some((first, last)) = targets {
+            line.targets = &text[first..last];
         }
-        self.targets.push_str(&self.rest[..end]);
-        self.rest = &self.rest[end..];
+        if has_gaps {
+            let words = line.targets.split(SPACES).filter(|word| !word.is_empty());
+            *joined = words.collect::<Vec<_>>().join(" ");
+            line.targets = joined;
+        }
+        Ok(line)
     }
 
     fn quoted_name(&self) -> Fault {
@@ -216,17 +263,17 @@ impl<'a> Line<'a> {
         ))
     }
 
-    fn unquoted(&self, option: Opt, value: &'a str) -> Result<(String, &'a str), Fault> {
+    fn unquoted(&self, option: Opt, value: &'a str) -> Result<(Cow<'a, str>, &'a str), Fault> {
         let end = value.find(SPACES).unwrap_or(value.len());
         let (value, rest) = value.split_at(end);
         if value.contains('"') {
             return Err(self.quotes(option));
         }
-        Ok((value.to_owned(), rest))
+        Ok((Cow::Borrowed(value), rest))
     }
 
     /// A value in quotes, of which the first is already taken.
-    fn quoted(&self, option: Opt, text: &'a str) -> Result<(String, &'a str), Fault> {
+    fn quoted(&self, option: Opt, text: &'a str) -> Result<(Cow<'a, str>, &'a str), Fault> {
         let mut value = String::new();
         let mut chars = text.char_indices();
         while let Some((at, c)) = chars.next() {
@@ -234,7 +281,10 @@ impl<'a> Line<'a> {
                 '"' => {
                     let rest = &text[at + 1..];
                     let is_apart = rest.is_empty() || rest.starts_with(SPACES);
-                    return if is_apart { Ok((value, rest)) } else { Err(self.quotes(option)) };
+                    return match is_apart {
+                        true => Ok((Cow::Owned(value), rest)),
+                        false => Err(self.quotes(option)),
+                    };
                 }
                 '\\' => match chars.next() {
                     Some((_, c @ ('"' | '\\'))) => value.push(c),
@@ -270,7 +320,7 @@ impl<'a> Line<'a> {
         ))
     }
 
-    fn value(&mut self, option: Opt) -> Option<String> {
+    fn value(&mut self, option: Opt) -> Option<Cow<'a, str>> {
         let found = self.options.iter_mut().find(|(other, _)| *other == option);
         found.and_then(|(_, value)| value.take())
     }
@@ -281,7 +331,7 @@ impl<'a> Line<'a> {
         Fault::bad(say!(self.lang, "se escribe {} {}", "it is written {} {}", verb, usage))
     }
 
-    fn alone(&self, command: Command) -> Result<Command, Fault> {
+    fn alone(&self, command: Command<'a>) -> Result<Command<'a>, Fault> {
         if self.targets.is_empty() {
             return Ok(command);
         }
@@ -290,22 +340,26 @@ impl<'a> Line<'a> {
             "{} va solo en su línea, sin «{}»",
             "{} stands alone on its line, without '{}'",
             self.verb.word(self.lang),
-            echo(&self.targets),
+            echo(self.targets),
         )))
     }
 
     /// The targets between commas, at most [`TARGETS_MAX`], none empty.
-    fn items(&self) -> Result<Vec<&str>, Fault> {
-        let items: Vec<_> = self.targets.split(',').map(|item| item.trim_matches(' ')).collect();
+    fn items(&self) -> Result<SmallVec<[&'a str; 1]>, Fault> {
         if self.targets.is_empty() {
             return Err(self.usage("nombre[, nombre …]", "name[, name …]"));
         }
+        if !self.targets.contains(',') {
+            return Ok(smallvec![self.targets]);
+        }
+        let items = self.targets.split(',').map(|item| item.trim_matches(' '));
+        let items: SmallVec<[_; 1]> = items.collect();
         if items.iter().any(|item| item.is_empty()) {
             return Err(Fault::bad(say!(
                 self.lang,
                 "falta un nombre junto a una coma en «{}»",
                 "a name is missing beside a comma in '{}'",
-                echo(&self.targets),
+                echo(self.targets),
             )));
         }
         if items.len() > TARGETS_MAX {
@@ -320,28 +374,28 @@ impl<'a> Line<'a> {
         Ok(items)
     }
 
-    fn name(&self, text: &str) -> Result<String, Fault> {
+    fn name<'n>(&self, text: &'n str) -> Result<Cow<'n, str>, Fault> {
         check_name(text).map_err(|error| name_fault(text, error, self.lang))
     }
 
     fn names(&self) -> Result<Vec<String>, Fault> {
-        self.items()?.into_iter().map(|item| self.name(item)).collect()
+        self.items()?.into_iter().map(|item| self.name(item).map(Cow::into_owned)).collect()
     }
 
-    fn wanted(&self, text: &str) -> Result<Wanted, Fault> {
+    fn wanted(&self, text: &'a str) -> Result<Wanted<'a>, Fault> {
         if !text.contains('*') {
             return Ok(Wanted::Name(self.name(text)?));
         }
         let pattern = Pattern::new(text).map_err(|error| name_fault(text, error, self.lang))?;
-        Ok(Wanted::Pattern(pattern, text.to_owned()))
+        Ok(Wanted::Pattern(pattern, Cow::Borrowed(text)))
     }
 
-    fn wanted_list(&self) -> Result<Vec<Wanted>, Fault> {
+    fn wanted_list(&self) -> Result<SmallVec<[Wanted<'a>; 1]>, Fault> {
         self.items()?.into_iter().map(|item| self.wanted(item)).collect()
     }
 
     /// The one pattern of a list, if there is one.
-    fn one_wanted(&self) -> Result<Option<Wanted>, Fault> {
+    fn one_wanted(&self) -> Result<Option<Wanted<'a>>, Fault> {
         if self.targets.is_empty() {
             return Ok(None);
         }
@@ -350,6 +404,19 @@ impl<'a> Line<'a> {
             _ => Err(self.usage("[patrón] [opciones]", "[pattern] [options]")),
         }
     }
+}
+
+/// Where the word at the start of a text ends, and where its first `=` is.
+fn word(text: &str) -> (usize, Option<usize>) {
+    let mut sign = None;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b' ' | b'\t' => return (at, sign),
+            b'=' => sign = sign.or(Some(at)),
+            _ => {}
+        }
+    }
+    (text.len(), sign)
 }
 
 /// A word that is no verb.

@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use super::parse::Fault;
 use super::words::{Lang, echo, say};
-use crate::clock::{Now, Round, Zone};
+use super::{push, push_all};
+use crate::clock::{Now, Round, Stamp, Zone};
 use crate::conn::{Eol, Source};
 use crate::inventory::decide::{Busy, Refusal};
-use crate::inventory::event::push_quoted;
+use crate::inventory::event::{joined, push_quoted};
 use crate::inventory::names::{NameTexts, ResourceId};
 use crate::inventory::{Earliest, Reservation};
 
@@ -269,18 +270,35 @@ fn push_holding(reservation: &Reservation, lang: Lang, zone: &Zone, text: &mut S
 /// `desde=… hasta=…`
 fn push_interval(reservation: &Reservation, lang: Lang, zone: &Zone, text: &mut String) {
     text.push_str(lang.pick("desde=", "from="));
-    zone.print(reservation.from, Round::Down, text);
+    text.push_str(&zone.print(reservation.from, Round::Down));
     text.push_str(lang.pick(" hasta=", " until="));
-    push_end(reservation, lang, zone, text);
+    text.push_str(&end(reservation, lang, zone));
 }
 
-fn push_end(reservation: &Reservation, lang: Lang, zone: &Zone, text: &mut String) {
+fn end(reservation: &Reservation, lang: Lang, zone: &Zone) -> End {
     if reservation.session().is_some() {
-        text.push_str(lang.pick("salir", "quit"));
+        End::Word(lang.pick("salir", "quit"))
     } else if reservation.until.is_never() {
-        text.push('-');
+        End::Word("-")
     } else {
-        zone.print(reservation.until, Round::Up, text);
+        End::Time(zone.print(reservation.until, Round::Up))
+    }
+}
+
+/// What is told of an end.
+enum End {
+    Word(&'static str),
+    Time(Stamp),
+}
+
+impl std::ops::Deref for End {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            End::Word(word) => word,
+            End::Time(time) => time,
+        }
     }
 }
 
@@ -292,14 +310,14 @@ pub fn reserved(
     texts: &NameTexts,
     lang: Lang,
     zone: &Zone,
-    out: &mut String,
+    out: &mut Vec<u8>,
 ) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, "OK {} #{} ", lang.pick("RESERVADO", "RESERVED"), reservation.number);
-    crate::inventory::event::push_names(reservation.targets.as_slice(), texts, out);
+    push_number(lang.pick("OK RESERVADO #", "OK RESERVED #"), reservation.number, out);
+    push(" ", out);
+    push_all(joined(reservation.targets.as_slice(), texts), out);
     if dated || !reservation.until.is_never() || reservation.session().is_some() {
-        out.push(' ');
-        push_interval(reservation, lang, zone, out);
+        push_all([lang.pick(" desde=", " from="), &zone.print(reservation.from, Round::Down)], out);
+        push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
     }
 }
 
@@ -309,29 +327,28 @@ pub fn renewed(
     texts: &NameTexts,
     lang: Lang,
     zone: &Zone,
-    out: &mut String,
+    out: &mut Vec<u8>,
 ) {
-    let _ = write!(out, "OK {} #{} ", lang.pick("RENOVADO", "RENEWED"), reservation.number);
-    crate::inventory::event::push_names(reservation.targets.as_slice(), texts, out);
-    out.push_str(lang.pick(" hasta=", " until="));
-    push_end(reservation, lang, zone, out);
+    push_number(lang.pick("OK RENOVADO #", "OK RENEWED #"), reservation.number, out);
+    push(" ", out);
+    push_all(joined(reservation.targets.as_slice(), texts), out);
+    push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
 }
 
 /// `OK CANCELADO #42 Habitación 1[, …]`: the number stands before the first
 /// of its names, and again where it changes.
-pub fn cancelled(released: &[(u64, ResourceId)], texts: &NameTexts, lang: Lang, out: &mut String) {
-    out.push_str(lang.pick("OK CANCELADO", "OK CANCELLED"));
+pub fn cancelled(released: &[(u64, ResourceId)], texts: &NameTexts, lang: Lang, out: &mut Vec<u8>) {
+    push(lang.pick("OK CANCELADO", "OK CANCELLED"), out);
     let mut last = None;
     for (number, id) in released {
         if last.is_some() {
-            out.push(',');
+            push(",", out);
         }
         if last != Some(number) {
-            let _ = write!(out, " #{number}");
+            push_number(" #", *number, out);
         }
         last = Some(number);
-        out.push(' ');
-        out.push_str(texts.name(*id));
+        push_all([" ", texts.name(*id)], out);
     }
 }
 
@@ -342,18 +359,22 @@ pub fn valid(
     now: Now,
     texts: &NameTexts,
     lang: Lang,
-    out: &mut String,
+    out: &mut Vec<u8>,
 ) {
-    let _ = write!(out, "OK {} #{} ", lang.pick("VIGENTE", "VALID"), reservation.number);
-    crate::inventory::event::push_names(ids, texts, out);
-    out.push_str(lang.pick(" quedan=", " left="));
+    push_number(lang.pick("OK VIGENTE #", "OK VALID #"), reservation.number, out);
+    push(" ", out);
+    push_all(joined(ids, texts), out);
+    let label = lang.pick(" quedan=", " left=");
     if reservation.until.is_never() {
-        out.push('-');
-    } else {
-        let now = if reservation.lease { now.steady } else { now.time };
-        let left_s = (reservation.until.ms() - now.ms()) / 1000;
-        let _ = write!(out, "{left_s}s");
+        return push_all([label, "-"], out);
     }
+    let now = if reservation.lease { now.steady } else { now.time };
+    let left_s = (reservation.until.ms() - now.ms()) / 1000;
+    push_all([label, itoa::Buffer::new().format(left_s), "s"], out);
+}
+
+fn push_number(before: &str, number: u64, out: &mut Vec<u8>) {
+    push_all([before, itoa::Buffer::new().format(number)], out);
 }
 
 /// `OK 2 DISPONIBLES` and a name a line: the names as they were and a bit
@@ -423,9 +444,9 @@ impl BookingList {
         let _ = write!(row, "#{}\t{}\t", reservation.number, self.texts.name(id));
         row.push_str(reservation.holder.as_deref().unwrap_or("-"));
         row.push('\t');
-        self.zone.print(reservation.from, Round::Down, row);
+        row.push_str(&self.zone.print(reservation.from, Round::Down));
         row.push('\t');
-        push_end(reservation, self.lang, &self.zone, row);
+        row.push_str(&end(reservation, self.lang, &self.zone));
         row.push('\t');
         row.push_str(reservation.note().unwrap_or("-"));
         row.push_str(self.eol.as_str());
@@ -454,5 +475,6 @@ impl Source for BookingList {
 
 /// The first line of a list: `OK <n> <WORD>`.
 pub fn push_head(count: usize, word: &str, eol: Eol, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("OK {count} {word}{}", eol.as_str()).as_bytes());
+    push_number("OK ", count as u64, out);
+    push_all([" ", word, eol.as_str()], out);
 }

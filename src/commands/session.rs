@@ -3,7 +3,7 @@
 
 use super::notice::notice;
 use super::words::{Lang, echo, say};
-use super::{After, Desk, push_line, reserved_line};
+use super::{After, Desk, push_line, push_reserved};
 use crate::clock::Zone;
 use crate::conn::Eol;
 use crate::inventory::SessionId;
@@ -98,7 +98,9 @@ pub fn resolve(session: &mut Session, outcome: &Outcome, desk: &Desk, out: &mut 
             session.wait = Some(wait);
             return;
         }
-        Outcome::Granted(granted) => reserved_line(granted, wait.dated, wait.lang, desk),
+        Outcome::Granted(granted) => {
+            return push_reserved(granted, wait.dated, wait.lang, wait.eol, desk, out);
+        }
         Outcome::TimedOut => say!(
             wait.lang,
             "ERR 408 se acabó la espera de {}",

@@ -72,11 +72,18 @@ impl Verb {
     /// The verb that a word is, and in which language, whatever its case and
     /// accents.
     pub fn find(word: &str) -> Option<(Verb, Lang)> {
-        let folded = fold(word);
+        if !word.is_ascii() {
+            return Verb::find_plain(&fold(word));
+        }
+        Verb::find_plain(word)
+    }
+
+    /// The same without accents.
+    fn find_plain(word: &str) -> Option<(Verb, Lang)> {
         VERBS.iter().find_map(|(verb, es, en)| {
-            if folded.eq_ignore_ascii_case(es) {
+            if word.eq_ignore_ascii_case(es) {
                 Some((*verb, Lang::Es))
-            } else if folded.eq_ignore_ascii_case(en) {
+            } else if word.eq_ignore_ascii_case(en) {
                 Some((*verb, Lang::En))
             } else {
                 None
@@ -135,9 +142,16 @@ const OPTIONS: [(Opt, &str, &str); 9] = [
 impl Opt {
     /// The option of a word in either language.
     pub fn find(word: &str) -> Option<Opt> {
-        let folded = fold(word);
-        let row = OPTIONS.iter().find(|(_, es, en)| folded == *es || folded == *en);
-        row.map(|(option, ..)| *option)
+        if !word.is_ascii() {
+            return Opt::find_plain(&fold(word));
+        }
+        Opt::find_plain(word)
+    }
+
+    /// The same without accents.
+    fn find_plain(word: &str) -> Option<Opt> {
+        let is_it = |of: &str| word.eq_ignore_ascii_case(of);
+        OPTIONS.iter().find(|(_, es, en)| is_it(es) || is_it(en)).map(|(option, ..)| *option)
     }
 
     /// The option's word, without the `=`.

@@ -3,25 +3,39 @@
 //! events that would fulfil the request whole, or with a refusal; it changes
 //! nothing.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::rc::Rc;
+
+use smallvec::{SmallVec, smallvec};
 
 use super::event::push_quoted;
 use super::fit::{Conflict, Earliest, Sought, Start, Target, Term, When};
 use super::names::{Pattern, ResourceId, fold};
-use super::{Booking, Details, Event, Inventory, Key, Number, Reservation, SessionId, Targets};
+use super::{
+    Booking, Details, Event, Ids, Inventory, Key, Number, Reservation, SessionId, Targets,
+};
 use crate::clock::{Now, Time, Zone};
 use crate::limits::{PATTERNS_ALWAYS, PATTERNS_BYTES};
 
 /// A target as it was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Wanted {
-    Name(String),
+pub enum Wanted<'a> {
+    Name(Cow<'a, str>),
     /// The pattern, and its text for messages.
-    Pattern(Pattern, String),
+    Pattern(Pattern, Cow<'a, str>),
 }
 
-impl Wanted {
+impl Wanted<'_> {
+    fn into_owned(self) -> Wanted<'static> {
+        match self {
+            Wanted::Name(text) => Wanted::Name(Cow::Owned(text.into_owned())),
+            Wanted::Pattern(pattern, text) => {
+                Wanted::Pattern(pattern, Cow::Owned(text.into_owned()))
+            }
+        }
+    }
+
     /// As it was written.
     pub fn text(&self) -> &str {
         match self {
@@ -47,8 +61,8 @@ impl Who {
 
 /// A request for a reservation. Its interval has been checked at `now`.
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub wanted: Vec<Wanted>,
+pub struct Request<'a> {
+    pub wanted: SmallVec<[Wanted<'a>; 1]>,
     pub when: When,
     pub from: Time,
     pub until: Time,
@@ -58,7 +72,13 @@ pub struct Request {
     pub wait_ms: Option<i64>,
 }
 
-impl Request {
+impl Request<'_> {
+    /// The same to keep.
+    pub fn into_owned(self) -> Request<'static> {
+        let wanted = self.wanted.into_iter().map(Wanted::into_owned).collect();
+        Request { wanted, ..self }
+    }
+
     /// Its key with what it asks for under it. How long it would wait is not
     /// part of that.
     pub fn full_key(&self) -> Option<Key> {
@@ -105,10 +125,13 @@ pub enum Grant {
 
 /// What a cancellation takes: a whole reservation or one resource of one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Cancel {
+pub enum Cancel<'a> {
     Number(Number),
-    Name(String),
+    Name(Cow<'a, str>),
 }
+
+/// What a cancellation releases: numbers and resources, in the order asked.
+pub type Released = SmallVec<[(Number, ResourceId); 1]>;
 
 /// Why something cannot be done; the code stands beside each.
 #[derive(Debug)]
@@ -163,7 +186,7 @@ pub enum Refusal {
 
 /// A request that collides, as far as its refusal tells of it.
 struct Asked<'a> {
-    wanted: &'a [Wanted],
+    wanted: &'a [Wanted<'a>],
     from: Time,
     until: Time,
 }
@@ -212,7 +235,7 @@ impl Inventory {
             return Err(Refusal::TooManyReservations(self.capacity.reservations));
         }
         match sought.place(request.from, request.until) {
-            Ok(ids) => Ok(Grant::New(Rc::new(self.granted(request, ids, key, who)))),
+            Ok(ids) => Ok(Grant::New(Rc::new(self.granted(request, &ids, key, who)))),
             Err(_) if request.wait_ms.is_some() => Ok(Grant::Wait(sought.targets())),
             Err(conflict) => {
                 let from = request.from.max(now);
@@ -226,7 +249,7 @@ impl Inventory {
     pub(super) fn granted(
         &self,
         request: &Request,
-        ids: Vec<ResourceId>,
+        ids: &[ResourceId],
         key: Option<Key>,
         who: &Who,
     ) -> Reservation {
@@ -245,23 +268,23 @@ impl Inventory {
     }
 
     /// Finds the resources that are named; a pattern must match something.
-    fn resolve<'a>(&'a self, wanted: &'a [Wanted]) -> Result<Sought<'a>, Refusal> {
+    fn resolve<'a>(&'a self, wanted: &'a [Wanted<'_>]) -> Result<Sought<'a>, Refusal> {
         self.check_patterns(wanted)?;
-        let mut named = Vec::with_capacity(wanted.len());
+        let mut named = Ids::new();
         let mut sought = Sought::new(self);
         for one in wanted {
             match one {
                 Wanted::Name(name) => {
                     let id = self.named(name)?;
                     if named.contains(&id) {
-                        return Err(Refusal::Twice(name.clone()));
+                        return Err(Refusal::Twice(name.to_string()));
                     }
                     named.push(id);
                     sought.add_name(id);
                 }
                 Wanted::Pattern(pattern, text) => {
                     if !sought.add_pattern(pattern) {
-                        return Err(Refusal::NoMatch(text.clone()));
+                        return Err(Refusal::NoMatch(text.to_string()));
                     }
                 }
             }
@@ -273,6 +296,9 @@ impl Inventory {
     /// served meanwhile.
     fn check_patterns(&self, wanted: &[Wanted]) -> Result<(), Refusal> {
         let patterns = wanted.iter().filter(|one| matches!(one, Wanted::Pattern(..))).count();
+        if patterns <= PATTERNS_ALWAYS {
+            return Ok(());
+        }
         let most = (PATTERNS_BYTES / self.names.bytes().max(1)).max(PATTERNS_ALWAYS);
         if patterns > most { Err(Refusal::TooManyPatterns { patterns, most }) } else { Ok(()) }
     }
@@ -304,7 +330,7 @@ impl Inventory {
     ) -> Refusal {
         let pattern = match &asked.wanted[conflict.target] {
             Wanted::Name(_) => None,
-            Wanted::Pattern(_, text) => Some(text.clone()),
+            Wanted::Pattern(_, text) => Some(text.to_string()),
         };
         let held = sought.nearest(conflict, asked.from, asked.until);
         let held = held.map(|(id, booking)| {
@@ -321,37 +347,37 @@ impl Inventory {
         }))
     }
 
-    /// What a cancellation releases: number and resource, in the order asked.
-    pub fn cancel(
-        &self,
-        wanted: &[Cancel],
-        who: &Who,
-    ) -> Result<Vec<(Number, ResourceId)>, Refusal> {
-        let mut released = Vec::with_capacity(wanted.len());
+    /// What a cancellation releases.
+    pub fn cancel(&self, wanted: &[Cancel], who: &Who) -> Result<Released, Refusal> {
+        let mut released = Released::new();
+        let mut release = |number, id| match released.contains(&(number, id)) {
+            true => Err(Refusal::Twice(self.names.texts().name(id).to_owned())),
+            false => {
+                released.push((number, id));
+                Ok(())
+            }
+        };
         for one in wanted {
-            let (number, ids) = match one {
-                Cancel::Number(number) => (*number, self.cancel_number(*number, who)?),
+            match one {
+                Cancel::Number(number) => {
+                    let ids = self.cancel_number(*number, who)?;
+                    ids.iter().try_for_each(|id| release(*number, *id))?;
+                }
                 Cancel::Name(name) => {
                     let (number, id) = self.cancel_name(name, who)?;
-                    (number, vec![id])
+                    release(number, id)?;
                 }
-            };
-            for id in ids {
-                if released.contains(&(number, id)) {
-                    return Err(Refusal::Twice(self.names.texts().name(id).to_owned()));
-                }
-                released.push((number, id));
             }
         }
         Ok(released)
     }
 
-    fn cancel_number(&self, number: Number, who: &Who) -> Result<Vec<ResourceId>, Refusal> {
+    fn cancel_number(&self, number: Number, who: &Who) -> Result<&[ResourceId], Refusal> {
         let reservation = self.live(number)?;
         if !who.may_change(reservation) {
             return Err(not_yours(format!("#{number}"), reservation));
         }
-        Ok(reservation.targets.as_slice().to_vec())
+        Ok(reservation.targets.as_slice())
     }
 
     /// The live reservation of a number, or how it is not.
@@ -368,19 +394,23 @@ impl Inventory {
         let id = self.named(name)?;
         let counted = || self.booked[id as usize].iter().inspect(|_| self.add_work(1));
         let on_it = || counted().map(|one| &self.reservations[&one.number]);
-        let held_by = |holder: &Option<Rc<str>>| -> Vec<Number> {
-            on_it().filter(|one| one.holder == *holder).map(|one| one.number).collect()
-        };
-        let mut numbers = held_by(&who.holder);
-        if numbers.is_empty() {
-            numbers = held_by(&None);
-        }
         let name = || self.names.texts().name(id).to_owned();
-        match (&numbers[..], on_it().next()) {
-            ([number], _) => Ok((*number, id)),
-            ([], None) => Err(Refusal::NotReserved(name())),
-            ([], Some(first)) => Err(not_yours(name(), first)),
-            _ => Err(Refusal::Several { name: name(), numbers }),
+        for holder in [who.holder.as_deref(), None] {
+            let is_held = |one: &&Rc<Reservation>| one.holder.as_deref() == holder;
+            let held = || on_it().filter(is_held).map(|one| one.number);
+            let mut numbers = held();
+            match (numbers.next(), numbers.next()) {
+                (None, _) => {}
+                (Some(number), None) => return Ok((number, id)),
+                _ => {
+                    let numbers = held().collect();
+                    return Err(Refusal::Several { name: name(), numbers });
+                }
+            }
+        }
+        match on_it().next() {
+            None => Err(Refusal::NotReserved(name())),
+            Some(first) => Err(not_yours(name(), first)),
         }
     }
 
@@ -422,7 +452,7 @@ impl Inventory {
         when: &When,
         now: Time,
         zone: &Zone,
-    ) -> Result<(Time, Vec<ResourceId>), Refusal> {
+    ) -> Result<(Time, Ids), Refusal> {
         let sought = self.resolve(wanted)?;
         let from = when.from(now).max(now);
         let earliest = sought.earliest(when, from, zone);
@@ -450,12 +480,12 @@ impl Inventory {
         number: Number,
         name: Option<&str>,
         now: Time,
-    ) -> Result<(Rc<Reservation>, Vec<ResourceId>), Refusal> {
+    ) -> Result<(&Reservation, Ids), Refusal> {
         let id = name.map(|name| self.named(name)).transpose()?;
         let reservation = self.live(number)?;
         let ids = match id {
-            None => reservation.targets.as_slice().to_vec(),
-            Some(id) if reservation.targets.as_slice().contains(&id) => vec![id],
+            None => Ids::from_slice(reservation.targets.as_slice()),
+            Some(id) if reservation.targets.as_slice().contains(&id) => smallvec![id],
             Some(id) => {
                 let name = self.names.texts().name(id).to_owned();
                 return Err(Refusal::NotPartOf { number, name });
@@ -464,7 +494,7 @@ impl Inventory {
         if reservation.from > now {
             return Err(Refusal::Ahead { number, from: reservation.from });
         }
-        Ok((Rc::clone(reservation), ids))
+        Ok((reservation, ids))
     }
 
     /// New resources, all or none. The names have been checked.
@@ -533,15 +563,14 @@ impl Inventory {
 }
 
 /// One event for each reservation that loses resources, in the order asked.
-pub fn cancellations(released: &[(Number, ResourceId)]) -> Vec<Event> {
-    let mut grouped: Vec<(Number, Vec<ResourceId>)> = Vec::new();
-    for (number, id) in released {
-        match grouped.iter_mut().find(|(other, _)| other == number) {
-            Some((_, ids)) => ids.push(*id),
-            None => grouped.push((*number, vec![*id])),
-        }
-    }
-    grouped.into_iter().map(|(number, targets)| Event::Cancelled { number, targets }).collect()
+pub fn cancellations(released: &[(Number, ResourceId)]) -> impl Iterator<Item = Event> {
+    let is_first = |(at, (number, _)): &(usize, &(Number, ResourceId))| {
+        released[..*at].iter().all(|(other, _)| other != number)
+    };
+    released.iter().enumerate().filter(is_first).map(|(_, (number, _))| {
+        let own = released.iter().filter(|(other, _)| other == number);
+        Event::Cancelled { number: *number, targets: own.map(|(_, id)| *id).collect() }
+    })
 }
 
 fn not_yours(what: String, reservation: &Reservation) -> Refusal {

@@ -2,11 +2,10 @@
 //! it. A text is one line without its ending: the time in UTC, a word, and
 //! what it is about, in the words of the wire where they exist.
 
-use std::fmt::Write;
 use std::rc::Rc;
 
 use super::names::{NameTexts, Names, ResourceId, may_be_kept};
-use super::{Details, Inventory, Key, Number, Reservation, SessionId, Targets};
+use super::{Details, Ids, Inventory, Key, Number, Reservation, SessionId, Targets};
 use crate::clock::{Time, parse_utc, print_utc};
 use crate::limits::EVENT_WORK;
 
@@ -21,7 +20,7 @@ pub enum Event {
     Reserved(Rc<Reservation>),
     /// Somebody cancelled these resources of the reservation; with its last
     /// one it is over.
-    Cancelled { number: Number, targets: Vec<ResourceId> },
+    Cancelled { number: Number, targets: Ids },
     /// Its end was moved, later or earlier.
     Renewed { number: Number, until: Time, lease: bool },
     /// A reservation reached its end.
@@ -38,39 +37,32 @@ impl Event {
         time: Time,
         texts: &NameTexts,
         held: impl Fn(Number) -> &'a [ResourceId],
+        times: &mut Times,
         out: &mut String,
     ) {
-        print_utc(time, out);
-        // Writing to a String cannot fail.
-        let _ = match self {
-            Event::Added { name } => write!(out, " ADDED {name}"),
-            Event::Removed { id } => write!(out, " REMOVED {}", texts.name(*id)),
+        out.push_str(times.print(time));
+        match self {
+            Event::Added { name } => out.extend([" ADDED ", name]),
+            Event::Removed { id } => out.extend([" REMOVED ", texts.name(*id)]),
             Event::Reserved(new) => {
-                let _ = write!(out, " RESERVED #{} ", new.number);
-                push_names(new.targets.as_slice(), texts, out);
-                encode_terms(new, out);
-                Ok(())
+                push_head(" RESERVED #", new.number, new.targets.as_slice(), texts, out);
+                encode_terms(new, times, out);
             }
             Event::Cancelled { number, targets } => {
-                let _ = write!(out, " CANCELLED #{number} ");
-                push_names(targets, texts, out);
-                Ok(())
+                push_head(" CANCELLED #", *number, targets, texts, out);
             }
             Event::Renewed { number, until, lease } => {
-                let _ = write!(out, " RENEWED #{number} ");
-                push_names(held(*number), texts, out);
-                out.push_str(" until=");
-                print_utc(*until, out);
+                push_head(" RENEWED #", *number, held(*number), texts, out);
+                out.extend([" until=", times.print(*until)]);
                 out.push_str(if *lease { " lease=yes" } else { "" });
-                Ok(())
             }
             Event::Expired { number } => {
-                let _ = write!(out, " EXPIRED #{number} ");
-                push_names(held(*number), texts, out);
-                Ok(())
+                push_head(" EXPIRED #", *number, held(*number), texts, out);
             }
-            Event::Numbered { last } => write!(out, " NUMBERED #{last}"),
-        };
+            Event::Numbered { last } => {
+                out.extend([" NUMBERED #", itoa::Buffer::new().format(*last)]);
+            }
+        }
     }
 
     /// Reads what [`Event::encode`] wrote. `names` are those of the inventory
@@ -107,6 +99,21 @@ impl Event {
 pub struct Batch {
     changes: Vec<Change>,
     texts: String,
+    times: Times,
+}
+
+/// The time that was printed last: in a turn it is nearly always the same.
+#[derive(Debug, Default)]
+struct Times(Option<(Time, String)>);
+
+impl Times {
+    fn print(&mut self, time: Time) -> &str {
+        let is_it = |last: &(Time, String)| last.0 == time;
+        if !self.0.as_ref().is_some_and(is_it) {
+            self.0 = None;
+        }
+        &self.0.get_or_insert_with(|| (time, print_utc(time).to_string())).1
+    }
 }
 
 /// One event of a [`Batch`].
@@ -140,12 +147,14 @@ impl Batch {
         })
     }
 
-    /// Empties it for the next turn; gives the memory of a large one back.
+    /// Empties it for the next turn; gives memory back that this one has not
+    /// nearly needed.
     pub fn clear(&mut self) {
-        const KEPT_BYTES: usize = 64 << 10;
+        const KEPT_BYTES: usize = 16 << 10;
+        let needed = (4 * self.texts.len()).max(KEPT_BYTES);
         self.changes.clear();
         self.texts.clear();
-        if self.texts.capacity() > KEPT_BYTES {
+        if self.texts.capacity() > needed {
             *self = Batch::default();
         }
     }
@@ -155,7 +164,7 @@ impl Inventory {
     /// Makes an event of a decision so, and notes it for the journal.
     pub fn enact(&mut self, time: Time, event: Event, batch: &mut Batch) {
         self.add_work(EVENT_WORK);
-        self.encode(time, &event, &mut batch.texts);
+        self.encode_with(time, &event, &mut batch.times, &mut batch.texts);
         self.apply(&event);
         let end = batch.texts.len();
         batch.changes.push(Change { number: self.last_event(), event, end });
@@ -163,32 +172,36 @@ impl Inventory {
 
     /// Appends the text of an event that is about to happen.
     pub fn encode(&self, time: Time, event: &Event, out: &mut String) {
+        self.encode_with(time, event, &mut Times::default(), out);
+    }
+
+    fn encode_with(&self, time: Time, event: &Event, times: &mut Times, out: &mut String) {
         let held = |number| match self.reservation(number) {
             Some(reservation) => reservation.targets.as_slice(),
             None => &[],
         };
-        event.encode(time, self.names().texts(), held, out);
+        event.encode(time, self.names().texts(), held, times, out);
     }
 }
 
-/// Appends names separated as on the wire.
-pub fn push_names(ids: &[ResourceId], texts: &NameTexts, out: &mut String) {
-    for (at, id) in ids.iter().enumerate() {
-        if at > 0 {
-            out.push_str(", ");
-        }
-        out.push_str(texts.name(*id));
-    }
+/// Names with what separates them on the wire.
+pub fn joined<'a>(ids: &'a [ResourceId], texts: &'a NameTexts) -> impl Iterator<Item = &'a str> {
+    let gap = |at| if at > 0 { ", " } else { "" };
+    ids.iter().enumerate().flat_map(move |(at, id)| [gap(at), texts.name(*id)])
 }
 
-fn encode_terms(new: &Reservation, out: &mut String) {
-    out.push_str(" from=");
-    print_utc(new.from, out);
-    out.push_str(" until=");
+/// The word, the number and the names that most texts begin with.
+fn push_head(word: &str, number: Number, ids: &[ResourceId], texts: &NameTexts, out: &mut String) {
+    out.extend([word, itoa::Buffer::new().format(number), " "]);
+    out.extend(joined(ids, texts));
+}
+
+fn encode_terms(new: &Reservation, times: &mut Times, out: &mut String) {
+    out.extend([" from=", times.print(new.from), " until="]);
     match new.until {
         _ if new.session().is_some() => out.push_str("quit"),
         until if until.is_never() => out.push_str("never"),
-        until => print_utc(until, out),
+        until => out.push_str(times.print(until)),
     }
     if new.lease {
         out.push_str(" lease=yes");
@@ -232,7 +245,7 @@ fn find(text: &str, names: &Names) -> Result<ResourceId, String> {
     }
 }
 
-fn decode_names(text: &str, names: &Names) -> Result<Vec<ResourceId>, String> {
+fn decode_names(text: &str, names: &Names) -> Result<Ids, String> {
     text.split(", ").map(|name| find(name, names)).collect()
 }
 
@@ -258,7 +271,7 @@ fn decode_renewed(text: &str) -> Result<Event, String> {
 fn decode_reserved(text: &str, names: &Names) -> Result<Reservation, String> {
     let (number, rest) = decode_number(text)?;
     let terms = rest.find(" from=").ok_or("no from=")?;
-    let targets = Targets::from(decode_names(&rest[..terms], names)?);
+    let targets = Targets::from(&decode_names(&rest[..terms], names)?[..]);
     let mut new = Reservation {
         number,
         targets,

@@ -5,8 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::rc::Rc;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::names::{Matcher, Pattern, ResourceId};
-use super::{Booked, Booking, Inventory};
+use super::{Booked, Booking, Ids, Inventory};
 use crate::clock::{Now, Time, TimeError, Zone};
 
 /// How long something is asked for.
@@ -126,7 +128,7 @@ pub enum Earliest {
 /// again; every name is held against each of them once.
 pub struct Sought<'a> {
     inventory: &'a Inventory,
-    goals: Vec<Goal<'a>>,
+    goals: SmallVec<[Goal<'a>; 1]>,
 }
 
 enum Goal<'a> {
@@ -165,7 +167,7 @@ impl Matches<'_> {
 impl<'a> Sought<'a> {
     /// Nothing yet.
     pub fn new(inventory: &'a Inventory) -> Sought<'a> {
-        Sought { inventory, goals: Vec::new() }
+        Sought { inventory, goals: SmallVec::new() }
     }
 
     /// Asks for this resource, too.
@@ -214,12 +216,12 @@ impl<'a> Sought<'a> {
     }
 
     /// What [`Inventory::place`] says of these targets.
-    pub fn place(&self, from: Time, until: Time) -> Result<Vec<ResourceId>, Conflict> {
+    pub fn place(&self, from: Time, until: Time) -> Result<Ids, Conflict> {
         let goals = self.goals.iter().map(|goal| match goal {
             Goal::Named(id) => Ok(*id),
             Goal::Any(matches) => Err(matches),
         });
-        let goals: Vec<_> = goals.collect();
+        let goals: SmallVec<[_; 1]> = goals.collect();
         choose(self.inventory, &goals, (from, until), |matches, is_free| {
             matches.iter().find(is_free)
         })
@@ -289,8 +291,8 @@ fn choose<P>(
     goals: &[Result<ResourceId, P>],
     (from, until): (Time, Time),
     find: impl Fn(&P, &dyn Fn(&ResourceId) -> bool) -> Option<ResourceId>,
-) -> Result<Vec<ResourceId>, Conflict> {
-    let mut chosen: Vec<Option<ResourceId>> = vec![None; goals.len()];
+) -> Result<Ids, Conflict> {
+    let mut chosen: SmallVec<[Option<ResourceId>; 2]> = smallvec![None; goals.len()];
     for (at, goal) in goals.iter().enumerate() {
         if let Ok(id) = goal {
             if let Some(booking) = inventory.overlap(*id, from, until) {
@@ -316,8 +318,8 @@ fn choose<P>(
 const SEARCH_BUDGET: usize = 100_000;
 
 /// A search for a time that fits, and the steps that it has taken.
-struct Search<'a> {
-    sought: &'a Sought<'a>,
+struct Search<'a, 's> {
+    sought: &'a Sought<'s>,
     when: &'a When,
     zone: &'a Zone,
     spent: usize,
@@ -325,7 +327,7 @@ struct Search<'a> {
     any: Option<Rc<[ResourceId]>>,
 }
 
-impl Search<'_> {
+impl Search<'_, '_> {
     /// The end for a start; none beyond the calendar.
     fn until(&self, start: Time) -> Option<Time> {
         let until = self.when.until(start, self.zone).ok()?;
@@ -381,17 +383,12 @@ impl Inventory {
     /// first, then patterns from left to right, each the first in inventory
     /// order that is free and not yet taken. In the order of the targets.
     /// What is not free is not even looked at: this is for who waits.
-    pub fn place(
-        &self,
-        targets: &[Target],
-        from: Time,
-        until: Time,
-    ) -> Result<Vec<ResourceId>, Conflict> {
+    pub fn place(&self, targets: &[Target], from: Time, until: Time) -> Result<Ids, Conflict> {
         let goals = targets.iter().map(|target| match target {
             Target::Named(id) => Ok(*id),
             Target::Any(pattern) => Err(pattern),
         });
-        let goals: Vec<_> = goals.collect();
+        let goals: SmallVec<[_; 1]> = goals.collect();
         choose(self, &goals, (from, until), |pattern, is_free| {
             let matcher = pattern.matcher();
             self.ids_from(0).filter(is_free).find(|id| self.is_match(&matcher, *id))

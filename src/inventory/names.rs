@@ -5,7 +5,8 @@
 //! without case and accents. Two names never share a folded form, so one
 //! table finds both exact and careless spellings.
 
-use std::hash::{BuildHasher, RandomState};
+use std::borrow::Cow;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 
 use hashbrown::HashTable;
@@ -32,7 +33,10 @@ pub enum NameError {
 
 /// Checks a name and returns it in NFC. Single inner spaces are the caller's
 /// business on the wire (runs count as one); here they are an error.
-pub fn check_name(text: &str) -> Result<String, NameError> {
+pub fn check_name(text: &str) -> Result<Cow<'_, str>, NameError> {
+    if is_plain_name(text) {
+        return Ok(Cow::Borrowed(text));
+    }
     let name = normalize(text);
     check_length(&name)?;
     let mut after_space = true;
@@ -53,14 +57,46 @@ pub fn check_name(text: &str) -> Result<String, NameError> {
     }
 }
 
+/// Whether a text is a good name at first sight: ASCII and the letters that
+/// Western Europe adds to it, as nearly all names are. What is not may be one, too.
+fn is_plain_name(text: &str) -> bool {
+    let mut before = b' ';
+    for byte in text.bytes() {
+        let is_good = PLAIN[usize::from(byte)] && !(byte == b' ' && before == b' ');
+        if !is_good {
+            return false;
+        }
+        before = byte;
+    }
+    before != b' ' && text.len() <= NAME_MAX_BYTES
+}
+
+/// The bytes of plain names. The others that begin a letter are not among them, so
+/// in such a name [`LATIN_1_LEAD`] begins what those that go on stand in.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[byte] = matches!(byte as u8,
+            b' '..=b'~' | LATIN_1_LEAD | 0x80..=0xBF if !is_grammar(byte as u8 as char));
+        byte += 1;
+    }
+    plain
+};
+
+/// The first byte of U+00C0–U+00FF in UTF-8; the second has the rest in its last six bits.
+const LATIN_1_LEAD: u8 = 0xC3;
+
+/// What U+00C0–U+00FF fold to; 0 where that is not one ASCII letter.
+const LATIN_1: &[u8; 64] =
+    b"aaaaaa\0ceeeeiiii\0nooooo\0\0uuuuy\0\0aaaaaa\0ceeeeiiii\0nooooo\0\0uuuuy\0y";
+
 /// Whether a name may be in a journal: one that could be read back wrong may
 /// not. What is merely no longer allowed was allowed once.
 pub fn may_be_kept(name: &str) -> bool {
-    let is_grammar =
-        |c: char| c.is_control() || matches!(c, ',' | '=' | '"' | '\\' | '*' | '#' | '?');
     !name.is_empty()
         && name.len() <= NAME_MAX_BYTES
-        && !name.contains(is_grammar)
+        && !name.contains(|c: char| c.is_control() || is_grammar(c))
         && !name.starts_with(' ')
         && !name.ends_with(' ')
         && normalize(name) == name
@@ -75,15 +111,25 @@ fn check_length(name: &str) -> Result<(), NameError> {
 }
 
 /// NFC of a text.
-pub fn normalize(text: &str) -> String {
+pub fn normalize(text: &str) -> Cow<'_, str> {
     use unicode_normalization::IsNormalized::Yes;
-    if is_nfc_quick(text.chars()) == Yes { text.to_owned() } else { text.nfc().collect() }
+    // Below U+0300 nothing is composed any further.
+    const COMBINING_LEAD: u8 = 0xCC;
+    if text.bytes().all(|byte| byte < COMBINING_LEAD) || is_nfc_quick(text.chars()) == Yes {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.nfc().collect())
+}
+
+/// The signs that have a meaning where names stand.
+const fn is_grammar(c: char) -> bool {
+    matches!(c, ',' | '=' | '"' | '\\' | '*' | '#' | '?')
 }
 
 /// Whether a name cannot have this character: the grammar's own, and
 /// everything that is not printed or that changes how its neighbours are.
 pub fn is_forbidden(c: char) -> bool {
-    matches!(c, ',' | '=' | '"' | '\\' | '*' | '#' | '?') || (c != ' ' && is_unprintable(c))
+    is_grammar(c) || (c != ' ' && is_unprintable(c))
 }
 
 /// Controls, other spaces, zero-width and bidirectional controls, characters
@@ -123,8 +169,35 @@ pub fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
+    fold_all(text)
+}
+
+fn fold_all(text: &str) -> String {
     let plain = text.nfd().filter(|c| !is_accent(*c));
     plain.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+/// Room for the folded form of a plain name.
+type Folded = [u8; NAME_MAX_BYTES];
+
+/// [`fold`] without memory, where each letter folds to one of ASCII and the text
+/// is no longer than a name; else nothing.
+fn fold_plain<'a>(text: &str, folded: &'a mut Folded) -> Option<&'a [u8]> {
+    let mut len = 0;
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let letter = match byte {
+            0..=0x7F => byte.to_ascii_lowercase(),
+            LATIN_1_LEAD => match LATIN_1[usize::from(bytes.next()? & 0x3F)] {
+                0 => return None,
+                letter => letter,
+            },
+            _ => return None,
+        };
+        *folded.get_mut(len)? = letter;
+        len += 1;
+    }
+    Some(&folded[..len])
 }
 
 /// A folded pattern: `*` is any run of characters, also none.
@@ -322,29 +395,41 @@ pub struct Names {
     bytes: usize,
 }
 
+fn hash(hasher: &RandomState, folded: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(folded);
+    hasher.finish()
+}
+
 impl Names {
     /// The id of a name, in any spelling with the same folded form.
     pub fn find(&self, text: &str) -> Option<ResourceId> {
-        let folded = fold(text);
-        let hash = self.hasher.hash_one(folded.as_str());
-        self.ids.find(hash, |id| self.texts.folded(*id) == folded).copied()
+        match fold_plain(text, &mut [0; NAME_MAX_BYTES]) {
+            Some(folded) => self.find_folded(folded),
+            None => self.find_folded(fold_all(text).as_bytes()),
+        }
+    }
+
+    fn find_folded(&self, folded: &[u8]) -> Option<ResourceId> {
+        let is_it = |id: &ResourceId| self.texts.folded(*id).as_bytes() == folded;
+        self.ids.find(hash(&self.hasher, folded), is_it).copied()
     }
 
     /// Adds a checked name that is not there yet and returns its id.
     pub fn add(&mut self, name: &str) -> ResourceId {
         let folded = fold(name);
-        let hash = self.hasher.hash_one(folded.as_str());
         let id = self.texts.len() as ResourceId;
         self.texts.push(name, &folded);
         let (texts, hasher) = (&self.texts, &self.hasher);
-        self.ids.insert_unique(hash, id, |id| hasher.hash_one(texts.folded(*id)));
+        let hash_of = |id: &ResourceId| hash(hasher, texts.folded(*id).as_bytes());
+        self.ids.insert_unique(hash_of(&id), id, hash_of);
         self.bytes += folded.len();
         id
     }
 
     /// Takes a name out; its id stays unused, its text stays until [`Names::tidy`].
     pub fn remove(&mut self, id: ResourceId) {
-        let hash = self.hasher.hash_one(self.texts.folded(id));
+        let hash = hash(&self.hasher, self.texts.folded(id).as_bytes());
         if let Ok(entry) = self.ids.find_entry(hash, |other| *other == id) {
             entry.remove();
             self.bytes -= self.texts.folded(id).len();
@@ -408,6 +493,32 @@ mod tests {
         }
         assert_ne!(fold("か"), fold("が"), "a dakuten is no accent");
         assert_ne!(fold("Sala 1"), fold("Sala 11"));
+    }
+
+    /// The shortcuts for plain names say what the long way says.
+    #[test]
+    fn plain_names_are_taken_as_the_others() {
+        let mut plain = 0;
+        for c in ('\0'..='\u{250}').chain(['\u{301}', 'ﬁ', '字']) {
+            for text in [format!("{c}"), format!("a{c}"), format!("a {c} b"), format!("{c}a")] {
+                let long_way = check_name(&format!("{text}字")).is_ok() && !text.ends_with(' ');
+                assert_eq!(check_name(&text).is_ok(), long_way || text == "字", "{text:?}");
+                plain += usize::from(is_plain_name(&text));
+                if let Some(folded) = fold_plain(&text, &mut [0; NAME_MAX_BYTES]) {
+                    assert_eq!(folded, fold_all(&text).as_bytes(), "{text:?}");
+                }
+            }
+        }
+        assert!(plain > 500, "{plain} are too few to prove anything");
+        let folded = |text: &str| fold_plain(text, &mut [0; NAME_MAX_BYTES]).map(<[u8]>::to_vec);
+        assert_eq!(folded("ÁÑÿ z").as_deref(), Some(&b"any z"[..]));
+        assert_eq!(folded(&"á".repeat(NAME_MAX_BYTES + 1)), None);
+        for text in ["a b", &"á".repeat(NAME_MAX_BYTES / 2)] {
+            assert!(is_plain_name(text), "{text}");
+        }
+        for text in ["", " a", "a ", "a  b", "a\tb", &"x".repeat(NAME_MAX_BYTES + 1)] {
+            assert!(!is_plain_name(text), "{text}");
+        }
     }
 
     #[test]

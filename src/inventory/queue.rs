@@ -27,7 +27,7 @@ pub type Ticket = u64;
 #[derive(Debug)]
 struct Waiter {
     who: Who,
-    request: Request,
+    request: Request<'static>,
     targets: Vec<Target>,
     key: Option<Key>,
     /// Until when it waits, by the steady clock.
@@ -275,7 +275,7 @@ impl Inventory {
             _ => when.until(request.from, zone).unwrap_or(Time::NEVER),
         };
         let key = request.full_key();
-        let request = Request { when, ..request };
+        let request = Request { when, ..request.into_owned() };
         self.queue.last_ticket += 1;
         let ticket = self.queue.last_ticket;
         let waiter = Waiter { who, request, targets, key, patience, own_end, told: 0 };
@@ -394,7 +394,7 @@ impl Inventory {
             None => waiter.who.clone(),
         };
         let request = Request { from, until, ..waiter.request.clone() };
-        let granted = Rc::new(self.granted(&request, ids, waiter.key.clone(), &who));
+        let granted = Rc::new(self.granted(&request, &ids, waiter.key.clone(), &who));
         self.enact(now.time, Event::Reserved(Rc::clone(&granted)), batch);
         for ticket in same {
             self.queue.end(ticket, Outcome::Granted(Rc::clone(&granted)));

@@ -6,8 +6,6 @@
 //! <8 hex>                     end <count> <base>
 //! ```
 
-use std::io::Write;
-
 /// The format that this code writes, and the only one that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -116,23 +114,40 @@ fn take_number(text: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 pub(super) fn push_event(out: &mut Vec<u8>, number: u64, left: u64, synced: u64, payload: &[u8]) {
-    push_line(out, format_args!("event {number} +{left} @{synced} "), payload);
+    push_line(out, |out| {
+        push_field(out, b"event ", number);
+        push_field(out, b" +", left);
+        push_field(out, b" @", synced);
+        out.push(b' ');
+        out.extend_from_slice(payload);
+    });
 }
 
 pub(super) fn push_snapshot(out: &mut Vec<u8>, number: u64, payload: &[u8]) {
-    push_line(out, format_args!("snap {number} "), payload);
+    push_line(out, |out| {
+        push_field(out, b"snap ", number);
+        out.push(b' ');
+        out.extend_from_slice(payload);
+    });
 }
 
 pub(super) fn push_end(out: &mut Vec<u8>, count: u64, base: u64) {
-    push_line(out, format_args!("end {count} {base}"), b"");
+    push_line(out, |out| {
+        push_field(out, b"end ", count);
+        push_field(out, b" ", base);
+    });
 }
 
-fn push_line(out: &mut Vec<u8>, fields: std::fmt::Arguments<'_>, payload: &[u8]) {
+fn push_field(out: &mut Vec<u8>, before: &[u8], number: u64) {
+    out.extend_from_slice(before);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn push_line(out: &mut Vec<u8>, push_body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(b"00000000 ");
     let body = out.len();
-    out.write_fmt(fields).expect("writing to memory does not fail");
-    out.extend_from_slice(payload);
+    push_body(out);
     debug_assert!(out.len() - start < MAX_LINE_BYTES);
     let mut crc = crc32fast::hash(&out[body..]);
     for place in out[start..start + CRC_DIGITS].iter_mut().rev() {
@@ -145,8 +160,8 @@ fn push_line(out: &mut Vec<u8>, fields: std::fmt::Arguments<'_>, payload: &[u8])
 /// Panics (a bug of the caller) on a payload that would not come back as it was.
 pub(super) fn assert_payload(payload: &str) {
     assert!(payload.len() <= MAX_PAYLOAD_BYTES, "payload of {} bytes", payload.len());
-    let unfit = payload.bytes().any(|b| b == b'\n' || b == 0);
-    assert!(!unfit, "payload with an LF or NUL: {payload:?}");
+    let unfit = memchr::memchr2(b'\n', 0, payload.as_bytes());
+    assert!(unfit.is_none(), "payload with an LF or NUL: {payload:?}");
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ impl Line<'_> {
                 c as u32,
             )));
         }
-        Ok(Some(text))
+        Ok(Some(text.into_owned()))
     }
 
     pub(super) fn too_long(&self, what: &str, bytes: usize, max: usize) -> Fault {

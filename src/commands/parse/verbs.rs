@@ -8,8 +8,8 @@ use crate::inventory::fit::{Start, Term, When, WhenError};
 use crate::inventory::names::normalize;
 use crate::limits::{ADD_MAX, HOLDER_MAX_BYTES, KEY_MAX_BYTES, NOTE_MAX_BYTES, WAIT_MAX_MS};
 
-impl Line<'_> {
-    pub(super) fn reserve(mut self, moment: Moment) -> Result<Command, Fault> {
+impl<'a> Line<'a> {
+    pub(super) fn reserve(mut self, moment: Moment) -> Result<Command<'a>, Fault> {
         let wanted = self.wanted_list()?;
         let when = self.when(moment)?;
         let (from, until) = self.interval(&when, moment)?;
@@ -36,7 +36,7 @@ impl Line<'_> {
         }
     }
 
-    pub(super) fn list(mut self, moment: Moment) -> Result<Command, Fault> {
+    pub(super) fn list(mut self, moment: Moment) -> Result<Command<'a>, Fault> {
         let wanted = self.one_wanted()?;
         let when = self.when(moment)?;
         if when.term == Term::Quit {
@@ -50,9 +50,9 @@ impl Line<'_> {
         Ok(Command::List { wanted, interval })
     }
 
-    pub(super) fn bookings(mut self, moment: Moment) -> Result<Command, Fault> {
+    pub(super) fn bookings(mut self, moment: Moment) -> Result<Command<'a>, Fault> {
         let wanted = self.one_wanted()?;
-        let holder = self.value(Opt::Holder).map(|text| normalize(&text));
+        let holder = self.value(Opt::Holder).map(|text| normalize(&text).into_owned());
         if holder.as_ref().is_some_and(String::is_empty) {
             return Err(self.empty(Opt::Holder));
         }
@@ -80,11 +80,11 @@ impl Line<'_> {
         ))
     }
 
-    pub(super) fn cancel(self) -> Result<Command, Fault> {
+    pub(super) fn cancel(self) -> Result<Command<'a>, Fault> {
         if self.targets.is_empty() {
             return Err(self.usage("#número | nombre[, nombre …]", "#number | name[, name …]"));
         }
-        let one = |item: &str| match item.strip_prefix('#') {
+        let one = |item: &'a str| match item.strip_prefix('#') {
             Some(digits) => Ok(Cancel::Number(self.number(digits)?)),
             None => Ok(Cancel::Name(self.name(item)?)),
         };
@@ -107,7 +107,7 @@ impl Line<'_> {
         })
     }
 
-    pub(super) fn renew(mut self, moment: Moment) -> Result<Command, Fault> {
+    pub(super) fn renew(mut self, moment: Moment) -> Result<Command<'a>, Fault> {
         let usage = |line: &Self| line.usage("#número por=|hasta=", "#number for=|until=");
         let digits = self.targets.strip_prefix('#').ok_or_else(|| usage(&self))?;
         let number = self.number(digits)?;
@@ -121,13 +121,13 @@ impl Line<'_> {
         }
     }
 
-    pub(super) fn earliest(mut self, moment: Moment) -> Result<Command, Fault> {
+    pub(super) fn earliest(mut self, moment: Moment) -> Result<Command<'a>, Fault> {
         let wanted = self.wanted_list()?;
         Ok(Command::When { wanted, when: self.when(moment)? })
     }
 
-    pub(super) fn verify(self) -> Result<Command, Fault> {
-        let (head, name) = self.targets.split_once(' ').unwrap_or((&self.targets, ""));
+    pub(super) fn verify(self) -> Result<Command<'a>, Fault> {
+        let (head, name) = self.targets.split_once(' ').unwrap_or((self.targets, ""));
         let Some(digits) = head.strip_prefix('#') else {
             return Err(self.usage("#número [nombre]", "#number [name]"));
         };
@@ -136,7 +136,7 @@ impl Line<'_> {
         Ok(Command::Verify { number, name })
     }
 
-    pub(super) fn watch(mut self) -> Result<Command, Fault> {
+    pub(super) fn watch(mut self) -> Result<Command<'a>, Fault> {
         let wanted = self.one_wanted()?;
         let after = match self.value(Opt::After) {
             None => None,
@@ -159,8 +159,8 @@ impl Line<'_> {
         Ok(text.parse().unwrap_or(u64::MAX))
     }
 
-    pub(super) fn iam(self) -> Result<Command, Fault> {
-        let name = normalize(&self.targets);
+    pub(super) fn iam(self) -> Result<Command<'a>, Fault> {
+        let name = normalize(self.targets);
         if name.is_empty() {
             return Err(self.usage("nombre", "name"));
         }
@@ -182,20 +182,20 @@ impl Line<'_> {
                 echo(&name),
             )));
         }
-        Ok(Command::IAm(self.name(&name)?))
+        Ok(Command::IAm(self.name(&name)?.into_owned()))
     }
 
-    pub(super) fn help(self) -> Result<Command, Fault> {
+    pub(super) fn help(self) -> Result<Command<'a>, Fault> {
         if self.targets.is_empty() {
             return Ok(Command::Help(None));
         }
-        match Verb::find(&self.targets) {
+        match Verb::find(self.targets) {
             Some((verb, _)) => Ok(Command::Help(Some(verb))),
-            None => Err(unknown_verb(&self.targets, self.lang)),
+            None => Err(unknown_verb(self.targets, self.lang)),
         }
     }
 
-    pub(super) fn add(self) -> Result<Command, Fault> {
+    pub(super) fn add(self) -> Result<Command<'a>, Fault> {
         let items = self.items()?;
         let mut count = 0usize;
         // Everything is looked at before thousands of names are made.
@@ -213,10 +213,10 @@ impl Line<'_> {
         let mut names = Vec::with_capacity(count);
         for item in items {
             match split_range(item) {
-                None => names.push(self.name(item)?),
+                None => names.push(self.name(item)?.into_owned()),
                 Some(range) => {
                     for n in range.first..=range.last {
-                        names.push(self.name(&range.name(n))?);
+                        names.push(self.name(&range.name(n))?.into_owned());
                     }
                 }
             }
