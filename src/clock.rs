@@ -608,6 +608,14 @@ pub fn tick() -> Tick {
 }
 
 impl Tick {
+    /// Later than every point: when something is not to happen at all.
+    pub const NEVER: Tick = Tick(u64::MAX);
+
+    /// Whether this is [`Tick::NEVER`].
+    pub const fn is_never(self) -> bool {
+        self.0 == u64::MAX
+    }
+
     /// This point moved into the future.
     pub fn plus_ms(self, ms: u64) -> Tick {
         Tick(self.0.saturating_add(ms))

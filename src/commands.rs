@@ -16,13 +16,13 @@ use std::rc::Rc;
 use crate::clock::Time;
 use crate::conn::{Eol, Source};
 use crate::inventory::decide::{Grant, Refusal, Request, Wanted, cancellations};
-use crate::inventory::event::{Batch, joined};
+use crate::inventory::event::{Batch, push_names};
 use crate::inventory::fit::Start;
 use crate::inventory::history::History;
 use crate::inventory::names::Pattern;
 use crate::inventory::{Event, Inventory, Reservation};
 use crate::limits::{CLOCK_DOUBTFUL_MS, LINE_MAX_BYTES, LIST_PIECE_BYTES};
-use parse::{Command, Fault, Moment, find_control, first_word, parse};
+use parse::{Command, Fault, Marks, Moment, Text, find_control, parse, split_word};
 pub use session::{Session, notices, resolve, tell_place};
 use session::{Wait, Watch};
 use words::{Lang, Verb, echo, say};
@@ -79,14 +79,15 @@ pub fn run(
     desk: &mut Desk,
     out: &mut Vec<u8>,
 ) -> After {
-    if line.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
+    let (word, rest) = split_word(line);
+    if word.is_empty() {
         return After::Next;
     }
     let fresh = std::mem::replace(&mut session.fresh, false);
-    if is_foreign(line, fresh) {
+    if (fresh || word.ends_with(b":")) && is_foreign(line, fresh) {
         return After::Foreign;
     }
-    match understand(line, session, desk.moment, &mut String::new()) {
+    match understand(line, (word, rest), session, desk.moment, &mut String::new()) {
         Ok((command, lang)) => execute(command, lang, eol, session, desk, out),
         Err(fault) => {
             push_fault(&fault, eol, out);
@@ -108,13 +109,23 @@ fn is_foreign(line: &[u8], fresh: bool) -> bool {
     third.is_some_and(|third| third.starts_with(b"HTTP/")) && after_two.next().is_none()
 }
 
-/// Reads a line in the language of its verb, and remembers that.
+/// Reads a line, given whole and split after its first word, in the language of
+/// its verb, and remembers that.
 fn understand<'a>(
     line: &'a [u8],
+    (word, rest): (&[u8], &'a [u8]),
     session: &mut Session,
     moment: Moment,
     joined: &'a mut String,
 ) -> Result<(Command<'a>, Lang), Fault> {
+    // Nearly all lines: a verb as it is shown, and nothing that is not text.
+    if let Some((verb, lang)) = Verb::find_exact(word)
+        && let Ok(rest) = str::from_utf8(rest).map(Text::of)
+        && !rest.marks.any(Marks::CONTROL)
+    {
+        session.lang = lang;
+        return parse(verb, rest, lang, moment, joined).map(|command| (command, lang));
+    }
     let (text, broken) = match str::from_utf8(line) {
         Ok(text) => (text, None),
         Err(error) => {
@@ -122,7 +133,7 @@ fn understand<'a>(
             (str::from_utf8(whole).unwrap_or_default(), Some(error.valid_up_to()))
         }
     };
-    let (word, rest) = first_word(text);
+    let (word, rest) = Text::of(text).split_word();
     let found = Verb::find(word);
     if let Some((_, lang)) = found {
         session.lang = lang;
@@ -227,7 +238,7 @@ fn change(
             let Moment { now, zone } = desk.moment;
             let (start, ids) = desk.inventory.when(&wanted, &when, now.time, zone)?;
             push_all(["OK ", &zone.print(start, crate::clock::Round::Up), " "], out);
-            push_all(joined(&ids, desk.inventory.names().texts()), out);
+            push_names(&ids, desk.inventory.names().texts(), |text| push(text, out));
         }
         Command::Verify { number, name } => {
             let now = desk.moment.now;

@@ -88,6 +88,12 @@ pub const LISTENERS_MAX: usize = 256;
 /// Events of one turn's commit above which the rest waits for the next: a
 /// turn is not to become long because many clients add thousands of rooms.
 pub const BATCH_EVENTS: usize = 2048;
+/// How often in a turn it is looked whether more has come that the same sync can
+/// make durable.
+pub const GATHER_ROUNDS: usize = 64;
+/// A turn gathers for so long at the most, in milliseconds as the clock cuts them: about as
+/// long as a sync takes.
+pub const GATHER_MS: u64 = 2;
 /// Longest wait: a week.
 pub const WAIT_MAX_MS: i64 = 7 * 86_400_000;
 /// Waiters at the front of a queue that are told a new place at once.

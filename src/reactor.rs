@@ -7,6 +7,7 @@
 //! 3. mark what is ready and queue it, no work yet;
 //! 4. end what is due, so that a command at *t* sees ends ≤ *t* as gone;
 //! 5. serve each queued connection within its budget: read, lines, decide, apply, reply;
+//!    where a sync follows, as often as more has come meanwhile;
 //!    then tell those who wait what has become of it;
 //! 6. commit: one write and one sync for the whole turn;
 //! 7. flush replies, and after them notices: nobody, not even a reader, learns what could still vanish;
@@ -37,7 +38,7 @@ use crate::clock::{self, Tick, tick};
 use crate::commands::words::plain;
 use crate::inventory::SessionId;
 use crate::journal::{self, DiskStorage};
-use crate::limits::{ACCEPT_BUDGET, ACCEPT_RETRY_MS, LISTENERS_MAX};
+use crate::limits::{ACCEPT_BUDGET, ACCEPT_RETRY_MS, GATHER_MS, GATHER_ROUNDS, LISTENERS_MAX};
 use crate::service::{Key, Ready, Service};
 use crate::store;
 use net::{Accepted, Listener};
@@ -122,19 +123,15 @@ impl Reactor {
         let mut events = Events::with_capacity(1024);
         self.service.prepare().map_err(journal_error)?;
         while !self.is_over() {
-            match self.poll.poll(&mut events, self.patience()) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-                Err(error) => return Err(format!("poll: {error}")),
-            }
-            self.turn(&events).map_err(journal_error)?;
+            self.poll(&mut events, self.patience())?;
+            self.turn(&mut events)?;
         }
         self.service.finish().map_err(journal_error)
     }
 
-    fn turn(&mut self, events: &Events) -> Result<(), journal::Error> {
-        let (wall, tick) = clock::read();
-        self.service.begin(wall, tick);
+    fn turn(&mut self, events: &mut Events) -> Result<(), String> {
+        let (wall, now) = clock::read();
+        self.service.begin(wall, now);
         let signalled = self.mark(events);
         if self.service.end_due() {
             self.alarm.forget();
@@ -142,13 +139,42 @@ impl Reactor {
         if signalled {
             self.heed_signals();
         }
-        if self.service.run()? {
+        self.service.serve_queue();
+        self.gather(events, now)?;
+        if self.service.conclude().map_err(journal_error)? {
             // A descriptor is free again.
             self.accept_again = None;
         }
-        self.accept(tick);
-        self.service.maintain()?;
+        self.accept(now);
+        self.service.maintain().map_err(journal_error)?;
         self.set_alarm();
+        Ok(())
+    }
+
+    /// Serves what has come while others were served, as long as more comes: one
+    /// sync is for all of it. Who is alone pays a look at the poll.
+    fn gather(&mut self, events: &mut Events, begun: Tick) -> Result<(), String> {
+        for _ in 0..GATHER_ROUNDS {
+            if !self.service.may_gather() || tick() > begun.plus_ms(GATHER_MS) {
+                break;
+            }
+            self.poll(events, Some(Duration::ZERO))?;
+            if events.is_empty() {
+                break;
+            }
+            if self.mark(events) {
+                self.heed_signals();
+            }
+            self.service.serve_queue();
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, events: &mut Events, patience: Option<Duration>) -> Result<(), String> {
+        match self.poll.poll(events, patience) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+            done => done.map_err(|error| format!("poll: {error}"))?,
+        }
         Ok(())
     }
 

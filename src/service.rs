@@ -4,7 +4,7 @@
 //! socket, so that a test can run it on streams, a disk and a clock of its own.
 //!
 //! A turn is, in this order: [`Service::begin`], [`Service::mark`] for each
-//! that is ready, [`Service::end_due`], [`Service::run`], then
+//! that is ready, [`Service::end_due`], [`Service::serve_queue`], [`Service::conclude`], then
 //! [`Service::welcome`] for each that has come, and [`Service::maintain`].
 //!
 //! Architecture invariants: no mio type, no clock read, no file. Nothing is
@@ -33,8 +33,8 @@ use crate::inventory::event::Batch;
 use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
-    CLOCK_DOUBTFUL_MS, COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, LOG_QUIET_MS, READ_BUDGET_BYTES,
-    REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
+    BATCH_EVENTS, CLOCK_DOUBTFUL_MS, COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, LOG_QUIET_MS,
+    READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
@@ -275,14 +275,20 @@ impl<T: Stream, S: Storage> Service<T, S> {
         step_ms != 0 || self.clock_doubtful != was_doubtful
     }
 
-    /// Serves who is queued, commits, and only then tells them; then removes
-    /// who is gone. Returns whether somebody was.
+    /// Whether what comes in the next moment may go into this turn's commit, too: a
+    /// sync costs as much as dozens of requests, and few of them are waiting for it
+    /// while nobody sends.
+    pub fn may_gather(&self) -> bool {
+        !self.batch.is_empty() && self.batch.len() < BATCH_EVENTS && self.store.syncs_commits()
+    }
+
+    /// Commits what was served, and only then tells of it; then removes who is
+    /// gone. Returns whether somebody was.
     ///
     /// # Errors
     /// The journal could not be written: nothing of this turn was told, and the
     /// caller must stop.
-    pub fn run(&mut self) -> Result<bool, journal::Error> {
-        self.serve_queue();
+    pub fn conclude(&mut self) -> Result<bool, journal::Error> {
         self.tell_waiters();
         self.commit()?;
         self.trace.note(Step::Committed);
@@ -320,8 +326,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let any = !dead.is_empty();
         for key in dead {
             let client = self.clients.remove(key);
-            if let Some(armed) = client.armed {
-                self.deadlines.remove(&(armed, key));
+            if !client.armed.is_never() {
+                self.deadlines.remove(&(client.armed, key));
             }
             self.refused -= usize::from(client.refused);
             self.listing.retain(|listing| *listing != key);

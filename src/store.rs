@@ -160,8 +160,8 @@ impl<S: Storage> Store<S> {
                 }
             }
         }
-        for (change, text) in batch.iter() {
-            self.history.push(change.number, text);
+        if let Some((first, texts, ends)) = batch.run_together() {
+            self.history.extend(first, texts, ends);
         }
         batch.clear();
         Ok(())
@@ -180,6 +180,11 @@ impl<S: Storage> Store<S> {
             SyncPolicy::Every(interval) => u64::try_from(interval.as_millis()).ok(),
             SyncPolicy::Always | SyncPolicy::Never => None,
         }
+    }
+
+    /// Whether each commit is synced before anybody is told of it.
+    pub fn syncs_commits(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.policy() == SyncPolicy::Always)
     }
 
     /// Fills the spare tail of the journal ahead of the writing.

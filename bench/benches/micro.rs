@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use reservad::clock::{Now, Time, Zone};
-use reservad::commands::parse::{Moment, first_word, parse};
+use reservad::commands::parse::{Moment, Text, parse};
 use reservad::commands::words::Verb;
 use reservad::commands::{self, Desk, Figures, Session};
 use reservad::conn::{Conn, Eol, Frame};
@@ -84,7 +84,7 @@ impl House {
 }
 
 fn read<'a>(line: &'a str, moment: Moment, joined: &'a mut String) -> commands::parse::Command<'a> {
-    let (word, rest) = first_word(line);
+    let (word, rest) = Text::of(line).split_word();
     let (verb, lang) = Verb::find(word).expect("a verb");
     match parse(verb, rest, lang, moment, joined) {
         Ok(command) => command,

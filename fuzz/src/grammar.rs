@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use reservad::clock::{Now, Round, Time, Zone};
-use reservad::commands::parse::{Command, Moment, first_word, parse};
+use reservad::commands::parse::{Command, Moment, Text, parse};
 use reservad::commands::words::{Lang, Opt, Verb};
 use reservad::conn::Eol;
 use reservad::inventory::decide::{Cancel, Wanted};
@@ -67,10 +67,10 @@ pub fn run(data: &[u8]) {
         assert!(said.events.is_empty(), "a line that is not UTF-8 has changed something");
         return;
     };
-    let (word, rest) = first_word(line);
+    let (word, rest) = Text::of(line).split_word();
     let Some((verb, lang)) = Verb::find(word) else { return };
     let other = if lang == Lang::Es { Lang::En } else { Lang::Es };
-    means_the_same(&said, &format!("{} {rest}", verb.word(other)));
+    means_the_same(&said, &format!("{} {}", verb.word(other), rest.text));
     let moment = Moment { now: Now::at(START), zone: zone() };
     if let Ok(command) = parse(verb, rest, lang, moment, &mut String::new()) {
         for lang in [Lang::Es, Lang::En] {
@@ -118,7 +118,7 @@ fn in_english(reply: &str) -> String {
 fn written_again(verb: Verb, command: &Command, lang: Lang, moment: Moment) {
     let Some(rest) = text_of(command, lang) else { return };
     let mut joined = String::new();
-    let again = parse(verb, &rest, lang, moment, &mut joined);
+    let again = parse(verb, Text::of(&rest), lang, moment, &mut joined);
     let again = again.unwrap_or_else(|fault| panic!("{command:?} as {rest:?}: {}", fault.text));
     assert_eq!(format!("{command:?}"), format!("{again:?}"), "written as {rest:?}");
 }

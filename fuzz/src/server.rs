@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::OnceLock;
 
 use reservad::clock::{Clock, Now, Tick, Time, Zone};
-use reservad::commands::parse::{Command, Moment, first_word, parse};
+use reservad::commands::parse::{Command, Moment, Text, parse};
 use reservad::commands::words::Verb;
 use reservad::commands::{self, After, Desk, Figures, Session};
 use reservad::conn::Eol;
@@ -177,7 +177,7 @@ impl Server {
 pub fn is_too_much(line: &[u8]) -> bool {
     const MOST: usize = 300;
     let Ok(line) = str::from_utf8(line) else { return false };
-    let (word, rest) = first_word(line);
+    let (word, rest) = Text::of(line).split_word();
     let Some((verb @ Verb::Add, lang)) = Verb::find(word) else { return false };
     let moment = Moment { now: Now::at(START), zone: zone() };
     let mut joined = String::new();

@@ -5,6 +5,7 @@
 //! VERB [target[, target …]] [option=value …]
 //! ```
 
+mod text;
 mod values;
 mod verbs;
 
@@ -17,8 +18,10 @@ use crate::clock::{Now, Time, Zone};
 use crate::inventory::decide::{Cancel, Request, Wanted};
 use crate::inventory::fit::{Term, When};
 use crate::inventory::names::{Pattern, check_name};
-use crate::limits::TARGETS_MAX;
+use crate::limits::{NAME_MAX_BYTES, TARGETS_MAX};
 
+use text::skip_spaces;
+pub use text::{Marks, Text, split_word};
 pub use values::name_fault;
 
 /// A reply that begins with `ERR`.
@@ -92,7 +95,7 @@ pub struct Moment<'a> {
 /// What is wrong with the line, in the language of its verb.
 pub fn parse<'a>(
     verb: Verb,
-    rest: &'a str,
+    rest: Text<'a>,
     lang: Lang,
     moment: Moment,
     joined: &'a mut String,
@@ -118,30 +121,8 @@ pub fn parse<'a>(
 
 /// The control character that makes a line unreadable, and its place, from 1.
 pub fn find_control(line: &str) -> Option<(usize, char)> {
-    // U+0080–U+009F are written with this one first, as some letters are.
-    const C1_LEAD: u8 = 0xC2;
-    let may_be = |byte: u8| byte < b' ' && byte != b'\t' || byte == 0x7F || byte == C1_LEAD;
-    if !line.bytes().any(may_be) {
-        return None;
-    }
     let mut chars = line.chars().enumerate();
     chars.find(|(_, c)| c.is_control() && *c != '\t').map(|(at, c)| (at + 1, c))
-}
-
-/// Splits the first word off, spaces and tabs around it dropped.
-pub fn first_word(line: &str) -> (&str, &str) {
-    let line = skip_spaces(line);
-    let end = line.bytes().position(is_space).unwrap_or(line.len());
-    (&line[..end], line.get(end + 1..).unwrap_or_default())
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
-}
-
-fn skip_spaces(text: &str) -> &str {
-    let first = text.bytes().position(|byte| !is_space(byte)).unwrap_or(text.len());
-    &text[first..]
 }
 
 const SPACES: [char; 2] = [' ', '\t'];
@@ -154,16 +135,23 @@ struct Line<'a> {
     targets: &'a str,
     options: Vec<(Opt, Option<Cow<'a, str>>)>,
     rest: &'a str,
+    marks: Marks,
 }
 
 impl<'a> Line<'a> {
     fn split(
         verb: Verb,
-        text: &'a str,
+        Text { text, marks }: Text<'a>,
         lang: Lang,
         joined: &'a mut String,
     ) -> Result<Line<'a>, Fault> {
-        let mut line = Line { verb, lang, targets: "", options: Vec::new(), rest: text };
+        let mut line = Line { verb, lang, targets: "", options: Vec::new(), rest: text, marks };
+        if !marks.any(Marks::BEYOND_TARGETS) {
+            // No gap: at most one space in front and one behind.
+            let text = text.strip_prefix(' ').unwrap_or(text);
+            line.targets = text.strip_suffix(' ').unwrap_or(text);
+            return Ok(line);
+        }
         // Where in the text the targets begin and end.
         let mut targets: Option<(usize, usize)> = None;
         let mut has_gaps = false;
@@ -320,6 +308,7 @@ impl<'a> Line<'a> {
         ))
     }
 
+    #[inline]
     fn value(&mut self, option: Opt) -> Option<Cow<'a, str>> {
         let found = self.options.iter_mut().find(|(other, _)| *other == option);
         found.and_then(|(_, value)| value.take())
@@ -349,7 +338,7 @@ impl<'a> Line<'a> {
         if self.targets.is_empty() {
             return Err(self.usage("nombre[, nombre …]", "name[, name …]"));
         }
-        if !self.targets.contains(',') {
+        if !self.marks.any(Marks::COMMA) {
             return Ok(smallvec![self.targets]);
         }
         let items = self.targets.split(',').map(|item| item.trim_matches(' '));
@@ -375,6 +364,9 @@ impl<'a> Line<'a> {
     }
 
     fn name<'n>(&self, text: &'n str) -> Result<Cow<'n, str>, Fault> {
+        if !self.marks.any(Marks::UNPLAIN) && (1..=NAME_MAX_BYTES).contains(&text.len()) {
+            return Ok(Cow::Borrowed(text));
+        }
         check_name(text).map_err(|error| name_fault(text, error, self.lang))
     }
 
@@ -383,7 +375,7 @@ impl<'a> Line<'a> {
     }
 
     fn wanted(&self, text: &'a str) -> Result<Wanted<'a>, Fault> {
-        if !text.contains('*') {
+        if !self.marks.any(Marks::STAR) || !text.contains('*') {
             return Ok(Wanted::Name(self.name(text)?));
         }
         let pattern = Pattern::new(text).map_err(|error| name_fault(text, error, self.lang))?;
@@ -391,7 +383,19 @@ impl<'a> Line<'a> {
     }
 
     fn wanted_list(&self) -> Result<SmallVec<[Wanted<'a>; 1]>, Fault> {
-        self.items()?.into_iter().map(|item| self.wanted(item)).collect()
+        self.each(|item| self.wanted(item))
+    }
+
+    /// What each of the targets is.
+    fn each<T>(
+        &self,
+        read: impl Fn(&'a str) -> Result<T, Fault>,
+    ) -> Result<SmallVec<[T; 1]>, Fault> {
+        let mut all = SmallVec::new();
+        for item in self.items()? {
+            all.push(read(item)?);
+        }
+        Ok(all)
     }
 
     /// The one pattern of a list, if there is one.

@@ -10,7 +10,7 @@ use super::{push, push_all};
 use crate::clock::{Now, Round, Stamp, Zone};
 use crate::conn::{Eol, Source};
 use crate::inventory::decide::{Busy, Refusal};
-use crate::inventory::event::{joined, push_quoted};
+use crate::inventory::event::{push_names, push_quoted};
 use crate::inventory::names::{NameTexts, ResourceId};
 use crate::inventory::{Earliest, Reservation};
 
@@ -314,7 +314,7 @@ pub fn reserved(
 ) {
     push_number(lang.pick("OK RESERVADO #", "OK RESERVED #"), reservation.number, out);
     push(" ", out);
-    push_all(joined(reservation.targets.as_slice(), texts), out);
+    push_names(reservation.targets.as_slice(), texts, |text| push(text, out));
     if dated || !reservation.until.is_never() || reservation.session().is_some() {
         push_all([lang.pick(" desde=", " from="), &zone.print(reservation.from, Round::Down)], out);
         push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
@@ -331,7 +331,7 @@ pub fn renewed(
 ) {
     push_number(lang.pick("OK RENOVADO #", "OK RENEWED #"), reservation.number, out);
     push(" ", out);
-    push_all(joined(reservation.targets.as_slice(), texts), out);
+    push_names(reservation.targets.as_slice(), texts, |text| push(text, out));
     push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
 }
 
@@ -363,7 +363,7 @@ pub fn valid(
 ) {
     push_number(lang.pick("OK VIGENTE #", "OK VALID #"), reservation.number, out);
     push(" ", out);
-    push_all(joined(ids, texts), out);
+    push_names(ids, texts, |text| push(text, out));
     let label = lang.pick(" quedan=", " left=");
     if reservation.until.is_never() {
         return push_all([label, "-"], out);

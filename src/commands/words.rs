@@ -80,14 +80,19 @@ impl Verb {
 
     /// The same without accents.
     fn find_plain(word: &str) -> Option<(Verb, Lang)> {
-        VERBS.iter().find_map(|(verb, es, en)| {
-            if word.eq_ignore_ascii_case(es) {
-                Some((*verb, Lang::Es))
-            } else if word.eq_ignore_ascii_case(en) {
-                Some((*verb, Lang::En))
-            } else {
-                None
-            }
+        Verb::find_by(|verb| word.eq_ignore_ascii_case(verb))
+    }
+
+    /// The same written as it is shown.
+    pub fn find_exact(word: &[u8]) -> Option<(Verb, Lang)> {
+        Verb::find_by(|verb| word == verb.as_bytes())
+    }
+
+    fn find_by(is_it: impl Fn(&str) -> bool) -> Option<(Verb, Lang)> {
+        VERBS.iter().find_map(|(verb, es, en)| match () {
+            () if is_it(es) => Some((*verb, Lang::Es)),
+            () if is_it(en) => Some((*verb, Lang::En)),
+            () => None,
         })
     }
 

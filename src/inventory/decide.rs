@@ -72,7 +72,14 @@ pub struct Request<'a> {
     pub wait_ms: Option<i64>,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// Of nothing but these: from now on, until somebody cancels it.
+    pub fn from_now(wanted: SmallVec<[Wanted<'a>; 1]>, now: Time) -> Request<'a> {
+        let when = When { start: Start::Unsaid, term: Term::Open };
+        let (from, until) = (now, Time::NEVER);
+        Request { wanted, when, from, until, note: None, key: None, wait_ms: None }
+    }
+
     /// The same to keep.
     pub fn into_owned(self) -> Request<'static> {
         let wanted = self.wanted.into_iter().map(Wanted::into_owned).collect();

@@ -147,6 +147,12 @@ impl Batch {
         })
     }
 
+    /// Number of the first, all texts run together, and where each ends.
+    pub fn run_together(&self) -> Option<(u64, &str, impl ExactSizeIterator<Item = usize>)> {
+        let first = self.changes.first()?;
+        Some((first.number, &self.texts, self.changes.iter().map(|change| change.end)))
+    }
+
     /// Empties it for the next turn; gives memory back that this one has not
     /// nearly needed.
     pub fn clear(&mut self) {
@@ -184,24 +190,34 @@ impl Inventory {
     }
 }
 
-/// Names with what separates them on the wire.
-pub fn joined<'a>(ids: &'a [ResourceId], texts: &'a NameTexts) -> impl Iterator<Item = &'a str> {
-    let gap = |at| if at > 0 { ", " } else { "" };
-    ids.iter().enumerate().flat_map(move |(at, id)| [gap(at), texts.name(*id)])
+/// Gives names, and what separates them on the wire, to `push`.
+pub fn push_names(ids: &[ResourceId], texts: &NameTexts, mut push: impl FnMut(&str)) {
+    for (at, id) in ids.iter().enumerate() {
+        if at > 0 {
+            push(", ");
+        }
+        push(texts.name(*id));
+    }
 }
 
 /// The word, the number and the names that most texts begin with.
 fn push_head(word: &str, number: Number, ids: &[ResourceId], texts: &NameTexts, out: &mut String) {
-    out.extend([word, itoa::Buffer::new().format(number), " "]);
-    out.extend(joined(ids, texts));
+    out.push_str(word);
+    out.push_str(itoa::Buffer::new().format(number));
+    out.push(' ');
+    push_names(ids, texts, |text| out.push_str(text));
 }
 
 fn encode_terms(new: &Reservation, times: &mut Times, out: &mut String) {
-    out.extend([" from=", times.print(new.from), " until="]);
+    out.push_str(" from=");
+    out.push_str(times.print(new.from));
     match new.until {
-        _ if new.session().is_some() => out.push_str("quit"),
-        until if until.is_never() => out.push_str("never"),
-        until => out.push_str(times.print(until)),
+        _ if new.session().is_some() => out.push_str(" until=quit"),
+        until if until.is_never() => out.push_str(" until=never"),
+        until => {
+            out.push_str(" until=");
+            out.push_str(times.print(until));
+        }
     }
     if new.lease {
         out.push_str(" lease=yes");

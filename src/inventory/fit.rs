@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::rc::Rc;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::names::{Matcher, Pattern, ResourceId};
 use super::{Booked, Booking, Ids, Inventory};
@@ -221,8 +221,7 @@ impl<'a> Sought<'a> {
             Goal::Named(id) => Ok(*id),
             Goal::Any(matches) => Err(matches),
         });
-        let goals: SmallVec<[_; 1]> = goals.collect();
-        choose(self.inventory, &goals, (from, until), |matches, is_free| {
+        choose(self.inventory, goals, (from, until), |matches, is_free| {
             matches.iter().find(is_free)
         })
     }
@@ -288,29 +287,32 @@ impl<'a> Sought<'a> {
 /// free.
 fn choose<P>(
     inventory: &Inventory,
-    goals: &[Result<ResourceId, P>],
+    goals: impl Iterator<Item = Result<ResourceId, P>> + Clone,
     (from, until): (Time, Time),
     find: impl Fn(&P, &dyn Fn(&ResourceId) -> bool) -> Option<ResourceId>,
 ) -> Result<Ids, Conflict> {
-    let mut chosen: SmallVec<[Option<ResourceId>; 2]> = smallvec![None; goals.len()];
-    for (at, goal) in goals.iter().enumerate() {
-        if let Ok(id) = goal {
-            if let Some(booking) = inventory.overlap(*id, from, until) {
-                return Err(Conflict { target: at, booking: Some(booking) });
-            }
-            chosen[at] = Some(*id);
+    /// In the place of what a pattern is yet to choose.
+    const NOT_YET: ResourceId = ResourceId::MAX;
+    let mut chosen = Ids::new();
+    for (at, goal) in goals.clone().enumerate() {
+        let id = goal.unwrap_or(NOT_YET);
+        if id != NOT_YET
+            && let Some(booking) = inventory.overlap(id, from, until)
+        {
+            return Err(Conflict { target: at, booking: Some(booking) });
         }
+        chosen.push(id);
     }
-    for (at, goal) in goals.iter().enumerate() {
+    for (at, goal) in goals.enumerate() {
         if let Err(pattern) = goal {
             let is_free = |id: &ResourceId| {
-                inventory.overlap(*id, from, until).is_none() && !chosen.contains(&Some(*id))
+                inventory.overlap(*id, from, until).is_none() && !chosen.contains(id)
             };
-            let found = find(pattern, &is_free);
-            chosen[at] = Some(found.ok_or(Conflict { target: at, booking: None })?);
+            let found = find(&pattern, &is_free);
+            chosen[at] = found.ok_or(Conflict { target: at, booking: None })?;
         }
     }
-    Ok(chosen.into_iter().flatten().collect())
+    Ok(chosen)
 }
 
 /// Steps of one search for a time that fits, in resources looked at: a few
@@ -388,8 +390,7 @@ impl Inventory {
             Target::Named(id) => Ok(*id),
             Target::Any(pattern) => Err(pattern),
         });
-        let goals: SmallVec<[_; 1]> = goals.collect();
-        choose(self, &goals, (from, until), |pattern, is_free| {
+        choose(self, goals, (from, until), |pattern, is_free| {
             let matcher = pattern.matcher();
             self.ids_from(0).filter(is_free).find(|id| self.is_match(&matcher, *id))
         })

@@ -14,8 +14,10 @@ pub struct History {
     len: usize,
     /// Bytes of their texts.
     bytes: usize,
-    /// Those of the first that are not held any more go when all of it can.
+    /// The first has the oldest of them, perhaps behind some that are not held any more.
     blocks: VecDeque<Block>,
+    /// One that is not needed any more, for its memory.
+    spare: Block,
 }
 
 /// Texts of events, run together: one by one they would each cost a call for
@@ -40,10 +42,11 @@ impl Block {
         self.texts.get(start as usize..end as usize)
     }
 
-    fn push(&mut self, text: &str) {
-        self.texts.push_str(text);
-        // A block and one text more are far from the end of a u32.
-        self.ends.push(self.texts.len() as u32);
+    fn push(&mut self, texts: &str, ends: impl Iterator<Item = usize>) {
+        let start = self.texts.len();
+        self.texts.push_str(texts);
+        // A block and what one commit adds are far from the end of a u32.
+        self.ends.extend(ends.map(|end| (start + end) as u32));
     }
 
     fn last(&self) -> u64 {
@@ -52,41 +55,44 @@ impl Block {
 }
 
 impl History {
-    /// Notes an event, the next one.
+    /// Notes the next event.
     pub fn push(&mut self, number: u64, text: &str) {
-        debug_assert!(number == self.last + 1, "a gap in the history");
-        self.last = number;
-        self.len += 1;
-        self.bytes += text.len();
-        match self.blocks.back_mut() {
-            Some(block) if block.texts.len() < BLOCK_BYTES => block.push(text),
-            _ => self.push_block(number, text),
+        self.extend(number, text, [text.len()].into_iter());
+    }
+
+    /// Notes some events: the number of the first, their texts run together, and
+    /// where each of them ends.
+    pub fn extend(&mut self, first: u64, texts: &str, ends: impl ExactSizeIterator<Item = usize>) {
+        debug_assert!(first == self.last + 1, "a gap in the history");
+        self.last += ends.len() as u64;
+        self.len += ends.len();
+        self.bytes += texts.len();
+        if self.blocks.back().is_none_or(|block| block.texts.len() >= BLOCK_BYTES) {
+            self.begin_block(first);
+        }
+        if let Some(block) = self.blocks.back_mut() {
+            block.push(texts, ends);
         }
         while self.len > HISTORY_EVENTS || self.bytes > HISTORY_BYTES {
             self.forget_oldest();
         }
     }
 
-    /// Begins a block, with the memory of one that is not needed any more.
-    fn push_block(&mut self, number: u64, text: &str) {
-        let floor = self.floor();
-        let mut block = match self.blocks.front() {
-            Some(oldest) if oldest.last() <= floor => self.blocks.pop_front().unwrap_or_default(),
-            _ => Block::default(),
-        };
-        block.first = number;
+    fn begin_block(&mut self, first: u64) {
+        let mut block = std::mem::take(&mut self.spare);
+        block.first = first;
         block.texts.clear();
         block.ends.clear();
-        block.push(text);
         self.blocks.push_back(block);
     }
 
     fn forget_oldest(&mut self) {
-        self.bytes -= self.get(self.floor() + 1).map_or(0, str::len);
+        let number = self.floor() + 1;
+        let Some(block) = self.blocks.front() else { return };
+        self.bytes -= block.get(number).map_or(0, str::len);
         self.len -= 1;
-        // The first of two: the very first goes to who needs its memory.
-        if self.blocks.get(1).is_some_and(|block| block.last() <= self.floor()) {
-            self.blocks.pop_front();
+        if block.last() == number {
+            self.spare = self.blocks.pop_front().unwrap_or_default();
         }
     }
 

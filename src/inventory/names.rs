@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
 use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::{UnicodeNormalization, is_nfc_quick};
@@ -69,6 +71,12 @@ fn is_plain_name(text: &str) -> bool {
         before = byte;
     }
     before != b' ' && text.len() <= NAME_MAX_BYTES
+}
+
+/// Whether a byte may be in a plain name. If all of a text's are, it has nothing
+/// that a name cannot have but spaces in the wrong places.
+pub const fn is_plain_byte(byte: u8) -> bool {
+    PLAIN[byte as usize]
 }
 
 /// The bytes of plain names. The others that begin a letter are not among them, so
@@ -387,32 +395,57 @@ impl NameTexts {
 #[derive(Debug, Default)]
 pub struct Names {
     texts: NameTexts,
-    /// Ids of the live names, hashed by folded form. The seed is random, so
-    /// that a client cannot choose names that collide.
-    ids: HashTable<ResourceId>,
-    hasher: RandomState,
+    /// Ids of the live names, hashed as they are written: nearly everybody writes
+    /// them so, and to fold a name costs more than to find it.
+    exact: HashTable<ResourceId>,
+    /// The same, hashed by folded form.
+    folded: HashTable<ResourceId>,
+    keyed: Keyed,
     /// Bytes of the folded forms of the live names.
     bytes: usize,
 }
 
-fn hash(hasher: &RandomState, folded: &[u8]) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    hasher.write(folded);
-    hasher.finish()
+/// A hash that is fast for short texts. Its key is the system's own randomness,
+/// so that a client, who sees neither it nor a hash, cannot choose names that collide.
+#[derive(Debug)]
+struct Keyed(SeedableRandomState);
+
+impl Default for Keyed {
+    fn default() -> Keyed {
+        let key = RandomState::new().hash_one(());
+        Keyed(SeedableRandomState::with_seed(key, SharedSeed::global_random()))
+    }
+}
+
+impl Keyed {
+    fn hash(&self, text: &[u8]) -> u64 {
+        let mut hasher = self.0.build_hasher();
+        hasher.write(text);
+        hasher.finish()
+    }
 }
 
 impl Names {
     /// The id of a name, in any spelling with the same folded form.
     pub fn find(&self, text: &str) -> Option<ResourceId> {
+        if let Some(id) = self.find_exact(text) {
+            return Some(id);
+        }
         match fold_plain(text, &mut [0; NAME_MAX_BYTES]) {
             Some(folded) => self.find_folded(folded),
             None => self.find_folded(fold_all(text).as_bytes()),
         }
     }
 
+    /// The id of a name that is written just so.
+    pub fn find_exact(&self, text: &str) -> Option<ResourceId> {
+        let is_it = |id: &ResourceId| self.texts.name(*id) == text;
+        self.exact.find(self.keyed.hash(text.as_bytes()), is_it).copied()
+    }
+
     fn find_folded(&self, folded: &[u8]) -> Option<ResourceId> {
         let is_it = |id: &ResourceId| self.texts.folded(*id).as_bytes() == folded;
-        self.ids.find(hash(&self.hasher, folded), is_it).copied()
+        self.folded.find(self.keyed.hash(folded), is_it).copied()
     }
 
     /// Adds a checked name that is not there yet and returns its id.
@@ -420,26 +453,31 @@ impl Names {
         let folded = fold(name);
         let id = self.texts.len() as ResourceId;
         self.texts.push(name, &folded);
-        let (texts, hasher) = (&self.texts, &self.hasher);
-        let hash_of = |id: &ResourceId| hash(hasher, texts.folded(*id).as_bytes());
-        self.ids.insert_unique(hash_of(&id), id, hash_of);
         self.bytes += folded.len();
+        let (texts, keyed) = (&self.texts, &self.keyed);
+        let exact = |id: &ResourceId| keyed.hash(texts.name(*id).as_bytes());
+        let folded = |id: &ResourceId| keyed.hash(texts.folded(*id).as_bytes());
+        self.exact.insert_unique(exact(&id), id, exact);
+        self.folded.insert_unique(folded(&id), id, folded);
         id
     }
 
     /// Takes a name out; its id stays unused, its text stays until [`Names::tidy`].
     pub fn remove(&mut self, id: ResourceId) {
-        let hash = hash(&self.hasher, self.texts.folded(id).as_bytes());
-        if let Ok(entry) = self.ids.find_entry(hash, |other| *other == id) {
-            entry.remove();
-            self.bytes -= self.texts.folded(id).len();
+        let exact = self.keyed.hash(self.texts.name(id).as_bytes());
+        let folded = self.keyed.hash(self.texts.folded(id).as_bytes());
+        for (table, hash) in [(&mut self.exact, exact), (&mut self.folded, folded)] {
+            if let Ok(entry) = table.find_entry(hash, |other| *other == id) {
+                entry.remove();
+            }
         }
+        self.bytes -= self.texts.folded(id).len();
     }
 
     /// Gives ids anew, without holes, in the old order. Returns the new id of
     /// each old one.
     pub fn tidy(&mut self) -> Vec<Option<ResourceId>> {
-        let mut live: Vec<ResourceId> = self.ids.iter().copied().collect();
+        let mut live: Vec<ResourceId> = self.exact.iter().copied().collect();
         live.sort_unstable();
         let old = std::mem::take(self);
         let mut moved = vec![None; old.texts.len()];
@@ -456,7 +494,7 @@ impl Names {
 
     /// How many names there are.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.exact.len()
     }
 
     /// Bytes of all folded names: what it takes to hold a pattern against
@@ -467,7 +505,7 @@ impl Names {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.exact.is_empty()
     }
 }
 

@@ -164,6 +164,14 @@ impl Queue {
         self.waiters.is_empty()
     }
 
+    /// What was noted for those who wait, once nobody does.
+    fn forget_moves(&mut self) {
+        if !self.freed.is_empty() || !self.patterns_moved.is_empty() {
+            self.freed.clear();
+            self.patterns_moved.clear();
+        }
+    }
+
     /// Notes that a resource may have become free.
     pub(super) fn free(&mut self, id: ResourceId) {
         if !self.waiters.is_empty() {
@@ -295,10 +303,13 @@ impl Inventory {
     /// Grants what fits now, after something has become free. Call it after
     /// every command and every end.
     pub fn settle(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
-        if self.queue.is_empty() {
-            self.queue.patterns_moved.clear();
-            return self.queue.freed.clear();
+        match self.queue.is_empty() {
+            true => self.queue.forget_moves(),
+            false => self.grant_freed(now, zone, batch),
         }
+    }
+
+    fn grant_freed(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
         let mut freed = Vec::new();
         if !self.is_full() {
             freed.extend(&self.queue.freed);

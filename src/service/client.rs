@@ -45,19 +45,19 @@ pub struct Client<T> {
     pub refused: bool,
     /// When bytes last came in, or the peer had taken all that it was owed.
     pub heard: Tick,
-    /// Since when the peer has taken nothing of what it is owed.
-    pub blocked: Option<Tick>,
-    /// The deadline that is in `deadlines` for it.
-    pub armed: Option<Tick>,
+    /// Since when the peer has taken nothing of what it is owed; never, if it has.
+    pub blocked: Tick,
+    /// The deadline that is in `deadlines` for it, if one is.
+    pub armed: Tick,
     /// Lingering: until when. Half-closed: when something is written to it
     /// again, to see whether it is still there.
-    pub due: Option<Tick>,
+    pub due: Tick,
 }
 
 impl<T> Client<T> {
     /// Whether it has not run a line yet, so that nobody knows what it costs.
     pub fn is_new(&self) -> bool {
-        self.slow_until == Tick(u64::MAX)
+        self.slow_until.is_never()
     }
 
     /// A connection that has just come.
@@ -67,14 +67,14 @@ impl<T> Client<T> {
             session: Session::new(session),
             phase: Phase::Open,
             queued: false,
-            slow_until: Tick(u64::MAX),
+            slow_until: Tick::NEVER,
             unfinished: false,
             broken: false,
             refused,
             heard: tick,
-            blocked: None,
-            armed: None,
-            due: None,
+            blocked: Tick::NEVER,
+            armed: Tick::NEVER,
+            due: Tick::NEVER,
         }
     }
 }

@@ -11,25 +11,26 @@ use crate::journal::Storage;
 
 impl<T: Stream, S: Storage> Service<T, S> {
     /// When a connection is to be looked at even if nothing happens.
-    fn deadline(&self, client: &Client<T>) -> Option<Tick> {
-        let stall = client.blocked.map(|since| since.plus_ms(self.config.stall_timeout_ms));
+    fn deadline(&self, client: &Client<T>) -> Tick {
+        let stall = client.blocked.plus_ms(self.config.stall_timeout_ms);
         // Who still reads a reply is not idle; for who reads none of it there is the stall.
-        let may_idle = client.phase == Phase::Open && client.blocked.is_none();
+        let may_idle = client.phase == Phase::Open && client.blocked.is_never();
         let idle = self.config.idle_timeout_ms.filter(|_| may_idle);
-        let idle = idle.map(|ms| client.heard.plus_ms(ms));
-        [stall, client.due, idle].into_iter().flatten().min()
+        let idle = idle.map_or(Tick::NEVER, |ms| client.heard.plus_ms(ms));
+        stall.min(client.due).min(idle)
     }
 
     /// Sees that the connection's deadline is in the set, or an earlier one.
     pub(super) fn arm(&mut self, key: Key) {
         let client = &self.clients[key];
-        let Some(deadline) = self.deadline(client) else { return };
-        match client.armed {
-            Some(armed) if armed <= deadline => return,
-            Some(armed) => self.deadlines.remove(&(armed, key)),
-            None => false,
-        };
-        self.clients[key].armed = Some(deadline);
+        let (armed, deadline) = (client.armed, self.deadline(client));
+        if armed <= deadline {
+            return;
+        }
+        if !armed.is_never() {
+            self.deadlines.remove(&(armed, key));
+        }
+        self.clients[key].armed = deadline;
         self.deadlines.insert((deadline, key));
     }
 
@@ -39,10 +40,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 return;
             }
             self.deadlines.pop_first();
-            self.clients[key].armed = None;
-            match self.deadline(&self.clients[key]) {
-                Some(deadline) if deadline <= self.tick => self.give_up_or_nudge(key),
-                _ => self.arm(key),
+            self.clients[key].armed = Tick::NEVER;
+            match self.deadline(&self.clients[key]) <= self.tick {
+                true => self.give_up_or_nudge(key),
+                false => self.arm(key),
             }
         }
     }
@@ -50,7 +51,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     fn give_up_or_nudge(&mut self, key: Key) {
         let client = &self.clients[key];
         let is_open = client.phase == Phase::Open;
-        if is_open && client.due.is_some_and(|due| due <= self.tick) {
+        if is_open && client.due <= self.tick {
             self.nudge(key);
             self.flush_served();
             return self.arm(key);

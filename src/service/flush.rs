@@ -4,6 +4,7 @@ use log::debug;
 
 use super::client::{Phase, bury, enqueue, has_more, send};
 use super::{Key, Service, Stream};
+use crate::clock::Tick;
 use crate::journal::Storage;
 use crate::limits::{LINGER_MS, TURN_WRITE_BYTES, WRITE_BUDGET_BYTES, WRITE_MIN_BYTES};
 
@@ -26,12 +27,12 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         match send(client, self.store.history(), &self.zone, self.write_share) {
             Ok(_) if client.conn.is_flushed() => {
-                if client.blocked.take().is_some() {
+                if !std::mem::replace(&mut client.blocked, Tick::NEVER).is_never() {
                     client.heard = self.tick;
                 }
             }
-            Ok(0) => client.blocked = client.blocked.or(Some(self.tick)),
-            Ok(_) => client.blocked = Some(self.tick),
+            Ok(0) => client.blocked = client.blocked.min(self.tick),
+            Ok(_) => client.blocked = self.tick,
             Err(error) => {
                 debug!("a client is gone: {error}");
                 return bury(client, key, &mut self.dead);
@@ -43,7 +44,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 return bury(client, key, &mut self.dead);
             }
             client.phase = Phase::Linger;
-            client.due = Some(self.tick.plus_ms(LINGER_MS));
+            client.due = self.tick.plus_ms(LINGER_MS);
             client.conn.drop_input();
         }
         client.conn.tidy();

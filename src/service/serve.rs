@@ -4,6 +4,7 @@ use log::{debug, warn};
 
 use super::client::{Phase, bury, converse, enqueue, has_more};
 use super::{Key, Service, Step, Stream, side_desk};
+use crate::clock::Tick;
 use crate::commands::parse::Moment;
 use crate::commands::{self, Desk, Figures};
 use crate::journal::Storage;
@@ -11,9 +12,10 @@ use crate::limits::{BATCH_EVENTS, LIST_ROWS_MAX, LOG_QUIET_MS, SLOW_MS, WORK_BUD
 
 impl<T: Stream, S: Storage> Service<T, S> {
     /// Serves everything that is queued now; what is queued meanwhile is the
-    /// next turn's. When the turn's commit is full, the others keep their
-    /// places: who has filled it is behind them the next time.
-    pub(super) fn serve_queue(&mut self) {
+    /// next turn's, or of the next call in this one, for which see
+    /// [`Service::may_gather`]. When the turn's commit is full, the others keep
+    /// their places: who has filled it is behind them the next time.
+    pub fn serve_queue(&mut self) {
         if self.rest_is_owed {
             self.serve_rest();
         }
@@ -161,9 +163,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let is_half_closed = client.conn.is_eof()
             // What it has sent before may not all be read while it waits.
             || client.session.is_waiting() && client.conn.is_read_closed();
-        if is_half_closed && client.due.is_none() && self.stopping.is_none() {
+        if is_half_closed && client.due.is_never() && self.stopping.is_none() {
             // After this turn's flush: what it is to be told comes first.
-            self.clients[key].due = self.may_be_gone(key).then_some(self.tick);
+            self.clients[key].due = if self.may_be_gone(key) { self.tick } else { Tick::NEVER };
         }
         self.end_in_turn(key);
         let client = &mut self.clients[key];
@@ -217,7 +219,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         while rows > LIST_ROWS_MAX {
             let others = self.listing.iter().filter(|key| **key != newest);
             let slowest =
-                others.copied().min_by_key(|key| self.clients[*key].blocked.unwrap_or(self.tick));
+                others.copied().min_by_key(|key| self.clients[*key].blocked.min(self.tick));
             let Some(slowest) = slowest else { return };
             rows -= self.clients[slowest].conn.rows();
             self.listing.retain(|key| *key != slowest);

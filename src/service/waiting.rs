@@ -2,6 +2,7 @@
 
 use super::client::enqueue;
 use super::{Key, Service, Step, Stream, side_desk};
+use crate::clock::Tick;
 use crate::commands;
 use crate::commands::parse::Moment;
 use crate::inventory::queue::Outcome;
@@ -25,7 +26,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             self.served.push(key);
             if !client.session.is_waiting() {
                 self.waiting.remove(&session);
-                client.due = None;
+                client.due = Tick::NEVER;
                 // Its next lines were held back.
                 enqueue(&mut self.run_queue, client, key);
             }
@@ -44,7 +45,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     pub(super) fn nudge(&mut self, key: Key) {
         let client = &mut self.clients[key];
         let session = client.session.id();
-        client.due = None;
+        client.due = Tick::NEVER;
         if let Some(place) = self.inventory.waiting_place(session) {
             commands::tell_place(&client.session, place, client.conn.out());
             self.trace.note(Step::ToldAgain(session));
@@ -55,6 +56,6 @@ impl<T: Stream, S: Storage> Service<T, S> {
         } else {
             return;
         }
-        client.due = Some(self.tick.plus_ms(NUDGE_MS));
+        client.due = self.tick.plus_ms(NUDGE_MS);
     }
 }

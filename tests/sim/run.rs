@@ -398,7 +398,8 @@ impl Run {
         if std::mem::take(&mut self.stop) {
             server.stop();
         }
-        let ran = server.run();
+        server.serve_queue();
+        let ran = server.conclude();
         let steps = server.take_steps();
         let is_told = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
         assert_eq!(is_told, step_ms.is_some(), "a step of the clock: {step_ms:?}");

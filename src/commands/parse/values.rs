@@ -110,6 +110,7 @@ impl Line<'_> {
     }
 
     /// A free text of at most `max` bytes.
+    #[inline]
     pub(super) fn text_value(&mut self, option: Opt, max: usize) -> Result<Option<String>, Fault> {
         let Some(text) = self.value(option) else { return Ok(None) };
         if text.len() > max {

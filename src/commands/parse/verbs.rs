@@ -11,6 +11,9 @@ use crate::limits::{ADD_MAX, HOLDER_MAX_BYTES, KEY_MAX_BYTES, NOTE_MAX_BYTES, WA
 impl<'a> Line<'a> {
     pub(super) fn reserve(mut self, moment: Moment) -> Result<Command<'a>, Fault> {
         let wanted = self.wanted_list()?;
+        if self.options.is_empty() {
+            return Ok(Command::Reserve(Request::from_now(wanted, moment.now.time)));
+        }
         let when = self.when(moment)?;
         let (from, until) = self.interval(&when, moment)?;
         let note = self.text_value(Opt::Note, NOTE_MAX_BYTES)?.filter(|note| !note.is_empty());
@@ -88,7 +91,7 @@ impl<'a> Line<'a> {
             Some(digits) => Ok(Cancel::Number(self.number(digits)?)),
             None => Ok(Cancel::Name(self.name(item)?)),
         };
-        Ok(Command::Cancel(self.items()?.into_iter().map(one).collect::<Result<_, _>>()?))
+        self.each(one).map(Command::Cancel)
     }
 
     pub(super) fn number(&self, digits: &str) -> Result<u64, Fault> {
