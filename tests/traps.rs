@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use common::{Client, Folder, PATIENCE, Server, until};
 use reservad::limits::{
-    COMMAND_BUDGET, PATTERNS_ALWAYS, PATTERNS_BYTES, READ_BUDGET_BYTES, STALL_DEFAULT_MS,
+    BACKLOG, COMMAND_BUDGET, PATTERNS_ALWAYS, PATTERNS_BYTES, READ_BUDGET_BYTES, STALL_DEFAULT_MS,
 };
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// The server's own memory: no file, nothing of the kernel.
@@ -260,6 +261,55 @@ fn many_waiting_one_accepted() {
     for _ in 0..20 {
         let mut three: Vec<_> = server.while_stopped(|| [(); 3].map(|()| connect()).into());
         three.iter_mut().for_each(|client: &mut Client| assert_eq!(client.line(), "OK ana"));
+    }
+}
+
+/// Whether the system lets a program have a backlog of that length; on CI it must.
+fn may_have_backlog(length: i32) -> bool {
+    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let most: i32 = text.trim().parse().unwrap();
+    let on_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(most >= length || !on_ci, "net.core.somaxconn is {most}, and CI skips nothing");
+    if most < length {
+        println!("skipped: needs a backlog of {length}, net.core.somaxconn is {most}");
+    }
+    most >= length
+}
+
+/// A thousand connects in a row find room in the backlog, each at once: who found
+/// none would be silent until TCP tries again, a second later at the soonest.
+#[test]
+fn a_thousand_connects_at_once_are_all_taken() {
+    const COUNT: usize = 1000;
+    if !may_open(2 * COUNT as u64) || !may_have_backlog(BACKLOG) {
+        return;
+    }
+    let server = Server::in_memory(&[]);
+    let mut streams: Vec<TcpStream> = server.while_stopped(|| {
+        let begin = || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            match socket.connect(&server.address.into()) {
+                Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
+                    panic!("{error}")
+                }
+                _ => TcpStream::from(socket),
+            }
+        };
+        let streams: Vec<_> = (0..COUNT).map(|_| begin()).collect();
+        // The server sleeps, so nothing but the backlog can have taken them; and with it
+        // full no later try can help.
+        until("all of them are connected", || streams.iter().all(|s| s.peer_addr().is_ok()));
+        streams
+    });
+    for stream in &mut streams {
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"LISTAR\n").unwrap();
+    }
+    for stream in &mut streams {
+        assert_eq!(read_line(stream), "OK 3 DISPONIBLES");
+        (1..=3).for_each(|n| assert_eq!(read_line(stream), format!("Habitación {n}")));
     }
 }
 
