@@ -41,8 +41,8 @@ pub const NEW_JOURNAL_FILE: &str = "journal.new";
 /// one commit in some 2,500 pays for it. `docs/journal.md` has the measurements.
 pub const FILL_STEP_BYTES: u64 = 256 * 1024;
 
-/// Blank space is written in pieces of this size.
-const FILL_PIECE_BYTES: usize = 64 * 1024;
+/// Blank space is written in pieces of this size, from the stack.
+const FILL_PIECE_BYTES: usize = 16 * 1024;
 
 /// Buffers are given back down to this size after a larger commit.
 const KEEP_BUFFER_BYTES: usize = 256 * 1024;
@@ -215,6 +215,7 @@ impl<S: Storage> Journal<S> {
         if self.batch.ends.is_empty() {
             return Ok(());
         }
+        let is_first = self.last_number == 0;
         self.format_batch();
         let written = write_fully(&self.file, &self.lines, self.end_bytes);
         self.fatal("write", written)?;
@@ -227,7 +228,10 @@ impl<S: Storage> Journal<S> {
         self.lines.shrink_to(KEEP_BUFFER_BYTES);
         if self.end_bytes > self.filled_bytes {
             self.filled_bytes = self.end_bytes;
-            self.fill()?;
+            // The first one of all is a start's, which does not wait for the tail.
+            if !is_first {
+                self.fill()?;
+            }
         }
         if self.policy == SyncPolicy::Always { self.sync() } else { Ok(()) }
     }
@@ -410,11 +414,11 @@ fn write_fully<F: StorageFile>(file: &F, mut data: &[u8], mut offset: u64) -> io
 /// Writes blank space from `filled` on, up to the first multiple of the step that leaves at least
 /// half a step after `end`, and moves `filled` along. Stops without an error when the disk is full.
 fn fill_blank<F: StorageFile>(file: &F, filled: &mut u64, end: u64) -> io::Result<()> {
-    static BLANK: [u8; FILL_PIECE_BYTES] = [b'\n'; FILL_PIECE_BYTES];
+    let blank = [b'\n'; FILL_PIECE_BYTES];
     let target = (end + FILL_STEP_BYTES / 2).next_multiple_of(FILL_STEP_BYTES);
     while *filled < target {
-        let count = BLANK.len().min((target - *filled) as usize);
-        match write_fully(file, &BLANK[..count], *filled) {
+        let count = blank.len().min((target - *filled) as usize);
+        match write_fully(file, &blank[..count], *filled) {
             Ok(()) => *filled += count as u64,
             Err(e) if is_full(&e) => return Ok(()),
             Err(e) => return Err(e),

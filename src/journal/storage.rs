@@ -1,6 +1,7 @@
 //! Where the journal lives: a folder with files. `DiskStorage` is the real one; tests implement
 //! the same two traits with a disk that can lose power.
 
+use std::cell::RefCell;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -84,6 +85,8 @@ impl StorageFile for File {
 #[derive(Debug)]
 pub struct DiskStorage {
     folder: PathBuf,
+    /// Folders whose entries were made and are not known to be durable.
+    parents: RefCell<Vec<PathBuf>>,
     /// Held open, never read: closing it (also by the end of the process) gives the lock back.
     _lock: Option<File>,
 }
@@ -103,16 +106,18 @@ impl DiskStorage {
 
     /// The folder as it is: nothing is made and nothing is locked. Enough for [`super::check`].
     pub fn at(folder: impl Into<PathBuf>) -> DiskStorage {
-        DiskStorage { folder: folder.into(), _lock: None }
+        DiskStorage { folder: folder.into(), parents: RefCell::default(), _lock: None }
     }
 
     /// Takes the folder for this process for as long as the value lives. The folder (mode 0700)
-    /// and its parents are made if they are missing; one that is there keeps its mode.
+    /// and its parents are made if they are missing; one that is there keeps its mode. Like all
+    /// names, theirs are durable after `sync_folder`.
     ///
     /// Errors: [`Error::Locked`] if another process has it, [`Error::Io`] for the rest.
     pub fn lock(folder: impl Into<PathBuf>) -> Result<DiskStorage, Error> {
         let folder = folder.into();
-        make_folder(&folder).map_err(|e| Error::io("make the folder", folder.display(), e))?;
+        let parents =
+            make_folder(&folder).map_err(|e| Error::io("make the folder", folder.display(), e))?;
         let path = folder.join(LOCK_FILE);
         // A link would make a file wherever it points to.
         must_be_regular(&path, |path| fs::symlink_metadata(path))
@@ -125,7 +130,7 @@ impl DiskStorage {
             .open(&path)
             .map_err(|e| Error::io("open the lock file", path.display(), e))?;
         match lock.try_lock() {
-            Ok(()) => Ok(DiskStorage { folder, _lock: Some(lock) }),
+            Ok(()) => Ok(DiskStorage { folder, parents: RefCell::new(parents), _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => {
                 Err(Error::Locked { path: path.display().to_string() })
             }
@@ -178,7 +183,13 @@ impl Storage for DiskStorage {
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        File::open(&self.folder)?.sync_all()
+        File::open(&self.folder)?.sync_all()?;
+        let mut parents = self.parents.borrow_mut();
+        for parent in parents.iter() {
+            File::open(parent)?.sync_all()?;
+        }
+        parents.clear();
+        Ok(())
     }
 
     fn path_of(&self, name: &str) -> String {
@@ -197,15 +208,15 @@ fn must_be_regular(path: &Path, look: fn(&Path) -> io::Result<Metadata>) -> io::
     }
 }
 
-/// Makes the folder and what is missing above it, and makes the new names durable: each is an
-/// entry of its parent.
-fn make_folder(folder: &Path) -> io::Result<()> {
+/// Makes the folder and what is missing above it. Returns the folders that have new entries now,
+/// to be synced: later, for a sync of them after one of a file within often has nothing left to do.
+fn make_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let missing: Vec<&Path> =
         folder.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    for made in missing {
+    let parent = |made: &&Path| {
         let parent = made.parent().filter(|p| !p.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    Ok(())
+        parent.unwrap_or(Path::new(".")).to_path_buf()
+    };
+    Ok(missing.iter().map(parent).collect())
 }
