@@ -219,8 +219,10 @@ fn start_log(level: LevelFilter) {
         .set_thread_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off)
         .build();
+    // A line at a time: it would write each field of it on its own.
+    let lines = std::io::LineWriter::with_capacity(256, std::io::stderr());
     // It can only fail if a log was started before.
-    let _ = simplelog::WriteLogger::init(level, config, std::io::stderr());
+    let _ = simplelog::WriteLogger::init(level, config, lines);
 }
 
 /// Opens and replays the journal; what its end left undone is in the batch.

@@ -383,7 +383,7 @@ pub fn ensure(
             )
         }
         // Which are there is asked above, and a file with one name twice is not read.
-        other => format!("the names cannot be added: {other:?}"),
+        _ => "the names cannot be added".to_owned(),
     })?;
     let count = events.len();
     events.into_iter().for_each(|event| inventory.enact(now, event, batch));
