@@ -204,11 +204,13 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.trace.take()
     }
 
-    /// Fills the journal's spare tail, before the first client has to wait for it.
+    /// Commits what the start has settled, and fills the journal's spare tail before the first
+    /// client has to wait for it: for a new journal all of it is one sync.
     ///
     /// # Errors
     /// The journal cannot be written.
     pub fn prepare(&mut self) -> Result<(), journal::Error> {
+        self.store.commit(&mut self.batch)?;
         self.store.fill_tail()
     }
 

@@ -344,15 +344,14 @@ impl<S: Storage> State<S> {
         Ok((state, opened))
     }
 
-    /// Brings everything up to `now`, each end at its own time, adds the names
-    /// that are not there yet, and commits: before anybody is served.
+    /// Brings everything up to `now`, each end at its own time, and adds the names that are not
+    /// there yet. It is in the batch then, to be committed before anybody is served.
     ///
     /// # Errors
-    /// There is no room for the names, or the journal cannot be written.
+    /// There is no room for the names.
     pub fn settle(&mut self, names: Vec<String>, now: Now, zone: &Zone) -> Result<(), String> {
         self.inventory.advance(now, zone, &mut self.batch);
-        ensure(&mut self.inventory, names, now.time, &mut self.batch)?;
-        self.store.commit(&mut self.batch).map_err(|error| error.to_string())
+        ensure(&mut self.inventory, names, now.time, &mut self.batch).map(|_| ())
     }
 }
 

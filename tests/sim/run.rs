@@ -282,7 +282,6 @@ impl Run {
         self.seen.count("ends", (self.model.last_event() - report.last_number) as usize);
         self.note_candidate();
         state.settle(names, now, &self.dice.zone)?;
-        self.forget_candidates();
         let config = Config {
             max_clients: 1000,
             idle_timeout_ms: None,
@@ -293,6 +292,7 @@ impl Run {
         let mut server = Service::new(state, clock, at, self.dice.zone.clone(), config);
         server.take_steps();
         server.prepare().map_err(|error| error.to_string())?;
+        self.forget_candidates();
         assert_eq!(dump(server.inventory(), Sessions::Known), self.model.dump(), "at the start");
         match self.disk.is_off() {
             true => Err("the power is off".to_owned()),
