@@ -296,7 +296,7 @@ pub fn reserved(
 ) {
     // Writing to a String cannot fail.
     let _ = write!(out, "OK {} #{} ", lang.pick("RESERVADO", "RESERVED"), reservation.number);
-    crate::inventory::event::push_names(reservation.targets.as_slice(), texts, out);
+    crate::inventory::event::push_names(reservation.targets(), texts, out);
     if dated || !reservation.until.is_never() || reservation.session().is_some() {
         out.push(' ');
         push_interval(reservation, lang, zone, out);
@@ -312,7 +312,7 @@ pub fn renewed(
     out: &mut String,
 ) {
     let _ = write!(out, "OK {} #{} ", lang.pick("RENOVADO", "RENEWED"), reservation.number);
-    crate::inventory::event::push_names(reservation.targets.as_slice(), texts, out);
+    crate::inventory::event::push_names(reservation.targets(), texts, out);
     out.push_str(lang.pick(" hasta=", " until="));
     push_end(reservation, lang, zone, out);
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 use super::names::{NameTexts, Names, ResourceId, may_be_kept};
-use super::{Details, Inventory, Key, Number, Reservation, SessionId, Targets};
+use super::{Inventory, Key, Number, Reservation, SessionId};
 use crate::clock::{Time, parse_utc, print_utc};
 use crate::limits::EVENT_WORK;
 
@@ -47,7 +47,7 @@ impl Event {
             Event::Removed { id } => write!(out, " REMOVED {}", texts.name(*id)),
             Event::Reserved(new) => {
                 let _ = write!(out, " RESERVED #{} ", new.number);
-                push_names(new.targets.as_slice(), texts, out);
+                push_names(new.targets(), texts, out);
                 encode_terms(new, out);
                 Ok(())
             }
@@ -164,7 +164,7 @@ impl Inventory {
     /// Appends the text of an event that is about to happen.
     pub fn encode(&self, time: Time, event: &Event, out: &mut String) {
         let held = |number| match self.reservation(number) {
-            Some(reservation) => reservation.targets.as_slice(),
+            Some(reservation) => reservation.targets(),
             None => &[],
         };
         event.encode(time, self.names().texts(), held, out);
@@ -258,17 +258,8 @@ fn decode_renewed(text: &str) -> Result<Event, String> {
 fn decode_reserved(text: &str, names: &Names) -> Result<Reservation, String> {
     let (number, rest) = decode_number(text)?;
     let terms = rest.find(" from=").ok_or("no from=")?;
-    let targets = Targets::from(decode_names(&rest[..terms], names)?);
-    let mut new = Reservation {
-        number,
-        targets,
-        from: Time::DAWN,
-        until: Time::NEVER,
-        lease: false,
-        holder: None,
-        details: None,
-    };
-    let mut details = Details::default();
+    let targets = decode_names(&rest[..terms], names)?;
+    let mut new = Reservation::new(number, &targets, Time::DAWN, Time::NEVER);
     let mut key = None;
     let mut request = None;
     let mut rest = rest[terms..].trim_start();
@@ -279,12 +270,12 @@ fn decode_reserved(text: &str, names: &Names) -> Result<Reservation, String> {
         match option {
             "from" => new.from = time()?,
             // The connection is gone with the server that served it.
-            "until" if value == "quit" => details.session = Some(SessionId::GONE),
+            "until" if value == "quit" => new.detail(|it| it.session = Some(SessionId::GONE)),
             "until" if value == "never" => new.until = Time::NEVER,
             "until" => new.until = time()?,
             "lease" => new.lease = true,
             "holder" => new.holder = Some(value.into()),
-            "note" => details.note = Some(value.into()),
+            "note" => new.detail(|it| it.note = Some(value.into())),
             "key" => key = Some(value),
             "request" => request = Some(value),
             _ => return Err(format!("unknown option '{}'", option.escape_debug())),
@@ -292,10 +283,7 @@ fn decode_reserved(text: &str, names: &Names) -> Result<Reservation, String> {
         rest = after;
     }
     if let (Some(key), Some(request)) = (key, request) {
-        details.key = Some(Key { key: key.into(), request: request.into() });
-    }
-    if details != Details::default() {
-        new.details = Some(Box::new(details));
+        new.detail(|it| it.key = Some(Key { key: key.into(), request: request.into() }));
     }
     Ok(new)
 }
