@@ -78,7 +78,7 @@ pub fn replay(disk: &SimDisk) -> (Inventory, Report) {
             Record::Event { number, payload } => {
                 assert!(last.is_none_or(|last| number == last + 1), "a gap before {number}");
                 last = Some(number);
-                let (at, _) = Event::decode(payload, inventory.names())?;
+                let (at, _) = Event::decode(payload, &inventory)?;
                 assert!(at >= time, "the time of event {number} is before the last one's");
                 time = at;
             }
