@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use reservad::clock::{Time, print_utc};
 use reservad::inventory::Capacity;
-use reservad::journal::{DiskStorage, Error, Journal, SyncPolicy};
+use reservad::journal::{self, DiskStorage, Error, Journal, SyncPolicy};
 use reservad::store::State;
 
 const ROUNDS: usize = 7;
@@ -25,6 +25,7 @@ fn main() -> Result<(), Error> {
     let folder = Path::new(&folder);
     let events: u64 = args.next().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
     assert!(!folder.exists(), "{} exists", folder.display());
+    println!("medians of {ROUNDS}, and all of them:");
     measure(folder, "pairs over 1,000 rooms", 1_000, events / 2, pair)?;
     measure(folder, "bookings of 1,000 rooms, all live", 1_000, events, booking)?;
     measure(folder, "one booking for each of as many rooms", events / 2, events / 2, booking)?;
@@ -55,16 +56,20 @@ fn measure(
 ) -> Result<(), Error> {
     let events = write(folder, rooms, requests, request)?;
     let capacity = Capacity { resources: u32::MAX, reservations: u32::MAX };
-    let mut times = Vec::new();
+    let (mut times, mut scans) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        let start = Instant::now();
+        journal::check(&DiskStorage::at(folder), |_| Ok(()))?;
+        scans.push(start.elapsed().as_millis());
         let start = Instant::now();
         let (state, _) = State::open(DiskStorage::lock(folder)?, SyncPolicy::Never, capacity)?;
         times.push(start.elapsed().as_millis());
         assert_eq!(state.inventory.last_event(), events);
     }
     times.sort_unstable();
-    let median = times[ROUNDS / 2];
-    println!("{what}: {events} events in {median} ms (of {ROUNDS}: {times:?})");
+    scans.sort_unstable();
+    let (whole, scan) = (times[ROUNDS / 2], scans[ROUNDS / 2]);
+    println!("{what}: {events} events in {whole} ms, {scan} of it the scan; {times:?} {scans:?}");
     std::fs::remove_dir_all(folder).expect("the folder can be removed");
     Ok(())
 }

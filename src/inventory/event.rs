@@ -244,18 +244,12 @@ fn decode_time(text: &str) -> Result<Time, String> {
 }
 
 fn find(text: &str, names: &Names) -> Result<ResourceId, String> {
-    match names.find(text) {
-        Some(id) if names.texts().name(id) == text => Ok(id),
-        _ => Err(format!("there is no resource '{}'", text.escape_debug())),
-    }
+    let none = || format!("there is no resource '{}'", text.escape_debug());
+    names.find_exact(text).ok_or_else(none)
 }
 
 fn decode_names(text: &str, names: &Names) -> Result<Vec<ResourceId>, String> {
-    match text.contains(',') {
-        // No name has one.
-        false => Ok(vec![find(text, names)?]),
-        true => text.split(", ").map(|name| find(name, names)).collect(),
-    }
+    text.split(", ").map(|name| find(name, names)).collect()
 }
 
 /// `#42 rest`; the rest may be missing.
@@ -291,8 +285,12 @@ fn decode_reserved(text: &str, names: &Names) -> Result<Reservation, String> {
     let (number, rest) = decode_number(text)?;
     let before = |(at, _)| rest[..at].strip_suffix(" from").map(str::len);
     let terms = rest.match_indices('=').find_map(before).ok_or("no from=")?;
-    let targets = decode_names(&rest[..terms], names)?;
-    let mut new = Reservation::new(number, &targets, Time::DAWN, Time::NEVER);
+    let on = |targets: &[_]| Reservation::new(number, targets, Time::DAWN, Time::NEVER);
+    let mut new = match &rest[..terms] {
+        // No name has a comma.
+        one if !one.as_bytes().contains(&b',') => on(&[find(one, names)?]),
+        several => on(&decode_names(several, names)?),
+    };
     let mut key = None;
     let mut request = None;
     let mut rest = rest[terms..].trim_start();

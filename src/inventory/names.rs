@@ -384,6 +384,12 @@ impl Names {
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
+
+    /// The id of a name that is spelled as it was added.
+    pub fn find_exact(&self, name: &str) -> Option<ResourceId> {
+        let hash = self.hasher.hash_one(fold(name).as_str());
+        self.ids.find(hash, |id| self.texts.name(*id) == name).copied()
+    }
 }
 
 #[cfg(test)]
