@@ -49,7 +49,11 @@ impl Booked {
             }
             few => {
                 let few = few.as_slice();
-                let ahead = few.partition_point(|booking| booking.from <= from);
+                let ahead = match few.last() {
+                    // Most often it comes after all others.
+                    Some(last) if last.from <= from => few.len(),
+                    _ => few.partition_point(|booking| booking.from <= from),
+                };
                 few[ahead.saturating_sub(1)..].iter().take(2).find(overlaps)
             }
         };

@@ -74,12 +74,16 @@ struct Run<T: Keyed> {
 impl<T: Keyed> Run<T> {
     /// Where a key is, or where it would be inserted.
     fn search(&self, key: T::Key) -> Result<usize, usize> {
-        // So many can lie before it at the most; where there are no gaps it
-        // is the last of these.
+        // So many can lie up to it at the most; where there are no gaps it is
+        // the last of these.
         let most = self.items.len().min(T::keys_between(self.floor, key.max(self.floor)));
-        match most.checked_sub(1) {
-            Some(last) if self.items[last].key() == key => Ok(last),
-            _ => self.items[..most].binary_search_by_key(&key, T::key),
+        let up_to_it = &self.items[..most];
+        match up_to_it.last() {
+            None => Err(0),
+            // Most often it is the next one.
+            Some(last) if last.key() < key => Err(most),
+            Some(last) if last.key() == key => Ok(most - 1),
+            _ => up_to_it.binary_search_by_key(&key, T::key),
         }
     }
 
@@ -91,6 +95,17 @@ impl<T: Keyed> Run<T> {
         }
         self.floor = self.floor.min(item.key());
         self.items.insert(at, item);
+    }
+
+    /// Inserts an item and gives the upper half away.
+    fn split(&mut self, at: usize, item: T) -> Vec<T> {
+        let mut items = self.items.split_off(RUN / 2);
+        match at.checked_sub(RUN / 2) {
+            Some(at) => items.insert(at, item),
+            None => self.insert(at, item),
+        }
+        self.items.shrink_to(RUN * 5 / 8);
+        items
     }
 }
 
@@ -167,21 +182,20 @@ impl<T: Keyed> Runs<T> {
         let Some(run) = self.runs.get_mut(at) else {
             return self.runs.push(Run { floor: key, items: vec![item] });
         };
-        let place = match run.items.last() {
-            Some(last) if last.key() >= key => run.search(key).unwrap_or_else(|place| place),
-            _ => run.items.len(),
-        };
+        let place = run.search(key).unwrap_or_else(|place| place);
         if run.items.len() < RUN {
             return run.insert(place, item);
         }
-        // In the middle a full run is split; at its end another one begins,
-        // so that ascending keys leave full runs behind.
-        let mut items = run.items.split_off(if place == RUN { RUN } else { RUN / 2 });
-        match place.checked_sub(run.items.len()) {
-            Some(place) => items.insert(place, item),
-            None => run.items.insert(place, item),
-        }
-        run.items.shrink_to(run.items.len() * 5 / 4);
+        let items = match place {
+            // At its end another one begins, so that ascending keys leave full
+            // runs behind.
+            RUN => {
+                let mut items = Vec::with_capacity(RUN);
+                items.push(item);
+                items
+            }
+            _ => run.split(place, item),
+        };
         let floor = items[0].key();
         self.runs.insert(at + 1, Run { floor, items });
     }
