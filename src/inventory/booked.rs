@@ -83,13 +83,16 @@ impl Booked {
             Booked::Gone => unreachable!("a resource that is gone cannot be reserved"),
             Booked::Free => *self = Booked::One(booking),
             Booked::One(one) => {
-                let mut both = vec![*one, booking];
+                // What a list of three leaves behind when it grows fits a
+                // reservation.
+                let mut both = Vec::with_capacity(3);
+                both.extend([*one, booking]);
                 both.sort_unstable_by_key(|booking| booking.from);
                 *self = Booked::Few(both);
             }
             Booked::Few(few) if few.len() < FEW => {
                 if few.len() == few.capacity() {
-                    few.reserve_exact(1 + few.len() / 8);
+                    few.reserve_exact(2 + few.len() / 8);
                 }
                 few.insert(place(few, booking.from), booking);
             }

@@ -87,10 +87,10 @@ impl<T: Keyed> Run<T> {
         }
     }
 
-    /// Grows by a quarter: a run that is left as it is wastes little.
+    /// Grows by an eighth: a run that is left as it is wastes little.
     fn insert(&mut self, at: usize, item: T) {
         if self.items.len() == self.items.capacity() {
-            let more = (self.items.len() / 4).max(4);
+            let more = (self.items.len() / 8).max(4);
             self.items.reserve_exact(more.min(RUN - self.items.len()));
         }
         self.floor = self.floor.min(item.key());
@@ -100,11 +100,12 @@ impl<T: Keyed> Run<T> {
     /// Inserts an item and gives the upper half away.
     fn split(&mut self, at: usize, item: T) -> Vec<T> {
         let mut items = self.items.split_off(RUN / 2);
+        items.reserve_exact(RUN / 16);
         match at.checked_sub(RUN / 2) {
             Some(at) => items.insert(at, item),
             None => self.insert(at, item),
         }
-        self.items.shrink_to(RUN * 5 / 8);
+        self.items.shrink_to(RUN * 9 / 16);
         items
     }
 }
