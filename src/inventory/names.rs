@@ -120,11 +120,32 @@ fn is_accent(c: char) -> bool {
 /// Upper and then lower case is Unicode's case folding for nearly all
 /// letters: `ß`, `ẞ` and `SS` meet, the three sigmas meet.
 pub fn fold(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
+    if let Some(folded) = fold_latin(text) {
+        return folded;
     }
     let plain = text.nfd().filter(|c| !is_accent(*c));
     plain.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+/// The same by a table, for the letters of western Europe; `None` if there is
+/// another one.
+fn fold_latin(text: &str) -> Option<String> {
+    // From U+00C0 on, in UTF-8 C3 80 on; a mark where it is no letter with an accent.
+    const PLAIN: &[u8; 64] = b"aaaaaa?ceeeeiiii?nooooo??uuuuy??aaaaaa?ceeeeiiii?nooooo??uuuuy?y";
+    let mut folded = String::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let plain = match byte {
+            ..0x80 => byte.to_ascii_lowercase(),
+            0xC3 => PLAIN[usize::from(bytes.next()? - 0x80)],
+            _ => return None,
+        };
+        if byte == 0xC3 && plain == b'?' {
+            return None;
+        }
+        folded.push(char::from(plain));
+    }
+    Some(folded)
 }
 
 /// A folded pattern: `*` is any run of characters, also none.
@@ -451,6 +472,16 @@ mod tests {
         assert_eq!(check_name("Habitacio\u{301}n 1").as_deref(), Ok("Habitación 1"));
         assert_eq!(check_name(&"ñ".repeat(64)).map(|name| name.len()), Ok(128));
         assert!(check_name("Grúa 🏗 7/B (norte)").is_ok());
+    }
+
+    #[test]
+    fn the_table_folds_as_unicode_does() {
+        for c in '\0'..='\u{3FF}' {
+            for text in [c.to_string(), format!("A{c}"), format!("{c}b?")] {
+                let plain = text.nfd().filter(|c| !is_accent(*c)).flat_map(char::to_uppercase);
+                assert_eq!(fold(&text), plain.flat_map(char::to_lowercase).collect::<String>());
+            }
+        }
     }
 
     /// Else a folded name could be read as something that no name is.
