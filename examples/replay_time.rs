@@ -1,56 +1,119 @@
-//! How long a journal of a million records takes to open.
+//! How long a start takes over a journal of a million events: the scan, the
+//! reading of each event, and the inventory that comes of it.
 //!
 //! ```sh
-//! cargo run --release --example replay_time -- FOLDER [RECORDS]
+//! cargo run --release --example replay_time -- FOLDER [EVENTS]
 //! ```
 //!
 //! The folder must not exist; it is removed at the end.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
-use reservad::journal::{DiskStorage, Error, Journal, Record, SyncPolicy};
+use reservad::clock::{Time, print_utc};
+use reservad::inventory::Capacity;
+use reservad::journal::{self, DiskStorage, Error, Journal, SyncPolicy};
+use reservad::store::State;
+
+const ROUNDS: usize = 7;
+const BEGIN_MS: i64 = 1_795_000_000_000;
+const HOUR_MS: i64 = 3_600_000;
 
 fn main() -> Result<(), Error> {
-    let mut args = std::env::args();
-    let folder =
-        args.nth(1).map_or_else(|| std::env::temp_dir().join("replay_time"), PathBuf::from);
-    let records = args.next().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+    let mut args = std::env::args().skip(1);
+    let folder = args.next().unwrap_or_else(|| "replay_time".to_owned());
+    let folder = Path::new(&folder);
+    let events: u64 = args.next().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
     assert!(!folder.exists(), "{} exists", folder.display());
-    write(&folder, records)?;
-    for _ in 0..5 {
-        let start = Instant::now();
-        let (mut events, mut bytes) = (0u64, 0);
-        let storage = DiskStorage::lock(&folder)?;
-        let (journal, _) = Journal::open(storage, SyncPolicy::Never, |record| {
-            if let Record::Event { payload, .. } = record {
-                events += 1;
-                bytes += payload.len();
-            }
-            Ok(())
-        })?;
-        let ms = start.elapsed().as_millis();
-        let used = journal.used_bytes();
-        println!("{events} records, {used} bytes in the file, {bytes} of them payload: {ms} ms");
-    }
-    std::fs::remove_dir_all(&folder).expect("removing the folder");
+    println!("medians of {ROUNDS}, and all of them:");
+    measure(folder, "pairs over 1,000 rooms", 1_000, events / 2, pair)?;
+    measure(folder, "bookings of 1,000 rooms, all live", 1_000, events, booking)?;
+    measure(folder, "one booking for each of as many rooms", events / 2, events / 2, booking)?;
     Ok(())
 }
 
-/// Commits of one record, as under light load. Synced now and then, as with an interval.
-fn write(folder: &PathBuf, records: u64) -> Result<(), Error> {
-    let storage = DiskStorage::lock(folder)?;
-    let (mut journal, _) = Journal::open(storage, SyncPolicy::Never, |_| Ok(()))?;
-    for number in 1..=records {
-        let room = number % 50 + 1;
-        journal.append(
-            number,
-            &format!("2026-11-22T16:48:54.123Z RESERVED #{number} Habitación {room}"),
-        );
-        journal.commit()?;
+/// Appends the events that one request leads to: its number, its room.
+type Request = fn(&mut Writer, u64, u64);
+
+fn pair(journal: &mut Writer, number: u64, room: u64) {
+    let at = journal.now();
+    journal.append(&format!("RESERVED #{number} Habitación {room} from={at} until=never"));
+    journal.append(&format!("CANCELLED #{number} Habitación {room}"));
+}
+
+fn booking(journal: &mut Writer, number: u64, room: u64) {
+    let from = BEGIN_MS + number.cast_signed() * HOUR_MS / 100;
+    let (from, until) = (utc(from), utc(from + 5 * HOUR_MS));
+    journal.append(&format!("RESERVED #{number} Habitación {room} from={from} until={until}"));
+}
+
+fn measure(
+    folder: &Path,
+    what: &str,
+    rooms: u64,
+    requests: u64,
+    request: Request,
+) -> Result<(), Error> {
+    let events = write(folder, rooms, requests, request)?;
+    let capacity = Capacity { resources: u32::MAX, reservations: u32::MAX };
+    let (mut times, mut scans) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        journal::check(&DiskStorage::at(folder), |_| Ok(()))?;
+        scans.push(start.elapsed().as_millis());
+        let start = Instant::now();
+        let (state, _) = State::open(DiskStorage::lock(folder)?, SyncPolicy::Never, capacity)?;
+        times.push(start.elapsed().as_millis());
+        assert_eq!(state.inventory.last_event(), events);
+    }
+    times.sort_unstable();
+    scans.sort_unstable();
+    let (whole, scan) = (times[ROUNDS / 2], scans[ROUNDS / 2]);
+    println!("{what}: {events} events in {whole} ms, {scan} of it the scan; {times:?} {scans:?}");
+    std::fs::remove_dir_all(folder).expect("the folder can be removed");
+    Ok(())
+}
+
+/// Writes the journal; returns how many events it has. Synced now and then,
+/// as with an interval.
+fn write(folder: &Path, rooms: u64, requests: u64, request: Request) -> Result<u64, Error> {
+    let (journal, _) = Journal::open(DiskStorage::lock(folder)?, SyncPolicy::Never, |_| Ok(()))?;
+    let mut writer = Writer { journal, events: 0 };
+    for room in 1..=rooms {
+        writer.append(&format!("ADDED Habitación {room}"));
+    }
+    for number in 1..=requests {
+        // No two in a row are neighbours.
+        request(&mut writer, number, number * 7_919 % rooms + 1);
         if number % 100_000 == 0 {
-            journal.sync()?;
+            writer.journal.sync()?;
         }
     }
-    Ok(())
+    Ok(writer.events)
+}
+
+struct Writer {
+    journal: Journal<DiskStorage>,
+    events: u64,
+}
+
+impl Writer {
+    /// A few events in each second.
+    fn now(&self) -> String {
+        utc(BEGIN_MS + self.events.cast_signed() * 123)
+    }
+
+    /// Commits of one record, as under light load.
+    fn append(&mut self, event: &str) {
+        let text = format!("{} {event}", self.now());
+        self.events += 1;
+        self.journal.append(self.events, &text);
+        self.journal.commit().expect("the journal can be written");
+    }
+}
+
+fn utc(ms: i64) -> String {
+    let mut text = String::new();
+    print_utc(Time::from_ms(ms), &mut text);
+    text
 }

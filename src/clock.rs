@@ -449,22 +449,47 @@ impl std::fmt::Display for Stamp {
     }
 }
 
-/// Reads what [`print_utc`] wrote.
+/// Reads what [`print_utc`] wrote, to the letter. By hand, because a start
+/// reads millions of them.
 pub fn parse_utc(text: &str) -> Option<Time> {
-    let mut scan = Scan(text.as_bytes());
-    // The journal may hold times before 1970 (an offset reaches over the
-    // epoch), so this does not use `date`.
-    let year = scan.number(4).ok()?;
-    scan.mark(b"-").ok()?;
-    let month = scan.number(2).ok()?;
-    scan.mark(b"-").ok()?;
-    let day = scan.number(2).ok()?;
-    let date = Date::new(year as i16, month as i8, day as i8).ok()?;
-    let time = scan.time_of_day(date).ok()?;
-    scan.mark(b".").ok()?;
-    let ms = scan.number(3).ok()?;
-    scan.mark(b"Z").ok()?;
-    scan.0.is_empty().then(|| Time(civil_ms(time) + i64::from(ms)))
+    let form: &[u8; 24] = text.as_bytes().try_into().ok()?;
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
+    if marks.iter().any(|(at, mark)| form[*at] != *mark) {
+        return None;
+    }
+    let number = |digits: &[u8]| {
+        let plus = |sum, digit: &u8| Some(sum * 10 + i64::from(char::from(*digit).to_digit(10)?));
+        digits.iter().try_fold(0i64, plus)
+    };
+    let (year, month, day) = (number(&form[..4])?, number(&form[5..7])?, number(&form[8..10])?);
+    let (hour, minute) = (number(&form[11..13])?, number(&form[14..16])?);
+    let (second, ms) = (number(&form[17..19])?, number(&form[20..23])?);
+    if day < 1 || day > days_in(year, month)? || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let hours = days_to(year, month, day) * 24 + hour;
+    Some(Time(((hours * 60 + minute) * 60 + second) * 1000 + ms))
+}
+
+/// How many days a month of the Gregorian calendar has; `None` if it is none.
+fn days_in(year: i64, month: i64) -> Option<i64> {
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        2 => Some(if is_leap { 29 } else { 28 }),
+        4 | 6 | 9 | 11 => Some(30),
+        1..=12 => Some(31),
+        _ => None,
+    }
+}
+
+/// Days from 1970-01-01 to a date.
+fn days_to(year: i64, month: i64, day: i64) -> i64 {
+    // A year that begins in March has its odd day at the end, and months of
+    // 153 days in five.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    const EPOCH_DAYS: i64 = 719_469;
+    year * 365 + leap_days + (153 * month + 2) / 5 + day - EPOCH_DAYS
 }
 
 /// A moment, as it is told and as it is counted.
@@ -749,6 +774,36 @@ mod tests {
         assert_eq!(zone.text(Time(1_999), Round::Down), "1970-01-01T00:00:01+00:00");
         assert_eq!(zone.text(Time(2_000), Round::Up), "1970-01-01T00:00:02+00:00");
         assert_eq!(zone.text(Time::LATEST, Round::Up), "9999-12-31T23:59:59+00:00");
+    }
+
+    #[test]
+    fn journal_times_are_those_of_the_calendar() {
+        let mut text = String::new();
+        // Each day of 400 years, after which the calendar begins anew, at a
+        // time that differs.
+        for day in -800_i64..146_097 {
+            let ms = day * 86_400_000 + day.abs() * 79_190_003 % 86_400_000;
+            text.clear();
+            print_utc(Time(ms), &mut text);
+            assert_eq!(parse_utc(&text), Some(Time(ms)), "{text}");
+        }
+        let rows = [
+            ("0000-01-01T00:00:00.000Z", Some(-62_167_219_200_000)),
+            ("2000-02-29T00:00:00.000Z", Some(951_782_400_000)),
+            ("1900-02-29T00:00:00.000Z", None),
+            ("2026-00-01T00:00:00.000Z", None),
+            ("2026-13-01T00:00:00.000Z", None),
+            ("2026-04-31T00:00:00.000Z", None),
+            ("2026-04-00T00:00:00.000Z", None),
+            ("2026-04-01T24:00:00.000Z", None),
+            ("2026-04-01T00:60:00.000Z", None),
+            ("2026-04-01T00:00:60.000Z", None),
+            ("2026-04-01T00:00:0x.000Z", None),
+            ("2026-04-01T00:00:00,000Z", None),
+        ];
+        for (text, want) in rows {
+            assert_eq!(parse_utc(text), want.map(Time), "{text}");
+        }
     }
 
     #[test]

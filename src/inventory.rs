@@ -10,22 +10,28 @@
 //! - the indexes (`booked`, `ends`, `leases`, `bound`, `keys`) say what `reservations` says;
 //! - a number is never issued twice, events are counted without gaps.
 
+mod booked;
 pub mod decide;
 pub mod event;
 pub mod fit;
 pub mod history;
 pub mod names;
 pub mod queue;
+mod runs;
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::rc::Rc;
+use std::slice;
 
+use booked::Booked;
+pub use booked::Booking;
 pub use decide::{Refusal, Request, Wanted};
 pub use event::Event;
 pub use fit::{Earliest, Term, When};
 use names::{Names, ResourceId};
 use queue::Queue;
+use runs::Runs;
 use smallvec::SmallVec;
 
 use crate::clock::{Now, Time};
@@ -41,38 +47,6 @@ pub struct SessionId(pub u64);
 impl SessionId {
     /// Any connection of a server that is no more.
     pub const GONE: SessionId = SessionId(0);
-}
-
-/// What a reservation is on: nearly always one resource.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Targets {
-    One(ResourceId),
-    Many(Box<[ResourceId]>),
-}
-
-impl Targets {
-    /// In the order that was asked for.
-    pub fn as_slice(&self) -> &[ResourceId] {
-        match self {
-            Targets::One(id) => std::slice::from_ref(id),
-            Targets::Many(ids) => ids,
-        }
-    }
-
-    /// Whether these are some of them, none of them twice.
-    fn holds_each_once(&self, some: &[ResourceId]) -> bool {
-        let is_new = |(at, id): (usize, &ResourceId)| !some[..at].contains(id);
-        some.iter().all(|id| self.as_slice().contains(id)) && some.iter().enumerate().all(is_new)
-    }
-}
-
-impl From<&[ResourceId]> for Targets {
-    fn from(ids: &[ResourceId]) -> Targets {
-        match *ids {
-            [id] => Targets::One(id),
-            _ => Targets::Many(ids.into()),
-        }
-    }
 }
 
 /// Some resources, mostly one or a few.
@@ -93,24 +67,70 @@ pub struct Details {
     pub key: Option<Key>,
     /// `hasta=salir`: the connection with which it ends.
     pub session: Option<SessionId>,
+    /// All its resources, if it is on several.
+    targets: Box<[ResourceId]>,
 }
 
 /// A stretch of time, `[from, until)`, on one or more resources.
+///
+/// There may be a million of them: with the two counts of the `Rc` it is made
+/// to fit into a piece of 80 bytes of the allocator.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reservation {
     pub number: Number,
-    pub targets: Targets,
     pub from: Time,
     /// [`Time::NEVER`] where no end is known, also for `hasta=salir`.
     pub until: Time,
+    pub holder: Option<Rc<str>>,
+    /// None where all of them would be empty.
+    pub details: Option<Box<Details>>,
+    /// Its first resource; see [`Reservation::targets`].
+    target: ResourceId,
     /// Asked for by a length from now on (`por=`): counts elapsed time, so it
     /// ends by the steady clock, and its end is moved when the wall clock is set.
     pub lease: bool,
-    pub holder: Option<Rc<str>>,
-    pub details: Option<Box<Details>>,
 }
 
 impl Reservation {
+    /// One on these resources (at least one) and without all that is optional.
+    pub fn new(number: Number, targets: &[ResourceId], from: Time, until: Time) -> Reservation {
+        let target = targets[0];
+        let (holder, details, lease) = (None, None, false);
+        let mut new = Reservation { number, from, until, holder, details, target, lease };
+        if targets.len() > 1 {
+            new.set_targets(targets);
+        }
+        new
+    }
+
+    /// What it is on, in the order that was asked for: nearly always one resource.
+    pub fn targets(&self) -> &[ResourceId] {
+        match &self.details {
+            Some(details) if !details.targets.is_empty() => &details.targets,
+            _ => slice::from_ref(&self.target),
+        }
+    }
+
+    fn set_targets(&mut self, targets: &[ResourceId]) {
+        self.target = targets[0];
+        self.detail(|details| {
+            details.targets = if targets.len() > 1 { targets.into() } else { Box::default() };
+        });
+    }
+
+    /// Whether these are some of its resources, none of them twice.
+    fn holds_each_once(&self, some: &[ResourceId]) -> bool {
+        let is_new = |(at, id): (usize, &ResourceId)| !some[..at].contains(id);
+        some.iter().all(|id| self.targets().contains(id)) && some.iter().enumerate().all(is_new)
+    }
+
+    /// Changes something of its details.
+    pub fn detail(&mut self, change: impl FnOnce(&mut Details)) {
+        let mut details = self.details.take().map_or_else(Details::default, |details| *details);
+        change(&mut details);
+        self.details = (details != Details::default()).then(|| Box::new(details));
+    }
+
     /// The note, if there is one.
     pub fn note(&self) -> Option<&str> {
         self.details.as_ref()?.note.as_deref()
@@ -124,91 +144,6 @@ impl Reservation {
     /// The connection with which it ends, if it does (`hasta=salir`).
     pub fn session(&self) -> Option<SessionId> {
         self.details.as_ref()?.session
-    }
-}
-
-/// A reservation as one resource sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Booking {
-    pub from: Time,
-    pub until: Time,
-    pub number: Number,
-}
-
-/// The bookings of one resource, by start. Most have none or one.
-#[derive(Debug)]
-enum Booked {
-    /// The resource was taken out.
-    Gone,
-    Free,
-    One(Booking),
-    Many(BTreeMap<Time, Booking>),
-}
-
-impl Booked {
-    /// The first booking that overlaps `[from, until)`.
-    fn first_overlap(&self, from: Time, until: Time) -> Option<Booking> {
-        match self {
-            Booked::Gone | Booked::Free => None,
-            Booked::One(one) => (one.from < until && from < one.until).then_some(*one),
-            Booked::Many(many) => {
-                // Bookings do not overlap, so at most one of those that have
-                // started at `from` reaches into the interval.
-                let before = many.range(..=from).next_back().map(|(_, booking)| booking);
-                let reaching = before.filter(|booking| from < booking.until);
-                let inside = || many.range(from..until).next().map(|(_, booking)| booking);
-                reaching.or_else(inside).copied()
-            }
-        }
-    }
-
-    /// All bookings in order of their start.
-    fn iter(&self) -> impl Iterator<Item = &Booking> {
-        let (one, many) = match self {
-            Booked::Gone | Booked::Free => (None, None),
-            Booked::One(one) => (Some(one), None),
-            Booked::Many(many) => (None, Some(many.values())),
-        };
-        one.into_iter().chain(many.into_iter().flatten())
-    }
-
-    fn insert(&mut self, booking: Booking) {
-        match self {
-            Booked::Gone => unreachable!("a resource that is gone cannot be reserved"),
-            Booked::Free => *self = Booked::One(booking),
-            Booked::One(one) => {
-                let both = [(one.from, *one), (booking.from, booking)];
-                *self = Booked::Many(BTreeMap::from(both));
-            }
-            Booked::Many(many) => {
-                many.insert(booking.from, booking);
-            }
-        }
-    }
-
-    /// Moves the end of the booking that starts at `from`.
-    fn set_until(&mut self, from: Time, until: Time) {
-        match self {
-            Booked::Gone | Booked::Free => {}
-            Booked::One(one) => one.until = until,
-            Booked::Many(many) => {
-                if let Some(booking) = many.get_mut(&from) {
-                    booking.until = until;
-                }
-            }
-        }
-    }
-
-    fn remove(&mut self, from: Time) {
-        match self {
-            Booked::Many(many) => {
-                many.remove(&from);
-                if many.len() == 1 {
-                    *self = many.pop_first().map_or(Booked::Free, |(_, last)| Booked::One(last));
-                }
-            }
-            _ => *self = Booked::Free,
-        }
     }
 }
 
@@ -234,13 +169,13 @@ pub struct Inventory {
     names: Names,
     /// By [`ResourceId`].
     booked: Vec<Booked>,
-    reservations: BTreeMap<Number, Rc<Reservation>>,
+    reservations: Runs<Rc<Reservation>>,
     /// The deadlines: every end that is known, of those that are not leases.
-    ends: BTreeSet<(Time, Number)>,
+    ends: Runs<(Time, Number)>,
     /// The ends of leases, which count elapsed time.
-    leases: BTreeSet<(Time, Number)>,
+    leases: Runs<(Time, Number)>,
     /// `hasta=salir` reservations by connection.
-    bound: BTreeSet<(SessionId, Number)>,
+    bound: Runs<(SessionId, Number)>,
     /// Idempotency keys, by holder and key with a LF between.
     keys: HashMap<Box<str>, Number>,
     queue: Queue,
@@ -258,10 +193,10 @@ impl Inventory {
         Inventory {
             names: Names::default(),
             booked: Vec::new(),
-            reservations: BTreeMap::new(),
-            ends: BTreeSet::new(),
-            leases: BTreeSet::new(),
-            bound: BTreeSet::new(),
+            reservations: Runs::default(),
+            ends: Runs::default(),
+            leases: Runs::default(),
+            bound: Runs::default(),
             keys: HashMap::new(),
             queue: Queue::default(),
             last_number: 0,
@@ -324,7 +259,7 @@ impl Inventory {
 
     /// When something happens by itself: an end, or a wait that is over.
     pub fn deadlines(&self) -> Deadlines {
-        let first = |ends: &BTreeSet<(Time, Number)>| ends.first().map(|(until, _)| *until);
+        let first = |ends: &Runs<(Time, Number)>| ends.first().map(|(until, _)| *until);
         let (end, lease) = (first(&self.ends), first(&self.leases));
         let waits = self.queue.deadlines();
         Deadlines {
@@ -334,7 +269,7 @@ impl Inventory {
     }
 
     /// Where the end of a reservation is kept.
-    fn ends_of(&mut self, lease: bool) -> &mut BTreeSet<(Time, Number)> {
+    fn ends_of(&mut self, lease: bool) -> &mut Runs<(Time, Number)> {
         if lease { &mut self.leases } else { &mut self.ends }
     }
 
@@ -365,6 +300,10 @@ impl Inventory {
             Event::Added { name } => {
                 let id = self.names.add(name);
                 debug_assert_eq!(id as usize, self.booked.len());
+                // A table that doubles is half empty after it.
+                if self.booked.len() == self.booked.capacity() {
+                    self.booked.reserve_exact(16 + self.booked.len() / 8);
+                }
                 self.booked.push(Booked::Free);
                 self.queue.free(id);
             }
@@ -395,7 +334,7 @@ impl Inventory {
             Event::Removed { .. } => Ok(()),
             Event::Reserved(new) => self.admits_reservation(new),
             Event::Cancelled { number, targets } => match self.reservations.get(number) {
-                Some(old) if old.targets.holds_each_once(targets) => Ok(()),
+                Some(old) if old.holds_each_once(targets) => Ok(()),
                 _ => Err(format!("reservation #{number} does not hold that")),
             },
             Event::Renewed { number, until, .. } => match self.reservations.get(number) {
@@ -423,12 +362,12 @@ impl Inventory {
         if full_key(new).is_some_and(|full_key| self.keys.contains_key(&full_key)) {
             return Err(format!("the key of reservation #{number} is that of another one"));
         }
-        for (at, id) in new.targets.as_slice().iter().enumerate() {
+        for (at, id) in new.targets().iter().enumerate() {
             let name = self.names.texts().name(*id);
             if let Some(other) = self.booked[*id as usize].first_overlap(new.from, new.until) {
                 return Err(format!("#{number} and #{} overlap on '{name}'", other.number));
             }
-            if new.targets.as_slice()[..at].contains(id) {
+            if new.targets()[..at].contains(id) {
                 return Err(format!("#{number} has '{name}' twice"));
             }
         }
@@ -438,7 +377,7 @@ impl Inventory {
     fn insert(&mut self, new: Rc<Reservation>) {
         let number = new.number;
         let booking = Booking { from: new.from, until: new.until, number };
-        for id in new.targets.as_slice() {
+        for id in new.targets() {
             self.booked[*id as usize].insert(booking);
         }
         if !new.until.is_never() {
@@ -451,7 +390,7 @@ impl Inventory {
             self.keys.insert(full_key, number);
         }
         self.last_number = self.last_number.max(number);
-        self.reservations.insert(number, new);
+        self.reservations.insert(new);
     }
 
     /// What keeps a reservation from lasting until then: the one of its
@@ -460,7 +399,7 @@ impl Inventory {
         if until <= old.until {
             return None;
         }
-        let ids = old.targets.as_slice().iter();
+        let ids = old.targets().iter();
         let all = ids.filter_map(|id| Some((*id, self.overlap(*id, old.until, until)?)));
         all.min_by_key(|(_, booking)| booking.from)
     }
@@ -471,11 +410,11 @@ impl Inventory {
         let reservation = Rc::make_mut(reservation);
         let old_until = std::mem::replace(&mut reservation.until, until);
         let was_lease = std::mem::replace(&mut reservation.lease, lease);
-        let session = reservation.details.as_mut().and_then(|details| details.session.take());
-        if let Some(session) = session {
+        if let Some(session) = reservation.session() {
+            reservation.detail(|details| details.session = None);
             self.bound.remove(&(session, number));
         }
-        for id in reservation.targets.as_slice() {
+        for id in reservation.targets() {
             self.booked[*id as usize].set_until(reservation.from, until);
             self.queue.free(*id);
         }
@@ -486,13 +425,16 @@ impl Inventory {
     /// Takes these resources out of a reservation; the rest stays.
     fn release(&mut self, number: Number, targets: &[ResourceId]) {
         let Some(old) = self.reservations.get_mut(&number) else { return };
-        let mut left = Ids::from_slice(old.targets.as_slice());
+        if targets == old.targets() {
+            return self.end(number);
+        }
+        let mut left = Ids::from_slice(old.targets());
         left.retain(|id| !targets.contains(id));
         if left.is_empty() {
             return self.end(number);
         }
         let old = Rc::make_mut(old);
-        old.targets = Targets::from(&left[..]);
+        old.set_targets(&left);
         let from = old.from;
         for id in targets {
             self.booked[*id as usize].remove(from);
@@ -502,7 +444,7 @@ impl Inventory {
 
     fn end(&mut self, number: Number) {
         let Some(old) = self.reservations.remove(&number) else { return };
-        for id in old.targets.as_slice() {
+        for id in old.targets() {
             self.booked[*id as usize].remove(old.from);
             self.queue.free(*id);
         }
@@ -522,22 +464,24 @@ impl Inventory {
         let Some(reservation) = self.reservations.get_mut(&number) else { return };
         // Only what is bound to a connection moves; the rest is bound to none.
         let Some(old) = reservation.session() else { return };
-        if let Some(details) = &mut Rc::make_mut(reservation).details {
-            details.session = Some(session);
-        }
+        Rc::make_mut(reservation).detail(|details| details.session = Some(session));
         self.bound.remove(&(old, number));
         self.bound.insert((session, number));
     }
 
     /// The `hasta=salir` reservations of a connection, oldest first.
     pub fn bound_to(&self, session: SessionId) -> Vec<Number> {
-        let all = (session, 0)..=(session, Number::MAX);
-        self.bound.range(all).map(|(_, number)| *number).collect()
+        self.all_bound_to(session).collect()
     }
 
     /// Whether a connection has `hasta=salir` reservations.
     pub fn has_bound(&self, session: SessionId) -> bool {
-        self.bound.range((session, 0)..=(session, Number::MAX)).next().is_some()
+        self.all_bound_to(session).next().is_some()
+    }
+
+    fn all_bound_to(&self, session: SessionId) -> impl Iterator<Item = Number> {
+        let all = self.bound.from((session, 0)).take_while(move |(owner, _)| *owner == session);
+        all.map(|(_, number)| *number)
     }
 
     /// The next reservation whose end has come, in order of ends.
@@ -557,17 +501,16 @@ impl Inventory {
         let moved = self.names.tidy();
         self.booked.retain(|booked| !matches!(booked, Booked::Gone));
         let moved = |id: &ResourceId| moved[*id as usize];
-        for reservation in self.reservations.values_mut() {
-            let reservation = Rc::make_mut(reservation);
-            let targets: Ids = reservation.targets.as_slice().iter().filter_map(moved).collect();
-            reservation.targets = Targets::from(&targets[..]);
+        for reservation in self.reservations.iter_mut() {
+            let targets: Ids = reservation.targets().iter().filter_map(moved).collect();
+            Rc::make_mut(reservation).set_targets(&targets);
         }
         self.renumber_queue(moved);
     }
 
     /// The number of the oldest reservation with a number over `after`.
     pub fn next_reservation(&self, after: Number) -> Option<&Rc<Reservation>> {
-        self.reservations.range(after + 1..).next().map(|(_, reservation)| reservation)
+        self.reservations.from(after + 1).next()
     }
 
     /// The first live resource with an id of at least `from`.
@@ -590,17 +533,18 @@ impl Inventory {
                 last = booking.until;
                 let owner = &self.reservations[&booking.number];
                 assert_eq!((owner.from, owner.until), (booking.from, booking.until));
-                assert!(owner.targets.as_slice().contains(&id));
+                assert!(owner.targets().contains(&id));
                 bookings += 1;
             }
         }
-        let all = || self.reservations.values();
-        let held: usize = all().map(|one| one.targets.as_slice().len()).sum();
+        let all = || self.reservations.iter();
+        let held: usize = all().map(|one| one.targets().len()).sum();
         assert_eq!(bookings, held, "a booking without its resource or the reverse");
         for (is_lease, ends) in [(false, &self.ends), (true, &self.leases)] {
             let known = all().filter(|one| one.lease == is_lease && !one.until.is_never());
-            let known: BTreeSet<_> = known.map(|one| (one.until, one.number)).collect();
-            assert_eq!(*ends, known, "an end that is not kept, or kept for nothing");
+            let mut known: Vec<_> = known.map(|one| (one.until, one.number)).collect();
+            known.sort_unstable();
+            assert!(ends.iter().eq(&known), "an end that is not kept, or kept for nothing");
         }
         assert_eq!(self.bound.len(), all().filter(|one| one.session().is_some()).count());
         assert_eq!(self.keys.len(), all().filter_map(|one| full_key(one)).count());

@@ -83,7 +83,7 @@ pub fn replay(inventory: &mut Inventory, record: Record) -> Result<Option<Time>,
         }
         Record::Snapshot { payload, .. } | Record::Event { payload, .. } => payload,
     };
-    let (time, event) = Event::decode(payload, inventory.names())?;
+    let (time, event) = Event::decode(payload, inventory)?;
     inventory.admits(&event)?;
     inventory.apply(&event);
     Ok(Some(time))

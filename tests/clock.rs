@@ -64,7 +64,7 @@ impl World {
         self.clock = Clock::new(self.now.time);
         self.inventory = std::mem::replace(&mut self.replayed, empty());
         for line in &self.journal {
-            let (_, event) = Event::decode(line, self.replayed.names()).unwrap();
+            let (_, event) = Event::decode(line, &self.replayed).unwrap();
             self.replayed.apply(&event);
         }
         self.turn(|_, _| {});
@@ -84,7 +84,7 @@ impl World {
         self.inventory.advance(self.now, &zone, &mut batch);
         work(self, &mut batch);
         for (_, text) in batch.iter() {
-            let (time, event) = Event::decode(text, self.replayed.names()).unwrap();
+            let (time, event) = Event::decode(text, &self.replayed).unwrap();
             assert!(time <= self.now.time, "{text}");
             assert_eq!(self.replayed.admits(&event), Ok(()), "{text}");
             self.replayed.apply(&event);

@@ -24,8 +24,7 @@ use reservad::inventory::fit::{Start, Target};
 use reservad::inventory::history::History;
 use reservad::inventory::names::{Pattern, ResourceId};
 use reservad::inventory::{
-    Capacity, Earliest, Event, Inventory, Request, Reservation, SessionId, Targets, Term, Wanted,
-    When,
+    Capacity, Earliest, Event, Inventory, Request, Reservation, SessionId, Term, Wanted, When,
 };
 use reservad::journal::{self, SyncPolicy};
 use reservad::store::{self, Store};
@@ -47,7 +46,7 @@ fn dump(inventory: &Inventory) -> String {
     }
     let mut after = 0;
     while let Some(one) = inventory.next_reservation(after) {
-        let names: Vec<_> = one.targets.as_slice().iter().map(|id| texts.name(*id)).collect();
+        let names: Vec<_> = one.targets().iter().map(|id| texts.name(*id)).collect();
         let bound = one.session().is_some();
         writeln!(
             text,
@@ -838,8 +837,7 @@ fn a_name_is_held_against_a_pattern_once() {
 }
 
 fn book(inventory: &mut Inventory, model: &mut Model, new: Rc<Reservation>) {
-    let targets: &Targets = &new.targets;
-    for id in targets.as_slice() {
+    for id in new.targets() {
         model.bookings.push((*id, new.from, new.until, new.number));
     }
     inventory.apply(&Event::Reserved(new));

@@ -198,7 +198,7 @@ pub fn dump(inventory: &Inventory) -> String {
     }
     let mut after = 0;
     while let Some(one) = inventory.next_reservation(after) {
-        let names: Vec<_> = one.targets.as_slice().iter().map(|id| texts.name(*id)).collect();
+        let names: Vec<_> = one.targets().iter().map(|id| texts.name(*id)).collect();
         let interval = (one.from.ms(), one.until.ms(), one.lease, one.session().is_some());
         // Writing to a String cannot fail.
         let _ = writeln!(text, "#{} {names:?} {interval:?}", one.number);

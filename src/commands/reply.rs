@@ -314,7 +314,7 @@ pub fn reserved(
 ) {
     push_number(lang.pick("OK RESERVADO #", "OK RESERVED #"), reservation.number, out);
     push(" ", out);
-    push_names(reservation.targets.as_slice(), texts, |text| push(text, out));
+    push_names(reservation.targets(), texts, |text| push(text, out));
     if dated || !reservation.until.is_never() || reservation.session().is_some() {
         push_all([lang.pick(" desde=", " from="), &zone.print(reservation.from, Round::Down)], out);
         push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
@@ -331,7 +331,7 @@ pub fn renewed(
 ) {
     push_number(lang.pick("OK RENOVADO #", "OK RENEWED #"), reservation.number, out);
     push(" ", out);
-    push_names(reservation.targets.as_slice(), texts, |text| push(text, out));
+    push_names(reservation.targets(), texts, |text| push(text, out));
     push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
 }
 

@@ -12,9 +12,7 @@ use smallvec::{SmallVec, smallvec};
 use super::event::push_quoted;
 use super::fit::{Conflict, Earliest, Sought, Start, Target, Term, When};
 use super::names::{Pattern, ResourceId, fold};
-use super::{
-    Booking, Details, Event, Ids, Inventory, Key, Number, Reservation, SessionId, Targets,
-};
+use super::{Booking, Event, Ids, Inventory, Key, Number, Reservation, SessionId};
 use crate::clock::{Now, Time, Zone};
 use crate::limits::{PATTERNS_ALWAYS, PATTERNS_BYTES};
 
@@ -260,18 +258,19 @@ impl Inventory {
         key: Option<Key>,
         who: &Who,
     ) -> Reservation {
+        let number = self.last_number + 1;
+        let mut new = Reservation::new(number, &ids, request.from, request.until);
+        new.lease = request.when.is_lease();
+        new.holder = who.holder.clone();
         let session = matches!(request.when.term, Term::Quit).then_some(who.session);
-        let note = request.note.as_deref().map(Box::from);
-        let details = Details { note, key, session };
-        Reservation {
-            number: self.last_number + 1,
-            targets: Targets::from(ids),
-            from: request.from,
-            until: request.until,
-            lease: request.when.is_lease(),
-            holder: who.holder.clone(),
-            details: (details != Details::default()).then(|| Box::new(details)),
+        if request.note.is_some() || key.is_some() || session.is_some() {
+            new.detail(|details| {
+                details.note = request.note.as_deref().map(Box::from);
+                details.key = key;
+                details.session = session;
+            });
         }
+        new
     }
 
     /// Finds the resources that are named; a pattern must match something.
@@ -384,7 +383,7 @@ impl Inventory {
         if !who.may_change(reservation) {
             return Err(not_yours(format!("#{number}"), reservation));
         }
-        Ok(reservation.targets.as_slice())
+        Ok(reservation.targets())
     }
 
     /// The live reservation of a number, or how it is not.
@@ -491,8 +490,8 @@ impl Inventory {
         let id = name.map(|name| self.named(name)).transpose()?;
         let reservation = self.live(number)?;
         let ids = match id {
-            None => Ids::from_slice(reservation.targets.as_slice()),
-            Some(id) if reservation.targets.as_slice().contains(&id) => smallvec![id],
+            None => Ids::from_slice(reservation.targets()),
+            Some(id) if reservation.targets().contains(&id) => smallvec![id],
             Some(id) => {
                 let name = self.names.texts().name(id).to_owned();
                 return Err(Refusal::NotPartOf { number, name });

@@ -2,10 +2,11 @@
 //! it. A text is one line without its ending: the time in UTC, a word, and
 //! what it is about, in the words of the wire where they exist.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::names::{NameTexts, Names, ResourceId, may_be_kept};
-use super::{Details, Ids, Inventory, Key, Number, Reservation, SessionId, Targets};
+use super::{Ids, Inventory, Key, Number, Reservation, SessionId};
 use crate::clock::{Time, parse_utc, print_utc};
 use crate::limits::EVENT_WORK;
 
@@ -45,7 +46,7 @@ impl Event {
             Event::Added { name } => out.extend([" ADDED ", name]),
             Event::Removed { id } => out.extend([" REMOVED ", texts.name(*id)]),
             Event::Reserved(new) => {
-                push_head(" RESERVED #", new.number, new.targets.as_slice(), texts, out);
+                push_head(" RESERVED #", new.number, new.targets(), texts, out);
                 encode_terms(new, times, out);
             }
             Event::Cancelled { number, targets } => {
@@ -65,30 +66,27 @@ impl Event {
         }
     }
 
-    /// Reads what [`Event::encode`] wrote. `names` are those of the inventory
-    /// as it was before the event. An error says what is wrong with the text.
-    pub fn decode(text: &str, names: &Names) -> Result<(Time, Event), String> {
-        let (time, rest) = text.split_once(' ').ok_or("no time")?;
-        let time =
-            parse_utc(time).ok_or_else(|| format!("'{}' is no time", time.escape_debug()))?;
-        let (word, rest) = rest.split_once(' ').ok_or("no event")?;
+    /// Reads what [`Event::encode`] wrote, of an event that was next for this
+    /// inventory. An error says what is wrong with the text.
+    pub fn decode(text: &str, inventory: &Inventory) -> Result<(Time, Event), String> {
+        let names = inventory.names();
+        let (time, rest) = cut(text, b' ').ok_or("no time")?;
+        let time = decode_time(time)?;
+        let (word, rest) = cut(rest, b' ').ok_or("no event")?;
         let event = match word {
             "ADDED" => Event::Added { name: decode_new_name(rest)? },
             "REMOVED" => Event::Removed { id: find(rest, names)? },
             "RESERVED" => Event::Reserved(Rc::new(decode_reserved(rest, names)?)),
-            "CANCELLED" => {
-                let (number, targets) = decode_number(rest)?;
-                Event::Cancelled { number, targets: decode_names(targets, names)? }
-            }
+            "CANCELLED" => decode_cancelled(rest, inventory)?,
             "RENEWED" => decode_renewed(rest)?,
             "EXPIRED" => Event::Expired { number: decode_number(rest)?.0 },
             "NUMBERED" => Event::Numbered { last: decode_number(rest)?.0 },
             _ => return Err(format!("unknown event '{}'", word.escape_debug())),
         };
         // A holder or a note would show it to everybody who asks for the list.
-        match text.find(char::is_control) {
-            None => Ok((time, event)),
-            Some(_) => Err("it has a control character".to_owned()),
+        match has_control(text) {
+            false => Ok((time, event)),
+            true => Err("it has a control character".to_owned()),
         }
     }
 }
@@ -183,7 +181,7 @@ impl Inventory {
 
     fn encode_with(&self, time: Time, event: &Event, times: &mut Times, out: &mut String) {
         let held = |number| match self.reservation(number) {
-            Some(reservation) => reservation.targets.as_slice(),
+            Some(reservation) => reservation.targets(),
             None => &[],
         };
         event.encode(time, self.names().texts(), held, times, out);
@@ -254,11 +252,29 @@ fn decode_new_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// What stands before and after the first such byte, which is ASCII. In texts
+/// as short as these a plain search is the fastest.
+fn cut(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|other| other == byte)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+/// Whether it has a character of Unicode's class Cc.
+fn has_control(text: &str) -> bool {
+    // Those beyond ASCII begin with C2. All bytes are looked at, for then it
+    // is done many at a time.
+    let may_be = |byte: u8| byte < 0x20 || byte == 0x7F || byte == 0xC2;
+    let perhaps = text.bytes().fold(false, |any, byte| any | may_be(byte));
+    perhaps && text.contains(char::is_control)
+}
+
+fn decode_time(text: &str) -> Result<Time, String> {
+    parse_utc(text).ok_or_else(|| format!("'{}' is no time", text.escape_debug()))
+}
+
 fn find(text: &str, names: &Names) -> Result<ResourceId, String> {
-    match names.find(text) {
-        Some(id) if names.texts().name(id) == text => Ok(id),
-        _ => Err(format!("there is no resource '{}'", text.escape_debug())),
-    }
+    let none = || format!("there is no resource '{}'", text.escape_debug());
+    names.find_exact(text).ok_or_else(none)
 }
 
 fn decode_names(text: &str, names: &Names) -> Result<Ids, String> {
@@ -267,10 +283,21 @@ fn decode_names(text: &str, names: &Names) -> Result<Ids, String> {
 
 /// `#42 rest`; the rest may be missing.
 fn decode_number(text: &str) -> Result<(Number, &str), String> {
-    let (head, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let (head, rest) = cut(text, b' ').unwrap_or((text, ""));
     let digits = head.strip_prefix('#').unwrap_or("");
     let number = digits.parse().map_err(|_| format!("'{}' is no number", head.escape_debug()))?;
     Ok((number, rest))
+}
+
+fn decode_cancelled(text: &str, inventory: &Inventory) -> Result<Event, String> {
+    let (number, text) = decode_number(text)?;
+    // Nearly always it is all that the reservation has.
+    let held = inventory.reservation(number).map_or(&[][..], |old| old.targets());
+    let targets = match held {
+        [id] if inventory.names().texts().name(*id) == text => Ids::from_slice(held),
+        _ => decode_names(text, inventory.names())?,
+    };
+    Ok(Event::Cancelled { number, targets })
 }
 
 fn decode_renewed(text: &str) -> Result<Event, String> {
@@ -280,40 +307,33 @@ fn decode_renewed(text: &str) -> Result<Event, String> {
         Some(until) => (until, true),
         None => (terms, false),
     };
-    let until = parse_utc(until).ok_or_else(|| format!("'{}' is no time", until.escape_debug()))?;
-    Ok(Event::Renewed { number, until, lease })
+    Ok(Event::Renewed { number, until: decode_time(until)?, lease })
 }
 
 fn decode_reserved(text: &str, names: &Names) -> Result<Reservation, String> {
     let (number, rest) = decode_number(text)?;
-    let terms = rest.find(" from=").ok_or("no from=")?;
-    let targets = Targets::from(&decode_names(&rest[..terms], names)?[..]);
-    let mut new = Reservation {
-        number,
-        targets,
-        from: Time::DAWN,
-        until: Time::NEVER,
-        lease: false,
-        holder: None,
-        details: None,
+    let before = |(at, _)| rest[..at].strip_suffix(" from").map(str::len);
+    let terms = rest.match_indices('=').find_map(before).ok_or("no from=")?;
+    let on = |targets: &[_]| Reservation::new(number, targets, Time::DAWN, Time::NEVER);
+    let mut new = match &rest[..terms] {
+        // No name has a comma.
+        one if !one.as_bytes().contains(&b',') => on(&[find(one, names)?]),
+        several => on(&decode_names(several, names)?),
     };
-    let mut details = Details::default();
     let mut key = None;
     let mut request = None;
     let mut rest = rest[terms..].trim_start();
     while !rest.is_empty() {
         let (option, value, after) = decode_option(rest)?;
-        let time =
-            || parse_utc(&value).ok_or_else(|| format!("'{}' is no time", value.escape_debug()));
         match option {
-            "from" => new.from = time()?,
+            "from" => new.from = decode_time(&value)?,
             // The connection is gone with the server that served it.
-            "until" if value == "quit" => details.session = Some(SessionId::GONE),
+            "until" if value == "quit" => new.detail(|it| it.session = Some(SessionId::GONE)),
             "until" if value == "never" => new.until = Time::NEVER,
-            "until" => new.until = time()?,
+            "until" => new.until = decode_time(&value)?,
             "lease" => new.lease = true,
             "holder" => new.holder = Some(value.into()),
-            "note" => details.note = Some(value.into()),
+            "note" => new.detail(|it| it.note = Some(value.into())),
             "key" => key = Some(value),
             "request" => request = Some(value),
             _ => return Err(format!("unknown option '{}'", option.escape_debug())),
@@ -321,26 +341,23 @@ fn decode_reserved(text: &str, names: &Names) -> Result<Reservation, String> {
         rest = after;
     }
     if let (Some(key), Some(request)) = (key, request) {
-        details.key = Some(Key { key: key.into(), request: request.into() });
-    }
-    if details != Details::default() {
-        new.details = Some(Box::new(details));
+        new.detail(|it| it.key = Some(Key { key: key.into(), request: request.into() }));
     }
     Ok(new)
 }
 
 /// `option=value rest`, the value perhaps quoted.
-fn decode_option(text: &str) -> Result<(&str, String, &str), String> {
-    let (option, rest) = text.split_once('=').ok_or("an option without =")?;
+fn decode_option(text: &str) -> Result<(&str, Cow<'_, str>, &str), String> {
+    let (option, rest) = cut(text, b'=').ok_or("an option without =")?;
     let Some(quoted) = rest.strip_prefix('"') else {
-        let (value, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-        return Ok((option, value.to_owned(), rest));
+        let (value, rest) = cut(rest, b' ').unwrap_or((rest, ""));
+        return Ok((option, value.into(), rest));
     };
     let mut value = String::new();
     let mut chars = quoted.char_indices();
     while let Some((at, c)) = chars.next() {
         match c {
-            '"' => return Ok((option, value, quoted[at + 1..].trim_start())),
+            '"' => return Ok((option, value.into(), quoted[at + 1..].trim_start())),
             '\\' => value.extend(chars.next().map(|(_, c)| c)),
             c => value.push(c),
         }

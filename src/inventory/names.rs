@@ -174,10 +174,10 @@ fn is_accent(c: char) -> bool {
 /// Upper and then lower case is Unicode's case folding for nearly all
 /// letters: `ß`, `ẞ` and `SS` meet, the three sigmas meet.
 pub fn fold(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
+    match fold_plain(text, &mut [0; NAME_MAX_BYTES]) {
+        Some(folded) => folded.iter().copied().map(char::from).collect(),
+        None => fold_all(text),
     }
-    fold_all(text)
 }
 
 fn fold_all(text: &str) -> String {
@@ -594,6 +594,16 @@ mod tests {
         assert_eq!(check_name("Habitacio\u{301}n 1").as_deref(), Ok("Habitación 1"));
         assert_eq!(check_name(&"ñ".repeat(64)).map(|name| name.len()), Ok(128));
         assert!(check_name("Grúa 🏗 7/B (norte)").is_ok());
+    }
+
+    #[test]
+    fn the_table_folds_as_unicode_does() {
+        for c in '\0'..='\u{3FF}' {
+            for text in [c.to_string(), format!("A{c}"), format!("{c}b?")] {
+                let plain = text.nfd().filter(|c| !is_accent(*c)).flat_map(char::to_uppercase);
+                assert_eq!(fold(&text), plain.flat_map(char::to_lowercase).collect::<String>());
+            }
+        }
     }
 
     /// Else a folded name could be read as something that no name is.

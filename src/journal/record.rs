@@ -101,16 +101,14 @@ fn parse_body(body: &[u8]) -> Option<Line<'_>> {
 
 /// A decimal number as we write it (no sign, no leading zero) and what follows it.
 fn take_number(text: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    if digits == 0 || (digits > 1 && text[0] == b'0') {
-        return None;
-    }
-    let (number, rest) = text.split_at(digits);
     let mut value: u64 = 0;
-    for digit in number {
+    let mut digits = 0;
+    while let Some(digit @ b'0'..=b'9') = text.get(digits) {
         value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+        digits += 1;
     }
-    Some((value, rest))
+    let is_number = digits == 1 || (digits > 1 && text[0] != b'0');
+    is_number.then(|| (value, &text[digits..]))
 }
 
 pub(super) fn push_event(out: &mut Vec<u8>, number: u64, left: u64, synced: u64, payload: &[u8]) {

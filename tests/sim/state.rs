@@ -29,7 +29,7 @@ pub fn dump(inventory: &Inventory, sessions: Sessions) -> String {
     }
     let mut after = 0;
     while let Some(one) = inventory.next_reservation(after) {
-        let names: Vec<_> = one.targets.as_slice().iter().map(|id| texts.name(*id)).collect();
+        let names: Vec<_> = one.targets().iter().map(|id| texts.name(*id)).collect();
         let session = match (sessions, one.session()) {
             (Sessions::Known, session) => format!("{:?}", session.map(|session| session.0)),
             (Sessions::Bound, session) => format!("{}", session.is_some()),
@@ -58,8 +58,7 @@ pub fn assert_no_overlap(inventory: &Inventory) {
     while let Some(one) = inventory.next_reservation(after) {
         for other in &all {
             let other: &std::rc::Rc<reservad::inventory::Reservation> = other;
-            let shared =
-                one.targets.as_slice().iter().any(|id| other.targets.as_slice().contains(id));
+            let shared = one.targets().iter().any(|id| other.targets().contains(id));
             let apart = one.until <= other.from || other.until <= one.from;
             assert!(!shared || apart, "#{} and #{} overlap", one.number, other.number);
         }
@@ -79,7 +78,7 @@ pub fn replay(disk: &SimDisk) -> (Inventory, Report) {
             Record::Event { number, payload } => {
                 assert!(last.is_none_or(|last| number == last + 1), "a gap before {number}");
                 last = Some(number);
-                let (at, _) = Event::decode(payload, inventory.names())?;
+                let (at, _) = Event::decode(payload, &inventory)?;
                 assert!(at >= time, "the time of event {number} is before the last one's");
                 time = at;
             }

@@ -1,0 +1,145 @@
+//! The bookings of one resource, in order.
+
+use std::slice;
+
+use super::Number;
+use super::runs::Runs;
+use crate::clock::Time;
+
+/// A reservation as one resource sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Booking {
+    pub from: Time,
+    pub until: Time,
+    pub number: Number,
+}
+
+impl Booking {
+    fn overlaps(&self, from: Time, until: Time) -> bool {
+        self.from < until && from < self.until
+    }
+}
+
+/// The bookings of one resource, by start. Most have none or one.
+#[derive(Debug)]
+pub(super) enum Booked {
+    /// The resource was taken out.
+    Gone,
+    Free,
+    One(Booking),
+    /// Up to [`FEW`] in one piece.
+    Few(Vec<Booking>),
+    Many(Box<Runs<Booking>>),
+}
+
+/// More are not moved along when one comes or goes in the middle.
+const FEW: usize = 64;
+
+impl Booked {
+    /// The first booking that overlaps `[from, until)`.
+    ///
+    /// Bookings do not overlap, so at most one of those that have started at
+    /// `from` reaches into the interval.
+    pub fn first_overlap(&self, from: Time, until: Time) -> Option<Booking> {
+        let overlaps = |booking: &&Booking| booking.overlaps(from, until);
+        let found = match self {
+            Booked::Many(many) => {
+                let before = many.last_up_to(from).filter(overlaps);
+                before.or_else(|| many.from(from).next().filter(overlaps))
+            }
+            few => {
+                let few = few.as_slice();
+                let ahead = match few.last() {
+                    // Most often it comes after all others.
+                    Some(last) if last.from <= from => few.len(),
+                    _ => few.partition_point(|booking| booking.from <= from),
+                };
+                few[ahead.saturating_sub(1)..].iter().take(2).find(overlaps)
+            }
+        };
+        found.copied()
+    }
+
+    /// All bookings in order of their start.
+    pub fn iter(&self) -> impl Iterator<Item = &Booking> {
+        let many = match self {
+            Booked::Many(many) => Some(many.iter()),
+            _ => None,
+        };
+        self.as_slice().iter().chain(many.into_iter().flatten())
+    }
+
+    /// All bookings, but of [`Booked::Many`] none.
+    fn as_slice(&self) -> &[Booking] {
+        match self {
+            Booked::Gone | Booked::Free | Booked::Many(_) => &[],
+            Booked::One(one) => slice::from_ref(one),
+            Booked::Few(few) => few,
+        }
+    }
+
+    pub fn insert(&mut self, booking: Booking) {
+        match self {
+            Booked::Gone => unreachable!("a resource that is gone cannot be reserved"),
+            Booked::Free => *self = Booked::One(booking),
+            Booked::One(one) => {
+                // What a list of three leaves behind when it grows fits a
+                // reservation.
+                let mut both = Vec::with_capacity(3);
+                both.extend([*one, booking]);
+                both.sort_unstable_by_key(|booking| booking.from);
+                *self = Booked::Few(both);
+            }
+            Booked::Few(few) if few.len() < FEW => {
+                if few.len() == few.capacity() {
+                    few.reserve_exact(2 + few.len() / 8);
+                }
+                few.insert(place(few, booking.from), booking);
+            }
+            Booked::Few(few) => {
+                let mut many = Box::<Runs<Booking>>::default();
+                few.iter().chain([&booking]).for_each(|booking| many.insert(*booking));
+                *self = Booked::Many(many);
+            }
+            Booked::Many(many) => many.insert(booking),
+        }
+    }
+
+    /// Moves the end of the booking that starts at `from`.
+    pub fn set_until(&mut self, from: Time, until: Time) {
+        let booking = match self {
+            Booked::Gone | Booked::Free => None,
+            Booked::One(one) => Some(one),
+            Booked::Few(few) => few.iter_mut().find(|booking| booking.from == from),
+            Booked::Many(many) => many.get_mut(&from),
+        };
+        if let Some(booking) = booking {
+            booking.until = until;
+        }
+    }
+
+    /// Takes out the booking that starts at `from`.
+    pub fn remove(&mut self, from: Time) {
+        match self {
+            Booked::Gone | Booked::Free | Booked::One(_) => *self = Booked::Free,
+            Booked::Few(few) => {
+                few.retain(|booking| booking.from != from);
+                if let [one] = few[..] {
+                    *self = Booked::One(one);
+                }
+            }
+            Booked::Many(many) => {
+                many.remove(&from);
+                // Well below, so that one more and one less is no work.
+                if many.len() <= FEW / 2 {
+                    *self = Booked::Few(many.iter().copied().collect());
+                }
+            }
+        }
+    }
+}
+
+/// Where a booking with that start comes among these.
+fn place(few: &[Booking], from: Time) -> usize {
+    few.partition_point(|booking| booking.from < from)
+}

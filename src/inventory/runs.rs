@@ -1,0 +1,298 @@
+//! A set in order, laid out for memory: items lie one after another in runs
+//! of up to [`RUN`], where a tree's nodes are half empty when keys come in
+//! ascending order, as numbers and dates do.
+//!
+//! An item is found by two binary searches, one over the runs and one in a
+//! run. The highest key goes to the end of the last run, which costs nothing
+//! but its place.
+
+use std::fmt::Debug;
+use std::ops::Index;
+use std::rc::Rc;
+
+use super::{Booking, Number, Reservation};
+use crate::clock::Time;
+
+/// Items in a run. Moving half of one costs about as much as finding it.
+const RUN: usize = 128;
+
+/// What has a key of its own.
+pub trait Keyed {
+    type Key: Ord + Copy + Debug;
+
+    fn key(&self) -> Self::Key;
+
+    /// How many keys there can be from `first` up to `last`, both counted.
+    fn keys_between(_first: Self::Key, _last: Self::Key) -> usize {
+        usize::MAX
+    }
+}
+
+impl<A: Ord + Copy + Debug, B: Ord + Copy + Debug> Keyed for (A, B) {
+    type Key = (A, B);
+
+    fn key(&self) -> (A, B) {
+        *self
+    }
+}
+
+impl Keyed for Booking {
+    type Key = Time;
+
+    fn key(&self) -> Time {
+        self.from
+    }
+}
+
+impl Keyed for Rc<Reservation> {
+    type Key = Number;
+
+    fn key(&self) -> Number {
+        self.number
+    }
+
+    fn keys_between(first: Number, last: Number) -> usize {
+        usize::try_from(last - first).map_or(usize::MAX, |between| between.saturating_add(1))
+    }
+}
+
+/// Items in ascending order of their keys, each key once.
+#[derive(Debug)]
+pub struct Runs<T: Keyed> {
+    /// Only the last one may be empty.
+    runs: Vec<Run<T>>,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Run<T: Keyed> {
+    /// No key of this run is lower, all of the runs before are.
+    floor: T::Key,
+    items: Vec<T>,
+}
+
+impl<T: Keyed> Run<T> {
+    /// Where a key is, or where it would be inserted.
+    fn search(&self, key: T::Key) -> Result<usize, usize> {
+        // So many can lie up to it at the most; where there are no gaps it is
+        // the last of these.
+        let most = self.items.len().min(T::keys_between(self.floor, key.max(self.floor)));
+        let up_to_it = &self.items[..most];
+        match up_to_it.last() {
+            None => Err(0),
+            // Most often it is the next one.
+            Some(last) if last.key() < key => Err(most),
+            Some(last) if last.key() == key => Ok(most - 1),
+            _ => up_to_it.binary_search_by_key(&key, T::key),
+        }
+    }
+
+    /// Grows by an eighth: a run that is left as it is wastes little.
+    fn insert(&mut self, at: usize, item: T) {
+        if self.items.len() == self.items.capacity() {
+            let more = (self.items.len() / 8).max(4);
+            self.items.reserve_exact(more.min(RUN - self.items.len()));
+        }
+        self.floor = self.floor.min(item.key());
+        self.items.insert(at, item);
+    }
+
+    /// Inserts an item and gives the upper half away.
+    fn split(&mut self, at: usize, item: T) -> Vec<T> {
+        let mut items = self.items.split_off(RUN / 2);
+        items.reserve_exact(RUN / 16);
+        match at.checked_sub(RUN / 2) {
+            Some(at) => items.insert(at, item),
+            None => self.insert(at, item),
+        }
+        self.items.shrink_to(RUN * 9 / 16);
+        items
+    }
+}
+
+impl<T: Keyed> Default for Runs<T> {
+    fn default() -> Runs<T> {
+        Runs { runs: Vec::new(), len: 0 }
+    }
+}
+
+impl<T: Keyed> Runs<T> {
+    /// How many items there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The item with the lowest key.
+    pub fn first(&self) -> Option<&T> {
+        self.runs.first()?.items.first()
+    }
+
+    /// All items in order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.runs.iter().flat_map(|run| &run.items)
+    }
+
+    /// All items in order, to change what is not their key.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.runs.iter_mut().flat_map(|run| &mut run.items)
+    }
+
+    /// Those with a key of at least `key`, in order.
+    pub fn from(&self, key: T::Key) -> impl Iterator<Item = &T> {
+        let at = self.run_of(key);
+        let rest = self.runs.get(at..).unwrap_or_default();
+        let skipped = rest.first().map_or(0, |run| run.search(key).unwrap_or_else(|at| at));
+        rest.iter().flat_map(|run| &run.items).skip(skipped)
+    }
+
+    /// The one with the highest key that is not over `key`.
+    pub fn last_up_to(&self, key: T::Key) -> Option<&T> {
+        let at = self.run_of(key);
+        let run = self.runs.get(at)?;
+        let end = run.search(key).map_or_else(|at| at, |at| at + 1);
+        match end {
+            // A floor may be lower than all items.
+            0 => self.runs[..at].last()?.items.last(),
+            _ => run.items.get(end - 1),
+        }
+    }
+
+    /// The item with this key.
+    pub fn get(&self, key: &T::Key) -> Option<&T> {
+        let run = self.runs.get(self.run_of(*key))?;
+        run.search(*key).ok().map(|at| &run.items[at])
+    }
+
+    /// The item with this key, to change what is not its key.
+    pub fn get_mut(&mut self, key: &T::Key) -> Option<&mut T> {
+        let at = self.run_of(*key);
+        let run = self.runs.get_mut(at)?;
+        run.search(*key).ok().map(|at| &mut run.items[at])
+    }
+
+    /// Whether there is one with this key.
+    pub fn contains_key(&self, key: &T::Key) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Adds an item. One with its key must not be there.
+    pub fn insert(&mut self, item: T) {
+        let key = item.key();
+        let at = self.run_of(key);
+        self.len += 1;
+        let Some(run) = self.runs.get_mut(at) else {
+            return self.runs.push(Run { floor: key, items: vec![item] });
+        };
+        let place = run.search(key).unwrap_or_else(|place| place);
+        if run.items.len() < RUN {
+            return run.insert(place, item);
+        }
+        let items = match place {
+            // At its end another one begins, so that ascending keys leave full
+            // runs behind.
+            RUN => {
+                let mut items = Vec::with_capacity(RUN);
+                items.push(item);
+                items
+            }
+            _ => run.split(place, item),
+        };
+        let floor = items[0].key();
+        self.runs.insert(at + 1, Run { floor, items });
+    }
+
+    /// Takes the item with this key out.
+    pub fn remove(&mut self, key: &T::Key) -> Option<T> {
+        let at = self.run_of(*key);
+        let run = self.runs.get_mut(at)?;
+        let place = run.search(*key).ok()?;
+        let item = run.items.remove(place);
+        self.len -= 1;
+        if run.items.len() < run.items.capacity() / 4 {
+            run.items.shrink_to(run.items.capacity() / 2);
+        }
+        self.join(at);
+        self.join(at.saturating_sub(1));
+        Some(item)
+    }
+
+    /// Makes one run of one and the next, if they are half a run together or
+    /// the former is empty.
+    fn join(&mut self, at: usize) {
+        let [run, next, ..] = &mut self.runs[at..] else { return };
+        if run.items.is_empty() {
+            self.runs.remove(at);
+        } else if run.items.len() + next.items.len() <= RUN / 2 {
+            run.items.append(&mut next.items);
+            self.runs.remove(at + 1);
+        }
+    }
+
+    /// The run in which a key lies if it is there; 0 if there is none.
+    fn run_of(&self, key: T::Key) -> usize {
+        match self.runs.last() {
+            // The newest ones are asked for the most.
+            Some(last) if last.floor <= key => self.runs.len() - 1,
+            _ => self.runs.partition_point(|run| run.floor <= key).saturating_sub(1),
+        }
+    }
+}
+
+impl<T: Keyed> Index<&T::Key> for Runs<T> {
+    type Output = T;
+
+    /// Panics where there is none.
+    fn index(&self, key: &T::Key) -> &T {
+        self.get(key).expect("an index names what is there")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Against std's set, in every order of coming and going.
+    #[test]
+    fn it_is_a_set_in_order() {
+        let mut state = 7u64;
+        let mut next = move |bound: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) % bound
+        };
+        for (span, adds) in [(40, 5), (3_000, 6), (100_000, 9), (100_000, 3)] {
+            let (mut runs, mut set) = (Runs::default(), BTreeSet::new());
+            for round in 0..20_000u64 {
+                // Now and then the highest, as numbers are given.
+                let key = if next(4) == 0 { (span + round, 0) } else { (next(span), next(2)) };
+                if next(10) < adds {
+                    if set.insert(key) {
+                        runs.insert(key);
+                    }
+                } else {
+                    let key = set.range(key..).next().copied().unwrap_or(key);
+                    assert_eq!(runs.remove(&key).is_some(), set.remove(&key));
+                }
+                assert_eq!((runs.len(), runs.first()), (set.len(), set.first()));
+                let key = (next(span), 0);
+                assert_eq!(runs.get(&key), set.get(&key));
+                assert_eq!(runs.last_up_to(key), set.range(..=key).next_back());
+                assert!(runs.from(key).take(3).eq(set.range(key..).take(3)));
+            }
+            assert!(runs.iter().eq(set.iter()));
+            let (last, before) = runs.runs.split_last().unwrap();
+            assert!(before.iter().all(|run| !run.items.is_empty() && run.items.len() <= RUN));
+            assert!(last.items.len() <= RUN);
+            assert!(runs.runs.is_sorted_by_key(|run| run.floor));
+        }
+    }
+
+    #[test]
+    fn ascending_keys_leave_full_runs() {
+        let mut runs = Runs::default();
+        (0..10 * RUN).for_each(|key| runs.insert((key, 0)));
+        assert!(runs.runs.iter().all(|run| run.items.capacity() < RUN * 9 / 8));
+        assert_eq!(runs.runs.len(), 10);
+    }
+}
