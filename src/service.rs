@@ -33,8 +33,8 @@ use crate::inventory::event::Batch;
 use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
-    CLOCK_DOUBTFUL_MS, COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, LOG_QUIET_MS, READ_BUDGET_BYTES,
-    REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
+    CLOCK_DOUBTFUL_MS, COMPACT_AFTER, COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, LOG_QUIET_MS,
+    READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
@@ -137,6 +137,8 @@ pub struct Service<T: Stream, S: Storage> {
     inventory: Inventory,
     batch: Batch,
     store: Store<S>,
+    /// What was done for clients since the last piece of a compaction.
+    done_since_piece: usize,
     clock: Clock,
     /// That it is, was logged.
     clock_doubtful: bool,
@@ -185,6 +187,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             inventory: state.inventory,
             batch: state.batch,
             store: state.store,
+            done_since_piece: 0,
             clock,
             clock_doubtful: false,
             zone,
@@ -284,6 +287,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
     pub fn run(&mut self) -> Result<bool, journal::Error> {
         self.serve_queue();
         self.tell_waiters();
+        let done = self.served.len() + self.batch.len();
+        self.done_since_piece += if done == 0 { COMPACT_AFTER } else { done };
         self.commit()?;
         self.trace.note(Step::Committed);
         self.flush_served();
@@ -381,7 +386,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if !self.store.is_compacting() && self.batch.is_empty() {
             self.inventory.tidy();
         }
-        if self.batch.is_empty() && self.store.wants_compaction(&self.inventory) {
+        self.store.shrink_old_file();
+        let is_due = self.batch.is_empty() && self.done_since_piece >= COMPACT_AFTER;
+        if is_due && self.store.wants_compaction(&self.inventory) {
+            self.done_since_piece = 0;
             let piece_bytes = self.config.compaction.piece_bytes;
             let done = self.store.compact(&self.inventory, self.now.time, piece_bytes)?;
             if let Some(error) = done {
@@ -400,6 +408,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             || !self.slow_queue.is_empty()
             || !self.batch.is_empty()
             || self.inventory.has_outcomes()
+            || self.store.has_old_file()
             || self.store.wants_compaction(&self.inventory)
     }
 
