@@ -111,11 +111,24 @@ pub const HISTORY_BYTES: usize = 2 << 20;
 /// some. With one read more this is what each of thousands that wait may hold.
 pub const INPUT_HIGH_BYTES: usize = 5 << 10;
 /// Output waiting for a peer above which nothing of it is read or run.
-pub const OUTPUT_HIGH_BYTES: usize = 64 << 10;
+pub const OUTPUT_HIGH_BYTES: usize = 16 << 10;
 /// Output below which a paused peer is taken up again.
-pub const OUTPUT_LOW_BYTES: usize = 16 << 10;
+pub const OUTPUT_LOW_BYTES: usize = 8 << 10;
 /// A list is turned into text in pieces of about this size.
-pub const LIST_PIECE_BYTES: usize = 32 << 10;
+pub const LIST_PIECE_BYTES: usize = 16 << 10;
+/// Names whose texts lie together. Lists share these chunks with the table: each
+/// keeps a pointer for every one of them, and for itself the last one as it was,
+/// once a name is added to it.
+pub const NAMES_CHUNK: usize = 64;
+/// What one reader of a list of 100,000 names may keep, besides the names: a
+/// piece of text, a bit and a share of a pointer for each name, and for itself
+/// those names that others have joined since in one chunk.
+pub const LIST_READER_BYTES: usize = 64 << 10;
+/// With fewer ids, gaps in them are not worth closing.
+pub const TIDY_MIN_IDS: usize = 1024;
+/// Names and bookings that get new ids in a turn, and as many again for each
+/// resource that has come since: a millisecond or two.
+pub const TIDY_WORK: usize = 2_000;
 /// Rows of `RESERVAS` replies under way, all connections together; over it
 /// the reader that has made no progress for longest is closed. 24 bytes each.
 pub const LIST_ROWS_MAX: usize = 1 << 20;
@@ -166,6 +179,8 @@ const _: () = {
     assert!(NAME_MAX_BYTES + NOTE_MAX_BYTES * 2 + KEY_MAX_BYTES < LINE_MAX_BYTES);
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES);
     assert!(LIST_PIECE_BYTES <= OUTPUT_HIGH_BYTES);
+    let kept = 100_000 / 8 + 100_000 / NAMES_CHUNK * 8 + NAMES_CHUNK * (2 * NAME_MAX_BYTES + 8);
+    assert!(OUTPUT_HIGH_BYTES + LINE_MAX_BYTES + kept <= LIST_READER_BYTES);
     assert!((REFUSED_MAX as u64) < DESCRIPTORS_RESERVED / 2);
     let names_bytes = RESOURCES_DEFAULT as u64 * (NAME_MAX_BYTES as u64 + 2);
     assert!(INVENTORY_FILE_MAX_BYTES > names_bytes, "the file of a full server must be readable");

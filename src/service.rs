@@ -383,7 +383,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// # Errors
     /// The journal is not to be trusted any more: the caller must stop.
     pub fn maintain(&mut self) -> Result<(), journal::Error> {
-        if !self.store.is_compacting() && self.batch.is_empty() {
+        if !self.store.is_compacting() && self.batch.is_empty() && self.may_tidy() {
             self.inventory.tidy();
         }
         self.store.shrink_old_file();
@@ -401,12 +401,34 @@ impl<T: Stream, S: Storage> Service<T, S> {
         Ok(())
     }
 
+    /// Whether ids may be given anew. Lists under way keep the names that are then
+    /// forgotten; who still reads one that keeps those of the last time is closed, so
+    /// that there is never more than one table of old names beside the one in use.
+    fn may_tidy(&mut self) -> bool {
+        if !self.inventory.wants_tidy() {
+            return true;
+        }
+        let generation = self.inventory.names().texts().generation();
+        let is_old = |conn: &Conn<T>| conn.list_generation().is_some_and(|of| of < generation);
+        let mut closed = 0;
+        for (key, client) in self.clients.iter_mut().filter(|(_, client)| is_old(&client.conn)) {
+            bury(client, key, &mut self.dead);
+            closed += 1;
+        }
+        if closed > 0 {
+            self.note_slow("still reads a list of names that are mostly gone");
+        }
+        // They are reaped in the next turn.
+        closed == 0
+    }
+
     /// Whether another turn is due at once.
     pub fn has_work(&self) -> bool {
         !self.run_queue.is_empty()
             || !self.new_queue.is_empty()
             || !self.slow_queue.is_empty()
             || !self.batch.is_empty()
+            || !self.dead.is_empty()
             || self.inventory.has_outcomes()
             || self.store.has_old_file()
             || self.store.wants_compaction(&self.inventory)

@@ -12,6 +12,7 @@ use crate::inventory::decide::{Busy, Refusal};
 use crate::inventory::event::push_quoted;
 use crate::inventory::names::{NameTexts, ResourceId};
 use crate::inventory::{Earliest, Reservation};
+use crate::limits::NAME_MAX_BYTES;
 
 /// A refusal as code and text.
 pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
@@ -377,6 +378,8 @@ impl FreeList {
 impl Source for FreeList {
     fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool {
         let full = out.len() + bytes;
+        // Not twice of it, as growing by itself would take.
+        out.reserve_exact(bytes + NAME_MAX_BYTES + 2);
         while let Some(word) = self.bits.get_mut(self.next) {
             while *word != 0 {
                 let id = self.next * 64 + word.trailing_zeros() as usize;
@@ -390,6 +393,10 @@ impl Source for FreeList {
             self.next += 1;
         }
         false
+    }
+
+    fn generation(&self) -> u64 {
+        self.texts.generation()
     }
 }
 
@@ -449,6 +456,10 @@ impl Source for BookingList {
 
     fn rows(&self) -> usize {
         self.kept
+    }
+
+    fn generation(&self) -> u64 {
+        self.texts.generation()
     }
 }
 

@@ -12,9 +12,9 @@ use hashbrown::HashTable;
 use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::{UnicodeNormalization, is_nfc_quick};
 
-use crate::limits::{NAME_MAX_BYTES, STARS_MAX};
+use crate::limits::{NAME_MAX_BYTES, NAMES_CHUNK, STARS_MAX};
 
-/// Index of a resource in inventory order. Valid until [`Names::tidy`].
+/// Index of a resource in inventory order. Valid until [`Names::renumber`].
 pub type ResourceId = u32;
 
 /// Why a text is no name (or no pattern).
@@ -248,10 +248,7 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Names in one chunk; a snapshot of the table shares chunks with it.
-const CHUNK: usize = 256;
-
-/// Up to [`CHUNK`] names and their folded forms, each run together in one text.
+/// Up to [`NAMES_CHUNK`] names and their folded forms, each run together in one text.
 #[derive(Clone, Debug, Default)]
 struct Chunk {
     names: String,
@@ -264,6 +261,17 @@ impl Chunk {
         let start = if at == 0 { (0, 0) } else { self.ends[at - 1] };
         (start, self.ends[at])
     }
+
+    fn push(&mut self, name: &str, folded: &str) {
+        self.names.push_str(name);
+        self.folded.push_str(folded);
+        // 64 names of 128 bytes are far from the end of a u32.
+        self.ends.push((self.names.len() as u32, self.folded.len() as u32));
+        if self.ends.len() == NAMES_CHUNK {
+            self.names.shrink_to_fit();
+            self.folded.shrink_to_fit();
+        }
+    }
 }
 
 /// The texts of all names by [`ResourceId`]. Cloning shares the texts, so a
@@ -271,46 +279,50 @@ impl Chunk {
 #[derive(Clone, Debug, Default)]
 pub struct NameTexts {
     chunks: Vec<Rc<Chunk>>,
+    /// How often ids have begun to be given anew. Clones of one generation
+    /// share all but their ends, and keep what is gone from the next one.
+    generation: u64,
 }
 
 impl NameTexts {
     /// The name of a resource as it was written.
     pub fn name(&self, id: ResourceId) -> &str {
-        let chunk = &self.chunks[id as usize / CHUNK];
-        let (start, end) = chunk.bounds(id as usize % CHUNK);
+        let chunk = &self.chunks[id as usize / NAMES_CHUNK];
+        let (start, end) = chunk.bounds(id as usize % NAMES_CHUNK);
         &chunk.names[start.0 as usize..end.0 as usize]
     }
 
     /// Its folded form.
     pub fn folded(&self, id: ResourceId) -> &str {
-        let chunk = &self.chunks[id as usize / CHUNK];
-        let (start, end) = chunk.bounds(id as usize % CHUNK);
+        let chunk = &self.chunks[id as usize / NAMES_CHUNK];
+        let (start, end) = chunk.bounds(id as usize % NAMES_CHUNK);
         &chunk.folded[start.1 as usize..end.1 as usize]
     }
 
     fn push(&mut self, name: &str, folded: &str) {
-        if self.chunks.last().is_none_or(|chunk| chunk.ends.len() == CHUNK) {
+        if self.chunks.last().is_none_or(|chunk| chunk.ends.len() == NAMES_CHUNK) {
             self.chunks.push(Rc::default());
         }
         if let Some(last) = self.chunks.last_mut() {
-            let chunk = Rc::make_mut(last);
-            chunk.names.push_str(name);
-            chunk.folded.push_str(folded);
-            // 256 names of 128 bytes are far from the end of a u32.
-            chunk.ends.push((chunk.names.len() as u32, chunk.folded.len() as u32));
+            Rc::make_mut(last).push(name, folded);
         }
+    }
+
+    /// See [`Names::begin_renumbering`].
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     fn len(&self) -> usize {
         match self.chunks.last() {
             None => 0,
-            Some(last) => (self.chunks.len() - 1) * CHUNK + last.ends.len(),
+            Some(last) => (self.chunks.len() - 1) * NAMES_CHUNK + last.ends.len(),
         }
     }
 }
 
 /// The table of names: text by id, id by text. Ids are given in order and
-/// not reused before [`Names::tidy`].
+/// not reused before [`Names::truncate`].
 #[derive(Debug, Default)]
 pub struct Names {
     texts: NameTexts,
@@ -342,7 +354,7 @@ impl Names {
         id
     }
 
-    /// Takes a name out; its id stays unused, its text stays until [`Names::tidy`].
+    /// Takes a name out; its id stays unused, its text stays until the gap is closed.
     pub fn remove(&mut self, id: ResourceId) {
         let hash = self.hasher.hash_one(self.texts.folded(id));
         if let Ok(entry) = self.ids.find_entry(hash, |other| *other == id) {
@@ -351,17 +363,34 @@ impl Names {
         }
     }
 
-    /// Gives ids anew, without holes, in the old order. Returns the new id of
-    /// each old one.
-    pub fn tidy(&mut self) -> Vec<Option<ResourceId>> {
-        let mut live: Vec<ResourceId> = self.ids.iter().copied().collect();
-        live.sort_unstable();
-        let old = std::mem::take(self);
-        let mut moved = vec![None; old.texts.len()];
-        for id in live {
-            moved[id as usize] = Some(self.add(old.texts.name(id)));
+    /// Begins to give ids anew, so that what is gone can be forgotten: texts
+    /// that are cloned from now on are of the next generation.
+    pub fn begin_renumbering(&mut self) {
+        self.texts.generation += 1;
+    }
+
+    /// Gives the next live names, in order, the ids of a chunk. As many as it has
+    /// room for, unless they are the last: so none of its old ones is left out.
+    pub fn renumber(&mut self, chunk: usize, live: &[ResourceId]) {
+        if live.is_empty() {
+            return;
         }
-        moved
+        let mut texts = Chunk::default();
+        for (new, id) in (chunk * NAMES_CHUNK..).zip(live) {
+            texts.push(self.texts.name(*id), self.texts.folded(*id));
+            let hash = self.hasher.hash_one(self.texts.folded(*id));
+            if let Some(entry) = self.ids.find_mut(hash, |other| other == id) {
+                *entry = new as ResourceId;
+            }
+        }
+        self.texts.chunks[chunk] = Rc::new(texts);
+    }
+
+    /// Forgets all ids from `count` on, when none of them is live. They are
+    /// given again.
+    pub fn truncate(&mut self, count: usize) {
+        self.texts.chunks.truncate(count.div_ceil(NAMES_CHUNK));
+        self.texts.chunks.shrink_to_fit();
     }
 
     /// The texts, to read or to clone for a list.
