@@ -444,7 +444,8 @@ impl<S: Write> Conn<S> {
     pub fn flush(&mut self, share: usize) -> io::Result<usize> {
         let mut total = 0;
         while self.wants_write() && total < share {
-            match self.stream.write(&self.output[self.sent..]) {
+            let end = self.output.len().min(self.sent + share - total);
+            match self.stream.write(&self.output[self.sent..end]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     self.sent += count;

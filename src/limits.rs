@@ -69,8 +69,9 @@ pub const COMMAND_BUDGET: usize = 64;
 /// Bytes written to one socket in one turn, if few have something to read.
 pub const WRITE_BUDGET_BYTES: usize = 256 << 10;
 /// Bytes written to all of them in one turn, shared out among those who have
-/// something to read: some milliseconds.
-pub const TURN_WRITE_BYTES: usize = 4 << 20;
+/// something to read: a few milliseconds where the system has to find the memory
+/// for it.
+pub const TURN_WRITE_BYTES: usize = 512 << 10;
 /// The least that such a share is: less would be mostly system calls.
 pub const WRITE_MIN_BYTES: usize = 4 << 10;
 /// Names (16 bytes of a long one) and bookings looked at by one connection's
