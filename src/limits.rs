@@ -71,9 +71,13 @@ pub const WRITE_BUDGET_BYTES: usize = 256 << 10;
 /// Bytes written to all of them in one turn, shared out among those who have
 /// something to read: a few milliseconds where the system has to find the memory
 /// for it.
-pub const TURN_WRITE_BYTES: usize = 512 << 10;
+pub const TURN_WRITE_BYTES: usize = 1 << 20;
 /// The least that such a share is: less would be mostly system calls.
 pub const WRITE_MIN_BYTES: usize = 4 << 10;
+/// The least for whoever is sent a list. If there are more of them than a turn
+/// has shares of this size, the others are the next turn's: the system's buffers
+/// take megabytes of each, and a thousand small shares would be a long turn, too.
+pub const WRITE_LIST_BYTES: usize = 64 << 10;
 /// Names (16 bytes of a long one) and bookings looked at by one connection's
 /// commands in a turn after which it is the next one's, some milliseconds.
 pub const WORK_BUDGET: u64 = 50_000;
@@ -176,7 +180,8 @@ pub const COMPACT_FREE_BYTES: u64 = 1 << 20;
 const _: () = {
     assert!(LINE_MAX_BYTES < LINE_ENDLESS_BYTES);
     assert!(LINE_MAX_BYTES + 2 < INPUT_HIGH_BYTES, "a whole line must fit the input buffer");
-    assert!(WRITE_MIN_BYTES <= WRITE_BUDGET_BYTES && WRITE_BUDGET_BYTES <= TURN_WRITE_BYTES);
+    assert!(WRITE_MIN_BYTES <= WRITE_LIST_BYTES && WRITE_LIST_BYTES <= WRITE_BUDGET_BYTES);
+    assert!(WRITE_BUDGET_BYTES <= TURN_WRITE_BYTES);
     assert!(NAME_MAX_BYTES + NOTE_MAX_BYTES * 2 + KEY_MAX_BYTES < LINE_MAX_BYTES);
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES);
     assert!(LIST_PIECE_BYTES <= OUTPUT_HIGH_BYTES);
