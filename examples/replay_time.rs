@@ -113,7 +113,5 @@ impl Writer {
 }
 
 fn utc(ms: i64) -> String {
-    let mut text = String::new();
-    print_utc(Time::from_ms(ms), &mut text);
-    text
+    print_utc(Time::from_ms(ms)).to_string()
 }

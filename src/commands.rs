@@ -379,9 +379,10 @@ fn watch(
     Ok(say!(lang, "OK OBSERVANDO tras={}", "OK WATCHING after={}", after))
 }
 
-/// Makes the first piece of a list; most end there.
+/// Makes the first piece of a list; most end there. Less of one where replies
+/// wait already, so that they and the list are not more than a list is.
 fn start(mut list: impl Source + 'static, out: &mut Vec<u8>) -> After {
-    match list.fill(LIST_PIECE_BYTES, out) {
+    match list.fill(LIST_PIECE_BYTES.saturating_sub(out.len()), out) {
         true => After::List(Box::new(list)),
         false => After::Next,
     }

@@ -60,6 +60,11 @@ pub trait Source {
     fn rows(&self) -> usize {
         0
     }
+
+    /// Of what age the names are that it keeps in memory.
+    fn generation(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// Where the telnet filter stands (RFC 854).
@@ -220,6 +225,11 @@ impl<S> Conn<S> {
         self.source.as_ref().map_or(0, |source| source.rows())
     }
 
+    /// Of what age the names are that the list under way keeps in memory.
+    pub fn list_generation(&self) -> Option<u64> {
+        self.source.as_ref().map(|source| source.generation())
+    }
+
     /// The output, to append a reply.
     pub fn out(&mut self) -> &mut Vec<u8> {
         &mut self.output
@@ -318,7 +328,8 @@ impl<S> Conn<S> {
     fn refill(&mut self) {
         while self.pending() < LIST_PIECE_BYTES {
             let Some(source) = &mut self.source else { return };
-            if !source.fill(LIST_PIECE_BYTES, &mut self.output) {
+            let room = LIST_PIECE_BYTES - (self.output.len() - self.sent);
+            if !source.fill(room, &mut self.output) {
                 self.source = None;
             }
         }
@@ -437,7 +448,8 @@ impl<S: Write> Conn<S> {
     pub fn flush(&mut self, share: usize) -> io::Result<usize> {
         let mut total = 0;
         while self.wants_write() && total < share {
-            match self.stream.write(&self.output[self.sent..]) {
+            let end = self.output.len().min(self.sent + share - total);
+            match self.stream.write(&self.output[self.sent..end]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     self.sent += count;

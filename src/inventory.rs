@@ -35,7 +35,7 @@ use runs::Runs;
 use smallvec::SmallVec;
 
 use crate::clock::{Now, Time};
-use crate::limits::NUMBER_MAX;
+use crate::limits::{NAMES_CHUNK, NUMBER_MAX, TIDY_MIN_IDS, TIDY_WORK};
 
 /// A confirmation number: 1, 2, 3…; also the fencing token of what it grants.
 pub type Number = u64;
@@ -118,6 +118,14 @@ impl Reservation {
         });
     }
 
+    /// One of its resources has another id now.
+    fn renumber(&mut self, old: ResourceId, new: ResourceId) {
+        let further = self.details.iter_mut().flat_map(|details| &mut details.targets);
+        for id in further.chain([&mut self.target]).filter(|id| **id == old) {
+            *id = new;
+        }
+    }
+
     /// Whether these are some of its resources, none of them twice.
     fn holds_each_once(&self, some: &[ResourceId]) -> bool {
         let is_new = |(at, id): (usize, &ResourceId)| !some[..at].contains(id);
@@ -179,12 +187,24 @@ pub struct Inventory {
     /// Idempotency keys, by holder and key with a LF between.
     keys: HashMap<Box<str>, Number>,
     queue: Queue,
+    gaps: Option<Gaps>,
     last_number: Number,
     last_event: u64,
     capacity: Capacity,
     /// Names (16 bytes of a long one) and bookings that questions have looked
     /// at; see [`Inventory::take_work`].
     work: Cell<u64>,
+}
+
+/// How far [`Inventory::tidy`] has come.
+#[derive(Clone, Copy, Debug)]
+struct Gaps {
+    /// The next chunk of names to fill; before it there are no gaps.
+    chunk: usize,
+    /// The first id that is not renumbered; from the chunk up to here all are gone.
+    next: ResourceId,
+    /// How many ids there were the last time.
+    ids: usize,
 }
 
 impl Inventory {
@@ -199,6 +219,7 @@ impl Inventory {
             bound: Runs::default(),
             keys: HashMap::new(),
             queue: Queue::default(),
+            gaps: None,
             last_number: 0,
             last_event: 0,
             capacity,
@@ -491,21 +512,67 @@ impl Inventory {
         dated.into_iter().chain(lease).min().copied()
     }
 
-    /// Closes the gaps that removed resources have left in the ids, once they
-    /// are the larger part. Not between a decision and its `apply`.
+    /// Whether most ids are of resources that are gone, and nothing is done
+    /// about it yet.
+    pub fn wants_tidy(&self) -> bool {
+        self.gaps.is_none()
+            && self.booked.len() >= TIDY_MIN_IDS
+            && self.booked.len() >= 2 * self.names.len()
+    }
+
+    /// Closes the gaps that removed resources have left in the ids, once they are
+    /// the larger part, a piece at a time: before the cursor there are none, and
+    /// what is behind it has its old ids. Not between a decision and its `apply`.
     pub fn tidy(&mut self) {
-        const WORTH_IT: usize = 1024;
-        if self.booked.len() < WORTH_IT || self.booked.len() < 2 * self.names.len() {
-            return;
+        if self.wants_tidy() {
+            self.names.begin_renumbering();
+            self.gaps = Some(Gaps { chunk: 0, next: 0, ids: self.booked.len() });
         }
-        let moved = self.names.tidy();
-        self.booked.retain(|booked| !matches!(booked, Booked::Gone));
-        let moved = |id: &ResourceId| moved[*id as usize];
-        for reservation in self.reservations.iter_mut() {
-            let targets: Ids = reservation.targets().iter().filter_map(moved).collect();
-            Rc::make_mut(reservation).set_targets(&targets);
+        let Some(Gaps { ids, .. }) = self.gaps else { return };
+        // New ones must not come faster than the cursor.
+        let mut work = TIDY_WORK + 2 * (self.booked.len() - ids);
+        while let Some(gaps) = self.gaps.take() {
+            if work == 0 {
+                self.gaps = Some(Gaps { ids: self.booked.len(), ..gaps });
+                return;
+            }
+            work = work.saturating_sub(self.close_gaps(gaps));
         }
-        self.renumber_queue(moved);
+    }
+
+    /// One chunk of names moves up to the cursor. Returns what was looked at.
+    fn close_gaps(&mut self, Gaps { chunk, next, ids }: Gaps) -> usize {
+        let live: Vec<_> = self.ids_from(next).take(NAMES_CHUNK).collect();
+        self.names.renumber(chunk, &live);
+        let mut work = live.len();
+        for (new, old) in (chunk as ResourceId * NAMES_CHUNK as ResourceId..).zip(&live) {
+            if new != *old {
+                work += self.renumber(*old, new);
+            }
+        }
+        let Some(last) = live.last().filter(|_| live.len() == NAMES_CHUNK) else {
+            let count = chunk * NAMES_CHUNK + live.len();
+            self.names.truncate(count);
+            self.booked.truncate(count);
+            self.truncate_queue(count as ResourceId);
+            return work;
+        };
+        self.gaps = Some(Gaps { chunk: chunk + 1, next: last + 1, ids });
+        // To pass over a gap is cheap.
+        work + (last + 1 - next) as usize / 16
+    }
+
+    /// Gives a resource the id of a gap before it; how many bookings it has.
+    fn renumber(&mut self, old: ResourceId, new: ResourceId) -> usize {
+        self.booked.swap(old as usize, new as usize);
+        let mut bookings = 0;
+        for booking in self.booked[new as usize].iter() {
+            bookings += 1;
+            let Some(owner) = self.reservations.get_mut(&booking.number) else { continue };
+            Rc::make_mut(owner).renumber(old, new);
+        }
+        self.renumber_waiters(old, new);
+        bookings
     }
 
     /// The number of the oldest reservation with a number over `after`.

@@ -69,10 +69,15 @@ pub const COMMAND_BUDGET: usize = 64;
 /// Bytes written to one socket in one turn, if few have something to read.
 pub const WRITE_BUDGET_BYTES: usize = 256 << 10;
 /// Bytes written to all of them in one turn, shared out among those who have
-/// something to read: some milliseconds.
-pub const TURN_WRITE_BYTES: usize = 4 << 20;
+/// something to read: a few milliseconds where the system has to find the memory
+/// for it.
+pub const TURN_WRITE_BYTES: usize = 1 << 20;
 /// The least that such a share is: less would be mostly system calls.
 pub const WRITE_MIN_BYTES: usize = 4 << 10;
+/// The least for whoever is sent a list. If there are more of them than a turn
+/// has shares of this size, the others are the next turn's: the system's buffers
+/// take megabytes of each, and a thousand small shares would be a long turn, too.
+pub const WRITE_LIST_BYTES: usize = 64 << 10;
 /// Names (16 bytes of a long one) and bookings looked at by one connection's
 /// commands in a turn after which it is the next one's, some milliseconds.
 pub const WORK_BUDGET: u64 = 50_000;
@@ -117,11 +122,24 @@ pub const HISTORY_BYTES: usize = 2 << 20;
 /// some. With one read more this is what each of thousands that wait may hold.
 pub const INPUT_HIGH_BYTES: usize = 5 << 10;
 /// Output waiting for a peer above which nothing of it is read or run.
-pub const OUTPUT_HIGH_BYTES: usize = 64 << 10;
+pub const OUTPUT_HIGH_BYTES: usize = 16 << 10;
 /// Output below which a paused peer is taken up again.
-pub const OUTPUT_LOW_BYTES: usize = 16 << 10;
+pub const OUTPUT_LOW_BYTES: usize = 8 << 10;
 /// A list is turned into text in pieces of about this size.
-pub const LIST_PIECE_BYTES: usize = 32 << 10;
+pub const LIST_PIECE_BYTES: usize = 16 << 10;
+/// Names whose texts lie together. Lists share these chunks with the table: each
+/// keeps a pointer for every one of them, and for itself the last one as it was,
+/// once a name is added to it.
+pub const NAMES_CHUNK: usize = 64;
+/// What one reader of a list of 100,000 names may keep, besides the names: a
+/// piece of text, a bit and a share of a pointer for each name, and for itself
+/// those names that others have joined since in one chunk.
+pub const LIST_READER_BYTES: usize = 64 << 10;
+/// With fewer ids, gaps in them are not worth closing.
+pub const TIDY_MIN_IDS: usize = 1024;
+/// Names and bookings that get new ids in a turn, and as many again for each
+/// resource that has come since: a millisecond or two.
+pub const TIDY_WORK: usize = 2_000;
 /// Rows of `RESERVAS` replies under way, all connections together; over it
 /// the reader that has made no progress for longest is closed. 24 bytes each.
 pub const LIST_ROWS_MAX: usize = 1 << 20;
@@ -153,17 +171,28 @@ pub const CLOCK_DOUBTFUL_MS: i64 = 1000;
 
 /// A journal smaller than this is not worth compacting.
 pub const COMPACT_MIN_BYTES: u64 = 4 << 20;
-/// Snapshot bytes written per turn while compacting, a few milliseconds of
-/// a slow card.
-pub const COMPACT_PIECE_BYTES: usize = 256 << 10;
+/// Snapshot bytes that are made, written and synced in a turn while compacting:
+/// about a millisecond, and some of a slow card.
+pub const COMPACT_PIECE_BYTES: usize = 64 << 10;
+/// A piece is due in every turn in which nobody is served; else when the turns
+/// since the last one have had so many events and as many replies as make this
+/// many together. They have then taken about as long as a piece does, so the
+/// clients lose half of the time at the most.
+pub const COMPACT_AFTER: usize = 128;
+/// Bytes that the old file gives back in a turn: under a millisecond where freeing
+/// 300 MB takes a tenth of a second.
+pub const COMPACT_FREE_BYTES: u64 = 1 << 20;
 
 const _: () = {
     assert!(LINE_MAX_BYTES < LINE_ENDLESS_BYTES);
     assert!(LINE_MAX_BYTES + 2 < INPUT_HIGH_BYTES, "a whole line must fit the input buffer");
-    assert!(WRITE_MIN_BYTES <= WRITE_BUDGET_BYTES && WRITE_BUDGET_BYTES <= TURN_WRITE_BYTES);
+    assert!(WRITE_MIN_BYTES <= WRITE_LIST_BYTES && WRITE_LIST_BYTES <= WRITE_BUDGET_BYTES);
+    assert!(WRITE_BUDGET_BYTES <= TURN_WRITE_BYTES);
     assert!(NAME_MAX_BYTES + NOTE_MAX_BYTES * 2 + KEY_MAX_BYTES < LINE_MAX_BYTES);
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES);
     assert!(LIST_PIECE_BYTES <= OUTPUT_HIGH_BYTES);
+    let kept = 100_000 / 8 + 100_000 / NAMES_CHUNK * 8 + NAMES_CHUNK * (2 * NAME_MAX_BYTES + 8);
+    assert!(OUTPUT_HIGH_BYTES + LINE_MAX_BYTES + kept <= LIST_READER_BYTES);
     assert!((REFUSED_MAX as u64) < DESCRIPTORS_RESERVED / 2);
     let names_bytes = RESOURCES_DEFAULT as u64 * (NAME_MAX_BYTES as u64 + 2);
     assert!(INVENTORY_FILE_MAX_BYTES > names_bytes, "the file of a full server must be readable");

@@ -33,8 +33,8 @@ use crate::inventory::event::Batch;
 use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
-    BATCH_EVENTS, CLOCK_DOUBTFUL_MS, COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, LOG_QUIET_MS,
-    READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
+    BATCH_EVENTS, CLOCK_DOUBTFUL_MS, COMPACT_AFTER, COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES,
+    LOG_QUIET_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
@@ -137,6 +137,8 @@ pub struct Service<T: Stream, S: Storage> {
     inventory: Inventory,
     batch: Batch,
     store: Store<S>,
+    /// What was done for clients since the last piece of a compaction.
+    done_since_piece: usize,
     clock: Clock,
     /// That it is, was logged.
     clock_doubtful: bool,
@@ -185,6 +187,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             inventory: state.inventory,
             batch: state.batch,
             store: state.store,
+            done_since_piece: 0,
             clock,
             clock_doubtful: false,
             zone,
@@ -292,6 +295,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// caller must stop.
     pub fn conclude(&mut self) -> Result<bool, journal::Error> {
         self.tell_waiters();
+        let done = self.served.len() + self.batch.len();
+        self.done_since_piece += if done == 0 { COMPACT_AFTER } else { done };
         self.commit()?;
         self.trace.note(Step::Committed);
         self.flush_served();
@@ -386,10 +391,13 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// # Errors
     /// The journal is not to be trusted any more: the caller must stop.
     pub fn maintain(&mut self) -> Result<(), journal::Error> {
-        if !self.store.is_compacting() && self.batch.is_empty() {
+        if !self.store.is_compacting() && self.batch.is_empty() && self.may_tidy() {
             self.inventory.tidy();
         }
-        if self.batch.is_empty() && self.store.wants_compaction(&self.inventory) {
+        self.store.shrink_old_file();
+        let is_due = self.batch.is_empty() && self.done_since_piece >= COMPACT_AFTER;
+        if is_due && self.store.wants_compaction(&self.inventory) {
+            self.done_since_piece = 0;
             let piece_bytes = self.config.compaction.piece_bytes;
             let done = self.store.compact(&self.inventory, self.now.time, piece_bytes)?;
             if let Some(error) = done {
@@ -401,13 +409,36 @@ impl<T: Stream, S: Storage> Service<T, S> {
         Ok(())
     }
 
+    /// Whether ids may be given anew. Lists under way keep the names that are then
+    /// forgotten; who still reads one that keeps those of the last time is closed, so
+    /// that there is never more than one table of old names beside the one in use.
+    fn may_tidy(&mut self) -> bool {
+        if !self.inventory.wants_tidy() {
+            return true;
+        }
+        let generation = self.inventory.names().texts().generation();
+        let is_old = |conn: &Conn<T>| conn.list_generation().is_some_and(|of| of < generation);
+        let mut closed = 0;
+        for (key, client) in self.clients.iter_mut().filter(|(_, client)| is_old(&client.conn)) {
+            bury(client, key, &mut self.dead);
+            closed += 1;
+        }
+        if closed > 0 {
+            self.note_slow("still reads a list of names that are mostly gone");
+        }
+        // They are reaped in the next turn.
+        closed == 0
+    }
+
     /// Whether another turn is due at once.
     pub fn has_work(&self) -> bool {
         !self.run_queue.is_empty()
             || !self.new_queue.is_empty()
             || !self.slow_queue.is_empty()
             || !self.batch.is_empty()
+            || !self.dead.is_empty()
             || self.inventory.has_outcomes()
+            || self.store.has_old_file()
             || self.store.wants_compaction(&self.inventory)
     }
 

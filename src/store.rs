@@ -20,7 +20,7 @@ use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
 use crate::journal::{Error, Journal, Record, Report, Storage, SyncPolicy};
-use crate::limits::{COMPACT_MIN_BYTES, INVENTORY_FILE_MAX_BYTES, NUMBER_MAX};
+use crate::limits::{COMPACT_FREE_BYTES, COMPACT_MIN_BYTES, INVENTORY_FILE_MAX_BYTES, NUMBER_MAX};
 
 /// The journal of an inventory; or none, for a server that forgets.
 pub struct Store<S: Storage> {
@@ -215,8 +215,23 @@ impl<S: Storage> Store<S> {
         let Some(journal) = &self.journal else { return false };
         let live = (inventory.names().len() + inventory.reservation_count()) as u64;
         let history = journal.last_number() - journal.base_number();
+        // One after the other: there is but one file at a time whose space is given back.
         self.is_compacting()
-            || (journal.bytes_since_snapshot() >= self.compact_from_bytes && history > 2 * live)
+            || (!self.has_old_file()
+                && journal.bytes_since_snapshot() >= self.compact_from_bytes
+                && history > 2 * live)
+    }
+
+    /// Whether the file that a compaction has left behind has not given its space back yet.
+    pub fn has_old_file(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::has_nameless)
+    }
+
+    /// Gives a piece of that space back.
+    pub fn shrink_old_file(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.shrink_nameless(COMPACT_FREE_BYTES);
+        }
     }
 
     /// One piece of a compaction, of about `piece_bytes`. Call it with an empty batch.

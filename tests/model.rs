@@ -551,3 +551,56 @@ fn a_queue_goes_along_when_the_inventory_is_tidied() {
     assert_eq!(talk.say("CANCELAR Sala 2"), "OK CANCELADO #1 Sala 2");
     assert_eq!(talk.told(), ["4 OK RESERVADO #2 Sala 2", "5 * COLA 1 Sala 2"]);
 }
+
+/// The live resources in order, and whether their ids have gaps.
+fn rooms(inventory: &Inventory) -> (Vec<String>, bool) {
+    let next = |id: &u32| inventory.next_resource(id + 1);
+    let ids: Vec<_> = std::iter::successors(inventory.next_resource(0), next).collect();
+    let name = |id: &u32| inventory.names().texts().name(*id).to_owned();
+    (ids.iter().map(name).collect(), ids.last().is_some_and(|last| *last as usize >= ids.len()))
+}
+
+/// What is booked and waited for meanwhile is found, wherever the cursor stands.
+#[test]
+fn gaps_are_closed_in_pieces_and_all_is_well_in_between() {
+    let mut talk = Talk::new(1_000);
+    talk.run.inventory = Inventory::new(Capacity { resources: 21_000, reservations: 1_000 });
+    talk.run.last_session = 0;
+    talk.say("ALTA Sala 1..10000");
+    talk.say("ALTA Aula 1..10000");
+    talk.say("RESERVAR Sala 7777, Aula 9999");
+    for room in (2..=10_000).step_by(400) {
+        talk.say(&format!("RESERVAR Aula {room} desde=2030-01-01 noches=1"));
+        talk.say(&format!("RESERVAR Aula {room} desde=2031-01-01 noches=1"));
+    }
+    assert_eq!(talk.say("RESERVAR Aula 9999 espera=1h"), "* COLA 1 Aula 9999");
+    let odd = |n: &u32| n % 2 == 1 && *n != 7777 && *n != 9999;
+    let gone: Vec<_> = (1..=10_000).filter(odd).map(|n| format!("Sala {n}, Aula {n}")).collect();
+    for some in gone.chunks(16) {
+        assert_eq!(
+            talk.say(&format!("BAJA {}", some.join(", "))),
+            format!("OK BAJA {}", 2 * some.len())
+        );
+    }
+    let begun = rooms(&talk.run.inventory).0.len();
+    assert_eq!(talk.say("BAJA Sala 4, Sala 6, Sala 8, Sala 10, Sala 12"), "OK BAJA 5");
+    assert!(talk.run.inventory.wants_tidy(), "{begun}");
+    let mut pieces = 0;
+    while rooms(&talk.run.inventory).1 {
+        let before = rooms(&talk.run.inventory).0;
+        talk.run.inventory.tidy();
+        talk.run.inventory.check();
+        assert_eq!(rooms(&talk.run.inventory).0, before, "after {pieces} pieces");
+        pieces += 1;
+        let room = 2 + pieces * 400;
+        talk.say(&format!("CANCELAR Aula {room} desde=2030-01-01"));
+        assert_eq!(talk.say(&format!("ALTA Nueva {pieces}")), "OK ALTA 1");
+        assert!(talk.say(&format!("RESERVAR Nueva {pieces}")).starts_with("OK RESERVADO #"));
+        assert!(pieces < 100, "it ends although resources are added");
+    }
+    assert!(pieces > 3, "not all {begun} at once");
+    assert_eq!(talk.say("CANCELAR #1"), "OK CANCELADO #1 Sala 7777, Aula 9999");
+    let granted = talk.told().join("\n");
+    assert!(granted.contains(" Aula 9999"), "{granted}");
+    talk.run.inventory.check();
+}

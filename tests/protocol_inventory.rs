@@ -4,7 +4,7 @@
 mod common;
 
 use common::dialog::{check_in_both, matches};
-use common::{Server, until};
+use common::{Client, Server, narrow, until};
 
 #[test]
 fn saying_who_one_is() {
@@ -269,4 +269,48 @@ fn status_counts() {
     until("the other is counted", || figure(&mut client, "clients") == "2");
     assert!(common::dialog::is_time(&figure(&mut client, "time")));
     server.stop();
+}
+
+/// Whoever reads slowly keeps names that are gone; not those of all times.
+#[test]
+fn a_list_outlives_its_names_once_and_not_twice() {
+    const ROOMS: usize = 40_000;
+    let mut server = Server::in_memory(&["--inventory=/dev/null"]);
+    let mut client = server.connect();
+    let long = "x".repeat(100);
+    let add = |client: &mut Client, letter: char| {
+        // More than the system's buffers take.
+        for first in (1..ROOMS).step_by(10_000) {
+            let last = first + 9_999;
+            let done = client.say(&format!("ALTA {letter}{long} {first}..{last}"));
+            assert_eq!(done, "OK ALTA 10000");
+        }
+    };
+    let remove = |client: &mut Client, letter: char, count: usize| {
+        let names: Vec<_> = (1..=count).map(|at| format!("{letter}{long} {at}")).collect();
+        for some in names.chunks(32) {
+            let done = client.say(&format!("BAJA {}", some.join(", ")));
+            assert_eq!(done, format!("OK BAJA {}", some.len()));
+        }
+    };
+    add(&mut client, 'a');
+    let mut first = narrow(&server);
+    first.send("LISTAR\n");
+    assert_eq!(first.line(), "OK 40000 DISPONIBLES");
+    add(&mut client, 'b');
+    remove(&mut client, 'a', ROOMS);
+    let mut second = narrow(&server);
+    second.send("LISTAR\n");
+    assert_eq!(second.line(), "OK 40000 DISPONIBLES");
+    assert!(!server.log_so_far().contains("mostly gone"), "it has done nothing wrong yet");
+    add(&mut client, 'c');
+    remove(&mut client, 'b', ROOMS);
+    // The last gaps were closed meanwhile: some more, so that they are most again.
+    remove(&mut client, 'c', 2_000);
+    server.wait_log("mostly gone");
+    for at in 1..=ROOMS {
+        assert_eq!(second.line(), format!("b{long} {at}"));
+    }
+    let read = std::iter::from_fn(|| first.try_line()).count();
+    assert!(read < ROOMS, "it is closed amid its list");
 }

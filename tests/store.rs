@@ -571,6 +571,7 @@ fn a_compaction_ends_however_much_happens_meanwhile() {
         if !store.is_compacting() {
             break;
         }
+        assert!(!store.has_old_file(), "the journal is in use");
         pieces += 1;
         assert!(pieces < 1000, "the compaction does not end");
         let names: Vec<_> = (1..=9).map(|n| format!("Ala {pieces} {n}")).collect();
@@ -580,6 +581,9 @@ fn a_compaction_ends_however_much_happens_meanwhile() {
     let mut copy = Inventory::new(CAPACITY);
     journal::check(&disk, |record| store::replay(&mut copy, record).map(|_| ())).unwrap();
     assert_eq!(dump(&copy), dump(&inventory));
+    assert!(store.has_old_file());
+    store.shrink_old_file();
+    assert!(!store.has_old_file(), "it was small");
 }
 
 /// A retry with its `clave=` says the same again and changes nothing.

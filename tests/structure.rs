@@ -11,7 +11,7 @@ const ROOMS: [(&str, &[&str], &[&str]); 9] = [
     ("inventory", &["clock", "limits"], &["hashbrown", "unicode_normalization"]),
     ("conn", &["limits"], &[]),
     ("commands", &["clock", "conn", "inventory", "limits"], &[]),
-    ("journal", &[], &["crc32fast", "std::fs"]),
+    ("journal", &[], &["crc32fast", "rustix", "std::fs"]),
     ("store", &["clock", "commands", "inventory", "journal", "limits"], &["std::fs"]),
     (
         "service",

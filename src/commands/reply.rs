@@ -13,6 +13,7 @@ use crate::inventory::decide::{Busy, Refusal};
 use crate::inventory::event::{push_names, push_quoted};
 use crate::inventory::names::{NameTexts, ResourceId};
 use crate::inventory::{Earliest, Reservation};
+use crate::limits::NAME_MAX_BYTES;
 
 /// A refusal as code and text.
 pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
@@ -398,6 +399,8 @@ impl FreeList {
 impl Source for FreeList {
     fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool {
         let full = out.len() + bytes;
+        // Not twice of it, as growing by itself would take.
+        out.reserve_exact(bytes + NAME_MAX_BYTES + 2);
         while let Some(word) = self.bits.get_mut(self.next) {
             while *word != 0 {
                 let id = self.next * 64 + word.trailing_zeros() as usize;
@@ -411,6 +414,10 @@ impl Source for FreeList {
             self.next += 1;
         }
         false
+    }
+
+    fn generation(&self) -> u64 {
+        self.texts.generation()
     }
 }
 
@@ -471,10 +478,36 @@ impl Source for BookingList {
     fn rows(&self) -> usize {
         self.kept
     }
+
+    fn generation(&self) -> u64 {
+        self.texts.generation()
+    }
 }
 
 /// The first line of a list: `OK <n> <WORD>`.
 pub fn push_head(count: usize, word: &str, eol: Eol, out: &mut Vec<u8>) {
     push_number("OK ", count as u64, out);
     push_all([" ", word, eol.as_str()], out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::names::Names;
+    use crate::limits::LIST_PIECE_BYTES;
+
+    /// A thousand may read one: growing to twice of what is needed would be too much.
+    #[test]
+    fn a_piece_of_a_list_takes_no_more_memory_than_it_is_long() {
+        let mut names = Names::default();
+        for at in 0..1000 {
+            names.add(&format!("{} {at}", "x".repeat(100)));
+        }
+        let mut out = Vec::new();
+        let bits = vec![u64::MAX; 1000 / 64];
+        let mut list = FreeList::new(names.texts().clone(), bits, Lang::Es, Eol::Lf, &mut out);
+        assert!(list.fill(LIST_PIECE_BYTES, &mut out));
+        assert!((LIST_PIECE_BYTES..LIST_PIECE_BYTES + 200).contains(&out.len()));
+        assert!(out.capacity() < LIST_PIECE_BYTES + 200, "{}", out.capacity());
+    }
 }

@@ -572,3 +572,15 @@ fn a_reader_that_never_catches_up_does_not_make_the_output_grow() {
     }
     assert_eq!(conn.stream().written.len(), sent - 10);
 }
+
+/// What is written in a turn is shared out: nobody's output is longer than the share.
+#[test]
+fn no_more_is_written_than_the_share() {
+    let mut conn = Conn::new(Script::default());
+    conn.out().extend_from_slice(&[b'x'; 10_000]);
+    assert_eq!(conn.flush(4_000).unwrap(), 4_000);
+    assert_eq!(conn.flush(4_000).unwrap(), 4_000);
+    assert!(conn.wants_write());
+    assert_eq!(conn.flush(4_000).unwrap(), 2_000);
+    assert!(conn.is_flushed());
+}

@@ -259,7 +259,7 @@ impl Inventory {
         who: &Who,
     ) -> Reservation {
         let number = self.last_number + 1;
-        let mut new = Reservation::new(number, &ids, request.from, request.until);
+        let mut new = Reservation::new(number, ids, request.from, request.until);
         new.lease = request.when.is_lease();
         new.holder = who.holder.clone();
         let session = matches!(request.when.term, Term::Quit).then_some(who.session);

@@ -15,9 +15,9 @@ use hashbrown::HashTable;
 use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::{UnicodeNormalization, is_nfc_quick};
 
-use crate::limits::{NAME_MAX_BYTES, STARS_MAX};
+use crate::limits::{NAME_MAX_BYTES, NAMES_CHUNK, STARS_MAX};
 
-/// Index of a resource in inventory order. Valid until [`Names::tidy`].
+/// Index of a resource in inventory order. Valid until [`Names::renumber`].
 pub type ResourceId = u32;
 
 /// Why a text is no name (or no pattern).
@@ -191,22 +191,32 @@ type Folded = [u8; NAME_MAX_BYTES];
 /// [`fold`] without memory, where each letter folds to one of ASCII and the text
 /// is no longer than a name; else nothing.
 fn fold_plain<'a>(text: &str, folded: &'a mut Folded) -> Option<&'a [u8]> {
-    let mut len = 0;
+    let mut places = folded.iter_mut();
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         let letter = match byte {
-            0..=0x7F => byte.to_ascii_lowercase(),
-            LATIN_1_LEAD => match LATIN_1[usize::from(bytes.next()? & 0x3F)] {
-                0 => return None,
-                letter => letter,
-            },
-            _ => return None,
+            LATIN_1_LEAD => LATIN_1[usize::from(bytes.next()? & 0x3F)],
+            _ => LOWER[usize::from(byte)],
         };
-        *folded.get_mut(len)? = letter;
-        len += 1;
+        if letter == 0 {
+            return None;
+        }
+        *places.next()? = letter;
     }
-    Some(&folded[..len])
+    let left = places.len();
+    Some(&folded[..NAME_MAX_BYTES - left])
 }
+
+/// ASCII in small letters; 0 for what is beyond it, and for NUL.
+const LOWER: [u8; 256] = {
+    let mut lower = [0; 256];
+    let mut byte = 0;
+    while byte < 0x80 {
+        lower[byte] = (byte as u8).to_ascii_lowercase();
+        byte += 1;
+    }
+    lower
+};
 
 /// A folded pattern: `*` is any run of characters, also none.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -329,10 +339,7 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// Names in one chunk; a snapshot of the table shares chunks with it.
-const CHUNK: usize = 256;
-
-/// Up to [`CHUNK`] names and their folded forms, each run together in one text.
+/// Up to [`NAMES_CHUNK`] names and their folded forms, each run together in one text.
 #[derive(Clone, Debug, Default)]
 struct Chunk {
     names: String,
@@ -345,6 +352,17 @@ impl Chunk {
         let start = if at == 0 { (0, 0) } else { self.ends[at - 1] };
         (start, self.ends[at])
     }
+
+    fn push(&mut self, name: &str, folded: &str) {
+        self.names.push_str(name);
+        self.folded.push_str(folded);
+        // 64 names of 128 bytes are far from the end of a u32.
+        self.ends.push((self.names.len() as u32, self.folded.len() as u32));
+        if self.ends.len() == NAMES_CHUNK {
+            self.names.shrink_to_fit();
+            self.folded.shrink_to_fit();
+        }
+    }
 }
 
 /// The texts of all names by [`ResourceId`]. Cloning shares the texts, so a
@@ -352,54 +370,68 @@ impl Chunk {
 #[derive(Clone, Debug, Default)]
 pub struct NameTexts {
     chunks: Vec<Rc<Chunk>>,
+    /// How often ids have begun to be given anew. Clones of one generation
+    /// share all but their ends, and keep what is gone from the next one.
+    generation: u64,
 }
 
 impl NameTexts {
     /// The name of a resource as it was written.
     pub fn name(&self, id: ResourceId) -> &str {
-        let chunk = &self.chunks[id as usize / CHUNK];
-        let (start, end) = chunk.bounds(id as usize % CHUNK);
+        let chunk = &self.chunks[id as usize / NAMES_CHUNK];
+        let (start, end) = chunk.bounds(id as usize % NAMES_CHUNK);
         &chunk.names[start.0 as usize..end.0 as usize]
     }
 
     /// Its folded form.
     pub fn folded(&self, id: ResourceId) -> &str {
-        let chunk = &self.chunks[id as usize / CHUNK];
-        let (start, end) = chunk.bounds(id as usize % CHUNK);
+        let chunk = &self.chunks[id as usize / NAMES_CHUNK];
+        let (start, end) = chunk.bounds(id as usize % NAMES_CHUNK);
         &chunk.folded[start.1 as usize..end.1 as usize]
     }
 
     fn push(&mut self, name: &str, folded: &str) {
-        if self.chunks.last().is_none_or(|chunk| chunk.ends.len() == CHUNK) {
+        if self.chunks.last().is_none_or(|chunk| chunk.ends.len() == NAMES_CHUNK) {
             self.chunks.push(Rc::default());
         }
         if let Some(last) = self.chunks.last_mut() {
-            let chunk = Rc::make_mut(last);
-            chunk.names.push_str(name);
-            chunk.folded.push_str(folded);
-            // 256 names of 128 bytes are far from the end of a u32.
-            chunk.ends.push((chunk.names.len() as u32, chunk.folded.len() as u32));
+            Rc::make_mut(last).push(name, folded);
         }
+    }
+
+    /// See [`Names::begin_renumbering`].
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     fn len(&self) -> usize {
         match self.chunks.last() {
             None => 0,
-            Some(last) => (self.chunks.len() - 1) * CHUNK + last.ends.len(),
+            Some(last) => (self.chunks.len() - 1) * NAMES_CHUNK + last.ends.len(),
         }
     }
 }
 
+/// What the table keeps of a name. With the hash beside the id the table grows
+/// without a look at the texts, which for 100,000 names takes a tenth of the time.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    hash: u32,
+    id: ResourceId,
+}
+
+/// What the table places by: it looks at both ends of 64 bits.
+fn place_of(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}
+
 /// The table of names: text by id, id by text. Ids are given in order and
-/// not reused before [`Names::tidy`].
+/// not reused before [`Names::truncate`].
 #[derive(Debug, Default)]
 pub struct Names {
     texts: NameTexts,
-    /// Ids of the live names, hashed as they are written: nearly everybody writes
-    /// them so, and to fold a name costs more than to find it.
-    exact: HashTable<ResourceId>,
-    /// The same, hashed by folded form.
-    folded: HashTable<ResourceId>,
+    /// The live names by folded form.
+    ids: HashTable<Slot>,
     keyed: Keyed,
     /// Bytes of the folded forms of the live names.
     bytes: usize,
@@ -418,19 +450,18 @@ impl Default for Keyed {
 }
 
 impl Keyed {
-    fn hash(&self, text: &[u8]) -> u64 {
+    fn hash(&self, text: &[u8]) -> u32 {
         let mut hasher = self.0.build_hasher();
         hasher.write(text);
-        hasher.finish()
+        let hash = hasher.finish();
+        // The upper bits are the better ones.
+        (hash >> 32) as u32
     }
 }
 
 impl Names {
     /// The id of a name, in any spelling with the same folded form.
     pub fn find(&self, text: &str) -> Option<ResourceId> {
-        if let Some(id) = self.find_exact(text) {
-            return Some(id);
-        }
         match fold_plain(text, &mut [0; NAME_MAX_BYTES]) {
             Some(folded) => self.find_folded(folded),
             None => self.find_folded(fold_all(text).as_bytes()),
@@ -439,52 +470,70 @@ impl Names {
 
     /// The id of a name that is written just so.
     pub fn find_exact(&self, text: &str) -> Option<ResourceId> {
-        let is_it = |id: &ResourceId| self.texts.name(*id) == text;
-        self.exact.find(self.keyed.hash(text.as_bytes()), is_it).copied()
+        self.find(text).filter(|id| self.texts.name(*id) == text)
     }
 
     fn find_folded(&self, folded: &[u8]) -> Option<ResourceId> {
-        let is_it = |id: &ResourceId| self.texts.folded(*id).as_bytes() == folded;
-        self.folded.find(self.keyed.hash(folded), is_it).copied()
+        let hash = self.keyed.hash(folded);
+        let is_it =
+            |slot: &Slot| slot.hash == hash && self.texts.folded(slot.id).as_bytes() == folded;
+        self.ids.find(place_of(hash), is_it).map(|slot| slot.id)
     }
 
     /// Adds a checked name that is not there yet and returns its id.
     pub fn add(&mut self, name: &str) -> ResourceId {
         let folded = fold(name);
+        let hash = self.keyed.hash(folded.as_bytes());
         let id = self.texts.len() as ResourceId;
         self.texts.push(name, &folded);
+        let slot = Slot { hash, id };
+        self.ids.insert_unique(place_of(hash), slot, |slot| place_of(slot.hash));
         self.bytes += folded.len();
-        let (texts, keyed) = (&self.texts, &self.keyed);
-        let exact = |id: &ResourceId| keyed.hash(texts.name(*id).as_bytes());
-        let folded = |id: &ResourceId| keyed.hash(texts.folded(*id).as_bytes());
-        self.exact.insert_unique(exact(&id), id, exact);
-        self.folded.insert_unique(folded(&id), id, folded);
         id
     }
 
-    /// Takes a name out; its id stays unused, its text stays until [`Names::tidy`].
+    /// Takes a name out; its id stays unused, its text stays until the gap is closed.
     pub fn remove(&mut self, id: ResourceId) {
-        let exact = self.keyed.hash(self.texts.name(id).as_bytes());
-        let folded = self.keyed.hash(self.texts.folded(id).as_bytes());
-        for (table, hash) in [(&mut self.exact, exact), (&mut self.folded, folded)] {
-            if let Ok(entry) = table.find_entry(hash, |other| *other == id) {
-                entry.remove();
-            }
+        let place = self.place(id);
+        if let Ok(entry) = self.ids.find_entry(place, |slot| slot.id == id) {
+            entry.remove();
+            self.bytes -= self.texts.folded(id).len();
         }
-        self.bytes -= self.texts.folded(id).len();
     }
 
-    /// Gives ids anew, without holes, in the old order. Returns the new id of
-    /// each old one.
-    pub fn tidy(&mut self) -> Vec<Option<ResourceId>> {
-        let mut live: Vec<ResourceId> = self.exact.iter().copied().collect();
-        live.sort_unstable();
-        let old = std::mem::take(self);
-        let mut moved = vec![None; old.texts.len()];
-        for id in live {
-            moved[id as usize] = Some(self.add(old.texts.name(id)));
+    /// Where the table has an id.
+    fn place(&self, id: ResourceId) -> u64 {
+        place_of(self.keyed.hash(self.texts.folded(id).as_bytes()))
+    }
+
+    /// Begins to give ids anew, so that what is gone can be forgotten: texts
+    /// that are cloned from now on are of the next generation.
+    pub fn begin_renumbering(&mut self) {
+        self.texts.generation += 1;
+    }
+
+    /// Gives the next live names, in order, the ids of a chunk. As many as it has
+    /// room for, unless they are the last: so none of its old ones is left out.
+    pub fn renumber(&mut self, chunk: usize, live: &[ResourceId]) {
+        if live.is_empty() {
+            return;
         }
-        moved
+        let mut texts = Chunk::default();
+        for (new, id) in (chunk * NAMES_CHUNK..).zip(live) {
+            texts.push(self.texts.name(*id), self.texts.folded(*id));
+            let place = self.place(*id);
+            if let Some(slot) = self.ids.find_mut(place, |slot| slot.id == *id) {
+                slot.id = new as ResourceId;
+            }
+        }
+        self.texts.chunks[chunk] = Rc::new(texts);
+    }
+
+    /// Forgets all ids from `count` on, when none of them is live. They are
+    /// given again.
+    pub fn truncate(&mut self, count: usize) {
+        self.texts.chunks.truncate(count.div_ceil(NAMES_CHUNK));
+        self.texts.chunks.shrink_to_fit();
     }
 
     /// The texts, to read or to clone for a list.
@@ -494,7 +543,7 @@ impl Names {
 
     /// How many names there are.
     pub fn len(&self) -> usize {
-        self.exact.len()
+        self.ids.len()
     }
 
     /// Bytes of all folded names: what it takes to hold a pattern against
@@ -505,7 +554,7 @@ impl Names {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.exact.is_empty()
+        self.ids.is_empty()
     }
 }
 

@@ -729,26 +729,36 @@ impl Inventory {
         }
     }
 
-    /// Ids were given anew: the queue goes along. Not while a grant is yet to
-    /// be told, for that has the ids of its moment; but then its event is yet
-    /// to be committed, too.
-    pub(super) fn renumber_queue(&mut self, moved: impl Fn(&ResourceId) -> Option<ResourceId>) {
+    /// A resource has another id: those who wait for it go along. Not while a
+    /// grant is yet to be told, for that has the ids of its moment; but then its
+    /// event is yet to be committed, too.
+    pub(super) fn renumber_waiters(&mut self, old: ResourceId, new: ResourceId) {
         let is_grant = |(_, outcome): &(SessionId, Outcome)| matches!(outcome, Outcome::Granted(_));
         debug_assert!(!self.queue.outcomes.iter().any(is_grant));
-        let waiters = std::mem::take(&mut self.queue.waiters);
-        self.queue.by_name = Index::default();
-        self.queue.freed = self.queue.freed.iter().filter_map(&moved).collect();
-        self.queue.moved = self.queue.moved.iter().filter_map(&moved).collect();
-        for (ticket, mut waiter) in waiters {
-            for target in &mut waiter.targets {
-                if let Target::Named(id) = target
-                    && let Some(new) = moved(id)
-                {
-                    *id = new;
-                }
+        let Queue { waiters, by_name, freed, moved, .. } = &mut self.queue;
+        for index in [&mut by_name.from_now, &mut by_name.dated] {
+            let all = (old, 0)..=(old, Ticket::MAX);
+            let tickets: Vec<_> = index.range(all).map(|(_, ticket)| *ticket).collect();
+            for ticket in tickets {
+                index.remove(&(old, ticket));
+                index.insert((new, ticket));
+                let waiter = waiters.get_mut(&ticket).expect("the index says what the queue says");
+                let is_old =
+                    |target: &&mut Target| matches!(target, Target::Named(id) if *id == old);
+                waiter.targets.iter_mut().filter(is_old).for_each(|it| *it = Target::Named(new));
             }
-            self.queue.insert(ticket, waiter);
         }
+        for ids in [freed, moved] {
+            if ids.remove(&old) {
+                ids.insert(new);
+            }
+        }
+    }
+
+    /// The ids from `count` on are not in use any more.
+    pub(super) fn truncate_queue(&mut self, count: ResourceId) {
+        self.queue.freed.split_off(&count);
+        self.queue.moved.split_off(&count);
     }
 
     /// Whether a waiter could be granted at this moment, which between two

@@ -132,11 +132,6 @@ impl<T: Keyed> Runs<T> {
         self.runs.iter().flat_map(|run| &run.items)
     }
 
-    /// All items in order, to change what is not their key.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.runs.iter_mut().flat_map(|run| &mut run.items)
-    }
-
     /// Those with a key of at least `key`, in order.
     pub fn from(&self, key: T::Key) -> impl Iterator<Item = &T> {
         let at = self.run_of(key);

@@ -28,7 +28,7 @@ pub use recover::{Bad, Record, Report, Verdict, Why};
 pub use storage::{DiskStorage, LOCK_FILE, Storage, StorageFile};
 
 use record::HEADER;
-use snapshot::Snapshot;
+use snapshot::{Nameless, Snapshot};
 
 /// The journal's name in its folder.
 pub const JOURNAL_FILE: &str = "journal";
@@ -92,6 +92,8 @@ pub struct Journal<S: Storage> {
     /// The first error of a write or sync.
     poisoned: Option<String>,
     snapshot: Option<Snapshot<S::File>>,
+    /// What a snapshot has taken the place of, or what an abandoned one has left.
+    nameless: Option<Nameless<S::File>>,
 }
 
 /// Judges a journal and changes nothing, not even its folder. Give it a callback that refuses
@@ -190,6 +192,7 @@ impl<S: Storage> Journal<S> {
             synced_bytes: report.end_bytes,
             poisoned: None,
             snapshot: None,
+            nameless: None,
         }
     }
 

@@ -7,12 +7,22 @@ use super::record::{self, HEADER_SNAPSHOT};
 use super::storage::{Storage, StorageFile};
 use super::{Error, JOURNAL_FILE, Journal, NEW_JOURNAL_FILE, SyncPolicy, fill_blank, write_fully};
 
+/// At most so much of a snapshot is left to a sync, and one more call's. Less would be a sync in
+/// every turn, and each waits for what the file system has begun for others; more would be long on
+/// a disk that is slower than the snapshot is made.
+const SNAPSHOT_SYNC_BYTES: u64 = 1 << 20;
+
+/// What the system writes at a time.
+const PAGE_BYTES: u64 = 4096;
+
 /// A snapshot that is being written.
 pub(super) struct Snapshot<F> {
     file: F,
     /// Formatted and not written yet.
     buffer: Vec<u8>,
     written_bytes: u64,
+    /// Up to here it is durable.
+    synced_bytes: u64,
     records: u64,
 }
 
@@ -24,9 +34,48 @@ impl<F: StorageFile> Snapshot<F> {
         self.buffer.drain(..count);
         Ok(())
     }
+
+    /// Writes, lets the disk begin with it, and waits for the disk once in a while: it must not
+    /// be left with all of it at the end.
+    fn flush(&mut self, max_bytes: usize) -> io::Result<()> {
+        // Whole pages: the last one is still to be written to.
+        let begun = self.written_bytes - self.written_bytes % PAGE_BYTES;
+        self.write(max_bytes)?;
+        let whole = self.written_bytes - self.written_bytes % PAGE_BYTES;
+        self.file.begin_sync(begun, whole - begun);
+        if self.written_bytes - self.synced_bytes >= SNAPSHOT_SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced_bytes = self.written_bytes;
+        }
+        Ok(())
+    }
+}
+
+/// A file that has lost its name, and is there as long as it is open.
+///
+/// Its space is given back a piece at a time: to close a file of hundreds of megabytes, or to put
+/// another in its place while nobody has it open, takes the system a tenth of a second.
+pub(super) struct Nameless<F> {
+    file: F,
+    bytes: u64,
 }
 
 impl<S: Storage> Journal<S> {
+    /// Whether there is a file that was taken out of use and has not given its space back yet.
+    pub fn has_nameless(&self) -> bool {
+        self.nameless.is_some()
+    }
+
+    /// Cuts at most `max_bytes` off the file that was taken out of use. Nothing depends on it, so
+    /// whatever goes wrong is left to the system, which frees the rest of a file that is closed.
+    pub fn shrink_nameless(&mut self, max_bytes: u64) {
+        let Some(mut old) = self.nameless.take() else { return };
+        old.bytes = old.bytes.saturating_sub(max_bytes);
+        if old.file.set_size(old.bytes).is_ok() && old.bytes > 0 {
+            self.nameless = Some(old);
+        }
+    }
+
     /// Whether a snapshot was begun and neither finished nor abandoned.
     pub fn has_snapshot(&self) -> bool {
         self.snapshot.is_some()
@@ -46,7 +95,8 @@ impl<S: Storage> Journal<S> {
         let created = self.storage.create(NEW_JOURNAL_FILE);
         let file = created.map_err(|e| Error::io("create", path, e))?;
         let buffer = HEADER_SNAPSHOT.to_vec();
-        self.snapshot = Some(Snapshot { file, buffer, written_bytes: 0, records: 0 });
+        self.snapshot =
+            Some(Snapshot { file, buffer, written_bytes: 0, synced_bytes: 0, records: 0 });
         Ok(())
     }
 
@@ -66,14 +116,14 @@ impl<S: Storage> Journal<S> {
         self.snapshot.as_ref().map_or(0, |s| s.buffer.len())
     }
 
-    /// Writes at most `max_bytes` of the snapshot and syncs them, so that the sync at the end is
-    /// short; returns how many bytes are still in memory. `Err` has abandoned the snapshot.
+    /// Writes at most `max_bytes` of the snapshot, and syncs what has come together, so that the
+    /// sync at the end is short; returns how many bytes are still in memory. `Err` has abandoned the snapshot.
     ///
     /// Panics if there is no snapshot in progress.
     pub fn snapshot_flush(&mut self, max_bytes: usize) -> Result<usize, Error> {
         self.healthy()?;
         let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
-        let done = snapshot.write(max_bytes).and_then(|()| snapshot.file.sync_data());
+        let done = snapshot.flush(max_bytes);
         let left = snapshot.buffer.len();
         self.or_abandon("write", done)?;
         Ok(left)
@@ -108,7 +158,8 @@ impl<S: Storage> Journal<S> {
         let synced = self.storage.sync_folder();
         self.fatal("sync the folder of", synced)?;
         if let Some(snapshot) = self.snapshot.take() {
-            self.file = snapshot.file;
+            let file = std::mem::replace(&mut self.file, snapshot.file);
+            self.nameless = Some(Nameless { file, bytes: self.filled_bytes });
             self.snapshot_bytes = snapshot.written_bytes;
             self.end_bytes = snapshot.written_bytes;
             self.synced_bytes = snapshot.written_bytes;
@@ -121,11 +172,12 @@ impl<S: Storage> Journal<S> {
     /// Gives up a snapshot in progress, if there is one. `Err` only says that `journal.new` could
     /// not be removed; it does no harm, and the next open removes it.
     pub fn abandon_snapshot(&mut self) -> Result<(), Error> {
-        if self.snapshot.take().is_none() {
-            return Ok(());
-        }
+        let Some(snapshot) = self.snapshot.take() else { return Ok(()) };
         let path = self.storage.path_of(NEW_JOURNAL_FILE);
-        self.storage.remove(NEW_JOURNAL_FILE).map_err(|e| Error::io("remove", path, e))
+        let removed = self.storage.remove(NEW_JOURNAL_FILE);
+        // Of a file that keeps its name this is cut off as well: it is of no use.
+        self.nameless = Some(Nameless { file: snapshot.file, bytes: snapshot.written_bytes });
+        removed.map_err(|e| Error::io("remove", path, e))
     }
 
     fn or_abandon(&mut self, action: &'static str, done: io::Result<()>) -> Result<(), Error> {

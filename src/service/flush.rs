@@ -6,17 +6,38 @@ use super::client::{Phase, bury, enqueue, has_more, send};
 use super::{Key, Service, Stream};
 use crate::clock::Tick;
 use crate::journal::Storage;
-use crate::limits::{LINGER_MS, TURN_WRITE_BYTES, WRITE_BUDGET_BYTES, WRITE_MIN_BYTES};
+use crate::limits::{
+    LINGER_MS, TURN_WRITE_BYTES, WRITE_BUDGET_BYTES, WRITE_LIST_BYTES, WRITE_MIN_BYTES,
+};
 
 impl<T: Stream, S: Storage> Service<T, S> {
     pub(super) fn flush_served(&mut self) {
         let mut served = std::mem::take(&mut self.served);
         let share = TURN_WRITE_BYTES / served.len().max(1);
         self.write_share = share.clamp(WRITE_MIN_BYTES, WRITE_BUDGET_BYTES);
+        let mut lists = Vec::new();
         for key in served.drain(..) {
-            self.flush(key);
+            match self.clients.get(key) {
+                Some(client) if client.conn.list_generation().is_some() => lists.push(key),
+                _ => self.flush(key),
+            }
         }
         self.served = served;
+        self.flush_lists(&lists);
+    }
+
+    /// A turn's share for as many lists as there is time for; who is left is
+    /// before these in the next turn.
+    fn flush_lists(&mut self, lists: &[Key]) {
+        let fit = lists.len().min(TURN_WRITE_BYTES / WRITE_LIST_BYTES);
+        self.write_share = (TURN_WRITE_BYTES / fit.max(1)).min(WRITE_BUDGET_BYTES);
+        let (now, later) = lists.split_at(fit);
+        for key in later {
+            if let Some(client) = self.clients.get_mut(*key) {
+                enqueue(&mut self.run_queue, client, *key);
+            }
+        }
+        now.iter().for_each(|key| self.flush(*key));
     }
 
     /// Sends what a connection is owed and sees what is next for it.

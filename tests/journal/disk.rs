@@ -42,6 +42,8 @@ struct Inode {
     pages: BTreeMap<usize, Vec<Vec<u8>>>,
     /// The sizes since the last sync.
     sizes: Vec<usize>,
+    /// Bytes that the next sync has to write.
+    unsynced: usize,
 }
 
 #[derive(Clone)]
@@ -75,6 +77,9 @@ struct World {
     faults: Faults,
     dead: bool,
     steps: u64,
+    /// The most that one sync had to write, and that one call has cut off a file.
+    most_synced: usize,
+    most_cut: usize,
     rng: Rng,
 }
 
@@ -212,6 +217,8 @@ impl SimDisk {
             faults: Faults::default(),
             dead: false,
             steps: 0,
+            most_synced: 0,
+            most_cut: 0,
             rng: Rng(seed),
         })))
     }
@@ -245,6 +252,12 @@ impl SimDisk {
     /// Writes, syncs and changes of names so far.
     pub fn steps(&self) -> u64 {
         self.0.borrow().steps
+    }
+
+    /// The most bytes that one sync had to write, and that one call has cut off a file.
+    pub fn longest_calls(&self) -> (usize, usize) {
+        let world = self.0.borrow();
+        (world.most_synced, world.most_cut)
     }
 
     pub fn set_faults(&self, faults: Faults) {
@@ -410,6 +423,7 @@ impl StorageFile for SimFile {
             }
         }
         world.put(self.inode, &data[..count], offset as usize);
+        world.inodes[self.inode].unsynced += count;
         Ok(count)
     }
 
@@ -417,8 +431,10 @@ impl StorageFile for SimFile {
         let mut world = self.world.borrow_mut();
         world.step()?;
         let file = &mut world.inodes[self.inode];
+        let cut = file.live.len().saturating_sub(size as usize);
         file.live.resize(size as usize, 0);
         file.sizes.push(size as usize);
+        world.most_cut = world.most_cut.max(cut);
         Ok(())
     }
 
@@ -430,6 +446,8 @@ impl StorageFile for SimFile {
             world.inodes[self.inode].pages.clear();
             return Err(io::Error::other("sync failed"));
         }
+        let written = std::mem::take(&mut world.inodes[self.inode].unsynced);
+        world.most_synced = world.most_synced.max(written);
         world.inodes[self.inode].sync(page);
         Ok(())
     }

@@ -120,7 +120,8 @@ fn a_snapshot_that_fails_is_abandoned() {
             let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
             commit(&mut journal, &["a"]);
             journal.begin_snapshot().unwrap();
-            journal.snapshot_append("state with a lot of text, more than there is room for");
+            // More than there is room for, and so much that a piece is synced.
+            (0..20).for_each(|_| journal.snapshot_append(&"state".repeat(12_000)));
             disk.set_faults(fault.clone());
             let error = if in_pieces {
                 journal.snapshot_flush(usize::MAX).unwrap_err()
@@ -137,6 +138,56 @@ fn a_snapshot_that_fails_is_abandoned() {
             assert_eq!(replay(disk, SyncPolicy::Always).unwrap().1, ["1 a", "2 b"]);
         }
     }
+}
+
+/// However large a snapshot is: no call holds the loop up for all of it.
+#[test]
+fn a_snapshot_is_synced_and_what_it_replaces_is_freed_in_pieces() {
+    for policy in [SyncPolicy::Always, SyncPolicy::Never] {
+        for finishes in [true, false] {
+            let disk = SimDisk::new(4096, 0);
+            let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
+            for _ in 0..30 {
+                commit(&mut journal, &[&"history".repeat(9_000)]);
+            }
+            let old_bytes = disk.content("journal").unwrap().len();
+            journal.begin_snapshot().unwrap();
+            for _ in 0..100 {
+                journal.snapshot_append(&"state".repeat(12_000));
+                assert_eq!(journal.snapshot_flush(usize::MAX).unwrap(), 0);
+            }
+            match finishes {
+                true => journal.finish_snapshot(30).unwrap(),
+                false => journal.abandon_snapshot().unwrap(),
+            }
+            let (most_synced, nothing_cut) = disk.longest_calls();
+            assert!((1 << 20..=(1 << 20) + 400_000).contains(&most_synced), "{most_synced}");
+            assert_eq!(nothing_cut, 0);
+            let new = disk.content("journal");
+            let mut pieces = 0;
+            while journal.has_nameless() {
+                journal.shrink_nameless(100_000);
+                pieces += 1;
+            }
+            assert_eq!(disk.longest_calls().1, 100_000);
+            let freed = if finishes { old_bytes } else { 6_000_000 };
+            assert_eq!(pieces, freed.div_ceil(100_000) + usize::from(!finishes));
+            assert_eq!(disk.content("journal"), new, "what is in use is not cut");
+        }
+    }
+}
+
+/// It has no name any more, so nothing depends on it.
+#[test]
+fn a_replaced_file_that_cannot_be_cut_is_left_to_the_system() {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    journal.begin_snapshot().unwrap();
+    journal.finish_snapshot(0).unwrap();
+    disk.set_faults(Faults { power_at: Some(0), ..Faults::default() });
+    journal.shrink_nameless(1);
+    assert!(!journal.has_nameless());
+    assert_eq!(journal.poisoned(), None);
 }
 
 #[test]

@@ -1,0 +1,345 @@
+#!/usr/bin/env python3
+"""How long the longest turns of the server are: a request every millisecond on a connection of its own.
+
+`compaction`: a journal of 1,000,000 live reservations is compacted while pairs go on. `lists`: 100,000
+names go to 1,000 readers that hardly read, while rooms change. See bench/README.md.
+"""
+
+import argparse
+import array
+import contextlib
+import gc
+import multiprocessing
+import os
+import random
+import re
+import select
+import socket
+import sys
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+
+import run
+
+EVERY_S = 0.001
+LONG_S = 0.020
+# After a compaction its old file is still given back.
+SETTLE_S = 3
+
+
+# ---- the probe ----------------------------------------------------------------------------------
+
+
+class Probe:
+    """A process that asks something cheap every millisecond, whatever has become of the requests before."""
+
+    def __init__(self, port, options):
+        self.stop_it = multiprocessing.Event()
+        self.pipe, end = multiprocessing.Pipe()
+        self.process = multiprocessing.Process(target=self.go, args=(port, options, end), daemon=True)
+        self.process.start()
+
+    def go(self, port, options, pipe):
+        if options.load_cpu is not None:
+            os.sched_setaffinity(0, {options.load_cpu})
+        prefer(os.getpid(), options.nice)
+        gc.disable()
+        stream = dial(port)
+        sent, late, latency = array.array("d"), array.array("d"), array.array("d")
+        due = time.monotonic()
+        while not self.stop_it.is_set() or len(latency) < len(sent):
+            now = time.monotonic()
+            if due <= now and not self.stop_it.is_set():
+                count = int((now - due) / EVERY_S) + 1
+                stream.sendall(b"VERIFICAR #1\n" * count)
+                for at in range(count):
+                    sent.append(now)
+                    late.append(now - due - at * EVERY_S)
+                due += count * EVERY_S
+            elif select.select([stream], [], [], max(0, due - now))[0]:
+                lines = stream.recv(65536).count(b"\n")
+                now = time.monotonic()
+                latency.extend(now - sent[at] for at in range(len(latency), len(latency) + lines))
+        pipe.send((sent, late, latency))
+
+    def stop(self):
+        """[(when it was sent, how late that was, how long the reply took)]"""
+        self.stop_it.set()
+        samples = list(zip(*self.pipe.recv()))
+        self.process.join()
+        return samples
+
+
+class Moment:
+    """What is counted from one moment to another."""
+
+    def __init__(self, server, asker):
+        self.time = time.monotonic()
+        self.stolen = run.busy_s()[1]
+        # How long the server was ready to run and another process had its processor.
+        self.kept_s = int(Path(f"/proc/{server.pid}/schedstat").read_text().split()[1]) / 1e9
+        self.events = asker.status()["last_event"]
+
+
+def report(samples, phases):
+    """A line for each phase: (name, moment, moment)."""
+    lines = []
+    for name, begin, end in phases:
+        some = [sample for sample in samples if begin.time <= sample[0] < end.time]
+        latency = sorted(sample[2] for sample in some)
+        long = sum(value > LONG_S for value in latency)
+        ms = lambda seconds: f"{seconds * 1e3:.2f}"
+        lines.append(
+            [name, f"{end.time - begin.time:.1f}", f"{(end.events - begin.events) / (end.time - begin.time):,.0f}"]
+            + [ms(latency[len(latency) // 2]), ms(latency[int(len(latency) * 0.999)]), ms(latency[-1]), str(long)]
+            + [ms(max(sample[1] for sample in some)), ms(end.kept_s - begin.kept_s), ms(end.stolen - begin.stolen)]
+        )
+    head = ["phase", "s", "events/s", "p50 ms", "p99.9", "max", "over 20 ms"]
+    run.table([*head, "probe late, max ms", "server kept waiting ms", "stolen ms"], lines)
+    for name, begin, end in phases:
+        for when, late, took in samples:
+            if begin.time <= when < end.time and took > LONG_S:
+                print(f"{name}: {took * 1e3:.1f} ms at {when - begin.time:.3f} s (sent {late * 1e3:.1f} ms late)")
+                break
+
+
+# ---- talking ------------------------------------------------------------------------------------
+
+
+def prefer(pid, nice):
+    """Gives a process another priority, among all and, where sessions are weighed, for its session."""
+    os.setpriority(os.PRIO_PROCESS, pid, nice)
+    with contextlib.suppress(FileNotFoundError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+
+
+def dial(port, receive_bytes=None):
+    stream = socket.socket()
+    if receive_bytes:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    stream.connect(("127.0.0.1", port))
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return stream
+
+
+class Asker:
+    """A connection with lines and replies one after the other."""
+
+    def __init__(self, port):
+        self.stream = dial(port)
+        self.replies = self.stream.makefile("rb")
+
+    def ask(self, *lines):
+        """Replies of one line to each of these."""
+        self.stream.sendall("".join(line + "\n" for line in lines).encode())
+        replies = [self.replies.readline().decode() for _ in lines]
+        wrong = [reply for reply in replies if not reply.startswith("OK ")]
+        if wrong:
+            raise run.Failure(f"{lines[0]}…: {wrong[0]}")
+        return replies
+
+    def status(self):
+        self.stream.sendall(b"ESTADO\n")
+        head = self.replies.readline().decode()
+        rows = [self.replies.readline().decode().strip().partition("=") for _ in range(int(head.split()[1]))]
+        return {key: int(value) if value.isdigit() else value for key, _, value in rows}
+
+
+@contextlib.contextmanager
+def server(options, *more):
+    """A server in a folder of its own; process, port and folder."""
+    folder = Path(tempfile.mkdtemp(prefix="turns-", dir=options.folder))
+    port, log_path = run.free_port(), folder / "log"
+    command = run.reservad(options.program, options.mode)(port, folder) + list(more)
+    try:
+        with open(log_path, "w") as log:
+            process = run.start(command, options.server_cpu, log)
+        try:
+            prefer(process.pid, options.nice)
+            run.wait_for(process, port, log_path)
+            yield process, port, folder
+        finally:
+            run.stop(process)
+    finally:
+        run.shutil.rmtree(folder, ignore_errors=True)
+
+
+# ---- compaction ---------------------------------------------------------------------------------
+
+
+def compaction(options):
+    """Turns while a journal is compacted, and for as long before."""
+    live = options.live
+    with server(options, f"--max-reservations={2 * live}") as (process, port, folder):
+        asker = Asker(port)
+        command = [run.tool("load"), "--protocol=reservad", f"--port={port}", "--work=random", "--seconds=1000000"]
+        command += [f"--resources={options.rooms}", f"--live={live}", "--connections=10", f"--depth={options.depth}"]
+        # The probe goes before the load where they share a processor.
+        load = run.start(command, options.load_cpu, None)
+        prefer(load.pid, options.nice + 3)
+        try:
+            wait(lambda: asker.status()["reservations"] >= live, 0.2, load)
+            probe = Probe(port, options)
+            time.sleep(1)
+            new, log = folder / "data" / "journal.new", folder / "log"
+            phases = []
+            for _ in range(options.rounds):
+                filled = Moment(process, asker)
+                wait(new.exists, 0.002, load)
+                begun = Moment(process, asker)
+                done = log.read_text().count("was compacted")
+                wait(lambda: log.read_text().count("was compacted") > done, 0.01, load)
+                ended = Moment(process, asker)
+                print(f"journal of {asker.status()['journal_bytes']} bytes after {ended.time - begun.time:.1f} s")
+                time.sleep(SETTLE_S)
+                settled = Moment(process, asker)
+                phases += [("before", filled, begun), ("compaction", begun, ended), ("after", ended, settled)]
+            report(probe.stop(), phases)
+        finally:
+            run.stop(load)
+
+
+def wait(until, every_s, load):
+    while not until():
+        if load.poll() is not None:
+            raise run.Failure("the load has ended")
+        time.sleep(every_s)
+
+
+# ---- lists --------------------------------------------------------------------------------------
+
+
+def lists(options):
+    """Turns while long lists are read slowly and rooms change, and the memory of it."""
+    with server(options, "--max-clients=5000") as (process, port, folder):
+        asker = Asker(port)
+        empty = anonymous_bytes(process)
+        for first in range(1, options.names, 10_000):
+            asker.ask(f"ALTA {options.prefix} {first}..{min(options.names, first + 9_999)}")
+        probe = Probe(port, options)
+        churn = Churn(port, options)
+        before = anonymous_bytes(process)
+        moments = [Moment(process, asker)]
+        turn_until(moments[0].time + 5, options, [churn.step])
+        moments.append(Moment(process, asker))
+        readers = Readers(port)
+        memory = Memory(process)
+        turn_until(moments[1].time + options.seconds, options, [churn.step, readers.step, memory.step])
+        moments.append(Moment(process, asker))
+        table = before - empty
+        share = (memory.peak - before - table) / len(readers.streams)
+        report(probe.stop(), [("before", *moments[:2]), ("lists", *moments[1:])])
+        print(
+            f"{churn.added:,} rooms added and as many removed, {readers.taken:,} bytes read, "
+            f"{readers.closed} readers were closed\n"
+            f"anonymous memory: empty {empty:,}, with {options.names:,} names {before:,}, peak {memory.peak:,}: "
+            f"{share:,.0f} bytes a reader beside a second table of names"
+        )
+
+
+def turn_until(end, options, steps):
+    while time.monotonic() < end:
+        for step in steps:
+            step()
+        time.sleep(0.001)
+
+
+def anonymous_bytes(process):
+    text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    return int(re.search(r"^Anonymous: +(\d+) kB", text, re.M)[1]) * 1024
+
+
+class Memory:
+    """The most that a server has had, looked at now and then."""
+
+    def __init__(self, process):
+        self.process, self.peak, self.next = process, 0, 0
+
+    def step(self):
+        if time.monotonic() >= self.next:
+            self.peak = max(self.peak, anonymous_bytes(self.process))
+            self.next = time.monotonic() + 0.2
+
+
+class Churn:
+    """Adds a room, reserves and cancels it, and removes the oldest one, over and over."""
+
+    def __init__(self, port, options):
+        self.stream, self.options, self.added = dial(port), options, 0
+        self.stream.setblocking(False)
+        self.asked = self.heard = 0
+
+    def step(self):
+        with contextlib.suppress(BlockingIOError):
+            replies = self.stream.recv(1 << 20)
+            self.heard += replies.count(b"\n")
+            if b"ERR" in replies:
+                raise run.Failure(replies.decode())
+        lines = []
+        while self.asked < self.heard + 4 * self.options.changes:
+            self.added += 1
+            names, prefix = self.options.names, self.options.prefix
+            new, old = f"{prefix} {names + self.added}", f"{prefix} {self.added}"
+            lines += [f"ALTA {new}\n", f"RESERVAR {new}\n", f"CANCELAR {new}\n", f"BAJA {old}\n"]
+            self.asked += 4
+        if lines:
+            self.stream.sendall("".join(lines).encode())
+
+
+class Readers:
+    """Connections that ask for the list one after the other, and read a little of it now and then."""
+
+    COUNT = 1000
+
+    def __init__(self, port):
+        self.port, self.streams, self.taken, self.closed = port, [], 0, 0
+        self.dice = random.Random(1)
+
+    def step(self):
+        if len(self.streams) < self.COUNT:
+            stream = dial(self.port, 4096)
+            stream.setblocking(False)
+            stream.send(b"LISTAR\n")
+            self.streams.append(stream)
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            taken = len(self.dice.choice(self.streams).recv(4096))
+            self.taken += taken
+            self.closed += taken == 0
+
+
+# ---- the program --------------------------------------------------------------------------------
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    add = parser.add_argument
+    add("what", choices=["compaction", "lists"], nargs="+")
+    add("--fsync", default="never", help="as the server takes it (default never)")
+    add("--live", type=int, default=1_000_000, help="live reservations in the compaction (default 1000000)")
+    add("--rooms", type=int, default=100_000, help="resources they are spread over (default 100000)")
+    add("--depth", type=int, default=16, help="requests in flight on each of 10 connections (default 16)")
+    add("--nice", type=int, default=0, help="of server, load and probe; below 0 where others use the machine, too (default 0)")
+    add("--rounds", type=int, default=1, help="compactions in a row (default 1)")
+    add("--names", type=int, default=100_000, help="names in a list (default 100000)")
+    add("--prefix", default="Habitación", help="how these names begin (default Habitación)")
+    add("--changes", type=int, default=20, help="rooms in flight that change (default 20)")
+    add("--seconds", type=float, default=30, help="how long lists are read (default 30)")
+    add("--reservad", metavar="PATH", action="append", help="a built server")
+    add("--folder", default=str(run.HERE / "results"), help="for data, on the disk to measure (default bench/results)")
+    return parser.parse_args()
+
+
+def measure(options):
+    run.raise_file_limit()
+    run.processors(options)
+    Path(options.folder).mkdir(parents=True, exist_ok=True)
+    options.program = next(iter(run.build(options).values()))
+    options.mode = ["--fsync", options.fsync]
+    for what in options.what:
+        {"compaction": compaction, "lists": lists}[what](options)
+
+
+if __name__ == "__main__":
+    run.main(measure, arguments)
