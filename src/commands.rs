@@ -20,7 +20,7 @@ use crate::inventory::event::{Batch, push_names};
 use crate::inventory::fit::Start;
 use crate::inventory::history::History;
 use crate::inventory::names::Pattern;
-use crate::inventory::{Event, Inventory, Reservation};
+use crate::inventory::{Event, Ids, Inventory, Reservation};
 use crate::limits::{CLOCK_DOUBTFUL_MS, LINE_MAX_BYTES, LIST_PIECE_BYTES};
 use parse::{Command, Fault, Marks, Moment, Text, find_control, parse, split_word};
 pub use session::{Session, notices, resolve, tell_place};
@@ -87,6 +87,9 @@ pub fn run(
     if (fresh || word.ends_with(b":")) && is_foreign(line, fresh) {
         return After::Foreign;
     }
+    if at_once(word, rest, eol, session, desk, out).is_some() {
+        return After::Next;
+    }
     match understand(line, (word, rest), session, desk.moment, &mut String::new()) {
         Ok((command, lang)) => execute(command, lang, eol, session, desk, out),
         Err(fault) => {
@@ -94,6 +97,39 @@ pub fn run(
             After::Next
         }
     }
+}
+
+/// Reserves or cancels one resource, written as it is shown, if that is all that is
+/// asked and it can be done: nearly every line. What is not done here is looked at
+/// as any other line is.
+fn at_once(
+    word: &[u8],
+    name: &[u8],
+    eol: Eol,
+    session: &mut Session,
+    desk: &mut Desk,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let (verb, lang) = Verb::find_exact(word)?;
+    let id = desk.inventory.names().find_exact(name)?;
+    match verb {
+        Verb::Reserve => {
+            let now = desk.moment.now.time;
+            let new = Rc::new(desk.inventory.reserve_one(id, &session.who, now)?);
+            desk.enact(Event::Reserved(Rc::clone(&new)));
+            push_reserved(&new, false, lang, eol, desk, out);
+        }
+        Verb::Cancel => {
+            let number = desk.inventory.cancel_one(id, &session.who).ok()?;
+            desk.enact(Event::Cancelled { number, targets: Ids::from_slice(&[id]) });
+            reply::cancelled(&[(number, id)], desk.inventory.names().texts(), lang, out);
+            push(eol.as_str(), out);
+        }
+        _ => return None,
+    }
+    session.lang = lang;
+    desk.settle();
+    Some(())
 }
 
 /// An HTTP request line where a conversation begins, or a header anywhere: a

@@ -171,6 +171,11 @@ pub const CLOCK_DOUBTFUL_MS: i64 = 1000;
 
 /// A journal smaller than this is not worth compacting.
 pub const COMPACT_MIN_BYTES: u64 = 4 << 20;
+/// A compaction that comes so soon after the one before is one too many: the next
+/// waits for twice as much growth, at the most for so many times the least.
+pub const COMPACT_SOON_MS: i64 = 10_000;
+/// See [`COMPACT_SOON_MS`]: 64 MiB, which are replayed in a third of a second.
+pub const COMPACT_MOST_TIMES: u64 = 16;
 /// Snapshot bytes that are made, written and synced in a turn while compacting:
 /// about a millisecond, and some of a slow card.
 pub const COMPACT_PIECE_BYTES: usize = 64 << 10;

@@ -15,12 +15,15 @@ use std::path::Path;
 use crate::clock::{Now, Time, Zone};
 use crate::commands::read_names;
 use crate::inventory::decide::Refusal;
-use crate::inventory::event::Batch;
+use crate::inventory::event::{Batch, Subject};
 use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
 use crate::journal::{Error, Journal, Record, Report, Storage, SyncPolicy};
-use crate::limits::{COMPACT_FREE_BYTES, COMPACT_MIN_BYTES, INVENTORY_FILE_MAX_BYTES, NUMBER_MAX};
+use crate::limits::{
+    COMPACT_FREE_BYTES, COMPACT_MIN_BYTES, COMPACT_MOST_TIMES, COMPACT_SOON_MS,
+    INVENTORY_FILE_MAX_BYTES, NUMBER_MAX,
+};
 
 /// The journal of an inventory; or none, for a server that forgets.
 pub struct Store<S: Storage> {
@@ -29,8 +32,10 @@ pub struct Store<S: Storage> {
     history: History,
     /// No attempt to compact before the journal has grown to this.
     compact_from_bytes: u64,
-    /// What that is when nothing has gone wrong.
+    /// What that is when nothing has gone wrong and the last one was long ago.
     compact_min_bytes: u64,
+    /// When the last one has ended.
+    compacted: Time,
     text: String,
 }
 
@@ -45,19 +50,14 @@ enum Cursor {
 
 impl Cursor {
     /// Whether an event changes what was already visited.
-    fn is_behind(self, event: &Event) -> bool {
-        match (self, event) {
-            (Cursor::Resources(next), Event::Removed { id }) => *id < next,
+    fn is_behind(self, subject: Subject) -> bool {
+        match (self, subject) {
+            (Cursor::Resources(next), Subject::Name(id)) => id < next,
             (Cursor::Resources(_), _) => false,
-            (_, Event::Added { .. } | Event::Removed { .. }) => true,
-            (
-                Cursor::Reservations(last),
-                Event::Cancelled { number, .. }
-                | Event::Renewed { number, .. }
-                | Event::Expired { number },
-            ) => *number <= last,
+            (_, Subject::NewName | Subject::Name(_)) => true,
+            (Cursor::Reservations(last), Subject::Reservation(number)) => number <= last,
             // A new reservation has the highest number: it is ahead.
-            (_, Event::Reserved(_) | Event::Numbered { .. }) => false,
+            (_, Subject::NewReservation | Subject::Count) => false,
         }
     }
 }
@@ -98,6 +98,7 @@ impl<S: Storage> Store<S> {
             history: History::default(),
             compact_from_bytes: u64::MAX,
             compact_min_bytes: u64::MAX,
+            compacted: Time::DAWN,
             text: String::new(),
         }
     }
@@ -128,6 +129,7 @@ impl<S: Storage> Store<S> {
             history,
             compact_from_bytes: COMPACT_MIN_BYTES,
             compact_min_bytes: COMPACT_MIN_BYTES,
+            compacted: Time::DAWN,
             text: String::new(),
         };
         Ok((store, inventory, Opened { report, last_time }))
@@ -149,12 +151,12 @@ impl<S: Storage> Store<S> {
             return Ok(());
         }
         if let Some(journal) = &mut self.journal {
-            for (change, text) in batch.iter() {
-                journal.append(change.number, text);
+            if let Some((first, texts, ends)) = batch.run_together() {
+                journal.append_all(first, texts, ends);
             }
             journal.commit()?;
             if let Some(cursor) = self.cursor {
-                for (_, text) in batch.iter().filter(|(change, _)| cursor.is_behind(&change.event))
+                for (_, text) in batch.iter().filter(|(change, _)| cursor.is_behind(change.subject))
                 {
                     journal.snapshot_append(text);
                 }
@@ -254,7 +256,9 @@ impl<S: Storage> Store<S> {
         match outcome {
             Ok(cursor) => {
                 self.cursor = cursor;
-                self.compact_from_bytes = self.compact_min_bytes;
+                if cursor.is_none() {
+                    self.put_off_next(now);
+                }
                 Ok(None)
             }
             Err(error) if journal.poisoned().is_some() => Err(error),
@@ -264,6 +268,18 @@ impl<S: Storage> Store<S> {
                 Ok(Some(error))
             }
         }
+    }
+
+    /// The next compaction is due when the journal has grown by the least that is
+    /// worth one; by twice as much as the last time where that comes soon, for
+    /// each costs the same few syncs and makes everybody wait for them.
+    fn put_off_next(&mut self, now: Time) {
+        let since_ms = now.ms().saturating_sub(self.compacted.ms());
+        self.compact_from_bytes = match since_ms < COMPACT_SOON_MS {
+            true => (2 * self.compact_from_bytes).min(COMPACT_MOST_TIMES * self.compact_min_bytes),
+            false => self.compact_min_bytes,
+        };
+        self.compacted = now;
     }
 }
 

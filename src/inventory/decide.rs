@@ -236,7 +236,7 @@ impl Inventory {
         {
             return Err(Refusal::KeyWaiting(key.key.to_string()));
         }
-        if self.reservations.len() >= self.capacity.reservations as usize {
+        if self.is_full() {
             return Err(Refusal::TooManyReservations(self.capacity.reservations));
         }
         match sought.place(request.from, request.until) {
@@ -249,6 +249,17 @@ impl Inventory {
                 Err(self.busy(asked, &sought, conflict, earliest))
             }
         }
+    }
+
+    /// What a request for one resource and nothing else leads to, from now on until
+    /// it is cancelled, if it is granted: the same as [`Inventory::reserve`] says.
+    pub fn reserve_one(&self, id: ResourceId, who: &Who, now: Time) -> Option<Reservation> {
+        if self.is_full() || self.overlap(id, now, Time::NEVER).is_some() {
+            return None;
+        }
+        let mut new = Reservation::new(self.last_number + 1, &[id], now, Time::NEVER);
+        new.holder = who.holder.clone();
+        Some(new)
     }
 
     pub(super) fn granted(
@@ -395,9 +406,14 @@ impl Inventory {
         }
     }
 
-    /// Yours first, else nobody's.
     fn cancel_name(&self, name: &str, who: &Who) -> Result<(Number, ResourceId), Refusal> {
         let id = self.named(name)?;
+        self.cancel_one(id, who).map(|number| (number, id))
+    }
+
+    /// The reservation that a resource leaves when it is cancelled by its name:
+    /// yours first, else nobody's.
+    pub fn cancel_one(&self, id: ResourceId, who: &Who) -> Result<Number, Refusal> {
         let counted = || self.booked[id as usize].iter().inspect(|_| self.add_work(1));
         let on_it = || counted().map(|one| &self.reservations[&one.number]);
         let name = || self.names.texts().name(id).to_owned();
@@ -407,7 +423,7 @@ impl Inventory {
             let mut numbers = held();
             match (numbers.next(), numbers.next()) {
                 (None, _) => {}
-                (Some(number), None) => return Ok((number, id)),
+                (Some(number), None) => return Ok(number),
                 _ => {
                     let numbers = held().collect();
                     return Err(Refusal::Several { name: name(), numbers });

@@ -119,9 +119,36 @@ impl Times {
 pub struct Change {
     /// The event's number.
     pub number: u64,
-    pub event: Event,
+    pub subject: Subject,
     /// Where its text ends; it begins where the one before ends.
     end: usize,
+}
+
+/// What an event is about. That is all that is kept of it beside its text: what was
+/// reserved and cancelled again in a turn is not to stay until its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subject {
+    NewName,
+    Name(ResourceId),
+    NewReservation,
+    Reservation(Number),
+    /// Nothing that is there.
+    Count,
+}
+
+impl Event {
+    /// What it is about.
+    fn subject(&self) -> Subject {
+        match self {
+            Event::Added { .. } => Subject::NewName,
+            Event::Removed { id } => Subject::Name(*id),
+            Event::Reserved(_) => Subject::NewReservation,
+            Event::Cancelled { number, .. }
+            | Event::Renewed { number, .. }
+            | Event::Expired { number } => Subject::Reservation(*number),
+            Event::Numbered { .. } => Subject::Count,
+        }
+    }
 }
 
 impl Batch {
@@ -171,7 +198,7 @@ impl Inventory {
         self.encode_with(time, &event, &mut batch.times, &mut batch.texts);
         self.apply(&event);
         let end = batch.texts.len();
-        batch.changes.push(Change { number: self.last_event(), event, end });
+        batch.changes.push(Change { number: self.last_event(), subject: event.subject(), end });
     }
 
     /// Appends the text of an event that is about to happen.
@@ -274,7 +301,7 @@ fn decode_time(text: &str) -> Result<Time, String> {
 
 fn find(text: &str, names: &Names) -> Result<ResourceId, String> {
     let none = || format!("there is no resource '{}'", text.escape_debug());
-    names.find_exact(text).ok_or_else(none)
+    names.find_exact(text.as_bytes()).ok_or_else(none)
 }
 
 fn decode_names(text: &str, names: &Names) -> Result<Ids, String> {

@@ -430,8 +430,11 @@ fn place_of(hash: u32) -> u64 {
 #[derive(Debug, Default)]
 pub struct Names {
     texts: NameTexts,
+    /// The live names as they are written: so nearly everybody writes them, and to
+    /// fold a name takes longer than to find it.
+    exact: HashTable<Slot>,
     /// The live names by folded form.
-    ids: HashTable<Slot>,
+    folded: HashTable<Slot>,
     keyed: Keyed,
     /// Bytes of the folded forms of the live names.
     bytes: usize,
@@ -469,41 +472,47 @@ impl Names {
     }
 
     /// The id of a name that is written just so.
-    pub fn find_exact(&self, text: &str) -> Option<ResourceId> {
-        self.find(text).filter(|id| self.texts.name(*id) == text)
+    pub fn find_exact(&self, text: &[u8]) -> Option<ResourceId> {
+        let hash = self.keyed.hash(text);
+        let is_it = |slot: &Slot| slot.hash == hash && self.texts.name(slot.id).as_bytes() == text;
+        self.exact.find(place_of(hash), is_it).map(|slot| slot.id)
     }
 
     fn find_folded(&self, folded: &[u8]) -> Option<ResourceId> {
         let hash = self.keyed.hash(folded);
         let is_it =
             |slot: &Slot| slot.hash == hash && self.texts.folded(slot.id).as_bytes() == folded;
-        self.ids.find(place_of(hash), is_it).map(|slot| slot.id)
+        self.folded.find(place_of(hash), is_it).map(|slot| slot.id)
     }
 
     /// Adds a checked name that is not there yet and returns its id.
     pub fn add(&mut self, name: &str) -> ResourceId {
         let folded = fold(name);
-        let hash = self.keyed.hash(folded.as_bytes());
         let id = self.texts.len() as ResourceId;
         self.texts.push(name, &folded);
-        let slot = Slot { hash, id };
-        self.ids.insert_unique(place_of(hash), slot, |slot| place_of(slot.hash));
+        for (table, text) in [(&mut self.exact, name), (&mut self.folded, &folded)] {
+            let hash = self.keyed.hash(text.as_bytes());
+            table.insert_unique(place_of(hash), Slot { hash, id }, |slot| place_of(slot.hash));
+        }
         self.bytes += folded.len();
         id
     }
 
     /// Takes a name out; its id stays unused, its text stays until the gap is closed.
     pub fn remove(&mut self, id: ResourceId) {
-        let place = self.place(id);
-        if let Ok(entry) = self.ids.find_entry(place, |slot| slot.id == id) {
-            entry.remove();
-            self.bytes -= self.texts.folded(id).len();
+        self.bytes -= self.texts.folded(id).len();
+        for (place, table) in self.places(id) {
+            if let Ok(entry) = table.find_entry(place, |slot| slot.id == id) {
+                entry.remove();
+            }
         }
     }
 
-    /// Where the table has an id.
-    fn place(&self, id: ResourceId) -> u64 {
-        place_of(self.keyed.hash(self.texts.folded(id).as_bytes()))
+    /// Where each table has an id.
+    fn places(&mut self, id: ResourceId) -> [(u64, &mut HashTable<Slot>); 2] {
+        let place = |text: &str| place_of(self.keyed.hash(text.as_bytes()));
+        let (exact, folded) = (place(self.texts.name(id)), place(self.texts.folded(id)));
+        [(exact, &mut self.exact), (folded, &mut self.folded)]
     }
 
     /// Begins to give ids anew, so that what is gone can be forgotten: texts
@@ -521,9 +530,10 @@ impl Names {
         let mut texts = Chunk::default();
         for (new, id) in (chunk * NAMES_CHUNK..).zip(live) {
             texts.push(self.texts.name(*id), self.texts.folded(*id));
-            let place = self.place(*id);
-            if let Some(slot) = self.ids.find_mut(place, |slot| slot.id == *id) {
-                slot.id = new as ResourceId;
+            for (place, table) in self.places(*id) {
+                if let Some(slot) = table.find_mut(place, |slot| slot.id == *id) {
+                    slot.id = new as ResourceId;
+                }
             }
         }
         self.texts.chunks[chunk] = Rc::new(texts);
@@ -543,7 +553,7 @@ impl Names {
 
     /// How many names there are.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.exact.len()
     }
 
     /// Bytes of all folded names: what it takes to hold a pattern against
@@ -554,7 +564,7 @@ impl Names {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.exact.is_empty()
     }
 }
 

@@ -202,10 +202,20 @@ impl<S: Storage> Journal<S> {
     /// Panics if `number` is not the next one, or if the payload has an LF or NUL or is longer
     /// than [`MAX_PAYLOAD_BYTES`].
     pub fn append(&mut self, number: u64, payload: &str) {
-        assert_eq!(number, self.last_number + self.batch.ends.len() as u64 + 1, "event number");
-        record::assert_payload(payload);
-        self.batch.payloads.extend_from_slice(payload.as_bytes());
-        self.batch.ends.push(self.batch.payloads.len());
+        self.append_all(number, payload, [payload.len()].into_iter());
+    }
+
+    /// The same for several: the number of the first, their payloads run together, and where
+    /// each of them ends.
+    pub fn append_all(&mut self, first: u64, payloads: &str, ends: impl Iterator<Item = usize>) {
+        assert_eq!(first, self.last_number + self.batch.ends.len() as u64 + 1, "event number");
+        record::assert_payloads(payloads);
+        let mut before = self.batch.payloads.len();
+        let start = before;
+        self.batch.ends.extend(ends.map(|end| start + end).inspect(|end| {
+            record::assert_length(end - std::mem::replace(&mut before, *end));
+        }));
+        self.batch.payloads.extend_from_slice(payloads.as_bytes());
     }
 
     /// Writes the batch, and syncs it if the policy is [`SyncPolicy::Always`]. Only after `Ok` may

@@ -112,40 +112,33 @@ fn take_number(text: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 pub(super) fn push_event(out: &mut Vec<u8>, number: u64, left: u64, synced: u64, payload: &[u8]) {
-    push_line(out, |out| {
-        push_field(out, b"event ", number);
-        push_field(out, b" +", left);
-        push_field(out, b" @", synced);
-        out.push(b' ');
-        out.extend_from_slice(payload);
-    });
+    push_line(out, payload, [("event ", number), (" +", left), (" @", synced)], " ");
 }
 
 pub(super) fn push_snapshot(out: &mut Vec<u8>, number: u64, payload: &[u8]) {
-    push_line(out, |out| {
-        push_field(out, b"snap ", number);
-        out.push(b' ');
-        out.extend_from_slice(payload);
-    });
+    push_line(out, payload, [("snap ", number)], " ");
 }
 
 pub(super) fn push_end(out: &mut Vec<u8>, count: u64, base: u64) {
-    push_line(out, |out| {
-        push_field(out, b"end ", count);
-        push_field(out, b" ", base);
-    });
+    push_line(out, b"", [("end ", count), (" ", base)], "");
 }
 
-fn push_field(out: &mut Vec<u8>, before: &[u8], number: u64) {
-    out.extend_from_slice(before);
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-}
-
-fn push_line(out: &mut Vec<u8>, push_body: impl FnOnce(&mut Vec<u8>)) {
+fn push_line<const FIELDS: usize>(
+    out: &mut Vec<u8>,
+    payload: &[u8],
+    fields: [(&str, u64); FIELDS],
+    gap: &str,
+) {
     let start = out.len();
+    out.reserve(MAX_FIELDS_BYTES + payload.len());
     out.extend_from_slice(b"00000000 ");
     let body = out.len();
-    push_body(out);
+    for (before, number) in fields {
+        out.extend_from_slice(before.as_bytes());
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+    out.extend_from_slice(gap.as_bytes());
+    out.extend_from_slice(payload);
     debug_assert!(out.len() - start < MAX_LINE_BYTES);
     let mut crc = crc32fast::hash(&out[body..]);
     for place in out[start..start + CRC_DIGITS].iter_mut().rev() {
@@ -155,11 +148,15 @@ fn push_line(out: &mut Vec<u8>, push_body: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'\n');
 }
 
-/// Panics (a bug of the caller) on a payload that would not come back as it was.
-pub(super) fn assert_payload(payload: &str) {
-    assert!(payload.len() <= MAX_PAYLOAD_BYTES, "payload of {} bytes", payload.len());
-    let unfit = memchr::memchr2(b'\n', 0, payload.as_bytes());
-    assert!(unfit.is_none(), "payload with an LF or NUL: {payload:?}");
+/// Panics (a bug of the caller) on payloads that would not come back as they were.
+pub(super) fn assert_payloads(payloads: &str) {
+    let unfit = memchr::memchr2(b'\n', 0, payloads.as_bytes());
+    assert!(unfit.is_none(), "payload with an LF or NUL: {payloads:?}");
+}
+
+/// Panics (a bug of the caller) on a payload that is too long to come back.
+pub(super) fn assert_length(bytes: usize) {
+    assert!(bytes <= MAX_PAYLOAD_BYTES, "payload of {bytes} bytes");
 }
 
 #[cfg(test)]

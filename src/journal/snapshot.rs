@@ -105,7 +105,8 @@ impl<S: Storage> Journal<S> {
     ///
     /// Panics if there is no snapshot in progress, or on a payload as in [`Journal::append`].
     pub fn snapshot_append(&mut self, payload: &str) {
-        record::assert_payload(payload);
+        record::assert_payloads(payload);
+        record::assert_length(payload.len());
         let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
         snapshot.records += 1;
         record::push_snapshot(&mut snapshot.buffer, snapshot.records, payload.as_bytes());
