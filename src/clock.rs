@@ -7,11 +7,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
-use jiff::{SignedDuration, Timestamp};
 
 use crate::limits::DURATION_MAX_MS;
+
+const DAY_MS: i64 = 86_400_000;
 
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
@@ -188,11 +190,11 @@ impl Zone {
     /// The first instant of the day `nights` days after the day of `from` in
     /// this zone: the end of a stay of so many nights.
     pub fn night_end(&self, from: Time, nights: u32) -> Result<Time, TimeError> {
-        let day = self.civil(from).date();
-        let day = day
-            .checked_add(SignedDuration::from_hours(24 * i64::from(nights)))
-            .map_err(|_| TimeError::OutOfRange)?;
-        self.first_instant(day)
+        let day_ms = civil_ms(self.civil(from).date().at(0, 0, 0, 0));
+        match day_ms + i64::from(nights) * DAY_MS {
+            end_ms if end_ms > Time::LATEST.0 => Err(TimeError::OutOfRange),
+            end_ms => self.first_instant(civil_at(Time(end_ms), Offset::UTC).date()),
+        }
     }
 
     /// `time` as RFC 3339 with this zone's offset, to the second.
@@ -281,7 +283,10 @@ impl Zone {
 }
 
 fn civil_ms(civil: DateTime) -> i64 {
-    i64::try_from(civil.duration_since(EPOCH).as_millis()).unwrap_or(i64::MAX)
+    let [month, day, hour, minute, second] =
+        [civil.month(), civil.day(), civil.hour(), civil.minute(), civil.second()].map(i64::from);
+    let hours = days_to(civil.year().into(), month, day) * 24 + hour;
+    ((hours * 60 + minute) * 60 + second) * 1000 + i64::from(civil.millisecond())
 }
 
 fn offset_ms(offset: Offset) -> i64 {
@@ -290,17 +295,23 @@ fn offset_ms(offset: Offset) -> i64 {
 
 /// The civil reading at an offset; the ends of the calendar where it is beyond.
 fn civil_at(time: Time, offset: Offset) -> DateTime {
-    // All but the last day of the year 9999.
     if let Ok(instant) = Timestamp::from_millisecond(time.0) {
         return offset.to_datetime(instant);
     }
-    let local_ms = time.0.saturating_add(offset_ms(offset));
-    let bound = if local_ms < 0 { EPOCH } else { DateTime::MAX };
-    EPOCH.checked_add(SignedDuration::from_millis(local_ms)).unwrap_or(bound)
+    // jiff's instants end a day before the calendar does: of the last days it is
+    // asked what it is two days earlier.
+    match Timestamp::from_millisecond(time.0.saturating_sub(2 * DAY_MS)) {
+        Ok(earlier) => {
+            let civil = offset.to_datetime(earlier);
+            let day = Date::new(civil.year(), civil.month(), civil.day() + 2);
+            day.map_or(DateTime::MAX, |day| day.to_datetime(civil.time()))
+        }
+        Err(_) if time.0 < 0 => EPOCH,
+        Err(_) => DateTime::MAX,
+    }
 }
 
 fn in_range(ms: i64) -> Result<Time, TimeError> {
-    const DAY_MS: i64 = 86_400_000;
     // A day of slack: what is in range in one zone may lie a day off in UTC.
     if (-DAY_MS..=Time::LATEST.0 + DAY_MS).contains(&ms) {
         Ok(Time(ms.min(Time::LATEST.0)))

@@ -81,6 +81,9 @@ pub const WRITE_LIST_BYTES: usize = 64 << 10;
 /// Names (16 bytes of a long one) and bookings looked at by one connection's
 /// commands in a turn after which it is the next one's, some milliseconds.
 pub const WORK_BUDGET: u64 = 50_000;
+/// The same for all connections of a turn together, who have not spent so much
+/// before: the others keep their places for the next one. Some milliseconds.
+pub const TURN_WORK: u64 = 8 * WORK_BUDGET;
 /// What one event counts among these: its text, the journal's record of it, the
 /// notices. Who makes thousands in a line is costly, too.
 pub const EVENT_WORK: usize = 50;
@@ -191,6 +194,7 @@ pub const COMPACT_FREE_BYTES: u64 = 1 << 20;
 const _: () = {
     assert!(LINE_MAX_BYTES < LINE_ENDLESS_BYTES);
     assert!(LINE_MAX_BYTES + 2 < INPUT_HIGH_BYTES, "a whole line must fit the input buffer");
+    assert!(TURN_WORK > BATCH_EVENTS as u64 * EVENT_WORK as u64, "a full commit is not that much");
     assert!(WRITE_MIN_BYTES <= WRITE_LIST_BYTES && WRITE_LIST_BYTES <= WRITE_BUDGET_BYTES);
     assert!(WRITE_BUDGET_BYTES <= TURN_WRITE_BYTES);
     assert!(NAME_MAX_BYTES + NOTE_MAX_BYTES * 2 + KEY_MAX_BYTES < LINE_MAX_BYTES);

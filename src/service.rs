@@ -106,7 +106,7 @@ pub struct Service<T: Stream, S: Storage> {
     slow_queue: VecDeque<Key>,
     /// These two did not get their share of the last turn.
     rest_is_owed: bool,
-    /// What was looked at in this turn for those of one of these two.
+    /// What was looked at in this turn, or for those of one of these two.
     turn_work: u64,
     /// Served in this turn: to be flushed after the commit.
     served: Vec<Key>,
@@ -221,6 +221,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     pub fn begin(&mut self, wall: Time, tick: Tick) {
         self.tick = tick;
         self.now = self.clock.observe(wall, tick);
+        self.turn_work = 0;
     }
 
     /// Notes that a connection's stream may be ready, and queues it. No work
@@ -264,8 +265,12 @@ impl<T: Stream, S: Storage> Service<T, S> {
     fn heed_clock(&mut self) -> bool {
         let step_ms = self.clock.take_step();
         if step_ms != 0 {
-            let by_s = step_ms as f64 / 1000.0;
-            warn!("the clock was set by {by_s:+.3} s; the ends of leases are moved along");
+            // Without floats: what prints them is large, and nothing else needs it.
+            let (sign, by_ms) = (if step_ms < 0 { '-' } else { '+' }, step_ms.unsigned_abs());
+            let (by_s, by_ms) = (by_ms / 1000, by_ms % 1000);
+            warn!(
+                "the clock was set by {sign}{by_s}.{by_ms:03} s; the ends of leases are moved along"
+            );
             self.inventory.clock_was_set(step_ms, self.now, &self.zone, &mut self.batch);
             self.trace.note(Step::ClockSet(step_ms));
         }

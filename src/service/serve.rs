@@ -8,19 +8,20 @@ use crate::clock::Tick;
 use crate::commands::parse::Moment;
 use crate::commands::{self, Desk, Figures};
 use crate::journal::Storage;
-use crate::limits::{BATCH_EVENTS, LIST_ROWS_MAX, LOG_QUIET_MS, SLOW_MS, WORK_BUDGET};
+use crate::limits::{BATCH_EVENTS, LIST_ROWS_MAX, LOG_QUIET_MS, SLOW_MS, TURN_WORK, WORK_BUDGET};
 
 impl<T: Stream, S: Storage> Service<T, S> {
     /// Serves everything that is queued now; what is queued meanwhile is the
     /// next turn's, or of the next call in this one, for which see
-    /// [`Service::may_gather`]. When the turn's commit is full, the others keep
-    /// their places: who has filled it is behind them the next time.
+    /// [`Service::may_gather`]. When the turn's commit is full, or its time is
+    /// spent, the others keep their places: who has filled it is behind them the
+    /// next time.
     pub fn serve_queue(&mut self) {
         if self.rest_is_owed {
             self.serve_rest();
         }
         for _ in 0..self.run_queue.len() {
-            if self.batch.len() >= BATCH_EVENTS {
+            if self.batch.len() >= BATCH_EVENTS || self.turn_work > TURN_WORK {
                 self.rest_is_owed = true;
                 return;
             }
