@@ -190,6 +190,11 @@ pub const COMPACT_AFTER: usize = 128;
 /// Bytes that the old file gives back in a turn: under a millisecond where freeing
 /// 300 MB takes a tenth of a second.
 pub const COMPACT_FREE_BYTES: u64 = 1 << 20;
+/// An old file of no more than this is closed at once: some milliseconds.
+pub const COMPACT_CLOSE_BYTES: u64 = 32 << 20;
+/// A larger one is left whole for so long, unless the next compaction waits for it: it may
+/// be that somebody is copying it, who has opened it while it was the journal.
+pub const OLD_FILE_KEPT_MS: u64 = 60_000;
 
 const _: () = {
     assert!(LINE_MAX_BYTES < LINE_ENDLESS_BYTES);

@@ -34,7 +34,8 @@ use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
     BATCH_EVENTS, CLOCK_DOUBTFUL_MS, COMPACT_AFTER, COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES,
-    LOG_QUIET_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
+    LOG_QUIET_MS, OLD_FILE_KEPT_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
+    WRITE_BUDGET_BYTES,
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
@@ -139,6 +140,8 @@ pub struct Service<T: Stream, S: Storage> {
     store: Store<S>,
     /// What was done for clients since the last piece of a compaction.
     done_since_piece: usize,
+    /// Until then the file that the last one has left behind stays whole.
+    old_file_until: Tick,
     clock: Clock,
     /// That it is, was logged.
     clock_doubtful: bool,
@@ -188,6 +191,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             batch: state.batch,
             store: state.store,
             done_since_piece: 0,
+            old_file_until: tick,
             clock,
             clock_doubtful: false,
             zone,
@@ -399,7 +403,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if !self.store.is_compacting() && self.batch.is_empty() && self.may_tidy() {
             self.inventory.tidy();
         }
-        self.store.shrink_old_file();
+        if self.may_shrink() {
+            self.store.shrink_old_file();
+        }
         let is_due = self.batch.is_empty() && self.done_since_piece >= COMPACT_AFTER;
         if is_due && self.store.wants_compaction(&self.inventory) {
             self.done_since_piece = 0;
@@ -408,10 +414,17 @@ impl<T: Stream, S: Storage> Service<T, S> {
             if let Some(error) = done {
                 warn!("the journal was not compacted: {}", plain(&error.to_string()));
             } else if !self.store.is_compacting() {
+                self.old_file_until = self.tick.plus_ms(OLD_FILE_KEPT_MS);
                 info!("the journal was compacted to {} bytes", self.store.journal_bytes());
             }
         }
         Ok(())
+    }
+
+    /// Whether the file that a compaction has left behind is to give space back now.
+    fn may_shrink(&self) -> bool {
+        let is_time = || self.old_file_until <= self.tick || self.store.is_old_file_small();
+        self.store.has_old_file() && (is_time() || self.store.is_mostly_history(&self.inventory))
     }
 
     /// Whether ids may be given anew. Lists under way keep the names that are then
@@ -443,14 +456,15 @@ impl<T: Stream, S: Storage> Service<T, S> {
             || !self.batch.is_empty()
             || !self.dead.is_empty()
             || self.inventory.has_outcomes()
-            || self.store.has_old_file()
+            || self.may_shrink()
             || self.store.wants_compaction(&self.inventory)
     }
 
     /// When a turn is due even if nothing happens, ends of reservations aside.
     pub fn next_deadline(&self) -> Option<Tick> {
         let first = self.deadlines.first().map(|(when, _)| *when);
-        [first, self.sync_by, self.stopping].into_iter().flatten().min()
+        let shrink = self.store.has_old_file().then_some(self.old_file_until);
+        [first, self.sync_by, self.stopping, shrink].into_iter().flatten().min()
     }
 
     /// When something ends, or somebody's wait: what the wall clock then says.

@@ -21,8 +21,8 @@ use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
 use crate::journal::{Error, Journal, Record, Report, Storage, SyncPolicy};
 use crate::limits::{
-    COMPACT_FREE_BYTES, COMPACT_MIN_BYTES, COMPACT_MOST_TIMES, COMPACT_SOON_MS,
-    INVENTORY_FILE_MAX_BYTES, NUMBER_MAX,
+    COMPACT_CLOSE_BYTES, COMPACT_FREE_BYTES, COMPACT_MIN_BYTES, COMPACT_MOST_TIMES,
+    COMPACT_SOON_MS, INVENTORY_FILE_MAX_BYTES, NUMBER_MAX,
 };
 
 /// The journal of an inventory; or none, for a server that forgets.
@@ -214,14 +214,16 @@ impl<S: Storage> Store<S> {
     /// Whether compaction has something to do: it goes on, or the journal is
     /// mostly history.
     pub fn wants_compaction(&self, inventory: &Inventory) -> bool {
+        // One after the other: there is but one file at a time whose space is given back.
+        self.is_compacting() || (!self.has_old_file() && self.is_mostly_history(inventory))
+    }
+
+    /// Whether a compaction would be worth it.
+    pub fn is_mostly_history(&self, inventory: &Inventory) -> bool {
         let Some(journal) = &self.journal else { return false };
         let live = (inventory.names().len() + inventory.reservation_count()) as u64;
         let history = journal.last_number() - journal.base_number();
-        // One after the other: there is but one file at a time whose space is given back.
-        self.is_compacting()
-            || (!self.has_old_file()
-                && journal.bytes_since_snapshot() >= self.compact_from_bytes
-                && history > 2 * live)
+        journal.bytes_since_snapshot() >= self.compact_from_bytes && history > 2 * live
     }
 
     /// Whether the file that a compaction has left behind has not given its space back yet.
@@ -229,10 +231,19 @@ impl<S: Storage> Store<S> {
         self.journal.as_ref().is_some_and(Journal::has_nameless)
     }
 
-    /// Gives a piece of that space back.
+    /// Whether that file is small enough to be closed at once.
+    pub fn is_old_file_small(&self) -> bool {
+        let bytes = self.journal.as_ref().map_or(0, Journal::nameless_bytes);
+        bytes <= COMPACT_CLOSE_BYTES
+    }
+
+    /// Gives a piece of that space back, all of it if there is not much.
     pub fn shrink_old_file(&mut self) {
-        if let Some(journal) = &mut self.journal {
-            journal.shrink_nameless(COMPACT_FREE_BYTES);
+        let is_small = self.is_old_file_small();
+        match &mut self.journal {
+            Some(journal) if is_small => journal.close_nameless(),
+            Some(journal) => journal.shrink_nameless(COMPACT_FREE_BYTES),
+            None => {}
         }
     }
 

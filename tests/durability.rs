@@ -8,7 +8,7 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -303,6 +303,29 @@ fn ripe(folder: &Path) {
     }
     past.say("BAJA Sala 200");
     past.fill(5 << 20);
+}
+
+/// Who has opened the journal before a compaction, to copy it, reads all of it: a test
+/// that looked into the folder of a server once found the end of its journal missing.
+#[test]
+fn a_journal_that_is_being_copied_stays_whole() {
+    let folder = Folder::new();
+    let mut past = Past::begin(folder.path(), 5);
+    past.fill(1 << 20);
+    let before = std::fs::read(folder.join("journal")).unwrap();
+    let mut copy = std::fs::File::open(folder.join("journal")).unwrap();
+    loop {
+        assert!(past.store.compact(&past.inventory, past.now, 64 << 10).unwrap().is_none());
+        if !past.store.is_compacting() {
+            break;
+        }
+    }
+    past.store.shrink_old_file();
+    assert!(!past.store.has_old_file(), "it is small");
+    assert!(std::fs::read(folder.join("journal")).unwrap().len() < before.len() / 2);
+    let mut copied = Vec::new();
+    copy.read_to_end(&mut copied).unwrap();
+    assert!(copied == before, "{} bytes of {} are left", copied.len(), before.len());
 }
 
 #[test]

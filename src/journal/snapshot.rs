@@ -66,8 +66,18 @@ impl<S: Storage> Journal<S> {
         self.nameless.is_some()
     }
 
-    /// Cuts at most `max_bytes` off the file that was taken out of use. Nothing depends on it, so
-    /// whatever goes wrong is left to the system, which frees the rest of a file that is closed.
+    /// Bytes of it; 0 if there is none.
+    pub fn nameless_bytes(&self) -> u64 {
+        self.nameless.as_ref().map_or(0, |old| old.bytes)
+    }
+
+    /// Closes it, which frees all of it at once. Who has it open may read it to its end.
+    pub fn close_nameless(&mut self) {
+        self.nameless = None;
+    }
+
+    /// Cuts at most `max_bytes` off the file that was taken out of use, also for who is just
+    /// copying it. Nothing here depends on it, so whatever goes wrong is left to the system, which frees the rest of a file that is closed.
     pub fn shrink_nameless(&mut self, max_bytes: u64) {
         let Some(mut old) = self.nameless.take() else { return };
         old.bytes = old.bytes.saturating_sub(max_bytes);
