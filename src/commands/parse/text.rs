@@ -20,8 +20,8 @@ impl Marks {
     /// Something else that no plain name has.
     const OTHER: Marks = Marks(1 << 7);
 
-    /// What a name between commas is plain without.
-    pub const UNPLAIN: Marks = Marks(!Marks::COMMA.0);
+    /// All of them: what a plain name has none of.
+    pub const UNPLAIN: Marks = Marks(u8::MAX);
     /// What targets are all of the line without, as they stand there.
     pub const BEYOND_TARGETS: Marks = Marks(Marks::GAP.0 | Marks::EQUALS.0 | Marks::QUOTE.0);
 
@@ -135,7 +135,7 @@ mod tests {
                     assert_eq!(marks.any(mark), has(sign), "{line:?} {sign}");
                 }
                 let item = line.trim_matches(' ');
-                if !marks.any(Marks::UNPLAIN) && !has(',') && !item.is_empty() {
+                if !marks.any(Marks::UNPLAIN) && !item.is_empty() {
                     assert!(check_name(item).is_ok_and(|name| name == item), "{line:?}");
                     plain += 1;
                 }
