@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use crate::limits::{
     INPUT_HIGH_BYTES, LINE_ENDLESS_BYTES, LINE_MAX_BYTES, LIST_PIECE_BYTES, OUTPUT_HIGH_BYTES,
-    OUTPUT_LOW_BYTES,
+    OUTPUT_LOW_BYTES, SPARE_BUFFERS, SPARE_BYTES,
 };
 
 /// How a line ends; its reply ends the same way.
@@ -64,6 +64,20 @@ pub trait Source {
     /// Of what age the names are that it keeps in memory.
     fn generation(&self) -> u64 {
         u64::MAX
+    }
+}
+
+/// Buffers that no connection needs at the moment: a few, so that those who talk do
+/// not ask the system's allocator at every line, and those who do not have none.
+#[derive(Debug, Default)]
+pub struct Spare(Vec<Vec<u8>>);
+
+impl Spare {
+    fn put(&mut self, mut buffer: Vec<u8>) {
+        if (1..=SPARE_BYTES).contains(&buffer.capacity()) && self.0.len() < SPARE_BUFFERS {
+            buffer.clear();
+            self.0.push(buffer);
+        }
     }
 }
 
@@ -333,6 +347,28 @@ impl<S> Conn<S> {
                 self.source = None;
             }
         }
+    }
+
+    /// Takes memory for what is about to come from others that do not need theirs.
+    pub fn borrow(&mut self, spare: &mut Spare) {
+        for buffer in [&mut self.input, &mut self.output] {
+            if buffer.capacity() == 0 {
+                *buffer = spare.0.pop().unwrap_or_default();
+            }
+        }
+    }
+
+    /// [`Conn::tidy`], with small empty buffers going to `spare`.
+    pub fn tidy_into(&mut self, spare: &mut Spare) {
+        if self.taken == self.input.len() {
+            spare.put(std::mem::take(&mut self.input));
+            self.drop_input();
+        }
+        if self.sent == self.output.len() {
+            spare.put(std::mem::take(&mut self.output));
+            self.sent = 0;
+        }
+        self.tidy();
     }
 
     /// Gives memory that is not needed back: all of an empty buffer, and what

@@ -28,7 +28,7 @@ use crate::clock::{Clock, Now, Tick, Time, Zone};
 use crate::commands::parse::Moment;
 use crate::commands::words::plain;
 use crate::commands::{self, Desk, Figures};
-use crate::conn::Conn;
+use crate::conn::{Conn, Spare};
 use crate::inventory::event::Batch;
 use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
@@ -135,6 +135,7 @@ pub struct Service<T: Stream, S: Storage> {
     now: Now,
     tick: Tick,
     scratch: Vec<u8>,
+    spare: Spare,
     inventory: Inventory,
     batch: Batch,
     store: Store<S>,
@@ -187,6 +188,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             now,
             tick,
             scratch: vec![0; READ_BUDGET_BYTES],
+            spare: Spare::default(),
             inventory: state.inventory,
             batch: state.batch,
             store: state.store,

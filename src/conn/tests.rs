@@ -536,6 +536,35 @@ fn empty_buffers_give_their_memory_back() {
     assert_eq!((conn.input.capacity(), conn.output.capacity()), (0, 0));
 }
 
+/// Memory goes round between connections, and nothing else does.
+#[test]
+fn buffers_go_to_the_next_who_talks_and_are_empty() {
+    let mut spare = Spare::default();
+    let mut one = reading([bytes("secret\n")]);
+    let mut scratch = [0; 64];
+    one.borrow(&mut spare);
+    one.fill(&mut scratch).unwrap();
+    assert_eq!(one.next_frame(), Some(Frame::Line(0..6)));
+    one.out().extend_from_slice(b"reply\n");
+    one.flush(usize::MAX).unwrap();
+    one.tidy_into(&mut spare);
+    assert_eq!((one.input.capacity(), one.output.capacity(), spare.0.len()), (0, 0, 2));
+    assert!(spare.0.iter().all(Vec::is_empty));
+
+    let mut other = reading([bytes("line\nrest")]);
+    other.borrow(&mut spare);
+    assert!(spare.0.is_empty() && other.input.capacity() > 0 && other.output.capacity() > 0);
+    other.fill(&mut scratch).unwrap();
+    assert_eq!(other.next_frame(), Some(Frame::Line(0..4)));
+    other.tidy_into(&mut spare);
+    assert_eq!((&other.input[..], spare.0.len()), (&b"rest"[..], 1), "what is needed stays");
+
+    other.out().resize(SPARE_BYTES + 1, b'x');
+    other.flush(usize::MAX).unwrap();
+    other.tidy_into(&mut spare);
+    assert_eq!((other.output.capacity(), spare.0.len()), (0, 1), "a large one is given back");
+}
+
 #[test]
 fn an_unfinished_line_keeps_little_more_than_itself() {
     let mut burst = b"\n".repeat(60_000);

@@ -2,6 +2,7 @@
 //! events, in memory. It is bounded; who asks for more is told where it begins.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::limits::{HISTORY_BYTES, HISTORY_EVENTS};
 
@@ -36,10 +37,15 @@ const BLOCK_BYTES: usize = HISTORY_BYTES / 64;
 
 impl Block {
     fn get(&self, number: u64) -> Option<&str> {
+        self.texts.get(self.place(number)?)
+    }
+
+    /// Where the text of an event lies.
+    fn place(&self, number: u64) -> Option<Range<usize>> {
         let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let end = *self.ends.get(at)?;
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
-        self.texts.get(start as usize..end as usize)
+        Some(start as usize..end as usize)
     }
 
     fn push(&mut self, texts: &str, ends: impl Iterator<Item = usize>) {
@@ -89,7 +95,8 @@ impl History {
     fn forget_oldest(&mut self) {
         let number = self.floor() + 1;
         let Some(block) = self.blocks.front() else { return };
-        self.bytes -= block.get(number).map_or(0, str::len);
+        // Without a look at the text, which nobody has touched for long.
+        self.bytes -= block.place(number).map_or(0, |place| place.len());
         self.len -= 1;
         if block.last() == number {
             self.spare = self.blocks.pop_front().unwrap_or_default();

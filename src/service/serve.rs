@@ -80,6 +80,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if !client.conn.wants_read() {
             return true;
         }
+        client.conn.borrow(&mut self.spare);
         match client.conn.fill(&mut self.scratch) {
             Ok(0) => {}
             Ok(_) => client.heard = self.tick,
