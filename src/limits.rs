@@ -95,7 +95,7 @@ pub const SLOW_MS: u64 = 10_000;
 pub const LISTENERS_MAX: usize = 256;
 /// Events of one turn's commit above which the rest waits for the next: a
 /// turn is not to become long because many clients add thousands of rooms.
-pub const BATCH_EVENTS: usize = 2048;
+pub const BATCH_EVENTS: usize = 4096;
 /// How often in a turn it is looked whether more has come that the same sync can
 /// make durable.
 pub const GATHER_ROUNDS: usize = 64;

@@ -44,6 +44,10 @@ pub const FILL_STEP_BYTES: u64 = 256 * 1024;
 /// Blank space is written in pieces of this size, from the stack.
 const FILL_PIECE_BYTES: usize = 16 * 1024;
 
+/// After a commit of more than this there is no filling: space that is written twice costs as
+/// much then as space that is new.
+const FILL_COMMIT_BYTES: usize = 128 * 1024;
+
 /// Buffers are given back down to this size after a larger commit.
 const KEEP_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -237,10 +241,13 @@ impl<S: Storage> Journal<S> {
         self.batch.payloads.shrink_to(KEEP_BUFFER_BYTES);
         self.batch.ends.clear();
         self.batch.ends.shrink_to(KEEP_BUFFER_BYTES / size_of::<usize>());
+        let is_large = self.lines.len() > FILL_COMMIT_BYTES;
         self.lines.shrink_to(KEEP_BUFFER_BYTES);
         if self.end_bytes > self.filled_bytes {
             self.filled_bytes = self.end_bytes;
-            self.fill()?;
+            if !is_large {
+                self.fill()?;
+            }
         }
         if self.policy == SyncPolicy::Always { self.sync() } else { Ok(()) }
     }
