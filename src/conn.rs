@@ -133,7 +133,7 @@ pub struct Conn<S> {
     read_closed: bool,
     eof: bool,
     /// Where in the input IAC IP has come last (Ctrl-C in telnet).
-    interrupted: Option<usize>,
+    interrupted: Option<u32>,
 }
 
 impl<S> Conn<S> {
@@ -191,7 +191,7 @@ impl<S> Conn<S> {
     /// line that was taken has begun: an interrupt before that line was for
     /// something else.
     pub fn take_interrupt(&mut self) -> bool {
-        self.interrupted.take().is_some_and(|at| at >= self.taken)
+        self.interrupted.take().is_some_and(|at| at as usize >= self.taken)
     }
 
     /// The ending of the line that was taken last.
@@ -264,7 +264,7 @@ impl<S> Conn<S> {
 
     /// Forgets what was received and not run.
     pub fn drop_input(&mut self) {
-        self.interrupted = self.interrupted.filter(|at| *at >= self.taken).map(|_| 0);
+        self.interrupted = self.interrupted.filter(|at| *at as usize >= self.taken).map(|_| 0);
         self.input = Vec::new();
         (self.taken, self.searched) = (0, 0);
     }
@@ -378,7 +378,8 @@ impl<S> Conn<S> {
             self.drop_input();
         } else if self.taken > 0 {
             drop_front(&mut self.input, self.taken);
-            self.interrupted = self.interrupted.and_then(|at| at.checked_sub(self.taken));
+            let taken = self.taken as u32;
+            self.interrupted = self.interrupted.and_then(|at| at.checked_sub(taken));
             self.searched -= self.taken;
             self.taken = 0;
         }
@@ -454,7 +455,8 @@ impl<S: Read> Conn<S> {
             }
             (Telnet::Command, byte) => {
                 if byte == IP {
-                    self.interrupted = Some(self.input.len());
+                    // Input is far from so long: see the module's page.
+                    self.interrupted = Some(self.input.len() as u32);
                 }
                 Telnet::Data
             }

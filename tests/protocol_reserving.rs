@@ -44,6 +44,53 @@ fn reservations_of_one_resource_do_not_overlap() {
     );
 }
 
+/// What is written as it is shown is done at once, everything else takes the long way:
+/// both say the same, also of what cannot be done and of who may do what.
+#[test]
+fn every_spelling_is_answered_alike() {
+    let lines = [
+        ("ana", "SOY ana"),
+        ("luis", "SOY luis"),
+        ("nobody", "RESERVAR Habitación 1"),
+        ("ana", "RESERVAR Habitación 1"),
+        ("ana", "RESERVAR Habitación 2"),
+        ("luis", "CANCELAR Habitación 2"),
+        ("luis", "CANCELAR Habitación 1"),
+        ("luis", "CANCELAR Habitación 1"),
+        ("luis", "RESERVAR Habitación 3 desde=2090-01-01 por=1h"),
+        ("ana", "RESERVAR Habitación 3"),
+        ("nobody", "RESERVE Habitación 1"),
+        ("ana", "ALTA Habitación 4"),
+        ("ana", "RESERVAR Habitación 4"),
+        ("ana", "CANCEL Habitación 2"),
+        ("luis", "RESERVAR Habitación 3 desde=2091-01-01 por=1h"),
+        ("luis", "CANCELAR Habitación 3"),
+        ("ana", "CANCELAR Habitación 3"),
+        ("nobody", "LISTAR Habitación 1"),
+        ("ana", "RESERVAR Habitación 5"),
+    ];
+    let answers = |spell: fn(&str) -> String| -> Vec<String> {
+        let server = Server::in_memory(&["--max-reservations=3"]);
+        let mut clients = ["ana", "luis", "nobody"].map(|who| (who, server.connect()));
+        let answer = |(who, line): &(&str, &str)| {
+            let (_, client) = clients.iter_mut().find(|(name, _)| name == who).unwrap();
+            let reply = client.say(&spell(line));
+            // The rest of a refusal has times.
+            match reply.strip_prefix("ERR ") {
+                Some(refusal) => format!("{line}: {}", &refusal[..3]),
+                None => format!("{line}: {reply}"),
+            }
+        };
+        lines.iter().map(answer).collect()
+    };
+    let shown = answers(str::to_owned);
+    assert_eq!(shown, answers(str::to_lowercase));
+    assert_eq!(shown, answers(|line| line.replace(' ', "  ")));
+    for code in ["403", "404", "409", "503"] {
+        assert!(shown.iter().any(|answer| answer.ends_with(code)), "{code}: {shown:?}");
+    }
+}
+
 /// By whom, since when, until when, the note, and when it would fit.
 #[test]
 fn a_409_says_with_what_and_when_it_would_fit() {

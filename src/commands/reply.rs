@@ -384,6 +384,8 @@ pub struct FreeList {
     texts: NameTexts,
     bits: Vec<u64>,
     next: usize,
+    /// Names that are not made into text yet.
+    left: usize,
     eol: Eol,
 }
 
@@ -392,19 +394,22 @@ impl FreeList {
     pub fn new(texts: NameTexts, bits: Vec<u64>, lang: Lang, eol: Eol, out: &mut Vec<u8>) -> Self {
         let count: u32 = bits.iter().map(|word| word.count_ones()).sum();
         push_head(count as usize, lang.pick("DISPONIBLES", "AVAILABLE"), eol, out);
-        FreeList { texts, bits, next: 0, eol }
+        FreeList { texts, bits, next: 0, left: count as usize, eol }
     }
 }
 
 impl Source for FreeList {
     fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool {
         let full = out.len() + bytes;
-        // Not twice of it, as growing by itself would take.
-        out.reserve_exact(bytes + NAME_MAX_BYTES + 2);
+        // Not twice of it, as growing by itself would take; and for a short list no
+        // more than it can be.
+        const ROW_MAX_BYTES: usize = NAME_MAX_BYTES + 2;
+        out.reserve_exact((bytes + ROW_MAX_BYTES).min(self.left * ROW_MAX_BYTES));
         while let Some(word) = self.bits.get_mut(self.next) {
             while *word != 0 {
                 let id = self.next * 64 + word.trailing_zeros() as usize;
                 *word &= *word - 1;
+                self.left -= 1;
                 out.extend_from_slice(self.texts.name(id as ResourceId).as_bytes());
                 out.extend_from_slice(self.eol.as_str().as_bytes());
                 if out.len() >= full {

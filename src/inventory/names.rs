@@ -229,6 +229,10 @@ fn fold_all(text: &str) -> String {
     plain.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
+/// No folded form has more than so many times the bytes of its name: Hangul, which
+/// is taken apart into three, has three times as many.
+const FOLDED_TIMES: usize = 4;
+
 /// Room for the folded form of a plain name.
 type Folded = [u8; NAME_MAX_BYTES];
 
@@ -388,11 +392,11 @@ impl<'a> Piece<'a> {
 struct Chunk {
     names: String,
     folded: String,
-    ends: Vec<(u32, u32)>,
+    ends: Vec<(u16, u16)>,
 }
 
 impl Chunk {
-    fn bounds(&self, at: usize) -> ((u32, u32), (u32, u32)) {
+    fn bounds(&self, at: usize) -> ((u16, u16), (u16, u16)) {
         let start = if at == 0 { (0, 0) } else { self.ends[at - 1] };
         (start, self.ends[at])
     }
@@ -400,8 +404,8 @@ impl Chunk {
     fn push(&mut self, name: &str, folded: &str) {
         self.names.push_str(name);
         self.folded.push_str(folded);
-        // 64 names of 128 bytes are far from the end of a u32.
-        self.ends.push((self.names.len() as u32, self.folded.len() as u32));
+        const { assert!(NAMES_CHUNK * NAME_MAX_BYTES * FOLDED_TIMES <= u16::MAX as usize) };
+        self.ends.push((self.names.len() as u16, self.folded.len() as u16));
         if self.ends.len() == NAMES_CHUNK {
             self.names.shrink_to_fit();
             self.folded.shrink_to_fit();
@@ -690,6 +694,22 @@ mod tests {
         }
         for text in ["", " a", "a ", "a  b", "a\tb", &"x".repeat(NAME_MAX_BYTES + 1)] {
             assert!(!is_plain_name(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_has_room_for_every_folded_form() {
+        for c in '\0'..=char::MAX {
+            let folded = fold_all(c.encode_utf8(&mut [0; 4]));
+            assert!(folded.len() <= c.len_utf8() * FOLDED_TIMES, "{c:?}");
+        }
+        // Nor do letters grow by standing together.
+        let mut names = Names::default();
+        let longest = "각".repeat(NAME_MAX_BYTES / 3);
+        for first in ('가'..'힣').take(3 * NAMES_CHUNK) {
+            let name: String = [first].into_iter().chain(longest.chars().skip(1)).collect();
+            let id = names.add(&name);
+            assert_eq!((names.texts().name(id), names.texts().folded(id)), (&*name, &*fold(&name)));
         }
     }
 
