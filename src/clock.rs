@@ -152,20 +152,12 @@ impl Zone {
 
     /// The system's zone; UTC where the system names none.
     pub fn system() -> Zone {
-        let found = Zone::of_localtime().or_else(|| TimeZone::try_system().ok());
-        Zone(found.unwrap_or(TimeZone::UTC))
+        Zone(TimeZone::try_system().unwrap_or(TimeZone::UTC))
     }
 
-    /// The zone that `/etc/localtime` links to, where nothing else is said: the usual
-    /// case, without the walk over the whole database that takes half of a start.
-    fn of_localtime() -> Option<TimeZone> {
-        const LOCALTIME: &str = "/etc/localtime";
-        if std::env::var_os("TZ").is_some() {
-            return None;
-        }
-        let target = std::fs::read_link(LOCALTIME).ok()?;
-        let (_, name) = target.to_str()?.split_once("/zoneinfo/")?;
-        TimeZone::tzif(name, &std::fs::read(LOCALTIME).ok()?).ok()
+    /// The zone that a file of the system's database describes; none if it does not.
+    pub fn of_file(name: &str, bytes: &[u8]) -> Option<Zone> {
+        TimeZone::tzif(name, bytes).map(Zone).ok()
     }
 
     /// The zone of an IANA name like `America/Montevideo`.
