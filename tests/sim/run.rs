@@ -359,10 +359,12 @@ impl Run {
             disk.damage(JOURNAL_FILE, |bytes| bytes[sector].fill(filling));
             self.seen.one("lost sectors");
         }
-        let before = disk.content(JOURNAL_FILE);
-        if before == self.disk.content(JOURNAL_FILE) {
-            return;
-        }
+        let (before, good) = (disk.content(JOURNAL_FILE), self.disk.content(JOURNAL_FILE));
+        // The first byte that is another one now: a sector may begin with what it is filled with,
+        // as one did that began with the end of a line.
+        let differs = |(is, was): (&u8, &u8)| is != was;
+        let mut both = before.iter().flatten().zip(good.iter().flatten());
+        let Some(at) = both.position(differs) else { return };
         let policy = self.policy;
         match State::open(disk.clone(), policy, self.capacity) {
             Err(Error::Refused(report)) => {
