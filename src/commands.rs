@@ -154,7 +154,7 @@ fn understand<'a>(
     moment: Moment,
     joined: &'a mut String,
 ) -> Result<(Command<'a>, Lang), Fault> {
-    // Nearly all lines: a verb as it is shown, and nothing that is not text.
+    // Nearly all that come here: a verb as it is shown, and nothing that is not text.
     if let Some((verb, lang)) = Verb::find_exact(word)
         && let Ok(rest) = str::from_utf8(rest).map(Text::of)
         && !rest.marks.any(Marks::CONTROL)

@@ -2,8 +2,8 @@
 //! and the table that keeps them.
 //!
 //! A name is kept as it was written (in NFC) and found by its *folded form*:
-//! without case and accents. Two names never share a folded form, so one
-//! table finds both exact and careless spellings.
+//! without case and accents, which two names never share. One table finds
+//! what is written as it is kept, another one every other spelling.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher, RandomState};
