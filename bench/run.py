@@ -12,6 +12,7 @@ import ctypes
 import fnmatch
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -32,7 +33,7 @@ MODES = {
     "-1s": ["--fsync", "1s"],
     "-always": ["--fsync", "always"],
 }
-ALL = ["echo", "reservad", "redis", "memcached", "beanstalkd", "beanstalkd-put"]
+ALL = ["echo", "reservad", "redis", "memcached", "beanstalkd", "beanstalkd-put", "answers"]
 
 
 def pairs():
@@ -71,6 +72,21 @@ class Failure(Exception):
 
 
 # ---- processes ----------------------------------------------------------------------------------
+
+
+def disk_core(cores):
+    """Of these the one that takes the disk's interrupts: a sync that ends on another one takes up
+    to twice as long, which says something about the machine and nothing about a server."""
+    taken = dict.fromkeys(cores, 0)
+    with open("/proc/interrupts", encoding="ascii") as file:
+        numbers = [int(name[3:]) for name in file.readline().split()]
+        for line in file:
+            words = line.split()
+            if re.search(r"-req\.\d+$|^nvme\d+q|^ahci|^mmc|^sd", words[-1]):
+                for core, count in zip(numbers, words[1:]):
+                    if core in taken:
+                        taken[core] += int(count)
+    return max(cores, key=lambda core: taken[core])
 
 
 def in_child(cpu):
@@ -207,7 +223,10 @@ def beanstalkd(syncs):
 
 def servers(builds):
     """All that can be started here, by name."""
-    found = [Server("echo", "echo", lambda port, _: [tool("echo"), str(port)])]
+    found = [
+        Server("echo", "echo", lambda port, _: [tool("echo"), str(port)]),
+        Server("answers", "answers", lambda port, _: [tool("echo"), str(port), "answers"]),
+    ]
     for label, program in builds.items():
         for suffix, mode in MODES.items():
             found.append(Server(label + suffix, "reservad", reservad(program, mode)))
@@ -265,7 +284,8 @@ def generate(options, port, pid, family, shape, more):
     What the others do is counted from the start of the generator to its end, preparation included:
     a run is thrown away rather too often than too seldom.
     """
-    command = [tool("load"), f"--protocol={family}", f"--port={port}", f"--pid={pid}"]
+    protocol = "reservad" if family == "answers" else family
+    command = [tool("load"), f"--protocol={protocol}", f"--port={port}", f"--pid={pid}"]
     command += [f"--connections={shape[0]}", f"--depth={shape[1]}"]
     command += [f"--seconds={options.seconds}", f"--warmup={options.warmup}", *more]
     used, server_s = Disturbance(), process_s(pid)
@@ -408,7 +428,9 @@ def print_builds(rows, labels):
 def processors(options):
     """One for the server, one for the generator, if there are two."""
     mine = sorted(os.sched_getaffinity(0))
-    options.server_cpu, options.load_cpu = (mine[0], mine[1]) if len(mine) > 1 else (None, None)
+    server = disk_core(mine)
+    others = [core for core in mine if core != server]
+    options.server_cpu, options.load_cpu = (server, others[0]) if others else (None, None)
     if len(mine) < 2:
         print("one processor only: server and generator share it, ratios mean little", file=sys.stderr)
 

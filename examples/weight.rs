@@ -52,7 +52,7 @@ fn weigh(kind: &str, count: u32, share: u32) -> f64 {
     for added in 1..=count.checked_div(share).unwrap_or(count) {
         let name = format!("Habitación {added}");
         name_bytes += name.len();
-        inventory.apply(&Event::Added { name });
+        inventory.apply(Event::Added { name });
         if share == 0 && added > count / 2 && added % step == 0 {
             let bytes = anonymous_bytes() - empty - name_bytes as f64;
             most = most.max(bytes / f64::from(added));
@@ -63,7 +63,7 @@ fn weigh(kind: &str, count: u32, share: u32) -> f64 {
     }
     let without = anonymous_bytes();
     for number in 1..=count {
-        inventory.apply(&Event::Reserved(Rc::new(reservation(kind, number, count / share))));
+        inventory.apply(Event::Reserved(Rc::new(reservation(kind, number, count / share))));
         if number > count / 2 && number % step == 0 {
             most = most.max((anonymous_bytes() - without) / f64::from(number));
         }

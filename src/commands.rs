@@ -79,6 +79,10 @@ pub fn run(
     desk: &mut Desk,
     out: &mut Vec<u8>,
 ) -> After {
+    // The first line may be that of a browser.
+    if !session.fresh && at_once(line, eol, session, desk, out).is_some() {
+        return After::Next;
+    }
     let (word, rest) = split_word(line);
     if word.is_empty() {
         return After::Next;
@@ -86,9 +90,6 @@ pub fn run(
     let fresh = std::mem::replace(&mut session.fresh, false);
     if (fresh || word.ends_with(b":")) && is_foreign(line, fresh) {
         return After::Foreign;
-    }
-    if at_once(word, rest, eol, session, desk, out).is_some() {
-        return After::Next;
     }
     match understand(line, (word, rest), session, desk.moment, &mut String::new()) {
         Ok((command, lang)) => execute(command, lang, eol, session, desk, out),
@@ -99,34 +100,30 @@ pub fn run(
     }
 }
 
-/// Reserves or cancels one resource, written as it is shown, if that is all that is
-/// asked and it can be done: nearly every line. What is not done here is looked at
-/// as any other line is.
+/// Reserves or cancels one resource if the line is nothing but one of these verbs and a
+/// name, both as they are shown, and it can be done: nearly every line. What is not done
+/// here is looked at as any other line is.
 fn at_once(
-    word: &[u8],
-    name: &[u8],
+    line: &[u8],
     eol: Eol,
     session: &mut Session,
     desk: &mut Desk,
     out: &mut Vec<u8>,
 ) -> Option<()> {
-    let (verb, lang) = Verb::find_exact(word)?;
-    let id = desk.inventory.names().find_exact(name)?;
-    match verb {
-        Verb::Reserve => {
-            let now = desk.moment.now.time;
-            let new = Rc::new(desk.inventory.reserve_one(id, &session.who, now)?);
-            desk.enact(Event::Reserved(Rc::clone(&new)));
-            push_reserved(&new, false, lang, eol, desk, out);
-        }
-        Verb::Cancel => {
-            let number = desk.inventory.cancel_one(id, &session.who).ok()?;
-            desk.enact(Event::Cancelled { number, targets: Ids::from_slice(&[id]) });
-            reply::cancelled(&[(number, id)], desk.inventory.names().texts(), lang, out);
-            push(eol.as_str(), out);
-        }
-        _ => return None,
-    }
+    let (verb, lang, name) = Verb::cut_short(line)?;
+    let (id, name) = desk.inventory.find_kept(session.near, name)?;
+    session.near = id;
+    let now = desk.moment.now.time;
+    let event = if verb == Verb::Reserve {
+        Event::Reserved(desk.inventory.reserve_one(id, &session.who, now)?)
+    } else {
+        let number = desk.inventory.cancel_one(id, &session.who).ok()?;
+        Event::Cancelled { number, targets: Ids::from_slice(&[id]) }
+    };
+    let (written, told) = desk.batch.write(now, event, name);
+    reply::done_one(verb, told, lang, out);
+    push(eol.as_str(), out);
+    desk.inventory.make_so(written, desk.batch);
     session.lang = lang;
     desk.settle();
     Some(())

@@ -248,6 +248,18 @@ impl Inventory {
         &self.names
     }
 
+    /// The resource of a name that is written as it is kept, with the name. `near` is
+    /// looked at first: who cancels names what was reserved.
+    pub fn find_kept(&self, near: ResourceId, text: &[u8]) -> Option<(ResourceId, &str)> {
+        if self.booked.get(near as usize).is_some_and(|booked| !matches!(booked, Booked::Gone)) {
+            let name = self.names.texts().name(near);
+            if name.as_bytes() == text {
+                return Some((near, name));
+            }
+        }
+        self.names.find_kept(text)
+    }
+
     /// The live reservation of a number.
     pub fn reservation(&self, number: Number) -> Option<&Rc<Reservation>> {
         self.reservations.get(&number)
@@ -315,11 +327,11 @@ impl Inventory {
     ///
     /// The event must fit this inventory: live it comes from a decision on
     /// it, on replay it went through [`Inventory::admits`].
-    pub fn apply(&mut self, event: &Event) {
+    pub fn apply(&mut self, event: Event) {
         match event {
-            Event::Numbered { last } => self.last_number = self.last_number.max(*last),
+            Event::Numbered { last } => self.last_number = self.last_number.max(last),
             Event::Added { name } => {
-                let id = self.names.add(name);
+                let id = self.names.add(&name);
                 debug_assert_eq!(id as usize, self.booked.len());
                 // A table that doubles is half empty after it.
                 if self.booked.len() == self.booked.capacity() {
@@ -329,14 +341,14 @@ impl Inventory {
                 self.queue.free(id);
             }
             Event::Removed { id } => {
-                self.end_waits_for(*id);
-                self.names.remove(*id);
-                self.booked[*id as usize] = Booked::Gone;
+                self.end_waits_for(id);
+                self.names.remove(id);
+                self.booked[id as usize] = Booked::Gone;
             }
-            Event::Reserved(new) => self.insert(Rc::clone(new)),
-            Event::Cancelled { number, targets } => self.release(*number, targets),
-            Event::Renewed { number, until, lease } => self.move_end(*number, *until, *lease),
-            Event::Expired { number } => self.end(*number),
+            Event::Reserved(new) => self.insert(new),
+            Event::Cancelled { number, targets } => self.release(number, &targets),
+            Event::Renewed { number, until, lease } => self.move_end(number, until, lease),
+            Event::Expired { number } => self.end(number),
         }
         self.last_event += 1;
     }
@@ -469,7 +481,9 @@ impl Inventory {
             self.booked[*id as usize].remove(old.from);
             self.queue.free(*id);
         }
-        self.ends_of(old.lease).remove(&(old.until, number));
+        if !old.until.is_never() {
+            self.ends_of(old.lease).remove(&(old.until, number));
+        }
         if let Some(session) = old.session() {
             self.bound.remove(&(session, number));
         }

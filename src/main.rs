@@ -13,7 +13,8 @@ use reservad::inventory::{Capacity, Inventory};
 use reservad::journal;
 use reservad::journal::{DiskStorage, SyncPolicy, Verdict};
 use reservad::limits::{
-    DESCRIPTORS_RESERVED, LISTENERS_MAX, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, STALL_DEFAULT_MS,
+    DESCRIPTORS_RESERVED, LISTENERS_MAX, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, SHARE_CLIENTS,
+    STALL_DEFAULT_MS,
 };
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
 use reservad::service::{Compaction, Config, Service};
@@ -197,6 +198,7 @@ fn serve(options: Serve) -> Result<(), Failure> {
             SyncPolicy::Every(interval) => format!("{}s", interval.as_secs()),
         },
         compaction: Compaction::default(),
+        share_clients: SHARE_CLIENTS,
     };
     let service = Service::new(state, clock, at, zone, config);
     let mut reactor = Reactor::new(listeners, service, options.inventory)

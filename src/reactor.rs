@@ -139,7 +139,7 @@ impl Reactor {
         if signalled {
             self.heed_signals();
         }
-        self.service.serve_queue();
+        self.service.serve_queue().map_err(journal_error)?;
         self.gather(events, now)?;
         if self.service.conclude().map_err(journal_error)? {
             // A descriptor is free again.
@@ -165,7 +165,7 @@ impl Reactor {
             if self.mark(events) {
                 self.heed_signals();
             }
-            self.service.serve_queue();
+            self.service.serve_queue().map_err(journal_error)?;
         }
         Ok(())
     }

@@ -80,6 +80,8 @@ pub struct Config {
     /// As `ESTADO` shows it.
     pub fsync: String,
     pub compaction: Compaction,
+    /// Connections that are answered together where no sync is waited for, at least 1.
+    pub share_clients: usize,
 }
 
 /// When the journal is compacted, and how much of it in a turn.
@@ -109,8 +111,17 @@ pub struct Service<T: Stream, S: Storage> {
     rest_is_owed: bool,
     /// What was looked at in this turn, or for those of one of these two.
     turn_work: u64,
-    /// Served in this turn: to be flushed after the commit.
+    /// Served and not answered yet: to be flushed after the next commit.
     served: Vec<Key>,
+    /// Of those who were answered, who is in the middle of a list: these share what a
+    /// turn may send.
+    listed: Vec<Key>,
+    /// How many have had something to say in this turn.
+    queued_in_turn: usize,
+    /// Events and replies of this turn.
+    done_in_turn: usize,
+    /// Something was committed in this turn: those who watch are to be told.
+    has_news: bool,
     /// What each of them is sent in this turn, in bytes, where there is more.
     write_share: usize,
     dead: Vec<Key>,
@@ -171,6 +182,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
             rest_is_owed: false,
             turn_work: 0,
             served: Vec::new(),
+            listed: Vec::new(),
+            queued_in_turn: 0,
+            done_in_turn: 0,
+            has_news: false,
             write_share: WRITE_BUDGET_BYTES,
             dead: Vec::new(),
             listing: Vec::new(),
@@ -302,24 +317,39 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// gone. Returns whether somebody was.
     ///
     /// # Errors
-    /// The journal could not be written: nothing of this turn was told, and the
-    /// caller must stop.
+    /// The journal could not be written: nothing of what was not committed was told,
+    /// and the caller must stop.
     pub fn conclude(&mut self) -> Result<bool, journal::Error> {
-        self.tell_waiters();
-        let done = self.served.len() + self.batch.len();
-        self.done_since_piece += if done == 0 { COMPACT_AFTER } else { done };
         self.commit()?;
-        self.trace.note(Step::Committed);
+        if std::mem::take(&mut self.has_news) {
+            self.served.extend(&self.watching);
+        }
+        self.sync_if_due()?;
         self.flush_served();
+        self.flush_lists();
+        let done = std::mem::take(&mut self.done_in_turn);
+        self.done_since_piece += if done == 0 { COMPACT_AFTER } else { done };
         self.check_deadlines();
         Ok(self.reap())
     }
 
+    /// Commits what was served so far and tells those who were of it.
+    fn answer(&mut self) -> Result<(), journal::Error> {
+        self.commit()?;
+        self.flush_served();
+        Ok(())
+    }
+
     fn commit(&mut self) -> Result<(), journal::Error> {
-        if !self.batch.is_empty() {
-            self.store.commit(&mut self.batch)?;
-            self.served.extend(&self.watching);
-        }
+        self.tell_waiters();
+        self.done_in_turn += self.served.len() + self.batch.len();
+        self.has_news |= !self.batch.is_empty();
+        self.store.commit(&mut self.batch)?;
+        self.trace.note(Step::Committed);
+        Ok(())
+    }
+
+    fn sync_if_due(&mut self) -> Result<(), journal::Error> {
         if self.sync_by.is_some_and(|by| by <= self.tick) {
             self.store.sync()?;
             self.sync_by = None;

@@ -85,7 +85,7 @@ pub fn replay(inventory: &mut Inventory, record: Record) -> Result<Option<Time>,
     };
     let (time, event) = Event::decode(payload, inventory)?;
     inventory.admits(&event)?;
-    inventory.apply(&event);
+    inventory.apply(event);
     Ok(Some(time))
 }
 
@@ -152,14 +152,11 @@ impl<S: Storage> Store<S> {
         }
         if let Some(journal) = &mut self.journal {
             if let Some((first, texts, ends)) = batch.run_together() {
-                journal.append_all(first, texts, ends);
+                journal.commit_all(first, texts, ends)?;
             }
-            journal.commit()?;
             if let Some(cursor) = self.cursor {
-                for (_, text) in batch.iter().filter(|(change, _)| cursor.is_behind(change.subject))
-                {
-                    journal.snapshot_append(text);
-                }
+                let behind = batch.iter().filter(|(_, subject, _)| cursor.is_behind(*subject));
+                behind.for_each(|(_, _, text)| journal.snapshot_append(text));
             }
         }
         if let Some((first, texts, ends)) = batch.run_together() {

@@ -65,7 +65,7 @@ impl World {
         self.inventory = std::mem::replace(&mut self.replayed, empty());
         for line in &self.journal {
             let (_, event) = Event::decode(line, &self.replayed).unwrap();
-            self.replayed.apply(&event);
+            self.replayed.apply(event);
         }
         self.turn(|_, _| {});
     }
@@ -83,11 +83,11 @@ impl World {
         }
         self.inventory.advance(self.now, &zone, &mut batch);
         work(self, &mut batch);
-        for (_, text) in batch.iter() {
+        for (_, _, text) in batch.iter() {
             let (time, event) = Event::decode(text, &self.replayed).unwrap();
             assert!(time <= self.now.time, "{text}");
             assert_eq!(self.replayed.admits(&event), Ok(()), "{text}");
-            self.replayed.apply(&event);
+            self.replayed.apply(event);
             self.journal.push(text.to_owned());
         }
         for (session, outcome) in self.inventory.take_outcomes() {

@@ -707,7 +707,7 @@ fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
         let mut inventory = Inventory::new(CAPACITY);
         let names = ["Sala 1", "Taller 1", "Sala 2", "Sala 21", "Taller 2"].map(str::to_owned);
         for name in names.clone() {
-            inventory.apply(&Event::Added { name });
+            inventory.apply(Event::Added { name });
         }
         let mut model = Model { names: names.to_vec(), bookings: Vec::new() };
         for _ in 0..60 {
@@ -818,7 +818,7 @@ fn a_name_is_held_against_a_pattern_once() {
     const NAMES: u64 = 1000;
     let mut inventory = Inventory::new(CAPACITY);
     for n in 0..NAMES {
-        inventory.apply(&Event::Added { name: format!("Sala {n}") });
+        inventory.apply(Event::Added { name: format!("Sala {n}") });
     }
     let (now, zone) = (Time::from_ms(1_795_363_200_000), Zone::utc());
     let who = Who { session: SessionId(1), holder: None };
@@ -834,7 +834,7 @@ fn a_name_is_held_against_a_pattern_once() {
     inventory.take_work();
     let Ok(Grant::New(new)) = inventory.reserve(&request, &who, now, &zone) else { panic!() };
     assert_eq!(inventory.take_work(), NAMES, "the last one matches");
-    inventory.apply(&Event::Reserved(new));
+    inventory.apply(Event::Reserved(new));
     assert!(inventory.reserve(&request, &who, now, &zone).is_err());
     // What else there is is about the one that matches.
     assert!((NAMES..NAMES + 10).contains(&inventory.take_work()));
@@ -844,7 +844,7 @@ fn book(inventory: &mut Inventory, model: &mut Model, new: Rc<Reservation>) {
     for id in new.targets() {
         model.bookings.push((*id, new.from, new.until, new.number));
     }
-    inventory.apply(&Event::Reserved(new));
+    inventory.apply(Event::Reserved(new));
 }
 
 fn cancel_one(rng: &mut Rng, inventory: &mut Inventory, model: &mut Model) {
@@ -852,5 +852,5 @@ fn cancel_one(rng: &mut Rng, inventory: &mut Inventory, model: &mut Model) {
         return;
     }
     let (id, _, _, number) = model.bookings.swap_remove(rng.below(model.bookings.len()));
-    inventory.apply(&Event::Cancelled { number, targets: [id].as_slice().into() });
+    inventory.apply(Event::Cancelled { number, targets: [id].as_slice().into() });
 }

@@ -152,7 +152,7 @@ impl Server {
 
     /// The texts of the events that are not committed yet.
     pub fn texts(&self) -> Vec<(u64, String)> {
-        self.batch.iter().map(|(change, text)| (change.number, text.to_owned())).collect()
+        self.batch.iter().map(|(number, _, text)| (number, text.to_owned())).collect()
     }
 
     pub fn commit(&mut self) {

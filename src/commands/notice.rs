@@ -28,7 +28,9 @@ pub fn notice(
         "EXPIRED" => ("VENCIDO", "EXPIRED"),
         _ => return None,
     };
-    let (body, terms) = match rest.find(" from=").or_else(|| rest.find(" until=")) {
+    // No name has an equals sign: what stands before the word with the first are names.
+    let terms = rest.find('=').and_then(|at| rest[..at].rfind(' '));
+    let (body, terms) = match terms {
         Some(at) if matches!(word, "RESERVED" | "RENEWED") => rest.split_at(at),
         _ => (rest, ""),
     };
@@ -42,31 +44,36 @@ pub fn notice(
         return None;
     }
     let mut line = format!("* {number} {} {body}", lang.pick(es, en));
-    push_terms(time, terms, lang, zone, &mut line);
+    push_terms(if word == "RESERVED" { Some(time) } else { None }, terms, lang, zone, &mut line);
     Some(line)
 }
 
 /// The interval, where there is an end or a start that is not the moment of
-/// the event; of a renewal its new end.
-fn push_terms(time: &str, terms: &str, lang: Lang, zone: &Zone, line: &mut String) {
-    let value = |option: &str| {
-        let after = &terms[terms.find(option)? + option.len()..];
-        after.split(' ').next()
+/// the event; of a renewal, which begins nothing, its new end.
+fn push_terms(begun: Option<&str>, terms: &str, lang: Lang, zone: &Zone, line: &mut String) {
+    // These two stand before what may have anything in its quotes.
+    let mut words = terms.split(' ').skip(1).peekable();
+    let mut value = |option: &str| {
+        let value = words.peek()?.strip_prefix(option)?;
+        words.next();
+        Some(value)
     };
-    let (from, until) = (value(" from="), value(" until="));
-    if until == Some("never") && from == Some(time) {
+    let from = value("from=").or(begun);
+    let until = value("until=").filter(|until| *until != "never");
+    if until.is_none() && from == begun {
         return;
     }
     if let Some(from) = from.and_then(parse_utc) {
         let _ = write!(line, " {}=", lang.pick("desde", "from"));
         line.push_str(&zone.print(from, Round::Down));
     }
-    let Some(until) = until else { return };
     let _ = write!(line, " {}=", lang.pick("hasta", "until"));
-    match (until, parse_utc(until)) {
-        ("quit", _) => line.push_str(lang.pick("salir", "quit")),
-        (_, Some(until)) => line.push_str(&zone.print(until, Round::Up)),
-        _ => line.push('-'),
+    match until {
+        Some("quit") => line.push_str(lang.pick("salir", "quit")),
+        Some(until) => {
+            parse_utc(until).iter().for_each(|until| line.push_str(&zone.print(*until, Round::Up)))
+        }
+        None => line.push('-'),
     }
 }
 
@@ -79,7 +86,17 @@ mod tests {
         let rows = [
             ("ADDED Sala 1", "* 7 ALTA Sala 1"),
             ("REMOVED Sala 1", "* 7 BAJA Sala 1"),
+            ("RESERVED #4 Sala 1", "* 7 RESERVADO #4 Sala 1"),
             ("RESERVED #4 Sala 1 from=T until=never", "* 7 RESERVADO #4 Sala 1"),
+            ("RESERVED #4 Sala 1 holder=\"a from=2026 until=b\"", "* 7 RESERVADO #4 Sala 1"),
+            (
+                "RESERVED #4 Sala 1 until=2026-12-24T00:00:00.001Z lease=yes",
+                "* 7 RESERVADO #4 Sala 1 desde=2026-11-22T16:48:54+00:00 hasta=2026-12-24T00:00:01+00:00",
+            ),
+            (
+                "RESERVED #4 Sala 1 from=2026-12-24T00:00:00.000Z",
+                "* 7 RESERVADO #4 Sala 1 desde=2026-12-24T00:00:00+00:00 hasta=-",
+            ),
             (
                 "RESERVED #4 Sala 1, Sala 2 from=T until=quit note=\" until=2026 \"",
                 "* 7 RESERVADO #4 Sala 1, Sala 2 desde=2026-11-22T16:48:54+00:00 hasta=salir",

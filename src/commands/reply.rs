@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 use super::parse::Fault;
-use super::words::{Lang, echo, say};
+use super::words::{Lang, Verb, echo, say};
 use super::{push, push_all};
 use crate::clock::{Now, Round, Stamp, Zone};
 use crate::conn::{Eol, Source};
@@ -320,6 +320,16 @@ pub fn reserved(
         push_all([lang.pick(" desde=", " from="), &zone.print(reservation.from, Round::Down)], out);
         push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
     }
+}
+
+/// [`reserved`] or [`cancelled`] for one resource without dates, of which number and name
+/// are at hand as they are shown: `#42 Habitación 1`.
+pub fn done_one(verb: Verb, told: &str, lang: Lang, out: &mut Vec<u8>) {
+    let before = match verb {
+        Verb::Reserve => lang.pick("OK RESERVADO ", "OK RESERVED "),
+        _ => lang.pick("OK CANCELADO ", "OK CANCELLED "),
+    };
+    push_all([before, told], out);
 }
 
 /// `OK RENOVADO #42 Habitación 1 hasta=…`

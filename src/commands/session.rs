@@ -9,7 +9,7 @@ use crate::conn::Eol;
 use crate::inventory::SessionId;
 use crate::inventory::decide::Who;
 use crate::inventory::history::History;
-use crate::inventory::names::Pattern;
+use crate::inventory::names::{Pattern, ResourceId};
 use crate::inventory::queue::Outcome;
 
 /// What a connection is to the commands.
@@ -19,6 +19,10 @@ pub struct Session {
     pub(super) lang: Lang,
     /// No line has come yet.
     pub(super) fresh: bool,
+    /// What it has named last, perhaps; see [`Inventory::find_kept`].
+    ///
+    /// [`Inventory::find_kept`]: crate::inventory::Inventory::find_kept
+    pub(super) near: ResourceId,
     pub(super) watch: Option<Box<Watch>>,
     pub(super) wait: Option<Box<Wait>>,
 }
@@ -50,6 +54,7 @@ impl Session {
             who: Who { session: id, holder: None },
             lang: Lang::Es,
             fresh: true,
+            near: 0,
             watch: None,
             wait: None,
         }

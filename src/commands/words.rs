@@ -96,6 +96,16 @@ impl Verb {
         })
     }
 
+    /// Reserving and cancelling in either language, written as it is shown, and what
+    /// follows the space after it: what nearly all lines are.
+    pub fn cut_short(line: &[u8]) -> Option<(Verb, Lang, &[u8])> {
+        let cut = |verb, lang, word| line.strip_prefix(word).map(|rest| (verb, lang, rest));
+        cut(Verb::Reserve, Lang::Es, b"RESERVAR ".as_slice())
+            .or_else(|| cut(Verb::Cancel, Lang::Es, b"CANCELAR "))
+            .or_else(|| cut(Verb::Reserve, Lang::En, b"RESERVE "))
+            .or_else(|| cut(Verb::Cancel, Lang::En, b"CANCEL "))
+    }
+
     /// The verb's word.
     pub fn word(self, lang: Lang) -> &'static str {
         let row = VERBS.iter().find(|(verb, ..)| *verb == self);

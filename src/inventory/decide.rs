@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use smallvec::{SmallVec, smallvec};
 
+use super::booked::Booked;
 use super::event::push_quoted;
 use super::fit::{Conflict, Earliest, Sought, Start, Target, Term, When};
 use super::names::{Pattern, ResourceId, fold};
@@ -253,13 +254,13 @@ impl Inventory {
 
     /// What a request for one resource and nothing else leads to, from now on until
     /// it is cancelled, if it is granted: the same as [`Inventory::reserve`] says.
-    pub fn reserve_one(&self, id: ResourceId, who: &Who, now: Time) -> Option<Reservation> {
+    pub fn reserve_one(&self, id: ResourceId, who: &Who, now: Time) -> Option<Rc<Reservation>> {
         if self.is_full() || self.overlap(id, now, Time::NEVER).is_some() {
             return None;
         }
         let mut new = Reservation::new(self.last_number + 1, &[id], now, Time::NEVER);
         new.holder = who.holder.clone();
-        Some(new)
+        Some(Rc::new(new))
     }
 
     pub(super) fn granted(
@@ -417,6 +418,14 @@ impl Inventory {
         let counted = || self.booked[id as usize].iter().inspect(|_| self.add_work(1));
         let on_it = || counted().map(|one| &self.reservations[&one.number]);
         let name = || self.names.texts().name(id).to_owned();
+        if let Booked::One(one) = &self.booked[id as usize] {
+            self.add_work(1);
+            let reservation = &self.reservations[&one.number];
+            return match who.may_change(reservation) {
+                true => Ok(one.number),
+                false => Err(not_yours(name(), reservation)),
+            };
+        }
         for holder in [who.holder.as_deref(), None] {
             let is_held = |one: &&Rc<Reservation>| one.holder.as_deref() == holder;
             let held = || on_it().filter(is_held).map(|one| one.number);

@@ -3,6 +3,7 @@
 //! what it is about, in the words of the wire where they exist.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::names::{NameTexts, Names, ResourceId, may_be_kept};
@@ -32,38 +33,46 @@ pub enum Event {
 
 impl Event {
     /// Appends the journal's text of this event, which happens at `time`.
-    /// `held` finds what an ending reservation still holds.
+    /// `held` finds what an ending reservation still holds. Returns where in it the number
+    /// of a reservation and its names are.
     fn encode<'a>(
         &self,
         time: Time,
-        texts: &NameTexts,
+        name: impl Fn(ResourceId) -> &'a str,
         held: impl Fn(Number) -> &'a [ResourceId],
         times: &mut Times,
         out: &mut String,
-    ) {
+    ) -> Range<usize> {
         out.push_str(times.print(time));
         match self {
             Event::Added { name } => out.extend([" ADDED ", name]),
-            Event::Removed { id } => out.extend([" REMOVED ", texts.name(*id)]),
+            Event::Removed { id } => out.extend([" REMOVED ", name(*id)]),
             Event::Reserved(new) => {
-                push_head(" RESERVED #", new.number, new.targets(), texts, out);
-                encode_terms(new, times, out);
+                out.push_str(" RESERVED ");
+                let head = push_head(new.number, new.targets(), name, out);
+                encode_terms(new, time, times, out);
+                return head;
             }
             Event::Cancelled { number, targets } => {
-                push_head(" CANCELLED #", *number, targets, texts, out);
+                out.push_str(" CANCELLED ");
+                return push_head(*number, targets, name, out);
             }
             Event::Renewed { number, until, lease } => {
-                push_head(" RENEWED #", *number, held(*number), texts, out);
+                out.push_str(" RENEWED ");
+                let head = push_head(*number, held(*number), name, out);
                 out.extend([" until=", times.print(*until)]);
                 out.push_str(if *lease { " lease=yes" } else { "" });
+                return head;
             }
             Event::Expired { number } => {
-                push_head(" EXPIRED #", *number, held(*number), texts, out);
+                out.push_str(" EXPIRED ");
+                return push_head(*number, held(*number), name, out);
             }
             Event::Numbered { last } => {
                 out.extend([" NUMBERED #", itoa::Buffer::new().format(*last)]);
             }
         }
+        out.len()..out.len()
     }
 
     /// Reads what [`Event::encode`] wrote, of an event that was next for this
@@ -76,7 +85,7 @@ impl Event {
         let event = match word {
             "ADDED" => Event::Added { name: decode_new_name(rest)? },
             "REMOVED" => Event::Removed { id: find(rest, names)? },
-            "RESERVED" => Event::Reserved(Rc::new(decode_reserved(rest, names)?)),
+            "RESERVED" => Event::Reserved(Rc::new(decode_reserved(rest, time, names)?)),
             "CANCELLED" => decode_cancelled(rest, inventory)?,
             "RENEWED" => decode_renewed(rest)?,
             "EXPIRED" => Event::Expired { number: decode_number(rest)?.0 },
@@ -95,6 +104,8 @@ impl Event {
 /// makes durable.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// The number of the first event.
+    first: u64,
     changes: Vec<Change>,
     texts: String,
     times: Times,
@@ -116,10 +127,8 @@ impl Times {
 
 /// One event of a [`Batch`].
 #[derive(Debug)]
-pub struct Change {
-    /// The event's number.
-    pub number: u64,
-    pub subject: Subject,
+struct Change {
+    subject: Subject,
     /// Where its text ends; it begins where the one before ends.
     end: usize,
 }
@@ -162,26 +171,26 @@ impl Batch {
         self.changes.is_empty()
     }
 
-    /// The changes and their texts in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Change, &str)> {
+    /// The events in order: number, what it is about, and text.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, Subject, &str)> {
         let mut start = 0;
-        self.changes.iter().map(move |change| {
+        (self.first..).zip(&self.changes).map(move |(number, change)| {
             let text = &self.texts[start..change.end];
             start = change.end;
-            (change, text)
+            (number, change.subject, text)
         })
     }
 
     /// Number of the first, all texts run together, and where each ends.
     pub fn run_together(&self) -> Option<(u64, &str, impl ExactSizeIterator<Item = usize>)> {
-        let first = self.changes.first()?;
-        Some((first.number, &self.texts, self.changes.iter().map(|change| change.end)))
+        let ends = self.changes.iter().map(|change| change.end);
+        (!self.is_empty()).then_some((self.first, &self.texts, ends))
     }
 
     /// Empties it for the next turn; gives memory back that this one has not
     /// nearly needed.
     pub fn clear(&mut self) {
-        const KEPT_BYTES: usize = 16 << 10;
+        const KEPT_BYTES: usize = 64 << 10;
         let needed = (4 * self.texts.len()).max(KEPT_BYTES);
         self.changes.clear();
         self.texts.clear();
@@ -191,14 +200,35 @@ impl Batch {
     }
 }
 
+/// An event whose text is the last one in a batch, and that is to happen next.
+pub struct Written(Event);
+
+impl Batch {
+    /// Notes an event of a reservation on one resource, of which nothing but its name is
+    /// needed: for who has that at hand. Returns also what both its text and its reply say:
+    /// `#42 Habitación 1`. The next is [`Inventory::make_so`].
+    pub fn write(&mut self, time: Time, event: Event, name: &str) -> (Written, &str) {
+        let head = event.encode(time, |_| name, |_| &[], &mut self.times, &mut self.texts);
+        (Written(event), &self.texts[head])
+    }
+}
+
 impl Inventory {
     /// Makes an event of a decision so, and notes it for the journal.
     pub fn enact(&mut self, time: Time, event: Event, batch: &mut Batch) {
-        self.add_work(EVENT_WORK);
         self.encode_with(time, &event, &mut batch.times, &mut batch.texts);
-        self.apply(&event);
-        let end = batch.texts.len();
-        batch.changes.push(Change { number: self.last_event(), subject: event.subject(), end });
+        self.make_so(Written(event), batch);
+    }
+
+    /// Makes an event so that is noted.
+    pub fn make_so(&mut self, Written(event): Written, batch: &mut Batch) {
+        self.add_work(EVENT_WORK);
+        let (subject, end) = (event.subject(), batch.texts.len());
+        self.apply(event);
+        if batch.is_empty() {
+            batch.first = self.last_event();
+        }
+        batch.changes.push(Change { subject, end });
     }
 
     /// Appends the text of an event that is about to happen.
@@ -211,38 +241,53 @@ impl Inventory {
             Some(reservation) => reservation.targets(),
             None => &[],
         };
-        event.encode(time, self.names().texts(), held, times, out);
+        let texts = self.names().texts();
+        event.encode(time, |id| texts.name(id), held, times, out);
     }
 }
 
 /// Gives names, and what separates them on the wire, to `push`.
-pub fn push_names(ids: &[ResourceId], texts: &NameTexts, mut push: impl FnMut(&str)) {
+pub fn push_names(ids: &[ResourceId], texts: &NameTexts, push: impl FnMut(&str)) {
+    push_each(ids, |id| texts.name(id), push);
+}
+
+fn push_each<'a>(
+    ids: &[ResourceId],
+    name: impl Fn(ResourceId) -> &'a str,
+    mut push: impl FnMut(&str),
+) {
     for (at, id) in ids.iter().enumerate() {
         if at > 0 {
             push(", ");
         }
-        push(texts.name(*id));
+        push(name(*id));
     }
 }
 
-/// The word, the number and the names that most texts begin with.
-fn push_head(word: &str, number: Number, ids: &[ResourceId], texts: &NameTexts, out: &mut String) {
-    out.push_str(word);
+/// The number and the names that most texts have; returns where they are.
+fn push_head<'a>(
+    number: Number,
+    ids: &[ResourceId],
+    name: impl Fn(ResourceId) -> &'a str,
+    out: &mut String,
+) -> Range<usize> {
+    let start = out.len();
+    out.push('#');
     out.push_str(itoa::Buffer::new().format(number));
     out.push(' ');
-    push_names(ids, texts, |text| out.push_str(text));
+    push_each(ids, name, |text| out.push_str(text));
+    start..out.len()
 }
 
-fn encode_terms(new: &Reservation, times: &mut Times, out: &mut String) {
-    out.push_str(" from=");
-    out.push_str(times.print(new.from));
-    match new.until {
-        _ if new.session().is_some() => out.push_str(" until=quit"),
-        until if until.is_never() => out.push_str(" until=never"),
-        until => {
-            out.push_str(" until=");
-            out.push_str(times.print(until));
-        }
+/// What is not as most reservations are: from the time of the event on, without an end.
+fn encode_terms(new: &Reservation, time: Time, times: &mut Times, out: &mut String) {
+    if new.from != time {
+        out.extend([" from=", times.print(new.from)]);
+    }
+    if new.session().is_some() {
+        out.push_str(" until=quit");
+    } else if !new.until.is_never() {
+        out.extend([" until=", times.print(new.until)]);
     }
     if new.lease {
         out.push_str(" lease=yes");
@@ -337,11 +382,12 @@ fn decode_renewed(text: &str) -> Result<Event, String> {
     Ok(Event::Renewed { number, until: decode_time(until)?, lease })
 }
 
-fn decode_reserved(text: &str, names: &Names) -> Result<Reservation, String> {
+fn decode_reserved(text: &str, time: Time, names: &Names) -> Result<Reservation, String> {
     let (number, rest) = decode_number(text)?;
-    let before = |(at, _)| rest[..at].strip_suffix(" from").map(str::len);
-    let terms = rest.match_indices('=').find_map(before).ok_or("no from=")?;
-    let on = |targets: &[_]| Reservation::new(number, targets, Time::DAWN, Time::NEVER);
+    // No name has an equals sign: what stands before the word with the first are names.
+    let before = |at| rest[..at].rfind(' ').ok_or("an option and no name");
+    let terms = rest.find('=').map_or(Ok(rest.len()), before)?;
+    let on = |targets: &[_]| Reservation::new(number, targets, time, Time::NEVER);
     let mut new = match &rest[..terms] {
         // No name has a comma.
         one if !one.as_bytes().contains(&b',') => on(&[find(one, names)?]),
@@ -390,4 +436,38 @@ fn decode_option(text: &str) -> Result<(&str, Cow<'_, str>, &str), String> {
         }
     }
     Err(format!("the quotes of {}= do not end", option.escape_debug()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::Capacity;
+
+    /// What is as most reservations are is not written; what was written before says the same.
+    #[test]
+    fn what_is_not_said_of_a_reservation_is_what_most_have() {
+        let mut inventory = Inventory::new(Capacity { resources: 9, reservations: 9 });
+        inventory.apply(Event::Added { name: "Sala 1".to_owned() });
+        let at = "2026-11-22T16:48:54.123Z";
+        let later = "2026-12-01T00:00:00.000Z";
+        let rows = [
+            (String::new(), format!(" from={at} until=never")),
+            (format!(" until={later}"), format!(" from={at} until={later}")),
+            (" until=quit".to_owned(), format!(" from={at} until=quit")),
+            (format!(" from={later}"), format!(" from={later} until=never")),
+            (
+                r#" holder="a from=b" note="c until=\"d""#.to_owned(),
+                format!(r#" from={at} until=never holder="a from=b" note="c until=\"d""#),
+            ),
+        ];
+        for (short, long) in rows {
+            let head = format!("{at} RESERVED #7 Sala 1");
+            let (short, long) = (head.clone() + &short, head + &long);
+            let (time, event) = Event::decode(&short, &inventory).expect(&short);
+            assert_eq!((time, event.clone()), Event::decode(&long, &inventory).expect(&long));
+            let mut text = String::new();
+            inventory.encode(time, &event, &mut text);
+            assert_eq!(text, short);
+        }
+    }
 }

@@ -79,8 +79,9 @@ impl History {
         if let Some(block) = self.blocks.back_mut() {
             block.push(texts, ends);
         }
-        while self.len > HISTORY_EVENTS || self.bytes > HISTORY_BYTES {
-            self.forget_oldest();
+        self.forget(self.len.saturating_sub(HISTORY_EVENTS));
+        while self.bytes > HISTORY_BYTES {
+            self.forget(1);
         }
     }
 
@@ -92,14 +93,22 @@ impl History {
         self.blocks.push_back(block);
     }
 
-    fn forget_oldest(&mut self) {
-        let number = self.floor() + 1;
-        let Some(block) = self.blocks.front() else { return };
-        // Without a look at the text, which nobody has touched for long.
-        self.bytes -= block.place(number).map_or(0, |place| place.len());
-        self.len -= 1;
-        if block.last() == number {
-            self.spare = self.blocks.pop_front().unwrap_or_default();
+    /// Forgets the oldest so many, without a look at their texts, which nobody has
+    /// touched for long.
+    fn forget(&mut self, mut count: usize) {
+        while count > 0
+            && let Some(block) = self.blocks.front()
+        {
+            let first = self.last - self.len as u64 + 1;
+            let some = count.min((block.last() + 1 - first) as usize);
+            let last = first + some as u64 - 1;
+            let places = block.place(first).zip(block.place(last));
+            self.bytes -= places.map_or(0, |(first, last)| last.end - first.start);
+            self.len -= some;
+            count -= some;
+            if block.last() == last {
+                self.spare = self.blocks.pop_front().unwrap_or_default();
+            }
         }
     }
 

@@ -521,9 +521,21 @@ impl Names {
 
     /// The id of a name that is written just so.
     pub fn find_exact(&self, text: &[u8]) -> Option<ResourceId> {
+        self.find_kept(text).map(|(id, _)| id)
+    }
+
+    /// The same with the name.
+    pub fn find_kept(&self, text: &[u8]) -> Option<(ResourceId, &str)> {
         let hash = self.keyed.hash(text);
-        let is_it = |slot: &Slot| slot.hash == hash && self.texts.name(slot.id).as_bytes() == text;
-        self.exact.find(place_of(hash), is_it).map(|slot| slot.id)
+        let mut name = "";
+        let is_it = |slot: &Slot| {
+            slot.hash == hash && {
+                name = self.texts.name(slot.id);
+                name.as_bytes() == text
+            }
+        };
+        let id = self.exact.find(place_of(hash), is_it)?.id;
+        Some((id, name))
     }
 
     fn find_folded(&self, folded: &[u8]) -> Option<ResourceId> {

@@ -16,6 +16,9 @@ use crate::clock::Time;
 /// Items in a run. Moving half of one costs about as much as finding it.
 const RUN: usize = 128;
 
+/// A run keeps the memory for so many, or it would be asked for anew at every other change.
+const FEW: usize = 8;
+
 /// What has a key of its own.
 pub trait Keyed {
     type Key: Ord + Copy + Debug;
@@ -203,11 +206,13 @@ impl<T: Keyed> Runs<T> {
         let place = run.search(*key).ok()?;
         let item = run.items.remove(place);
         self.len -= 1;
-        if run.items.len() < run.items.capacity() / 4 {
+        if run.items.capacity() > FEW && run.items.len() < run.items.capacity() / 4 {
             run.items.shrink_to(run.items.capacity() / 2);
         }
-        self.join(at);
-        self.join(at.saturating_sub(1));
+        if self.runs.len() > 1 {
+            self.join(at);
+            self.join(at.saturating_sub(1));
+        }
         Some(item)
     }
 

@@ -67,7 +67,7 @@ pub enum SyncPolicy {
 #[derive(Default)]
 struct Batch {
     /// All payloads, one after the other.
-    payloads: Vec<u8>,
+    payloads: String,
     /// Where each payload ends in `payloads`.
     ends: Vec<usize>,
 }
@@ -206,20 +206,11 @@ impl<S: Storage> Journal<S> {
     /// Panics if `number` is not the next one, or if the payload has an LF or NUL or is longer
     /// than [`MAX_PAYLOAD_BYTES`].
     pub fn append(&mut self, number: u64, payload: &str) {
-        self.append_all(number, payload, [payload.len()].into_iter());
-    }
-
-    /// The same for several: the number of the first, their payloads run together, and where
-    /// each of them ends.
-    pub fn append_all(&mut self, first: u64, payloads: &str, ends: impl Iterator<Item = usize>) {
-        assert_eq!(first, self.last_number + self.batch.ends.len() as u64 + 1, "event number");
-        record::assert_payloads(payloads);
-        let mut before = self.batch.payloads.len();
-        let start = before;
-        self.batch.ends.extend(ends.map(|end| start + end).inspect(|end| {
-            record::assert_length(end - std::mem::replace(&mut before, *end));
-        }));
-        self.batch.payloads.extend_from_slice(payloads.as_bytes());
+        assert_eq!(number, self.last_number + self.batch.ends.len() as u64 + 1, "event number");
+        record::assert_payloads(payload);
+        record::assert_length(payload.len());
+        self.batch.payloads.push_str(payload);
+        self.batch.ends.push(self.batch.payloads.len());
     }
 
     /// Writes the batch, and syncs it if the policy is [`SyncPolicy::Always`]. Only after `Ok` may
@@ -228,19 +219,34 @@ impl<S: Storage> Journal<S> {
     /// On `Err` the journal is poisoned, and what was written of the batch may or may not be
     /// there after the next open.
     pub fn commit(&mut self) -> Result<(), Error> {
+        let Batch { payloads, ends } = std::mem::take(&mut self.batch);
+        self.commit_all(self.last_number + 1, &payloads, ends.into_iter())
+    }
+
+    /// Commits records that are at hand, without a batch: the number of the first, their payloads
+    /// run together, and where each of them ends.
+    ///
+    /// Panics as [`Journal::append`], and if there is a batch.
+    pub fn commit_all(
+        &mut self,
+        first: u64,
+        payloads: &str,
+        ends: impl ExactSizeIterator<Item = usize>,
+    ) -> Result<(), Error> {
+        assert!(self.batch.ends.is_empty(), "a batch is waiting");
+        assert_eq!(first, self.last_number + 1, "event number");
         self.healthy()?;
-        if self.batch.ends.is_empty() {
+        let records = ends.len() as u64;
+        if records == 0 {
             return Ok(());
         }
-        self.format_batch();
+        record::assert_payloads(payloads);
+        self.lines.clear();
+        record::push_events(&mut self.lines, first, self.synced_bytes, payloads.as_bytes(), ends);
         let written = write_fully(&self.file, &self.lines, self.end_bytes);
         self.fatal("write", written)?;
         self.end_bytes += self.lines.len() as u64;
-        self.last_number += self.batch.ends.len() as u64;
-        self.batch.payloads.clear();
-        self.batch.payloads.shrink_to(KEEP_BUFFER_BYTES);
-        self.batch.ends.clear();
-        self.batch.ends.shrink_to(KEEP_BUFFER_BYTES / size_of::<usize>());
+        self.last_number += records;
         let is_large = self.lines.len() > FILL_COMMIT_BYTES;
         self.lines.shrink_to(KEEP_BUFFER_BYTES);
         if self.end_bytes > self.filled_bytes {
@@ -250,18 +256,6 @@ impl<S: Storage> Journal<S> {
             }
         }
         if self.policy == SyncPolicy::Always { self.sync() } else { Ok(()) }
-    }
-
-    fn format_batch(&mut self) {
-        self.lines.clear();
-        let mut start = 0;
-        for (index, &end) in self.batch.ends.iter().enumerate() {
-            let number = self.last_number + index as u64 + 1;
-            let left = self.batch.ends.len() - index - 1;
-            let payload = &self.batch.payloads[start..end];
-            record::push_event(&mut self.lines, number, left as u64, self.synced_bytes, payload);
-            start = end;
-        }
     }
 
     /// Makes everything committed durable; does nothing if it is. On `Err` the journal is

@@ -111,8 +111,41 @@ fn take_number(text: &[u8]) -> Option<(u64, &[u8])> {
     is_number.then(|| (value, &text[digits..]))
 }
 
-pub(super) fn push_event(out: &mut Vec<u8>, number: u64, left: u64, synced: u64, payload: &[u8]) {
-    push_line(out, payload, [("event ", number), (" +", left), (" @", synced)], " ");
+/// The records of one commit: the number of the first, up to where all was synced, the payloads
+/// run together and where each of them ends.
+pub(super) fn push_events(
+    out: &mut Vec<u8>,
+    first: u64,
+    synced: u64,
+    payloads: &[u8],
+    ends: impl ExactSizeIterator<Item = usize>,
+) {
+    let count = ends.len();
+    let mut synced_text = *b" @00000000000000000000 ";
+    let synced_text = place_number(&mut synced_text, synced);
+    out.reserve(payloads.len() + count * (MAX_FIELDS_BYTES / 2));
+    let mut start = 0;
+    for (at, end) in ends.enumerate() {
+        assert_length(end - start);
+        let line = out.len();
+        out.extend_from_slice(b"00000000 event ");
+        out.extend_from_slice(itoa::Buffer::new().format(first + at as u64).as_bytes());
+        out.extend_from_slice(b" +");
+        out.extend_from_slice(itoa::Buffer::new().format(count - at - 1).as_bytes());
+        out.extend_from_slice(synced_text);
+        out.extend_from_slice(&payloads[start..end]);
+        finish_line(out, line);
+        start = end;
+    }
+}
+
+/// The text with this number in the place of its digits, which are as many as one can have.
+fn place_number(text: &mut [u8; 23], number: u64) -> &[u8] {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(number).as_bytes();
+    text[2..2 + digits.len()].copy_from_slice(digits);
+    text[2 + digits.len()] = b' ';
+    &text[..digits.len() + 3]
 }
 
 pub(super) fn push_snapshot(out: &mut Vec<u8>, number: u64, payload: &[u8]) {
@@ -129,19 +162,25 @@ fn push_line<const FIELDS: usize>(
     fields: [(&str, u64); FIELDS],
     gap: &str,
 ) {
-    let start = out.len();
+    let line = out.len();
     out.reserve(MAX_FIELDS_BYTES + payload.len());
     out.extend_from_slice(b"00000000 ");
-    let body = out.len();
     for (before, number) in fields {
         out.extend_from_slice(before.as_bytes());
         out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
     out.extend_from_slice(gap.as_bytes());
     out.extend_from_slice(payload);
-    debug_assert!(out.len() - start < MAX_LINE_BYTES);
-    let mut crc = crc32fast::hash(&out[body..]);
-    for place in out[start..start + CRC_DIGITS].iter_mut().rev() {
+    finish_line(out, line);
+}
+
+/// Puts the checksum into the line that begins there, and ends it.
+fn finish_line(out: &mut Vec<u8>, line: usize) {
+    let line = &mut out[line..];
+    debug_assert!(line.len() < MAX_LINE_BYTES);
+    let (digits, body) = line.split_at_mut(CRC_DIGITS + 1);
+    let mut crc = crc32fast::hash(body);
+    for place in digits[..CRC_DIGITS].iter_mut().rev() {
         *place = b"0123456789abcdef"[(crc & 15) as usize];
         crc >>= 4;
     }
@@ -166,15 +205,18 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let mut out = Vec::new();
-        push_event(&mut out, u64::MAX, u64::MAX, u64::MAX, "ñ x".as_bytes());
-        assert!(out.len() < MAX_FIELDS_BYTES);
-        let event = Line::Event {
-            number: u64::MAX,
-            left: u64::MAX,
-            synced: u64::MAX,
-            payload: "ñ x".as_bytes(),
-        };
-        assert_eq!(parse(&out[..out.len() - 1]), Ok(event));
+        for synced in [0, 7, 10, u64::MAX] {
+            out.clear();
+            let payloads = "ñ xyz".as_bytes();
+            push_events(&mut out, u64::MAX - 1, synced, payloads, [4, 6].into_iter());
+            assert!(out.len() < 2 * MAX_FIELDS_BYTES);
+            let lines: Vec<_> = out.split(|byte| *byte == b'\n').map(parse).collect();
+            let event = |number, left, payload: &'static str| {
+                Ok(Line::Event { number, left, synced, payload: payload.as_bytes() })
+            };
+            let want = [event(u64::MAX - 1, 1, "ñ x"), event(u64::MAX, 0, "yz")];
+            assert_eq!(lines[..2], want);
+        }
         out.clear();
         push_snapshot(&mut out, 7, b"");
         assert_eq!(parse(&out[..out.len() - 1]), Ok(Line::Snapshot { number: 7, payload: b"" }));

@@ -54,6 +54,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if is_open && client.due <= self.tick {
             self.nudge(key);
             self.flush_served();
+            self.flush_lists();
             return self.arm(key);
         }
         self.give_up(key);

@@ -13,22 +13,21 @@ use crate::limits::{
 impl<T: Stream, S: Storage> Service<T, S> {
     pub(super) fn flush_served(&mut self) {
         let mut served = std::mem::take(&mut self.served);
-        let share = TURN_WRITE_BYTES / served.len().max(1);
+        let share = TURN_WRITE_BYTES / served.len().max(self.queued_in_turn).max(1);
         self.write_share = share.clamp(WRITE_MIN_BYTES, WRITE_BUDGET_BYTES);
-        let mut lists = Vec::new();
         for key in served.drain(..) {
             match self.clients.get(key) {
-                Some(client) if client.conn.list_generation().is_some() => lists.push(key),
+                Some(client) if client.conn.list_generation().is_some() => self.listed.push(key),
                 _ => self.flush(key),
             }
         }
         self.served = served;
-        self.flush_lists(&lists);
     }
 
     /// A turn's share for as many lists as there is time for; who is left is
     /// before these in the next turn.
-    fn flush_lists(&mut self, lists: &[Key]) {
+    pub(super) fn flush_lists(&mut self) {
+        let lists = std::mem::take(&mut self.listed);
         let fit = lists.len().min(TURN_WRITE_BYTES / WRITE_LIST_BYTES);
         self.write_share = (TURN_WRITE_BYTES / fit.max(1)).min(WRITE_BUDGET_BYTES);
         let (now, later) = lists.split_at(fit);

@@ -7,7 +7,7 @@ use super::{Key, Service, Step, Stream, side_desk};
 use crate::clock::Tick;
 use crate::commands::parse::Moment;
 use crate::commands::{self, Desk, Figures};
-use crate::journal::Storage;
+use crate::journal::{self, Storage};
 use crate::limits::{BATCH_EVENTS, LIST_ROWS_MAX, LOG_QUIET_MS, SLOW_MS, TURN_WORK, WORK_BUDGET};
 
 impl<T: Stream, S: Storage> Service<T, S> {
@@ -16,14 +16,26 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// [`Service::may_gather`]. When the turn's commit is full, or its time is
     /// spent, the others keep their places: who has filled it is behind them the
     /// next time.
-    pub fn serve_queue(&mut self) {
+    ///
+    /// Where no sync follows there is no reason to let the first wait for the last:
+    /// they are answered in shares ([`Config::share_clients`](super::Config)), while what the system and
+    /// this program keep of each is still in the processor's cache.
+    ///
+    /// # Errors
+    /// As [`Service::conclude`].
+    pub fn serve_queue(&mut self) -> Result<(), journal::Error> {
         if self.rest_is_owed {
             self.serve_rest();
         }
-        for _ in 0..self.run_queue.len() {
+        self.queued_in_turn = self.run_queue.len();
+        let share = match self.store.syncs_commits() {
+            true => usize::MAX,
+            false => self.config.share_clients,
+        };
+        for _ in 0..self.queued_in_turn {
             if self.batch.len() >= BATCH_EVENTS || self.turn_work > TURN_WORK {
                 self.rest_is_owed = true;
-                return;
+                return Ok(());
             }
             let Some(key) = self.run_queue.pop_front() else { break };
             match self.clients.get(key) {
@@ -31,10 +43,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 Some(client) if client.slow_until > self.tick => self.slow_queue.push_back(key),
                 _ => self.serve_one(key),
             }
+            if self.served.len() >= share {
+                self.answer()?;
+            }
         }
         if !std::mem::take(&mut self.rest_is_owed) {
             self.serve_rest();
         }
+        Ok(())
     }
 
     /// Newcomers, of whom it is not known yet what they cost, and then those

@@ -46,14 +46,13 @@ fn the_format_is_the_documented_one() {
             "2026-11-22T16:48:54.123Z ADDED Habitación 2",
         ],
     );
-    let reserved = "2026-11-22T16:50:01.007Z RESERVED #1 Habitación 1 from=2026-11-22T16:50:01.007Z until=never";
-    commit(&mut journal, &[reserved]);
+    commit(&mut journal, &["2026-11-22T16:50:01.007Z RESERVED #1 Habitación 1"]);
     let events = text(&folder.0);
     journal.begin_snapshot().unwrap();
     journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 1");
     journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 2");
     journal.snapshot_append(
-        &reserved.replace("2026-11-22T16:50:01.007Z RES", "2026-11-22T17:00:00.000Z RES"),
+        "2026-11-22T17:00:00.000Z RESERVED #1 Habitación 1 from=2026-11-22T16:50:01.007Z",
     );
     journal.snapshot_append("2026-11-22T17:00:00.000Z NUMBERED #1");
     journal.finish_snapshot(3).unwrap();

@@ -38,6 +38,7 @@ pub struct Run {
     policy: SyncPolicy,
     capacity: Capacity,
     compaction: Compaction,
+    share_clients: usize,
     rooms: Vec<String>,
     most_peers: usize,
     moody: bool,
@@ -96,6 +97,7 @@ impl Run {
         let model = Model::new(zone.clone(), 6, most as usize);
         let disk = SimDisk::new(rng.pick(&[64, 512, 4096]), rng.next());
         let crowd = rng.one_in(20);
+        let share_clients = rng.pick(&[1, 2, 3, 64]);
         Run {
             step: 0,
             seen: Seen::default(),
@@ -103,6 +105,7 @@ impl Run {
             policy,
             capacity,
             compaction,
+            share_clients,
             rooms,
             most_peers: if crowd { 16 } else { rng.pick(&[2, 4, 7]) },
             moody: !rng.one_in(4),
@@ -288,6 +291,7 @@ impl Run {
             stall_timeout_ms: STALL_DEFAULT_MS,
             fsync: "simulated".to_owned(),
             compaction: self.compaction,
+            share_clients: self.share_clients,
         };
         let mut server = Service::new(state, clock, at, self.dice.zone.clone(), config);
         server.take_steps();
@@ -400,8 +404,7 @@ impl Run {
         if std::mem::take(&mut self.stop) {
             server.stop();
         }
-        server.serve_queue();
-        let ran = server.conclude();
+        let ran = server.serve_queue().and_then(|()| server.conclude());
         let steps = server.take_steps();
         let is_told = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
         assert_eq!(is_told, step_ms.is_some(), "a step of the clock: {step_ms:?}");
