@@ -121,8 +121,7 @@ fn at_once(
         Event::Cancelled { number, targets: Ids::from_slice(&[id]) }
     };
     let (written, told) = desk.batch.write(now, event, name);
-    reply::done_one(verb, told, lang, out);
-    push(eol.as_str(), out);
+    reply::done_one(verb, told, lang, eol, out);
     desk.inventory.make_so(written, desk.batch);
     session.lang = lang;
     desk.settle();

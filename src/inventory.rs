@@ -457,26 +457,32 @@ impl Inventory {
 
     /// Takes these resources out of a reservation; the rest stays.
     fn release(&mut self, number: Number, targets: &[ResourceId]) {
-        let Some(old) = self.reservations.get_mut(&number) else { return };
-        if targets == old.targets() {
-            return self.end(number);
+        // Nearly always it is all of it: found once, and put back if not.
+        let Some(mut old) = self.reservations.remove(&number) else { return };
+        if targets != old.targets() {
+            let mut left = Ids::from_slice(old.targets());
+            left.retain(|id| !targets.contains(id));
+            if !left.is_empty() {
+                for id in targets {
+                    self.booked[*id as usize].remove(old.from);
+                    self.queue.free(*id);
+                }
+                Rc::make_mut(&mut old).set_targets(&left);
+                return self.reservations.insert(old);
+            }
         }
-        let mut left = Ids::from_slice(old.targets());
-        left.retain(|id| !targets.contains(id));
-        if left.is_empty() {
-            return self.end(number);
-        }
-        let old = Rc::make_mut(old);
-        old.set_targets(&left);
-        let from = old.from;
-        for id in targets {
-            self.booked[*id as usize].remove(from);
-            self.queue.free(*id);
-        }
+        self.forget(&old);
     }
 
     fn end(&mut self, number: Number) {
-        let Some(old) = self.reservations.remove(&number) else { return };
+        if let Some(old) = self.reservations.remove(&number) {
+            self.forget(&old);
+        }
+    }
+
+    /// What else is kept of a reservation that was taken out.
+    fn forget(&mut self, old: &Reservation) {
+        let number = old.number;
         for id in old.targets() {
             self.booked[*id as usize].remove(old.from);
             self.queue.free(*id);
@@ -487,7 +493,7 @@ impl Inventory {
         if let Some(session) = old.session() {
             self.bound.remove(&(session, number));
         }
-        if let Some(full_key) = full_key(&old) {
+        if let Some(full_key) = full_key(old) {
             self.keys.remove(&full_key);
         }
     }

@@ -155,11 +155,7 @@ fn accept(listener: &TcpListener, poll: &Poll, conns: &mut Slab<Conn>) -> io::Re
 
 impl Conn {
     /// One read and one write; `false` when the peer has closed.
-    fn turn(
-        &mut self,
-        scratch: &mut [u8],
-        answering: Option<&mut Answering>,
-    ) -> io::Result<bool> {
+    fn turn(&mut self, scratch: &mut [u8], answering: Option<&mut Answering>) -> io::Result<bool> {
         if !self.kept.is_empty() && !self.write_kept()? {
             return Ok(true);
         }

@@ -323,13 +323,20 @@ pub fn reserved(
 }
 
 /// [`reserved`] or [`cancelled`] for one resource without dates, of which number and name
-/// are at hand as they are shown: `#42 Habitación 1`.
-pub fn done_one(verb: Verb, told: &str, lang: Lang, out: &mut Vec<u8>) {
-    let before = match verb {
-        Verb::Reserve => lang.pick("OK RESERVADO ", "OK RESERVED "),
-        _ => lang.pick("OK CANCELADO ", "OK CANCELLED "),
-    };
-    push_all([before, told], out);
+/// are at hand as they are shown, `#42 Habitación 1`, with its ending.
+pub fn done_one(verb: Verb, told: &str, lang: Lang, eol: Eol, out: &mut Vec<u8>) {
+    // Each by itself: what is of a known length is not copied by a call.
+    match (verb, lang) {
+        (Verb::Reserve, Lang::Es) => out.extend_from_slice(b"OK RESERVADO "),
+        (Verb::Reserve, Lang::En) => out.extend_from_slice(b"OK RESERVED "),
+        (_, Lang::Es) => out.extend_from_slice(b"OK CANCELADO "),
+        (_, Lang::En) => out.extend_from_slice(b"OK CANCELLED "),
+    }
+    push(told, out);
+    match eol {
+        Eol::Lf => out.push(b'\n'),
+        Eol::CrLf => out.extend_from_slice(b"\r\n"),
+    }
 }
 
 /// `OK RENOVADO #42 Habitación 1 hasta=…`

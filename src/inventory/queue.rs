@@ -302,6 +302,7 @@ impl Inventory {
 
     /// Grants what fits now, after something has become free. Call it after
     /// every command and every end.
+    #[inline]
     pub fn settle(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
         match self.queue.is_empty() {
             true => self.queue.forget_moves(),

@@ -97,7 +97,8 @@ struct Tally {
     latency: Histogram<u64>,
 }
 
-/// Runs the conversations over these connections.
+/// Runs the conversations over these connections. One that `spins` asks again and again
+/// whether something has come: it never sleeps, so nobody has to wake it.
 ///
 /// # Errors
 /// A wrong reply, or a connection that fails.
@@ -106,7 +107,9 @@ pub fn drive<T: Talk>(
     depth: usize,
     until: Until,
     pid: Option<u32>,
+    spins: bool,
 ) -> Result<Figures, String> {
+    let patience = if spins { Duration::ZERO } else { Duration::from_secs(1) };
     let broken = |error: io::Error| format!("the poll failed: {error}");
     let mut poll = Poll::new().map_err(broken)?;
     let mut conns = Vec::new();
@@ -134,7 +137,7 @@ pub fn drive<T: Talk>(
             }
             Phase::Over => break,
         }
-        match poll.poll(&mut events, Some(Duration::from_secs(1))) {
+        match poll.poll(&mut events, Some(patience)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             done => done.map_err(broken)?,
         }
@@ -331,7 +334,7 @@ mod tests {
             let stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
             (stream, Fixed::<2>::new(vec![step(), step()]))
         };
-        drive((0..3).map(party).collect(), depth, Until::Operations(100), None)
+        drive((0..3).map(party).collect(), depth, Until::Operations(100), None, false)
     }
 
     #[test]

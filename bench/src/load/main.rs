@@ -53,6 +53,9 @@ struct Options {
     /// More connections that wait for a resource that stays busy
     #[arg(long, default_value_t = 0)]
     waiters: usize,
+    /// Never sleep: what it costs a server to wake the generator is then not measured
+    #[arg(long)]
+    spin: bool,
     /// More connections that say nothing after one request
     #[arg(long, default_value_t = 0)]
     idle: usize,
@@ -258,7 +261,7 @@ fn go<T: Talk>(options: &Options, mut talk: impl FnMut(u32) -> T) -> Result<Figu
     };
     let party = |at| connect(options.port).map(|stream| (stream, talk(at)));
     let parties = (1..=options.connections).map(party).collect::<Result<_, _>>()?;
-    drive(parties, usize::from(options.depth), until, options.pid)
+    drive(parties, usize::from(options.depth), until, options.pid, options.spin)
 }
 
 fn seconds(value: f64) -> Duration {
