@@ -39,6 +39,7 @@ def options_of():
     add("--retries", type=int, default=5, help="how often a disturbed run is repeated (default 5)")
     add("--folder", default=str(run.HERE / "results"), help="for data, on the disk to measure (default bench/results)")
     add("--svg", default=str(run.HERE.parent / "docs" / "growth.svg"), help="the plot (default docs/growth.svg)")
+    parser.set_defaults(spin=False)
     return parser.parse_args()
 
 

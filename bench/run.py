@@ -288,6 +288,7 @@ def generate(options, port, pid, family, shape, more):
     command = [tool("load"), f"--protocol={protocol}", f"--port={port}", f"--pid={pid}"]
     command += [f"--connections={shape[0]}", f"--depth={shape[1]}"]
     command += [f"--seconds={options.seconds}", f"--warmup={options.warmup}", *more]
+    command += ["--spin"] if options.spin else []
     used, server_s = Disturbance(), process_s(pid)
     before = resource.getrusage(resource.RUSAGE_CHILDREN), time.process_time()
     process = start(command, options.load_cpu, subprocess.PIPE)
@@ -470,6 +471,7 @@ def arguments():
     add("--servers", default="*", help="comma-separated, * stands for anything")
     add("--only", default="*", help="LOAD/SERVER, comma-separated, * stands for anything")
     add("--reservad", action="append", metavar="[LABEL=]PATH", help="a built server; several to compare them")
+    add("--spin", action="store_true", help="the generator never sleeps, so that nobody has to wake it")
     add("--disturbed", type=float, default=5, help="percent of a processor that others may use (default 5)")
     add("--retries", type=int, default=5, help="how often a disturbed run is repeated (default 5)")
     add("--folder", default=str(HERE / "results"), help="for data, on the disk to measure (default bench/results)")

@@ -36,8 +36,7 @@ fn main() -> Result<(), Error> {
 type Request = fn(&mut Writer, u64, u64);
 
 fn pair(journal: &mut Writer, number: u64, room: u64) {
-    let at = journal.now();
-    journal.append(&format!("RESERVED #{number} Habitación {room} from={at} until=never"));
+    journal.append(&format!("RESERVED #{number} Habitación {room}"));
     journal.append(&format!("CANCELLED #{number} Habitación {room}"));
 }
 

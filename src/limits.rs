@@ -96,7 +96,7 @@ pub const LISTENERS_MAX: usize = 256;
 /// Events of one turn's commit above which the rest waits for the next: a
 /// turn is not to become long because many clients add thousands of rooms.
 pub const BATCH_EVENTS: usize = 4096;
-/// Connections that are answered together where no sync is waited for. Measured with 1,000
+/// Connections that are answered together while no sync is to be waited for. Measured with 1,000
 /// of them: 16 to 128 are alike, all at once costs a tenth more, one by one as well.
 pub const SHARE_CLIENTS: usize = 64;
 /// How often in a turn it is looked whether more has come that the same sync can

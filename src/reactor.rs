@@ -11,6 +11,8 @@
 //!    then tell those who wait what has become of it;
 //! 6. commit: one write and one sync for the whole turn;
 //! 7. flush replies, and after them notices: nobody, not even a reader, learns what could still vanish;
+//!    while there is nothing to sync first, 5 to 7 are done for one share of the connections
+//!    after the other;
 //! 8. reap what is closed;
 //! 9. accept, last, so that no event of this turn can be for a newcomer;
 //!    then a piece of a compaction, if one is due, and the alarm for the next end.

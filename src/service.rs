@@ -8,7 +8,7 @@
 //! [`Service::welcome`] for each that has come, and [`Service::maintain`].
 //!
 //! Architecture invariants: no mio type, no clock read, no file. Nothing is
-//! flushed before the commit of its turn. Streams and disk are parameters, and
+//! flushed before the commit of what it tells. Streams and disk are parameters, and
 //! the server's program has one kind of each.
 
 mod client;
@@ -80,7 +80,7 @@ pub struct Config {
     /// As `ESTADO` shows it.
     pub fsync: String,
     pub compaction: Compaction,
-    /// Connections that are answered together where no sync is waited for, at least 1.
+    /// Connections that are answered together while no sync is to be waited for, at least 1.
     pub share_clients: usize,
 }
 

@@ -3,7 +3,7 @@
 use log::debug;
 
 use super::client::{Phase, bury, enqueue, has_more, send};
-use super::{Key, Service, Stream};
+use super::{Key, Service, Step, Stream};
 use crate::clock::Tick;
 use crate::journal::Storage;
 use crate::limits::{
@@ -55,6 +55,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
             Ok(_) => client.blocked = self.tick,
             Err(error) => {
                 debug!("a client is gone: {error}");
+                // Others are perhaps served before it is reaped.
+                self.inventory.leave_queue(client.session.id(), self.now);
+                self.trace.note(Step::LeftQueue(client.session.id()));
                 return bury(client, key, &mut self.dead);
             }
         }

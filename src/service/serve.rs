@@ -17,9 +17,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// spent, the others keep their places: who has filled it is behind them the
     /// next time.
     ///
-    /// Where no sync follows there is no reason to let the first wait for the last:
-    /// they are answered in shares ([`Config::share_clients`](super::Config)), while what the system and
-    /// this program keep of each is still in the processor's cache.
+    /// While there is nothing that a sync must make durable first there is no reason to
+    /// let the first wait for the last: they are answered in shares
+    /// ([`Config::share_clients`](super::Config)), while what the system and this program
+    /// keep of each is still in the processor's cache.
     ///
     /// # Errors
     /// As [`Service::conclude`].
@@ -28,10 +29,6 @@ impl<T: Stream, S: Storage> Service<T, S> {
             self.serve_rest();
         }
         self.queued_in_turn = self.run_queue.len();
-        let share = match self.store.syncs_commits() {
-            true => usize::MAX,
-            false => self.config.share_clients,
-        };
         for _ in 0..self.queued_in_turn {
             if self.batch.len() >= BATCH_EVENTS || self.turn_work > TURN_WORK {
                 self.rest_is_owed = true;
@@ -43,7 +40,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 Some(client) if client.slow_until > self.tick => self.slow_queue.push_back(key),
                 _ => self.serve_one(key),
             }
-            if self.served.len() >= share {
+            let may_answer = self.batch.is_empty() || !self.store.syncs_commits();
+            if may_answer && self.served.len() >= self.config.share_clients {
                 self.answer()?;
             }
         }
