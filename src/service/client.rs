@@ -83,6 +83,9 @@ impl<T> Client<T> {
 /// has to read first. Returns whether the peer speaks another protocol.
 pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -> bool {
     client.unfinished = false;
+    if client.phase != Phase::Open {
+        return false;
+    }
     for _ in 0..COMMAND_BUDGET {
         if client.session.is_waiting() {
             return false;
@@ -138,7 +141,7 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
 
 /// Appends the notices that a watcher has room for: after the replies, and
 /// never between the lines of a list.
-fn notify<T>(client: &mut Client<T>, history: &History, zone: &Zone, room: usize) {
+pub fn notify<T>(client: &mut Client<T>, history: &History, zone: &Zone, room: usize) {
     if client.phase != Phase::Open || !client.conn.may_run() || !client.session.is_watching() {
         return;
     }

@@ -2,13 +2,15 @@
 
 use log::{debug, warn};
 
-use super::client::{Phase, bury, converse, enqueue, has_more};
+use super::client::{Phase, bury, converse, enqueue, has_more, notify};
 use super::{Key, Service, Step, Stream, side_desk};
 use crate::clock::Tick;
 use crate::commands::parse::Moment;
 use crate::commands::{self, Desk, Figures};
 use crate::journal::{self, Storage};
-use crate::limits::{BATCH_EVENTS, LIST_ROWS_MAX, LOG_QUIET_MS, SLOW_MS, TURN_WORK, WORK_BUDGET};
+use crate::limits::{
+    BATCH_EVENTS, LIST_PIECE_BYTES, LIST_ROWS_MAX, LOG_QUIET_MS, SLOW_MS, TURN_WORK, WORK_BUDGET,
+};
 
 impl<T: Stream, S: Storage> Service<T, S> {
     /// Serves everything that is queued now; what is queued meanwhile is the
@@ -83,8 +85,18 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// from how they have left it.
     fn serve(&mut self, key: Key) {
         if self.read(key) {
+            self.tell_so_far(key);
             self.run_lines(key);
             self.attend(key);
+        }
+    }
+
+    /// Tells one that watches what a share before has committed: of what comes now is
+    /// perhaps that it watches something else, or nothing any more.
+    fn tell_so_far(&mut self, key: Key) {
+        let client = &mut self.clients[key];
+        if client.session.is_behind(self.store.history()) {
+            notify(client, self.store.history(), &self.zone, LIST_PIECE_BYTES);
         }
     }
 

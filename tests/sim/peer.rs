@@ -101,11 +101,15 @@ impl Peer {
 
     /// Takes what the server has written; every line must be the next that is due.
     pub fn judge(&mut self) -> Told {
-        let (bytes, durable) = self.wire.borrow_mut().judge();
+        let pieces = self.wire.borrow_mut().judge();
         let mut told = Told::default();
-        if bytes.is_empty() {
-            return told;
+        for (bytes, durable) in pieces {
+            self.judge_piece(&bytes, durable, &mut told);
         }
+        told
+    }
+
+    fn judge_piece(&mut self, bytes: &[u8], durable: u64, told: &mut Told) {
         self.got.extend(bytes);
         let text = std::mem::take(&mut self.got);
         let (plain, rest) = without_telnet(&text);
@@ -116,10 +120,9 @@ impl Peer {
             let eol = if self.fresh { "\n" } else { self.eol };
             let bare = line.strip_suffix(eol).unwrap_or_else(|| panic!("ends {line:?}"));
             assert!(!bare.ends_with('\r'), "ends {line:?}");
-            self.line(bare, durable, &mut told);
+            self.line(bare, durable, told);
             told.lines += 1;
         }
-        told
     }
 
     fn line(&mut self, line: &str, durable: u64, told: &mut Told) {

@@ -33,10 +33,11 @@ pub struct Wire {
     is_full: bool,
     /// Written and not taken by the client.
     unread: usize,
-    /// Written and not judged.
-    written: Vec<u8>,
-    /// The last event that was on disk when the first of `written` was written.
-    durable: u64,
+    /// Written and not judged: pieces, each with the last event that was on disk when it
+    /// was written. A turn that answers in shares writes at several such moments.
+    written: Vec<(Vec<u8>, u64)>,
+    /// How much the disk had done at the last of them.
+    disk_steps: u64,
     /// The events of a poll that are to be told.
     ready: Ready,
     pub server_shut: bool,
@@ -60,7 +61,7 @@ impl Wire {
             is_full: false,
             unread: 0,
             written: Vec::new(),
-            durable: 0,
+            disk_steps: 0,
             ready: Ready::default(),
             server_shut: false,
             server_gone: false,
@@ -127,10 +128,10 @@ impl Wire {
         }
     }
 
-    /// What was written since the last call, and the last event that was on
-    /// disk before the first byte of it.
-    pub fn judge(&mut self) -> (Vec<u8>, u64) {
-        (std::mem::take(&mut self.written), self.durable)
+    /// What was written since the last call, each piece with the last event that was on
+    /// disk then.
+    pub fn judge(&mut self) -> Vec<(Vec<u8>, u64)> {
+        std::mem::take(&mut self.written)
     }
 
     /// What the poll has to tell, once.
@@ -208,12 +209,15 @@ impl Write for End {
         if wire.moody && wire.rng.one_in(3) {
             count = 1 + wire.rng.below(count);
         }
-        if wire.written.is_empty() {
-            wire.durable = journal_end(&self.disk, !self.lax);
+        let data = &data[..count];
+        let steps = self.disk.steps();
+        match wire.written.last_mut() {
+            Some((last, _)) if wire.disk_steps == steps => last.extend_from_slice(data),
+            _ => wire.written.push((data.to_vec(), journal_end(&self.disk, !self.lax))),
         }
+        wire.disk_steps = steps;
         wire.room -= count;
         wire.unread += count;
-        wire.written.extend_from_slice(&data[..count]);
         Ok(count)
     }
 
