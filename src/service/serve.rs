@@ -256,3 +256,152 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::io::{self, ErrorKind, Read, Write};
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::clock::{Clock, Time, Zone};
+    use crate::inventory::{Capacity, SessionId};
+    use crate::journal::DiskStorage;
+    use crate::service::{Compaction, Config, Ready};
+    use crate::store::State;
+
+    /// What a client has sent, and what it was told; one that is gone cannot be written to.
+    #[derive(Clone, Default)]
+    struct Peer(Rc<RefCell<(Vec<u8>, String, bool)>>);
+
+    impl Peer {
+        fn sends(&self, line: &str) {
+            self.0.borrow_mut().0.extend_from_slice(line.as_bytes());
+        }
+
+        fn goes(&self) {
+            self.0.borrow_mut().2 = true;
+        }
+
+        fn told(&self) -> String {
+            std::mem::take(&mut self.0.borrow_mut().1)
+        }
+    }
+
+    impl Read for Peer {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let sent = std::mem::take(&mut self.0.borrow_mut().0);
+            buf[..sent.len()].copy_from_slice(&sent);
+            if sent.is_empty() { Err(ErrorKind::WouldBlock.into()) } else { Ok(sent.len()) }
+        }
+    }
+
+    impl Write for Peer {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            let peer = &mut *self.0.borrow_mut();
+            if peer.2 {
+                return Err(ErrorKind::BrokenPipe.into());
+            }
+            peer.1.push_str(str::from_utf8(data).unwrap());
+            Ok(data.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Stream for Peer {
+        fn shutdown_write(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn probe(&mut self) {}
+    }
+
+    const NOW: (Time, Tick) = (Time::DAWN, Tick(1));
+
+    /// A server that answers each by itself, in memory, with Sala 1.
+    fn server() -> Service<Peer, DiskStorage> {
+        let capacity = Capacity { resources: 9, reservations: 9 };
+        let config = Config {
+            max_clients: 9,
+            idle_timeout_ms: None,
+            stall_timeout_ms: 1000,
+            fsync: "in-memory".to_owned(),
+            compaction: Compaction::default(),
+            share_clients: 1,
+        };
+        let state = State::in_memory(capacity);
+        let mut server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), config);
+        server.add_names(vec!["Sala 1".to_owned()]).unwrap();
+        server
+    }
+
+    /// One turn in which these have sent something, in this order.
+    fn turn(server: &mut Service<Peer, DiskStorage>, ready: &[(Key, SessionId)]) {
+        server.begin(NOW.0, NOW.1);
+        for (key, session) in ready {
+            server.mark(*key, *session, Ready { readable: true, ..Ready::default() });
+        }
+        server.end_due();
+        server.serve_queue().unwrap();
+        server.conclude().unwrap();
+    }
+
+    fn join(server: &mut Service<Peer, DiskStorage>) -> (Peer, (Key, SessionId)) {
+        let (peer, mut place) = (Peer::default(), (0, SessionId::GONE));
+        peer.sends("AYUDA SALIR\n");
+        server.welcome(peer.clone(), |_, key, session| {
+            place = (key, session);
+            Ok(())
+        });
+        turn(server, &[]);
+        assert!(peer.told().starts_with("OK "));
+        (peer, place)
+    }
+
+    #[test]
+    fn each_share_is_answered_before_the_next_is_served() {
+        let mut server = server();
+        let ((ana, a), (luis, b)) = (join(&mut server), join(&mut server));
+        server.take_steps();
+        ana.sends("RESERVAR Sala 1\n");
+        luis.sends("CANCELAR Sala 1\n");
+        turn(&mut server, &[a, b]);
+        assert_eq!(ana.told(), "OK RESERVADO #1 Sala 1\n");
+        assert_eq!(luis.told(), "OK CANCELADO #1 Sala 1\n");
+        let steps = server.take_steps();
+        let commits = steps.iter().filter(|step| matches!(step, Step::Committed)).count();
+        assert_eq!(commits, 3, "one for each, and that of the turn: {steps:?}");
+    }
+
+    /// The one who is found to be gone when its place in the queue is to be told it was granted
+    /// what a later share released, for ever: only the end of the turn took it out of the queue.
+    #[test]
+    fn who_is_gone_is_granted_nothing_that_a_later_share_releases() {
+        let mut server = server();
+        let ((ana, a), (gone, b)) = (join(&mut server), join(&mut server));
+        ana.sends("RESERVAR Sala 1\n");
+        turn(&mut server, &[a]);
+        gone.sends("RESERVAR Sala 1 espera=1h\n");
+        gone.goes();
+        ana.sends("CANCELAR Sala 1\n");
+        turn(&mut server, &[b, a]);
+        assert_eq!(ana.told(), "OK RESERVADO #1 Sala 1\nOK CANCELADO #1 Sala 1\n");
+        assert_eq!(server.inventory().reservation_count(), 0);
+    }
+
+    #[test]
+    fn who_watches_is_told_what_was_before_it_watches_something_else() {
+        let mut server = server();
+        let ((ana, a), (eva, b)) = (join(&mut server), join(&mut server));
+        eva.sends("OBSERVAR\n");
+        turn(&mut server, &[b]);
+        assert_eq!(eva.told(), "OK OBSERVANDO tras=1\n");
+        ana.sends("RESERVAR Sala 1\n");
+        eva.sends("OBSERVAR Sala 2*\n");
+        turn(&mut server, &[a, b]);
+        assert_eq!(eva.told(), "* 2 RESERVADO #1 Sala 1\nOK OBSERVANDO tras=2\n");
+    }
+}
