@@ -106,8 +106,8 @@ impl Writer {
     fn append(&mut self, event: &str) {
         let text = format!("{} {event}", self.now());
         self.events += 1;
-        self.journal.append(self.events, &text);
-        self.journal.commit().expect("the journal can be written");
+        let ends = [text.len()].into_iter();
+        self.journal.commit(self.events, &text, ends).expect("the journal can be written");
     }
 }
 

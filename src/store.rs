@@ -152,7 +152,7 @@ impl<S: Storage> Store<S> {
         }
         if let Some(journal) = &mut self.journal {
             if let Some((first, texts, ends)) = batch.run_together() {
-                journal.commit_all(first, texts, ends)?;
+                journal.commit(first, texts, ends)?;
             }
             if let Some(cursor) = self.cursor {
                 let behind = batch.iter().filter(|(_, subject, _)| cursor.is_behind(*subject));

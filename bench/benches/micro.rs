@@ -278,12 +278,11 @@ fn journal_commit(bencher: Bencher, records: usize) {
     let disk = Memory { forgets: true, ..Memory::default() };
     let opened = Journal::open(disk, SyncPolicy::Never, |_| Ok(()));
     let (mut journal, _) = opened.expect("memory");
+    let payloads = PAYLOAD.repeat(records);
     bencher.counter(ItemsCount::new(records)).bench_local(|| {
-        let last = journal.last_number();
-        for at in 0..records as u64 {
-            journal.append(last + at + 1, PAYLOAD);
-        }
-        journal.commit().expect("memory");
+        let ends = (1..=records).map(|count| count * PAYLOAD.len());
+        let ends: Vec<_> = ends.collect();
+        journal.commit(journal.last_number() + 1, &payloads, ends.into_iter()).expect("memory");
     });
 }
 
@@ -301,8 +300,8 @@ fn journal_replay(bencher: Bencher, events: usize) {
             _ if number % 2 == 1 => format!("RESERVED #{} Habitación {}", pair + 1, room(pair)),
             _ => format!("CANCELLED #{} Habitación {}", pair + 1, room(pair)),
         };
-        journal.append(number, &format!("2026-11-22T20:00:00.123Z {text}"));
-        journal.commit().expect("memory");
+        let text = format!("2026-11-22T20:00:00.123Z {text}");
+        journal.commit(number, &text, [text.len()].into_iter()).expect("memory");
     }
     bencher.counter(ItemsCount::new(events)).bench_local(|| {
         let mut inventory = Inventory::new(Capacity { resources: 1 << 20, reservations: 1 << 20 });

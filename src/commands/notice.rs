@@ -44,7 +44,8 @@ pub fn notice(
         return None;
     }
     let mut line = format!("* {number} {} {body}", lang.pick(es, en));
-    push_terms(if word == "RESERVED" { Some(time) } else { None }, terms, lang, zone, &mut line);
+    let begun = (word == "RESERVED").then_some(time);
+    push_terms(begun, terms, lang, zone, &mut line);
     Some(line)
 }
 
@@ -68,12 +69,10 @@ fn push_terms(begun: Option<&str>, terms: &str, lang: Lang, zone: &Zone, line: &
         line.push_str(&zone.print(from, Round::Down));
     }
     let _ = write!(line, " {}=", lang.pick("hasta", "until"));
-    match until {
-        Some("quit") => line.push_str(lang.pick("salir", "quit")),
-        Some(until) => {
-            parse_utc(until).iter().for_each(|until| line.push_str(&zone.print(*until, Round::Up)))
-        }
-        None => line.push('-'),
+    match until.map(|until| (until, parse_utc(until))) {
+        Some(("quit", _)) => line.push_str(lang.pick("salir", "quit")),
+        Some((_, Some(until))) => line.push_str(&zone.print(until, Round::Up)),
+        _ => line.push('-'),
     }
 }
 

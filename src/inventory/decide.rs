@@ -418,6 +418,7 @@ impl Inventory {
         let counted = || self.booked[id as usize].iter().inspect(|_| self.add_work(1));
         let on_it = || counted().map(|one| &self.reservations[&one.number]);
         let name = || self.names.texts().name(id).to_owned();
+        // Nearly always there is one, and nothing to choose.
         if let Booked::One(one) = &self.booked[id as usize] {
             self.add_work(1);
             let reservation = &self.reservations[&one.number];

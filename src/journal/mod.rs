@@ -63,23 +63,13 @@ pub enum SyncPolicy {
     Never,
 }
 
-/// The records appended since the last commit.
-#[derive(Default)]
-struct Batch {
-    /// All payloads, one after the other.
-    payloads: String,
-    /// Where each payload ends in `payloads`.
-    ends: Vec<usize>,
-}
-
 /// An open journal. It must be the only one on its folder: take the folder with
 /// [`DiskStorage::lock`].
 pub struct Journal<S: Storage> {
     storage: S,
     file: S::File,
     policy: SyncPolicy,
-    batch: Batch,
-    /// The lines of the batch being written; kept for its memory.
+    /// The lines of the commit being written; kept for its memory.
     lines: Vec<u8>,
     /// Number of the last committed event.
     last_number: u64,
@@ -186,7 +176,6 @@ impl<S: Storage> Journal<S> {
             storage,
             file,
             policy,
-            batch: Batch::default(),
             lines: Vec::new(),
             last_number: report.last_number,
             base_number: report.base_number,
@@ -200,40 +189,21 @@ impl<S: Storage> Journal<S> {
         }
     }
 
-    /// Adds a record to the batch. No I/O, so it cannot fail; on a poisoned journal the commit
-    /// will.
+    /// Writes these records as one commit, and syncs them if the policy is [`SyncPolicy::Always`]:
+    /// the number of the first, their payloads run together, and where each of them ends. Only
+    /// after `Ok` may anybody be told of them. Without records it does nothing.
     ///
-    /// Panics if `number` is not the next one, or if the payload has an LF or NUL or is longer
+    /// On `Err` the journal is poisoned, and what was written may or may not be there after the
+    /// next open.
+    ///
+    /// Panics if `first` is not the next number, or if a payload has an LF or NUL or is longer
     /// than [`MAX_PAYLOAD_BYTES`].
-    pub fn append(&mut self, number: u64, payload: &str) {
-        assert_eq!(number, self.last_number + self.batch.ends.len() as u64 + 1, "event number");
-        record::assert_payloads(payload);
-        record::assert_length(payload.len());
-        self.batch.payloads.push_str(payload);
-        self.batch.ends.push(self.batch.payloads.len());
-    }
-
-    /// Writes the batch, and syncs it if the policy is [`SyncPolicy::Always`]. Only after `Ok` may
-    /// anybody be told of its records. With an empty batch it does nothing.
-    ///
-    /// On `Err` the journal is poisoned, and what was written of the batch may or may not be
-    /// there after the next open.
-    pub fn commit(&mut self) -> Result<(), Error> {
-        let Batch { payloads, ends } = std::mem::take(&mut self.batch);
-        self.commit_all(self.last_number + 1, &payloads, ends.into_iter())
-    }
-
-    /// Commits records that are at hand, without a batch: the number of the first, their payloads
-    /// run together, and where each of them ends.
-    ///
-    /// Panics as [`Journal::append`], and if there is a batch.
-    pub fn commit_all(
+    pub fn commit(
         &mut self,
         first: u64,
         payloads: &str,
         ends: impl ExactSizeIterator<Item = usize>,
     ) -> Result<(), Error> {
-        assert!(self.batch.ends.is_empty(), "a batch is waiting");
         assert_eq!(first, self.last_number + 1, "event number");
         self.healthy()?;
         let records = ends.len() as u64;
@@ -343,11 +313,6 @@ impl<S: Storage> Journal<S> {
     /// Bytes of the events committed since the snapshot, or since the beginning.
     pub fn bytes_since_snapshot(&self) -> u64 {
         self.end_bytes - self.snapshot_bytes
-    }
-
-    /// Records in the batch.
-    pub fn batch_records(&self) -> usize {
-        self.batch.ends.len()
     }
 
     fn healthy(&self) -> Result<(), Error> {

@@ -121,8 +121,8 @@ pub(super) fn push_events(
     ends: impl ExactSizeIterator<Item = usize>,
 ) {
     let count = ends.len();
-    let mut synced_text = *b" @00000000000000000000 ";
-    let synced_text = place_number(&mut synced_text, synced);
+    // The same in all of them.
+    let synced = format!(" @{synced} ");
     out.reserve(payloads.len() + count * (MAX_FIELDS_BYTES / 2));
     let mut start = 0;
     for (at, end) in ends.enumerate() {
@@ -132,20 +132,11 @@ pub(super) fn push_events(
         out.extend_from_slice(itoa::Buffer::new().format(first + at as u64).as_bytes());
         out.extend_from_slice(b" +");
         out.extend_from_slice(itoa::Buffer::new().format(count - at - 1).as_bytes());
-        out.extend_from_slice(synced_text);
+        out.extend_from_slice(synced.as_bytes());
         out.extend_from_slice(&payloads[start..end]);
         finish_line(out, line);
         start = end;
     }
-}
-
-/// The text with this number in the place of its digits, which are as many as one can have.
-fn place_number(text: &mut [u8; 23], number: u64) -> &[u8] {
-    let mut digits = itoa::Buffer::new();
-    let digits = digits.format(number).as_bytes();
-    text[2..2 + digits.len()].copy_from_slice(digits);
-    text[2 + digits.len()] = b' ';
-    &text[..digits.len() + 3]
 }
 
 pub(super) fn push_snapshot(out: &mut Vec<u8>, number: u64, payload: &[u8]) {

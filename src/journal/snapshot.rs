@@ -146,11 +146,10 @@ impl<S: Storage> Journal<S> {
     /// If it fails before the rename, the snapshot is abandoned and the journal goes on as it was;
     /// else the journal is poisoned, and the next open finds the old file or the new one, whole.
     ///
-    /// Panics if there is no snapshot in progress, if the batch is not empty, or if `base_number`
-    /// is not the last committed event.
+    /// Panics if there is no snapshot in progress, or if `base_number` is not the last committed
+    /// event.
     pub fn finish_snapshot(&mut self, base_number: u64) -> Result<(), Error> {
         self.healthy()?;
-        assert!(self.batch.ends.is_empty(), "a batch is waiting for its commit");
         assert_eq!(base_number, self.last_number, "the snapshot is not of the last event");
         let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
         record::push_end(&mut snapshot.buffer, snapshot.records, base_number);

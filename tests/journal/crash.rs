@@ -1,6 +1,7 @@
 //! Random histories on a disk that loses power.
 
 use crate::disk::{Faults, Rng, SimDisk};
+use crate::{commit, try_commit};
 use reservad::journal::{Error, Journal, Record, SyncPolicy, Verdict};
 use std::time::Duration;
 
@@ -96,13 +97,14 @@ impl Run {
     }
 
     fn commit(&mut self, journal: &mut Journal<SimDisk>) -> Result<(), Error> {
+        let before = self.model.history.len();
         for _ in 0..1 + self.rng.below(4) {
             let payload = self.payload();
             self.model.history.push(payload);
-            journal.append(self.model.history.len() as u64, self.model.history.last().unwrap());
         }
         self.model.commit_ends.push(self.model.history.len());
-        journal.commit()?;
+        let payloads: Vec<_> = self.model.history[before..].iter().map(String::as_str).collect();
+        try_commit(journal, &payloads)?;
         if self.policy == SyncPolicy::Always {
             self.model.acknowledged = self.model.history.len();
         }
@@ -154,7 +156,7 @@ impl Run {
             if self.act(journal).is_err() {
                 if journal.poisoned().is_some() {
                     self.tally.poisoned += 1;
-                    assert!(matches!(journal.commit(), Err(Error::Poisoned(_))));
+                    assert!(matches!(try_commit(journal, &["x"]), Err(Error::Poisoned(_))));
                     assert!(matches!(journal.sync(), Err(Error::Poisoned(_))));
                 }
                 break;
@@ -346,8 +348,7 @@ fn a_header_that_was_not_synced_is_made_durable() {
         run.disk.set_faults(Faults { power_at: Some(1), ..Faults::default() });
         run.model.history.push("long ".repeat(400));
         run.model.commit_ends.push(1);
-        journal.append(1, &run.model.history[0]);
-        assert!(journal.commit().is_err());
+        assert!(try_commit(&mut journal, &[&run.model.history[0]]).is_err());
         drop(journal);
         run.disk.lose_power();
         run.open().unwrap();
@@ -369,8 +370,7 @@ fn a_cut_is_durable_before_anything_new() {
         // As long as the record that was torn, so that the old ones would follow it seamlessly.
         run.model.history.push(torn.same_length);
         run.model.commit_ends.push(2);
-        journal.append(2, &run.model.history[1]);
-        journal.commit().unwrap();
+        commit(&mut journal, &[&run.model.history[1]]);
         drop(journal);
         run.disk.lose_power();
         run.open().unwrap();

@@ -1,16 +1,19 @@
 //! Disks that fail without a power cut, and the calls of a caller that make no sense.
 
 use crate::disk::{Faults, SimDisk};
-use crate::{append, commit, replay};
+use crate::{commit, replay, try_commit};
 use reservad::journal::{Error, FILL_STEP_BYTES, Journal, Storage, SyncPolicy};
 use std::time::Duration;
 
 fn assert_poisoned<S: Storage>(journal: &mut Journal<S>, context: &str) {
     let told = journal.poisoned().expect("poisoned").to_string();
     assert!(told.contains(context), "{told}");
-    append(journal, &["more"]);
-    let results =
-        [journal.commit(), journal.sync(), journal.fill_tail().map(drop), journal.begin_snapshot()];
+    let results = [
+        try_commit(journal, &["more"]),
+        journal.sync(),
+        journal.fill_tail().map(drop),
+        journal.begin_snapshot(),
+    ];
     for result in results {
         assert!(matches!(result, Err(Error::Poisoned(first)) if first == told));
     }
@@ -36,8 +39,7 @@ fn a_failed_write_poisons() {
     commit(&mut journal, &["a"]);
     let at = journal.used_bytes();
     disk.set_faults(Faults { write_fails_at: Some(0), ..Faults::default() });
-    append(&mut journal, &["b"]);
-    let error = journal.commit().unwrap_err();
+    let error = try_commit(&mut journal, &["b"]).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot write sim/journal at byte {at}: write failed"));
     disk.set_faults(Faults::default());
     assert_poisoned(&mut journal, "cannot write sim/journal");
@@ -55,8 +57,7 @@ fn a_full_disk_poisons_when_a_commit_has_no_room() {
     let mut acknowledged = 1;
     let long = "x".repeat(10_000);
     let error = loop {
-        append(&mut journal, &[&long]);
-        match journal.commit() {
+        match try_commit(&mut journal, &[&long]) {
             Ok(()) => acknowledged += 1,
             Err(e) => break e,
         }
@@ -87,8 +88,7 @@ fn a_failed_sync_poisons() {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
         disk.set_faults(Faults { sync_fails_at: Some(0), ..Faults::default() });
-        append(&mut journal, &["a"]);
-        let error = journal.commit().and_then(|()| journal.sync()).unwrap_err();
+        let error = try_commit(&mut journal, &["a"]).and_then(|()| journal.sync()).unwrap_err();
         assert!(error.to_string().starts_with("cannot sync sim/journal at byte"), "{error}");
         disk.set_faults(Faults::default());
         assert!(journal.is_dirty());
@@ -201,8 +201,7 @@ fn a_rename_that_fails_poisons() {
         disk.set_faults(Faults { name_fails_at: Some(failing), ..Faults::default() });
         journal.finish_snapshot(1).unwrap_err();
         disk.set_faults(Faults::default());
-        append(&mut journal, &["b"]);
-        assert!(matches!(journal.commit(), Err(Error::Poisoned(_))));
+        assert!(matches!(try_commit(&mut journal, &["b"]), Err(Error::Poisoned(_))));
         drop(journal);
         let records = replay(disk, SyncPolicy::Always).unwrap().1;
         let expected: &[&str] = if failing == 0 { &["1 a"] } else { &["snap 1 state", "base 1"] };
@@ -218,7 +217,7 @@ fn commits_are_synced_as_the_policy_says() {
         let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
         assert!(!journal.is_dirty());
         let steps = disk.steps();
-        journal.commit().unwrap();
+        commit(&mut journal, &[]);
         journal.sync().unwrap();
         assert_eq!(disk.steps(), steps, "nothing to do, nothing done");
         commit(&mut journal, &["a"]);
@@ -279,23 +278,14 @@ fn a_fresh_journal_opens_without_filling() {
 #[should_panic(expected = "event number")]
 fn a_number_out_of_order_is_a_bug() {
     let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
-    journal.append(2, "x");
+    let _ = journal.commit(2, "x", [1].into_iter());
 }
 
 #[test]
 #[should_panic(expected = "payload with an LF or NUL")]
 fn a_payload_of_two_lines_is_a_bug() {
     let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
-    journal.append(1, "x\ny");
-}
-
-#[test]
-#[should_panic(expected = "a batch is waiting")]
-fn a_snapshot_in_the_middle_of_a_batch_is_a_bug() {
-    let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
-    journal.begin_snapshot().unwrap();
-    journal.append(1, "x");
-    let _ = journal.finish_snapshot(0);
+    commit(&mut journal, &["x\ny"]);
 }
 
 #[test]

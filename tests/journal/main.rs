@@ -37,16 +37,18 @@ pub fn replay_bytes(content: &[u8]) -> Result<(Vec<String>, Report), Error> {
     replay(disk, SyncPolicy::Always).map(|(_, records, report)| (records, report))
 }
 
-/// Commits one batch.
+/// Commits these together.
 pub fn commit<S: Storage>(journal: &mut Journal<S>, payloads: &[&str]) {
-    append(journal, payloads);
-    journal.commit().unwrap();
+    try_commit(journal, payloads).unwrap();
 }
 
-pub fn append<S: Storage>(journal: &mut Journal<S>, payloads: &[&str]) {
-    for payload in payloads {
-        journal.append(journal.last_number() + journal.batch_records() as u64 + 1, payload);
-    }
+pub fn try_commit<S: Storage>(journal: &mut Journal<S>, payloads: &[&str]) -> Result<(), Error> {
+    let ends = payloads.iter().scan(0, |end, payload| {
+        *end += payload.len();
+        Some(*end)
+    });
+    let ends: Vec<_> = ends.collect();
+    journal.commit(journal.last_number() + 1, &payloads.concat(), ends.into_iter())
 }
 
 /// A line with its checksum.
