@@ -19,7 +19,7 @@ use crate::inventory::decide::{Grant, Refusal, Request, Wanted, cancellations};
 use crate::inventory::event::{Batch, push_names};
 use crate::inventory::fit::Start;
 use crate::inventory::history::History;
-use crate::inventory::names::Pattern;
+use crate::inventory::pattern::Pattern;
 use crate::inventory::{Event, Ids, Inventory, Reservation};
 use crate::limits::{CLOCK_DOUBTFUL_MS, LINE_MAX_BYTES, LIST_PIECE_BYTES};
 use parse::{Command, Fault, Marks, Moment, Text, find_control, parse, split_word};

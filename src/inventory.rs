@@ -16,6 +16,7 @@ pub mod event;
 pub mod fit;
 pub mod history;
 pub mod names;
+pub mod pattern;
 pub mod queue;
 mod runs;
 

@@ -22,7 +22,8 @@ use reservad::inventory::decide::{Grant, Who};
 use reservad::inventory::event::Batch;
 use reservad::inventory::fit::{Start, Target};
 use reservad::inventory::history::History;
-use reservad::inventory::names::{Pattern, ResourceId};
+use reservad::inventory::names::ResourceId;
+use reservad::inventory::pattern::Pattern;
 use reservad::inventory::{
     Capacity, Earliest, Event, Inventory, Request, Reservation, SessionId, Term, Wanted, When,
 };

@@ -6,7 +6,8 @@ use std::fmt::Write;
 
 use super::words::Lang;
 use crate::clock::{Round, Zone, parse_utc};
-use crate::inventory::names::{Pattern, fold};
+use crate::inventory::names::fold;
+use crate::inventory::pattern::Pattern;
 
 /// The notice of an event, without its ending; `None` if no name in it
 /// matches. `text` is as `Event::encode` writes it.

@@ -17,7 +17,8 @@ use super::words::{Lang, Opt, Verb, echo, say};
 use crate::clock::{Now, Time, Zone};
 use crate::inventory::decide::{Cancel, Request, Wanted};
 use crate::inventory::fit::{Term, When};
-use crate::inventory::names::{Pattern, check_name};
+use crate::inventory::names::check_name;
+use crate::inventory::pattern::Pattern;
 use crate::limits::{NAME_MAX_BYTES, TARGETS_MAX};
 
 use text::skip_spaces;

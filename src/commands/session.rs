@@ -9,7 +9,8 @@ use crate::conn::Eol;
 use crate::inventory::SessionId;
 use crate::inventory::decide::Who;
 use crate::inventory::history::History;
-use crate::inventory::names::{Pattern, ResourceId};
+use crate::inventory::names::ResourceId;
+use crate::inventory::pattern::Pattern;
 use crate::inventory::queue::Outcome;
 
 /// What a connection is to the commands.

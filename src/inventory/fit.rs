@@ -7,7 +7,8 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::names::{Matcher, Pattern, ResourceId};
+use super::names::ResourceId;
+use super::pattern::{Matcher, Pattern};
 use super::{Booked, Booking, Ids, Inventory};
 use crate::clock::{Now, Time, TimeError, Zone};
 
