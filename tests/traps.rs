@@ -400,11 +400,13 @@ fn as_many_clients_as_max_clients_says() {
         assert_eq!(second.say("SOY eva"), "OK eva", "round {round}");
         let mut third = server.connect();
         assert!(third.line().starts_with("ERR 503 "));
-        // Who says goodbye and sees the end of it has left its place.
         assert_eq!(second.say("SALIR"), "OK ADIÓS");
         assert!(second.is_closed());
         drop(second);
         drop(third);
+        // Who has closed has left its place once the server knows. Where one processor brings it the
+        // end and another the next connection, these may come in either order: that was seen once.
+        until("a place is free", || figure(&mut first, "clients") == "1");
     }
     assert_eq!(figure(&mut first, "max_clients"), "2");
 }
