@@ -131,7 +131,8 @@ pub fn resolve(session: &mut Session, outcome: &Outcome, desk: &Desk, out: &mut 
 /// Appends notices of what is on disk until the watcher is told all, or about
 /// `room` bytes of events were looked at or told: what its pattern does not
 /// match costs time, too. `Close` for one that is too slow: what it should be
-/// told next is not held any more.
+/// told next is not held any more. That is said when all before it is sent, for
+/// the number to come back with goes stale while it waits.
 pub fn notices(
     session: &mut Session,
     history: &History,
@@ -144,6 +145,9 @@ pub fn notices(
     let mut looked_at = 0;
     while watch.next <= history.last() && out.len() < full && looked_at < room {
         let Some(text) = history.get(watch.next) else {
+            if !out.is_empty() {
+                return After::Next;
+            }
             let line = say!(
                 watch.lang,
                 "* FIN vas demasiado atrás: vuelve con OBSERVAR tras={}",

@@ -267,30 +267,50 @@ mod tests {
     use crate::clock::{Clock, Time, Zone};
     use crate::inventory::{Capacity, SessionId};
     use crate::journal::DiskStorage;
+    use crate::limits::HISTORY_EVENTS;
     use crate::service::{Compaction, Config, Ready};
     use crate::store::State;
 
-    /// What a client has sent, and what it was told; one that is gone cannot be written to.
-    #[derive(Clone, Default)]
-    struct Peer(Rc<RefCell<(Vec<u8>, String, bool)>>);
+    /// The other end of a connection.
+    struct End {
+        sent: Vec<u8>,
+        told: String,
+        /// Cannot be written to.
+        is_gone: bool,
+        /// Bytes that it still takes.
+        takes: usize,
+    }
+
+    #[derive(Clone)]
+    struct Peer(Rc<RefCell<End>>);
 
     impl Peer {
+        fn new() -> Peer {
+            let end =
+                End { sent: Vec::new(), told: String::new(), is_gone: false, takes: usize::MAX };
+            Peer(Rc::new(RefCell::new(end)))
+        }
+
         fn sends(&self, line: &str) {
-            self.0.borrow_mut().0.extend_from_slice(line.as_bytes());
+            self.0.borrow_mut().sent.extend_from_slice(line.as_bytes());
         }
 
         fn goes(&self) {
-            self.0.borrow_mut().2 = true;
+            self.0.borrow_mut().is_gone = true;
+        }
+
+        fn takes(&self, bytes: usize) {
+            self.0.borrow_mut().takes = bytes;
         }
 
         fn told(&self) -> String {
-            std::mem::take(&mut self.0.borrow_mut().1)
+            std::mem::take(&mut self.0.borrow_mut().told)
         }
     }
 
     impl Read for Peer {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-            let sent = std::mem::take(&mut self.0.borrow_mut().0);
+            let sent = std::mem::take(&mut self.0.borrow_mut().sent);
             buf[..sent.len()].copy_from_slice(&sent);
             if sent.is_empty() { Err(ErrorKind::WouldBlock.into()) } else { Ok(sent.len()) }
         }
@@ -298,12 +318,17 @@ mod tests {
 
     impl Write for Peer {
         fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-            let peer = &mut *self.0.borrow_mut();
-            if peer.2 {
+            let end = &mut *self.0.borrow_mut();
+            if end.is_gone {
                 return Err(ErrorKind::BrokenPipe.into());
             }
-            peer.1.push_str(str::from_utf8(data).unwrap());
-            Ok(data.len())
+            let taken = data.len().min(end.takes);
+            if taken == 0 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            end.takes -= taken;
+            end.told.push_str(str::from_utf8(&data[..taken]).unwrap());
+            Ok(taken)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -342,7 +367,8 @@ mod tests {
     fn turn(server: &mut Service<Peer, DiskStorage>, ready: &[(Key, SessionId)]) {
         server.begin(NOW.0, NOW.1);
         for (key, session) in ready {
-            server.mark(*key, *session, Ready { readable: true, ..Ready::default() });
+            let ready = Ready { readable: true, writable: true, ..Ready::default() };
+            server.mark(*key, *session, ready);
         }
         server.end_due();
         server.serve_queue().unwrap();
@@ -350,7 +376,7 @@ mod tests {
     }
 
     fn join(server: &mut Service<Peer, DiskStorage>) -> (Peer, (Key, SessionId)) {
-        let (peer, mut place) = (Peer::default(), (0, SessionId::GONE));
+        let (peer, mut place) = (Peer::new(), (0, SessionId::GONE));
         peer.sends("AYUDA SALIR\n");
         server.welcome(peer.clone(), |_, key, session| {
             place = (key, session);
@@ -403,5 +429,36 @@ mod tests {
         eva.sends("OBSERVAR Sala 2*\n");
         turn(&mut server, &[a, b]);
         assert_eq!(eva.told(), "* 2 RESERVADO #1 Sala 1\nOK OBSERVANDO tras=2\n");
+    }
+    /// The last notice was made as soon as there was room for it in the output, and what it
+    /// said to come back with was gone when the peer read it.
+    #[test]
+    fn who_is_too_far_behind_is_told_so_when_it_reads_and_can_come_back_with_what_it_is_told() {
+        let mut server = server();
+        let ((ana, a), (eva, b)) = (join(&mut server), join(&mut server));
+        let change = |server: &mut Service<Peer, DiskStorage>, ready: &[_]| {
+            ana.sends(&"RESERVAR Sala 1\nCANCELAR Sala 1\n".repeat(25));
+            turn(server, ready);
+            assert_eq!(ana.told().lines().count(), 50);
+        };
+        eva.sends("OBSERVAR\n");
+        turn(&mut server, &[b]);
+        assert_eq!(eva.told(), "OK OBSERVANDO tras=1\n");
+        eva.takes(0);
+        (0..2 * HISTORY_EVENTS / 50).for_each(|_| change(&mut server, &[a]));
+        // It reads a little, and again not for long.
+        eva.takes(1000);
+        change(&mut server, &[a, b]);
+        (0..2 * HISTORY_EVENTS / 50).for_each(|_| change(&mut server, &[a]));
+        eva.takes(usize::MAX);
+        turn(&mut server, &[b]);
+        let told = eva.told();
+        let again =
+            told.lines().last().unwrap().strip_prefix("* FIN vas demasiado atrás: vuelve con ");
+        let again = again.expect("a last notice");
+        let (leo, c) = join(&mut server);
+        leo.sends(&format!("{again}\n"));
+        turn(&mut server, &[c]);
+        assert!(leo.told().starts_with("OK OBSERVANDO tras="), "{again}");
     }
 }
