@@ -293,14 +293,25 @@ fn what_drives_a_terminal_is_escaped_in_the_log() {
     // A record with a right checksum, of an event that there is not.
     let mut journal = std::fs::read(odd.join("journal")).unwrap();
     journal.truncate(journal.iter().position(|byte| *byte == b'\n').unwrap() + 1);
-    let record = "event 1 +0 @19 2026-11-22T16:48:54.123Z \u{1b}[31mEVIL x";
-    journal.extend(format!("{:08x} {record}\n", crc32fast::hash(record.as_bytes())).bytes());
+    journal.extend(commit(&["2026-11-22T16:48:54.123Z \u{1b}[31mEVIL x".to_owned()]).bytes());
     std::fs::write(odd.join("journal"), journal).unwrap();
     for arguments in [&["--data-dir", text(&odd)][..], &["check", "--data-dir", text(&odd)]] {
         let said = fails(arguments);
         assert!(said.contains("\\u{1b}[31mEVIL"), "{said}");
         assert_harmless(said.trim_end(), "stderr");
     }
+}
+
+/// A line of a journal with its checksum.
+fn signed(body: &str) -> String {
+    format!("{:08x} {body}\n", crc32fast::hash(body.as_bytes()))
+}
+
+/// The first commit of a journal.
+fn commit(payloads: &[String]) -> String {
+    let lines = payloads.join("\n") + "\n";
+    let crc = crc32fast::hash(lines.as_bytes());
+    signed(&format!("commit 1 {} {crc:08x} @19", lines.len())) + &lines
 }
 
 /// With a last number that has none after it, the server started, and ended in a panic at the first
@@ -311,21 +322,16 @@ fn a_journal_with_numbers_at_their_end_is_refused() {
     let most = u64::MAX;
     let reserved = format!("RESERVED #{most} x from={time} until=never");
     let rows = [
-        vec![format!("event 1 +0 @19 {time} ADDED x"), format!("event 2 +0 @19 {time} {reserved}")],
-        vec![format!("event 1 +0 @19 {time} NUMBERED #{most}")],
-        vec![format!("end 0 {most}")],
+        format!("\n{}", commit(&[format!("{time} ADDED x"), format!("{time} {reserved}")])),
+        format!("\n{}", commit(&[format!("{time} NUMBERED #{most}")])),
+        format!(" snapshot\n{}", signed(&format!("end 0 {most}"))),
     ];
-    for records in rows {
+    for rest in rows {
         let folder = Folder::new();
-        let is_snapshot = records[0].starts_with("end");
-        let mut journal =
-            format!("reservad-journal 1{}\n", if is_snapshot { " snapshot" } else { "" });
-        for record in &records {
-            journal += &format!("{:08x} {record}\n", crc32fast::hash(record.as_bytes()));
-        }
+        let journal = format!("reservad-journal 2{rest}");
         std::fs::write(folder.join("journal"), &journal).unwrap();
         let said = fails(&["--data-dir", text(folder.path())]);
-        assert!(said.contains("nothing was changed"), "{records:?}: {said}");
+        assert!(said.contains("nothing was changed"), "{journal}: {said}");
         assert_eq!(std::fs::read_to_string(folder.join("journal")).unwrap(), journal);
     }
 }

@@ -63,7 +63,8 @@ fn raw(data: &[u8]) -> Folder {
 /// | `.5` | the end of the snapshot, which holds everything up to event 5 |
 /// | `+ADDED A` | the next event, of a commit that goes on |
 /// | `>ADDED A` | the next event, the last of its commit |
-/// | `!event 7 +0 @19 …` | this, with its checksum |
+/// | `!snap 7 …` | this, with its checksum |
+/// | `?7 19 ADDED A` | a commit of this event, which says that it is number 7 and `@19` |
 /// | `\|…` | this line as it is |
 /// | `%new` | nothing, but an unfinished journal lies beside it |
 /// | `~cut 100` | nothing, but cuts the file there |
@@ -124,6 +125,16 @@ impl Writer {
                 self.header(false);
                 self.signed(text);
             }
+            b'?' => {
+                self.is_foreign = true;
+                self.header(false);
+                let text = str::from_utf8(text).unwrap_or_default();
+                let mut words = text.splitn(3, ' ');
+                let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap_or(1);
+                let (first, synced) = (number(), number());
+                let payload = payload(words.next().unwrap_or_default().as_bytes());
+                self.put_commit(first, synced, &[payload]);
+            }
             b'=' => {
                 self.header(true);
                 self.is_foreign |= self.snapshot_end > 0;
@@ -152,8 +163,8 @@ impl Writer {
     fn header(&mut self, snapshot: bool) {
         if self.bytes.is_empty() {
             let header: &[u8] = match snapshot {
-                true => b"reservad-journal 1 snapshot\n",
-                false => b"reservad-journal 1\n",
+                true => b"reservad-journal 2 snapshot\n",
+                false => b"reservad-journal 2\n",
             };
             self.bytes.extend_from_slice(header);
             self.snapshot_end = if snapshot { 0 } else { header.len() };
@@ -170,24 +181,36 @@ impl Writer {
     fn commit(&mut self) {
         self.header(false);
         self.is_foreign |= self.snapshot_end == 0;
-        let synced = self.bytes.len();
         let payloads = std::mem::take(&mut self.open);
-        for (at, payload) in payloads.iter().enumerate() {
-            self.last_event += 1;
-            let left = payloads.len() - at - 1;
-            let fields = format!("event {} +{left} @{synced} ", self.last_event);
-            self.signed(&[fields.as_bytes(), payload].concat());
-        }
+        self.put_commit(self.last_event + 1, self.bytes.len() as u64, &payloads);
+        self.last_event += payloads.len() as u64;
         self.commit_ends.push(self.bytes.len());
+    }
+
+    fn put_commit(&mut self, first: u64, synced: u64, payloads: &[Vec<u8>]) {
+        let mut lines = Vec::new();
+        let mut first_word: Option<&[u8]> = None;
+        for payload in payloads {
+            let word = payload.split(|byte| *byte == b' ').next().unwrap_or_default();
+            match first_word == Some(word) && !word.is_empty() {
+                true => lines.extend([b"\"", &payload[word.len()..]].concat()),
+                false => lines.extend(payload),
+            }
+            first_word = Some(word);
+            lines.push(b'\n');
+        }
+        let fields = format!("commit {first} {} {:08x} @{synced}", lines.len(), crc(&lines));
+        self.signed(fields.as_bytes());
+        self.bytes.extend(lines);
     }
 
     fn finish(mut self) -> (Whole, bool) {
         self.header(false);
         let Writer { bytes, snapshot_end, commit_ends, .. } = self;
-        // A text that imitates a record may be taken for one.
+        // A text that imitates a head may be taken for one.
         let imitates = bytes
             .split(|byte| *byte == b'\n')
-            .any(|line| line.windows(7).filter(|window| window == b" event ").count() > 1);
+            .any(|line| line.windows(8).skip(9).any(|window| window == b" commit "));
         let is_ours = !self.is_foreign && snapshot_end > 0 && !imitates;
         (Whole { bytes, snapshot_end, commit_ends }, is_ours)
     }
@@ -385,41 +408,61 @@ fn goes_on(mut server: Server) {
 fn plain(file: &[u8]) -> (Vec<String>, Vec<String>) {
     let (mut all, mut commit) = (Vec::new(), Vec::new());
     plain_records(file, &mut all, &mut commit);
-    (all, commit.into_iter().map(|(_, _, text)| text).collect())
+    (all, commit)
 }
 
-/// Left, synced, and the record as it is shown.
-type PlainEvent = (u64, u64, String);
-
-fn plain_records(file: &[u8], all: &mut Vec<String>, commit: &mut Vec<PlainEvent>) {
+fn plain_records(file: &[u8], all: &mut Vec<String>, commit: &mut Vec<String>) {
     let mut lines = Lines { file, at: 0 };
     let mut last_event = 0;
     match lines.next() {
-        Some(b"reservad-journal 1") => {}
-        Some(b"reservad-journal 1 snapshot") => {
+        Some(b"reservad-journal 2") => {}
+        Some(b"reservad-journal 2 snapshot") => {
             let Some(base) = plain_snapshot(&mut lines, all) else { return };
             last_event = base;
         }
         _ => return,
     }
     let (mut start, mut least) = (lines.at as u64, lines.at as u64);
-    while let Some(body) = lines.next().and_then(signed_body) {
-        let Some((number, left, synced, payload)) = event_fields(body) else { break };
-        let follows = match commit.last() {
-            Some((was_left, was_synced, _)) => {
-                was_left.checked_sub(1) == Some(left) && *was_synced == synced
-            }
-            None => (least..=start).contains(&synced),
+    while let Some(head) = lines.next().and_then(signed_body).and_then(head_fields) {
+        let (first, bytes, sum, synced) = head;
+        let Some(body) = usize::try_from(bytes).ok().and_then(|it| file[lines.at..].get(..it))
+        else {
+            return;
         };
-        if last_event.checked_add(1) != Some(number) || !follows {
-            break;
+        let is_next = u64::checked_add(last_event, 1) == Some(first);
+        if !is_next || !(least..=start).contains(&synced) || crc(body) != sum || body.is_empty() {
+            return;
         }
-        last_event = number;
-        commit.push((left, synced, format!("event {number} {payload}")));
-        if left == 0 {
-            all.extend(commit.drain(..).map(|(_, _, text)| text));
-            (start, least) = (lines.at as u64, synced);
+        plain_events(body, &mut last_event, commit);
+        if !body.ends_with(b"\n") || commit.len() as u64 != last_event - (first - 1) {
+            return;
         }
+        if commit.len() != body.iter().filter(|byte| **byte == b'\n').count() {
+            return;
+        }
+        all.append(commit);
+        lines.at += body.len();
+        (start, least) = (lines.at as u64, synced);
+    }
+}
+
+/// The events of a commit, up to the first that is none.
+fn plain_events(body: &[u8], last_event: &mut u64, commit: &mut Vec<String>) {
+    let Ok(body) = str::from_utf8(body) else { return };
+    let mut first_word = String::new();
+    for line in body.split_inclusive('\n') {
+        let Some(line) = line.strip_suffix('\n') else { return };
+        let payload = match line.strip_prefix('"') {
+            Some(_) if first_word.is_empty() => return,
+            Some(rest) => format!("{first_word}{rest}"),
+            None => line.to_owned(),
+        };
+        if !line.starts_with('"') {
+            first_word = payload.split(' ').next().unwrap_or_default().to_owned();
+        }
+        let Some(number) = last_event.checked_add(1) else { return };
+        *last_event = number;
+        commit.push(format!("event {number} {payload}"));
     }
 }
 
@@ -457,14 +500,14 @@ fn signed_body(line: &[u8]) -> Option<&[u8]> {
     (sum == format!("{:08x} ", crc(body)).as_bytes()).then_some(body)
 }
 
-/// Number, left, synced and payload.
-fn event_fields(body: &[u8]) -> Option<(u64, u64, u64, &str)> {
+/// First event, bytes, sum and synced.
+fn head_fields(body: &[u8]) -> Option<(u64, u64, u32, u64)> {
     let text = str::from_utf8(body).ok()?;
-    let mut words = text.strip_prefix("event ")?.splitn(4, ' ');
-    let number = plain_number(words.next()?)?;
-    let left = plain_number(words.next()?.strip_prefix('+')?)?;
-    let synced = plain_number(words.next()?.strip_prefix('@')?)?;
-    Some((number, left, synced, words.next()?))
+    let words: Vec<_> = text.strip_prefix("commit ")?.split(' ').collect();
+    let [first, bytes, sum, synced] = words[..] else { return None };
+    let crc = u32::from_str_radix(sum, 16).ok().filter(|crc| format!("{crc:08x}") == sum)?;
+    let synced = plain_number(synced.strip_prefix('@')?)?;
+    Some((plain_number(first)?, plain_number(bytes)?, crc, synced))
 }
 
 /// A number as it is written: no sign, no leading zero.
@@ -492,7 +535,7 @@ fn damage_is_judged(whole: &Whole, damaged: &[u8], opened: Option<&Opened>) {
     let last_is_intact =
         damaged.get(last_start..whole.bytes.len()) == Some(&whole.bytes[last_start..]);
     let was_acknowledged = same < last_start && last_is_intact && !whole.commit_ends.is_empty();
-    let is_in_snapshot = same < whole.snapshot_end && damaged.len() > b"reservad-journal 1\n".len();
+    let is_in_snapshot = same < whole.snapshot_end && damaged.len() > b"reservad-journal 2\n".len();
     match opened {
         Some(opened) => {
             let end = opened.report.end_bytes as usize;

@@ -88,12 +88,12 @@ fn refused(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
 
 impl Display for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Bad { offset_bytes, line, reason, tail_bytes, readable_records, verdict } = self;
+        let Bad { offset_bytes, line, reason, tail_bytes, readable_commits, verdict } = self;
         write!(f, "byte {offset_bytes}, line {line}: {reason}; ")?;
         match verdict {
             Verdict::Cut => write!(
                 f,
-                "a torn tail of {tail_bytes} bytes with {readable_records} readable records, \
+                "a torn tail of {tail_bytes} bytes with the beginnings of {readable_commits} commits, \
                  never acknowledged"
             ),
             Verdict::Refused(Why::Synced { number, offset_bytes }) => write!(

@@ -1,8 +1,8 @@
 //! The journal: numbered text records that are on disk before anybody is told so.
 //!
-//! * Records are collected with [`Journal::append`] and become durable together with
-//!   [`Journal::commit`]: one write and one sync for all of them (group commit). The commit is the
-//!   unit of recovery: it comes back whole or not at all.
+//! * Records become durable together with [`Journal::commit`]: one write, one checksum and one sync
+//!   for all of them (group commit). The commit is the unit of recovery: it comes back whole or not
+//!   at all.
 //! * [`Journal::open`] replays what is there, cuts a torn tail, and refuses a damaged file.
 //! * A snapshot, written in pieces beside the journal, takes its place in one rename
 //!   ([`Journal::begin_snapshot`] … [`Journal::finish_snapshot`]).
@@ -69,7 +69,7 @@ pub struct Journal<S: Storage> {
     storage: S,
     file: S::File,
     policy: SyncPolicy,
-    /// The lines of the commit being written; kept for its memory.
+    /// The commit being written; kept for its memory.
     lines: Vec<u8>,
     /// Number of the last committed event.
     last_number: u64,
@@ -196,8 +196,8 @@ impl<S: Storage> Journal<S> {
     /// On `Err` the journal is poisoned, and what was written may or may not be there after the
     /// next open.
     ///
-    /// Panics if `first` is not the next number, or if a payload has an LF or NUL or is longer
-    /// than [`MAX_PAYLOAD_BYTES`].
+    /// Panics if `first` is not the next number, or if a payload has an LF or NUL, begins with `"` or
+    /// is longer than [`MAX_PAYLOAD_BYTES`].
     pub fn commit(
         &mut self,
         first: u64,
@@ -211,13 +211,14 @@ impl<S: Storage> Journal<S> {
             return Ok(());
         }
         record::assert_payloads(payloads);
-        self.lines.clear();
-        record::push_events(&mut self.lines, first, self.synced_bytes, payloads.as_bytes(), ends);
-        let written = write_fully(&self.file, &self.lines, self.end_bytes);
+        let start = record::put_commit(&mut self.lines, first, self.synced_bytes, payloads, ends);
+        let lines = &self.lines[start..];
+        let bytes = lines.len();
+        let written = write_fully(&self.file, lines, self.end_bytes);
         self.fatal("write", written)?;
-        self.end_bytes += self.lines.len() as u64;
+        self.end_bytes += bytes as u64;
         self.last_number += records;
-        let is_large = self.lines.len() > FILL_COMMIT_BYTES;
+        let is_large = bytes > FILL_COMMIT_BYTES;
         self.lines.shrink_to(KEEP_BUFFER_BYTES);
         if self.end_bytes > self.filled_bytes {
             self.filled_bytes = self.end_bytes;

@@ -1,23 +1,28 @@
-//! One line of the file: how a record is written and how it is read back. No files here.
+//! What the file is made of: how it is written and how it is read back. No files here.
 //!
 //! ```text
-//! <8 hex: CRC-32 of the rest> event <number> +<left> @<synced> <payload>
+//! <8 hex: CRC-32 of the rest> commit <first event> <bytes of its lines> <CRC-32 of them> @<synced>
+//! <payload>                   each event of the commit; " stands for the first word of the one before
 //! <8 hex>                     snap <number> <payload>
 //! <8 hex>                     end <count> <base>
 //! ```
+//!
+//! A commit has one checksum for all of its events, since it is good or bad as a whole anyway: a
+//! sum, a number and a time for each would be two thirds of the file. Its head has one of its own,
+//! so that it can be believed when its events cannot be read.
 
 /// The format that this code writes, and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// What the first line begins with, whatever the version.
 pub(super) const HEADER_WORD: &[u8] = b"reservad-journal ";
 
 /// First line of a file that begins with event 1.
-pub(super) const HEADER: &[u8] = b"reservad-journal 1\n";
+pub(super) const HEADER: &[u8] = b"reservad-journal 2\n";
 
 /// First line of a compacted file. It says so in the header, because a reader that finds the
 /// first snapshot record broken could not know otherwise that the numbers do not begin at 1.
-pub(super) const HEADER_SNAPSHOT: &[u8] = b"reservad-journal 1 snapshot\n";
+pub(super) const HEADER_SNAPSHOT: &[u8] = b"reservad-journal 2 snapshot\n";
 
 /// Longest line, its LF included. An event names at most 32 resources of 128 bytes and a note: a
 /// tenth of this. The bound keeps a damaged file from being read into memory as one line.
@@ -32,16 +37,33 @@ pub const MAX_PAYLOAD_BYTES: usize = MAX_LINE_BYTES - MAX_FIELDS_BYTES;
 /// Hex digits of the checksum.
 const CRC_DIGITS: usize = 8;
 
-/// What every event line has after its checksum; the search for records in a damaged file looks
+/// What every head of a commit has after its checksum; the search for them in a damaged file looks
 /// for it.
-pub(super) const EVENT_MARK: &[u8] = b" event ";
+pub(super) const COMMIT_MARK: &[u8] = b" commit ";
+
+/// Stands in the place of a payload's first word, up to its first space, where that is the one of
+/// the payload before: mostly the time. No payload begins with it.
+const DITTO: u8 = b'"';
 
 /// A line that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line<'a> {
-    Event { number: u64, left: u64, synced: u64, payload: &'a [u8] },
+    Commit(Head),
     Snapshot { number: u64, payload: &'a [u8] },
     End { count: u64, base: u64 },
+}
+
+/// The first line of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Number of its first event.
+    pub first: u64,
+    /// Bytes of the lines that follow, with their LFs.
+    pub bytes: u64,
+    /// CRC-32 of them.
+    pub crc: u32,
+    /// Up to which byte of the file all was durable before this commit was written.
+    pub synced: u64,
 }
 
 /// Why a line is not a record.
@@ -69,26 +91,18 @@ pub(super) fn parse(line: &[u8]) -> Result<Line<'_>, Unreadable> {
 
 /// What follows the checksum, if the checksum is right.
 fn checked_body(line: &[u8]) -> Option<&[u8]> {
-    let (crc, rest) = line.split_at_checked(CRC_DIGITS)?;
+    let (wanted, rest) = take_crc(line)?;
     let body = rest.strip_prefix(b" ")?;
-    let mut wanted: u32 = 0;
-    for &digit in crc {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        wanted = wanted << 4 | u32::from(value);
-    }
     (crc32fast::hash(body) == wanted).then_some(body)
 }
 
 fn parse_body(body: &[u8]) -> Option<Line<'_>> {
-    if let Some(rest) = body.strip_prefix(b"event ") {
-        let (number, rest) = take_number(rest)?;
-        let (left, rest) = take_number(rest.strip_prefix(b" +")?)?;
+    if let Some(rest) = body.strip_prefix(b"commit ") {
+        let (first, rest) = take_number(rest)?;
+        let (bytes, rest) = take_number(rest.strip_prefix(b" ")?)?;
+        let (crc, rest) = take_crc(rest.strip_prefix(b" ")?)?;
         let (synced, rest) = take_number(rest.strip_prefix(b" @")?)?;
-        Some(Line::Event { number, left, synced, payload: rest.strip_prefix(b" ")? })
+        rest.is_empty().then_some(Line::Commit(Head { first, bytes, crc, synced }))
     } else if let Some(rest) = body.strip_prefix(b"snap ") {
         let (number, rest) = take_number(rest)?;
         Some(Line::Snapshot { number, payload: rest.strip_prefix(b" ")? })
@@ -97,6 +111,21 @@ fn parse_body(body: &[u8]) -> Option<Line<'_>> {
         let (base, rest) = take_number(rest.strip_prefix(b" ")?)?;
         rest.is_empty().then_some(Line::End { count, base })
     }
+}
+
+/// The hex digits of a checksum and what follows them.
+fn take_crc(text: &[u8]) -> Option<(u32, &[u8])> {
+    let (digits, rest) = text.split_at_checked(CRC_DIGITS)?;
+    let mut crc: u32 = 0;
+    for &digit in digits {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        crc = crc << 4 | u32::from(value);
+    }
+    Some((crc, rest))
 }
 
 /// A decimal number as we write it (no sign, no leading zero) and what follows it.
@@ -111,32 +140,115 @@ fn take_number(text: &[u8]) -> Option<(u64, &[u8])> {
     is_number.then(|| (value, &text[digits..]))
 }
 
-/// The records of one commit: the number of the first, up to where all was synced, the payloads
-/// run together and where each of them ends.
-pub(super) fn push_events(
+/// Puts one commit into `out`, in the place of what is there: the number of its first event, up to
+/// where all was synced, the payloads run together and where each of them ends. Returns where in
+/// `out` it begins: its head is only known after its lines, and stands right before them.
+pub(super) fn put_commit(
     out: &mut Vec<u8>,
     first: u64,
     synced: u64,
-    payloads: &[u8],
-    ends: impl ExactSizeIterator<Item = usize>,
-) {
-    let count = ends.len();
-    // The same in all of them.
-    let synced = format!(" @{synced} ");
-    out.reserve(payloads.len() + count * (MAX_FIELDS_BYTES / 2));
-    let mut start = 0;
-    for (at, end) in ends.enumerate() {
-        assert_length(end - start);
-        let line = out.len();
-        out.extend_from_slice(b"00000000 event ");
-        out.extend_from_slice(itoa::Buffer::new().format(first + at as u64).as_bytes());
-        out.extend_from_slice(b" +");
-        out.extend_from_slice(itoa::Buffer::new().format(count - at - 1).as_bytes());
-        out.extend_from_slice(synced.as_bytes());
-        out.extend_from_slice(&payloads[start..end]);
-        finish_line(out, line);
+    payloads: &str,
+    ends: impl Iterator<Item = usize>,
+) -> usize {
+    out.clear();
+    out.reserve(MAX_FIELDS_BYTES + payloads.len() + payloads.len() / 8);
+    out.resize(MAX_FIELDS_BYTES, 0);
+    put_lines(out, payloads.as_bytes(), ends);
+    let lines = &out[MAX_FIELDS_BYTES..];
+    let (bytes, crc) = (lines.len(), crc32fast::hash(lines));
+    let fields = format!("commit {first} {bytes} {crc:08x} @{synced}");
+    let head = format!("{:08x} {fields}\n", crc32fast::hash(fields.as_bytes()));
+    let start = MAX_FIELDS_BYTES - head.len();
+    out[start..MAX_FIELDS_BYTES].copy_from_slice(head.as_bytes());
+    start
+}
+
+fn put_lines(out: &mut Vec<u8>, payloads: &[u8], ends: impl Iterator<Item = usize>) {
+    let (mut start, mut word) = (0, 0..0);
+    for end in ends {
+        let payload = &payloads[start..end];
+        assert_payload(payload);
+        let before = &payloads[word.clone()];
+        match payload.strip_prefix(before) {
+            Some(rest) if !before.is_empty() && (rest.is_empty() || rest[0] == b' ') => {
+                out.push(DITTO);
+                out.extend_from_slice(rest);
+            }
+            _ => {
+                out.extend_from_slice(payload);
+                word = start..start + first_word(payload);
+            }
+        }
+        out.push(b'\n');
         start = end;
     }
+}
+
+/// Bytes of the first word.
+fn first_word(payload: &[u8]) -> usize {
+    memchr::memchr(b' ', payload).unwrap_or(payload.len())
+}
+
+/// Reads the lines of a commit back: payloads as they were, one after the other in one place.
+pub(super) struct Payloads<'a> {
+    /// The lines that are not read yet.
+    rest: &'a str,
+    text: String,
+    /// Bytes of `text` that a ditto mark stands for.
+    word: usize,
+}
+
+impl<'a> Payloads<'a> {
+    pub(super) fn new(lines: &'a str) -> Payloads<'a> {
+        Payloads { rest: lines, text: String::new(), word: 0 }
+    }
+
+    /// The next payload and the bytes of its line without the LF; `None` at the end.
+    ///
+    /// # Errors
+    /// The line is none of ours.
+    pub(super) fn next(&mut self) -> Option<Result<(&str, usize), &'static str>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let Some(bytes) = find_lf(self.rest.as_bytes()) else {
+            return Some(Err("the last line of a commit has no end"));
+        };
+        let line = &self.rest[..bytes];
+        self.rest = &self.rest[bytes + 1..];
+        match line.strip_prefix(DITTO as char) {
+            Some(_) if self.word == 0 => return Some(Err("a ditto mark with nothing before it")),
+            Some(rest) => {
+                self.text.truncate(self.word);
+                self.text.push_str(rest);
+            }
+            None => {
+                self.text.clear();
+                self.text.push_str(line);
+                self.word = first_word(line.as_bytes());
+            }
+        }
+        Some(Ok((&self.text, bytes)))
+    }
+}
+
+/// Index of the first LF, eight bytes at a time: half of the time of a replay would go here.
+pub(super) fn find_lf(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    const LFS: u64 = u64::from_ne_bytes([b'\n'; 8]);
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        // A byte equal to LF becomes 0; subtracting 1 carries into its top bit. Bytes above a
+        // found one may be wrong, the lowest is always right.
+        let zeroed = u64::from_le_bytes(*word) ^ LFS;
+        let found = zeroed.wrapping_sub(ONES) & !zeroed & TOPS;
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let done = words.len() * 8;
+    rest.iter().position(|b| *b == b'\n').map(|index| done + index)
 }
 
 pub(super) fn push_snapshot(out: &mut Vec<u8>, number: u64, payload: &[u8]) {
@@ -184,31 +296,53 @@ pub(super) fn assert_payloads(payloads: &str) {
     assert!(unfit.is_none(), "payload with an LF or NUL: {payloads:?}");
 }
 
-/// Panics (a bug of the caller) on a payload that is too long to come back.
-pub(super) fn assert_length(bytes: usize) {
-    assert!(bytes <= MAX_PAYLOAD_BYTES, "payload of {bytes} bytes");
+/// Panics (a bug of the caller) on a payload that would not come back as it was.
+pub(super) fn assert_payload(payload: &[u8]) {
+    assert!(payload.len() <= MAX_PAYLOAD_BYTES, "payload of {} bytes", payload.len());
+    assert!(payload.first() != Some(&DITTO), "payload with a ditto mark");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A commit of these, and what is read of it.
+    fn round_trip(payloads: &[&str]) -> (String, Vec<String>) {
+        let mut out = b"what was there".to_vec();
+        let ends = payloads.iter().scan(0, |end, payload| {
+            *end += payload.len();
+            Some(*end)
+        });
+        let start = put_commit(&mut out, u64::MAX, u64::MAX, &payloads.concat(), ends);
+        let text = String::from_utf8(out.split_off(start)).unwrap();
+        let (head, lines) = text.split_once('\n').unwrap();
+        let (bytes, crc) = (lines.len() as u64, crc32fast::hash(lines.as_bytes()));
+        let head_of_it = Head { first: u64::MAX, bytes, crc, synced: u64::MAX };
+        assert_eq!(parse(head.as_bytes()), Ok(Line::Commit(head_of_it)));
+        let mut read = Payloads::new(lines);
+        let mut found = Vec::new();
+        while let Some(next) = read.next() {
+            found.push(next.unwrap().0.to_owned());
+        }
+        (lines.to_owned(), found)
+    }
+
     #[test]
     fn what_is_written_is_read_back() {
-        let mut out = Vec::new();
-        for synced in [0, 7, 10, u64::MAX] {
-            out.clear();
-            let payloads = "ñ xyz".as_bytes();
-            push_events(&mut out, u64::MAX - 1, synced, payloads, [4, 6].into_iter());
-            assert!(out.len() < 2 * MAX_FIELDS_BYTES);
-            let lines: Vec<_> = out.split(|byte| *byte == b'\n').map(parse).collect();
-            let event = |number, left, payload: &'static str| {
-                Ok(Line::Event { number, left, synced, payload: payload.as_bytes() })
-            };
-            let want = [event(u64::MAX - 1, 1, "ñ x"), event(u64::MAX, 0, "yz")];
-            assert_eq!(lines[..2], want);
+        let rows: &[(&[&str], &str)] = &[
+            (&["ñ x", "yz"], "ñ x\nyz\n"),
+            (&["now a", "now b", "now", "now c"], "now a\n\" b\n\"\n\" c\n"),
+            (&["now a", "no b", "nowhere", "now c"], "now a\nno b\nnowhere\nnow c\n"),
+            (&["a b", "a  c", "aa", " a", " b", "", "", "a"], "a b\n\"  c\naa\n a\n b\n\n\na\n"),
+            (&["x", "x", "y y", "y y"], "x\n\"\ny y\n\" y\n"),
+        ];
+        for (payloads, lines) in rows {
+            assert_eq!(
+                round_trip(payloads),
+                (lines.to_string(), payloads.iter().map(|p| p.to_string()).collect())
+            );
         }
-        out.clear();
+        let mut out = Vec::new();
         push_snapshot(&mut out, 7, b"");
         assert_eq!(parse(&out[..out.len() - 1]), Ok(Line::Snapshot { number: 7, payload: b"" }));
         out.clear();
@@ -217,25 +351,52 @@ mod tests {
     }
 
     #[test]
+    fn lines_that_are_none_of_ours_are_told() {
+        for (lines, good) in [("a", 0), ("a\nb", 1), ("\"\n", 0), ("\" x\n", 0), ("\n\" x\n", 1)] {
+            let mut read = Payloads::new(lines);
+            for _ in 0..good {
+                assert!(matches!(read.next(), Some(Ok(_))), "{lines:?}");
+            }
+            assert!(matches!(read.next(), Some(Err(_))), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn lf_is_found_as_the_plain_way_finds_it() {
+        let mut state: u64 = 42;
+        for round in 0..20_000 {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let bytes: Vec<u8> = (0..round % 40)
+                .map(|i| [9, 10, 11, 0x8a, 0, 255, 138, b'a'][(state >> (i % 60)) as usize % 8])
+                .map(|b| if b == 10 && round % 3 > 0 { 12 } else { b })
+                .collect();
+            assert_eq!(find_lf(&bytes), bytes.iter().position(|b| *b == b'\n'), "{bytes:?}");
+        }
+    }
+
+    #[test]
     fn a_right_checksum_does_not_excuse_wrong_fields() {
         let bodies = [
             "",
-            "event",
-            "event ",
-            "event 1",
-            "event 1 +0 @0",
-            "event 01 +0 @0 x",
-            "event -1 +0 @0 x",
-            "event 1 0 @0 x",
-            "event 1 +0 0 x",
-            "event 1 +0 @ x",
-            "event 18446744073709551616 +0 @0 x",
+            "commit",
+            "commit ",
+            "commit 1",
+            "commit 1 2 0a1b2c3d",
+            "commit 1 2 0a1b2c3 @0",
+            "commit 1 2 0A1b2c3d @0",
+            "commit 01 2 0a1b2c3d @0",
+            "commit -1 2 0a1b2c3d @0",
+            "commit 1 +2 0a1b2c3d @0",
+            "commit 1 2 0a1b2c3d 0",
+            "commit 1 2 0a1b2c3d @",
+            "commit 1 2 0a1b2c3d @0 ",
+            "commit 18446744073709551616 2 0a1b2c3d @0",
             "snap 1",
             "snap x y",
             "end 1",
             "end 1 2 ",
             "end 1 2 3",
-            "Event 1 +0 @0 x",
+            "Commit 1 2 0a1b2c3d @0",
             "other 1",
         ];
         for body in bodies {

@@ -5,8 +5,8 @@
 use std::io;
 
 use super::record::{
-    EVENT_MARK, FORMAT_VERSION, HEADER, HEADER_SNAPSHOT, HEADER_WORD, Line, MAX_LINE_BYTES,
-    Unreadable, parse,
+    COMMIT_MARK, FORMAT_VERSION, HEADER, HEADER_SNAPSHOT, HEADER_WORD, Head, Line, MAX_LINE_BYTES,
+    Payloads, Unreadable, find_lf, parse,
 };
 use super::storage::StorageFile;
 
@@ -64,8 +64,8 @@ pub struct Bad {
     /// Bytes from the end of the last good commit to the end of the last line that is not blank:
     /// what would be lost by a cut.
     pub tail_bytes: u64,
-    /// Event records after the last good commit that can still be read.
-    pub readable_records: u64,
+    /// Commits after the last good one whose beginning can still be read.
+    pub readable_commits: u64,
     pub verdict: Verdict,
 }
 
@@ -81,8 +81,8 @@ pub enum Verdict {
 /// Why a bad place cannot be a torn tail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// The record `number` at `offset_bytes` says that the bad place had been synced before it
-    /// was written.
+    /// The commit at `offset_bytes`, whose first event is `number`, says that the bad place had been
+    /// synced before it was written.
     Synced { number: u64, offset_bytes: u64 },
     /// The checksum is right and the record is out of order: no crash does this.
     OutOfOrder,
@@ -144,7 +144,7 @@ pub(super) fn scan<F: StorageFile>(
         bad: None,
     };
     let reader = Reader::new(file, file_bytes);
-    let mut scan = Scan { reader, report, on_record, pending: Vec::new(), commit_synced: 0 };
+    let mut scan = Scan { reader, report, on_record };
     let stop = scan.run();
     let mut report = scan.report;
     match stop {
@@ -161,7 +161,7 @@ pub(super) fn scan<F: StorageFile>(
                 line: at.line,
                 reason,
                 tail_bytes: rest.content_end - report.end_bytes,
-                readable_records: rest.readable,
+                readable_commits: rest.readable,
                 verdict,
             });
         }
@@ -169,21 +169,10 @@ pub(super) fn scan<F: StorageFile>(
     Ok(report)
 }
 
-/// A record of a commit that is not complete yet; its bytes stay in the reader's buffer.
-struct Pending {
-    at: Span,
-    number: u64,
-    payload_bytes: usize,
-    left: u64,
-}
-
 struct Scan<'f, F, C> {
     reader: Reader<'f, F>,
     report: Report,
     on_record: C,
-    pending: Vec<Pending>,
-    /// What every record of the commit being read must say.
-    commit_synced: u64,
 }
 
 impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> {
@@ -195,7 +184,7 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
         if !self.report.fresh {
             self.report.end_bytes = self.reader.next;
             self.report.snapshot_bytes = self.reader.next;
-            self.events()?;
+            self.commits()?;
         }
         Ok(())
     }
@@ -222,7 +211,7 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
         } else {
             return Stop::damaged(start, "the first line is not a journal's header", Why::Header);
         };
-        self.reader.skip_line(used as u64);
+        self.reader.skip_lines(used as u64, 1);
         Ok(snapshot)
     }
 
@@ -238,18 +227,14 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
                 Ok(Line::Snapshot { number, payload })
                     if number == self.report.snapshot_records + 1 =>
                 {
-                    deliver(&mut self.on_record, at, payload, |payload| Record::Snapshot {
-                        number,
-                        payload,
-                    })?;
+                    let payload = text(at, payload)?;
+                    deliver(&mut self.on_record, at, Record::Snapshot { number, payload })?;
                     self.report.snapshot_records = number;
                 }
                 Ok(Line::End { count, base }) if count == self.report.snapshot_records => {
                     self.report.base_number = base;
                     self.report.last_number = base;
-                    let end = Record::SnapshotEnd { base };
-                    return (self.on_record)(end)
-                        .or_else(|reason| Stop::damaged(at, reason, Why::Rejected));
+                    return deliver(&mut self.on_record, at, Record::SnapshotEnd { base });
                 }
                 Ok(_) => return damaged(at, "a record of the snapshot is missing or out of order"),
                 Err(Unreadable::Broken(reason) | Unreadable::Foreign(reason)) => {
@@ -259,19 +244,14 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
         }
     }
 
-    /// Reads events to the end of the file. Blank lines are the spare tail: a commit begins where
-    /// the one before it ended, so a record after them means that something between is lost.
-    fn events(&mut self) -> Result<(), Stop> {
+    /// Reads commits to the end of the file. Blank lines are the spare tail: a commit begins where
+    /// the one before it ended, so one after them means that something between is lost.
+    fn commits(&mut self) -> Result<(), Stop> {
         let mut blank: Option<Span> = None;
         loop {
-            if self.pending.is_empty() {
-                self.reader.keep = self.reader.next;
-            }
-            let Some(at) = self.reader.next_line()? else {
-                return self.no_open_commit(self.reader.here());
-            };
+            self.reader.keep = self.reader.next;
+            let Some(at) = self.reader.next_line()? else { return Ok(()) };
             if at.bytes == 0 {
-                self.no_open_commit(at)?;
                 blank.get_or_insert(at);
                 self.reader.skip_blank();
             } else if let Some(blank) = blank {
@@ -281,26 +261,15 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
             } else if !at.ended {
                 return Stop::torn_or_damaged(at, "the file ends inside a line");
             } else {
-                self.event(at)?;
+                self.commit(at)?;
             }
         }
     }
 
-    fn no_open_commit(&self, at: Span) -> Result<(), Stop> {
-        match self.pending.last() {
-            None => Ok(()),
-            Some(last) => {
-                let reason = format!("the rest of a commit is missing: {} records", last.left);
-                Stop::torn_or_damaged(at, reason)
-            }
-        }
-    }
-
-    fn event(&mut self, at: Span) -> Result<(), Stop> {
-        let (number, left, synced, payload_bytes) = match parse(self.reader.bytes(at)) {
-            Ok(Line::Event { number, left, synced, payload }) => {
-                (number, left, synced, payload.len())
-            }
+    /// Reads the commit with this first line, and hands it over if all of it is good.
+    fn commit(&mut self, at: Span) -> Result<(), Stop> {
+        let head = match parse(self.reader.bytes(at)) {
+            Ok(Line::Commit(head)) => head,
             Ok(_) => {
                 let reason = "a record of a snapshot among the events";
                 return Stop::damaged(at, reason, Why::OutOfOrder);
@@ -310,53 +279,55 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
                 return Stop::damaged(at, reason, Why::OutOfOrder);
             }
         };
-        if let Err(reason) = self.in_order(at, number, left, synced) {
-            return Stop::damaged(at, reason, Why::OutOfOrder);
+        self.in_order(at, &head).or_else(|reason| Stop::damaged(at, reason, Why::OutOfOrder))?;
+        let Some(lines) = self.reader.span(head.bytes)? else {
+            return Stop::torn_or_damaged(at, "the file ends inside a commit");
+        };
+        let bytes = self.reader.bytes(lines);
+        if crc32fast::hash(bytes) != head.crc {
+            let reason = match bytes.contains(&0) {
+                true => "NUL bytes in a commit",
+                false => "wrong checksum of a commit's lines",
+            };
+            return Stop::torn_or_damaged(lines, reason);
         }
-        self.commit_synced = synced;
-        self.pending.push(Pending { at, number, payload_bytes, left });
-        if left == 0 { self.commit() } else { Ok(()) }
+        self.events(lines, head.synced)
     }
 
-    /// Whether a good record is the one that must come next.
-    fn in_order(&self, at: Span, number: u64, left: u64, synced: u64) -> Result<(), String> {
-        let before = self.pending.last();
-        let wanted = before.map_or(self.report.last_number, |p| p.number).checked_add(1);
-        if wanted != Some(number) {
+    /// Whether a good head is that of the commit that must come next.
+    fn in_order(&self, at: Span, head: &Head) -> Result<(), String> {
+        let wanted = self.report.last_number.checked_add(1);
+        if wanted != Some(head.first) {
             let wanted = wanted.unwrap_or(u64::MAX);
-            return Err(format!("event {number} where event {wanted} should be"));
+            return Err(format!("event {} where event {wanted} should be", head.first));
         }
-        if let Some(before) = before {
-            if before.left.checked_sub(1) != Some(left) {
-                let (was, number) = (before.left, before.number);
-                return Err(format!("+{left} after event {number}, which says +{was}"));
-            }
-            if synced != self.commit_synced {
-                return Err(format!("@{synced} in a commit that says @{}", self.commit_synced));
-            }
-        } else {
-            let least = self.report.synced_bytes.max(self.report.snapshot_bytes);
-            if !(least..=at.offset).contains(&synced) {
-                return Err(format!("@{synced} is not between {least} and {}", at.offset));
-            }
+        let least = self.report.synced_bytes.max(self.report.snapshot_bytes);
+        if !(least..=at.offset).contains(&head.synced) {
+            return Err(format!("@{} is not between {least} and {}", head.synced, at.offset));
+        }
+        if head.bytes == 0 {
+            return Err("a commit without events".to_owned());
         }
         Ok(())
     }
 
-    /// Hands over a commit that is complete and good.
-    fn commit(&mut self) -> Result<(), Stop> {
-        for record in &self.pending {
-            let line = self.reader.bytes(record.at);
-            let payload = &line[line.len() - record.payload_bytes..];
-            let number = record.number;
-            deliver(&mut self.on_record, record.at, payload, |payload| Record::Event {
-                number,
-                payload,
-            })?;
+    /// Hands over the events of a commit that is good.
+    fn events(&mut self, lines: Span, synced: u64) -> Result<(), Stop> {
+        let mut payloads = Payloads::new(text(lines, self.reader.bytes(lines))?);
+        let mut at = Span { bytes: 0, ..lines };
+        while let Some(next) = payloads.next() {
+            let (payload, bytes) =
+                next.or_else(|reason| Stop::damaged(at, reason, Why::OutOfOrder))?;
+            at.bytes = bytes;
+            let Some(number) = self.report.last_number.checked_add(1) else {
+                return Stop::damaged(at, "an event after the last number", Why::OutOfOrder);
+            };
+            deliver(&mut self.on_record, at, Record::Event { number, payload })?;
             self.report.last_number = number;
+            at = Span { offset: at.offset + bytes as u64 + 1, line: at.line + 1, bytes: 0, ..at };
         }
-        self.pending.clear();
-        self.report.synced_bytes = self.commit_synced;
+        self.reader.skip_lines(lines.bytes as u64, at.line - lines.line);
+        self.report.synced_bytes = synced;
         self.report.end_bytes = self.reader.next;
         Ok(())
     }
@@ -364,16 +335,18 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
 
 /// Gives one record to the caller. Its checksum is right, so whatever is wrong with it now is
 /// damage.
-fn deliver<'a>(
+fn deliver(
     on_record: &mut impl FnMut(Record<'_>) -> Result<(), String>,
     at: Span,
-    payload: &'a [u8],
-    record: impl FnOnce(&'a str) -> Record<'a>,
+    record: Record<'_>,
 ) -> Result<(), Stop> {
-    let Ok(payload) = std::str::from_utf8(payload) else {
-        return Stop::damaged(at, "a right checksum over text that is not UTF-8", Why::OutOfOrder);
-    };
-    on_record(record(payload)).or_else(|reason| Stop::damaged(at, reason, Why::Rejected))
+    on_record(record).or_else(|reason| Stop::damaged(at, reason, Why::Rejected))
+}
+
+/// What is there as text. Its checksum is right, too.
+fn text(at: Span, bytes: &[u8]) -> Result<&str, Stop> {
+    let reason = "a right checksum over text that is not UTF-8";
+    std::str::from_utf8(bytes).or_else(|_| Stop::damaged(at, reason, Why::OutOfOrder))
 }
 
 /// The version of a header of ours that says another one.
@@ -393,11 +366,11 @@ struct Rest {
     content_end: u64,
 }
 
-/// Searches everything from `from`, the end of the last good commit, for event records with a
+/// Searches everything from `from`, the end of the last good commit, for heads of commits with a
 /// right checksum. One that says that more than `from` was synced proves damage.
 ///
-/// It looks for them in the middle of lines too: a broken byte may be the LF between two records.
-/// A record inside the text of another one counts as well, which can only lead to a refusal.
+/// It looks for them in the middle of lines too: a broken byte may be the LF before one. A head
+/// inside the text of an event counts as well, which can only lead to a refusal.
 fn look_on<F: StorageFile>(file: &F, from: u64, file_bytes: u64) -> io::Result<Rest> {
     let mut rest = Rest { readable: 0, evidence: None, content_end: from };
     let mut buf = Vec::new();
@@ -411,11 +384,11 @@ fn look_on<F: StorageFile>(file: &F, from: u64, file_bytes: u64) -> io::Result<R
             // With its LF, if it has one.
             rest.content_end = file_bytes.min(at + last as u64 + 2);
         }
-        // The mark follows the checksum, so a search from there finds each record start once.
+        // The mark follows the checksum, so a search from there finds each head once.
         let mut next = 0;
         while next < step {
             let marks = buf.get(next + 8..).unwrap_or_default();
-            let Some(mark) = marks.windows(EVENT_MARK.len()).position(|w| w == EVENT_MARK) else {
+            let Some(mark) = marks.windows(COMMIT_MARK.len()).position(|w| w == COMMIT_MARK) else {
                 break;
             };
             let start = next + mark;
@@ -425,13 +398,11 @@ fn look_on<F: StorageFile>(file: &F, from: u64, file_bytes: u64) -> io::Result<R
             }
             let line = &buf[start..buf.len().min(start + MAX_LINE_BYTES)];
             let Some(end) = find_lf(line) else { continue };
-            let Ok(Line::Event { number, synced, .. }) = parse(&line[..end]) else {
-                continue;
-            };
+            let Ok(Line::Commit(head)) = parse(&line[..end]) else { continue };
             rest.readable += 1;
-            if synced > from && rest.evidence.is_none() {
+            if head.synced > from && rest.evidence.is_none() {
                 let offset_bytes = at + start as u64;
-                rest.evidence = Some(Why::Synced { number, offset_bytes });
+                rest.evidence = Some(Why::Synced { number: head.first, offset_bytes });
             }
         }
         at += step as u64;
@@ -439,7 +410,7 @@ fn look_on<F: StorageFile>(file: &F, from: u64, file_bytes: u64) -> io::Result<R
     Ok(rest)
 }
 
-/// Where a line is in the file. Its LF is not counted.
+/// Where a line is in the file, its LF not counted; or where some lines are, with their LFs.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     offset: u64,
@@ -492,9 +463,21 @@ impl<'f, F: StorageFile> Reader<'f, F> {
             let bytes = lf.unwrap_or(rest.len().min(MAX_LINE_BYTES));
             let line = self.lines + 1;
             let span = Span { offset: self.next, bytes, line, ended: lf.is_some() };
-            self.skip_line(bytes as u64 + u64::from(span.ended));
+            self.skip_lines(bytes as u64 + u64::from(span.ended), 1);
             return Ok(Some(span));
         }
+    }
+
+    /// The next `bytes`, some lines of them; `None` if the file has no more so many.
+    fn span(&mut self, bytes: u64) -> io::Result<Option<Span>> {
+        let Some(end) = self.next.checked_add(bytes).filter(|end| *end <= self.file_bytes) else {
+            return Ok(None);
+        };
+        while self.buf_offset + (self.buf.len() as u64) < end {
+            self.read_on()?;
+        }
+        let bytes = bytes as usize;
+        Ok(Some(Span { offset: self.next, bytes, line: self.lines + 1, ended: true }))
     }
 
     /// The first bytes of the file, at most `count`.
@@ -505,9 +488,9 @@ impl<'f, F: StorageFile> Reader<'f, F> {
         Ok(&self.buf[..self.buf.len().min(count)])
     }
 
-    fn skip_line(&mut self, bytes: u64) {
+    fn skip_lines(&mut self, bytes: u64, lines: u64) {
         self.next += bytes;
-        self.lines += 1;
+        self.lines += lines;
     }
 
     /// Skips the blank lines at hand, at once instead of one by one.
@@ -554,41 +537,4 @@ pub(super) fn read_exactly<F: StorageFile>(
         }
     }
     Ok(())
-}
-
-/// Index of the first LF, eight bytes at a time: half of the time of a replay would go here.
-fn find_lf(text: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
-    const LFS: u64 = u64::from_ne_bytes([b'\n'; 8]);
-    let (words, rest) = text.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        // A byte equal to LF becomes 0; subtracting 1 carries into its top bit. Bytes above a
-        // found one may be wrong, the lowest is always right.
-        let zeroed = u64::from_le_bytes(*word) ^ LFS;
-        let found = zeroed.wrapping_sub(ONES) & !zeroed & TOPS;
-        if found != 0 {
-            return Some(index * 8 + found.trailing_zeros() as usize / 8);
-        }
-    }
-    let done = words.len() * 8;
-    rest.iter().position(|b| *b == b'\n').map(|index| done + index)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::find_lf;
-
-    #[test]
-    fn lf_is_found_as_the_plain_way_finds_it() {
-        let mut state: u64 = 42;
-        for round in 0..20_000 {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            let bytes: Vec<u8> = (0..round % 40)
-                .map(|i| [9, 10, 11, 0x8a, 0, 255, 138, b'a'][(state >> (i % 60)) as usize % 8])
-                .map(|b| if b == 10 && round % 3 > 0 { 12 } else { b })
-                .collect();
-            assert_eq!(find_lf(&bytes), bytes.iter().position(|b| *b == b'\n'), "{bytes:?}");
-        }
-    }
 }

@@ -113,10 +113,10 @@ impl<S: Storage> Journal<S> {
     /// Adds a record to the snapshot in memory. Records are numbered from 1. What changes after
     /// its record was added is the caller's to add again as a further record.
     ///
-    /// Panics if there is no snapshot in progress, or on a payload as in [`Journal::append`].
+    /// Panics if there is no snapshot in progress, or on a payload as in [`Journal::commit`].
     pub fn snapshot_append(&mut self, payload: &str) {
         record::assert_payloads(payload);
-        record::assert_length(payload.len());
+        record::assert_payload(payload.as_bytes());
         let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
         snapshot.records += 1;
         record::push_snapshot(&mut snapshot.buffer, snapshot.records, payload.as_bytes());

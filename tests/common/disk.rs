@@ -27,12 +27,12 @@ pub fn events(folder: &Path) -> Vec<(u64, String)> {
 /// The events since the last compaction, and the number of the last event of all.
 pub fn history(folder: &Path) -> (Vec<(u64, String)>, u64) {
     let text = std::fs::read_to_string(folder.join("journal")).unwrap();
-    let mut lines = text.lines().filter(|line| !line.is_empty());
-    assert!(lines.next().unwrap().starts_with("reservad-journal 1"));
+    let mut lines = text.trim_end_matches('\n').lines();
+    assert!(lines.next().unwrap().starts_with("reservad-journal 2"));
     let mut events = Vec::new();
     let (mut snapped, mut last, mut last_time) = (0, 0, Time::DAWN);
-    for line in lines {
-        let words: Vec<_> = line.splitn(6, ' ').collect();
+    while let Some(line) = lines.next() {
+        let words: Vec<_> = line.split(' ').collect();
         let number: u64 = words[2].parse().unwrap();
         match words[1] {
             "snap" => {
@@ -43,13 +43,26 @@ pub fn history(folder: &Path) -> (Vec<(u64, String)>, u64) {
                 assert_eq!(number, snapped, "{line}");
                 last = words[3].parse().unwrap();
             }
-            "event" => {
-                last += 1;
-                assert_eq!(number, last, "a gap in the events: {line}");
-                let (time, _) = stamped(words[5]);
-                assert!(last_time <= time, "time goes back: {line}");
-                last_time = time;
-                events.push((number, words[5].to_owned()));
+            "commit" => {
+                assert_eq!(number, last + 1, "a gap in the events: {line}");
+                let mut bytes: usize = words[3].parse().unwrap();
+                let mut first_word = "";
+                while bytes > 0 {
+                    let line = lines.next().unwrap();
+                    bytes -= line.len() + 1;
+                    let text = match line.strip_prefix('"') {
+                        Some(rest) => format!("{first_word}{rest}"),
+                        None => {
+                            first_word = line.split(' ').next().unwrap();
+                            line.to_owned()
+                        }
+                    };
+                    let (time, _) = stamped(&text);
+                    assert!(last_time <= time, "time goes back: {line}");
+                    last_time = time;
+                    last += 1;
+                    events.push((last, text));
+                }
             }
             other => panic!("{other}: {line}"),
         }

@@ -89,7 +89,7 @@ impl Run {
         };
         let mut text = format!("payload {number} of {} ", self.rng.next() % 1000);
         // Text that looks like a record must not confuse anybody.
-        let filler = ["ñ", "x", " ", " event ", "0"][self.rng.below(5)];
+        let filler = ["ñ", "x", " ", " commit ", "0"][self.rng.below(5)];
         while text.len() < length {
             text.push_str(filler);
         }

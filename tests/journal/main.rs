@@ -55,3 +55,10 @@ pub fn try_commit<S: Storage>(journal: &mut Journal<S>, payloads: &[&str]) -> Re
 pub fn line(body: &str) -> String {
     format!("{:08x} {body}\n", crc32fast::hash(body.as_bytes()))
 }
+
+/// A commit with these payloads, each line as it is.
+pub fn written(first: u64, synced: u64, payloads: &[&str]) -> String {
+    let lines: String = payloads.iter().map(|payload| format!("{payload}\n")).collect();
+    let crc = crc32fast::hash(lines.as_bytes());
+    line(&format!("commit {first} {} {crc:08x} @{synced}", lines.len())) + &lines
+}

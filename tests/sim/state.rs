@@ -104,14 +104,24 @@ fn last_event(bytes: &[u8]) -> u64 {
     while end >= BLANK.len() && bytes[end - BLANK.len()..end] == BLANK {
         end -= BLANK.len();
     }
-    let end = bytes[..end].iter().rposition(|byte| !b"\n\0".contains(byte)).map_or(0, |at| at + 1);
-    let start = bytes[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let line = str::from_utf8(&bytes[start..end]).unwrap_or_default();
-    let mut words = line.split(' ').skip(1);
-    let number = match (words.next(), words.next(), words.next()) {
-        (Some("event"), Some(number), Some("+0")) => number,
-        (Some("end"), _, Some(base)) => base,
-        _ => "0",
-    };
-    number.parse().unwrap_or(0)
+    let text = &bytes[..end];
+    let mut line_end = text.len();
+    // Backwards to the head of the last commit, or to the end of the snapshot.
+    loop {
+        let start = text[..line_end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let line = str::from_utf8(&text[start..line_end]).unwrap_or_default();
+        let words: Vec<_> = line.split(' ').take(4).collect();
+        let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
+        match words.get(1) {
+            Some(&"commit") if line.get(8..9) == Some(" ") => {
+                let (Some(first), Some(count)) = (number(2), number(3)) else { return 0 };
+                let lines = bytes.get(line_end + 1..).and_then(|rest| rest.get(..count as usize));
+                let Some(lines) = lines.filter(|lines| !lines.contains(&0)) else { return 0 };
+                return first + lines.iter().filter(|byte| **byte == b'\n').count() as u64 - 1;
+            }
+            Some(&"end") if line.get(8..9) == Some(" ") => return number(3).unwrap_or(0),
+            _ if start == 0 => return 0,
+            _ => line_end = start - 1,
+        }
+    }
 }
