@@ -403,6 +403,7 @@ fn a_damaged_journal_stops_the_start() {
     let good = std::fs::read(&journal).unwrap();
     let place = good.windows(13).position(|bytes| bytes == b" RESERVED #3 ").unwrap();
     let line = good[..place].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    let number = good[..line].iter().filter(|byte| **byte == b'\n').count() + 1;
     let mut bad = good.clone();
     bad[place + 1] = b'X';
     std::fs::write(&journal, &bad).unwrap();
@@ -410,7 +411,7 @@ fn a_damaged_journal_stops_the_start() {
         let (code, _, err) = outcome(&mut command(arguments));
         assert_eq!(code, 1, "{err}");
         let reason = err.lines().last().unwrap();
-        let start = format!("reservad: {}: byte {line}, line 9: ", journal.display());
+        let start = format!("reservad: {}: byte {line}, line {number}: ", journal.display());
         assert!(reason.starts_with(&start), "{reason} does not begin with {start}");
         assert!(reason.contains("nothing was changed"), "{reason}");
         assert!(reason.contains("bring back a good copy"), "{reason}");
