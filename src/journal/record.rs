@@ -151,15 +151,22 @@ pub(super) fn put_commit(
     ends: impl Iterator<Item = usize>,
 ) -> usize {
     out.clear();
-    out.reserve(MAX_FIELDS_BYTES + payloads.len() + payloads.len() / 8);
+    out.reserve(2 * MAX_FIELDS_BYTES + payloads.len() + payloads.len() / 8);
     out.resize(MAX_FIELDS_BYTES, 0);
     put_lines(out, payloads.as_bytes(), ends);
     let lines = &out[MAX_FIELDS_BYTES..];
     let (bytes, crc) = (lines.len(), crc32fast::hash(lines));
-    let fields = format!("commit {first} {bytes} {crc:08x} @{synced}");
-    let head = format!("{:08x} {fields}\n", crc32fast::hash(fields.as_bytes()));
-    let start = MAX_FIELDS_BYTES - head.len();
-    out[start..MAX_FIELDS_BYTES].copy_from_slice(head.as_bytes());
+    let end = out.len();
+    begin_line(out);
+    push_number(out, "commit ", first);
+    push_number(out, " ", bytes as u64);
+    out.push(b' ');
+    out.extend_from_slice(&crc_digits(crc));
+    push_number(out, " @", synced);
+    finish_line(out, end);
+    let start = MAX_FIELDS_BYTES - (out.len() - end);
+    out.copy_within(end.., start);
+    out.truncate(end);
     start
 }
 
@@ -252,29 +259,31 @@ pub(super) fn find_lf(text: &[u8]) -> Option<usize> {
 }
 
 pub(super) fn push_snapshot(out: &mut Vec<u8>, number: u64, payload: &[u8]) {
-    push_line(out, payload, [("snap ", number)], " ");
+    let line = out.len();
+    out.reserve(MAX_FIELDS_BYTES + payload.len());
+    begin_line(out);
+    push_number(out, "snap ", number);
+    out.push(b' ');
+    out.extend_from_slice(payload);
+    finish_line(out, line);
 }
 
 pub(super) fn push_end(out: &mut Vec<u8>, count: u64, base: u64) {
-    push_line(out, b"", [("end ", count), (" ", base)], "");
+    let line = out.len();
+    begin_line(out);
+    push_number(out, "end ", count);
+    push_number(out, " ", base);
+    finish_line(out, line);
 }
 
-fn push_line<const FIELDS: usize>(
-    out: &mut Vec<u8>,
-    payload: &[u8],
-    fields: [(&str, u64); FIELDS],
-    gap: &str,
-) {
-    let line = out.len();
-    out.reserve(MAX_FIELDS_BYTES + payload.len());
+/// Room for the checksum, which [`finish_line`] puts in.
+fn begin_line(out: &mut Vec<u8>) {
     out.extend_from_slice(b"00000000 ");
-    for (before, number) in fields {
-        out.extend_from_slice(before.as_bytes());
-        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-    }
-    out.extend_from_slice(gap.as_bytes());
-    out.extend_from_slice(payload);
-    finish_line(out, line);
+}
+
+fn push_number(out: &mut Vec<u8>, before: &str, number: u64) {
+    out.extend_from_slice(before.as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Puts the checksum into the line that begins there, and ends it.
@@ -282,12 +291,17 @@ fn finish_line(out: &mut Vec<u8>, line: usize) {
     let line = &mut out[line..];
     debug_assert!(line.len() < MAX_LINE_BYTES);
     let (digits, body) = line.split_at_mut(CRC_DIGITS + 1);
-    let mut crc = crc32fast::hash(body);
-    for place in digits[..CRC_DIGITS].iter_mut().rev() {
+    digits[..CRC_DIGITS].copy_from_slice(&crc_digits(crc32fast::hash(body)));
+    out.push(b'\n');
+}
+
+fn crc_digits(mut crc: u32) -> [u8; CRC_DIGITS] {
+    let mut digits = [0; CRC_DIGITS];
+    for place in digits.iter_mut().rev() {
         *place = b"0123456789abcdef"[(crc & 15) as usize];
         crc >>= 4;
     }
-    out.push(b'\n');
+    digits
 }
 
 /// Panics (a bug of the caller) on payloads that would not come back as they were.
