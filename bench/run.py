@@ -208,9 +208,13 @@ def redis(appends):
     return command
 
 
-def memcached(port, _):
-    user = ["-u", "root"] if os.getuid() == 0 else []
-    return ["memcached", *user, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1", "-c", "12000"]
+def memcached(keeps_house):
+    def command(port, _):
+        user = ["-u", "root"] if os.getuid() == 0 else []
+        own = ["memcached", *user, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1", "-c", "12000"]
+        return own if keeps_house else [*own, "-o", "no_lru_maintainer,no_lru_crawler"]
+
+    return command
 
 
 def beanstalkd(syncs):
@@ -231,7 +235,9 @@ def servers(builds):
         for suffix, mode in MODES.items():
             found.append(Server(label + suffix, "reservad", reservad(program, mode)))
     peers = [
-        Server("memcached", "memcached", memcached),
+        Server("memcached", "memcached", memcached(True)),
+        # Without the thread that, while there is work, wakes a thousand times a second.
+        Server("memcached-quiet", "memcached", memcached(False)),
         Server("redis", "redis", redis(False)),
         Server("redis-always", "redis", redis(True)),
         Server("beanstalkd", "beanstalkd", beanstalkd(False)),

@@ -161,6 +161,14 @@ pub const STALL_DEFAULT_MS: u64 = 60_000;
 pub const LINGER_MS: u64 = 2_000;
 /// Time that a stop gives to peers to take what they are owed.
 pub const STOP_GRACE_MS: u64 = 5_000;
+/// Events that come alone and at most so far from each other are of a client that asks again as soon as it
+/// is answered.
+pub const STREAM_GAP_MS: u64 = 1;
+
+/// The timer that is to be due before the system's tick (every 4 ms on most machines, so mostly further
+/// away than this), and not before it is set again, which is every millisecond.
+pub const FORETICK_US: i64 = 1100;
+
 /// After running out of descriptors with nothing closing, look again.
 pub const ACCEPT_RETRY_MS: u64 = 1_000;
 /// At most one log line of a kind in this time for what strangers provoke.

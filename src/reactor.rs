@@ -44,7 +44,7 @@ use crate::limits::{ACCEPT_BUDGET, ACCEPT_RETRY_MS, GATHER_MS, GATHER_ROUNDS, LI
 use crate::service::{Key, Ready, Service};
 use crate::store;
 use net::{Accepted, Listener};
-use wake::{Alarm, Signal, Signals};
+use wake::{Alarm, Foretick, Signal, Signals};
 
 pub use net::bind;
 pub use wake::outlive_file_size_limit;
@@ -83,6 +83,7 @@ pub struct Reactor {
     listeners: Vec<Listener>,
     signals: Signals,
     alarm: Alarm,
+    foretick: Foretick,
     service: Service<TcpStream, DiskStorage>,
     /// No descriptors are left: when to look again.
     accept_again: Option<Tick>,
@@ -103,12 +104,22 @@ impl Reactor {
         let poll = Poll::new()?;
         let signals = Signals::register(poll.registry(), SIGNALS)?;
         let alarm = Alarm::register(poll.registry(), ALARM)?;
+        let foretick = Foretick::new()?;
         let mut listeners = Vec::new();
         for (at, socket) in sockets.into_iter().enumerate() {
             listeners.push(Listener::register(socket, poll.registry(), Token(LISTENERS + at))?);
         }
         let accept_again = None;
-        Ok(Reactor { poll, listeners, signals, alarm, service, accept_again, inventory_file })
+        Ok(Reactor {
+            poll,
+            listeners,
+            signals,
+            alarm,
+            foretick,
+            service,
+            accept_again,
+            inventory_file,
+        })
     }
 
     /// The addresses that are listened on.
@@ -133,6 +144,9 @@ impl Reactor {
 
     fn turn(&mut self, events: &mut Events) -> Result<(), String> {
         let (wall, now) = clock::read();
+        if events.iter().take(2).count() == 1 {
+            self.foretick.lone_event(now);
+        }
         self.service.begin(wall, now);
         let signalled = self.mark(events);
         if self.service.end_due() {

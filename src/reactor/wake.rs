@@ -1,5 +1,5 @@
 //! What wakes the loop besides sockets: signals, and the alarm for the next
-//! end of a reservation.
+//! end of a reservation; and a timer that makes waking cheaper.
 
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,7 +15,8 @@ use rustix::time::{
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
-use crate::clock::{Time, skew_ms};
+use crate::clock::{Tick, Time, skew_ms};
+use crate::limits::{FORETICK_US, STREAM_GAP_MS};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,15 +112,53 @@ impl Alarm {
         // All zero would disarm it: what is due fires a nanosecond after 1970.
         let ms = when.plus_ms(skew_ms()).ms().max(0);
         let value = Timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 + 1 };
-        let interval = Timespec { tv_sec: 0, tv_nsec: 0 };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
-        timerfd_settime(
-            &self.timer,
-            flags,
-            &Itimerspec { it_interval: interval, it_value: value },
-        )?;
+        set_once(&self.timer, flags, value)?;
         self.set = Some(when);
         Ok(())
+    }
+}
+
+fn set_once(timer: &OwnedFd, flags: TimerfdTimerFlags, value: Timespec) -> io::Result<()> {
+    let never_again = Timespec { tv_sec: 0, tv_nsec: 0 };
+    timerfd_settime(timer, flags, &Itimerspec { it_interval: never_again, it_value: value })?;
+    Ok(())
+}
+
+/// A timer that nobody waits for: it is due before the system's own tick while one request
+/// follows the other.
+///
+/// A processor without work has its tick stopped, and started again with the next request. Where the
+/// tick is what its timer is set to, both set the timer anew, which in a virtual machine means to leave
+/// it: a lone client pays for it with every request. With anything else due first, both leave the timer
+/// alone (`tick_nohz_stop_tick` and `hrtimer_reprogram` in Linux).
+pub struct Foretick {
+    timer: OwnedFd,
+    last: Tick,
+}
+
+impl Foretick {
+    /// Not in the poll: nothing wakes when it fires.
+    pub fn new() -> io::Result<Foretick> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        Ok(Foretick { timer, last: Tick(0) })
+    }
+
+    /// A turn has one event, so there will be none in a moment. A system call once in a
+    /// millisecond at the most, and none where such turns are far from each other: it would only
+    /// cost them.
+    pub fn lone_event(&mut self, now: Tick) {
+        if now == self.last {
+            return;
+        }
+        let follows = now <= self.last.plus_ms(STREAM_GAP_MS);
+        self.last = now;
+        if follows {
+            let value = Timespec { tv_sec: 0, tv_nsec: FORETICK_US * 1000 };
+            // Without it all goes on as well, only slower.
+            let _ = set_once(&self.timer, TimerfdTimerFlags::empty(), value);
+        }
     }
 }
 
@@ -128,6 +167,7 @@ mod tests {
     use std::time::Duration;
 
     use mio::{Events, Poll};
+    use rustix::time::timerfd_gettime;
 
     use super::*;
 
@@ -171,6 +211,31 @@ mod tests {
         alarm.set(Some(now().plus_ms(200))).unwrap();
         alarm.set(None).unwrap();
         assert!(!fires(&mut poll, Duration::from_millis(400)), "it was taken back");
+    }
+
+    #[test]
+    fn the_foretick_is_set_where_lone_events_follow_each_other() {
+        let is_set = |foretick: &Foretick| {
+            let left = timerfd_gettime(&foretick.timer).unwrap().it_value;
+            assert!(left.tv_sec == 0 && left.tv_nsec <= FORETICK_US * 1000, "{left:?}");
+            left.tv_nsec > 0
+        };
+        let mut foretick = Foretick::new().unwrap();
+        for alone in [1000, 1000, 1000 + STREAM_GAP_MS + 1] {
+            foretick.lone_event(Tick(alone));
+            assert!(!is_set(&foretick), "nothing came soon before {alone}");
+        }
+        // It may have fired before it is looked at.
+        let mut at = 5000;
+        let set = (0..10_000).any(|_| {
+            at += STREAM_GAP_MS;
+            foretick.lone_event(Tick(at));
+            is_set(&foretick)
+        });
+        assert!(set);
+        std::thread::sleep(Duration::from_micros(2 * FORETICK_US as u64));
+        foretick.lone_event(Tick(at));
+        assert!(!is_set(&foretick), "once in a millisecond is enough");
     }
 
     #[test]
