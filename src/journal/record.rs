@@ -116,17 +116,28 @@ fn parse_body(body: &[u8]) -> Option<Line<'_>> {
 /// The hex digits of a checksum and what follows them.
 fn take_crc(text: &[u8]) -> Option<(u32, &[u8])> {
     let (digits, rest) = text.split_at_checked(CRC_DIGITS)?;
-    let mut crc: u32 = 0;
+    let (mut crc, mut all) = (0, 0);
     for &digit in digits {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
+        let value = HEX_VALUES[usize::from(digit)];
+        all |= value;
         crc = crc << 4 | u32::from(value);
     }
-    Some((crc, rest))
+    (all < 16).then_some((crc, rest))
 }
+
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// What a byte stands for as a hex digit, 255 if it is none. Whether one is a letter cannot be
+/// guessed: to branch on it was a tenth of a replay.
+const HEX_VALUES: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut value = 0;
+    while value < HEX_DIGITS.len() {
+        values[HEX_DIGITS[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 
 /// A decimal number as we write it (no sign, no leading zero) and what follows it.
 fn take_number(text: &[u8]) -> Option<(u64, &[u8])> {
@@ -196,18 +207,19 @@ fn first_word(payload: &[u8]) -> usize {
     memchr::memchr(b' ', payload).unwrap_or(payload.len())
 }
 
-/// Reads the lines of a commit back: payloads as they were, one after the other in one place.
+/// Reads the lines of a commit back: payloads as they were. Most are as they stand there; those with
+/// a ditto mark are put together in one place, for a start reads millions of them.
 pub(super) struct Payloads<'a> {
     /// The lines that are not read yet.
     rest: &'a str,
-    text: String,
-    /// Bytes of `text` that a ditto mark stands for.
-    word: usize,
+    /// What a ditto mark stands for.
+    word: &'a str,
+    place: &'a mut String,
 }
 
 impl<'a> Payloads<'a> {
-    pub(super) fn new(lines: &'a str) -> Payloads<'a> {
-        Payloads { rest: lines, text: String::new(), word: 0 }
+    pub(super) fn new(lines: &'a str, place: &'a mut String) -> Payloads<'a> {
+        Payloads { rest: lines, word: "", place }
     }
 
     /// The next payload and the bytes of its line without the LF; `None` at the end.
@@ -223,19 +235,16 @@ impl<'a> Payloads<'a> {
         };
         let line = &self.rest[..bytes];
         self.rest = &self.rest[bytes + 1..];
-        match line.strip_prefix(DITTO as char) {
-            Some(_) if self.word == 0 => return Some(Err("a ditto mark with nothing before it")),
-            Some(rest) => {
-                self.text.truncate(self.word);
-                self.text.push_str(rest);
-            }
-            None => {
-                self.text.clear();
-                self.text.push_str(line);
-                self.word = first_word(line.as_bytes());
-            }
+        let Some(after_word) = line.strip_prefix(DITTO as char) else {
+            self.word = &line[..first_word(line.as_bytes())];
+            return Some(Ok((line, bytes)));
+        };
+        if self.word.is_empty() {
+            return Some(Err("a ditto mark with nothing before it"));
         }
-        Some(Ok((&self.text, bytes)))
+        self.place.clear();
+        self.place.extend([self.word, after_word]);
+        Some(Ok((self.place, bytes)))
     }
 }
 
@@ -298,7 +307,7 @@ fn finish_line(out: &mut Vec<u8>, line: usize) {
 fn crc_digits(mut crc: u32) -> [u8; CRC_DIGITS] {
     let mut digits = [0; CRC_DIGITS];
     for place in digits.iter_mut().rev() {
-        *place = b"0123456789abcdef"[(crc & 15) as usize];
+        *place = HEX_DIGITS[(crc & 15) as usize];
         crc >>= 4;
     }
     digits
@@ -333,7 +342,8 @@ mod tests {
         let (bytes, crc) = (lines.len() as u64, crc32fast::hash(lines.as_bytes()));
         let head_of_it = Head { first: u64::MAX, bytes, crc, synced: u64::MAX };
         assert_eq!(parse(head.as_bytes()), Ok(Line::Commit(head_of_it)));
-        let mut read = Payloads::new(lines);
+        let mut place = String::new();
+        let mut read = Payloads::new(lines, &mut place);
         let mut found = Vec::new();
         while let Some(next) = read.next() {
             found.push(next.unwrap().0.to_owned());
@@ -367,7 +377,8 @@ mod tests {
     #[test]
     fn lines_that_are_none_of_ours_are_told() {
         for (lines, good) in [("a", 0), ("a\nb", 1), ("\"\n", 0), ("\" x\n", 0), ("\n\" x\n", 1)] {
-            let mut read = Payloads::new(lines);
+            let mut place = String::new();
+            let mut read = Payloads::new(lines, &mut place);
             for _ in 0..good {
                 assert!(matches!(read.next(), Some(Ok(_))), "{lines:?}");
             }

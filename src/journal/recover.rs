@@ -144,7 +144,7 @@ pub(super) fn scan<F: StorageFile>(
         bad: None,
     };
     let reader = Reader::new(file, file_bytes);
-    let mut scan = Scan { reader, report, on_record };
+    let mut scan = Scan { reader, report, payload: String::new(), on_record };
     let stop = scan.run();
     let mut report = scan.report;
     match stop {
@@ -172,6 +172,8 @@ pub(super) fn scan<F: StorageFile>(
 struct Scan<'f, F, C> {
     reader: Reader<'f, F>,
     report: Report,
+    /// Place for a payload that is put together.
+    payload: String,
     on_record: C,
 }
 
@@ -313,7 +315,8 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
 
     /// Hands over the events of a commit that is good.
     fn events(&mut self, lines: Span, synced: u64) -> Result<(), Stop> {
-        let mut payloads = Payloads::new(text(lines, self.reader.bytes(lines))?);
+        let text = text(lines, self.reader.bytes(lines))?;
+        let mut payloads = Payloads::new(text, &mut self.payload);
         let mut at = Span { bytes: 0, ..lines };
         while let Some(next) = payloads.next() {
             let (payload, bytes) =
