@@ -165,8 +165,9 @@ pub const STOP_GRACE_MS: u64 = 5_000;
 /// is answered.
 pub const STREAM_GAP_MS: u64 = 1;
 
-/// The timer that is to be due before the system's tick (every 4 ms on most machines, so mostly further
-/// away than this), and not before it is set again, which is every millisecond.
+/// The timer that is to be due before the system's tick, which comes every 4 ms on most machines: as short
+/// as may be (with 3.5 ms little is left of what it brings), and not over before it is set again, which is
+/// every millisecond.
 pub const FORETICK_US: i64 = 1100;
 
 /// After running out of descriptors with nothing closing, look again.

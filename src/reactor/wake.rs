@@ -125,13 +125,12 @@ fn set_once(timer: &OwnedFd, flags: TimerfdTimerFlags, value: Timespec) -> io::R
     Ok(())
 }
 
-/// A timer that nobody waits for: it is due before the system's own tick while one request
-/// follows the other.
+/// A timer that nobody waits for: it is due before the system's own tick while one request of a lone
+/// client follows the other.
 ///
-/// A processor without work has its tick stopped, and started again with the next request. Where the
-/// tick is what its timer is set to, both set the timer anew, which in a virtual machine means to leave
-/// it: a lone client pays for it with every request. With anything else due first, both leave the timer
-/// alone (`tick_nohz_stop_tick` and `hrtimer_reprogram` in Linux).
+/// How deep a processor sleeps, or the host of a virtual one, is decided by when its next timer is due
+/// (Linux, `Documentation/admin-guide/pm/cpuidle.rst`). That is mostly the tick, milliseconds away; such
+/// a client is back in a twentieth of one. What that costs and brings is in `docs/performance.md`.
 pub struct Foretick {
     timer: OwnedFd,
     last: Tick,
