@@ -76,6 +76,13 @@ impl Session {
         self.watch.as_ref().is_some_and(|watch| watch.next <= history.last())
     }
 
+    /// Whether a notice can be made for it now. The last one, for who is too far
+    /// behind, is made when all before it is sent; see [`notices`].
+    pub fn can_be_told(&self, history: &History, is_flushed: bool) -> bool {
+        let is_held = |watch: &Watch| watch.next > history.floor();
+        self.is_behind(history) && (is_flushed || self.watch.as_deref().is_some_and(is_held))
+    }
+
     /// Which connection it is.
     pub fn id(&self) -> SessionId {
         self.who.session

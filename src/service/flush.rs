@@ -73,7 +73,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
         client.conn.tidy_into(&mut self.spare);
         let is_open = client.phase == Phase::Open && client.conn.is_drained();
         let goes_on = is_open && has_more(client);
-        let tells = is_open && client.session.is_behind(self.store.history());
+        let is_flushed = client.conn.is_flushed();
+        let tells = is_open && client.session.can_be_told(self.store.history(), is_flushed);
         let lingers = client.phase == Phase::Linger && client.conn.wants_read();
         if goes_on || tells || lingers || client.conn.wants_write() {
             enqueue(&mut self.run_queue, client, key);
