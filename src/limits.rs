@@ -44,6 +44,11 @@ pub const ECHO_MAX_CHARS: usize = 64;
 /// more is not one of ours.
 pub const NUMBER_MAX: u64 = u64::MAX / 2;
 
+/// Bytes of holder, note, key and request that a reservation in a journal may have, all together:
+/// somewhat more than any request leads to. With all of it escaped it must fit a record, for a
+/// snapshot writes it anew.
+pub const KEPT_TEXT_MAX_BYTES: usize = 6 * LINE_MAX_BYTES;
+
 /// Default for `--max-resources`: about 100 MB of memory at the most.
 pub const RESOURCES_DEFAULT: u32 = 1 << 20;
 /// Largest `--inventory` file: as many of the longest names as the default
@@ -219,6 +224,8 @@ const _: () = {
     assert!(WRITE_MIN_BYTES <= WRITE_LIST_BYTES && WRITE_LIST_BYTES <= WRITE_BUDGET_BYTES);
     assert!(WRITE_BUDGET_BYTES <= TURN_WRITE_BYTES);
     assert!(NAME_MAX_BYTES + NOTE_MAX_BYTES * 2 + KEY_MAX_BYTES < LINE_MAX_BYTES);
+    // A request, folded or its quotes escaped twice, beside the rest of its line.
+    assert!(5 * LINE_MAX_BYTES < KEPT_TEXT_MAX_BYTES);
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES);
     assert!(LIST_PIECE_BYTES <= OUTPUT_HIGH_BYTES);
     let kept = 100_000 / 8 + 100_000 / NAMES_CHUNK * 8 + NAMES_CHUNK * (2 * NAME_MAX_BYTES + 8);

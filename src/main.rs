@@ -259,12 +259,11 @@ fn open(options: &Serve) -> Result<(State<DiskStorage>, Clock), Failure> {
     info!("data in {}", plain(&folder.display().to_string()));
     if let Some(bad) = &report.bad {
         warn!(
-            "{}: a torn tail was cut at byte {} ({}): {} bytes with the beginnings of {} commits, none of them acknowledged as durable",
+            "{}: a torn tail was cut at byte {} ({}): {}, never acknowledged as durable",
             plain(&report.path),
             bad.offset_bytes,
             plain(&bad.reason),
-            bad.tail_bytes,
-            bad.readable_commits
+            bad.tail()
         );
     }
     Ok((state, Clock::new(last_time)))
@@ -389,12 +388,11 @@ fn check(folder: &Path) -> Result<(), Failure> {
         None => Ok(()),
         Some(bad) if bad.verdict == Verdict::Cut => {
             println!(
-                "a torn tail from byte {} on (line {}: {}), never acknowledged as durable: the next start cuts {} bytes with the beginnings of {} commits. If a server is running on this folder, it may be writing just now.",
+                "a torn tail from byte {} on (line {}: {}), never acknowledged as durable: the next start cuts {}. If a server is running on this folder, it may be writing just now.",
                 bad.offset_bytes,
                 bad.line,
                 plain(&bad.reason),
-                bad.tail_bytes,
-                bad.readable_commits
+                bad.tail()
             );
             Ok(())
         }

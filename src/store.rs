@@ -19,11 +19,18 @@ use crate::inventory::event::{Batch, Subject};
 use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
-use crate::journal::{Error, Journal, Record, Report, Storage, SyncPolicy};
+use crate::journal::{Error, Journal, MAX_PAYLOAD_BYTES, Record, Report, Storage, SyncPolicy};
 use crate::limits::{
     COMPACT_CLOSE_BYTES, COMPACT_FREE_BYTES, COMPACT_MIN_BYTES, COMPACT_MOST_TIMES,
-    COMPACT_SOON_MS, INVENTORY_FILE_MAX_BYTES, NUMBER_MAX,
+    COMPACT_SOON_MS, INVENTORY_FILE_MAX_BYTES, KEPT_TEXT_MAX_BYTES, NAME_MAX_BYTES, NUMBER_MAX,
+    TARGETS_MAX,
 };
+
+/// Times, options and the number of a reservation in the journal: less than this.
+const TERMS_BYTES: usize = 256;
+const NAMES_BYTES: usize = TARGETS_MAX * (NAME_MAX_BYTES + 2);
+// Whatever is replayed can be put into a snapshot.
+const _: () = assert!(TERMS_BYTES + NAMES_BYTES + 2 * KEPT_TEXT_MAX_BYTES <= MAX_PAYLOAD_BYTES);
 
 /// The journal of an inventory; or none, for a server that forgets.
 pub struct Store<S: Storage> {

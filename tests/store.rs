@@ -27,7 +27,8 @@ use reservad::inventory::pattern::Pattern;
 use reservad::inventory::{
     Capacity, Earliest, Event, Inventory, Request, Reservation, SessionId, Term, Wanted, When,
 };
-use reservad::journal::{self, SyncPolicy};
+use reservad::journal::{self, Journal, SyncPolicy};
+use reservad::limits::{KEPT_TEXT_MAX_BYTES, TARGETS_MAX};
 use reservad::store::{self, Store};
 
 const CAPACITY: Capacity = Capacity { resources: 400, reservations: 200 };
@@ -585,6 +586,93 @@ fn a_compaction_ends_however_much_happens_meanwhile() {
     assert!(store.has_old_file());
     store.shrink_old_file();
     assert!(!store.has_old_file(), "it was small");
+}
+
+/// A journal that somebody has forged may hold what no client could say, and a snapshot says it
+/// at greater length: with quotes, with the time at which it begins. What found no room in it then
+/// stopped the server in the middle of its work.
+#[test]
+fn what_a_snapshot_would_have_no_room_for_is_not_replayed() {
+    let time = "2026-11-22T16:48:54.123Z";
+    let names: Vec<_> = (1..=TARGETS_MAX + 1).map(|n| format!("{n}{}", "x".repeat(120))).collect();
+    let note = |bytes: usize| format!("{} note={}", names[0], "\\".repeat(bytes));
+    let several =
+        |count: usize| format!("{} note={}", names[..count].join(", "), "\\".repeat(9000));
+    let rows = [
+        (note(KEPT_TEXT_MAX_BYTES), None),
+        (note(KEPT_TEXT_MAX_BYTES + 1), Some("24577 bytes of text, more than any")),
+        (several(TARGETS_MAX), None),
+        (several(TARGETS_MAX + 1), Some("33 names, and no reservation has more than 32")),
+    ];
+    for (reserved, refusal) in rows {
+        let mut texts: Vec<_> = names.iter().map(|name| format!("{time} ADDED {name}")).collect();
+        texts.push(format!("{time} RESERVED #1 {reserved}"));
+        let ends = texts.iter().scan(0, |end, text| {
+            *end += text.len();
+            Some(*end)
+        });
+        let ends: Vec<_> = ends.collect();
+        let disk = SimDisk::new(4096, 1);
+        let (mut journal, _) = Journal::open(disk.clone(), SyncPolicy::Never, |_| Ok(())).unwrap();
+        journal.commit(1, &texts.concat(), ends.into_iter()).unwrap();
+        drop(journal);
+        let opened = Store::open(disk.clone(), SyncPolicy::Never, CAPACITY);
+        let (mut store, inventory, _) = match (opened, refusal) {
+            (Ok(opened), None) => opened,
+            (Err(error), Some(told)) if error.to_string().contains(told) => continue,
+            (opened, told) => panic!("{:?}, and not {told:?}", opened.err()),
+        };
+        // Three times: what a snapshot has said is not longer in the next one.
+        for _ in 0..3 {
+            loop {
+                let now = Time::from_ms(START_MS);
+                assert!(store.compact(&inventory, now, 1 << 20).unwrap().is_none());
+                if !store.is_compacting() {
+                    break;
+                }
+            }
+            assert!(disk.content("journal").unwrap().starts_with(b"reservad-journal 2 snapshot\n"));
+            let opened = Store::open(disk.clone(), SyncPolicy::Never, CAPACITY);
+            let (next, again, _) = opened.unwrap();
+            assert_eq!(dump(&again), dump(&inventory));
+            store = next;
+        }
+    }
+}
+
+/// The longest event that a client can bring about is not too long to be replayed.
+#[test]
+fn the_longest_event_is_replayed() {
+    let disk = SimDisk::new(4096, 1);
+    let (mut store, mut inventory, _) =
+        Store::open(disk.clone(), SyncPolicy::Never, CAPACITY).unwrap();
+    let mut batch = Batch::default();
+    let mut session = Session::new(SessionId(1));
+    let now = Time::from_ms(START_MS);
+    // Folded, each syllable is three letters, and what it is granted is as long as can be.
+    let names: Vec<_> = (10..42).map(|n| format!("{n}{}", "각".repeat(42))).collect();
+    let patterns: Vec<_> = (10..42).map(|n| format!("{n}{}*", "각".repeat(31))).collect();
+    let quotes = "\\\"".repeat(200);
+    let lines = [
+        format!("ALTA {}", names[..16].join(", ")),
+        format!("ALTA {}", names[16..].join(", ")),
+        format!("SOY {}", "á".repeat(32)),
+        format!(
+            "RESERVAR {} clave=\"{}\" nota=\"{quotes}\"",
+            patterns.join(", "),
+            "\\\"".repeat(60)
+        ),
+    ];
+    for line in &lines {
+        let (reply, _) = run(&mut inventory, &mut batch, &mut session, now, line);
+        assert!(reply.starts_with("OK "), "{} bytes: {reply}", line.len());
+    }
+    let longest = batch.iter().map(|(_, _, text)| text.len()).max().unwrap();
+    assert!(longest > 14_000, "{longest}");
+    store.commit(&mut batch).unwrap();
+    drop(store);
+    let (_, again, _) = Store::open(disk, SyncPolicy::Never, CAPACITY).unwrap();
+    assert_eq!(dump(&again), dump(&inventory));
 }
 
 /// A retry with its `clave=` says the same again and changes nothing.

@@ -457,6 +457,9 @@ fn plain_events(body: &[u8], last_event: &mut u64, commit: &mut Vec<String>) {
             Some(rest) => format!("{first_word}{rest}"),
             None => line.to_owned(),
         };
+        if payload.len() > journal::MAX_PAYLOAD_BYTES {
+            return;
+        }
         if !line.starts_with('"') {
             first_word = payload.split(' ').next().unwrap_or_default().to_owned();
         }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::names::{NameTexts, Names, ResourceId, may_be_kept};
 use super::{Ids, Inventory, Key, Number, Reservation, SessionId};
 use crate::clock::{Time, parse_utc, print_utc};
-use crate::limits::EVENT_WORK;
+use crate::limits::{EVENT_WORK, KEPT_TEXT_MAX_BYTES, TARGETS_MAX};
 
 /// One change of the inventory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -416,7 +416,21 @@ fn decode_reserved(text: &str, time: Time, names: &Names) -> Result<Reservation,
     if let (Some(key), Some(request)) = (key, request) {
         new.detail(|it| it.key = Some(Key { key: key.into(), request: request.into() }));
     }
-    Ok(new)
+    has_room(&new).map(|()| new)
+}
+
+/// Whether there is room for it in a snapshot: as much has every one that was granted.
+fn has_room(new: &Reservation) -> Result<(), String> {
+    let count = new.targets().len();
+    if count > TARGETS_MAX {
+        return Err(format!("{count} names, and no reservation has more than {TARGETS_MAX}"));
+    }
+    let bytes = |text: Option<&str>| text.map_or(0, str::len);
+    let key = new.key().map_or(0, |key| key.key.len() + key.request.len());
+    match bytes(new.holder.as_deref()) + bytes(new.note()) + key {
+        ..=KEPT_TEXT_MAX_BYTES => Ok(()),
+        bytes => Err(format!("{bytes} bytes of text, more than any reservation has")),
+    }
 }
 
 /// `option=value rest`, the value perhaps quoted.

@@ -79,23 +79,31 @@ fn refused(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
         Why::Snapshot | Why::Header => write!(f, "bring back a good copy of this file"),
         Why::Synced { .. } | Why::OutOfOrder | Why::Rejected => write!(
             f,
-            "bring back a good copy of this file, or keep a copy of it and, to give up all \
-             {} bytes after the last good commit: truncate --size={end_bytes} {path}",
+            "bring back a good copy of this file, or keep a copy of it and, with no server running \
+             on it, give up all {} bytes after the last good commit: \
+             truncate --size={end_bytes} {path}",
             bad.tail_bytes
         ),
     }
 }
 
+impl Bad {
+    /// What lies after the last good commit, in words: `12 bytes with the beginning of 1 commit`.
+    pub fn tail(&self) -> String {
+        let Bad { tail_bytes, readable_commits, .. } = self;
+        match readable_commits {
+            1 => format!("{tail_bytes} bytes with the beginning of 1 commit"),
+            _ => format!("{tail_bytes} bytes with the beginnings of {readable_commits} commits"),
+        }
+    }
+}
+
 impl Display for Bad {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Bad { offset_bytes, line, reason, tail_bytes, readable_commits, verdict } = self;
+        let Bad { offset_bytes, line, reason, verdict, .. } = self;
         write!(f, "byte {offset_bytes}, line {line}: {reason}; ")?;
         match verdict {
-            Verdict::Cut => write!(
-                f,
-                "a torn tail of {tail_bytes} bytes with the beginnings of {readable_commits} commits, \
-                 never acknowledged"
-            ),
+            Verdict::Cut => write!(f, "a torn tail of {}, never acknowledged", self.tail()),
             Verdict::Refused(Why::Synced { number, offset_bytes }) => write!(
                 f,
                 "damage: this place had been synced when event {number} was written \

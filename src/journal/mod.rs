@@ -93,8 +93,8 @@ pub struct Journal<S: Storage> {
 /// Judges a journal and changes nothing, not even its folder. Give it a callback that refuses
 /// what the program could not replay, or `|_| Ok(())`.
 ///
-/// On the folder of a running server a commit that is being written right now may show as a torn
-/// tail.
+/// On the folder of a running server the commit that is being written right now may show as a torn
+/// tail, never as damage.
 pub fn check<S: Storage>(
     storage: &S,
     on_record: impl FnMut(Record<'_>) -> Result<(), String>,
@@ -219,6 +219,7 @@ impl<S: Storage> Journal<S> {
         self.end_bytes += bytes as u64;
         self.last_number += records;
         let is_large = bytes > FILL_COMMIT_BYTES;
+        self.lines.clear();
         self.lines.shrink_to(KEEP_BUFFER_BYTES);
         if self.end_bytes > self.filled_bytes {
             self.filled_bytes = self.end_bytes;

@@ -322,7 +322,7 @@ pub(super) fn assert_payloads(payloads: &str) {
 /// Panics (a bug of the caller) on a payload that would not come back as it was.
 pub(super) fn assert_payload(payload: &[u8]) {
     assert!(payload.len() <= MAX_PAYLOAD_BYTES, "payload of {} bytes", payload.len());
-    assert!(payload.first() != Some(&DITTO), "payload with a ditto mark");
+    assert!(payload.first() != Some(&DITTO), "payload that begins with a ditto mark");
 }
 
 #[cfg(test)]
@@ -384,6 +384,12 @@ mod tests {
             }
             assert!(matches!(read.next(), Some(Err(_))), "{lines:?}");
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "begins with a ditto mark")]
+    fn a_payload_that_would_be_taken_for_a_ditto_mark_is_not_written() {
+        round_trip(&["a b", "\" b"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io;
 
 use super::record::{
     COMMIT_MARK, FORMAT_VERSION, HEADER, HEADER_SNAPSHOT, HEADER_WORD, Head, Line, MAX_LINE_BYTES,
-    Payloads, Unreadable, find_lf, parse,
+    MAX_PAYLOAD_BYTES, Payloads, Unreadable, find_lf, parse,
 };
 use super::storage::StorageFile;
 
@@ -22,7 +22,8 @@ pub enum Record<'a> {
     Snapshot { number: u64, payload: &'a str },
     /// The snapshot is complete; it holds everything up to and with event `base`.
     SnapshotEnd { base: u64 },
-    /// An event whose whole commit was read and is good. Numbers have no gaps.
+    /// An event whose whole commit has a right checksum. Numbers have no gaps. Should the caller
+    /// not accept one, those before it in its commit are not good either: see [`Report::last_number`].
     Event { number: u64, payload: &'a str },
 }
 
@@ -125,6 +126,9 @@ impl Stop {
 
 /// Reads a journal from the start to its end or to the first bad place, and judges that. `Err` is
 /// a failure to read the disk, and nothing else.
+///
+/// A server may be writing to the file. What seems bad is therefore read again, until that leads no
+/// further: who has seen a later commit finds the earlier ones whole.
 pub(super) fn scan<F: StorageFile>(
     file: &F,
     path: String,
@@ -144,34 +148,40 @@ pub(super) fn scan<F: StorageFile>(
         bad: None,
     };
     let reader = Reader::new(file, file_bytes);
-    let mut scan = Scan { reader, report, payload: String::new(), on_record };
-    let stop = scan.run();
-    let mut report = scan.report;
-    match stop {
-        Ok(()) => {}
-        Err(Stop::Io(e)) => return Err(e),
-        Err(Stop::Bad { at, reason, why }) => {
-            let rest = look_on(file, report.end_bytes, file_bytes)?;
-            let verdict = match why.or(rest.evidence) {
-                Some(why) => Verdict::Refused(why),
-                None => Verdict::Cut,
-            };
-            report.bad = Some(Bad {
-                offset_bytes: at.offset,
-                line: at.line,
-                reason,
-                tail_bytes: rest.content_end - report.end_bytes,
-                readable_commits: rest.readable,
-                verdict,
-            });
+    let mut scan = Scan { reader, report, end_lines: 0, payload: String::new(), on_record };
+    let mut stop = scan.run();
+    loop {
+        match stop {
+            Ok(()) => return Ok(scan.report),
+            Err(Stop::Io(e)) => return Err(e),
+            Err(Stop::Bad { at, reason, why }) => scan.judge(at, reason, why)?,
+        }
+        let end = scan.report.end_bytes;
+        let may_change = scan.report.bad.as_ref().is_some_and(|bad| bad.verdict.may_change());
+        if !may_change {
+            return Ok(scan.report);
+        }
+        let judged = scan.report.bad.take();
+        stop = scan.run_on();
+        if scan.report.end_bytes == end && stop.is_err() {
+            scan.report.bad = judged;
+            return Ok(scan.report);
         }
     }
-    Ok(report)
+}
+
+impl Verdict {
+    /// Whether what is being written just now may look like this.
+    fn may_change(self) -> bool {
+        matches!(self, Verdict::Cut | Verdict::Refused(Why::Synced { .. }))
+    }
 }
 
 struct Scan<'f, F, C> {
     reader: Reader<'f, F>,
     report: Report,
+    /// How many lines there are up to [`Report::end_bytes`].
+    end_lines: u64,
     /// Place for a payload that is put together.
     payload: String,
     on_record: C,
@@ -184,10 +194,44 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
             self.report.synced_bytes = self.reader.next;
         }
         if !self.report.fresh {
-            self.report.end_bytes = self.reader.next;
             self.report.snapshot_bytes = self.reader.next;
+            self.end_here();
             self.commits()?;
         }
+        Ok(())
+    }
+
+    /// All up to here is good.
+    fn end_here(&mut self) {
+        self.report.end_bytes = self.reader.next;
+        self.end_lines = self.reader.lines;
+    }
+
+    /// Reads on after the last good commit, as the file is now.
+    fn run_on(&mut self) -> Result<(), Stop> {
+        let file = self.reader.file;
+        self.report.file_bytes = file.size()?;
+        let mut reader = Reader::new(file, self.report.file_bytes);
+        reader.buf_offset = self.report.end_bytes;
+        reader.keep = reader.buf_offset;
+        reader.next = reader.buf_offset;
+        reader.lines = self.end_lines;
+        self.reader = reader;
+        self.commits()
+    }
+
+    /// Notes the bad place, and what the rest of the file says of it.
+    fn judge(&mut self, at: Span, reason: String, why: Option<Why>) -> io::Result<()> {
+        let report = &mut self.report;
+        let rest = look_on(self.reader.file, report.end_bytes, report.file_bytes)?;
+        report.bad = Some(Bad {
+            offset_bytes: at.offset,
+            line: at.line,
+            reason,
+            tail_bytes: rest.content_end - report.end_bytes,
+            readable_commits: rest.readable,
+            verdict: why.or(rest.evidence).map_or(Verdict::Cut, Verdict::Refused),
+        });
         Ok(())
     }
 
@@ -305,7 +349,8 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
         }
         let least = self.report.synced_bytes.max(self.report.snapshot_bytes);
         if !(least..=at.offset).contains(&head.synced) {
-            return Err(format!("@{} is not between {least} and {}", head.synced, at.offset));
+            let (synced, most) = (head.synced, at.offset);
+            return Err(format!("it says @{synced}, which can only be @{least} to @{most}"));
         }
         if head.bytes == 0 {
             return Err("a commit without events".to_owned());
@@ -318,20 +363,25 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
         let text = text(lines, self.reader.bytes(lines))?;
         let mut payloads = Payloads::new(text, &mut self.payload);
         let mut at = Span { bytes: 0, ..lines };
+        let mut last = self.report.last_number;
         while let Some(next) = payloads.next() {
             let (payload, bytes) =
                 next.or_else(|reason| Stop::damaged(at, reason, Why::OutOfOrder))?;
             at.bytes = bytes;
-            let Some(number) = self.report.last_number.checked_add(1) else {
-                return Stop::damaged(at, "an event after the last number", Why::OutOfOrder);
+            if payload.len() > MAX_PAYLOAD_BYTES {
+                return Stop::damaged(at, "a payload longer than any", Why::OutOfOrder);
+            }
+            let Some(number) = last.checked_add(1) else {
+                return Stop::damaged(at, "more events than there are numbers", Why::OutOfOrder);
             };
             deliver(&mut self.on_record, at, Record::Event { number, payload })?;
-            self.report.last_number = number;
+            last = number;
             at = Span { offset: at.offset + bytes as u64 + 1, line: at.line + 1, bytes: 0, ..at };
         }
         self.reader.skip_lines(lines.bytes as u64, at.line - lines.line);
+        self.report.last_number = last;
         self.report.synced_bytes = synced;
-        self.report.end_bytes = self.reader.next;
+        self.end_here();
         Ok(())
     }
 }

@@ -1,8 +1,14 @@
 //! The recovery table: every class of input, and damage at every place.
 
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+
 use crate::disk::SimDisk;
 use crate::{commit, line, replay, replay_bytes, written};
-use reservad::journal::{Error, Record, SyncPolicy, Verdict, Why, check};
+use reservad::journal::{
+    Error, MAX_PAYLOAD_BYTES, Record, Storage, StorageFile, SyncPolicy, Verdict, Why, check,
+};
 
 const HEADER: &str = "reservad-journal 2\n";
 const SNAPSHOT_HEADER: &str = "reservad-journal 2 snapshot\n";
@@ -125,6 +131,13 @@ fn events_in_every_kind_of_disorder() {
     let long = "x".repeat(200_000);
     let three = written(2, end1, &["payload 2", "payload 3", "payload 4"]);
     let out_of_order = || Found::Refused(Why::OutOfOrder);
+    // A name may look like the head of a commit, its sum included.
+    let imitation = line(&format!("commit 9 2 00000000 @{}", end1 + 1));
+    let imitating = written(3, 19, &[&format!("ADDED {}", imitation.trim_end())]);
+    let imitation_at =
+        HEADER.len() + e[0].len() + unsynced_broken.len() + imitating.len() - imitation.len();
+    let too_long = "x".repeat(MAX_PAYLOAD_BYTES + 1);
+    let long_word = format!("{} a", "x".repeat(MAX_PAYLOAD_BYTES - 2));
     let rows = [
         ("all good", join(&[&e[0], &e[1], &e[2], "\n\n"]), Found::Good(3)),
         ("a commit of three", join(&[&e[0], &three]), Found::Good(4)),
@@ -173,6 +186,27 @@ fn events_in_every_kind_of_disorder() {
         ("event 0", join(&[&unsynced(0)]), out_of_order()),
         ("no events", join(&[&written(1, 19, &[]), &unsynced(1)]), out_of_order()),
         ("ditto at first", join(&[&written(1, 19, &["\" x", "y"])]), out_of_order()),
+        ("a payload that is too long", join(&[&e[0], &written(2, 19, &[&too_long])]), {
+            out_of_order()
+        }),
+        (
+            "a payload that is too long for its ditto mark",
+            join(&[&e[0], &written(2, 19, &[&long_word, "\" aa"])]),
+            out_of_order(),
+        ),
+        ("payloads as long as can be", join(&[&e[0], &written(2, 19, &[&long_word, "\" b"])]), {
+            Found::Good(3)
+        }),
+        (
+            "an imitated head in a good commit",
+            join(&[&e[0], &written(2, 19, &["x"]), &imitating]),
+            Found::Good(3),
+        ),
+        (
+            "an imitated head after a torn commit",
+            join(&[&e[0], &unsynced_broken, &imitating]),
+            Found::Refused(synced(9, imitation_at)),
+        ),
         ("synced ahead of itself", join(&[&written(1, 20, &["x"])]), out_of_order()),
         ("synced goes back", join(&[&e[0], &e[1], &unsynced(3)]), out_of_order()),
         ("synced before the header's end", join(&[&written(1, 18, &["x"])]), out_of_order()),
@@ -414,7 +448,7 @@ fn evidence_is_found_wherever_it_is() {
 fn commits_larger_than_a_piece_and_records_at_the_limit() {
     let disk = SimDisk::new(4096, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Never).unwrap();
-    let longest = "z".repeat(reservad::journal::MAX_PAYLOAD_BYTES);
+    let longest = "z".repeat(MAX_PAYLOAD_BYTES);
     let batch: Vec<&str> = (0..40).map(|i| if i % 3 == 0 { "" } else { &longest }).collect();
     commit(&mut journal, &batch);
     commit(&mut journal, &["last"]);
@@ -470,10 +504,144 @@ fn a_refusal_changes_nothing_and_says_what_to_do() {
         format!(
             "sim/journal: byte {lines}, line 5: wrong checksum of a commit's lines; damage: this place had been \
              synced when event 5 was written at byte {third}; nothing was changed; bring back a \
-             good copy of this file, or keep a copy of it and, to give up all {tail} bytes after \
-             the last good commit: truncate --size={start} sim/journal"
+             good copy of this file, or keep a copy of it and, with no server running on it, give up \
+             all {tail} bytes after the last good commit: truncate --size={start} sim/journal"
         )
     );
+}
+
+/// A journal that is written to while it is read: each read finds more of it.
+#[derive(Clone)]
+struct Growing {
+    /// What there is at the first read, at the second, and from the last one on.
+    moments: Rc<Vec<Vec<u8>>>,
+    reads: Rc<Cell<usize>>,
+}
+
+impl StorageFile for Growing {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.moments[0].len() as u64)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let now = self.reads.replace(self.reads.get() + 1).min(self.moments.len() - 1);
+        let rest = &self.moments[now][offset as usize..];
+        let count = rest.len().min(buf.len());
+        buf[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+        panic!("a check has written")
+    }
+
+    fn set_size(&self, _: u64) -> io::Result<()> {
+        panic!("a check has cut")
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        panic!("a check has synced")
+    }
+}
+
+impl Storage for Growing {
+    type File = Growing;
+
+    fn open(&self, _: &str) -> io::Result<Option<Growing>> {
+        panic!("a check has opened it to write")
+    }
+
+    fn open_to_read(&self, _: &str) -> io::Result<Option<Growing>> {
+        Ok(Some(self.clone()))
+    }
+
+    fn create(&self, _: &str) -> io::Result<Growing> {
+        panic!("a check has created something")
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        panic!("a check has renamed something")
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        panic!("a check has removed something")
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        panic!("a check has synced a folder")
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        format!("growing/{name}")
+    }
+}
+
+/// The check read a commit that was half written, found the whole of the next one when it looked
+/// what came after that, took it for damage and told how to truncate the journal of the server.
+#[test]
+fn what_is_written_during_a_check_is_no_damage() {
+    for policy in [SyncPolicy::Always, SyncPolicy::Never] {
+        let sample = small(policy);
+        let size = sample.content.len() + 50;
+        let up_to = |end: usize| {
+            let mut content = sample.content[..end].to_vec();
+            content.resize(size, b'\n');
+            content
+        };
+        let (second, _) = sample.commits[1];
+        for torn in second..sample.content.len() {
+            // A read each, or none: it is half there, then half of the next, or all.
+            let (last, _) = sample.commits[3];
+            let moments = [
+                vec![up_to(torn), up_to(size - 50)],
+                vec![up_to(torn), up_to(torn.max(last + 9)), up_to(size - 50)],
+            ];
+            for moments in moments {
+                let growing = Growing { moments: Rc::new(moments), reads: Rc::default() };
+                let mut records = Vec::new();
+                let report = check(&growing, |record| {
+                    records.push(crate::in_words(record));
+                    Ok(())
+                });
+                let report = report.unwrap();
+                assert_eq!(report.bad, None, "torn at {torn}");
+                // All that is not written of the one before may be the LF that is there already.
+                let is_whole = |(start, _): &(usize, usize)| [*start, *start - 1].contains(&torn);
+                match sample.commits.iter().any(is_whole) {
+                    true => assert!(sample.records.starts_with(&records)),
+                    false => assert_eq!(records, sample.records, "torn at {torn}"),
+                }
+                assert_eq!(report.last_number, records.len() as u64);
+            }
+        }
+    }
+}
+
+/// The report counted the events of a commit before the one that was not accepted, though a
+/// start would not have any of them.
+#[test]
+fn what_is_good_ends_with_a_whole_commit() {
+    let sample = small(SyncPolicy::Always);
+    let disk = SimDisk::with("journal", &sample.content);
+    let report = check(&disk, |record| match record {
+        Record::Event { number: 3, .. } => Err("no such room".to_string()),
+        _ => Ok(()),
+    });
+    let report = report.unwrap();
+    assert_eq!((report.last_number, report.end_bytes), (1, sample.commits[1].0 as u64));
+}
+
+/// The only head of a commit that a tail has is told of in the singular.
+#[test]
+fn a_tail_is_told_of_in_words() {
+    for (commits, words) in [(0, "the beginnings of 0 commits"), (1, "the beginning of 1 commit")] {
+        let head = written(2, 19, &["payload"]);
+        let torn = if commits == 0 { "0badc0de" } else { head.trim_end_matches("load\n") };
+        let content = format!("{HEADER}{}{torn}", written(1, 19, &["x"]));
+        let (_, report) = replay_bytes(content.as_bytes()).unwrap();
+        let told = report.bad.unwrap().tail();
+        assert_eq!(told, format!("{} bytes with {words}", torn.len()));
+    }
 }
 
 /// Wherever a fault is, `check` and `open` judge alike, and `check` changes nothing.
