@@ -136,7 +136,9 @@ impl Reactor {
         let mut events = Events::with_capacity(1024);
         self.service.prepare().map_err(journal_error)?;
         while !self.is_over() {
-            self.poll(&mut events, self.patience())?;
+            let patience = self.patience();
+            self.foretick.waits();
+            self.poll(&mut events, patience)?;
             self.turn(&mut events)?;
         }
         self.service.finish().map_err(journal_error)

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_getres,
+    clock_gettime, timerfd_create, timerfd_settime,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::clock::{Tick, Time, skew_ms};
-use crate::limits::{FORETICK_US, STREAM_GAP_MS};
+use crate::limits::{FORETICK_NS, SLEEP_US, STREAM_GAP_MS};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,15 +125,16 @@ fn set_once(timer: &OwnedFd, flags: TimerfdTimerFlags, value: Timespec) -> io::R
     Ok(())
 }
 
-/// A timer that nobody waits for: it is due before the system's own tick while one request of a lone
-/// client follows the other.
+/// A timer that nobody waits for: it is due just before the system's own tick while one request of a
+/// lone client follows the other.
 ///
-/// How deep a processor sleeps, or the host of a virtual one, is decided by when its next timer is due
-/// (Linux, `Documentation/admin-guide/pm/cpuidle.rst`). That is mostly the tick, milliseconds away; such
-/// a client is back in a twentieth of one. What that costs and brings is in `docs/performance.md`.
+/// A processor that falls asleep puts the tick off and takes it up again when it wakes, and each time
+/// sets its clock anew (Linux, `Documentation/timers/no_hz.rst`), which in a virtual machine is a way to
+/// the host and back. Where another timer is due before the tick, the clock stands as it should.
+/// What that brings is in `docs/performance.md`.
 pub struct Foretick {
     timer: OwnedFd,
-    last: Tick,
+    stream: Stream,
 }
 
 impl Foretick {
@@ -141,24 +142,89 @@ impl Foretick {
     pub fn new() -> io::Result<Foretick> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        Ok(Foretick { timer, last: Tick(0) })
+        // The clock that only the tick moves on.
+        let period = clock_getres(ClockId::MonotonicCoarse);
+        Ok(Foretick { timer, stream: Stream::new(ns(period)) })
     }
 
-    /// A turn has one event, so there will be none in a moment. A system call once in a
-    /// millisecond at the most, and none where such turns are far from each other: it would only
-    /// cost them.
+    /// The poll is about to wait.
+    pub fn waits(&mut self) {
+        self.stream.waits(|| ns(clock_gettime(ClockId::Monotonic)));
+    }
+
+    /// A turn has one event, so there will be none in a moment. A system call once in a tick at the
+    /// most, and none where it would only cost.
     pub fn lone_event(&mut self, now: Tick) {
-        if now == self.last {
-            return;
-        }
-        let follows = now <= self.last.plus_ms(STREAM_GAP_MS);
-        self.last = now;
-        if follows {
-            let value = Timespec { tv_sec: 0, tv_nsec: FORETICK_US * 1000 };
+        if let Some(at) = self.stream.lone_event(now, || ns(clock_gettime(ClockId::Monotonic))) {
+            let value = Timespec { tv_sec: at / NS_PER_S, tv_nsec: at % NS_PER_S };
             // Without it all goes on as well, only slower.
-            let _ = set_once(&self.timer, TimerfdTimerFlags::empty(), value);
+            let _ = set_once(&self.timer, TimerfdTimerFlags::ABSTIME, value);
         }
     }
+}
+
+const NS_PER_S: i64 = 1_000_000_000;
+const NS_PER_MS: i64 = 1_000_000;
+
+fn ns(at: Timespec) -> i64 {
+    at.tv_sec * NS_PER_S + at.tv_nsec
+}
+
+/// Requests of a lone client, and whether the processor sleeps between them.
+struct Stream {
+    tick_ns: i64,
+    /// When the last event came.
+    last: Tick,
+    /// Nothing is to be decided before that.
+    due: Tick,
+    sample: Sample,
+}
+
+/// A wait by which it is decided.
+enum Sample {
+    None,
+    /// The next one.
+    Next,
+    /// The one that has begun then, in nanoseconds.
+    Since(i64),
+}
+
+impl Stream {
+    fn new(tick_ns: i64) -> Stream {
+        let tick_ns = tick_ns.max(NS_PER_MS);
+        Stream { tick_ns, last: Tick(0), due: Tick(0), sample: Sample::None }
+    }
+
+    fn waits(&mut self, clock: impl Fn() -> i64) {
+        if !matches!(self.sample, Sample::None) {
+            self.sample = Sample::Since(clock());
+        }
+    }
+
+    /// When the timer is to fire, if it is to be set, on the same clock.
+    fn lone_event(&mut self, now: Tick, clock: impl Fn() -> i64) -> Option<i64> {
+        let follows = now <= self.last.plus_ms(STREAM_GAP_MS);
+        self.last = now;
+        let sample = std::mem::replace(&mut self.sample, Sample::None);
+        if !follows || now < self.due {
+            return None;
+        }
+        let Sample::Since(since) = sample else {
+            self.sample = Sample::Next;
+            return None;
+        };
+        let at = clock();
+        let next = before_tick(at, self.tick_ns);
+        // A timer that is still to fire would hide what waits are like without it.
+        self.due = now.plus_ms((next - at) as u64 / NS_PER_MS as u64 + 1);
+        (at - since >= SLEEP_US * 1000).then_some(next)
+    }
+}
+
+/// The last moment before the next tick that is still to come. Ticks are at the multiples of their
+/// period.
+fn before_tick(at: i64, tick_ns: i64) -> i64 {
+    (at + FORETICK_NS) / tick_ns * tick_ns + tick_ns - FORETICK_NS
 }
 
 #[cfg(test)]
@@ -212,29 +278,68 @@ mod tests {
         assert!(!fires(&mut poll, Duration::from_millis(400)), "it was taken back");
     }
 
-    #[test]
-    fn the_foretick_is_set_where_lone_events_follow_each_other() {
-        let is_set = |foretick: &Foretick| {
-            let left = timerfd_gettime(&foretick.timer).unwrap().it_value;
-            assert!(left.tv_sec == 0 && left.tv_nsec <= FORETICK_US * 1000, "{left:?}");
-            left.tv_nsec > 0
-        };
-        let mut foretick = Foretick::new().unwrap();
-        for alone in [1000, 1000, 1000 + STREAM_GAP_MS + 1] {
-            foretick.lone_event(Tick(alone));
-            assert!(!is_set(&foretick), "nothing came soon before {alone}");
+    /// A client that asks again so many microseconds after each answer, on a clock of its own;
+    /// when the timer was set, and for when.
+    fn set_at(stream: &mut Stream, start: i64, waits_us: &[i64]) -> Vec<(i64, i64)> {
+        let mut at = start;
+        let mut set = Vec::new();
+        for wait in waits_us {
+            stream.waits(|| at);
+            at += wait * 1000;
+            let next = stream.lone_event(Tick((at / NS_PER_MS) as u64), || at);
+            set.extend(next.map(|next| (at, next)));
         }
-        // It may have fired before it is looked at.
-        let mut at = 5000;
-        let set = (0..10_000).any(|_| {
-            at += STREAM_GAP_MS;
-            foretick.lone_event(Tick(at));
-            is_set(&foretick)
-        });
-        assert!(set);
-        std::thread::sleep(Duration::from_micros(2 * FORETICK_US as u64));
-        foretick.lone_event(Tick(at));
-        assert!(!is_set(&foretick), "once in a millisecond is enough");
+        set
+    }
+
+    #[test]
+    fn the_foretick_is_set_once_a_tick_where_lone_events_follow_each_other() {
+        const TICK: i64 = 4 * NS_PER_MS;
+        let stream = || Stream::new(TICK);
+        let (short, long, gap) =
+            (SLEEP_US - 1, SLEEP_US, STREAM_GAP_MS.cast_signed() * 1000 + 1001);
+        let start = 1000 * TICK;
+        for (waits, why) in [(short, "the processor hardly sleeps"), (gap, "nothing comes soon")] {
+            assert_eq!(set_at(&mut stream(), start, &vec![waits; 9999]), [], "{why}");
+        }
+        let set =
+            set_at(&mut stream(), start, &vec![long; 100 * TICK as usize / 1000 / long as usize]);
+        assert!(set.len() >= 99, "once in a tick: {}", set.len());
+        for (at, next) in &set {
+            assert!(at < next && next % TICK == TICK - FORETICK_NS, "set at {at} for {next}");
+        }
+        assert!(set.windows(2).all(|two| two[0].1 < two[1].0), "set again before it was over");
+        // What it is like without the timer is what counts, each time.
+        let mut both = vec![long; 9];
+        both.extend(vec![short; 9999]);
+        assert_eq!(set_at(&mut stream(), start, &both).len(), 1);
+        // A turn with several events comes between: the wait before it is not taken for this one.
+        let mut stream = stream();
+        assert_eq!(set_at(&mut stream, start, &[long]), []);
+        stream.waits(|| start);
+        assert_eq!(set_at(&mut stream, start + NS_PER_MS, &[short]), []);
+    }
+
+    #[test]
+    fn a_foretick_comes_just_before_the_next_tick() {
+        let before = |at| before_tick(at, 4_000_000);
+        let first = 4_000_000 - FORETICK_NS;
+        assert_eq!([0, 1, first - 1].map(before), [first; 3]);
+        assert_eq!([first, first + 1, 4_000_000].map(before), [first + 4_000_000; 3]);
+    }
+
+    #[test]
+    fn the_foretick_is_a_timer_that_runs() {
+        let mut foretick = Foretick::new().unwrap();
+        let (at, now) = (ns(clock_gettime(ClockId::Monotonic)), Tick(5));
+        foretick.stream.last = now;
+        foretick.stream.sample = Sample::Since(at - 1_000_000);
+        foretick.lone_event(now);
+        // It has perhaps fired by now.
+        let left = ns(timerfd_gettime(&foretick.timer).unwrap().it_value);
+        let mut fired = [0; 8];
+        let is_over = rustix::io::read(&foretick.timer, &mut fired).is_ok();
+        assert!(is_over || (1..=foretick.stream.tick_ns).contains(&left), "{left}");
     }
 
     #[test]
