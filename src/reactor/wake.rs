@@ -134,7 +134,7 @@ fn set_once(timer: &OwnedFd, flags: TimerfdTimerFlags, value: Timespec) -> io::R
 /// What that brings is in `docs/performance.md`.
 pub struct Foretick {
     timer: OwnedFd,
-    stream: Stream,
+    client: LoneClient,
 }
 
 impl Foretick {
@@ -144,18 +144,18 @@ impl Foretick {
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         // The clock that only the tick moves on.
         let period = clock_getres(ClockId::MonotonicCoarse);
-        Ok(Foretick { timer, stream: Stream::new(ns(period)) })
+        Ok(Foretick { timer, client: LoneClient::new(ns(period)) })
     }
 
     /// The poll is about to wait.
     pub fn waits(&mut self) {
-        self.stream.waits(|| ns(clock_gettime(ClockId::Monotonic)));
+        self.client.waits(|| ns(clock_gettime(ClockId::Monotonic)));
     }
 
     /// A turn has one event, so there will be none in a moment. A system call once in a tick at the
     /// most, and none where it would only cost.
     pub fn lone_event(&mut self, now: Tick) {
-        if let Some(at) = self.stream.lone_event(now, || ns(clock_gettime(ClockId::Monotonic))) {
+        if let Some(at) = self.client.lone_event(now, || ns(clock_gettime(ClockId::Monotonic))) {
             let value = Timespec { tv_sec: at / NS_PER_S, tv_nsec: at % NS_PER_S };
             // Without it all goes on as well, only slower.
             let _ = set_once(&self.timer, TimerfdTimerFlags::ABSTIME, value);
@@ -171,7 +171,7 @@ fn ns(at: Timespec) -> i64 {
 }
 
 /// Requests of a lone client, and whether the processor sleeps between them.
-struct Stream {
+struct LoneClient {
     tick_ns: i64,
     /// When the last event came.
     last: Tick,
@@ -189,10 +189,10 @@ enum Sample {
     Since(i64),
 }
 
-impl Stream {
-    fn new(tick_ns: i64) -> Stream {
+impl LoneClient {
+    fn new(tick_ns: i64) -> LoneClient {
         let tick_ns = tick_ns.max(NS_PER_MS);
-        Stream { tick_ns, last: Tick(0), due: Tick(0), sample: Sample::None }
+        LoneClient { tick_ns, last: Tick(0), due: Tick(0), sample: Sample::None }
     }
 
     fn waits(&mut self, clock: impl Fn() -> i64) {
@@ -280,13 +280,13 @@ mod tests {
 
     /// A client that asks again so many microseconds after each answer, on a clock of its own;
     /// when the timer was set, and for when.
-    fn set_at(stream: &mut Stream, start: i64, waits_us: &[i64]) -> Vec<(i64, i64)> {
+    fn set_at(client: &mut LoneClient, start: i64, waits_us: &[i64]) -> Vec<(i64, i64)> {
         let mut at = start;
         let mut set = Vec::new();
         for wait in waits_us {
-            stream.waits(|| at);
+            client.waits(|| at);
             at += wait * 1000;
-            let next = stream.lone_event(Tick((at / NS_PER_MS) as u64), || at);
+            let next = client.lone_event(Tick((at / NS_PER_MS) as u64), || at);
             set.extend(next.map(|next| (at, next)));
         }
         set
@@ -295,15 +295,15 @@ mod tests {
     #[test]
     fn the_foretick_is_set_once_a_tick_where_lone_events_follow_each_other() {
         const TICK: i64 = 4 * NS_PER_MS;
-        let stream = || Stream::new(TICK);
+        let client = || LoneClient::new(TICK);
         let (short, long, gap) =
             (SLEEP_US - 1, SLEEP_US, STREAM_GAP_MS.cast_signed() * 1000 + 1001);
         let start = 1000 * TICK;
         for (waits, why) in [(short, "the processor hardly sleeps"), (gap, "nothing comes soon")] {
-            assert_eq!(set_at(&mut stream(), start, &vec![waits; 9999]), [], "{why}");
+            assert_eq!(set_at(&mut client(), start, &vec![waits; 9999]), [], "{why}");
         }
         let set =
-            set_at(&mut stream(), start, &vec![long; 100 * TICK as usize / 1000 / long as usize]);
+            set_at(&mut client(), start, &vec![long; 100 * TICK as usize / 1000 / long as usize]);
         assert!(set.len() >= 99, "once in a tick: {}", set.len());
         for (at, next) in &set {
             assert!(at < next && next % TICK == TICK - FORETICK_NS, "set at {at} for {next}");
@@ -312,12 +312,12 @@ mod tests {
         // What it is like without the timer is what counts, each time.
         let mut both = vec![long; 9];
         both.extend(vec![short; 9999]);
-        assert_eq!(set_at(&mut stream(), start, &both).len(), 1);
+        assert_eq!(set_at(&mut client(), start, &both).len(), 1);
         // A turn with several events comes between: the wait before it is not taken for this one.
-        let mut stream = stream();
-        assert_eq!(set_at(&mut stream, start, &[long]), []);
-        stream.waits(|| start);
-        assert_eq!(set_at(&mut stream, start + NS_PER_MS, &[short]), []);
+        let mut client = client();
+        assert_eq!(set_at(&mut client, start, &[long]), []);
+        client.waits(|| start);
+        assert_eq!(set_at(&mut client, start + NS_PER_MS, &[short]), []);
     }
 
     #[test]
@@ -332,14 +332,14 @@ mod tests {
     fn the_foretick_is_a_timer_that_runs() {
         let mut foretick = Foretick::new().unwrap();
         let (at, now) = (ns(clock_gettime(ClockId::Monotonic)), Tick(5));
-        foretick.stream.last = now;
-        foretick.stream.sample = Sample::Since(at - 1_000_000);
+        foretick.client.last = now;
+        foretick.client.sample = Sample::Since(at - 1_000_000);
         foretick.lone_event(now);
         // It has perhaps fired by now.
         let left = ns(timerfd_gettime(&foretick.timer).unwrap().it_value);
         let mut fired = [0; 8];
         let is_over = rustix::io::read(&foretick.timer, &mut fired).is_ok();
-        assert!(is_over || (1..=foretick.stream.tick_ns).contains(&left), "{left}");
+        assert!(is_over || (1..=foretick.client.tick_ns).contains(&left), "{left}");
     }
 
     #[test]
