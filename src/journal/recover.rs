@@ -240,7 +240,11 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
         let start = Span { offset: 0, bytes: 0, line: 1, ended: false };
         let head = self.reader.peek(HEADER_SNAPSHOT.len().max(HEADER_WORD.len() + 20))?;
         let size = self.report.file_bytes;
-        let (snapshot, used) = if head.starts_with(HEADER) {
+        let (snapshot, used) = if let Some(rest) = head.strip_prefix(HEADER) {
+            // What follows a broken space; no commit begins like that, so it is no torn one.
+            if rest.starts_with(&HEADER_SNAPSHOT[HEADER.len()..]) {
+                return Stop::damaged(start, "the header of a snapshot is broken", Why::Header);
+            }
             (false, HEADER.len())
         } else if head.starts_with(HEADER_SNAPSHOT) {
             (true, HEADER_SNAPSHOT.len())

@@ -107,6 +107,8 @@ fn headers() {
         ("much later", b"reservad-journal 20 x=y\n", Found::Refused(Why::Version)),
         ("no version", b"reservad-journal one\n", Found::Refused(Why::Header)),
         ("torn snapshot header", b"reservad-journal 2 snap", Found::Refused(Why::Header)),
+        // Its space has become an LF: it was taken for a journal whose first commit is torn.
+        ("snapshot after an LF", b"reservad-journal 2\nsnapshot\n", Found::Refused(Why::Header)),
         ("CR", b"reservad-journal 2\r\n", Found::Refused(Why::Header)),
     ];
     for (name, content, expected) in rows {
