@@ -538,7 +538,12 @@ fn damage_is_judged(whole: &Whole, damaged: &[u8], opened: Option<&Opened>) {
     let last_is_intact =
         damaged.get(last_start..whole.bytes.len()) == Some(&whole.bytes[last_start..]);
     let was_acknowledged = same < last_start && last_is_intact && !whole.commit_ends.is_empty();
-    let is_in_snapshot = same < whole.snapshot_end && damaged.len() > b"reservad-journal 2\n".len();
+    // Where the wrong byte makes it the header of a new journal, and more is wrong right behind it,
+    // nothing tells that there was a snapshot.
+    let header = b"reservad-journal 2\n";
+    let after = damaged.strip_prefix(header).filter(|_| whole.snapshot_end > header.len());
+    let looks_new = after.is_some_and(|rest| !rest.starts_with(b"snapshot\n"));
+    let is_in_snapshot = same < whole.snapshot_end && damaged.len() > header.len() && !looks_new;
     match opened {
         Some(opened) => {
             let end = opened.report.end_bytes as usize;
