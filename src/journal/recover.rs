@@ -163,7 +163,9 @@ pub(super) fn scan<F: StorageFile>(
         }
         let judged = scan.report.bad.take();
         stop = scan.run_on();
-        if scan.report.end_bytes == end && stop.is_err() {
+        // What was seen now is judged as well, unless it is as undecided as before.
+        let is_undecided = matches!(stop, Err(Stop::Bad { why: None, .. }));
+        if scan.report.end_bytes == end && is_undecided {
             scan.report.bad = judged;
             return Ok(scan.report);
         }

@@ -515,7 +515,8 @@ fn a_refusal_changes_nothing_and_says_what_to_do() {
 /// A journal that is written to while it is read: each read finds more of it.
 #[derive(Clone)]
 struct Growing {
-    /// What there is at the first read, at the second, and from the last one on.
+    /// What there is at the first read, at the second, and from the last one on; too short for a read is
+    /// a disk that fails.
     moments: Rc<Vec<Vec<u8>>>,
     reads: Rc<Cell<usize>>,
 }
@@ -527,7 +528,8 @@ impl StorageFile for Growing {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let now = self.reads.replace(self.reads.get() + 1).min(self.moments.len() - 1);
-        let rest = &self.moments[now][offset as usize..];
+        let fails = || io::Error::other("this disk has failed");
+        let rest = self.moments[now].get(offset as usize..).ok_or_else(fails)?;
         let count = rest.len().min(buf.len());
         buf[..count].copy_from_slice(&rest[..count]);
         Ok(count)
@@ -617,6 +619,30 @@ fn what_is_written_during_a_check_is_no_damage() {
             }
         }
     }
+}
+
+/// The second look at a commit that was half written found it whole and not to be accepted, or the
+/// disk broken, and the check said what the first look had seen.
+#[test]
+fn what_a_second_look_finds_is_told() {
+    let sample = small(SyncPolicy::Always);
+    let (second, _) = sample.commits[1];
+    let mut torn = sample.content[..sample.commits[2].0 - 3].to_vec();
+    torn.resize(sample.content.len(), b'\n');
+    let found = |last: &[u8]| {
+        let moments = [&torn, &torn, last].map(<[u8]>::to_vec).to_vec();
+        let growing = Growing { moments: Rc::new(moments), reads: Rc::default() };
+        check(&growing, |record| match record {
+            Record::Event { number: 3, .. } => Err("no such room".to_string()),
+            _ => Ok(()),
+        })
+    };
+    let report = found(&sample.content).unwrap();
+    assert_eq!((report.last_number, report.end_bytes), (1, second as u64));
+    assert_eq!(report.bad.unwrap().verdict, Verdict::Refused(Why::Rejected));
+    let error = found(b"").unwrap_err();
+    assert!(error.to_string().contains("this disk has failed"), "{error}");
+    assert_eq!(found(&torn).unwrap().bad.unwrap().verdict, Verdict::Cut);
 }
 
 /// The report counted the events of a commit before the one that was not accepted, though a
