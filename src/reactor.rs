@@ -199,10 +199,10 @@ impl Reactor {
     /// How long the poll may wait: not at all if there is work, else until the
     /// next deadline on the monotonic clock; for ever if there is none. Ends
     /// of reservations are the alarm's.
-    fn patience(&self) -> Option<Duration> {
+    fn patience(&mut self) -> Option<Duration> {
         let may_accept =
             self.accept_again.is_none() && self.listeners.iter().any(Listener::is_ready);
-        if may_accept || self.service.has_work() {
+        if self.alarm.take_clock_set() || may_accept || self.service.has_work() {
             return Some(Duration::ZERO);
         }
         let both = [self.service.next_deadline(), self.accept_again];

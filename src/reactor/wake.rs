@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_getres,
     clock_gettime, timerfd_create, timerfd_settime,
@@ -78,6 +79,7 @@ pub fn outlive_file_size_limit() -> io::Result<()> {
 pub struct Alarm {
     timer: OwnedFd,
     set: Option<Time>,
+    clock_was_set: bool,
 }
 
 impl Alarm {
@@ -86,15 +88,34 @@ impl Alarm {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Realtime, flags)?;
         registry.register(&mut SourceFd(&timer.as_raw_fd()), token, Interest::READABLE)?;
-        Ok(Alarm { timer, set: None })
+        Ok(Alarm { timer, set: None, clock_was_set: false })
     }
 
     /// It has fired, or the clock was set: it stands for nothing now.
     pub fn acknowledge(&mut self) {
         let mut count = [0; 8];
-        // An error says that the clock was set; both mean "set it again".
-        let _ = rustix::io::read(&self.timer, &mut count);
+        let told = rustix::io::read(&self.timer, &mut count);
+        // Nothing to read any more is no failure either.
+        let _ = self.heed(told);
         self.set = None;
+    }
+
+    /// Whether the system has told that the clock was set, since the last call. It tells so once, perhaps
+    /// after the turn has read the clock: what was set by that reading is then for the wrong moment, and
+    /// nothing will wake the loop. So there is to be another turn at once.
+    pub fn take_clock_set(&mut self) -> bool {
+        std::mem::take(&mut self.clock_was_set)
+    }
+
+    /// Notes what a call says of the clock. One that is told so has done its work all the same.
+    fn heed<T>(&mut self, told: rustix::io::Result<T>) -> io::Result<()> {
+        match told {
+            Err(Errno::CANCELED) => {
+                self.clock_was_set = true;
+                Ok(())
+            }
+            told => Ok(told.map(|_| ())?),
+        }
     }
 
     /// What it was set by does not hold any more: it is to be set anew.
@@ -113,16 +134,20 @@ impl Alarm {
         let ms = when.plus_ms(skew_ms()).ms().max(0);
         let value = Timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 + 1 };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
-        set_once(&self.timer, flags, value)?;
+        let told = set_once(&self.timer, flags, value);
+        self.heed(told)?;
         self.set = Some(when);
         Ok(())
     }
 }
 
-fn set_once(timer: &OwnedFd, flags: TimerfdTimerFlags, value: Timespec) -> io::Result<()> {
+fn set_once(
+    timer: &OwnedFd,
+    flags: TimerfdTimerFlags,
+    value: Timespec,
+) -> rustix::io::Result<Itimerspec> {
     let never_again = Timespec { tv_sec: 0, tv_nsec: 0 };
-    timerfd_settime(timer, flags, &Itimerspec { it_interval: never_again, it_value: value })?;
-    Ok(())
+    timerfd_settime(timer, flags, &Itimerspec { it_interval: never_again, it_value: value })
 }
 
 /// A timer that nobody waits for: it is due just before the system's own tick while one request of a
@@ -276,6 +301,22 @@ mod tests {
         alarm.set(Some(now().plus_ms(200))).unwrap();
         alarm.set(None).unwrap();
         assert!(!fires(&mut poll, Duration::from_millis(400)), "it was taken back");
+    }
+
+    /// The clock was set between a turn's look at it and what that turn asked of the timer: the system
+    /// told that then and never again, and leases ended by the old clock.
+    #[test]
+    fn a_clock_that_was_set_is_told_of_once_and_is_no_failure() {
+        let poll = Poll::new().unwrap();
+        let mut alarm = Alarm::register(poll.registry(), ALARM).unwrap();
+        alarm.set(Some(now().plus_ms(99_000))).unwrap();
+        alarm.acknowledge();
+        assert!(!alarm.take_clock_set(), "it was not");
+        alarm.heed(Err::<(), _>(Errno::CANCELED)).unwrap();
+        assert!(alarm.take_clock_set());
+        assert!(!alarm.take_clock_set(), "told twice");
+        assert!(alarm.heed(Err::<(), _>(Errno::INVAL)).is_err());
+        assert!(!alarm.take_clock_set());
     }
 
     /// A client that asks again so many microseconds after each answer, on a clock of its own;
