@@ -67,16 +67,59 @@ pub trait Source {
     }
 }
 
-/// Buffers that no connection needs at the moment: a few, so that those who talk do
-/// not ask the system's allocator at every line, and those who do not have none.
+/// What is on its way in and out of a connection. Who says nothing and is owed nothing has
+/// none, which is most of what such a one would weigh.
 #[derive(Debug, Default)]
-pub struct Spare(Vec<Vec<u8>>);
+struct Buffers {
+    /// Bytes after the telnet filter; those before `taken` are done with.
+    input: Vec<u8>,
+    taken: usize,
+    /// Up to here there is no LF.
+    searched: usize,
+    output: Vec<u8>,
+    /// Bytes of `output` that are sent.
+    sent: usize,
+}
+
+impl Buffers {
+    /// Bytes that were received and are not done with.
+    fn unread(&self) -> usize {
+        self.input.len() - self.taken
+    }
+
+    /// Bytes that are to be sent.
+    fn pending(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    fn is_empty(&self) -> bool {
+        self.unread() == 0 && self.pending() == 0
+    }
+
+    fn clear(&mut self) {
+        self.input.clear();
+        self.output.clear();
+        (self.taken, self.searched, self.sent) = (0, 0, 0);
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.taken += bytes;
+        self.searched = self.taken;
+    }
+}
+
+/// Buffers that no connection needs at the moment: a few, so that those who talk do
+/// not ask the system's allocator at every line.
+#[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "they go from one to the other as they are")]
+pub struct Spare(Vec<Box<Buffers>>);
 
 impl Spare {
-    fn put(&mut self, mut buffer: Vec<u8>) {
-        if (1..=SPARE_BYTES).contains(&buffer.capacity()) && self.0.len() < SPARE_BUFFERS {
-            buffer.clear();
-            self.0.push(buffer);
+    fn put(&mut self, mut buffers: Box<Buffers>) {
+        let is_small = buffers.input.capacity().max(buffers.output.capacity()) <= SPARE_BYTES;
+        if is_small && self.0.len() < SPARE_BUFFERS {
+            buffers.clear();
+            self.0.push(buffers);
         }
     }
 }
@@ -110,16 +153,10 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// A connection: a stream and what is on its way in and out.
 pub struct Conn<S> {
     stream: S,
-    /// Bytes after the telnet filter; those before `taken` are done with.
-    input: Vec<u8>,
-    taken: usize,
-    /// Up to here there is no LF.
-    searched: usize,
+    /// None where they would be empty, but in between.
+    buffers: Option<Box<Buffers>>,
     /// Bytes of an over-long line that were dropped so far; 0 when there is none.
     dropped: usize,
-    output: Vec<u8>,
-    /// Bytes of `output` that are sent.
-    sent: usize,
     source: Option<Box<dyn Source>>,
     telnet: Telnet,
     eol: Eol,
@@ -141,12 +178,8 @@ impl<S> Conn<S> {
     pub fn new(stream: S) -> Conn<S> {
         Conn {
             stream,
-            input: Vec::new(),
-            taken: 0,
-            searched: 0,
+            buffers: None,
             dropped: 0,
-            output: Vec::new(),
-            sent: 0,
             source: None,
             telnet: Telnet::Data,
             eol: Eol::Lf,
@@ -187,11 +220,21 @@ impl<S> Conn<S> {
         self.read_closed
     }
 
+    fn buffers(&mut self) -> &mut Buffers {
+        self.buffers.get_or_insert_default()
+    }
+
+    /// Bytes that were received and are not done with.
+    fn unread(&self) -> usize {
+        self.buffers.as_ref().map_or(0, |buffers| buffers.unread())
+    }
+
     /// Whether the peer has interrupted, since the last call, what the last
     /// line that was taken has begun: an interrupt before that line was for
     /// something else.
     pub fn take_interrupt(&mut self) -> bool {
-        self.interrupted.take().is_some_and(|at| at as usize >= self.taken)
+        let taken = self.buffers.as_ref().map_or(0, |buffers| buffers.taken);
+        self.interrupted.take().is_some_and(|at| at as usize >= taken)
     }
 
     /// The ending of the line that was taken last.
@@ -201,7 +244,7 @@ impl<S> Conn<S> {
 
     /// Bytes of output that wait for the peer; the rest of a list not counted.
     pub fn pending(&self) -> usize {
-        self.output.len() - self.sent
+        self.buffers.as_ref().map_or(0, |buffers| buffers.pending())
     }
 
     /// Whether everything that was said to the peer is sent.
@@ -221,7 +264,7 @@ impl<S> Conn<S> {
         self.readable
             && !self.eof
             && self.pending() < OUTPUT_HIGH_BYTES
-            && self.input.len() - self.taken < INPUT_HIGH_BYTES
+            && self.unread() < INPUT_HIGH_BYTES
     }
 
     /// Whether a write makes sense now.
@@ -246,7 +289,7 @@ impl<S> Conn<S> {
 
     /// The output, to append a reply.
     pub fn out(&mut self) -> &mut Vec<u8> {
-        &mut self.output
+        &mut self.buffers().output
     }
 
     /// Sends a list next, after what is in the output.
@@ -259,47 +302,51 @@ impl<S> Conn<S> {
     /// The bytes of a line that [`Conn::next_frame`] has found, with the
     /// output for its reply.
     pub fn line(&mut self, at: Range<usize>) -> (&[u8], &mut Vec<u8>) {
-        (&self.input[at], &mut self.output)
+        let buffers = self.buffers();
+        (&buffers.input[at], &mut buffers.output)
     }
 
     /// Forgets what was received and not run.
     pub fn drop_input(&mut self) {
-        self.interrupted = self.interrupted.filter(|at| *at as usize >= self.taken).map(|_| 0);
-        self.input = Vec::new();
-        (self.taken, self.searched) = (0, 0);
+        let Some(buffers) = &mut self.buffers else { return };
+        let taken = std::mem::take(&mut buffers.taken);
+        buffers.searched = 0;
+        buffers.input = Vec::new();
+        self.keep_interrupt(taken);
+    }
+
+    /// What is left of an interrupt when input is let go of that was taken so far.
+    fn keep_interrupt(&mut self, taken: usize) {
+        self.interrupted = self.interrupted.filter(|at| *at as usize >= taken).map(|_| 0);
     }
 
     /// Takes the next line, or what stands in its place; `None` when there
     /// is no whole one. The range is good until the next read.
     pub fn next_frame(&mut self) -> Option<Frame> {
-        let rest = &self.input[self.taken..];
-        if let (Some(first), 0) = (rest.first(), self.dropped) {
+        let buffers = self.buffers.get_or_insert_default();
+        if let (Some(first), 0) = (buffers.input.get(buffers.taken), self.dropped) {
             let fresh = std::mem::replace(&mut self.fresh, false);
             if fresh && *first == TLS_HANDSHAKE {
                 return Some(Frame::Tls);
             }
             if *first == END_OF_TRANSMISSION {
-                self.take(1);
+                buffers.take(1);
                 return Some(Frame::EndOfTransmission);
             }
         }
-        match find_lf(&self.input, self.searched) {
+        match find_lf(&buffers.input, buffers.searched) {
             Some(lf) => Some(self.take_line(lf)),
             None => self.no_line(),
         }
     }
 
-    fn take(&mut self, bytes: usize) {
-        self.taken += bytes;
-        self.searched = self.taken;
-    }
-
     fn take_line(&mut self, lf: usize) -> Frame {
-        let start = self.taken;
-        let before = if lf > start { self.input[lf - 1] } else { self.last_dropped };
+        let buffers = self.buffers.get_or_insert_default();
+        let start = buffers.taken;
+        let before = if lf > start { buffers.input[lf - 1] } else { self.last_dropped };
         let has_cr = before == b'\r' && (lf > start || self.dropped > 0);
         self.eol = if has_cr { Eol::CrLf } else { Eol::Lf };
-        self.take(lf + 1 - start);
+        buffers.take(lf + 1 - start);
         let end = if has_cr && lf > start { lf - 1 } else { lf };
         let was_dropped = std::mem::take(&mut self.dropped);
         self.last_dropped = 0;
@@ -315,12 +362,13 @@ impl<S> Conn<S> {
     /// There is no LF in the input: drop what can only be too long, see
     /// whether it will ever end.
     fn no_line(&mut self) -> Option<Frame> {
-        let rest = self.input.len() - self.taken;
-        self.searched = self.input.len();
+        let buffers = self.buffers.get_or_insert_default();
+        let rest = buffers.unread();
+        buffers.searched = buffers.input.len();
         // One more than a line may have: a CR that may belong to the ending.
         if self.dropped > 0 || rest > LINE_MAX_BYTES + 1 {
             self.dropped += rest;
-            self.last_dropped = self.input.last().copied().unwrap_or(self.last_dropped);
+            self.last_dropped = buffers.input.last().copied().unwrap_or(self.last_dropped);
             self.drop_input();
         }
         // A CR may still turn out to be part of the ending.
@@ -333,17 +381,21 @@ impl<S> Conn<S> {
         if std::mem::take(&mut self.dropped) > 0 {
             return Some(Frame::TooLong);
         }
-        let is_blank = self.input[self.taken..].iter().all(|byte| matches!(byte, b' ' | b'\t'));
+        let buffers = self.buffers();
+        let is_blank = buffers.input[buffers.taken..].iter().all(|b| matches!(b, b' ' | b'\t'));
         self.drop_input();
         (!is_blank).then_some(Frame::Cut)
     }
 
     /// Makes the next piece of the list under way, if there is room.
     fn refill(&mut self) {
-        while self.pending() < LIST_PIECE_BYTES {
-            let Some(source) = &mut self.source else { return };
-            let room = LIST_PIECE_BYTES - (self.output.len() - self.sent);
-            if !source.fill(room, &mut self.output) {
+        while let Some(source) = &mut self.source {
+            let buffers = self.buffers.get_or_insert_default();
+            let room = LIST_PIECE_BYTES.saturating_sub(buffers.pending());
+            if room == 0 {
+                return;
+            }
+            if !source.fill(room, &mut buffers.output) {
                 self.source = None;
             }
         }
@@ -351,46 +403,36 @@ impl<S> Conn<S> {
 
     /// Takes memory for what is about to come from others that do not need theirs.
     pub fn borrow(&mut self, spare: &mut Spare) {
-        for buffer in [&mut self.input, &mut self.output] {
-            if buffer.capacity() == 0 {
-                *buffer = spare.0.pop().unwrap_or_default();
-            }
+        if self.buffers.is_none() {
+            self.buffers = spare.0.pop();
         }
     }
 
-    /// [`Conn::tidy`], with small empty buffers going to `spare`.
-    pub fn tidy_into(&mut self, spare: &mut Spare) {
-        if self.taken == self.input.len() {
-            spare.put(std::mem::take(&mut self.input));
-            self.drop_input();
+    /// Lets go of memory that is not needed: of the buffers, when nothing is on its way, and
+    /// of what is done with in them.
+    pub fn tidy(&mut self, spare: &mut Spare) {
+        if let Some(buffers) = self.buffers.take_if(|buffers| buffers.is_empty()) {
+            self.keep_interrupt(buffers.taken);
+            return spare.put(buffers);
         }
-        if self.sent == self.output.len() {
-            spare.put(std::mem::take(&mut self.output));
-            self.sent = 0;
-        }
-        self.tidy();
-    }
-
-    /// Gives memory that is not needed back: all of an empty buffer, and what
-    /// is done with of another.
-    pub fn tidy(&mut self) {
-        if self.taken == self.input.len() {
-            self.drop_input();
-        } else if self.taken > 0 {
-            drop_front(&mut self.input, self.taken);
-            let taken = self.taken as u32;
-            self.interrupted = self.interrupted.and_then(|at| at.checked_sub(taken));
-            self.searched -= self.taken;
-            self.taken = 0;
-        }
-        if self.sent == self.output.len() {
-            self.output = Vec::new();
-            self.sent = 0;
-        } else if self.sent >= self.pending() {
+        let Some(buffers) = &mut self.buffers else { return };
+        if buffers.pending() == 0 {
+            buffers.output = Vec::new();
+            buffers.sent = 0;
+        } else if buffers.sent >= buffers.pending() {
             // A reader that never quite catches up must not make it grow for
             // ever; only this late, moving costs less than the sending did.
-            drop_front(&mut self.output, self.sent);
-            self.sent = 0;
+            drop_front(&mut buffers.output, buffers.sent);
+            buffers.sent = 0;
+        }
+        if buffers.unread() == 0 {
+            self.drop_input();
+        } else if buffers.taken > 0 {
+            drop_front(&mut buffers.input, buffers.taken);
+            let taken = buffers.taken as u32;
+            self.interrupted = self.interrupted.and_then(|at| at.checked_sub(taken));
+            buffers.searched -= buffers.taken;
+            buffers.taken = 0;
         }
     }
 }
@@ -417,9 +459,10 @@ impl<S: Read> Conn<S> {
             // It has emptied the socket; more will bring an event.
             self.readable = false;
         }
-        if self.output.is_empty() {
+        let output = &mut self.buffers().output;
+        if output.is_empty() {
             // Room at once for what such lines are mostly answered with.
-            self.output.reserve(2 * count);
+            output.reserve(2 * count);
         }
         self.filter(&scratch[..count]);
         Ok(count)
@@ -429,7 +472,7 @@ impl<S: Read> Conn<S> {
         while let Some((first, rest)) = bytes.split_first() {
             if self.telnet == Telnet::Data {
                 let plain = memchr::memchr(IAC, bytes).unwrap_or(bytes.len());
-                self.input.extend_from_slice(&bytes[..plain]);
+                self.buffers().input.extend_from_slice(&bytes[..plain]);
                 bytes = &bytes[plain..];
                 if !bytes.is_empty() {
                     self.telnet = Telnet::Command;
@@ -450,22 +493,22 @@ impl<S: Read> Conn<S> {
             (Telnet::Command, WILL | WONT | DO | DONT) => Telnet::Option(byte),
             (Telnet::Command, SB) => Telnet::Sub,
             (Telnet::Command, IAC) => {
-                self.input.push(IAC);
+                self.buffers().input.push(IAC);
                 Telnet::Data
             }
             (Telnet::Command, byte) => {
                 if byte == IP {
                     // Input is far from so long: see the module's page.
-                    self.interrupted = Some(self.input.len() as u32);
+                    self.interrupted = Some(self.buffers().input.len() as u32);
                 }
                 Telnet::Data
             }
             (Telnet::Option(DO), option) => {
-                self.output.extend_from_slice(&[IAC, WONT, option]);
+                self.out().extend_from_slice(&[IAC, WONT, option]);
                 Telnet::Data
             }
             (Telnet::Option(WILL), option) => {
-                self.output.extend_from_slice(&[IAC, DONT, option]);
+                self.out().extend_from_slice(&[IAC, DONT, option]);
                 Telnet::Data
             }
             (Telnet::Option(_), _) => Telnet::Data,
@@ -486,20 +529,21 @@ impl<S: Write> Conn<S> {
     pub fn flush(&mut self, share: usize) -> io::Result<usize> {
         let mut total = 0;
         while self.wants_write() && total < share {
-            let end = self.output.len().min(self.sent + share - total);
-            match self.stream.write(&self.output[self.sent..end]) {
+            let buffers = self.buffers.get_or_insert_default();
+            let end = buffers.output.len().min(buffers.sent + share - total);
+            match self.stream.write(&buffers.output[buffers.sent..end]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => {
-                    self.sent += count;
+                    buffers.sent += count;
                     total += count;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
                 Err(error) => return Err(error),
             }
-            if self.sent == self.output.len() {
-                self.output.clear();
-                self.sent = 0;
+            if buffers.pending() == 0 {
+                buffers.output.clear();
+                buffers.sent = 0;
                 self.refill();
             }
         }

@@ -132,8 +132,9 @@ pub const HISTORY_BYTES: usize = 2 << 20;
 /// Bytes read but not yet run above which a socket is not read: a line and
 /// some. With one read more this is what each of thousands that wait may hold.
 pub const INPUT_HIGH_BYTES: usize = 5 << 10;
-/// Buffers that are kept for the next who talks: an eighth of a megabyte at the most.
-pub const SPARE_BUFFERS: usize = 128;
+/// Pairs of buffers, for what comes and what goes, that are kept for the next who talks: an eighth
+/// of a megabyte at the most.
+pub const SPARE_BUFFERS: usize = 64;
 /// A buffer with more room is not kept: who needed it was not as others are.
 pub const SPARE_BYTES: usize = 1 << 10;
 /// Output waiting for a peer above which nothing of it is read or run.

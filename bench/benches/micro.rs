@@ -11,7 +11,7 @@ use reservad::clock::{Now, Time, Zone};
 use reservad::commands::parse::{Moment, Text, parse};
 use reservad::commands::words::Verb;
 use reservad::commands::{self, Desk, Figures, Session};
-use reservad::conn::{Conn, Eol, Frame};
+use reservad::conn::{Conn, Eol, Frame, Spare};
 use reservad::inventory::decide::{Grant, Request, Who, cancellations};
 use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
@@ -127,12 +127,14 @@ impl Write for Tap {
 fn framing(bencher: Bencher, lines: usize) {
     let mut conn = Conn::new(Tap("RESERVAR Habitación 17\n".repeat(lines).into_bytes()));
     let mut scratch = vec![0; 32 << 10];
+    let mut spare = Spare::default();
     bencher.counter(ItemsCount::new(lines)).bench_local(|| {
+        conn.borrow(&mut spare);
         conn.fill(&mut scratch).expect("a tap");
         while let Some(Frame::Line(at)) = conn.next_frame() {
             black_box(conn.line(at));
         }
-        conn.tidy();
+        conn.tidy(&mut spare);
     });
 }
 

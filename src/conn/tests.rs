@@ -116,7 +116,7 @@ fn drive(conn: &mut Conn<Script>, scratch_bytes: usize) -> (Vec<String>, Vec<u8>
         conn.set_readable(false);
         conn.fill(&mut scratch).expect("the script has no failure");
         take_frames(conn, &mut frames);
-        conn.tidy();
+        conn.tidy(&mut Spare::default());
     }
     (frames, conn.out().clone())
 }
@@ -285,8 +285,8 @@ fn a_line_without_end_costs_no_memory_and_has_a_limit() {
         if let Some(frame) = conn.next_frame() {
             break frame;
         }
-        conn.tidy();
-        assert!(conn.input.capacity() <= 2 * (LINE_MAX_BYTES + 1000));
+        conn.tidy(&mut Spare::default());
+        assert!(conn.buffers().input.capacity() <= 2 * (LINE_MAX_BYTES + 1000));
     };
     assert_eq!(frame, Frame::Endless);
     assert!(sent > LINE_ENDLESS_BYTES, "{sent}");
@@ -374,7 +374,7 @@ fn partial_writes_go_on_where_they_stopped() {
     assert_eq!(conn.flush(WRITE_BUDGET_BYTES).unwrap(), 0, "no call before an event");
     assert_eq!(conn.stream().write_calls, 4);
     conn.out().extend(b"ghi");
-    conn.tidy();
+    conn.tidy(&mut Spare::default());
     conn.set_writable();
     assert_eq!(conn.flush(WRITE_BUDGET_BYTES).unwrap(), 6);
     assert!(conn.is_flushed() && !conn.wants_write());
@@ -412,11 +412,11 @@ fn every_way_of_taking_the_output_gives_all_of_it() {
                 conn.set_writable();
             }
             conn.flush(WRITE_BUDGET_BYTES).unwrap();
-            conn.tidy();
+            conn.tidy(&mut Spare::default());
             if conn.may_run() {
                 list = None;
             }
-            assert!(conn.output.capacity() <= 4 * OUTPUT_HIGH_BYTES, "seed {seed}");
+            assert!(conn.buffers().output.capacity() <= 4 * OUTPUT_HIGH_BYTES, "seed {seed}");
         }
         conn.stream().writes.clear();
         while !conn.is_flushed() {
@@ -472,12 +472,12 @@ fn a_long_list_is_made_as_it_is_read() {
     assert!(!conn.may_run(), "the next line has to wait for the end of the list");
     let mut most = 0;
     while !conn.is_flushed() {
-        most = most.max(conn.output.capacity());
+        most = most.max(conn.buffers().output.capacity());
         let room = [Out::Take(700), Out::Take(9000), Out::Block];
         conn.stream().writes.extend(room);
         conn.set_writable();
         conn.flush(WRITE_BUDGET_BYTES).unwrap();
-        conn.tidy();
+        conn.tidy(&mut Spare::default());
     }
     assert!(most <= 4 * LIST_PIECE_BYTES, "{most}");
     let mut want = Vec::new();
@@ -513,14 +513,14 @@ fn input_that_is_not_run_has_a_limit() {
         conn.stream().reads.push_back(bytes(b"LISTAR\n".repeat(10_000)));
         conn.fill(&mut scratch).unwrap();
     }
-    assert!(conn.input.len() < INPUT_HIGH_BYTES + scratch.len());
-    let before = conn.input.len();
-    while conn.input.len() - conn.taken >= INPUT_HIGH_BYTES {
+    assert!(conn.buffers().input.len() < INPUT_HIGH_BYTES + scratch.len());
+    let before = conn.buffers().input.len();
+    while conn.unread() >= INPUT_HIGH_BYTES {
         assert!(matches!(conn.next_frame(), Some(Frame::Line(_))));
     }
     assert!(conn.wants_read(), "there is room again");
-    conn.tidy();
-    assert!(conn.input.len() < before);
+    conn.tidy(&mut Spare::default());
+    assert!(conn.buffers().input.len() < before);
 }
 
 #[test]
@@ -532,8 +532,8 @@ fn empty_buffers_give_their_memory_back() {
         conn.out().extend(b"OK 0 DISPONIBLES\n");
     }
     conn.flush(WRITE_BUDGET_BYTES).unwrap();
-    conn.tidy();
-    assert_eq!((conn.input.capacity(), conn.output.capacity()), (0, 0));
+    conn.tidy(&mut Spare::default());
+    assert!(conn.buffers.is_none());
 }
 
 /// Memory goes round between connections, and nothing else does.
@@ -547,22 +547,26 @@ fn buffers_go_to_the_next_who_talks_and_are_empty() {
     assert_eq!(one.next_frame(), Some(Frame::Line(0..6)));
     one.out().extend_from_slice(b"reply\n");
     one.flush(usize::MAX).unwrap();
-    one.tidy_into(&mut spare);
-    assert_eq!((one.input.capacity(), one.output.capacity(), spare.0.len()), (0, 0, 2));
-    assert!(spare.0.iter().all(Vec::is_empty));
+    one.tidy(&mut spare);
+    assert!(one.buffers.is_none());
+    assert!(spare.0.len() == 1 && spare.0[0].is_empty());
 
     let mut other = reading([bytes("line\nrest")]);
     other.borrow(&mut spare);
-    assert!(spare.0.is_empty() && other.input.capacity() > 0 && other.output.capacity() > 0);
+    assert!(spare.0.is_empty());
+    let buffers = other.buffers();
+    assert!(buffers.input.capacity() > 0 && buffers.output.capacity() > 0);
     other.fill(&mut scratch).unwrap();
     assert_eq!(other.next_frame(), Some(Frame::Line(0..4)));
-    other.tidy_into(&mut spare);
-    assert_eq!((&other.input[..], spare.0.len()), (&b"rest"[..], 1), "what is needed stays");
+    other.tidy(&mut spare);
+    assert_eq!((&other.buffers().input[..], spare.0.len()), (&b"rest"[..], 0));
+    assert_eq!(other.buffers().output.capacity(), 0, "what is not needed does not stay");
 
     other.out().resize(SPARE_BYTES + 1, b'x');
     other.flush(usize::MAX).unwrap();
-    other.tidy_into(&mut spare);
-    assert_eq!((other.output.capacity(), spare.0.len()), (0, 1), "a large one is given back");
+    other.drop_input();
+    other.tidy(&mut spare);
+    assert!(other.buffers.is_none() && spare.0.is_empty(), "a large one is given back");
 }
 
 #[test]
@@ -575,8 +579,12 @@ fn an_unfinished_line_keeps_little_more_than_itself() {
         conn.fill(&mut vec![0; 32 << 10]).unwrap();
         take_frames(&mut conn, &mut frames);
     }
-    conn.tidy();
-    assert!(conn.input.capacity() <= 256, "{} bytes for 5", conn.input.capacity());
+    conn.tidy(&mut Spare::default());
+    assert!(
+        conn.buffers().input.capacity() <= 256,
+        "{} bytes for 5",
+        conn.buffers().input.capacity()
+    );
     conn.stream().reads.push_back(bytes("VAR Sala 1\n"));
     conn.set_readable(false);
     conn.fill(&mut [0; 64]).unwrap();
@@ -596,8 +604,8 @@ fn a_reader_that_never_catches_up_does_not_make_the_output_grow() {
         conn.stream().writes.extend([Out::Take(most), Out::Block]);
         conn.set_writable();
         conn.flush(WRITE_BUDGET_BYTES).unwrap();
-        conn.tidy();
-        assert!(conn.output.capacity() <= 2 * OUTPUT_HIGH_BYTES, "after {sent} bytes");
+        conn.tidy(&mut Spare::default());
+        assert!(conn.buffers().output.capacity() <= 2 * OUTPUT_HIGH_BYTES, "after {sent} bytes");
     }
     assert_eq!(conn.stream().written.len(), sent - 10);
 }

@@ -70,7 +70,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             client.due = self.tick.plus_ms(LINGER_MS);
             client.conn.drop_input();
         }
-        client.conn.tidy_into(&mut self.spare);
+        client.conn.tidy(&mut self.spare);
         let is_open = client.phase == Phase::Open && client.conn.is_drained();
         let goes_on = is_open && has_more(client);
         let is_flushed = client.conn.is_flushed();
