@@ -1,0 +1,271 @@
+//! The server's clock, and the one place of the program that reads the system's.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::Time;
+
+/// A moment, as it is told and as it is counted.
+///
+/// Invariant: `steady` is never before `time`, and after it only while the
+/// wall clock is behind what was told already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Now {
+    /// What time it is: the wall clock, but never before a time that was told.
+    pub time: Time,
+    /// The same on a clock that does not stop while `time` waits for a wall
+    /// clock that was set back. What counts elapsed time (`por=` from now on,
+    /// `espera=`) ends by this one.
+    pub steady: Time,
+}
+
+impl Now {
+    /// A moment at which all is well with the clock.
+    pub const fn at(time: Time) -> Now {
+        Now { time, steady: time }
+    }
+}
+
+/// The server's clock: it makes of two clocks of the system what time it is.
+/// Pure; [`read`] asks the system.
+///
+/// It never runs backwards: a wall clock that is set back is waited for, at
+/// the last time that was told. What counts elapsed time goes on meanwhile,
+/// by a clock that nobody can set. Both are brought together when the wall
+/// clock is no longer behind; by how much it was set in all is
+/// [`Clock::take_step`]'s, so that what counts elapsed time can be moved along.
+#[derive(Debug)]
+pub struct Clock {
+    now: Now,
+    seen: Option<(Time, Tick)>,
+    step_ms: i64,
+}
+
+/// The wall clock is taken to have been set when it is off by more than this
+/// against elapsed time: a lease ends that much too early or late at the most.
+const STEP_MS: i64 = 500;
+
+impl Clock {
+    /// A clock that tells no time before `floor`, the last one in the journal.
+    pub fn new(floor: Time) -> Clock {
+        Clock { now: Now::at(floor), seen: None, step_ms: 0 }
+    }
+
+    /// What time it is when the wall clock says `wall` and the steady one
+    /// `tick`. Once a turn: everything in a turn happens at one moment.
+    pub fn observe(&mut self, wall: Time, tick: Tick) -> Now {
+        let time = self.now.time.max(wall);
+        let steady = match self.seen {
+            // Nothing is known of what was before: it begins in step.
+            None => time,
+            Some((_, last)) => {
+                let elapsed_ms = tick.0.saturating_sub(last.0).cast_signed();
+                let steady = self.now.steady.plus_ms(elapsed_ms);
+                if wall < time {
+                    steady
+                } else {
+                    self.step_ms += time.0 - steady.0;
+                    time
+                }
+            }
+        };
+        self.now = Now { time, steady };
+        self.seen = Some((wall, tick));
+        self.now
+    }
+
+    /// By how much the wall clock was set since the last call, in
+    /// milliseconds, as far as time goes on after it; 0 for less than half a
+    /// second, which is kept for the next time.
+    pub fn take_step(&mut self) -> i64 {
+        match self.step_ms {
+            step_ms if step_ms.abs() < STEP_MS => 0,
+            _ => std::mem::take(&mut self.step_ms),
+        }
+    }
+
+    /// How far the wall clock is behind what was already told, in
+    /// milliseconds; 0 when all is well.
+    pub fn behind_ms(&self) -> i64 {
+        self.seen.map_or(0, |(wall, _)| self.now.time.0.saturating_sub(wall.0))
+    }
+
+    /// What the wall clock will say at a steady time, if it is not set before.
+    pub fn wall_at(&self, steady: Time) -> Time {
+        steady.plus_ms(self.now.time.0 - self.now.steady.0 - self.behind_ms())
+    }
+}
+
+/// Reads the wall clock and the steady one, at one moment.
+pub fn read() -> (Time, Tick) {
+    const AT_ONCE_MS: u64 = 10;
+    loop {
+        let before = tick();
+        let wall = wall();
+        let after = tick();
+        // Who was held up in between would take that for a step.
+        if after.0 - before.0 <= AT_ONCE_MS {
+            return (wall, after);
+        }
+    }
+}
+
+/// How far the kernel's wall clock is ahead of the one that the program is
+/// shown, in milliseconds: 0 but where somebody lets it run at another time
+/// than the machine (libfaketime). The kernel's timers go by the kernel's.
+pub fn skew_ms() -> i64 {
+    use rustix::time::{ClockId, clock_gettime};
+    const SAME_MS: i64 = 100;
+    let kernel = clock_gettime(ClockId::Realtime);
+    let kernel_ms = kernel.tv_sec * 1000 + kernel.tv_nsec / 1_000_000;
+    match kernel_ms - wall().0 {
+        skew_ms if skew_ms.abs() < SAME_MS => 0,
+        skew_ms => skew_ms,
+    }
+}
+
+/// The wall clock, cut to milliseconds.
+fn wall() -> Time {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => Time(i64::try_from(since.as_millis()).unwrap_or(0)),
+        Err(_) => Time(0),
+    }
+}
+
+/// A point of the steady clock, in milliseconds since the machine's start; for
+/// how long something has gone on, never for what time it is. Nobody can set
+/// it, and it goes on while the machine sleeps.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Tick(pub u64);
+
+/// Reads the steady clock.
+pub fn tick() -> Tick {
+    use rustix::time::{ClockId, clock_gettime};
+    let now = clock_gettime(ClockId::Boottime);
+    Tick(now.tv_sec.cast_unsigned() * 1000 + now.tv_nsec.cast_unsigned() / 1_000_000)
+}
+
+impl Tick {
+    /// Later than every point: when something is not to happen at all.
+    pub const NEVER: Tick = Tick(u64::MAX);
+
+    /// Whether this is [`Tick::NEVER`].
+    pub const fn is_never(self) -> bool {
+        self.0 == u64::MAX
+    }
+
+    /// This point moved into the future.
+    pub fn plus_ms(self, ms: u64) -> Tick {
+        Tick(self.0.saturating_add(ms))
+    }
+
+    /// How long until `then`, zero if it has passed.
+    pub fn until(self, then: Tick) -> Duration {
+        Duration::from_millis(then.0.saturating_sub(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A clock that has told 1,000,000, and what it says when the wall clock
+    /// says the one and the steady clock the other; with how far it is behind
+    /// and what it was set by.
+    fn told(readings: &[(i64, u64)]) -> Vec<(i64, i64, i64, i64)> {
+        let mut clock = Clock::new(Time(1_000_000));
+        let told = readings.iter().map(|(wall, tick)| {
+            let now = clock.observe(Time(*wall), Tick(*tick));
+            assert!(now.steady >= now.time);
+            (now.time.0, now.steady.0, clock.behind_ms(), clock.take_step())
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn time_goes_by_as_the_wall_clock_says() {
+        assert_eq!(
+            told(&[(1_000_500, 7), (1_000_600, 107), (1_090_600, 90_107)]),
+            [
+                (1_000_500, 1_000_500, 0, 0),
+                (1_000_600, 1_000_600, 0, 0),
+                (1_090_600, 1_090_600, 0, 0)
+            ]
+        );
+    }
+
+    /// Also over a restart: the first reading may be behind the journal.
+    #[test]
+    fn a_wall_clock_that_is_behind_is_waited_for_while_lengths_run_on() {
+        assert_eq!(
+            told(&[(400_000, 0), (405_000, 5_000), (1_001_000, 601_000)]),
+            [
+                (1_000_000, 1_000_000, 600_000, 0),
+                (1_000_000, 1_005_000, 595_000, 0),
+                // Lengths have run for 600 s more than time has.
+                (1_001_000, 1_001_000, 0, -600_000),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_ahead_is_followed_and_tells_by_how_much() {
+        assert_eq!(
+            told(&[(2_000_000, 0), (5_601_000, 1_000), (5_602_000, 2_000)]),
+            [
+                (2_000_000, 2_000_000, 0, 0),
+                (5_601_000, 5_601_000, 0, 3_600_000),
+                (5_602_000, 5_602_000, 0, 0),
+            ]
+        );
+    }
+
+    /// A machine without a clock of its own begins in 1970 and is set later.
+    #[test]
+    fn a_clock_that_begins_in_1970_is_set_by_the_network() {
+        let floor = 1_764_000_000_000;
+        let mut clock = Clock::new(Time(floor));
+        let at_boot = clock.observe(Time(9_000), Tick(9_000));
+        assert_eq!((at_boot, clock.behind_ms()), (Now::at(Time(floor)), floor - 9_000));
+        let later = clock.observe(Time(129_000), Tick(129_000));
+        assert_eq!((later.time.0, later.steady.0), (floor, floor + 120_000));
+        assert_eq!(clock.take_step(), 0);
+        let set = clock.observe(Time(floor + 900_000), Tick(130_000));
+        assert_eq!((set, clock.behind_ms()), (Now::at(Time(floor + 900_000)), 0));
+        assert_eq!(clock.take_step(), 900_000 - 121_000);
+    }
+
+    #[test]
+    fn small_steps_add_up_to_one_that_is_told() {
+        let mut clock = Clock::new(Time(0));
+        let mut steps = Vec::new();
+        for at in 0..12 {
+            clock.observe(Time(10_000 + 1_100 * at), Tick(1_000 * at.cast_unsigned()));
+            steps.push(clock.take_step());
+        }
+        assert_eq!(steps, [0, 0, 0, 0, 0, 500, 0, 0, 0, 0, 500, 0]);
+    }
+
+    #[test]
+    fn a_machine_that_slept_has_not_had_its_clock_set() {
+        let slept = told(&[(2_000_000, 5_000), (38_000_000, 36_005_000)]);
+        assert_eq!(slept[1], (38_000_000, 38_000_000, 0, 0));
+    }
+
+    #[test]
+    fn what_the_wall_clock_will_say_when_a_length_is_over() {
+        let mut clock = Clock::new(Time(1_000_000));
+        clock.observe(Time(1_200_000), Tick(0));
+        assert_eq!(clock.wall_at(Time(1_260_000)), Time(1_260_000));
+        // Set back by an hour, and ten seconds on.
+        let now = clock.observe(Time(1_200_000 - 3_600_000 + 10_000), Tick(10_000));
+        assert_eq!(now, Now { time: Time(1_200_000), steady: Time(1_210_000) });
+        assert_eq!(clock.wall_at(Time(1_260_000)), Time(1_260_000 - 3_600_000));
+    }
+
+    #[test]
+    fn the_clocks_of_the_system_are_read_together() {
+        let (wall, tick) = read();
+        let (later, next) = read();
+        assert!(wall.0 > 0 && later >= wall && next >= tick);
+    }
+}
