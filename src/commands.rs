@@ -34,6 +34,8 @@ pub struct Figures {
     pub max_clients: usize,
     pub uptime_s: u64,
     pub clock_behind_ms: i64,
+    /// How far ahead the wall clock is while it is not confirmed.
+    pub clock_unconfirmed_ms: Option<i64>,
     /// `always`, `never`, an interval, or `in-memory`.
     pub fsync: String,
     pub journal_bytes: u64,
@@ -424,9 +426,10 @@ fn start(mut list: impl Source + 'static, out: &mut Vec<u8>) -> After {
 fn status(desk: &Desk) -> Vec<String> {
     let figures = (desk.figures)();
     let inventory = &desk.inventory;
-    let clock = match figures.clock_behind_ms {
-        ..=CLOCK_DOUBTFUL_MS => "ok".to_owned(),
-        behind_ms => format!("doubtful, {}s behind", behind_ms / 1000),
+    let clock = match (figures.clock_unconfirmed_ms, figures.clock_behind_ms) {
+        (Some(ahead_ms), _) => format!("unconfirmed, {}s ahead", ahead_ms / 1000),
+        (None, ..=CLOCK_DOUBTFUL_MS) => "ok".to_owned(),
+        (None, behind_ms) => format!("doubtful, {}s behind", behind_ms / 1000),
     };
     vec![
         format!("version={}", env!("CARGO_PKG_VERSION")),

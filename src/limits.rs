@@ -196,6 +196,22 @@ pub const USER_TIMEOUT_MS: u32 = 120_000;
 /// milliseconds: what the network's time corrects by itself is not worth a word.
 pub const CLOCK_DOUBTFUL_MS: i64 = 1000;
 
+/// A wall clock that is ahead by more than this, in milliseconds, is not followed until it is
+/// confirmed. Networks and people correct clocks by minutes and time zones by hours; what is
+/// further off is a long downtime or a clock that is wrong.
+pub const CLOCK_FAR_MS: i64 = 86_400_000;
+
+/// A clock that is far ahead is confirmed when it has run for so long, in milliseconds, without
+/// being set again: a host that asks the network for the time has done so by then.
+pub const CLOCK_CONFIRM_MS: u64 = 600_000;
+
+/// It was set again if it has moved by more than this against elapsed time, in milliseconds.
+/// Daemons that slew a clock move it by less in that time: chrony by 50 s, the kernel by 0.3 s.
+pub const CLOCK_SET_AGAIN_MS: i64 = 60_000;
+
+/// While a clock is not confirmed, how often the server looks whether it is, in milliseconds.
+pub const CLOCK_CHECK_MS: u64 = 5_000;
+
 /// A journal smaller than this is not worth compacting.
 pub const COMPACT_MIN_BYTES: u64 = 4 << 20;
 /// A compaction that comes so soon after the one before is one too many: the next

@@ -183,6 +183,9 @@ fn serve(options: Serve) -> Result<(), Failure> {
     let listeners = listen(&addresses)?;
     let names = first_names(&options, &state)?;
     let at = clock::read();
+    if clock.floor().is_some_and(|floor| clock::is_synchronized(floor, at.0)) {
+        clock.confirm();
+    }
     state.settle(names, clock.observe(at.0, at.1), &zone)?;
     let max_clients = max_clients(options.max_clients);
     let (resources, reservations) =

@@ -146,6 +146,10 @@ impl Reactor {
 
     fn turn(&mut self, events: &mut Events) -> Result<(), String> {
         let (wall, now) = clock::read();
+        if self.service.is_clock_unconfirmed() && clock::is_synchronized(self.service.time(), wall)
+        {
+            self.service.confirm_clock();
+        }
         if events.iter().take(2).count() == 1 {
             self.foretick.lone_event(now);
         }

@@ -24,7 +24,7 @@ use std::io::{self, Read, Write};
 use log::{error, info, warn};
 use slab::Slab;
 
-use crate::clock::{Clock, Now, Tick, Time, Zone};
+use crate::clock::{Clock, Now, Round, Tick, Time, Zone};
 use crate::commands::parse::Moment;
 use crate::commands::words::plain;
 use crate::commands::{self, Desk, Figures};
@@ -33,9 +33,9 @@ use crate::inventory::event::Batch;
 use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
-    BATCH_EVENTS, CLOCK_DOUBTFUL_MS, COMPACT_AFTER, COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES,
-    LOG_QUIET_MS, OLD_FILE_KEPT_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
-    WRITE_BUDGET_BYTES,
+    BATCH_EVENTS, CLOCK_CHECK_MS, CLOCK_CONFIRM_MS, CLOCK_DOUBTFUL_MS, COMPACT_AFTER,
+    COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, LOG_QUIET_MS, OLD_FILE_KEPT_MS, READ_BUDGET_BYTES,
+    REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
@@ -157,6 +157,8 @@ pub struct Service<T: Stream, S: Storage> {
     clock: Clock,
     /// That it is, was logged.
     clock_doubtful: bool,
+    /// The same, that it is far ahead and not confirmed.
+    clock_unconfirmed: bool,
     zone: Zone,
     config: Config,
     trace: Trace,
@@ -211,6 +213,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             old_file_until: tick,
             clock,
             clock_doubtful: false,
+            clock_unconfirmed: false,
             zone,
             config,
             trace: Trace::default(),
@@ -281,9 +284,25 @@ impl<T: Stream, S: Storage> Service<T, S> {
         was_set
     }
 
+    /// What time it is to the clients.
+    pub fn time(&self) -> Time {
+        self.now.time
+    }
+
+    /// Whether the wall clock is far ahead and not followed yet.
+    pub fn is_clock_unconfirmed(&self) -> bool {
+        self.clock.unconfirmed_ms().is_some()
+    }
+
+    /// The wall clock is known to be synchronised: it is followed from the next turn on.
+    pub fn confirm_clock(&mut self) {
+        self.clock.confirm();
+    }
+
     /// Moves what counts elapsed time along with a wall clock that was set,
     /// and logs what is the matter with it.
     fn heed_clock(&mut self) -> bool {
+        let was_unconfirmed = self.note_unconfirmed_clock();
         let step_ms = self.clock.take_step();
         if step_ms != 0 {
             // Without floats: what prints them is large, and nothing else needs it.
@@ -303,7 +322,33 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 "the clock is {behind_s} s behind what was told already; until it gets there time stands still"
             );
         }
-        step_ms != 0 || self.clock_doubtful != was_doubtful
+        step_ms != 0
+            || self.clock_doubtful != was_doubtful
+            || self.clock_unconfirmed != was_unconfirmed
+    }
+
+    /// Logs when the wall clock is far ahead, and when it no longer is or is followed.
+    /// Returns whether it was.
+    fn note_unconfirmed_clock(&mut self) -> bool {
+        let ahead_ms = self.clock.unconfirmed_ms();
+        let was_unconfirmed = std::mem::replace(&mut self.clock_unconfirmed, ahead_ms.is_some());
+        match ahead_ms {
+            Some(ahead_ms) if !was_unconfirmed => {
+                let (time, zone) = (self.now.time, &self.zone);
+                warn!(
+                    "the system's clock says {}, {} s after the last time known here, {}: time runs on from there, and nothing ends by that clock, until the host's time service confirms it, or {} s have passed without its being set again",
+                    zone.text(time.plus_ms(ahead_ms), Round::Down),
+                    ahead_ms / 1000,
+                    zone.text(time, Round::Down),
+                    CLOCK_CONFIRM_MS / 1000,
+                );
+            }
+            None if was_unconfirmed => {
+                warn!("the system's clock is followed again: it was confirmed or set back");
+            }
+            _ => {}
+        }
+        was_unconfirmed
     }
 
     /// Whether what comes in the next moment may go into this turn's commit, too: a
@@ -496,12 +541,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
     pub fn next_deadline(&self) -> Option<Tick> {
         let first = self.deadlines.first().map(|(when, _)| *when);
         let shrink = self.store.has_old_file().then_some(self.old_file_until);
-        [first, self.sync_by, self.stopping, shrink].into_iter().flatten().min()
+        let clock = self.is_clock_unconfirmed().then(|| self.tick.plus_ms(CLOCK_CHECK_MS));
+        [first, self.sync_by, self.stopping, shrink, clock].into_iter().flatten().min()
     }
 
     /// When something ends, or somebody's wait: what the wall clock then says.
     pub fn next_end(&self) -> Option<Time> {
         let Deadlines { dated, steady } = self.inventory.deadlines();
+        let dated = dated.map(|time| self.clock.wall_at_time(time));
         let steady = steady.map(|steady| self.clock.wall_at(steady));
         dated.into_iter().chain(steady).min()
     }

@@ -59,9 +59,13 @@ impl World {
     /// The same server after a restart that took so long by the wall clock;
     /// nobody knows what the steady clock did meanwhile.
     fn restart(&mut self, later_ms: i64) {
+        self.restart_with(later_ms, Clock::new(self.now.time));
+    }
+
+    fn restart_with(&mut self, later_ms: i64, clock: Clock) {
         self.wall += later_ms;
         self.tick = 5;
-        self.clock = Clock::new(self.now.time);
+        self.clock = clock;
         self.inventory = std::mem::replace(&mut self.replayed, empty());
         for line in &self.journal {
             let (_, event) = Event::decode(line, &self.replayed).unwrap();
@@ -108,8 +112,11 @@ impl World {
         self.turn(|world, batch| {
             let zone = Zone::utc();
             let history = History::default();
-            let figures =
-                || Figures { clock_behind_ms: world.clock.behind_ms(), ..Figures::default() };
+            let figures = || Figures {
+                clock_behind_ms: world.clock.behind_ms(),
+                clock_unconfirmed_ms: world.clock.unconfirmed_ms(),
+                ..Figures::default()
+            };
             let mut desk = Desk {
                 inventory: &mut world.inventory,
                 batch,
@@ -326,6 +333,7 @@ fn a_first_start_in_1970_goes_on_in_the_present() {
     world.say(0, "RESERVAR Sala 1 por=10m");
     assert_eq!(world.until(1), "1970-01-01T00:10:20+00:00");
     world.pass_s(120);
+    world.clock.confirm();
     world.set_by(NOON - world.wall);
     assert_eq!(world.until(1), "2026-11-22T12:08:00+00:00");
     assert_eq!(world.lives_s(1, 10_000), 480);
@@ -341,6 +349,144 @@ fn a_restart_while_the_clock_is_behind_ends_nothing_early() {
     world.say(0, "ALTA Sala 3");
     world.restart(5_000);
     assert_eq!(world.lives_s(1, 10_000), 540);
+}
+
+const DAY_MS: i64 = 24 * HOUR_MS;
+const SIXTY_YEARS_MS: i64 = 60 * 365 * DAY_MS;
+
+/// A start far ahead, some commands, and the clock is right again: nothing has ended, and the
+/// journal has no time that never was.
+#[test]
+fn a_start_sixty_years_ahead_ends_nothing_and_is_forgotten() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T13:00");
+    world.say(0, "RESERVAR Sala 1 desde=2026-11-23T12:00 hasta=2026-11-24T12:00");
+    world.say(0, "RESERVAR Sala 2 por=1h");
+    world.restart(SIXTY_YEARS_MS);
+    let status = world.say(0, "ESTADO");
+    assert!(status.contains("clock=unconfirmed, 1892160000s ahead"), "{status}");
+    assert!(status.contains("time=2026-11-22T12:00:00+00:00"), "{status}");
+    world.pass_s(120);
+    assert!(world.say(0, "ALTA Sala 3").starts_with("OK "));
+    let reply = world.say(0, "RESERVAR Sala 3 por=1h");
+    assert!(reply.contains("hasta=2026-11-22T13:02:00+00:00"), "{reply}");
+    assert!(world.say(0, "VERIFICAR #1").starts_with("OK VIGENTE"));
+    assert!(
+        world.say(0, "CUANDO Sala 1 por=1h").starts_with("OK 2026-11-22T13:00:00+00:00 Sala 1")
+    );
+    // The host was off for ten minutes.
+    world.set_by(600_000 - SIXTY_YEARS_MS);
+    let status = world.say(0, "ESTADO");
+    assert!(status.contains("clock=ok"), "{status}");
+    assert!(status.contains("time=2026-11-22T12:12:00+00:00"), "{status}");
+    assert!((1..=4).all(|number| world.is_live(number)));
+    assert!(world.journal.iter().all(|line| line.starts_with("2026-11-22T12:")));
+    assert_eq!(world.lives_s(1, 10_000), 48 * 60, "its date");
+    assert_eq!(world.lives_s(4, 10_000), 3600 - 48 * 60, "its length");
+    assert!(world.is_live(2));
+}
+
+/// Nobody confirms the clock of a host that was off for a weekend, and it is right.
+#[test]
+fn after_a_weekend_what_is_due_ends_within_ten_minutes_each_at_its_own_time() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T13:00");
+    world.say(0, "RESERVAR Sala 1 desde=2026-11-23T12:00 hasta=2026-11-24T12:00");
+    world.say(0, "RESERVAR Sala 2 por=1h");
+    world.restart(3 * DAY_MS);
+    assert!(world.say(1, "RESERVAR Sala 1 por=2h espera=1d").starts_with("* COLA 1 "));
+    world.pass_s(599);
+    assert!(world.is_live(1) && world.is_live(2));
+    assert!(world.say(0, "ESTADO").contains("clock=unconfirmed, 259200s ahead"));
+    world.pass_s(1);
+    assert!(world.say(0, "ESTADO").contains("clock=ok"));
+    assert_eq!(world.now.time.ms(), NOON + 3 * DAY_MS + 600_000);
+    let ends: Vec<_> = world.journal.iter().filter(|line| line.contains("EXPIRED")).collect();
+    assert!(ends[0].starts_with("2026-11-22T13:00:00.000Z EXPIRED #1"), "{ends:?}");
+    assert!(ends[1].starts_with("2026-11-24T12:00:00.000Z EXPIRED #2"), "{ends:?}");
+    assert_eq!(world.outcomes, [(2, "#4".to_owned())], "who waited has it from then on");
+    assert_eq!(world.until(4), "2026-11-25T14:10:00+00:00");
+    // How long the host was off could not be known: the lease has run for ten minutes.
+    assert_eq!(world.until(3), "2026-11-25T13:00:00+00:00");
+}
+
+#[test]
+fn a_start_with_a_synchronised_clock_ends_at_once_what_is_due() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 hasta=2026-11-24T12:00");
+    world.say(0, "RESERVAR Sala 2 por=1h");
+    let mut clock = Clock::new(world.now.time);
+    clock.confirm();
+    world.restart_with(3 * DAY_MS, clock);
+    assert!(world.say(0, "ESTADO").contains("clock=ok"));
+    assert!(!world.is_live(1) && !world.is_live(2), "downtime counts");
+}
+
+/// Set ahead by two days while running: time goes on by what has elapsed, so dates come when
+/// they would have come, and the clock is followed when the time service has spoken.
+#[test]
+fn a_leap_while_running_is_followed_once_it_is_confirmed() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T12:05");
+    world.say(0, "RESERVAR Sala 1 desde=2026-11-22T12:06 hasta=2026-11-22T13:00");
+    world.say(0, "RESERVAR Sala 2 por=30m");
+    world.set_by(2 * DAY_MS);
+    assert!(world.say(0, "ESTADO").contains("clock=unconfirmed, 172800s ahead"));
+    assert_eq!(world.lives_s(1, 1_000), 300);
+    world.pass_s(60);
+    assert!(world.say(0, "VERIFICAR #2").starts_with("OK VIGENTE"));
+    world.clock.confirm();
+    world.pass_s(1);
+    assert!(world.say(0, "ESTADO").contains("clock=ok"));
+    assert!(!world.is_live(2));
+    assert_eq!(world.lives_s(3, 10_000), 1800 - 361, "a length");
+}
+
+/// Set once more before it was confirmed: that is no clock that has run for ten minutes.
+#[test]
+fn a_clock_that_is_set_again_is_waited_for_again() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T14:00");
+    world.restart(SIXTY_YEARS_MS);
+    world.pass_s(500);
+    world.set_by(-SIXTY_YEARS_MS / 2);
+    world.pass_s(599);
+    assert!(world.is_live(1));
+    assert!(world.say(0, "ESTADO").contains("clock=unconfirmed, "));
+    world.pass_s(1);
+    assert!(!world.is_live(1));
+    assert!(world.say(0, "ESTADO").contains("clock=ok"));
+}
+
+/// Behind, and then far ahead: time goes on, and backwards at no point.
+#[test]
+fn a_clock_that_is_behind_and_then_far_ahead_is_not_followed() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T12:09");
+    world.say(0, "RESERVAR Sala 2 por=5m");
+    world.set_by(-HOUR_MS);
+    world.pass_s(60);
+    world.set_by(SIXTY_YEARS_MS);
+    assert!(world.say(0, "ESTADO").contains("time=2026-11-22T12:01:00+00:00"));
+    assert_eq!(world.lives_s(2, 10_000), 240);
+    assert_eq!(world.lives_s(1, 10_000), 240);
+    world.set_by(HOUR_MS - SIXTY_YEARS_MS);
+    let status = world.say(0, "ESTADO");
+    assert!(status.contains("clock=ok"), "{status}");
+    assert!(status.contains("time=2026-11-22T12:09:00+00:00"), "{status}");
+}
+
+/// When the alarm has to ring while the clock is not followed, by the clock that it rings by.
+#[test]
+fn the_alarm_is_set_by_the_wall_clock_also_while_that_is_not_followed() {
+    let mut world = World::new();
+    world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T13:00");
+    let end = Time::from_ms(NOON + HOUR_MS);
+    assert_eq!(world.clock.wall_at_time(end), end);
+    world.set_by(SIXTY_YEARS_MS);
+    world.pass_s(60);
+    assert_eq!(world.clock.wall_at_time(end), end.plus_ms(SIXTY_YEARS_MS));
+    assert_eq!(world.clock.wall_at(end), end.plus_ms(SIXTY_YEARS_MS));
 }
 
 #[test]
@@ -473,5 +619,37 @@ fn the_server_starts_in_1970_and_is_set_by_the_network() {
     assert!(client.say("VERIFY #1").starts_with("OK VALID #1 "));
     assert!(client.say("VERIFY #2").starts_with("OK VALID #2 "));
     assert!(client.say("VERIFY #3").starts_with("OK VALID #3 "), "its dates are now");
+    server.stop();
+}
+
+/// One start sixty years ahead, and one command: when the clock is right again all is as it was.
+#[test]
+fn the_server_outlives_a_start_sixty_years_ahead() {
+    let Some(clock) = FakeClock::new() else { return };
+    let folder = Folder::new();
+    let server = clock.start(folder.path());
+    let mut client = server.connect();
+    assert!(client.say("RESERVE Habitación 1 until=2085-01-01").starts_with("OK RESERVED #1 "));
+    server.kill();
+
+    clock.set(SIXTY_YEARS_MS / 1000);
+    let mut server = clock.start(folder.path());
+    server.wait_log("nothing ends by that clock");
+    let mut client = server.connect();
+    let status = client.list("STATUS").join("\n");
+    assert!(status.contains("clock=unconfirmed, 189"), "{status}");
+    // Nobody says anything more until it ends: an alarm has to see to it.
+    assert!(client.say("WATCH").starts_with("OK "));
+    assert!(client.say("RESERVE Habitación 2 for=1s").starts_with("OK RESERVED #2 "));
+    assert!(client.line().contains(" RESERVED #2 "));
+    assert!(client.line().contains(" EXPIRED #2 "));
+    server.kill();
+
+    clock.set(0);
+    let server = clock.start(folder.path());
+    let mut client = server.connect();
+    let status = client.list("STATUS").join("\n");
+    assert!(status.contains("clock=ok"), "{status}");
+    assert!(client.say("VERIFY #1").starts_with("OK VALID #1 "));
     server.stop();
 }

@@ -104,6 +104,7 @@ impl Server {
     /// How long it is until something happens by itself.
     pub fn idle_ms(&self) -> i64 {
         let Deadlines { dated, steady } = self.inventory.deadlines();
+        let dated = dated.map(|time| self.clock.wall_at_time(time));
         let steady = steady.map(|steady| self.clock.wall_at(steady));
         let next = dated.into_iter().chain(steady).min();
         next.map_or(0, |next| next.ms().saturating_sub(self.wall.ms()))

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Time;
+use super::confirm::Leap;
 
 /// A moment, as it is told and as it is counted.
 ///
@@ -33,11 +34,20 @@ impl Now {
 /// by a clock that nobody can set. Both are brought together when the wall
 /// clock is no longer behind; by how much it was set in all is
 /// [`Clock::take_step`]'s, so that what counts elapsed time can be moved along.
+///
+/// It does not leap on the word of one reading: a wall clock that is more than
+/// [`CLOCK_FAR_MS`](crate::limits::CLOCK_FAR_MS) ahead is not followed until it is
+/// confirmed. Until then time runs on from where it was, by elapsed time, which is
+/// never later than it really is.
 #[derive(Debug)]
 pub struct Clock {
     now: Now,
     seen: Option<(Time, Tick)>,
     step_ms: i64,
+    /// The wall clock is far ahead and not confirmed.
+    leap: Option<Leap>,
+    /// The next reading is believed, however far ahead it is.
+    is_confirmed: bool,
 }
 
 /// The wall clock is taken to have been set when it is off by more than this
@@ -45,32 +55,60 @@ pub struct Clock {
 const STEP_MS: i64 = 500;
 
 impl Clock {
-    /// A clock that tells no time before `floor`, the last one in the journal.
+    /// A clock that tells no time before `floor`, the last one in the journal. With
+    /// [`Time::DAWN`], where there is none, the first reading is believed.
     pub fn new(floor: Time) -> Clock {
-        Clock { now: Now::at(floor), seen: None, step_ms: 0 }
+        Clock { now: Now::at(floor), seen: None, step_ms: 0, leap: None, is_confirmed: false }
+    }
+
+    /// No time before this one is told; `None` if there is none.
+    pub fn floor(&self) -> Option<Time> {
+        (self.now.time != Time::DAWN).then_some(self.now.time)
     }
 
     /// What time it is when the wall clock says `wall` and the steady one
     /// `tick`. Once a turn: everything in a turn happens at one moment.
     pub fn observe(&mut self, wall: Time, tick: Tick) -> Now {
-        let time = self.now.time.max(wall);
         let steady = match self.seen {
             // Nothing is known of what was before: it begins in step.
-            None => time,
-            Some((_, last)) => {
-                let elapsed_ms = tick.0.saturating_sub(last.0).cast_signed();
-                let steady = self.now.steady.plus_ms(elapsed_ms);
-                if wall < time {
-                    steady
-                } else {
-                    self.step_ms += time.0 - steady.0;
-                    time
-                }
-            }
+            None => self.now.time,
+            Some((_, last)) => self.now.steady.plus_ms(tick.0.saturating_sub(last.0).cast_signed()),
         };
-        self.now = Now { time, steady };
-        self.seen = Some((wall, tick));
+        self.leap = self.leap(wall, steady, tick);
+        let seen = self.seen.replace((wall, tick));
+        self.now = if self.leap.is_some() {
+            Now::at(steady)
+        } else if wall < self.now.time {
+            Now { time: self.now.time, steady }
+        } else {
+            if seen.is_some() {
+                self.step_ms += wall.0 - steady.0;
+            }
+            Now::at(wall)
+        };
         self.now
+    }
+
+    /// The leap that a reading belongs to, if it is one that is not to be followed yet.
+    fn leap(&mut self, wall: Time, steady: Time, tick: Tick) -> Option<Leap> {
+        let is_confirmed = std::mem::take(&mut self.is_confirmed);
+        if is_confirmed || self.now.time == Time::DAWN {
+            return None;
+        }
+        Leap::of(self.leap, wall.0.saturating_sub(steady.0), tick)
+    }
+
+    /// Whoever knows that the wall clock is right says so: the next reading is followed,
+    /// however far ahead it is.
+    pub fn confirm(&mut self) {
+        self.is_confirmed = true;
+    }
+
+    /// How far ahead the wall clock is while it is not confirmed, in milliseconds; `None`
+    /// when all is well.
+    pub fn unconfirmed_ms(&self) -> Option<i64> {
+        let (wall, _) = self.seen.filter(|_| self.leap.is_some())?;
+        Some(wall.0.saturating_sub(self.now.time.0))
     }
 
     /// By how much the wall clock was set since the last call, in
@@ -86,12 +124,22 @@ impl Clock {
     /// How far the wall clock is behind what was already told, in
     /// milliseconds; 0 when all is well.
     pub fn behind_ms(&self) -> i64 {
-        self.seen.map_or(0, |(wall, _)| self.now.time.0.saturating_sub(wall.0))
+        self.seen.map_or(0, |(wall, _)| self.now.time.0.saturating_sub(wall.0).max(0))
     }
 
     /// What the wall clock will say at a steady time, if it is not set before.
     pub fn wall_at(&self, steady: Time) -> Time {
-        steady.plus_ms(self.now.time.0 - self.now.steady.0 - self.behind_ms())
+        let (wall, _) = self.seen.unwrap_or((self.now.time, Tick(0)));
+        steady.plus_ms(wall.0.saturating_sub(self.now.steady.0))
+    }
+
+    /// What the wall clock will say when that time has come, if it is not set before.
+    pub fn wall_at_time(&self, time: Time) -> Time {
+        match self.leap {
+            None => time,
+            // Time runs on as the steady clock does.
+            Some(_) => self.wall_at(time),
+        }
     }
 }
 

@@ -130,6 +130,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             max_clients: config.max_clients,
             uptime_s,
             clock_behind_ms: clock.behind_ms(),
+            clock_unconfirmed_ms: clock.unconfirmed_ms(),
             fsync: config.fsync.clone(),
             journal_bytes: store.journal_bytes(),
         };
