@@ -28,6 +28,7 @@ type Server = Service<End, SimDisk>;
 
 /// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
 /// clock goes back.
+const SIXTY_YEARS_MS: i64 = 60 * 365 * 86_400_000;
 const START_MS: i64 = 1_792_879_170_000;
 
 pub struct Run {
@@ -50,6 +51,10 @@ pub struct Run {
     now: i64,
     steady: i64,
     seen_tick: u64,
+    /// Since when the wall clock is far ahead and not believed, and how far it was then.
+    astray: Option<(u64, i64)>,
+    /// It is said to be right.
+    confirmed: bool,
     /// By how much the wall clock was set, as far as that was not told.
     untold_ms: i64,
     model: Model,
@@ -115,6 +120,8 @@ impl Run {
             now: START_MS,
             steady: START_MS,
             seen_tick: 1_000_000,
+            astray: None,
+            confirmed: false,
             untold_ms: 0,
             candidates: vec![(0, model.clone())],
             model,
@@ -221,7 +228,10 @@ impl Run {
         self.unsafe_events.clear();
         self.stop = false;
         let down_ms = [0, 10, 2_000, 65_000, 4_000_000, 90_000_000, -300, -65_000, -4_000_000];
-        self.wall += self.dice.rng.pick(&down_ms);
+        self.wall += match self.dice.rng.one_in(10) {
+            true => SIXTY_YEARS_MS,
+            false => self.dice.rng.pick(&down_ms),
+        };
         self.tick += 1_000;
     }
 
@@ -275,8 +285,15 @@ impl Run {
         assert!(state.inventory.last_number() >= self.told_number, "a number will come again");
         let mut clock = Clock::new(last_time);
         let at = (Time::from_ms(self.wall), Tick(self.tick));
+        self.confirmed = last_time == Time::DAWN || self.rng().one_in(2);
+        if self.confirmed {
+            clock.confirm();
+        }
         let now = clock.observe(at.0, at.1);
-        self.now = now.time.ms();
+        let floor = if last_time == Time::DAWN { self.wall } else { last_time.ms() };
+        self.astray = None;
+        self.now = if self.is_astray(self.wall - floor) { floor } else { floor.max(self.wall) };
+        assert_eq!(now.time.ms(), self.now, "what time it is at the start");
         (self.steady, self.seen_tick, self.untold_ms) = (self.now, self.tick, 0);
         let is_new = state.inventory.last_event() == 0;
         let names = if is_new { self.rooms.clone() } else { Vec::new() };
@@ -397,6 +414,10 @@ impl Run {
         }
         self.pass(server);
         self.move_bytes();
+        if self.astray.is_some() && self.rng().one_in(30) {
+            self.confirmed = true;
+            server.confirm_clock();
+        }
         server.begin(Time::from_ms(self.wall), Tick(self.tick));
         let step_ms = self.tell_time();
         self.mark(server);
@@ -434,6 +455,12 @@ impl Run {
         let elapsed_ms = (self.tick - self.seen_tick).cast_signed();
         self.seen_tick = self.tick;
         self.steady += elapsed_ms;
+        if self.is_astray(self.wall - self.steady) {
+            self.seen.one("turns with a clock that is not believed");
+            self.now = self.steady;
+            self.model.lag = 0;
+            return (self.untold_ms.abs() >= 500).then(|| std::mem::take(&mut self.untold_ms));
+        }
         self.now = self.now.max(self.wall);
         if self.wall == self.now {
             self.untold_ms += self.now - self.steady;
@@ -443,6 +470,19 @@ impl Run {
         }
         self.model.lag = self.steady - self.now;
         (self.untold_ms.abs() >= 500).then(|| std::mem::take(&mut self.untold_ms))
+    }
+
+    /// Whether a wall clock that is so far ahead is not to be believed: for ten minutes without
+    /// being set again, unless somebody says that it is right.
+    fn is_astray(&mut self, ahead_ms: i64) -> bool {
+        let was = self.astray.take();
+        if std::mem::take(&mut self.confirmed) || ahead_ms <= 86_400_000 {
+            return false;
+        }
+        let same = was.filter(|(_, then_ms)| (then_ms - ahead_ms).abs() <= 60_000);
+        let (since, then_ms) = same.unwrap_or((self.tick, ahead_ms));
+        self.astray = (self.tick - since < 600_000).then_some((since, then_ms));
+        self.astray.is_some()
     }
 
     fn maintain(&mut self, server: &mut Server) -> Result<(), Error> {
@@ -503,6 +543,12 @@ impl Run {
         if !self.quiet && rng.one_in(60) {
             let by = rng.pick(&[1, 300, 499, 500, 700, 5_000, 61_000, 3_600_000, 86_400_000]);
             self.wall += if rng.one_in(2) { by } else { -by };
+        }
+        if !self.quiet && rng.one_in(200) {
+            self.wall += rng.pick(&[86_400_001, 200_000_000, SIXTY_YEARS_MS]);
+        }
+        if !self.quiet && self.astray.is_some() && rng.one_in(20) {
+            self.wall = self.now + rng.pick(&[-700, 0, 700, 86_400_000]);
         }
         let now = self.wall - START_MS;
         self.note(|| format!("-- {now}"));
