@@ -18,6 +18,7 @@ pub mod history;
 pub mod names;
 pub mod pattern;
 pub mod queue;
+mod reset;
 mod runs;
 
 use std::cell::Cell;

@@ -196,6 +196,10 @@ pub const USER_TIMEOUT_MS: u32 = 120_000;
 /// milliseconds: what the network's time corrects by itself is not worth a word.
 pub const CLOCK_DOUBTFUL_MS: i64 = 1000;
 
+/// A wall clock that says an earlier time, in milliseconds since 1970, was never set: this is
+/// the beginning of 2026, when this program was not there yet.
+pub const CLOCK_UNSET_MS: i64 = 1_767_225_600_000;
+
 /// A wall clock that is ahead by more than this, in milliseconds, is not followed until it is
 /// confirmed. Networks and people correct clocks by minutes and time zones by hours; what is
 /// further off is a long downtime or a clock that is wrong.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use log::{LevelFilter, info, warn};
-use reservad::clock::{self, Clock, DurationError, Time, Zone, parse_duration_ms};
+use reservad::clock::{self, Clock, DurationError, Round, Time, Zone, parse_duration_ms};
 use reservad::commands::words::plain;
 use reservad::inventory::{Capacity, Inventory};
 use reservad::journal;
 use reservad::journal::{DiskStorage, SyncPolicy, Verdict};
 use reservad::limits::{
-    DESCRIPTORS_RESERVED, LISTENERS_MAX, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, SHARE_CLIENTS,
-    STALL_DEFAULT_MS,
+    CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, LISTENERS_MAX, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT,
+    SHARE_CLIENTS, STALL_DEFAULT_MS,
 };
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
 use reservad::service::{Compaction, Config, Service};
@@ -50,7 +50,20 @@ enum Sub {
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
+    /// Bring the journal's time back to the present after a clock was far ahead; stop the server first
+    #[command(after_help = RESET_HELP)]
+    ResetTime {
+        /// The folder with the data
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
 }
+
+const RESET_HELP: &str = "\
+Set the system's clock first, and copy the folder. What ended by the clock that was
+ahead stays ended, and so do the events of that time: a watcher that is behind starts
+again. Leases (for=) have left what they had left, and what has no end goes on from
+now. Dates stay as they were said. Times go back once, numbers never.";
 
 #[derive(Args)]
 struct Serve {
@@ -134,6 +147,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Sub::Check { data_dir }) => data_folder(data_dir).and_then(|folder| check(&folder)),
+        Some(Sub::ResetTime { data_dir }) => {
+            data_folder(data_dir).and_then(|folder| reset_time(&folder))
+        }
         None => check_exposure(&cli.serve).and_then(|()| serve(cli.serve)),
     };
     match done {
@@ -401,6 +417,39 @@ fn check(folder: &Path) -> Result<(), Failure> {
         }
         Some(_) => Err(describe(journal::Error::Refused(Box::new(report)))),
     }
+}
+
+/// `reservad reset-time`: what was done, on stdout.
+fn reset_time(folder: &Path) -> Result<(), Failure> {
+    let (now, _) = clock::read();
+    let zone = system_zone();
+    let shown = |time| zone.text(time, Round::Down);
+    if now < Time::from_ms(CLOCK_UNSET_MS) {
+        let reason = format!("the system's clock says {}: set it first", shown(now));
+        return Err(Failure::from(reason));
+    }
+    // A folder without a journal stays without.
+    let found = journal::check(&DiskStorage::at(folder), |_| Ok(())).map_err(describe)?;
+    if found.fresh {
+        return Err(Failure::from(format!("{}: there is no journal yet", found.path)));
+    }
+    let storage = DiskStorage::lock(folder).map_err(describe)?;
+    let reset = store::reset_time(storage, now).map_err(describe)?;
+    let (path, last_time) = (plain(&reset.report.path).to_string(), shown(reset.last_time));
+    match reset.changed {
+        None => println!(
+            "{path}: the last time in it, {last_time}, is not after {}, as the clock has it: nothing to do",
+            shown(now)
+        ),
+        Some(changed) => {
+            println!("{path}: its time was brought back from {last_time} to {}", shown(now));
+            let numbers: Vec<_> = changed.iter().map(|number| format!("#{number}")).collect();
+            if !numbers.is_empty() {
+                println!("these go on from now: {}", numbers.join(", "));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn describe(error: journal::Error) -> Failure {

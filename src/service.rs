@@ -33,7 +33,7 @@ use crate::inventory::event::Batch;
 use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
-    BATCH_EVENTS, CLOCK_CHECK_MS, CLOCK_CONFIRM_MS, CLOCK_DOUBTFUL_MS, COMPACT_AFTER,
+    BATCH_EVENTS, CLOCK_CHECK_MS, CLOCK_CONFIRM_MS, CLOCK_DOUBTFUL_MS, CLOCK_FAR_MS, COMPACT_AFTER,
     COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, LOG_QUIET_MS, OLD_FILE_KEPT_MS, READ_BUDGET_BYTES,
     REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
 };
@@ -321,6 +321,11 @@ impl<T: Stream, S: Storage> Service<T, S> {
             warn!(
                 "the clock is {behind_s} s behind what was told already; until it gets there time stands still"
             );
+            if self.clock.behind_ms() > CLOCK_FAR_MS {
+                warn!(
+                    "if that clock is right, one that was far ahead has been followed before: stop the server and run reservad reset-time"
+                );
+            }
         }
         step_ms != 0
             || self.clock_doubtful != was_doubtful

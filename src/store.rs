@@ -7,6 +7,8 @@
 //! be visited as it is then. So at its end it says exactly what the
 //! inventory says, and no turn is held up by all of it.
 
+mod reset;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
@@ -25,6 +27,8 @@ use crate::limits::{
     COMPACT_SOON_MS, INVENTORY_FILE_MAX_BYTES, KEPT_TEXT_MAX_BYTES, NAME_MAX_BYTES, NUMBER_MAX,
     TARGETS_MAX,
 };
+
+pub use reset::{Reset, reset_time};
 
 /// Times, options and the number of a reservation in the journal: less than this.
 const TERMS_BYTES: usize = 256;

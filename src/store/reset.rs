@@ -1,0 +1,44 @@
+//! `reservad reset-time`: a journal whose last time is ahead of the present goes on from
+//! the present.
+
+use super::Store;
+use crate::clock::Time;
+use crate::inventory::{Capacity, Number};
+use crate::journal::{Error, Report, Storage, SyncPolicy};
+use crate::limits::COMPACT_PIECE_BYTES;
+
+/// What [`reset_time`] has found and done.
+#[derive(Debug)]
+pub struct Reset {
+    pub report: Report,
+    /// The last time that the journal had.
+    pub last_time: Time,
+    /// The reservations that were brought back with it; `None` if the journal was not ahead
+    /// and stays as it is.
+    pub changed: Option<Vec<Number>>,
+}
+
+/// Brings the last time of a journal back to `now`, if it is later. The journal is compacted:
+/// a snapshot has no time but that at which it was written. Numbers of reservations and events
+/// go on as if nothing had happened.
+///
+/// # Errors
+/// As [`Journal::open`](crate::journal::Journal::open), or the snapshot cannot be written; then
+/// the journal is as it was.
+pub fn reset_time<S: Storage>(storage: S, now: Time) -> Result<Reset, Error> {
+    let capacity = Capacity { resources: u32::MAX, reservations: u32::MAX };
+    let (mut store, mut inventory, opened) = Store::open(storage, SyncPolicy::Always, capacity)?;
+    let (report, last_time) = (opened.report, opened.last_time);
+    if last_time <= now {
+        return Ok(Reset { report, last_time, changed: None });
+    }
+    let changed = inventory.bring_back(last_time, now);
+    loop {
+        if let Some(error) = store.compact(&inventory, now, COMPACT_PIECE_BYTES)? {
+            return Err(error);
+        }
+        if !store.is_compacting() {
+            return Ok(Reset { report, last_time, changed: Some(changed) });
+        }
+    }
+}

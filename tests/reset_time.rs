@@ -1,0 +1,157 @@
+//! `reservad reset-time`: a journal that a clock far ahead has written to goes on in the present.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use common::{Folder, Server, command};
+use reservad::clock::{Now, Time, Zone};
+use reservad::commands::parse::Moment;
+use reservad::commands::{self, Desk, Figures, Session};
+use reservad::conn::Eol;
+use reservad::inventory::history::History;
+use reservad::inventory::{Capacity, SessionId};
+use reservad::journal::{DiskStorage, SyncPolicy};
+use reservad::store::State;
+
+const HOUR_MS: i64 = 3_600_000;
+const SIXTY_YEARS_MS: i64 = 60 * 365 * 24 * HOUR_MS;
+
+fn present() -> Time {
+    reservad::clock::read().0
+}
+
+/// A journal of an hour ago that was then written to sixty years ahead. Returns the number
+/// of its last event.
+fn write_journal(folder: &Path) -> u64 {
+    let capacity = Capacity { resources: 100, reservations: 100 };
+    let storage = DiskStorage::lock(folder).unwrap();
+    let (mut state, _) = State::open(storage, SyncPolicy::Always, capacity).unwrap();
+    let zone = Zone::utc();
+    let mut session = Session::new(SessionId(1));
+    let mut say = |state: &mut State<DiskStorage>, time: Time, line: &str| {
+        let mut out = Vec::new();
+        let history = History::default();
+        let mut desk = Desk {
+            inventory: &mut state.inventory,
+            batch: &mut state.batch,
+            history: &history,
+            moment: Moment { now: Now::at(time), zone: &zone },
+            figures: &Figures::default,
+        };
+        commands::run(line.as_bytes(), Eol::Lf, &mut session, &mut desk, &mut out);
+        let reply = String::from_utf8(out).unwrap();
+        assert!(reply.starts_with("OK "), "{line}: {reply}");
+    };
+    let before = present().plus_ms(-HOUR_MS);
+    say(&mut state, before, "ADD R1, R2, R3, R4, R5, R6");
+    say(&mut state, before, "RESERVE R1 for=3h");
+    say(&mut state, before, "RESERVE R2 until=2040-01-01");
+    say(&mut state, before, "RESERVE R3 from=2300-01-01 until=2300-02-01");
+    state.store.commit(&mut state.batch).unwrap();
+    let ahead = before.plus_ms(SIXTY_YEARS_MS);
+    state.inventory.clock_was_set(SIXTY_YEARS_MS, Now::at(ahead), &zone, &mut state.batch);
+    let ahead = ahead.plus_ms(HOUR_MS);
+    state.inventory.advance(Now::at(ahead), &zone, &mut state.batch);
+    say(&mut state, ahead, "RESERVE R2 for=1h");
+    say(&mut state, ahead, "RESERVE R4");
+    say(&mut state, ahead, "RESERVE R5 until=2299-01-01");
+    say(&mut state, ahead, "RESERVE R6 until=quit");
+    state.store.commit(&mut state.batch).unwrap();
+    state.inventory.last_event()
+}
+
+fn run(subcommand: &str, folder: &Path) -> Output {
+    let mut command = command(&[subcommand, "--data-dir", folder.to_str().unwrap()]);
+    command.stdout(Stdio::piped()).output().unwrap()
+}
+
+fn stdout_of(output: &Output) -> &str {
+    assert!(output.status.success(), "{output:?}");
+    str::from_utf8(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_journal_from_a_time_that_never_was_goes_on_in_the_present() {
+    let folder = Folder::new();
+    let last_event = write_journal(folder.path());
+    let mut server = Server::durable(folder.path(), &[]);
+    server.wait_log("run reservad reset-time");
+    server.stop();
+    // The start has ended what was bound to a connection.
+    let last_event = last_event + 1;
+
+    let output = run("reset-time", folder.path());
+    let said = stdout_of(&output);
+    assert!(said.contains("its time was brought back from 20"), "{said}");
+    assert!(said.ends_with("\nthese go on from now: #1, #4, #5\n"), "{said}");
+    let good = run("check", folder.path());
+    assert!(stdout_of(&good).contains("5 live reservations"), "{good:?}");
+
+    for _ in 0..2 {
+        let server = Server::durable(folder.path(), &[]);
+        let mut client = server.connect();
+        let status = client.list("STATUS").join("\n");
+        assert!(status.contains("clock=ok"), "{status}");
+        assert!(status.contains("last_number=7"), "{status}");
+        let left = |reply: String| {
+            let left = reply.trim_end().rsplit_once("left=").expect(&reply).1.to_owned();
+            left.strip_suffix('s').expect(&left).parse::<i64>().unwrap()
+        };
+        // An hour of three was gone when the clock was ahead. How long the test takes
+        // is not known.
+        assert!((3_600..=7_200).contains(&left(client.say("VERIFY #1"))));
+        assert!((1..=3_600).contains(&left(client.say("VERIFY #4"))));
+        assert!(client.say("VERIFY #5").starts_with("OK VALID #5 R4"));
+        assert!(client.say("VERIFY #2").starts_with("ERR 410 "), "what has ended stays ended");
+        assert!(client.say("VERIFY #7").starts_with("ERR 410 "));
+        assert!(client.say("VERIFY #3").starts_with("ERR 409 "), "a date stays where it is");
+        assert!(client.say("VERIFY #6").starts_with("ERR 409 "), "also one said meanwhile");
+        assert_eq!(
+            client.say(&format!("WATCH after={last_event}")),
+            format!("OK WATCHING after={last_event}")
+        );
+        server.stop();
+    }
+    let server = Server::durable(folder.path(), &[]);
+    let mut client = server.connect();
+    assert!(client.say(&format!("WATCH after={last_event}")).starts_with("OK "));
+    assert!(client.say("RESERVE R6 for=1h").starts_with("OK RESERVED #8 R6 "));
+    let notice = client.line();
+    assert!(notice.starts_with(&format!("* {} RESERVED #8 R6 ", last_event + 1)), "{notice}");
+    server.stop();
+}
+
+#[test]
+fn a_journal_that_is_not_ahead_is_left_as_it_is() {
+    let folder = Folder::new();
+    Server::durable(folder.path(), &[]).stop();
+    let before = std::fs::read(folder.join("journal")).unwrap();
+    let output = run("reset-time", folder.path());
+    assert!(stdout_of(&output).contains("nothing to do"), "{output:?}");
+    assert_eq!(std::fs::read(folder.join("journal")).unwrap(), before);
+}
+
+#[test]
+fn the_time_of_a_running_server_is_not_brought_back() {
+    let folder = Folder::new();
+    write_journal(folder.path());
+    let server = Server::durable(folder.path(), &[]);
+    let before = std::fs::read(folder.join("journal")).unwrap();
+    let output = run("reset-time", folder.path());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(str::from_utf8(&output.stderr).unwrap().contains("another"), "{output:?}");
+    assert_eq!(std::fs::read(folder.join("journal")).unwrap(), before);
+    server.stop();
+}
+
+#[test]
+fn a_folder_without_a_journal_stays_without() {
+    let folder = Folder::new();
+    let missing = folder.join("nothing");
+    let output = run("reset-time", &missing);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(str::from_utf8(&output.stderr).unwrap().contains("there is no journal yet"));
+    assert!(!missing.exists());
+}
