@@ -196,17 +196,17 @@ pub const USER_TIMEOUT_MS: u32 = 120_000;
 /// milliseconds: what the network's time corrects by itself is not worth a word.
 pub const CLOCK_DOUBTFUL_MS: i64 = 1000;
 
-/// A wall clock that says an earlier time, in milliseconds since 1970, was never set: this is
-/// the beginning of 2026, when this program was not there yet.
+/// A wall clock that reads an earlier time was never set: the start of 2026, in milliseconds
+/// since 1970, is older than this program.
 pub const CLOCK_UNSET_MS: i64 = 1_767_225_600_000;
 
 /// A wall clock that is ahead by more than this, in milliseconds, is not followed until it is
-/// confirmed. Networks and people correct clocks by minutes and time zones by hours; what is
-/// further off is a long downtime or a clock that is wrong.
+/// confirmed. Corrections are minutes, or hours where a time zone was mistaken; a larger
+/// difference is a long downtime or a wrong clock.
 pub const CLOCK_FAR_MS: i64 = 86_400_000;
 
-/// A clock that is far ahead is confirmed when it has run for so long, in milliseconds, without
-/// being set again: a host that asks the network for the time has done so by then.
+/// A clock that is far ahead is confirmed when it has run for this long, in milliseconds,
+/// without being set again: a host that gets the time from the network has it by then.
 pub const CLOCK_CONFIRM_MS: u64 = 600_000;
 
 /// It was set again if it has moved by more than this against elapsed time, in milliseconds.

@@ -50,7 +50,7 @@ enum Sub {
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
-    /// Bring the journal's time back to the present after a clock was far ahead; stop the server first
+    /// Bring the journal's time back to the present after a wrong clock; stop the server first
     #[command(after_help = RESET_HELP)]
     ResetTime {
         /// The folder with the data
@@ -60,10 +60,9 @@ enum Sub {
 }
 
 const RESET_HELP: &str = "\
-Set the system's clock first, and copy the folder. What ended by the clock that was
-ahead stays ended, and so do the events of that time: a watcher that is behind starts
-again. Leases (for=) have left what they had left, and what has no end goes on from
-now. Dates stay as they were said. Times go back once, numbers never.";
+Set the system's clock and copy the directory first. Reservations that ended by the wrong
+clock stay ended. Leases (for=) keep the time that they had left, reservations without an end
+go on from now, dates stay as they are. Watchers can go on from the last event only.";
 
 #[derive(Args)]
 struct Serve {
@@ -419,7 +418,7 @@ fn check(folder: &Path) -> Result<(), Failure> {
     }
 }
 
-/// `reservad reset-time`: what was done, on stdout.
+/// Runs `reservad reset-time` and prints what was changed.
 fn reset_time(folder: &Path) -> Result<(), Failure> {
     let (now, _) = clock::read();
     let zone = system_zone();
@@ -428,7 +427,7 @@ fn reset_time(folder: &Path) -> Result<(), Failure> {
         let reason = format!("the system's clock says {}: set it first", shown(now));
         return Err(Failure::from(reason));
     }
-    // A folder without a journal stays without.
+    // Opening would create a journal where there is none.
     let found = journal::check(&DiskStorage::at(folder), |_| Ok(())).map_err(describe)?;
     if found.fresh {
         return Err(Failure::from(format!("{}: there is no journal yet", found.path)));

@@ -157,7 +157,7 @@ pub struct Service<T: Stream, S: Storage> {
     clock: Clock,
     /// That it is, was logged.
     clock_doubtful: bool,
-    /// The same, that it is far ahead and not confirmed.
+    /// Whether the warning that it is far ahead and not confirmed has been logged.
     clock_unconfirmed: bool,
     zone: Zone,
     config: Config,
@@ -284,7 +284,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         was_set
     }
 
-    /// What time it is to the clients.
+    /// Returns the time of this turn.
     pub fn time(&self) -> Time {
         self.now.time
     }
@@ -294,7 +294,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.clock.unconfirmed_ms().is_some()
     }
 
-    /// The wall clock is known to be synchronised: it is followed from the next turn on.
+    /// Confirms the wall clock, which is then followed from the next turn on.
     pub fn confirm_clock(&mut self) {
         self.clock.confirm();
     }
@@ -323,7 +323,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             );
             if self.clock.behind_ms() > CLOCK_FAR_MS {
                 warn!(
-                    "if that clock is right, one that was far ahead has been followed before: stop the server and run reservad reset-time"
+                    "if the system's clock is right, the journal's time is wrong: stop the server and run reservad reset-time"
                 );
             }
         }
@@ -332,8 +332,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
             || self.clock_unconfirmed != was_unconfirmed
     }
 
-    /// Logs when the wall clock is far ahead, and when it no longer is or is followed.
-    /// Returns whether it was.
+    /// Logs when the wall clock becomes unconfirmed and when it is followed again. Returns
+    /// whether it was unconfirmed in the turn before.
     fn note_unconfirmed_clock(&mut self) -> bool {
         let ahead_ms = self.clock.unconfirmed_ms();
         let was_unconfirmed = std::mem::replace(&mut self.clock_unconfirmed, ahead_ms.is_some());
@@ -341,7 +341,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             Some(ahead_ms) if !was_unconfirmed => {
                 let (time, zone) = (self.now.time, &self.zone);
                 warn!(
-                    "the system's clock says {}, {} s after the last time known here, {}: time runs on from there, and nothing ends by that clock, until the host's time service confirms it, or {} s have passed without its being set again",
+                    "not following the system's clock, which reads {}: it is {} s ahead of the last known time, {}; time runs on from there and nothing ends by that clock until systemd-timesyncd has set it or it has run for {} s",
                     zone.text(time.plus_ms(ahead_ms), Round::Down),
                     ahead_ms / 1000,
                     zone.text(time, Round::Down),
@@ -349,7 +349,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 );
             }
             None if was_unconfirmed => {
-                warn!("the system's clock is followed again: it was confirmed or set back");
+                warn!("following the system's clock again: it was confirmed or set back");
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! Clocks that are set, stand still, or begin in 1970: with the clocks as
+//! Clocks that are set, stand still, begin in 1970, or are far ahead: with the clocks as
 //! arguments, and against the real server under libfaketime.
 
 mod common;

@@ -138,6 +138,8 @@ fn the_time_of_a_running_server_is_not_brought_back() {
     let folder = Folder::new();
     write_journal(folder.path());
     let server = Server::durable(folder.path(), &[]);
+    // By the first reply everything from the start is written.
+    server.connect().list("STATUS");
     let before = std::fs::read(folder.join("journal")).unwrap();
     let output = run("reset-time", folder.path());
     assert_eq!(output.status.code(), Some(1), "{output:?}");

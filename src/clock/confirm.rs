@@ -1,9 +1,9 @@
-//! When a wall clock that is far ahead is believed.
+//! Decides when a wall clock that is far ahead is confirmed.
 //!
-//! At a start that may be a host that was off for a weekend, or a clock that is years
-//! off; one reading does not tell which. It is believed when the host's time service
-//! says that it has set it ([`is_synchronized`]), or when it has run for a while
-//! without being set again.
+//! The host may have been off for a weekend, or its clock may be wrong by years; a single
+//! reading does not show which. The clock is confirmed when the host's time service has
+//! synchronised it ([`is_synchronized`]), or when it has run for a while without being
+//! set again.
 
 use rustix::fs::stat;
 
@@ -14,13 +14,13 @@ use crate::limits::{CLOCK_CONFIRM_MS, CLOCK_FAR_MS, CLOCK_SET_AGAIN_MS};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Leap {
     since: Tick,
-    /// How far it was ahead of elapsed time then.
+    /// How far it was ahead of elapsed time at `since`.
     ahead_ms: i64,
 }
 
 impl Leap {
-    /// What is to be waited for, if anything, when the wall clock is `ahead_ms` ahead of
-    /// elapsed time; `last` is what was waited for at the last reading.
+    /// Returns the leap of a wall clock that is `ahead_ms` ahead of elapsed time, or `None`
+    /// if it can be followed. `last` is the leap of the reading before.
     pub(super) fn of(last: Option<Leap>, ahead_ms: i64, tick: Tick) -> Option<Leap> {
         if ahead_ms <= CLOCK_FAR_MS {
             return None;
@@ -33,14 +33,13 @@ impl Leap {
     }
 }
 
-/// What systemd-timesyncd touches each time that it has synchronised the clock. The
-/// kernel's own word (`adjtimex`) cannot be had without `unsafe`; other time services
-/// leave no file that says as much.
+/// systemd-timesyncd touches this file each time that it has synchronised the clock.
+/// `adjtimex`, which knows of every time service, has no safe wrapper in a small crate.
 const SYNCHRONIZED_FILE: &str = "/run/systemd/timesync/synchronized";
 
-/// Whether the wall clock, which is far ahead of `time` and says `wall`, is known to be
-/// synchronised: the file was touched when the clock was as far ahead already. One that was
-/// touched before it was set ahead says nothing.
+/// Whether a wall clock that is far ahead of `time` and reads `wall` is known to be
+/// synchronised: the file was touched when the clock was far ahead already. A file that was
+/// touched before the clock was set ahead proves nothing.
 pub fn is_synchronized(time: Time, wall: Time) -> bool {
     was_touched(SYNCHRONIZED_FILE, time.plus_ms(CLOCK_FAR_MS), wall)
 }
@@ -48,7 +47,7 @@ pub fn is_synchronized(time: Time, wall: Time) -> bool {
 /// Whether a file was touched after one time and not after another.
 fn was_touched(path: &str, after: Time, until: Time) -> bool {
     stat(path).is_ok_and(|file| {
-        // To the second, as the file systems of all hosts have it.
+        // Whole seconds, because some file systems keep no more.
         (after.ms().div_euclid(1000) + 1..=until.ms().div_euclid(1000)).contains(&file.st_mtime)
     })
 }
@@ -60,13 +59,13 @@ mod tests {
     const DAY_MS: i64 = 86_400_000;
 
     #[test]
-    fn a_clock_that_is_a_day_ahead_is_not_waited_for() {
+    fn clock_that_is_a_day_ahead_is_followed() {
         assert_eq!(Leap::of(None, CLOCK_FAR_MS, Tick(7)), None);
         assert!(Leap::of(None, CLOCK_FAR_MS + 1, Tick(7)).is_some());
     }
 
     #[test]
-    fn a_clock_that_is_set_again_is_waited_for_from_then_on() {
+    fn clock_that_is_set_again_has_to_run_again() {
         let first = Leap::of(None, 30 * DAY_MS, Tick(0));
         let slewed = Leap::of(first, 30 * DAY_MS + CLOCK_SET_AGAIN_MS, Tick(500_000));
         assert_eq!(slewed, first);
@@ -77,10 +76,8 @@ mod tests {
         assert_eq!(Leap::of(again, 20 * DAY_MS, Tick(CLOCK_CONFIRM_MS)), again);
     }
 
-    /// The time service has touched its file before the clock was set ahead, since then, or
-    /// (by a clock that is right again) in the future.
     #[test]
-    fn only_what_was_touched_by_the_clock_as_it_is_now_confirms_it() {
+    fn file_touched_before_the_leap_or_in_the_future_confirms_nothing() {
         let path = std::env::temp_dir().join(format!("reservad-touched-{}", std::process::id()));
         std::fs::write(&path, "").unwrap();
         let touched = stat(&path).unwrap().st_mtime;

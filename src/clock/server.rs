@@ -35,18 +35,17 @@ impl Now {
 /// clock is no longer behind; by how much it was set in all is
 /// [`Clock::take_step`]'s, so that what counts elapsed time can be moved along.
 ///
-/// It does not leap on the word of one reading: a wall clock that is more than
-/// [`CLOCK_FAR_MS`](crate::limits::CLOCK_FAR_MS) ahead is not followed until it is
-/// confirmed. Until then time runs on from where it was, by elapsed time, which is
-/// never later than it really is.
+/// A wall clock that is more than [`CLOCK_FAR_MS`](crate::limits::CLOCK_FAR_MS) ahead is
+/// not followed until it is confirmed. Until then time runs on from where it was, by
+/// elapsed time, so it is never later than the real time.
 #[derive(Debug)]
 pub struct Clock {
     now: Now,
     seen: Option<(Time, Tick)>,
     step_ms: i64,
-    /// The wall clock is far ahead and not confirmed.
+    /// Set while the wall clock is far ahead and not confirmed.
     leap: Option<Leap>,
-    /// The next reading is believed, however far ahead it is.
+    /// Whether the next reading is followed, however far ahead it is.
     is_confirmed: bool,
 }
 
@@ -55,13 +54,13 @@ pub struct Clock {
 const STEP_MS: i64 = 500;
 
 impl Clock {
-    /// A clock that tells no time before `floor`, the last one in the journal. With
-    /// [`Time::DAWN`], where there is none, the first reading is believed.
+    /// A clock that tells no time before `floor`, the last one in the journal. If that is
+    /// [`Time::DAWN`], because the journal has none, the first reading is followed.
     pub fn new(floor: Time) -> Clock {
         Clock { now: Now::at(floor), seen: None, step_ms: 0, leap: None, is_confirmed: false }
     }
 
-    /// No time before this one is told; `None` if there is none.
+    /// Returns the earliest time that the next reading can give; `None` if there is no limit.
     pub fn floor(&self) -> Option<Time> {
         (self.now.time != Time::DAWN).then_some(self.now.time)
     }
@@ -89,7 +88,7 @@ impl Clock {
         self.now
     }
 
-    /// The leap that a reading belongs to, if it is one that is not to be followed yet.
+    /// Returns the leap that a reading belongs to, if it must not be followed yet.
     fn leap(&mut self, wall: Time, steady: Time, tick: Tick) -> Option<Leap> {
         let is_confirmed = std::mem::take(&mut self.is_confirmed);
         if is_confirmed || self.now.time == Time::DAWN {
@@ -98,14 +97,13 @@ impl Clock {
         Leap::of(self.leap, wall.0.saturating_sub(steady.0), tick)
     }
 
-    /// Whoever knows that the wall clock is right says so: the next reading is followed,
-    /// however far ahead it is.
+    /// Confirms the wall clock: the next reading is followed, however far ahead it is.
     pub fn confirm(&mut self) {
         self.is_confirmed = true;
     }
 
-    /// How far ahead the wall clock is while it is not confirmed, in milliseconds; `None`
-    /// when all is well.
+    /// Returns how far ahead the wall clock is, in milliseconds, while it is not confirmed;
+    /// `None` when it is followed.
     pub fn unconfirmed_ms(&self) -> Option<i64> {
         let (wall, _) = self.seen.filter(|_| self.leap.is_some())?;
         Some(wall.0.saturating_sub(self.now.time.0))
@@ -133,7 +131,7 @@ impl Clock {
         steady.plus_ms(wall.0.saturating_sub(self.now.steady.0))
     }
 
-    /// What the wall clock will say when that time has come, if it is not set before.
+    /// Returns what the wall clock will read at `time` if nobody sets it before.
     pub fn wall_at_time(&self, time: Time) -> Time {
         match self.leap {
             None => time,

@@ -1,4 +1,4 @@
-//! Going back from a time that never was (`reservad reset-time`).
+//! Moves reservations back in time, for `reservad reset-time`.
 
 use std::rc::Rc;
 
@@ -6,13 +6,12 @@ use super::{Inventory, Number, Reservation};
 use crate::clock::Time;
 
 impl Inventory {
-    /// Brings what counts elapsed time back from `then`, the last time of a clock that was
-    /// ahead, to `now`: a lease has left what it had left then, and what has no end and
-    /// began after `now` has begun now. Dates stay as they are. Returns the numbers of
-    /// those that were changed.
+    /// Moves leases and reservations without an end from `then`, the last time of a clock
+    /// that was ahead, back to `now`, and returns the numbers of those that changed. A lease
+    /// keeps the time that it had left at `then`; whatever began after `now` begins at `now`.
+    /// Reservations with dates do not change.
     ///
-    /// This is no event. It is for a server that is stopped, and whoever calls it writes a
-    /// snapshot of the result.
+    /// This is no event: the caller must write a snapshot of the result.
     pub fn bring_back(&mut self, then: Time, now: Time) -> Vec<Number> {
         let goes_on = |one: &Reservation| one.lease || (one.until.is_never() && one.from > now);
         let all: Vec<_> =
@@ -28,8 +27,8 @@ impl Inventory {
             self.end(old.number);
             let until = new.until;
             let is_free = |id: &_| self.overlap(*id, new.from, until).is_none();
-            // All that ended before `then` has ended, so nothing is in the way; what is not
-            // as it should be is left as it is.
+            // Whatever ended before `then` is gone, so nothing can be in the way. If the
+            // journal says otherwise, the reservation stays as it is.
             if new.targets().iter().all(is_free) {
                 changed.push(new.number);
                 self.insert(Rc::new(new));

@@ -1,5 +1,4 @@
-//! `reservad reset-time`: a journal whose last time is ahead of the present goes on from
-//! the present.
+//! Brings the time of a journal back to the present, for `reservad reset-time`.
 
 use super::Store;
 use crate::clock::Time;
@@ -7,20 +6,19 @@ use crate::inventory::{Capacity, Number};
 use crate::journal::{Error, Report, Storage, SyncPolicy};
 use crate::limits::COMPACT_PIECE_BYTES;
 
-/// What [`reset_time`] has found and done.
+/// The result of [`reset_time`].
 #[derive(Debug)]
 pub struct Reset {
     pub report: Report,
-    /// The last time that the journal had.
+    /// The journal's last time before the call.
     pub last_time: Time,
-    /// The reservations that were brought back with it; `None` if the journal was not ahead
-    /// and stays as it is.
+    /// The reservations that were moved; `None` if the journal was not ahead and was not
+    /// written.
     pub changed: Option<Vec<Number>>,
 }
 
-/// Brings the last time of a journal back to `now`, if it is later. The journal is compacted:
-/// a snapshot has no time but that at which it was written. Numbers of reservations and events
-/// go on as if nothing had happened.
+/// Brings the last time of a journal back to `now`, if it is later, by a compaction: the only
+/// time in a snapshot is that of its writing. Numbers of reservations and events go on.
 ///
 /// # Errors
 /// As [`Journal::open`](crate::journal::Journal::open), or the snapshot cannot be written; then

@@ -742,6 +742,19 @@ impl Model {
         self.floor = floor;
     }
 
+    /// The journal goes on at `now`, which is before its last time: a lease has left what it
+    /// had left then, and what has no end has begun.
+    pub fn bring_back(&mut self, then: i64, now: i64) {
+        for one in self.live.iter_mut().filter(|one| one.from <= then) {
+            if one.lease {
+                one.from = one.from.min(now);
+                one.until = now + (one.until - then).max(1);
+            } else if one.until == NEVER {
+                one.from = one.from.min(now);
+            }
+        }
+    }
+
     /// Rooms that are to exist.
     pub fn ensure(&mut self, names: &[String]) {
         for name in names {

@@ -13,7 +13,7 @@ use reservad::inventory::Capacity;
 use reservad::journal::{Error, JOURNAL_FILE, SyncPolicy};
 use reservad::limits::STALL_DEFAULT_MS;
 use reservad::service::{Compaction, Config, Ready, Service, Step};
-use reservad::store::{Opened, State};
+use reservad::store::{self, Opened, Reset, State};
 
 use super::common::Rng;
 use super::dice::{Dice, ROOMS};
@@ -241,6 +241,9 @@ impl Run {
             if self.rng().one_in(3) {
                 self.damage_a_copy();
             }
+            if self.rng().one_in(6) {
+                self.reset_time();
+            }
             if attempt < 2 && self.rng().one_in(3) {
                 self.plan_faults_of_a_start();
             }
@@ -255,6 +258,22 @@ impl Run {
             }
         }
         unreachable!("attempts do not end")
+    }
+
+    /// Between two servers somebody brings the journal's time back to what the wall clock says.
+    fn reset_time(&mut self) {
+        self.disk.set_faults(Faults::default());
+        let reset = store::reset_time(self.disk.clone(), Time::from_ms(self.wall));
+        let Reset { report, last_time, changed } = reset.expect("a disk without a fault");
+        self.take_candidate(report.last_number);
+        assert_eq!(changed.is_some(), self.wall < last_time.ms());
+        if changed.is_some() {
+            let by_ms = last_time.ms() - self.wall;
+            self.note(|| format!("== back by {by_ms} ms"));
+            self.seen.one("journals brought back");
+            self.model.bring_back(last_time.ms(), self.wall);
+            self.candidates = vec![(report.last_number, self.model.clone())];
+        }
     }
 
     fn plan_faults_of_a_start(&mut self) {
@@ -324,6 +343,12 @@ impl Run {
     /// The model as the disk has it: the end of a commit, and nothing that
     /// anybody was told is missing.
     fn adopt(&mut self, last: u64, base: u64) {
+        self.take_candidate(last);
+        self.model.restart(base);
+        self.note_candidate();
+    }
+
+    fn take_candidate(&mut self, last: u64) {
         let told = self.told_event;
         assert!(last >= told, "event {told} was told, and {last} is the last one on disk");
         let found = self.candidates.iter().position(|(end, _)| *end == last);
@@ -340,8 +365,6 @@ impl Run {
         }
         self.model = self.candidates.swap_remove(found).1;
         self.candidates = vec![(last, self.model.clone())];
-        self.model.restart(base);
-        self.note_candidate();
     }
 
     /// What was just enacted may turn out to be on disk.
