@@ -205,8 +205,9 @@ impl Zone {
         };
         let time = Time(ms.min(Time::LATEST.0).div_euclid(1000) * 1000);
         let mut offset = self.offset_at(time);
-        // RFC 3339 has no seconds in an offset (some zones had, up to 1972).
-        if offset.seconds() % 60 != 0 {
+        // RFC 3339 has no seconds in an offset (some zones had, up to 1972), and no year 10000,
+        // which begins before the end of 9999 in UTC.
+        if offset.seconds() % 60 != 0 || time.0 + offset_ms(offset) > Time::LATEST.0 {
             offset = Offset::UTC;
         }
         let mut stamp = Stamp::new(civil_at(time, offset));
@@ -625,6 +626,29 @@ mod tests {
         assert_eq!(zone.text(Time(1_999), Round::Down), "1970-01-01T00:00:01+00:00");
         assert_eq!(zone.text(Time(2_000), Round::Up), "1970-01-01T00:00:02+00:00");
         assert_eq!(zone.text(Time::LATEST, Round::Up), "9999-12-31T23:59:59+00:00");
+    }
+
+    #[test]
+    fn last_hours_of_9999_are_printed_as_the_instants_that_they_are() {
+        let hour_ms = Time::LATEST.0.div_euclid(3_600_000) * 3_600_000;
+        for name in ["Pacific/Kiritimati", "Europe/Madrid", "UTC", "America/Montevideo"] {
+            let zone = zone(name);
+            for hours in 0..48 {
+                let time = Time(hour_ms - hours * 3_600_000);
+                for round in [Round::Down, Round::Up] {
+                    let text = zone.text(time, round);
+                    assert_eq!(zone.parse(&text, Time(0)), Ok(time), "{name} {text}");
+                }
+            }
+        }
+        let kiritimati = zone("Pacific/Kiritimati");
+        let last = Time(hour_ms - 14 * 3_600_000);
+        assert_eq!(kiritimati.text(last, Round::Down), "9999-12-31T23:00:00+14:00");
+        assert_eq!(
+            kiritimati.text(Time(last.0 + 3_600_000), Round::Down),
+            "9999-12-31T10:00:00+00:00"
+        );
+        assert_eq!(kiritimati.text(Time::LATEST, Round::Up), "9999-12-31T23:59:59+00:00");
     }
 
     #[test]
