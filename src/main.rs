@@ -11,7 +11,7 @@ use reservad::clock::{self, Clock, DurationError, Round, Time, Zone, parse_durat
 use reservad::commands::words::plain;
 use reservad::inventory::{Capacity, Inventory};
 use reservad::journal;
-use reservad::journal::{DiskStorage, SyncPolicy, Verdict};
+use reservad::journal::{DiskStorage, Report, SyncPolicy, Verdict};
 use reservad::limits::{
     CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, LISTENERS_MAX, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT,
     SHARE_CLIENTS, STALL_DEFAULT_MS,
@@ -275,16 +275,22 @@ fn open(options: &Serve) -> Result<(State<DiskStorage>, Clock), Failure> {
     let (state, Opened { report, last_time }) =
         State::open(storage, options.fsync, capacity).map_err(describe)?;
     info!("data in {}", plain(&folder.display().to_string()));
-    if let Some(bad) = &report.bad {
-        warn!(
-            "{}: a torn tail was cut at byte {} ({}): {}, never acknowledged as durable",
-            plain(&report.path),
-            bad.offset_bytes,
-            plain(&bad.reason),
-            bad.tail()
-        );
+    if let Some(cut) = torn_tail(&report) {
+        warn!("{cut}");
     }
     Ok((state, Clock::new(last_time)))
+}
+
+/// Describes the torn tail that opening a journal has cut, if there was one.
+fn torn_tail(report: &Report) -> Option<String> {
+    let bad = report.bad.as_ref()?;
+    Some(format!(
+        "{}: a torn tail was cut at byte {} ({}): {}, never acknowledged as durable",
+        plain(&report.path),
+        bad.offset_bytes,
+        plain(&bad.reason),
+        bad.tail()
+    ))
 }
 
 /// Who may write in the data folder may put anything in the place of the journal.
@@ -434,6 +440,9 @@ fn reset_time(folder: &Path) -> Result<(), Failure> {
     }
     let storage = DiskStorage::lock(folder).map_err(describe)?;
     let reset = store::reset_time(storage, now).map_err(describe)?;
+    if let Some(cut) = torn_tail(&reset.report) {
+        println!("{cut}");
+    }
     let (path, last_time) = (plain(&reset.report.path).to_string(), shown(reset.last_time));
     match reset.changed {
         None => println!(
