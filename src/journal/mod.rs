@@ -48,10 +48,6 @@ pub const NEW_JOURNAL_FILE: &str = "journal.new";
 /// one commit in some 2,500 pays for it. `docs/journal.md` has the measurements.
 pub const FILL_STEP_BYTES: u64 = 256 * 1024;
 
-/// So much of a disk is left to commits: a snapshot is given up before less is free. The next step
-/// of the spare tail, and that of the snapshot's own.
-pub const COMMIT_RESERVE_BYTES: u64 = 2 * FILL_STEP_BYTES;
-
 /// Blank space is written in pieces of this size, from the stack.
 const FILL_PIECE_BYTES: usize = 16 * 1024;
 
@@ -281,7 +277,7 @@ impl<S: Storage> Journal<S> {
     fn try_allocate(&mut self, end: u64) -> io::Result<()> {
         let from = self.allocated_bytes;
         // Ahead, or each commit without a spare tail would be two calls.
-        let step = (end + FILL_STEP_BYTES / 2).next_multiple_of(FILL_STEP_BYTES);
+        let step = self.spare_end(end);
         for target in [step, end] {
             match self.file.allocate(from, target - from) {
                 Ok(()) => {
@@ -294,7 +290,7 @@ impl<S: Storage> Journal<S> {
             }
         }
         // Space that was written to is there, too.
-        fill_blank(&self.file, &mut self.filled_bytes, end)?;
+        fill_blank(&self.file, &mut self.filled_bytes, step)?;
         self.allocated_bytes = self.allocated_bytes.max(self.filled_bytes);
         if self.allocated_bytes < end {
             return Err(io::ErrorKind::StorageFull.into());
@@ -362,7 +358,7 @@ impl<S: Storage> Journal<S> {
     /// the next sync covers it. On `Err` the journal is poisoned.
     pub fn fill_tail(&mut self) -> Result<bool, Error> {
         self.healthy()?;
-        let low = self.filled_bytes - self.end_bytes < FILL_STEP_BYTES / 2;
+        let low = self.filled_bytes - self.end_bytes < self.storage.spare_step_bytes() / 2;
         if !low || self.policy == SyncPolicy::Never || !self.fill()? {
             return Ok(false);
         }
@@ -380,10 +376,17 @@ impl<S: Storage> Journal<S> {
             return Ok(false);
         }
         let before = self.filled_bytes;
-        let result = fill_blank(&self.file, &mut self.filled_bytes, self.end_bytes);
+        let target = self.spare_end(self.end_bytes);
+        let result = fill_blank(&self.file, &mut self.filled_bytes, target);
         self.allocated_bytes = self.allocated_bytes.max(self.filled_bytes);
         self.fatal("fill the spare tail of", result)?;
         Ok(self.filled_bytes > before)
+    }
+
+    /// The first multiple of the step that leaves at least half a step after `end`.
+    fn spare_end(&self, end: u64) -> u64 {
+        let step = self.storage.spare_step_bytes();
+        (end + step / 2).next_multiple_of(step)
     }
 
     fn sync_file(&mut self) -> Result<(), Error> {
@@ -505,15 +508,14 @@ fn write_fully<F: StorageFile>(file: &F, mut data: &[u8], mut offset: u64) -> io
     Ok(())
 }
 
-/// Writes blank space from `filled` on, up to the first multiple of the step that leaves at least
-/// half a step after `end`, and moves `filled` along. Stops without an error when the disk is full.
+/// Writes blank space from `filled` on up to `target`, and moves `filled` along. Stops without an
+/// error when the disk is full.
 ///
 /// Never inlined: its piece of blank space is not to be in the frame of every commit.
 #[cold]
 #[inline(never)]
-fn fill_blank<F: StorageFile>(file: &F, filled: &mut u64, end: u64) -> io::Result<()> {
+fn fill_blank<F: StorageFile>(file: &F, filled: &mut u64, target: u64) -> io::Result<()> {
     let blank = [b'\n'; FILL_PIECE_BYTES];
-    let target = (end + FILL_STEP_BYTES / 2).next_multiple_of(FILL_STEP_BYTES);
     while *filled < target {
         let count = blank.len().min((target - *filled) as usize);
         match write_fully(file, &blank[..count], *filled) {

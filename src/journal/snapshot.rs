@@ -6,8 +6,7 @@ use std::io;
 use super::record::{self, HEADER_SNAPSHOT};
 use super::storage::{Storage, StorageFile};
 use super::{
-    COMMIT_RESERVE_BYTES, Error, JOURNAL_FILE, Journal, NEW_JOURNAL_FILE, Notice, SyncPolicy,
-    fill_blank, write_fully,
+    Error, JOURNAL_FILE, Journal, NEW_JOURNAL_FILE, Notice, SyncPolicy, fill_blank, write_fully,
 };
 
 /// At most so much of a snapshot is left to a sync, and one more call's. Less would be a sync in
@@ -159,12 +158,15 @@ impl<S: Storage> Journal<S> {
         let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
         record::push_end(&mut snapshot.buffer, snapshot.records, base_number);
         let fill = self.policy != SyncPolicy::Never;
+        let end = snapshot.written_bytes + snapshot.buffer.len() as u64;
+        let step = self.storage.spare_step_bytes();
+        let target = (end + step / 2).next_multiple_of(step);
         let mut filled = 0;
         let room = leave_reserve(&self.storage, snapshot.buffer.len());
         let done = room.and_then(|()| snapshot.write(usize::MAX)).and_then(|()| {
             filled = snapshot.written_bytes;
             if fill {
-                fill_blank(&snapshot.file, &mut filled, snapshot.written_bytes)?;
+                fill_blank(&snapshot.file, &mut filled, target)?;
             }
             snapshot.file.sync_data()
         });
@@ -228,13 +230,15 @@ impl<S: Storage> Journal<S> {
     }
 }
 
-/// An error if so much more of a snapshot would leave less of the disk than commits may need.
+/// An error if so much more of a snapshot would leave less of the disk than commits need: the next
+/// step of the journal's tail, and that of the snapshot's own.
 fn leave_reserve(storage: &impl Storage, bytes: usize) -> io::Result<()> {
-    let wanted = bytes as u64 + COMMIT_RESERVE_BYTES;
+    let reserve = 2 * storage.spare_step_bytes();
+    let wanted = bytes as u64 + reserve;
     match storage.free_bytes()? {
         Some(free) if free < wanted => {
             let reason = format!(
-                "only {free} bytes are free on the disk, and {COMMIT_RESERVE_BYTES} are left to \
+                "only {free} bytes are free on the disk, and {reserve} are left to \
                  reservations"
             );
             Err(io::Error::new(io::ErrorKind::StorageFull, reason))

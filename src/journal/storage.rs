@@ -19,7 +19,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Error, JOURNAL_FILE};
+use super::{Error, FILL_STEP_BYTES, JOURNAL_FILE};
 
 /// The file whose lock says that a process owns the directory. The server never deletes it: a
 /// process that waits on a deleted file and one that makes a new one would both believe they own
@@ -67,6 +67,11 @@ pub trait Storage {
     /// deleted and nobody else has taken the directory since.
     fn confirm_lock(&self) -> io::Result<LockState> {
         Ok(LockState::Held)
+    }
+
+    /// The step in which the spare tail of a journal here grows, in bytes.
+    fn spare_step_bytes(&self) -> u64 {
+        FILL_STEP_BYTES
     }
 
     /// Bytes that can still be allocated on the disk; `None` if that is not known.

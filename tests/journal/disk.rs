@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
-use reservad::journal::{LockState, NameState, Storage, StorageFile};
+use reservad::journal::{FILL_STEP_BYTES, LockState, NameState, Storage, StorageFile};
 
 /// SplitMix64: small, seeded, the same everywhere.
 #[derive(Clone)]
@@ -86,6 +86,8 @@ struct World {
     durable_names: BTreeMap<String, usize>,
     name_ops: Vec<NameOp>,
     page: usize,
+    /// The step of a journal's spare tail.
+    step: u64,
     faults: Faults,
     dead: bool,
     steps: u64,
@@ -249,6 +251,7 @@ impl SimDisk {
             durable_names: BTreeMap::new(),
             name_ops: Vec::new(),
             page,
+            step: FILL_STEP_BYTES,
             faults: Faults::default(),
             dead: false,
             steps: 0,
@@ -263,6 +266,17 @@ impl SimDisk {
         let disk = SimDisk::new(512, 0);
         disk.put(name, content);
         disk
+    }
+
+    /// Makes the spare tail grow in other steps.
+    pub fn set_step(&self, bytes: u64) {
+        self.0.borrow_mut().step = bytes;
+    }
+
+    /// Somebody else takes all the space that is left.
+    pub fn fill_up(&self) {
+        let mut world = self.0.borrow_mut();
+        world.faults.disk_bytes = Some(world.used());
     }
 
     /// Puts a durable file there.
@@ -435,6 +449,10 @@ impl Storage for SimDisk {
             Some(LockState::Retaken) => Ok(lock.take().unwrap()),
             state => Ok(state.unwrap_or(LockState::Held)),
         }
+    }
+
+    fn spare_step_bytes(&self) -> u64 {
+        self.0.borrow().step
     }
 
     fn free_bytes(&self) -> io::Result<Option<u64>> {
