@@ -100,7 +100,7 @@ impl Run {
         let rooms = rooms.collect();
         let model = Model::new(zone.clone(), 6, most as usize);
         let disk = SimDisk::new(rng.pick(&[64, 512, 4096]), rng.next());
-        disk.set_step(rng.pick(&[256, 2_000, FILL_STEP_BYTES]));
+        disk.set_step(rng.pick(&[64, 64, 1_000, FILL_STEP_BYTES]));
         let crowd = rng.one_in(20);
         let share_clients = rng.pick(&[1, 2, 3, 64]);
         Run {
@@ -426,7 +426,9 @@ impl Run {
         let had_snapshot = has_snapshot(self);
         let before = self.model.last_event();
         let served = server.serve_queue();
-        if self.fills_up && had_snapshot && server.inventory().last_event() > before {
+        // While there is something that can be given up, and a commit to come.
+        let snapshot_bytes = self.disk.with_live(NEW_JOURNAL_FILE, <[u8]>::len).unwrap_or(0);
+        if self.fills_up && snapshot_bytes > 0 && server.inventory().last_event() > before {
             self.fills_up = false;
             self.disk.fill_up();
         }
