@@ -202,7 +202,8 @@ impl Zone {
         }
     }
 
-    /// `time` as RFC 3339 with this zone's offset, to the second.
+    /// `time` as RFC 3339 with this zone's offset, to the second; in UTC where that cannot be
+    /// written.
     pub fn print(&self, time: Time, round: Round) -> Stamp {
         let ms = match round {
             Round::Down => time.0,
@@ -210,8 +211,9 @@ impl Zone {
         };
         let time = Time(ms.min(Time::LATEST.0).div_euclid(1000) * 1000);
         let mut offset = self.offset_at(time);
-        // RFC 3339 has no seconds in an offset (some zones had, up to 1972).
-        if offset.seconds() % 60 != 0 {
+        // RFC 3339 has no seconds in an offset (some zones had, up to 1972), and no year 10000,
+        // in which the last hours of 9999 are east of UTC.
+        if offset.seconds() % 60 != 0 || time.0 + offset_ms(offset) > Time::LATEST.0 {
             offset = Offset::UTC;
         }
         let mut stamp = Stamp::new(civil_at(time, offset));
@@ -790,6 +792,19 @@ mod tests {
         assert_eq!(zone.text(Time(1_999), Round::Down), "1970-01-01T00:00:01+00:00");
         assert_eq!(zone.text(Time(2_000), Round::Up), "1970-01-01T00:00:02+00:00");
         assert_eq!(zone.text(Time::LATEST, Round::Up), "9999-12-31T23:59:59+00:00");
+    }
+
+    /// They were all told as the last second of the year at the zone's offset, hours too early.
+    #[test]
+    fn the_last_hours_of_9999_are_read_as_they_were_printed() {
+        for name in ["Asia/Tokyo", "Pacific/Kiritimati", "Asia/Kathmandu", "UTC", "America/Lima"] {
+            let zone = zone(name);
+            for minutes in 0..48 * 60 {
+                let time = Time(Time::LATEST.0 - 999 - minutes * 60_000);
+                let text = zone.text(time, Round::Down);
+                assert_eq!(zone.parse(&text, Time(0)), Ok(time), "{name}: {text}");
+            }
+        }
     }
 
     #[test]
