@@ -148,11 +148,9 @@ impl<S: Storage> Journal<S> {
             return Err(Error::Refused(Box::new(report)));
         }
         let marker = marker::look(&storage, &path, None)?;
-        match verdict {
-            Some(Verdict::Cut) => file
-                .set_size(end)
-                .map_err(|e| Error::io_at("cut the torn tail of", path.clone(), end, e))?,
-            _ => {}
+        if verdict == Some(Verdict::Cut) {
+            file.set_size(end)
+                .map_err(|e| Error::io_at("cut the torn tail of", path.clone(), end, e))?;
         }
         // With the cut: a stale record must be gone for good before a new one is written.
         make_durable(&file, &path, report.synced_bytes, end)?;
