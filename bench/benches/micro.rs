@@ -263,6 +263,10 @@ impl StorageFile for Memory {
         Ok(data.len())
     }
 
+    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn set_size(&self, size: u64) -> io::Result<()> {
         self.bytes.borrow_mut().resize(size as usize, 0);
         Ok(())
