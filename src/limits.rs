@@ -240,6 +240,10 @@ pub const COMPACT_CLOSE_BYTES: u64 = 32 << 20;
 /// be that somebody is copying it, who has opened it while it was the journal.
 pub const OLD_FILE_KEPT_MS: u64 = 60_000;
 
+/// So often it is checked, in turns that there are anyway, that the lock file and the journal still
+/// have their names: two system calls.
+pub const DIRECTORY_CHECK_MS: u64 = 60_000;
+
 const _: () = {
     assert!(LINE_MAX_BYTES < LINE_ENDLESS_BYTES);
     assert!(LINE_MAX_BYTES + 2 < INPUT_HIGH_BYTES, "a whole line must fit the input buffer");

@@ -72,6 +72,9 @@ struct Serve {
     /// Folder for the data
     #[arg(long, value_name = "DIR", conflicts_with = "in_memory")]
     data_dir: Option<PathBuf>,
+    /// Begin with nothing in a directory whose journal was deleted or emptied
+    #[arg(long, conflicts_with = "in_memory")]
+    new: bool,
     /// Keep no journal: everything is forgotten at the end
     #[arg(long)]
     in_memory: bool,
@@ -244,7 +247,16 @@ fn system_zone() -> Zone {
         let (_, name) = target.to_str()?.split_once("/zoneinfo/")?;
         Zone::of_file(name, &std::fs::read(LOCALTIME).ok()?)
     };
-    let is_said = std::env::var_os("TZ").is_some();
+    let said = std::env::var_os("TZ");
+    let said = said.as_ref().map(|tz| tz.to_string_lossy());
+    // A pipe or a device would never be read to its end.
+    let file = said.as_deref().map_or(LOCALTIME, |tz| tz.strip_prefix(':').unwrap_or(tz));
+    let is_readable = std::fs::metadata(file).map_or(true, |found| found.is_file());
+    if file.starts_with('/') && !is_readable {
+        warn!("time zone UTC: {} is not a regular file", plain(file));
+        return Zone::utc();
+    }
+    let is_said = said.is_some();
     (!is_said).then(of_localtime).flatten().unwrap_or_else(Zone::system)
 }
 
@@ -272,6 +284,9 @@ fn open(options: &Serve) -> Result<(State<DiskStorage>, Clock), Failure> {
     let folder = data_folder(options.data_dir.clone())?;
     let storage = DiskStorage::lock(&folder).map_err(describe)?;
     warn_of_exposure(&storage);
+    if options.new {
+        journal::begin_again(&storage).map_err(describe)?;
+    }
     let (state, Opened { report, last_time }) =
         State::open(storage, options.fsync, capacity).map_err(describe)?;
     info!("data in {}", plain(&folder.display().to_string()));
@@ -293,11 +308,13 @@ fn torn_tail(report: &Report) -> Option<String> {
     ))
 }
 
-/// Who may write in the data folder may put anything in the place of the journal.
+/// Logs why other users could change the journal or put another one in its place.
 fn warn_of_exposure(storage: &DiskStorage) {
-    if let Ok(Some(how)) = storage.exposure(rustix::process::geteuid().as_raw()) {
+    let user = rustix::process::geteuid().as_raw();
+    for how in storage.exposures(user).unwrap_or_default() {
         warn!(
-            "others may write in the data folder, for {how}: make it ours alone (chown, chmod 700)"
+            "other users can change the data: {}; make it yours alone (chown, chmod go-w)",
+            plain(&how)
         );
     }
 }

@@ -34,8 +34,8 @@ use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
     BATCH_EVENTS, CLOCK_CHECK_MS, CLOCK_CONFIRM_MS, CLOCK_DOUBTFUL_MS, CLOCK_FAR_MS, COMPACT_AFTER,
-    COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, LOG_QUIET_MS, OLD_FILE_KEPT_MS, READ_BUDGET_BYTES,
-    REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
+    COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, DIRECTORY_CHECK_MS, LOG_QUIET_MS, OLD_FILE_KEPT_MS,
+    READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
@@ -154,6 +154,8 @@ pub struct Service<T: Stream, S: Storage> {
     done_since_piece: usize,
     /// Until then the file that the last one has left behind stays whole.
     old_file_until: Tick,
+    /// When the names in the data directory are checked next.
+    check_directory_at: Tick,
     clock: Clock,
     /// That it is, was logged.
     clock_doubtful: bool,
@@ -211,6 +213,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             store: state.store,
             done_since_piece: 0,
             old_file_until: tick,
+            check_directory_at: tick,
             clock,
             clock_doubtful: false,
             clock_unconfirmed: false,
@@ -488,6 +491,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if self.may_shrink() {
             self.store.shrink_old_file();
         }
+        if self.check_directory_at <= self.tick {
+            self.check_directory_at = self.tick.plus_ms(DIRECTORY_CHECK_MS);
+            self.store.confirm_directory()?;
+        }
         let is_due = self.batch.is_empty() && self.done_since_piece >= COMPACT_AFTER;
         if is_due && self.store.wants_compaction(&self.inventory) {
             self.done_since_piece = 0;
@@ -499,6 +506,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 self.old_file_until = self.tick.plus_ms(OLD_FILE_KEPT_MS);
                 info!("the journal was compacted to {} bytes", self.store.journal_bytes());
             }
+        }
+        for notice in self.store.take_notices() {
+            warn!("{}", plain(&notice.to_string()));
         }
         Ok(())
     }

@@ -8,10 +8,7 @@
 //! inventory says, and no turn is held up by all of it.
 
 mod reset;
-
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::clock::{Now, Time, Zone};
@@ -21,7 +18,10 @@ use crate::inventory::event::{Batch, Subject};
 use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
-use crate::journal::{Error, Journal, MAX_PAYLOAD_BYTES, Record, Report, Storage, SyncPolicy};
+use crate::journal::{
+    Error, Journal, MAX_PAYLOAD_BYTES, Notice, Record, Report, Storage, SyncPolicy,
+    open_regular_file,
+};
 use crate::limits::{
     COMPACT_CLOSE_BYTES, COMPACT_FREE_BYTES, COMPACT_MIN_BYTES, COMPACT_MOST_TIMES,
     COMPACT_SOON_MS, INVENTORY_FILE_MAX_BYTES, KEPT_TEXT_MAX_BYTES, NAME_MAX_BYTES, NUMBER_MAX,
@@ -165,6 +165,10 @@ impl<S: Storage> Store<S> {
             if let Some((first, texts, ends)) = batch.run_together() {
                 journal.commit(first, texts, ends)?;
             }
+            if !journal.has_snapshot() && self.cursor.take().is_some() {
+                // The disk is full, and the commit has taken the snapshot's space.
+                self.compact_from_bytes = 2 * journal.bytes_since_snapshot();
+            }
             if let Some(cursor) = self.cursor {
                 let behind = batch.iter().filter(|(_, subject, _)| cursor.is_behind(*subject));
                 behind.for_each(|(_, _, text)| journal.snapshot_append(text));
@@ -195,6 +199,16 @@ impl<S: Storage> Store<S> {
     /// Whether each commit is synced before anybody is told of it.
     pub fn syncs_commits(&self) -> bool {
         self.journal.as_ref().is_some_and(|journal| journal.policy() == SyncPolicy::Always)
+    }
+
+    /// Checks that the directory is still this server's: see [`Journal::confirm_directory`].
+    pub fn confirm_directory(&mut self) -> Result<(), Error> {
+        self.journal.as_mut().map_or(Ok(()), Journal::confirm_directory)
+    }
+
+    /// What has gone wrong beside the journal since the last call, for the log.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        self.journal.as_mut().map(Journal::take_notices).unwrap_or_default()
     }
 
     /// Fills the spare tail of the journal ahead of the writing.
@@ -454,15 +468,11 @@ pub fn read_inventory_file(path: &Path) -> Result<Vec<String>, String> {
     read_names(&text).map_err(|(line, reason)| format!("{shown}, line {line}: {reason}"))
 }
 
-/// A whole file, if it is one that ends: a pipe would hold the server up until
-/// somebody writes to it, at the latest when it is read again.
+/// Reads a whole regular file. A pipe or a terminal would hold the server up until somebody
+/// writes to it, at the latest when it is read again.
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let kind = std::fs::metadata(path)?.file_type();
-    if kind.is_fifo() || kind.is_socket() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe and no file"));
-    }
     let mut bytes = Vec::new();
-    File::open(path)?.take(INVENTORY_FILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    open_regular_file(path)?.take(INVENTORY_FILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > INVENTORY_FILE_MAX_BYTES {
         let reason = format!("it has more than {INVENTORY_FILE_MAX_BYTES} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));

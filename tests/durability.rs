@@ -343,15 +343,16 @@ fn kill_at_each_step_of_a_compaction() {
         ("journal.new", "pwrite64", 1),
         ("journal.new", "fdatasync", 1),
         ("journal.new", "?rename,?renameat,renameat2", 1),
-        // The first one is that of the start.
-        (".", "fsync", 2),
+        // The first two are those of the start: for the journal and for its marker.
+        (".", "fsync", 3),
     ];
     for (file, calls, when) in steps {
         let folder = Folder::new();
         std::fs::copy(master.join("journal"), folder.join("journal")).unwrap();
         let path = if file == "." { folder.path().to_owned() } else { folder.join(file) };
         let inject = format!("inject={calls}:signal=KILL:when={when}");
-        let options = ["-P", text_of(&path), "-e", &inject];
+        // By its path and, where it is named relative to the directory, by its name.
+        let options = ["-P", text_of(&path), "-P", file, "-e", &inject];
         let mut server = traced(folder.path(), &trace.join("trace"), &options, &[]);
         let status = server.wait();
         assert_eq!(status.signal(), Some(9), "{calls} on {file}: {}", server.log_so_far());

@@ -8,6 +8,7 @@ use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -104,7 +105,7 @@ fn a_link_in_the_data_folder_leads_nowhere() {
     std::fs::write(&empty, "").unwrap();
     std::fs::remove_file(folder.join("journal")).unwrap();
     symlink(&empty, folder.join("journal")).unwrap();
-    Server::durable(folder.path(), &[]).stop();
+    Server::durable(folder.path(), &["--new"]).stop();
     assert_eq!(std::fs::read(&empty).unwrap(), b"");
 
     // The lock is not made wherever it points to.
@@ -112,7 +113,7 @@ fn a_link_in_the_data_folder_leads_nowhere() {
     std::fs::remove_file(folder.join("lock")).unwrap();
     symlink(&nowhere, folder.join("lock")).unwrap();
     let error = fails(&["--data-dir", text(folder.path())]);
-    assert!(error.contains("not a regular file"), "{error}");
+    assert!(error.contains("it is a symbolic link, and must be a regular file"), "{error}");
     assert!(!nowhere.exists());
 }
 
@@ -120,30 +121,71 @@ fn a_link_in_the_data_folder_leads_nowhere() {
 /// start, by `check`, and on SIGHUP with everybody connected.
 #[test]
 fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
-    for name in ["journal", "journal.new", "lock"] {
+    let told = "it is a pipe, and must be a regular file";
+    for name in ["journal", "journal.id", "journal.new", "lock"] {
         let folder = Folder::new();
         make_pipe(&folder.join(name));
         let error = fails(&["--data-dir", text(folder.path())]);
-        assert!(error.contains("not a regular file"), "{name}: {error}");
+        assert!(error.contains(told), "{name}: {error}");
         let error = fails(&["check", "--data-dir", text(folder.path())]);
-        assert!(error.contains("not a regular file") || name != "journal", "{error}");
+        assert!(error.contains(told) || name != "journal", "{error}");
     }
     let folder = Folder::new();
+    for data in [folder.join("pipe"), folder.join("file")] {
+        match data.ends_with("pipe") {
+            true => make_pipe(&data),
+            false => std::fs::write(&data, "").unwrap(),
+        }
+        let error = fails(&["--data-dir", text(&data)]);
+        assert!(error.contains("cannot open the data directory"), "{error}");
+        assert!(error.contains("not a directory"), "{error}");
+        let error = fails(&["check", "--data-dir", text(&data)]);
+        assert!(error.contains("Not a directory"), "{error}");
+    }
+}
+
+/// A terminal or a device as the inventory held the start up for ever, and everybody with SIGHUP.
+#[test]
+fn an_inventory_that_is_no_regular_file_is_not_waited_for() {
+    let folder = Folder::new();
     let inventory = folder.join("inventory");
+    let _socket = UnixListener::bind(folder.join("socket")).unwrap();
+    make_pipe(&folder.join("pipe"));
+    let kinds = [
+        (folder.join("pipe"), "a pipe"),
+        (folder.join("socket"), "a socket"),
+        (folder.path().to_owned(), "a directory"),
+        ("/dev/ptmx".into(), "a device"),
+        ("/dev/zero".into(), "a device"),
+    ];
     std::fs::write(&inventory, "Sala 1\n").unwrap();
     let mut server = Server::in_memory(&["--inventory", text(&inventory)]);
-    std::fs::remove_file(&inventory).unwrap();
-    make_pipe(&inventory);
-    server.signal("HUP");
-    server.wait_log("it is a pipe and no file; nothing of that file was taken");
-    assert_eq!(server.connect().list("LISTAR"), ["Sala 1"]);
+    for (path, kind) in kinds {
+        let told = format!("it is {kind}, and must be a regular file");
+        let error = fails(&["--in-memory", "--inventory", text(&path)]);
+        assert!(error.contains(&told), "{error}");
+        std::fs::remove_file(&inventory).unwrap();
+        symlink(&path, &inventory).unwrap();
+        server.signal("HUP");
+        server.wait_log(&format!("{told}; nothing of that file was taken"));
+        assert_eq!(server.connect().list("LISTAR"), ["Sala 1"]);
+    }
     server.stop();
 }
 
+/// TZ may name a file, which was read to its end, however far that is.
 #[test]
-fn an_inventory_without_end_is_refused() {
-    let error = fails(&["--in-memory", "--inventory", "/dev/zero"]);
-    assert!(error.contains("it has more than 268435456 bytes"), "{error}");
+fn a_time_zone_that_is_no_regular_file_is_not_waited_for() {
+    let folder = Folder::new();
+    make_pipe(&folder.join("pipe"));
+    for zone in [text(&folder.join("pipe")), ":/dev/zero"] {
+        let mut command = common::command(&["--in-memory", "--listen", "127.0.0.1:0"]);
+        let mut server = Server::spawn(command.env("TZ", zone));
+        assert!(server.log_so_far().contains("WARN] time zone UTC: "));
+        let status = server.connect().list("ESTADO");
+        assert!(status.iter().any(|line| line.ends_with("zone=UTC")), "{status:?}");
+        server.stop();
+    }
 }
 
 #[test]
@@ -169,20 +211,29 @@ fn files_are_ours_alone_whatever_the_umask() {
 }
 
 #[test]
-fn a_folder_that_others_may_write_in_is_told() {
+fn files_that_others_may_write_are_told() {
     let folder = Folder::new();
-    let told = "others may write in the data folder";
-    let started_with = |mode: u32| {
-        std::fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
+    let journal = folder.join("journal");
+    let told = |path: &Path, mode: u32| {
+        let told = format!("WARN] other users can change the data: the mode of {}", path.display());
+        let before = path.metadata().unwrap().permissions();
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         let mut server = Server::durable(folder.path(), &[]);
         let log = server.log_so_far();
         server.stop();
-        log
+        std::fs::set_permissions(path, before).unwrap();
+        log.contains(&format!("{told} is {mode:o}; "))
     };
-    assert!(started_with(0o777).contains(told));
-    assert!(started_with(0o1757).contains(told));
-    assert!(!started_with(0o775).contains(told));
-    assert!(!started_with(0o700).contains(told));
+    Server::durable(folder.path(), &[]).stop();
+    for mode in [0o777, 0o1757, 0o775, 0o770, 0o2770] {
+        assert!(told(folder.path(), mode), "{mode:o}");
+    }
+    for mode in [0o666, 0o602, 0o660] {
+        assert!(told(&journal, mode), "{mode:o}");
+    }
+    for (path, mode) in [(folder.path(), 0o755), (folder.path(), 0o700), (&journal, 0o644)] {
+        assert!(!told(path, mode), "{} {mode:o}", path.display());
+    }
 }
 
 /// Every character that drives a terminal, turns the order of what is read, or is not seen: C0

@@ -217,8 +217,9 @@ impl Storage for Memory {
         if name == journal::JOURNAL_FILE { self.open(name) } else { Ok(None) }
     }
 
-    fn create(&self, _: &str) -> io::Result<Memory> {
-        Ok(self.clone())
+    fn create(&self, name: &str) -> io::Result<Memory> {
+        // What lies beside the journal is not kept.
+        Ok(if name == journal::JOURNAL_FILE { self.clone() } else { Memory::default() })
     }
 
     fn rename(&self, _: &str, _: &str) -> io::Result<()> {
@@ -260,6 +261,10 @@ impl StorageFile for Memory {
             bytes[start..end].copy_from_slice(data);
         }
         Ok(data.len())
+    }
+
+    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
+        Ok(())
     }
 
     fn set_size(&self, size: u64) -> io::Result<()> {

@@ -198,15 +198,17 @@ pub fn is_unprintable(c: char) -> bool {
         || (c as u32) & 0xFFFE == 0xFFFE
 }
 
-/// Zero-width and bidirectional controls, letters that look like nothing, and
-/// the tags that repeat ASCII unseen.
+/// Zero-width and bidirectional controls, letters that look like nothing, the
+/// tags that repeat ASCII unseen, and all other format characters of Unicode
+/// (Cf), such as U+070F, which draws a line over its neighbours.
 pub fn is_hidden(c: char) -> bool {
     matches!(c,
-        '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}'
+        '\u{AD}' | '\u{34F}' | '\u{600}'..='\u{605}' | '\u{61C}' | '\u{6DD}' | '\u{70F}'
+        | '\u{890}' | '\u{891}' | '\u{8E2}' | '\u{115F}' | '\u{1160}'
         | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
         | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
         | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}'
-        | '\u{FFF0}'..='\u{FFFB}' | '\u{13430}'..='\u{1343F}' | '\u{16FE4}' | '\u{1BCA0}'..='\u{1BCA3}'
+        | '\u{FFF0}'..='\u{FFFB}' | '\u{110BD}' | '\u{110CD}' | '\u{13430}'..='\u{1343F}' | '\u{16FE4}' | '\u{1BCA0}'..='\u{1BCA3}'
         | '\u{1D159}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
@@ -216,8 +218,10 @@ fn is_accent(c: char) -> bool {
 }
 
 /// The folded form: decomposed, accents (U+0300–U+036F) dropped, case gone.
-/// Upper and then lower case is Unicode's case folding for nearly all
-/// letters: `ß`, `ẞ` and `SS` meet, the three sigmas meet.
+/// Lower, upper and lower case again brings all forms of a letter together:
+/// `ß`, `ẞ` and `SS`, the three sigmas. The one exception is the Greek iota
+/// below a letter, which is dropped like an accent and stays where capitals
+/// write it out: `ᾳ` is found by `α`, not by `ΑΙ`.
 pub fn fold(text: &str) -> String {
     match fold_plain(text, &mut [0; NAME_MAX_BYTES]) {
         Some(folded) => folded.iter().copied().map(char::from).collect(),
@@ -227,7 +231,8 @@ pub fn fold(text: &str) -> String {
 
 fn fold_all(text: &str) -> String {
     let plain = decomposed(text).into_iter().map(|(_, c)| c).filter(|c| !is_accent(*c));
-    plain.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    let upper = plain.flat_map(char::to_lowercase).flat_map(char::to_uppercase);
+    upper.flat_map(char::to_lowercase).collect()
 }
 
 /// No folded form has more than so many times the bytes of its name: Hangul, which
@@ -524,6 +529,8 @@ mod tests {
             ("ΣΊΣΥΦΟΣ", "σίσυφος"),
             ("Ёлка", "елка"),
             ("İzmir", "izmir"),
+            ("STRAẞE", "straße"),
+            ("STRAẞE", "STRASSE"),
         ];
         for (a, b) in rows {
             assert_eq!(fold(a), fold(b), "{a} {b}");
@@ -531,6 +538,61 @@ mod tests {
         }
         assert_ne!(fold("か"), fold("が"), "a dakuten is no accent");
         assert_ne!(fold("Sala 1"), fold("Sala 11"));
+    }
+
+    /// Capital `ẞ` was another letter than `ß`.
+    #[test]
+    fn all_cases_of_a_letter_are_one_but_for_the_greek_iota_below() {
+        let (mut pairs, mut exceptions) = (0, 0);
+        for c in '\0'..=char::MAX {
+            let folded = fold(&c.to_string());
+            assert_eq!(fold(&folded), folded, "folding twice changes nothing: {c:?}");
+            let forms = [c.to_uppercase().collect::<String>(), c.to_lowercase().collect()];
+            for form in forms.into_iter().filter(|form| *form != c.to_string()) {
+                pairs += 1;
+                if fold(&form) != folded {
+                    let has_iota = decomposed(&c.to_string()).contains(&(240, '\u{345}'));
+                    assert!(has_iota, "{c:?} and {form:?} are two names");
+                    exceptions += 1;
+                }
+            }
+        }
+        println!("{pairs} pairs");
+        assert!(pairs > 2_700, "{pairs} are too few to prove anything");
+        // Itself, and the 63 letters that have it, in their upper case.
+        assert_eq!(exceptions, 64);
+    }
+
+    /// All that Unicode 16 has of the category Cf.
+    #[test]
+    fn no_format_character_is_in_a_name() {
+        let ranges = [
+            (0xAD, 0xAD),
+            (0x600, 0x605),
+            (0x61C, 0x61C),
+            (0x6DD, 0x6DD),
+            (0x70F, 0x70F),
+            (0x890, 0x891),
+            (0x8E2, 0x8E2),
+            (0x180E, 0x180E),
+            (0x200B, 0x200F),
+            (0x202A, 0x202E),
+            (0x2060, 0x2064),
+            (0x2066, 0x206F),
+            (0xFEFF, 0xFEFF),
+            (0xFFF9, 0xFFFB),
+            (0x110BD, 0x110BD),
+            (0x110CD, 0x110CD),
+            (0x13430, 0x1343F),
+            (0x1BCA0, 0x1BCA3),
+            (0x1D173, 0x1D17A),
+            (0xE0001, 0xE0001),
+            (0xE0020, 0xE007F),
+        ];
+        for c in ranges.into_iter().flat_map(|(first, last)| first..=last) {
+            let c = char::from_u32(c).unwrap();
+            assert_eq!(check_name(&format!("a{c}b")), Err(NameError::Forbidden(c)));
+        }
     }
 
     /// Every character that is anything else to the one than to the other, in every
@@ -648,7 +710,8 @@ mod tests {
         use unicode_normalization::UnicodeNormalization;
         for c in '\0'..='\u{3FF}' {
             for text in [c.to_string(), format!("A{c}"), format!("{c}b?")] {
-                let plain = text.nfd().filter(|c| !is_accent(*c)).flat_map(char::to_uppercase);
+                let plain = text.nfd().filter(|c| !is_accent(*c));
+                let plain = plain.flat_map(char::to_lowercase).flat_map(char::to_uppercase);
                 assert_eq!(fold(&text), plain.flat_map(char::to_lowercase).collect::<String>());
             }
         }

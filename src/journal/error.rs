@@ -3,6 +3,7 @@
 use std::fmt::{self, Display};
 use std::io;
 
+use super::id::JournalId;
 use super::recover::{Bad, Report, Verdict, Why};
 
 /// Why a call of the journal failed. Its text is one line that says what to do, where there is
@@ -16,8 +17,18 @@ pub enum Error {
     Refused(Box<Report>),
     /// There is no journal, but an unfinished new one: somebody moved or deleted the journal.
     OnlyLeftover { path: String, leftover: String },
+    /// The journal is missing or empty in a directory that was in use.
+    Lost { path: String, marker: String },
+    /// The journal is not the one that the marker of its directory names.
+    OtherJournal { path: String, found: JournalId, marker: String, wanted: JournalId },
+    /// A new journal was asked for where there is one.
+    Exists { path: String },
     /// Another process has the folder.
     Locked { path: String },
+    /// Another process has taken the directory after its lock file was deleted.
+    LockLost { path: String },
+    /// Another file has the journal's name.
+    JournalReplaced { path: String },
     /// An earlier write or sync failed (told again), so nothing may be relied on any more.
     Poisoned(String),
 }
@@ -56,12 +67,73 @@ impl Display for Error {
                 "{path} is missing, but {leftover} is there: the journal was moved or deleted; \
                  bring it back, or to begin with nothing delete {leftover} too"
             ),
+            Error::Lost { path, marker } => write!(
+                f,
+                "{path} is missing or empty, and {marker} says that there was a journal: bring it \
+                 back from a backup, or begin with nothing by --new"
+            ),
+            Error::OtherJournal { path, found, marker, wanted } => write!(
+                f,
+                "{path} has the id {found}, and {marker} says that the journal of this directory \
+                 is {wanted}: bring that one back, or to go on with this one delete {marker}"
+            ),
+            Error::Exists { path } => write!(
+                f,
+                "{path} exists, and --new begins with nothing: leave out --new, or name another \
+                 directory"
+            ),
+            Error::LockLost { path } => write!(
+                f,
+                "cannot go on with this journal: {path} was deleted, and another process has \
+                 locked a new one and uses the directory"
+            ),
+            Error::JournalReplaced { path } => write!(
+                f,
+                "{path} is another file than the one that the server writes to; stop the server \
+                 before you replace its journal"
+            ),
             Error::Locked { path } => write!(
                 f,
                 "another process uses this data folder (it holds the lock on {path}); \
                  stop it, or choose another folder"
             ),
             Error::Poisoned(first) => write!(f, "the journal failed before: {first}"),
+        }
+    }
+}
+
+/// Something that has gone wrong beside the journal, which goes on.
+#[derive(Debug)]
+pub enum Notice {
+    /// The disk had no room for a commit, so a snapshot in progress was given up for it.
+    SnapshotGivenUp { path: String },
+    /// The lock file was deleted or replaced, and nobody has taken the directory since.
+    LockRetaken { path: String },
+    /// The journal has lost its name. The next snapshot takes it.
+    JournalMissing { path: String },
+    /// The directory is not as it should be.
+    Directory(Error),
+}
+
+impl Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::SnapshotGivenUp { path } => write!(
+                f,
+                "compaction given up: the disk is full, and the space of {path} was needed for \
+                 reservations"
+            ),
+            Notice::LockRetaken { path } => write!(
+                f,
+                "{path} was deleted or replaced while the server runs; it is locked again. \
+                 Never delete it: another server could use the same directory"
+            ),
+            Notice::JournalMissing { path } => write!(
+                f,
+                "{path} was deleted or moved while the server runs; what is reserved from now on \
+                 is lost at the next stop unless a compaction comes before it"
+            ),
+            Notice::Directory(error) => write!(f, "{error}"),
         }
     }
 }

@@ -14,6 +14,8 @@
 //! journal is *poisoned* and every call that could write fails.
 
 mod error;
+mod id;
+mod marker;
 mod record;
 mod recover;
 mod snapshot;
@@ -22,11 +24,16 @@ mod storage;
 use std::io;
 use std::time::Duration;
 
-pub use error::Error;
+pub use error::{Error, Notice};
+pub use id::JournalId;
+pub use marker::{MARKER_FILE, begin_again};
 pub use record::{FORMAT_VERSION, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
 pub use recover::{Bad, Record, Report, Verdict, Why};
-pub use storage::{DiskStorage, LOCK_FILE, Storage, StorageFile};
+pub use storage::{
+    DiskStorage, LOCK_FILE, LockState, NameState, Storage, StorageFile, open_regular_file,
+};
 
+use marker::Marker;
 use record::HEADER;
 use snapshot::{Nameless, Snapshot};
 
@@ -75,12 +82,15 @@ pub struct Journal<S: Storage> {
     last_number: u64,
     /// Number of the last event in the file's snapshot.
     base_number: u64,
-    /// Bytes of header and snapshot. `snapshot_bytes <= end_bytes <= filled_bytes`.
+    /// Bytes of header and snapshot.
+    /// `snapshot_bytes <= end_bytes <= filled_bytes <= allocated_bytes`.
     snapshot_bytes: u64,
     /// Where the next commit goes.
     end_bytes: u64,
     /// From `end_bytes` to here the file is blank.
     filled_bytes: u64,
+    /// Up to here a write to the file does not run out of disk space.
+    allocated_bytes: u64,
     /// Up to here the file is durable. `<= end_bytes`.
     synced_bytes: u64,
     /// The first error of a write or sync.
@@ -88,6 +98,8 @@ pub struct Journal<S: Storage> {
     snapshot: Option<Snapshot<S::File>>,
     /// What a snapshot has taken the place of, or what an abandoned one has left.
     nameless: Option<Nameless<S::File>>,
+    /// What the owner is to log.
+    notices: Vec<Notice>,
 }
 
 /// Judges a journal and changes nothing, not even its folder. Give it a callback that refuses
@@ -131,12 +143,14 @@ impl<S: Storage> Journal<S> {
             return Journal::create(storage, policy, report);
         }
         let end = report.end_bytes;
-        match report.bad.as_ref().map(|bad| bad.verdict) {
-            Some(Verdict::Refused(_)) => return Err(Error::Refused(Box::new(report))),
-            Some(Verdict::Cut) => file
-                .set_size(end)
-                .map_err(|e| Error::io_at("cut the torn tail of", path.clone(), end, e))?,
-            None => {}
+        let verdict = report.bad.as_ref().map(|bad| bad.verdict);
+        if let Some(Verdict::Refused(_)) = verdict {
+            return Err(Error::Refused(Box::new(report)));
+        }
+        let marker = marker::look(&storage, &path, None)?;
+        if verdict == Some(Verdict::Cut) {
+            file.set_size(end)
+                .map_err(|e| Error::io_at("cut the torn tail of", path.clone(), end, e))?;
         }
         // With the cut: a stale record must be gone for good before a new one is written.
         make_durable(&file, &path, report.synced_bytes, end)?;
@@ -144,6 +158,9 @@ impl<S: Storage> Journal<S> {
         storage.remove(NEW_JOURNAL_FILE).map_err(|e| Error::io("remove", leftover, e))?;
         // The name too: whoever made or renamed this file may have been killed before doing so.
         storage.sync_folder().map_err(|e| Error::io("sync the folder of", &path, e))?;
+        if marker != Marker::Good {
+            marker::write(&storage, JournalId::random())?;
+        }
         Ok((Journal::over(storage, file, policy, &report), report))
     }
 
@@ -155,10 +172,13 @@ impl<S: Storage> Journal<S> {
         if found.map_err(|e| Error::io("open", &leftover, e))?.is_some() {
             return Err(Error::OnlyLeftover { path, leftover });
         }
+        marker::must_be_absent(&storage, &path)?;
         let file = storage.create(JOURNAL_FILE).map_err(|e| Error::io("create", &path, e))?;
         write_fully(&file, HEADER, 0).map_err(|e| Error::io("write", &path, e))?;
         file.sync_data().map_err(|e| Error::io("sync", &path, e))?;
         storage.sync_folder().map_err(|e| Error::io("sync the folder of", &path, e))?;
+        // After the journal: a crash before it leaves a journal without a marker, which is good.
+        marker::write(&storage, JournalId::random())?;
         let size = HEADER.len() as u64;
         let report = Report {
             snapshot_bytes: size,
@@ -172,6 +192,7 @@ impl<S: Storage> Journal<S> {
 
     /// The state after everything in the report was made durable.
     fn over(storage: S, file: S::File, policy: SyncPolicy, report: &Report) -> Self {
+        let filled = if report.bad.is_some() { report.end_bytes } else { report.file_bytes };
         Journal {
             storage,
             file,
@@ -181,17 +202,22 @@ impl<S: Storage> Journal<S> {
             base_number: report.base_number,
             snapshot_bytes: report.snapshot_bytes,
             end_bytes: report.end_bytes,
-            filled_bytes: if report.bad.is_some() { report.end_bytes } else { report.file_bytes },
+            filled_bytes: filled,
+            allocated_bytes: filled,
             synced_bytes: report.end_bytes,
             poisoned: None,
             snapshot: None,
             nameless: None,
+            notices: Vec::new(),
         }
     }
 
     /// Writes these records as one commit, and syncs them if the policy is [`SyncPolicy::Always`]:
     /// the number of the first, their payloads run together, and where each of them ends. Only
     /// after `Ok` may anybody be told of them. Without records it does nothing.
+    ///
+    /// Where the disk has no room left, a snapshot in progress is given up for it, with a
+    /// [`Notice`].
     ///
     /// On `Err` the journal is poisoned, and what was written may or may not be there after the
     /// next open.
@@ -212,11 +238,14 @@ impl<S: Storage> Journal<S> {
         }
         record::assert_payloads(payloads);
         let start = record::put_commit(&mut self.lines, first, self.synced_bytes, payloads, ends);
-        let lines = &self.lines[start..];
-        let bytes = lines.len();
-        let written = write_fully(&self.file, lines, self.end_bytes);
+        let bytes = self.lines.len() - start;
+        let end = self.end_bytes + bytes as u64;
+        if end > self.allocated_bytes {
+            self.allocate(end)?;
+        }
+        let written = write_fully(&self.file, &self.lines[start..], self.end_bytes);
         self.fatal("write", written)?;
-        self.end_bytes += bytes as u64;
+        self.end_bytes = end;
         self.last_number += records;
         let is_large = bytes > FILL_COMMIT_BYTES;
         self.lines.clear();
@@ -228,6 +257,87 @@ impl<S: Storage> Journal<S> {
             }
         }
         if self.policy == SyncPolicy::Always { self.sync() } else { Ok(()) }
+    }
+
+    /// Finds room on the disk for a commit that ends at `end`, while nothing of it is written yet.
+    /// A snapshot in progress, and the file that the last one has replaced, are given up before
+    /// the commit is.
+    #[cold]
+    #[inline(never)]
+    fn allocate(&mut self, end: u64) -> Result<(), Error> {
+        let mut found = self.try_allocate(end);
+        if found.as_ref().is_err_and(is_out_of_space) && self.give_up_space() {
+            found = self.try_allocate(end);
+        }
+        self.fatal("allocate space in", found)
+    }
+
+    fn try_allocate(&mut self, end: u64) -> io::Result<()> {
+        let from = self.allocated_bytes;
+        // Ahead, or each commit without a spare tail would be two calls.
+        let step = self.spare_end(end);
+        for target in [step, end] {
+            match self.file.allocate(from, target - from) {
+                Ok(()) => {
+                    self.allocated_bytes = target;
+                    return Ok(());
+                }
+                Err(e) if target == step && is_full(&e) => {}
+                Err(e) if e.kind() == io::ErrorKind::Unsupported => break,
+                Err(e) => return Err(e),
+            }
+        }
+        // Space that was written to is there, too.
+        fill_blank(&self.file, &mut self.filled_bytes, step)?;
+        self.allocated_bytes = self.allocated_bytes.max(self.filled_bytes);
+        if self.allocated_bytes < end {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    /// What the owner of the journal should log, oldest first. Each is returned once.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Checks that this process still owns the directory and that the journal still has its name,
+    /// which somebody may have deleted or replaced. What is wrong is a [`Notice`]. Meant for once
+    /// in a while.
+    ///
+    /// Errors: [`Error::LockLost`], which poisons the journal.
+    pub fn confirm_directory(&mut self) -> Result<(), Error> {
+        self.healthy()?;
+        if let Err(error) = self.may_replace()? {
+            self.notices.push(Notice::Directory(error));
+        }
+        Ok(())
+    }
+
+    /// Whether the journal may be replaced by a snapshot: `Ok(Err(_))` if not now, `Err` if another
+    /// process owns the directory, which poisons the journal.
+    fn may_replace(&mut self) -> Result<Result<(), Error>, Error> {
+        let lock = self.storage.path_of(LOCK_FILE);
+        match self.storage.confirm_lock() {
+            Ok(LockState::Held) => {}
+            Ok(LockState::Retaken) => self.notices.push(Notice::LockRetaken { path: lock }),
+            Ok(LockState::Lost) => {
+                let error = Error::LockLost { path: lock };
+                self.poisoned = Some(error.to_string());
+                return Err(error);
+            }
+            Err(e) => return Ok(Err(Error::io("check the lock on", lock, e))),
+        }
+        let path = self.storage.path_of(JOURNAL_FILE);
+        match self.storage.compare(JOURNAL_FILE, &self.file) {
+            Ok(NameState::Same) => Ok(Ok(())),
+            Ok(NameState::Missing) => {
+                self.notices.push(Notice::JournalMissing { path });
+                Ok(Ok(()))
+            }
+            Ok(NameState::Other) => Ok(Err(Error::JournalReplaced { path })),
+            Err(e) => Ok(Err(Error::io("look for", path, e))),
+        }
     }
 
     /// Makes everything committed durable; does nothing if it is. On `Err` the journal is
@@ -246,7 +356,7 @@ impl<S: Storage> Journal<S> {
     /// the next sync covers it. On `Err` the journal is poisoned.
     pub fn fill_tail(&mut self) -> Result<bool, Error> {
         self.healthy()?;
-        let low = self.filled_bytes - self.end_bytes < FILL_STEP_BYTES / 2;
+        let low = self.filled_bytes - self.end_bytes < self.storage.spare_step_bytes() / 2;
         if !low || self.policy == SyncPolicy::Never || !self.fill()? {
             return Ok(false);
         }
@@ -264,9 +374,17 @@ impl<S: Storage> Journal<S> {
             return Ok(false);
         }
         let before = self.filled_bytes;
-        let result = fill_blank(&self.file, &mut self.filled_bytes, self.end_bytes);
+        let target = self.spare_end(self.end_bytes);
+        let result = fill_blank(&self.file, &mut self.filled_bytes, target);
+        self.allocated_bytes = self.allocated_bytes.max(self.filled_bytes);
         self.fatal("fill the spare tail of", result)?;
         Ok(self.filled_bytes > before)
+    }
+
+    /// The first multiple of the step that leaves at least half a step after `end`.
+    fn spare_end(&self, end: u64) -> u64 {
+        let step = self.storage.spare_step_bytes();
+        (end + step / 2).next_multiple_of(step)
     }
 
     fn sync_file(&mut self) -> Result<(), Error> {
@@ -388,15 +506,14 @@ fn write_fully<F: StorageFile>(file: &F, mut data: &[u8], mut offset: u64) -> io
     Ok(())
 }
 
-/// Writes blank space from `filled` on, up to the first multiple of the step that leaves at least
-/// half a step after `end`, and moves `filled` along. Stops without an error when the disk is full.
+/// Writes blank space from `filled` on up to `target`, and moves `filled` along. Stops without an
+/// error when the disk is full.
 ///
 /// Never inlined: its piece of blank space is not to be in the frame of every commit.
 #[cold]
 #[inline(never)]
-fn fill_blank<F: StorageFile>(file: &F, filled: &mut u64, end: u64) -> io::Result<()> {
+fn fill_blank<F: StorageFile>(file: &F, filled: &mut u64, target: u64) -> io::Result<()> {
     let blank = [b'\n'; FILL_PIECE_BYTES];
-    let target = (end + FILL_STEP_BYTES / 2).next_multiple_of(FILL_STEP_BYTES);
     while *filled < target {
         let count = blank.len().min((target - *filled) as usize);
         match write_fully(file, &blank[..count], *filled) {
@@ -408,7 +525,12 @@ fn fill_blank<F: StorageFile>(file: &F, filled: &mut u64, end: u64) -> io::Resul
     Ok(())
 }
 
+/// Whether a file cannot become larger: the disk has no space for it, or a limit forbids it.
 fn is_full(e: &io::Error) -> bool {
-    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-    matches!(e.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+    is_out_of_space(e) || e.kind() == io::ErrorKind::FileTooLarge
+}
+
+/// Whether another file that becomes smaller could help.
+fn is_out_of_space(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

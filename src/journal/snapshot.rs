@@ -5,7 +5,9 @@ use std::io;
 
 use super::record::{self, HEADER_SNAPSHOT};
 use super::storage::{Storage, StorageFile};
-use super::{Error, JOURNAL_FILE, Journal, NEW_JOURNAL_FILE, SyncPolicy, fill_blank, write_fully};
+use super::{
+    Error, JOURNAL_FILE, Journal, NEW_JOURNAL_FILE, Notice, SyncPolicy, fill_blank, write_fully,
+};
 
 /// At most so much of a snapshot is left to a sync, and one more call's. Less would be a sync in
 /// every turn, and each waits for what the file system has begun for others; more would be long on
@@ -101,6 +103,7 @@ impl<S: Storage> Journal<S> {
     pub fn begin_snapshot(&mut self) -> Result<(), Error> {
         self.healthy()?;
         assert!(self.snapshot.is_none(), "a snapshot is in progress");
+        self.may_replace()??;
         let path = self.storage.path_of(NEW_JOURNAL_FILE);
         let created = self.storage.create(NEW_JOURNAL_FILE);
         let file = created.map_err(|e| Error::io("create", path, e))?;
@@ -134,7 +137,8 @@ impl<S: Storage> Journal<S> {
     pub fn snapshot_flush(&mut self, max_bytes: usize) -> Result<usize, Error> {
         self.healthy()?;
         let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
-        let done = snapshot.flush(max_bytes);
+        let room = leave_reserve(&self.storage, snapshot.buffer.len().min(max_bytes));
+        let done = room.and_then(|()| snapshot.flush(max_bytes));
         let left = snapshot.buffer.len();
         self.or_abandon("write", done)?;
         Ok(left)
@@ -154,15 +158,23 @@ impl<S: Storage> Journal<S> {
         let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
         record::push_end(&mut snapshot.buffer, snapshot.records, base_number);
         let fill = self.policy != SyncPolicy::Never;
+        let end = snapshot.written_bytes + snapshot.buffer.len() as u64;
+        let step = self.storage.spare_step_bytes();
+        let target = (end + step / 2).next_multiple_of(step);
         let mut filled = 0;
-        let done = snapshot.write(usize::MAX).and_then(|()| {
+        let room = leave_reserve(&self.storage, snapshot.buffer.len());
+        let done = room.and_then(|()| snapshot.write(usize::MAX)).and_then(|()| {
             filled = snapshot.written_bytes;
             if fill {
-                fill_blank(&snapshot.file, &mut filled, snapshot.written_bytes)?;
+                fill_blank(&snapshot.file, &mut filled, target)?;
             }
             snapshot.file.sync_data()
         });
         self.or_abandon("write", done)?;
+        if let Err(error) = self.may_replace()? {
+            let _ = self.abandon_snapshot();
+            return Err(error);
+        }
         let renamed = self.storage.rename(NEW_JOURNAL_FILE, JOURNAL_FILE);
         self.fatal("put the finished snapshot in the place of", renamed)?;
         let synced = self.storage.sync_folder();
@@ -174,6 +186,7 @@ impl<S: Storage> Journal<S> {
             self.end_bytes = snapshot.written_bytes;
             self.synced_bytes = snapshot.written_bytes;
             self.filled_bytes = filled;
+            self.allocated_bytes = filled;
             self.base_number = base_number;
         }
         Ok(())
@@ -190,6 +203,22 @@ impl<S: Storage> Journal<S> {
         removed.map_err(|e| Error::io("remove", path, e))
     }
 
+    /// Frees the space of a snapshot in progress and of the file that was taken out of use, all of
+    /// it at once; false if there is neither.
+    pub(super) fn give_up_space(&mut self) -> bool {
+        if self.snapshot.is_some() {
+            let path = self.storage.path_of(NEW_JOURNAL_FILE);
+            self.notices.push(Notice::SnapshotGivenUp { path });
+            // A file that keeps its name is cut as well.
+            let _ = self.abandon_snapshot();
+        }
+        match self.nameless.take() {
+            // Whoever has it open, to copy it, would keep the space as well.
+            Some(old) => old.file.set_size(0).is_ok(),
+            None => false,
+        }
+    }
+
     fn or_abandon(&mut self, action: &'static str, done: io::Result<()>) -> Result<(), Error> {
         done.map_err(|e| {
             let at = self.snapshot.as_ref().map_or(0, |s| s.written_bytes);
@@ -198,5 +227,22 @@ impl<S: Storage> Journal<S> {
             let _ = self.abandon_snapshot();
             Error::io_at(action, path, at, e)
         })
+    }
+}
+
+/// An error if so much more of a snapshot would leave less of the disk than commits need: the next
+/// step of the journal's tail, and that of the snapshot's own.
+fn leave_reserve(storage: &impl Storage, bytes: usize) -> io::Result<()> {
+    let reserve = 2 * storage.spare_step_bytes();
+    let wanted = bytes as u64 + reserve;
+    match storage.free_bytes()? {
+        Some(free) if free < wanted => {
+            let reason = format!(
+                "only {free} bytes are free on the disk, and {reserve} are left to \
+                 reservations"
+            );
+            Err(io::Error::new(io::ErrorKind::StorageFull, reason))
+        }
+        _ => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
-use reservad::journal::{Storage, StorageFile};
+use reservad::journal::{FILL_STEP_BYTES, LockState, NameState, Storage, StorageFile};
 
 /// SplitMix64: small, seeded, the same everywhere.
 #[derive(Clone)]
@@ -44,6 +44,10 @@ struct Inode {
     sizes: Vec<usize>,
     /// Bytes that the next sync has to write.
     unsynced: usize,
+    /// Space that is kept for it whatever its size is.
+    allocated: usize,
+    /// How many open files there are of it. One without a name goes with the last of them.
+    handles: usize,
 }
 
 #[derive(Clone)]
@@ -63,6 +67,14 @@ pub struct Faults {
     pub name_fails_at: Option<u64>,
     /// No file may become larger than this: writes stop short, then fail with ENOSPC.
     pub room_bytes: Option<usize>,
+    /// What all files together may take. A file takes its pages and what is allocated for it.
+    pub disk_bytes: Option<usize>,
+    /// The disk allocates nothing ahead of a write, as old file systems.
+    pub no_allocation: bool,
+    /// What somebody has done to the lock file.
+    pub lock: Option<LockState>,
+    /// What somebody has done to the journal's name.
+    pub renamed: Option<NameState>,
     /// Every write takes a few bytes only, or is interrupted.
     pub short_writes: bool,
 }
@@ -74,6 +86,8 @@ struct World {
     durable_names: BTreeMap<String, usize>,
     name_ops: Vec<NameOp>,
     page: usize,
+    /// The step of a journal's spare tail.
+    step: u64,
     faults: Faults,
     dead: bool,
     steps: u64,
@@ -142,6 +156,24 @@ impl World {
         Ok(())
     }
 
+    /// Bytes that all files take: those that have a name or are open.
+    fn used(&self) -> usize {
+        let named = |inode: usize| self.names.values().any(|other| *other == inode);
+        let inodes = self.inodes.iter().enumerate();
+        inodes
+            .filter(|(at, inode)| inode.handles > 0 || named(*at))
+            .map(|(_, inode)| inode.taken(self.page))
+            .sum()
+    }
+
+    /// Up to where a file may grow, as far as the disk goes.
+    fn most_bytes(&self, inode: usize) -> usize {
+        let Some(disk) = self.faults.disk_bytes else { return usize::MAX };
+        let taken = self.inodes[inode].taken(self.page);
+        let free = disk.saturating_sub(self.used());
+        taken + free / self.page * self.page
+    }
+
     fn put(&mut self, inode: usize, data: &[u8], offset: usize) {
         let page = self.page;
         let file = &mut self.inodes[inode];
@@ -160,6 +192,11 @@ impl World {
 }
 
 impl Inode {
+    /// Space on the disk, in whole pages.
+    fn taken(&self, page: usize) -> usize {
+        self.live.len().max(self.allocated).next_multiple_of(page)
+    }
+
     fn sync(&mut self, page: usize) {
         let least = self.sizes.iter().copied().min().unwrap_or(usize::MAX);
         self.durable.truncate(least);
@@ -214,6 +251,7 @@ impl SimDisk {
             durable_names: BTreeMap::new(),
             name_ops: Vec::new(),
             page,
+            step: FILL_STEP_BYTES,
             faults: Faults::default(),
             dead: false,
             steps: 0,
@@ -228,6 +266,17 @@ impl SimDisk {
         let disk = SimDisk::new(512, 0);
         disk.put(name, content);
         disk
+    }
+
+    /// Makes the spare tail grow in other steps.
+    pub fn set_step(&self, bytes: u64) {
+        self.0.borrow_mut().step = bytes;
+    }
+
+    /// Somebody else takes all the space that is left.
+    pub fn fill_up(&self) {
+        let mut world = self.0.borrow_mut();
+        world.faults.disk_bytes = Some(world.used());
     }
 
     /// Puts a durable file there.
@@ -326,7 +375,17 @@ impl SimDisk {
 
     fn file(&self, name: &str) -> Option<SimFile> {
         let inode = *self.0.borrow().names.get(name)?;
-        Some(SimFile { world: self.0.clone(), inode })
+        Some(self.handle(inode))
+    }
+
+    fn handle(&self, inode: usize) -> SimFile {
+        self.0.borrow_mut().inodes[inode].handles += 1;
+        SimFile { world: self.0.clone(), inode }
+    }
+
+    /// Bytes that all files take.
+    pub fn used_bytes(&self) -> usize {
+        self.0.borrow().used()
     }
 }
 
@@ -347,7 +406,8 @@ impl Storage for SimDisk {
         let inode = world.inodes.len();
         world.name_step(NameOp::Set(name.to_string(), inode))?;
         world.inodes.push(Inode::default());
-        Ok(SimFile { world: self.0.clone(), inode })
+        drop(world);
+        Ok(self.handle(inode))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -376,6 +436,37 @@ impl Storage for SimDisk {
 
     fn path_of(&self, name: &str) -> String {
         format!("sim/{name}")
+    }
+
+    fn compare(&self, _: &str, _: &SimFile) -> io::Result<NameState> {
+        Ok(self.0.borrow().faults.renamed.unwrap_or(NameState::Same))
+    }
+
+    fn confirm_lock(&self) -> io::Result<LockState> {
+        let lock = &mut self.0.borrow_mut().faults.lock;
+        match *lock {
+            // Once it is taken it is held.
+            Some(LockState::Retaken) => Ok(lock.take().unwrap()),
+            state => Ok(state.unwrap_or(LockState::Held)),
+        }
+    }
+
+    fn spare_step_bytes(&self) -> u64 {
+        self.0.borrow().step
+    }
+
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        let world = self.0.borrow();
+        let free = |disk: usize| disk.saturating_sub(world.used()) as u64;
+        Ok(world.faults.disk_bytes.map(free))
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        if let Ok(mut world) = self.world.try_borrow_mut() {
+            world.inodes[self.inode].handles -= 1;
+        }
     }
 }
 
@@ -415,12 +506,12 @@ impl StorageFile for SimFile {
             let most = 1 + world.rng.below(300);
             count = count.min(most);
         }
-        if let Some(room) = world.faults.room_bytes {
-            let size = world.inodes[self.inode].live.len();
-            count = count.min(room.max(size).saturating_sub(offset as usize));
-            if count == 0 && !data.is_empty() {
-                return Err(ErrorKind::StorageFull.into());
-            }
+        let size = world.inodes[self.inode].live.len();
+        let room = world.faults.room_bytes.map_or(usize::MAX, |room| room.max(size));
+        let room = room.min(world.most_bytes(self.inode));
+        count = count.min(room.saturating_sub(offset as usize));
+        if count == 0 && !data.is_empty() {
+            return Err(ErrorKind::StorageFull.into());
         }
         world.put(self.inode, &data[..count], offset as usize);
         world.inodes[self.inode].unsynced += count;
@@ -433,8 +524,28 @@ impl StorageFile for SimFile {
         let file = &mut world.inodes[self.inode];
         let cut = file.live.len().saturating_sub(size as usize);
         file.live.resize(size as usize, 0);
+        file.allocated = file.allocated.min(size as usize);
         file.sizes.push(size as usize);
         world.most_cut = world.most_cut.max(cut);
+        Ok(())
+    }
+
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        let mut world = self.world.borrow_mut();
+        if world.faults.no_allocation {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        if world.dead {
+            return Err(io::Error::other("the power is off"));
+        }
+        let end = (offset + bytes) as usize;
+        let size = world.inodes[self.inode].live.len();
+        let room = world.faults.room_bytes.map_or(usize::MAX, |room| room.max(size));
+        if end > room.min(world.most_bytes(self.inode)) {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let file = &mut world.inodes[self.inode];
+        file.allocated = file.allocated.max(end);
         Ok(())
     }
 

@@ -2,7 +2,9 @@
 
 use crate::disk::{Faults, SimDisk};
 use crate::{commit, replay, try_commit};
-use reservad::journal::{Error, FILL_STEP_BYTES, Journal, Storage, SyncPolicy};
+use reservad::journal::{
+    Error, FILL_STEP_BYTES, Journal, LockState, NameState, Notice, Storage, SyncPolicy,
+};
 use std::time::Duration;
 
 fn assert_poisoned<S: Storage>(journal: &mut Journal<S>, context: &str) {
@@ -62,9 +64,10 @@ fn a_full_disk_poisons_when_a_commit_has_no_room() {
             Err(e) => break e,
         }
     };
-    assert!(error.to_string().contains("cannot write sim/journal at byte"), "{error}");
+    let told = "cannot allocate space in sim/journal at byte";
+    assert!(error.to_string().contains(told), "{error}");
     assert!(acknowledged > 5, "the spare tail was room enough for some");
-    assert_poisoned(&mut journal, "cannot write");
+    assert_poisoned(&mut journal, told);
     drop(journal);
     disk.set_faults(Faults::default());
     assert_eq!(replay(disk, SyncPolicy::Always).unwrap().1.len(), acknowledged);
@@ -131,12 +134,194 @@ fn a_snapshot_that_fails_is_abandoned() {
             assert!(error.to_string().contains("cannot write sim/journal.new"), "{error}");
             assert!(!journal.has_snapshot());
             assert_eq!(journal.poisoned(), None);
-            assert_eq!(disk.names(), ["journal"]);
+            assert_eq!(disk.names(), ["journal", "journal.id"]);
             disk.set_faults(Faults::default());
             commit(&mut journal, &["b"]);
             drop(journal);
             assert_eq!(replay(disk, SyncPolicy::Always).unwrap().1, ["1 a", "2 b"]);
         }
+    }
+}
+
+/// What a compaction has taken of the disk when it fills up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Taken {
+    Nothing,
+    /// A snapshot is under way.
+    Snapshot,
+    /// The same, and its file cannot be removed.
+    StuckSnapshot,
+    /// A snapshot was finished, and the file that it has replaced is still there.
+    OldFile,
+}
+
+/// Commits until the disk is full; how many more were acknowledged since the compaction, and
+/// whether it was said that one was given up.
+fn commit_until_full(taken: Taken, faults: &Faults, policy: SyncPolicy) -> (usize, bool) {
+    let disk = SimDisk::new(4096, 0);
+    disk.set_faults(faults.clone());
+    let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
+    let line = "x".repeat(10_000);
+    (0..100).for_each(|_| commit(&mut journal, &[&line]));
+    if taken != Taken::Nothing {
+        journal.begin_snapshot().unwrap();
+        for _ in 0..10 {
+            (0..3).for_each(|_| journal.snapshot_append(&line));
+            journal.snapshot_flush(usize::MAX).unwrap();
+        }
+    }
+    if taken == Taken::StuckSnapshot {
+        disk.set_faults(Faults { name_fails_at: Some(0), ..faults.clone() });
+    }
+    if taken == Taken::OldFile {
+        journal.finish_snapshot(100).unwrap();
+        assert!(journal.has_nameless());
+    }
+    let mut acknowledged = 0;
+    while try_commit(&mut journal, &[&line]).is_ok() {
+        acknowledged += 1;
+    }
+    assert!(journal.poisoned().is_some_and(|why| why.contains("cannot allocate space in")));
+    assert!(!journal.has_snapshot() && !journal.has_nameless());
+    let notices = journal.take_notices();
+    drop(journal);
+    disk.set_faults(Faults::default());
+    let (journal, _, report) = replay(disk, policy).unwrap();
+    assert_eq!((journal.last_number(), report.bad), (100 + acknowledged as u64, None));
+    (acknowledged, matches!(notices[..], [Notice::SnapshotGivenUp { .. }]))
+}
+
+/// The snapshot had taken the last of the disk, and the server stopped at the next commit.
+#[test]
+fn a_compaction_gives_its_space_to_commits() {
+    let every = SyncPolicy::Every(Duration::from_secs(1));
+    for policy in [SyncPolicy::Always, every, SyncPolicy::Never] {
+        for no_allocation in [false, true] {
+            let disk_bytes = Some(2_500_000);
+            let faults = Faults { disk_bytes, no_allocation, ..Faults::default() };
+            let (alone, said) = commit_until_full(Taken::Nothing, &faults, policy);
+            assert!(alone > 100 && !said, "{alone}");
+            for taken in [Taken::Snapshot, Taken::StuckSnapshot, Taken::OldFile] {
+                let (count, said) = commit_until_full(taken, &faults, policy);
+                assert!(count >= alone, "{taken:?} {policy:?}: {count} of {alone}");
+                assert_eq!(said, taken != Taken::OldFile, "{taken:?}");
+            }
+        }
+    }
+}
+
+/// A snapshot does not go on until the disk is full, since others write to it as well.
+#[test]
+fn a_snapshot_leaves_the_reserve_to_commits() {
+    for finishes in [false, true] {
+        let disk = SimDisk::new(4096, 0);
+        let disk_bytes = 3_000_000;
+        disk.set_faults(Faults { disk_bytes: Some(disk_bytes), ..Faults::default() });
+        let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+        commit(&mut journal, &["a"]);
+        journal.begin_snapshot().unwrap();
+        let line = "x".repeat(10_000);
+        let mut written = 0;
+        let error = loop {
+            journal.snapshot_append(&line);
+            let done = match finishes && disk_bytes - disk.used_bytes() < 600_000 {
+                true => {
+                    (0..20).for_each(|_| journal.snapshot_append(&line));
+                    journal.finish_snapshot(1).map(|()| panic!("finished"))
+                }
+                false => journal.snapshot_flush(usize::MAX),
+            };
+            match done {
+                Ok(_) => written += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(error.to_string().contains("bytes are free on the disk"), "{error}");
+        assert!(written > 100, "{written}");
+        assert!(!journal.has_snapshot() && journal.poisoned().is_none());
+        assert!(disk_bytes - disk.used_bytes() >= 2 * FILL_STEP_BYTES as usize);
+        commit(&mut journal, &["b"]);
+    }
+}
+
+/// Another server with the same directory lost what it had acknowledged when this one put its
+/// snapshot in the place of the journal.
+#[test]
+fn a_directory_that_another_process_has_taken_is_left_alone() {
+    let taken = || Faults { lock: Some(LockState::Lost), ..Faults::default() };
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    commit(&mut journal, &["a"]);
+    let before = disk.content("journal");
+    for at_begin in [true, false] {
+        let disk = disk.copy();
+        let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+        if at_begin {
+            disk.set_faults(taken());
+            assert!(matches!(journal.begin_snapshot(), Err(Error::LockLost { .. })));
+        } else {
+            journal.begin_snapshot().unwrap();
+            journal.snapshot_append("state");
+            disk.set_faults(taken());
+            assert!(matches!(journal.finish_snapshot(1), Err(Error::LockLost { .. })));
+        }
+        assert_poisoned(&mut journal, "another process has locked a new one");
+        assert_eq!(disk.content("journal"), before);
+    }
+    disk.set_faults(taken());
+    assert!(matches!(journal.confirm_directory(), Err(Error::LockLost { .. })));
+    assert_poisoned(&mut journal, "another process has locked a new one");
+}
+
+#[test]
+fn a_deleted_lock_file_is_locked_again_and_told() {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    commit(&mut journal, &["a"]);
+    for at_begin in [true, false] {
+        let retaken = Faults { lock: Some(LockState::Retaken), ..Faults::default() };
+        if at_begin {
+            disk.set_faults(retaken);
+            journal.begin_snapshot().unwrap();
+        } else {
+            disk.set_faults(retaken);
+            journal.snapshot_append("state");
+            journal.finish_snapshot(1).unwrap();
+        }
+        let notices = journal.take_notices();
+        assert!(matches!(notices[..], [Notice::LockRetaken { .. }]), "{notices:?}");
+    }
+    assert_eq!(journal.base_number(), 1);
+    assert!(journal.take_notices().is_empty());
+}
+
+/// Somebody has put a backup in its place, or has deleted it.
+#[test]
+fn a_journal_that_was_replaced_stays_and_one_that_was_deleted_comes_back() {
+    for (name, told) in [(NameState::Other, "is another file"), (NameState::Missing, "was deleted")]
+    {
+        let disk = SimDisk::new(512, 0);
+        let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+        commit(&mut journal, &["a"]);
+        journal.begin_snapshot().unwrap();
+        journal.snapshot_append("state");
+        disk.set_faults(Faults { renamed: Some(name), ..Faults::default() });
+        journal.confirm_directory().unwrap();
+        let notices = journal.take_notices();
+        assert!(notices[0].to_string().contains(told), "{notices:?}");
+        let before = disk.content("journal");
+        let finished = journal.finish_snapshot(1);
+        match name {
+            NameState::Missing => finished.unwrap(),
+            _ => {
+                let error = finished.unwrap_err();
+                assert!(error.to_string().contains(told), "{error}");
+                assert_eq!(disk.content("journal"), before);
+                assert_eq!(disk.content("journal.new"), None);
+            }
+        }
+        assert_eq!(journal.poisoned(), None);
+        commit(&mut journal, &["b"]);
     }
 }
 
@@ -271,7 +456,7 @@ fn a_fresh_journal_opens_without_filling() {
     let (journal, records, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     assert!(report.fresh && records.is_empty());
     assert_eq!(journal.used_bytes(), disk.content("journal").unwrap().len() as u64);
-    assert_eq!(disk.steps(), 4, "create, write, sync, sync the folder");
+    assert_eq!(disk.steps(), 8, "create, write, sync, sync the folder; the same for the marker");
 }
 
 #[test]

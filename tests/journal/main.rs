@@ -5,6 +5,7 @@ mod crash;
 mod disk;
 mod faults;
 mod files;
+mod marker;
 mod recovery;
 
 use disk::SimDisk;

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use reservad::clock::{Clock, Now, Tick, Time, Zone};
 use reservad::inventory::Capacity;
-use reservad::journal::{Error, JOURNAL_FILE, SyncPolicy};
+use reservad::journal::{
+    Error, FILL_STEP_BYTES, JOURNAL_FILE, LockState, NEW_JOURNAL_FILE, NameState, SyncPolicy,
+};
 use reservad::limits::STALL_DEFAULT_MS;
 use reservad::service::{Compaction, Config, Ready, Service, Step};
 use reservad::store::{self, Opened, Reset, State};
@@ -72,6 +74,8 @@ pub struct Run {
     peers: Vec<Peer>,
     newcomers: Vec<Peer>,
     stop: bool,
+    /// The disk will be full as soon as there is a snapshot.
+    fills_up: bool,
     quiet: bool,
     transcript: Option<Vec<String>>,
 }
@@ -101,6 +105,7 @@ impl Run {
         let rooms = rooms.collect();
         let model = Model::new(zone.clone(), 6, most as usize);
         let disk = SimDisk::new(rng.pick(&[64, 512, 4096]), rng.next());
+        disk.set_step(rng.pick(&[64, 64, 1_000, FILL_STEP_BYTES]));
         let crowd = rng.one_in(20);
         let share_clients = rng.pick(&[1, 2, 3, 64]);
         Run {
@@ -133,6 +138,7 @@ impl Run {
             peers: Vec::new(),
             newcomers: Vec::new(),
             stop: false,
+            fills_up: false,
             quiet: false,
             transcript: tells.then(Vec::new),
         }
@@ -161,6 +167,7 @@ impl Run {
             let ended = (0..turns).any(|_| self.turn(&mut server).is_err());
             if !ended && self.rng().one_in(3) {
                 self.disk.set_faults(Faults::default());
+                self.fills_up = false;
                 let _ = self.stop(&mut server);
             }
             drop(server);
@@ -168,6 +175,7 @@ impl Run {
         }
         let mut server = self.start();
         self.disk.set_faults(Faults::default());
+        self.fills_up = false;
         for _ in 0..10 {
             assert!(self.turn(&mut server).is_ok(), "a turn without a fault");
         }
@@ -181,14 +189,23 @@ impl Run {
     /// Faults that come while the server runs; what counts is counted from now.
     fn plan_faults(&mut self) {
         let size = self.disk.with_live(JOURNAL_FILE, <[u8]>::len).unwrap_or(0);
+        let used = self.disk.used_bytes();
         let rng = &mut self.dice.rng;
-        let mut faults = Faults { short_writes: rng.one_in(4), ..Faults::default() };
-        match rng.below(10) {
+        self.fills_up = false;
+        let no_allocation = rng.one_in(3);
+        let short_writes = rng.one_in(4);
+        let mut faults = Faults { short_writes, no_allocation, ..Faults::default() };
+        match rng.below(16) {
             0..5 => faults.power_at = Some(rng.below(250) as u64),
             5 => faults.write_fails_at = Some(rng.below(30) as u64),
             6 => faults.sync_fails_at = Some(rng.below(20) as u64),
             7 => faults.name_fails_at = Some(rng.below(3) as u64),
             8 => faults.room_bytes = Some(size + rng.below(600)),
+            // Before or after the reserve is touched: others write to the disk as well.
+            9 => faults.disk_bytes = Some(used + rng.below(1 << 20)),
+            10 | 11 | 14 | 15 => self.fills_up = true,
+            12 => faults.lock = Some(rng.pick(&[LockState::Retaken, LockState::Lost])),
+            13 => faults.renamed = Some(rng.pick(&[NameState::Missing, NameState::Other])),
             _ => {}
         }
         self.disk.set_faults(faults);
@@ -201,6 +218,7 @@ impl Run {
             _ if error.contains("write failed") => "failed writes",
             _ if error.contains("sync failed") => "failed syncs",
             _ if error.contains("no storage space") => "full disks",
+            _ if error.contains("another process has locked") => "directories that were taken",
             _ => return,
         };
         self.seen.one(what);
@@ -448,7 +466,21 @@ impl Run {
         if std::mem::take(&mut self.stop) {
             server.stop();
         }
-        let ran = server.serve_queue().and_then(|()| server.conclude());
+        let has_snapshot = |run: &Run| run.disk.with_live(NEW_JOURNAL_FILE, |_| ()).is_some();
+        let had_snapshot = has_snapshot(self);
+        let before = self.model.last_event();
+        let served = server.serve_queue();
+        // While there is something that can be given up, and a commit to come.
+        let snapshot_bytes = self.disk.with_live(NEW_JOURNAL_FILE, <[u8]>::len).unwrap_or(0);
+        if self.fills_up && snapshot_bytes > 0 && server.inventory().last_event() > before {
+            self.fills_up = false;
+            self.disk.fill_up();
+        }
+        let ran = served.and_then(|()| server.conclude());
+        // Commits do nothing to it but this.
+        if had_snapshot && ran.is_ok() && !has_snapshot(self) {
+            self.seen.one("snapshots given up for a commit");
+        }
         let steps = server.take_steps();
         let is_told = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
         assert_eq!(is_told, step_ms.is_some(), "a step of the clock: {step_ms:?}");

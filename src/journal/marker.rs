@@ -1,0 +1,101 @@
+//! The marker: a small file that says that a directory has a journal, and which one, so that a
+//! journal that was deleted or emptied is not taken for one that never was.
+//!
+//! It is written after the journal and removed before a new one is begun. So a crash leaves at
+//! worst a journal without a marker, which the next open writes; never a marker without a journal.
+
+use std::io;
+
+use super::storage::{Storage, StorageFile};
+use super::{Error, JOURNAL_FILE, JournalId, NEW_JOURNAL_FILE, recover, write_fully};
+
+/// The marker's name in the directory. It holds the journal's id and an LF.
+pub const MARKER_FILE: &str = "journal.id";
+
+const MARKER_BYTES: usize = 17;
+
+/// What is found of the marker beside a journal that belongs there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marker {
+    Good,
+    /// There is none yet, or its writing was interrupted.
+    Unwritten,
+}
+
+/// Prepares a directory whose journal is missing or empty for a new one, by removing the marker.
+/// Needs the lock of the directory.
+///
+/// Errors: [`Error::Exists`] if there is a journal, [`Error::OnlyLeftover`] if there is an
+/// unfinished snapshot, [`Error::Io`].
+pub fn begin_again(storage: &impl Storage) -> Result<(), Error> {
+    let path = storage.path_of(JOURNAL_FILE);
+    let found = storage.open_to_read(JOURNAL_FILE).map_err(|e| Error::io("open", &path, e))?;
+    if let Some(file) = found {
+        let report = recover::scan(&file, path.clone(), |_| Ok(()));
+        if !report.map_err(|e| Error::io("read", &path, e))?.fresh {
+            return Err(Error::Exists { path });
+        }
+    }
+    let leftover = storage.path_of(NEW_JOURNAL_FILE);
+    let found = storage.open_to_read(NEW_JOURNAL_FILE);
+    if found.map_err(|e| Error::io("open", &leftover, e))?.is_some() {
+        return Err(Error::OnlyLeftover { path, leftover });
+    }
+    let marker = storage.path_of(MARKER_FILE);
+    storage.remove(MARKER_FILE).map_err(|e| Error::io("remove", &marker, e))?;
+    storage.sync_folder().map_err(|e| Error::io("sync the folder of", &marker, e))
+}
+
+/// Looks for the marker of the journal at `path`, whose id is `id` if it has one.
+///
+/// Errors: [`Error::OtherJournal`] if it names another journal.
+pub(super) fn look(
+    storage: &impl Storage,
+    path: &str,
+    id: Option<JournalId>,
+) -> Result<Marker, Error> {
+    match (read(storage)?, id) {
+        (Some(Some(wanted)), Some(found)) if wanted != found => Err(Error::OtherJournal {
+            path: path.to_owned(),
+            found,
+            marker: storage.path_of(MARKER_FILE),
+            wanted,
+        }),
+        (Some(Some(_)), _) => Ok(Marker::Good),
+        _ => Ok(Marker::Unwritten),
+    }
+}
+
+/// Refuses to begin a journal at `path` where a marker says that there was one.
+pub(super) fn must_be_absent(storage: &impl Storage, path: &str) -> Result<(), Error> {
+    match read(storage)? {
+        None => Ok(()),
+        Some(_) => Err(Error::Lost { path: path.to_owned(), marker: storage.path_of(MARKER_FILE) }),
+    }
+}
+
+/// Writes the marker of a journal that is durable, in the place of an interrupted one.
+pub(super) fn write(storage: &impl Storage, id: JournalId) -> Result<(), Error> {
+    let path = storage.path_of(MARKER_FILE);
+    let file = storage.create(MARKER_FILE).map_err(|e| Error::io("create", &path, e))?;
+    write_fully(&file, format!("{id}\n").as_bytes(), 0)
+        .and_then(|()| file.sync_data())
+        .and_then(|()| storage.sync_folder())
+        .map_err(|e| Error::io("write", path, e))
+}
+
+/// The id in the marker; `None` for no marker, `Some(None)` for one that cannot be read.
+fn read(storage: &impl Storage) -> Result<Option<Option<JournalId>>, Error> {
+    let path = storage.path_of(MARKER_FILE);
+    let read = || -> io::Result<Option<Option<JournalId>>> {
+        let Some(file) = storage.open_to_read(MARKER_FILE)? else { return Ok(None) };
+        let mut bytes = [0; MARKER_BYTES];
+        if file.size()? != MARKER_BYTES as u64 {
+            return Ok(Some(None));
+        }
+        recover::read_exactly(&file, &mut bytes, 0)?;
+        let digits = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix('\n'));
+        Ok(Some(digits.and_then(JournalId::parse)))
+    };
+    read().map_err(|e| Error::io("read", path, e))
+}

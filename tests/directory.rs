@@ -1,0 +1,227 @@
+//! The data directory of a running server: moved away, taken by another server, without room, without
+//! descriptors; and a directory whose journal was deleted, emptied or brought back.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::disk::{SmallDisk, check_replay, events, text_of};
+use common::{Client, Folder, Server, command, fill_journal, wait};
+use reservad::journal::{DiskStorage, Journal, Notice, SyncPolicy};
+
+/// Runs a server that does not start; what it says.
+fn refused(arguments: &[&str]) -> String {
+    let mut child = command(arguments).args(["--listen", "127.0.0.1:0"]).spawn().unwrap();
+    assert_eq!(wait(&mut child).code(), Some(1), "{arguments:?}");
+    std::io::read_to_string(child.stderr.take().unwrap()).unwrap()
+}
+
+fn compactions(server: &mut Server) -> usize {
+    server.log_so_far().matches("the journal was compacted").count()
+}
+
+/// Reserves and cancels until the log says something with `text`, or the server ends.
+fn churn_until(server: &mut Server, client: &mut Client, text: &str) {
+    let names: Vec<_> = (0..30).map(|n| format!("{n} {}", "x".repeat(100))).collect();
+    let names = names.join(", ");
+    client.send(format!("ALTA {names}\n"));
+    let Some(_) = client.try_line() else { return };
+    let pair = format!("RESERVAR {names}\nCANCELAR {names}\n");
+    for _ in 0..2_000 {
+        client.send(pair.as_bytes());
+        for _ in 0..2 {
+            let Some(reply) = client.try_line() else { return };
+            assert!(reply.starts_with("OK "), "{reply}");
+        }
+        if server.log_so_far().contains(text) {
+            return;
+        }
+    }
+    panic!("not said: {text}; {}", server.log_so_far());
+}
+
+// ------------------------------------------------------------ two servers
+
+/// The first server put its snapshot in the place of the second one's journal.
+#[test]
+fn a_directory_that_was_moved_away_takes_its_server_along() {
+    let folder = Folder::new();
+    let (here, moved) = (folder.join("data"), folder.join("moved"));
+    let mut first = Server::durable(&here, &[]);
+    assert_eq!(first.connect().say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
+    std::fs::rename(&here, &moved).unwrap();
+    let second = Server::durable(&here, &[]);
+    assert_eq!(second.connect().say("RESERVAR Habitación 2"), "OK RESERVADO #1 Habitación 2");
+    let before = events(&here);
+    fill_journal(&mut first);
+    assert_eq!(events(&here), before);
+    assert_eq!(second.connect().say("RESERVAR Habitación 3"), "OK RESERVADO #2 Habitación 3");
+    second.kill();
+    first.stop();
+    for (path, free) in [(&here, "Habitación 1"), (&moved, "Habitación 2")] {
+        check_replay(path);
+        let server = Server::durable(path, &[]);
+        assert_eq!(server.connect().list("LISTAR")[0], free);
+        server.stop();
+    }
+    let mut names: Vec<_> =
+        std::fs::read_dir(&here).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["journal", "journal.id", "lock"]);
+}
+
+#[test]
+fn a_deleted_lock_file_is_locked_again_and_told() {
+    let folder = Folder::new();
+    let mut server = Server::durable(folder.path(), &[]);
+    std::fs::remove_file(folder.join("lock")).unwrap();
+    fill_journal(&mut server);
+    let log = server.log_so_far();
+    assert!(log.contains("lock was deleted or replaced while the server runs"), "{log}");
+    let told = refused(&["--data-dir", text_of(folder.path())]);
+    assert!(told.contains("another process uses this data"), "{told}");
+    server.stop();
+}
+
+/// Two servers on one directory, since the lock file was deleted: the second one's journal stays.
+#[test]
+fn a_server_whose_directory_was_taken_by_another_stops() {
+    let folder = Folder::new();
+    let mut first = Server::durable(folder.path(), &[]);
+    let mut client = first.connect();
+    // The turn of the first answer, which looks at the lock, is over when there is a second one.
+    (0..2).for_each(|_| assert_eq!(client.say("SOY ana"), "OK ana"));
+    std::fs::remove_file(folder.join("lock")).unwrap();
+    let second = Server::durable(folder.path(), &[]);
+    let journal = std::fs::File::open(folder.join("journal")).unwrap();
+    let inode = |file: std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(&file);
+    churn_until(&mut first, &mut client, "another process has locked");
+    assert_eq!(first.wait().code(), Some(1));
+    let log = first.log_so_far();
+    assert!(log.contains("lock was deleted, and another process has locked a new one"), "{log}");
+    assert_eq!(
+        inode(journal.metadata().unwrap()),
+        inode(folder.join("journal").metadata().unwrap()),
+        "the journal was replaced"
+    );
+    second.kill();
+}
+
+// --------------------------------------------------- space and descriptors
+
+/// The snapshot has taken the last of a real file system.
+#[test]
+fn a_commit_takes_the_space_of_a_compaction_on_a_full_disk() {
+    for policy in [SyncPolicy::Always, SyncPolicy::Never] {
+        let Some(disk) = SmallDisk::new(4 << 20) else { return };
+        let storage = DiskStorage::lock(disk.path().join("data")).unwrap();
+        let (mut journal, _) = Journal::open(storage, policy, |_| Ok(())).unwrap();
+        let line = "x".repeat(60_000);
+        let commit = |journal: &mut Journal<_>| {
+            journal.commit(journal.last_number() + 1, &line, [line.len()].into_iter())
+        };
+        commit(&mut journal).unwrap();
+        journal.begin_snapshot().unwrap();
+        for _ in 0..20 {
+            journal.snapshot_append(&"y".repeat(60_000));
+            journal.snapshot_flush(usize::MAX).unwrap();
+        }
+        // Somebody else fills the disk.
+        let ballast = std::fs::write(disk.path().join("ballast"), vec![0; 4 << 20]);
+        assert_eq!(ballast.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+        for _ in 0..20 {
+            commit(&mut journal).unwrap();
+        }
+        let notices = journal.take_notices();
+        assert!(matches!(notices[..], [Notice::SnapshotGivenUp { .. }]), "{notices:?}");
+        assert!(!journal.has_snapshot());
+        assert!(!disk.path().join("data/journal.new").exists());
+        let storage = DiskStorage::at(disk.path().join("data"));
+        let report = reservad::journal::check(&storage, |_| Ok(())).unwrap();
+        assert_eq!((report.last_number, report.bad), (21, None));
+    }
+}
+
+/// With 12 listeners and no more than one descriptor left the server stopped: it could not open
+/// its directory to sync it.
+#[test]
+fn a_compaction_needs_one_descriptor_and_is_given_up_without_it() {
+    const LIMIT: usize = 100;
+    for free in [0, 1, 2] {
+        let folder = Folder::new();
+        let script = format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\"");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_reservad"), "--data-dir"]);
+        shell.args([text_of(folder.path()), "--max-clients", "100", "--time-zone", "UTC"]);
+        shell.args(["--listen", "127.0.0.1:0"].repeat(12));
+        let mut server = Server::spawn(shell.stdin(Stdio::null()).stderr(Stdio::piped()));
+        // What the test has inherited may have higher numbers, which the limit does not count.
+        let open = |server: &Server| {
+            let entries = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.filter(|name| name.parse::<usize>().unwrap() < LIMIT).count()
+        };
+        let mut clients = Vec::new();
+        while open(&server) < LIMIT - free {
+            let mut client = server.connect();
+            assert_eq!(client.say("SOY ana"), "OK ana");
+            clients.push(client);
+        }
+        churn_until(&mut server, &mut clients[0], "the journal was ");
+        let log = server.log_so_far();
+        if free == 0 {
+            let told = "the journal was not compacted: cannot create";
+            assert!(log.contains(told) && log.contains("Too many open files"), "{log}");
+        } else {
+            assert_eq!(compactions(&mut server), 1, "{log}");
+        }
+        assert!(clients[1].say("RESERVAR Habitación 1").starts_with("OK RESERVADO #"));
+        drop(clients);
+        server.stop();
+        check_replay(folder.path());
+    }
+}
+
+// ------------------------------------------------------- the journal is gone
+
+#[test]
+fn a_journal_that_is_gone_is_missed_until_it_is_back_or_new_is_asked_for() {
+    let folder = Folder::new();
+    let (journal, data) = (folder.join("journal"), text_of(folder.path()));
+    let server = Server::durable(folder.path(), &[]);
+    assert_eq!(server.connect().say("RESERVAR Habitación 2"), "OK RESERVADO #1 Habitación 2");
+    let told = refused(&["--data-dir", data, "--new"]);
+    assert!(told.contains("another process uses this data"), "{told}");
+    server.stop();
+    let told = refused(&["--data-dir", data, "--new"]);
+    assert!(told.contains("journal exists, and --new begins with nothing"), "{told}");
+    let backup = std::fs::read(&journal).unwrap();
+
+    std::fs::write(&journal, "").unwrap();
+    let emptied = refused(&["--data-dir", data]);
+    std::fs::remove_file(&journal).unwrap();
+    let deleted = refused(&["--data-dir", data]);
+    for told in [emptied, deleted] {
+        assert!(told.contains("journal is missing or empty"), "{told}");
+        assert!(told.contains("--new") && told.contains("backup"), "{told}");
+    }
+    assert!(!journal.exists());
+
+    // Into the same directory, and alone into another one.
+    let other = Folder::new();
+    for place in [folder.path(), other.path()] {
+        std::fs::write(place.join("journal"), &backup).unwrap();
+        let server = Server::durable(place, &[]);
+        let rooms = server.connect().list("LISTAR");
+        assert_eq!(rooms, ["Habitación 1", "Habitación 3"]);
+        server.stop();
+    }
+
+    std::fs::remove_file(&journal).unwrap();
+    let server = Server::durable(folder.path(), &["--new"]);
+    assert_eq!(server.connect().list("LISTAR").len(), 3);
+    server.stop();
+    Server::durable(folder.path(), &[]).stop();
+    assert_eq!(Path::new(&folder.join("journal.id")).metadata().unwrap().len(), 17);
+}

@@ -1,0 +1,126 @@
+//! The marker of a directory that was in use: a journal that was deleted or emptied is missed.
+
+use crate::disk::{Faults, SimDisk};
+use crate::{commit, replay};
+use reservad::journal::{
+    Error, JOURNAL_FILE, MARKER_FILE, NEW_JOURNAL_FILE, Storage, SyncPolicy, begin_again,
+};
+
+const POLICY: SyncPolicy = SyncPolicy::Always;
+
+/// A disk with a journal of one event.
+fn used() -> SimDisk {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, _) = replay(disk.clone(), POLICY).unwrap();
+    commit(&mut journal, &["a"]);
+    disk
+}
+
+fn assert_lost(disk: &SimDisk) {
+    let before = disk.names();
+    match replay(disk.clone(), POLICY) {
+        Err(error @ Error::Lost { .. }) => {
+            let told = error.to_string();
+            assert!(told.contains("--new") && told.contains("sim/journal.id"), "{told}");
+        }
+        other => panic!("{:?}", other.map(|(_, records, _)| records).map_err(|e| e.to_string())),
+    }
+    assert_eq!(disk.names(), before);
+}
+
+#[test]
+fn a_journal_that_was_deleted_or_emptied_is_not_begun_anew() {
+    let disk = used();
+    let whole = disk.content(JOURNAL_FILE).unwrap();
+    disk.remove(JOURNAL_FILE).unwrap();
+    assert_lost(&disk);
+    for emptied in [&b""[..], b"reserv", b"\0\0\0\0"] {
+        disk.put(JOURNAL_FILE, emptied);
+        assert_lost(&disk);
+        assert_eq!(disk.content(JOURNAL_FILE).unwrap(), emptied);
+    }
+    // Brought back it is good.
+    disk.put(JOURNAL_FILE, &whole);
+    assert_eq!(replay(disk, POLICY).unwrap().1, ["1 a"]);
+}
+
+#[test]
+fn a_new_journal_is_begun_where_that_is_asked_for() {
+    for emptied in [None, Some(&b"reserv"[..])] {
+        let disk = used();
+        let marker = disk.content(MARKER_FILE);
+        disk.remove(JOURNAL_FILE).unwrap();
+        emptied.into_iter().for_each(|bytes| disk.put(JOURNAL_FILE, bytes));
+        begin_again(&disk).unwrap();
+        assert!(replay(disk.clone(), POLICY).unwrap().1.is_empty());
+        assert_ne!(disk.content(MARKER_FILE), marker);
+        disk.remove(JOURNAL_FILE).unwrap();
+        assert_lost(&disk);
+    }
+    // In a directory that was never used as well.
+    let disk = SimDisk::new(512, 0);
+    begin_again(&disk).unwrap();
+    assert!(replay(disk, POLICY).unwrap().1.is_empty());
+}
+
+#[test]
+fn a_journal_is_never_given_up_for_a_new_one() {
+    let disk = used();
+    let steps = disk.steps();
+    assert!(matches!(begin_again(&disk), Err(Error::Exists { .. })));
+    disk.damage(JOURNAL_FILE, |bytes| bytes[0] ^= 1);
+    assert!(matches!(begin_again(&disk), Err(Error::Exists { .. })));
+    assert_eq!(disk.steps(), steps);
+    disk.remove(JOURNAL_FILE).unwrap();
+    disk.put(NEW_JOURNAL_FILE, b"half");
+    assert!(matches!(begin_again(&disk), Err(Error::OnlyLeftover { .. })));
+    assert_eq!(disk.names(), [MARKER_FILE, NEW_JOURNAL_FILE]);
+}
+
+/// From a backup, or written before there were markers, or by a start that was killed.
+#[test]
+fn a_journal_without_a_good_marker_gets_one() {
+    for marker in [None, Some(&b""[..]), Some(b"0123456789abcde"), Some(b"0123456789abcdeg\n")] {
+        let disk = SimDisk::with(JOURNAL_FILE, &used().content(JOURNAL_FILE).unwrap());
+        marker.into_iter().for_each(|bytes| disk.put(MARKER_FILE, bytes));
+        let open = || {
+            let steps = disk.steps();
+            assert_eq!(replay(disk.clone(), POLICY).unwrap().1, ["1 a"]);
+            (disk.content(MARKER_FILE).unwrap(), disk.steps() - steps)
+        };
+        let (written, steps) = open();
+        assert_eq!((written.len(), written[16]), (17, b'\n'));
+        let (again, steps_again) = open();
+        assert_eq!(again, written);
+        assert!(steps_again < steps, "it is written once");
+    }
+}
+
+/// A crash while a directory is prepared, or while its first journal is made, makes no start refuse
+/// that had not to.
+#[test]
+fn power_cut_at_every_step_of_a_new_beginning() {
+    let mut last = 0;
+    for step in 0.. {
+        let mut done = false;
+        for outcome in 0..40 {
+            let disk = SimDisk::new(512, step * 1000 + outcome);
+            disk.put(MARKER_FILE, b"0123456789abcdef\n");
+            disk.set_faults(Faults { power_at: Some(step), ..Faults::default() });
+            let prepared = begin_again(&disk).is_ok();
+            done = prepared && replay(disk.clone(), POLICY).is_ok();
+            disk.lose_power();
+            match replay(disk.clone(), POLICY) {
+                Ok((_, records, _)) => assert!(records.is_empty()),
+                // As it was: the operator says it again.
+                Err(Error::Lost { .. }) => assert!(!prepared),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        last = step;
+        if done {
+            break;
+        }
+    }
+    assert!(last >= 10, "only {last} steps");
+}
