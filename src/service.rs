@@ -294,7 +294,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
     /// Whether the wall clock is far ahead and not followed yet.
     pub fn is_clock_unconfirmed(&self) -> bool {
-        self.clock.unconfirmed_ms().is_some()
+        self.clock.is_unconfirmed()
     }
 
     /// Confirms the wall clock, which is then followed from the next turn on.
@@ -305,7 +305,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// Moves what counts elapsed time along with a wall clock that was set,
     /// and logs what is the matter with it.
     fn heed_clock(&mut self) -> bool {
-        let was_unconfirmed = self.note_unconfirmed_clock();
+        let was_unconfirmed = self.clock_unconfirmed;
+        if was_unconfirmed != self.clock.is_unconfirmed() {
+            self.log_unconfirmed_clock();
+        }
         let step_ms = self.clock.take_step();
         if step_ms != 0 {
             // Without floats: what prints them is large, and nothing else needs it.
@@ -335,13 +338,13 @@ impl<T: Stream, S: Storage> Service<T, S> {
             || self.clock_unconfirmed != was_unconfirmed
     }
 
-    /// Logs when the wall clock becomes unconfirmed and when it is followed again. Returns
-    /// whether it was unconfirmed in the turn before.
-    fn note_unconfirmed_clock(&mut self) -> bool {
+    /// Logs that the wall clock has become unconfirmed, or that it is followed again.
+    #[cold]
+    fn log_unconfirmed_clock(&mut self) {
         let ahead_ms = self.clock.unconfirmed_ms();
-        let was_unconfirmed = std::mem::replace(&mut self.clock_unconfirmed, ahead_ms.is_some());
+        self.clock_unconfirmed = ahead_ms.is_some();
         match ahead_ms {
-            Some(ahead_ms) if !was_unconfirmed => {
+            Some(ahead_ms) => {
                 let (time, zone) = (self.now.time, &self.zone);
                 warn!(
                     "not following the system's clock, which reads {}: it is {} s ahead of the last known time, {}; time runs on from there and nothing ends by that clock until systemd-timesyncd has set it or it has run for {} s",
@@ -351,12 +354,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
                     CLOCK_CONFIRM_MS / 1000,
                 );
             }
-            None if was_unconfirmed => {
-                warn!("following the system's clock again: it was confirmed or set back");
-            }
-            _ => {}
+            None => warn!("following the system's clock again: it was confirmed or set back"),
         }
-        was_unconfirmed
     }
 
     /// Whether what comes in the next moment may go into this turn's commit, too: a

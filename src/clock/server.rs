@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Time;
 use super::confirm::Leap;
+use crate::limits::CLOCK_FAR_MS;
 
 /// A moment, as it is told and as it is counted.
 ///
@@ -73,7 +74,10 @@ impl Clock {
             None => self.now.time,
             Some((_, last)) => self.now.steady.plus_ms(tick.0.saturating_sub(last.0).cast_signed()),
         };
-        self.leap = self.leap(wall, steady, tick);
+        let ahead_ms = wall.0.saturating_sub(steady.0);
+        // The usual case, kept cheap for every turn.
+        self.leap = if ahead_ms <= CLOCK_FAR_MS { None } else { self.leap(ahead_ms, tick) };
+        self.is_confirmed = false;
         let seen = self.seen.replace((wall, tick));
         self.now = if self.leap.is_some() {
             Now::at(steady)
@@ -88,18 +92,23 @@ impl Clock {
         self.now
     }
 
-    /// Returns the leap that a reading belongs to, if it must not be followed yet.
-    fn leap(&mut self, wall: Time, steady: Time, tick: Tick) -> Option<Leap> {
-        let is_confirmed = std::mem::take(&mut self.is_confirmed);
-        if is_confirmed || self.now.time == Time::DAWN {
+    /// Returns the leap that a reading far ahead belongs to, if it must not be followed yet.
+    #[cold]
+    fn leap(&self, ahead_ms: i64, tick: Tick) -> Option<Leap> {
+        if self.is_confirmed || self.now.time == Time::DAWN {
             return None;
         }
-        Leap::of(self.leap, wall.0.saturating_sub(steady.0), tick)
+        Leap::of(self.leap, ahead_ms, tick)
     }
 
     /// Confirms the wall clock: the next reading is followed, however far ahead it is.
     pub fn confirm(&mut self) {
         self.is_confirmed = true;
+    }
+
+    /// Whether the wall clock is far ahead and not confirmed.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.leap.is_some()
     }
 
     /// Returns how far ahead the wall clock is, in milliseconds, while it is not confirmed;
