@@ -27,6 +27,8 @@ pub use session::{Session, notices, resolve, tell_place};
 use session::{Wait, Watch};
 use words::{Lang, Verb, echo, say};
 
+const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
+
 /// Figures that only the loop knows, for `ESTADO`.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
@@ -83,6 +85,11 @@ pub fn run(
     if !session.fresh && at_once(line, eol, session, desk, out).is_some() {
         return After::Next;
     }
+    let line = match session.fresh {
+        // Some editors put it in front of a text file, and the file is piped here.
+        true => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
+        false => line,
+    };
     let (word, rest) = split_word(line);
     if word.is_empty() {
         return After::Next;
@@ -311,7 +318,7 @@ fn reserve(
 ) -> Result<(), Refusal> {
     let Moment { now, zone } = desk.moment;
     let dated = request.when.start != Start::Unsaid;
-    let reservation = match desk.inventory.reserve(&request, &session.who, now.time, zone)? {
+    let reservation = match desk.inventory.reserve(&request, &session.who, zone)? {
         Grant::New(reservation) => {
             desk.enact(Event::Reserved(Rc::clone(&reservation)));
             reservation

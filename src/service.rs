@@ -65,6 +65,8 @@ pub trait Stream: Read + Write {
 pub struct Ready {
     pub readable: bool,
     pub writable: bool,
+    /// Urgent data (telnet's Synch) has arrived.
+    pub urgent: bool,
     /// The peer has closed its side.
     pub read_closed: bool,
     /// Nothing can be written any more.
@@ -255,6 +257,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         if ready.readable || ready.read_closed || ready.error {
             client.conn.set_readable(ready.read_closed || ready.error);
+        }
+        if ready.urgent {
+            client.conn.set_urgent();
         }
         // After a half-close a reset shows in nothing but this, and who waits
         // must be out of the queue before it is granted anything.
