@@ -29,7 +29,7 @@ use booked::Booked;
 pub use booked::Booking;
 pub use decide::{Refusal, Request, Wanted};
 pub use event::Event;
-pub use fit::{Earliest, Term, When};
+pub use fit::{Earliest, NextFit, Term, When};
 use names::{Names, ResourceId};
 use queue::Queue;
 use runs::Runs;

@@ -12,7 +12,7 @@ use crate::conn::{Eol, Source};
 use crate::inventory::decide::{Busy, Refusal};
 use crate::inventory::event::{push_names, push_quoted};
 use crate::inventory::names::{NameTexts, ResourceId};
-use crate::inventory::{Earliest, Reservation};
+use crate::inventory::{Earliest, NextFit, Reservation};
 use crate::limits::NAME_MAX_BYTES;
 
 /// A refusal as code and text.
@@ -240,14 +240,20 @@ fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
     if busy.queue > 0 {
         text += &say!(lang, "; en cola: {}", "; in the queue: {}", busy.queue);
     }
-    text += &match busy.earliest {
-        Earliest::At(time) => {
+    text += &match busy.fit {
+        NextFit::AsAsked(Earliest::At(time)) => {
             say!(lang, "; cabe desde {}", "; fits from {}", zone.text(time, Round::Up))
         }
-        Earliest::Never => {
+        NextFit::SameLength(time) => say!(
+            lang,
+            "; así no cabrá nunca; con esa duración, libre desde {}",
+            "; never fits as asked; that length is free from {}",
+            zone.text(time, Round::Up),
+        ),
+        NextFit::AsAsked(Earliest::Never) => {
             say!(lang, "; no se sabe desde cuándo cabe", "; it is not known from when it fits",)
         }
-        Earliest::Unknown => say!(
+        NextFit::AsAsked(Earliest::Unknown) => say!(
             lang,
             "; no cabe pronto, prueba con otro desde=",
             "; it does not fit soon, try another from=",

@@ -11,7 +11,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::booked::Booked;
 use super::event::push_quoted;
-use super::fit::{Conflict, Earliest, Sought, Start, Target, Term, When};
+use super::fit::{Conflict, Earliest, NextFit, Sought, Start, Target, Term, When};
 use super::names::{ResourceId, fold};
 use super::pattern::Pattern;
 use super::{Booking, Event, Ids, Inventory, Key, Number, Reservation, SessionId};
@@ -211,20 +211,14 @@ pub struct Busy {
     pub from: Time,
     /// Whether the request has no end; then one would perhaps make it fit.
     pub open: bool,
-    pub earliest: Earliest,
+    pub fit: NextFit,
     /// How many wait for something of the same already.
     pub queue: usize,
 }
 
 impl Inventory {
-    /// Whether and how a request is granted at `now`.
-    pub fn reserve(
-        &self,
-        request: &Request,
-        who: &Who,
-        now: Time,
-        zone: &Zone,
-    ) -> Result<Grant, Refusal> {
+    /// Whether and how a request is granted, at the moment at which its interval was checked.
+    pub fn reserve(&self, request: &Request, who: &Who, zone: &Zone) -> Result<Grant, Refusal> {
         let sought = self.resolve(&request.wanted)?;
         let key = request.full_key();
         if let Some(key) = &key
@@ -245,10 +239,11 @@ impl Inventory {
             Ok(ids) => Ok(Grant::New(Rc::new(self.granted(request, &ids, key, who)))),
             Err(_) if request.wait_ms.is_some() => Ok(Grant::Wait(sought.targets())),
             Err(conflict) => {
-                let from = request.from.max(now);
+                let (from, until) = (request.from, request.until);
                 let earliest = sought.earliest(&request.when, from, zone);
-                let asked = Asked { wanted: &request.wanted, from, until: request.until };
-                Err(self.busy(asked, &sought, conflict, earliest))
+                let fit = sought.next_fit(earliest, &request.when, (from, until), zone);
+                let asked = Asked { wanted: &request.wanted, from, until };
+                Err(self.busy(asked, &sought, conflict, fit))
             }
         }
     }
@@ -340,13 +335,7 @@ impl Inventory {
         }
     }
 
-    fn busy(
-        &self,
-        asked: Asked,
-        sought: &Sought,
-        conflict: Conflict,
-        earliest: Earliest,
-    ) -> Refusal {
+    fn busy(&self, asked: Asked, sought: &Sought, conflict: Conflict, fit: NextFit) -> Refusal {
         let pattern = match &asked.wanted[conflict.target] {
             Wanted::Name(_) => None,
             Wanted::Pattern(_, text) => Some(text.to_string()),
@@ -361,7 +350,7 @@ impl Inventory {
             held,
             from: asked.from,
             open: asked.until.is_never(),
-            earliest,
+            fit,
             queue: self.waiting_for(&sought.targets()),
         }))
     }
@@ -500,8 +489,9 @@ impl Inventory {
         match sought.place(start, until) {
             Ok(ids) => Ok((start, ids)),
             Err(conflict) => {
+                let fit = sought.next_fit(earliest, when, (start, until), zone);
                 let asked = Asked { wanted, from: start, until };
-                Err(self.busy(asked, &sought, conflict, earliest))
+                Err(self.busy(asked, &sought, conflict, fit))
             }
         }
     }
