@@ -1,5 +1,7 @@
 //! The server's program: arguments, log, open, replay, bind, run, exit code.
 
+mod startup;
+
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +21,7 @@ use reservad::limits::{
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
 use reservad::service::{Compaction, Config, Service};
 use reservad::store::{self, Opened, State};
+use startup::system_zone;
 
 /// What a server without data and without --inventory starts with.
 const SAMPLE: [&str; 3] = ["Habitación 1", "Habitación 2", "Habitación 3"];
@@ -176,7 +179,7 @@ fn check_exposure(options: &Serve) -> Result<(), Failure> {
 fn serve(options: Serve) -> Result<(), Failure> {
     start_log(options.log_level);
     outlive_file_size_limit().map_err(|error| format!("cannot start: {error}"))?;
-    let zone = options.time_zone.clone().unwrap_or_else(system_zone);
+    let zone = zone(&options)?;
     let (mut state, mut clock) = open(&options)?;
     // Before anything is written: a start that fails must not count as the first one.
     let addresses: Vec<_> = options.listen.iter().flat_map(|list| list.0.clone()).collect();
@@ -217,17 +220,18 @@ fn serve(options: Serve) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The zone that `/etc/localtime` links to, where nothing else is said: the usual case,
-/// without the walk over the whole database that takes half of a start.
-fn system_zone() -> Zone {
-    const LOCALTIME: &str = "/etc/localtime";
-    let of_localtime = || {
-        let target = std::fs::read_link(LOCALTIME).ok()?;
-        let (_, name) = target.to_str()?.split_once("/zoneinfo/")?;
-        Zone::of_file(name, &std::fs::read(LOCALTIME).ok()?)
-    };
-    let is_said = std::env::var_os("TZ").is_some();
-    (!is_said).then(of_localtime).flatten().unwrap_or_else(Zone::system)
+/// Returns the zone that was asked for, else the system's.
+fn zone(options: &Serve) -> Result<Zone, Failure> {
+    if let Some(zone) = &options.time_zone {
+        return Ok(zone.clone());
+    }
+    let tz = std::env::var_os("TZ");
+    let found = system_zone(tz.as_deref(), Path::new("/etc/localtime"));
+    let (zone, warning) = found.map_err(|reason| Failure { code: 2, reason })?;
+    if let Some(warning) = warning {
+        warn!("{warning}");
+    }
+    Ok(zone)
 }
 
 fn start_log(level: LevelFilter) {
