@@ -34,8 +34,8 @@ use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
     BATCH_EVENTS, CLOCK_DOUBTFUL_MS, COMPACT_AFTER, COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES,
-    LOG_QUIET_MS, OLD_FILE_KEPT_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS,
-    WRITE_BUDGET_BYTES,
+    KEEP_ALIVES_ENDED, LOG_QUIET_MS, OLD_FILE_KEPT_MS, READ_BUDGET_BYTES, REFUSED_MAX,
+    STOP_GRACE_MS, WRITE_BUDGET_BYTES,
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
@@ -176,6 +176,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
     ) -> Service<T, S> {
         let now = clock.observe(wall, tick);
         state.store.compact_from(config.compaction.min_bytes);
+        state.inventory.set_monotonic(tick);
+        state.inventory.restart_keep_alives();
         Service {
             clients: Slab::new(),
             run_queue: VecDeque::new(),
@@ -244,6 +246,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     pub fn begin(&mut self, wall: Time, tick: Tick) {
         self.tick = tick;
         self.now = self.clock.observe(wall, tick);
+        self.inventory.set_monotonic(tick);
         self.turn_work = 0;
     }
 
@@ -281,6 +284,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// by [`Service::next_end`] does not hold any more.
     pub fn end_due(&mut self) -> bool {
         let was_set = self.heed_clock();
+        if self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch) {
+            self.inventory.settle(self.now, &self.zone, &mut self.batch);
+        }
         self.inventory.advance(self.now, &self.zone, &mut self.batch);
         self.trace.note(Step::EndedDue);
         was_set
@@ -501,7 +507,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
     pub fn next_deadline(&self) -> Option<Tick> {
         let first = self.deadlines.first().map(|(when, _)| *when);
         let shrink = self.store.has_old_file().then_some(self.old_file_until);
-        [first, self.sync_by, self.stopping, shrink].into_iter().flatten().min()
+        let keep_alive = self.inventory.next_keep_alive();
+        [first, keep_alive, self.sync_by, self.stopping, shrink].into_iter().flatten().min()
     }
 
     /// When something ends, or somebody's wait: what the wall clock then says.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::parse::Fault;
 use super::words::{Lang, Verb, echo, say};
 use super::{push, push_all};
-use crate::clock::{Now, Round, Stamp, Zone};
+use crate::clock::{Round, Stamp, Zone};
 use crate::conn::{Eol, Source};
 use crate::inventory::decide::{Busy, Refusal};
 use crate::inventory::event::{push_names, push_quoted};
@@ -324,7 +324,16 @@ pub fn reserved(
     push_names(reservation.targets(), texts, |text| push(text, out));
     if dated || !reservation.until.is_never() || reservation.session().is_some() {
         push_all([lang.pick(" desde=", " from="), &zone.print(reservation.from, Round::Down)], out);
-        push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
+        push_end(reservation, lang, zone, out);
+    }
+}
+
+/// `hasta=…`, and how long it lives without a renewal.
+fn push_end(reservation: &Reservation, lang: Lang, zone: &Zone, out: &mut Vec<u8>) {
+    push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
+    if let Some(keep_alive) = reservation.keep_alive() {
+        let seconds = keep_alive.ms / 1000;
+        push_all([lang.pick(" por=", " for="), itoa::Buffer::new().format(seconds), "s"], out);
     }
 }
 
@@ -356,7 +365,7 @@ pub fn renewed(
     push_number(lang.pick("OK RENOVADO #", "OK RENEWED #"), reservation.number, out);
     push(" ", out);
     push_names(reservation.targets(), texts, |text| push(text, out));
-    push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
+    push_end(reservation, lang, zone, out);
 }
 
 /// `OK CANCELADO #42 Habitación 1[, …]`: the number stands before the first
@@ -380,7 +389,7 @@ pub fn cancelled(released: &[(u64, ResourceId)], texts: &NameTexts, lang: Lang, 
 pub fn valid(
     reservation: &Reservation,
     ids: &[ResourceId],
-    now: Now,
+    left_ms: Option<i64>,
     texts: &NameTexts,
     lang: Lang,
     out: &mut Vec<u8>,
@@ -389,12 +398,10 @@ pub fn valid(
     push(" ", out);
     push_names(ids, texts, |text| push(text, out));
     let label = lang.pick(" quedan=", " left=");
-    if reservation.until.is_never() {
-        return push_all([label, "-"], out);
+    match left_ms {
+        Some(left_ms) => push_all([label, itoa::Buffer::new().format(left_ms / 1000), "s"], out),
+        None => push_all([label, "-"], out),
     }
-    let now = if reservation.lease { now.steady } else { now.time };
-    let left_s = (reservation.until.ms() - now.ms()) / 1000;
-    push_all([label, itoa::Buffer::new().format(left_s), "s"], out);
 }
 
 fn push_number(before: &str, number: u64, out: &mut Vec<u8>) {

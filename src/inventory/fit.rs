@@ -19,6 +19,9 @@ pub enum Term {
     Open,
     /// Until the connection ends (`hasta=salir`).
     Quit,
+    /// Until the connection says `SALIR`, or so many milliseconds after the last renewal
+    /// (`hasta=salir por=D`).
+    KeepAlive(i64),
     /// Until an instant.
     Until(Time),
     /// For so many milliseconds.
@@ -68,7 +71,7 @@ impl When {
     /// Its end if it began at `from`.
     pub fn until(&self, from: Time, zone: &Zone) -> Result<Time, TimeError> {
         match self.term {
-            Term::Open | Term::Quit => Ok(Time::NEVER),
+            Term::Open | Term::Quit | Term::KeepAlive(_) => Ok(Time::NEVER),
             Term::Until(until) => Ok(until),
             Term::Nights(nights) => zone.night_end(from, nights),
             Term::For(ms) => match from.plus_ms(ms) {

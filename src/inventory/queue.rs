@@ -505,7 +505,7 @@ impl Inventory {
             let until = booked.unwrap_or(until);
             let event = match until <= now.time {
                 true => Event::Expired { number },
-                false => Event::Renewed { number, until, lease: true },
+                false => Event::Renewed { number, until, lease: true, keep_alive_ms: None },
             };
             self.enact(now.time, event, batch);
         }
