@@ -17,15 +17,17 @@ use crate::clock::Time;
 use crate::conn::{Eol, Source};
 use crate::inventory::decide::{Grant, Refusal, Request, Wanted, cancellations};
 use crate::inventory::event::{Batch, push_names};
-use crate::inventory::fit::Start;
+use crate::inventory::fit::{Start, Term};
 use crate::inventory::history::History;
 use crate::inventory::pattern::Pattern;
-use crate::inventory::{Event, Ids, Inventory, Reservation};
+use crate::inventory::{Event, Ids, Inventory, Number, Reservation};
 use crate::limits::{CLOCK_DOUBTFUL_MS, LINE_MAX_BYTES, LIST_PIECE_BYTES};
 use parse::{Command, Fault, Marks, Moment, Text, find_control, parse, split_word};
 pub use session::{Session, notices, resolve, tell_place};
 use session::{Wait, Watch};
 use words::{Lang, Verb, echo, say};
+
+const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
 /// Figures that only the loop knows, for `ESTADO`.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +87,11 @@ pub fn run(
     if !session.fresh && at_once(line, eol, session, desk, out).is_some() {
         return After::Next;
     }
+    let line = match session.fresh {
+        // Some editors put it in front of a text file, and the file is piped here.
+        true => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
+        false => line,
+    };
     let (word, rest) = split_word(line);
     if word.is_empty() {
         return After::Next;
@@ -262,8 +269,12 @@ fn change(
         }
         Command::Renew { number, term } => {
             let Moment { now, zone } = desk.moment;
-            let event = desk.inventory.renew(number, term, &session.who, now, zone)?;
-            desk.enact(event);
+            if let Some(event) = desk.inventory.renew(number, term, &session.who, now, zone)? {
+                desk.enact(event);
+            }
+            if matches!(term, Term::KeepAlive(_)) {
+                desk.inventory.keep_alive(number, session.id());
+            }
             if let Some(reservation) = desk.inventory.reservation(number) {
                 reply::renewed(reservation, desk.inventory.names().texts(), lang, zone, out);
             }
@@ -277,7 +288,8 @@ fn change(
         Command::Verify { number, name } => {
             let now = desk.moment.now;
             let (reservation, ids) = desk.inventory.verify(number, name.as_deref(), now.time)?;
-            reply::valid(reservation, &ids, now, desk.inventory.names().texts(), lang, out);
+            let left_ms = desk.inventory.left_ms(reservation, now);
+            reply::valid(reservation, &ids, left_ms, desk.inventory.names().texts(), lang, out);
         }
         Command::IAm(name) => {
             push_all(["OK ", &name], out);
@@ -313,13 +325,13 @@ fn reserve(
 ) -> Result<(), Refusal> {
     let Moment { now, zone } = desk.moment;
     let dated = request.when.start != Start::Unsaid;
-    let reservation = match desk.inventory.reserve(&request, &session.who, now.time, zone)? {
+    let reservation = match desk.inventory.reserve(&request, &session.who, zone)? {
         Grant::New(reservation) => {
             desk.enact(Event::Reserved(Rc::clone(&reservation)));
             reservation
         }
         Grant::Again(number) => {
-            desk.inventory.rebind(number, session.id());
+            desk.inventory.keep_alive(number, session.id());
             Rc::clone(desk.inventory.live(number)?)
         }
         Grant::Wait(targets) => {
@@ -451,16 +463,19 @@ fn status(desk: &Desk) -> Vec<String> {
 
 /// `SALIR`, also as Ctrl-D.
 pub fn quit(eol: Eol, session: &Session, desk: &mut Desk, out: &mut Vec<u8>) -> After {
-    leave(session, desk);
+    end_all(desk.inventory.bound_to(session.id()), desk);
     push_line(session.lang.pick("OK ADIÓS", "OK BYE"), eol, out);
     After::Close
 }
 
-/// Ends what was `hasta=salir` of a connection that goes.
+/// Ends what was `hasta=salir` of a connection that is lost, unless it lives on for a while
+/// (`por=`).
 pub fn leave(session: &Session, desk: &mut Desk) {
-    for number in desk.inventory.bound_to(session.id()) {
-        desk.enact(Event::Expired { number });
-    }
+    end_all(desk.inventory.lost_with(session.id()), desk);
+}
+
+fn end_all(numbers: Vec<Number>, desk: &mut Desk) {
+    numbers.into_iter().for_each(|number| desk.enact(Event::Expired { number }));
     desk.settle();
 }
 

@@ -102,6 +102,30 @@ impl Buffers {
         (self.taken, self.searched, self.sent) = (0, 0, 0);
     }
 
+    /// Start of the line that is still being received.
+    fn open_line(&self) -> usize {
+        let unread = &self.input[self.taken..];
+        self.taken + memchr::memrchr(b'\n', unread).map_or(0, |lf| lf + 1)
+    }
+
+    /// Removes the last character of the open line (telnet's EC).
+    fn erase_character(&mut self) {
+        let is_first = |byte: &u8| !matches!(byte, 0x80..=0xBF);
+        let start = self.open_line();
+        let last = self.input[start..].iter().rposition(is_first).unwrap_or(0);
+        self.cut_back(start + last);
+    }
+
+    /// Removes the open line (telnet's EL).
+    fn erase_line(&mut self) {
+        self.cut_back(self.open_line());
+    }
+
+    fn cut_back(&mut self, len: usize) {
+        self.input.truncate(len);
+        self.searched = self.searched.min(len);
+    }
+
     fn take(&mut self, bytes: usize) {
         self.taken += bytes;
         self.searched = self.taken;
@@ -144,6 +168,8 @@ const DO: u8 = 253;
 const WONT: u8 = 252;
 const WILL: u8 = 251;
 const SB: u8 = 250;
+const EL: u8 = 248;
+const EC: u8 = 247;
 const IP: u8 = 244;
 const SE: u8 = 240;
 
@@ -168,6 +194,9 @@ pub struct Conn<S> {
     /// The poll has said that the peer's side is closed: a short read does
     /// then not mean that the socket is empty.
     read_closed: bool,
+    /// Urgent data has arrived at least once. A read stops at the urgent mark, so a short read no
+    /// longer means that the socket is empty.
+    urgent: bool,
     eof: bool,
     /// Where in the input IAC IP has come last (Ctrl-C in telnet).
     interrupted: Option<u32>,
@@ -188,6 +217,7 @@ impl<S> Conn<S> {
             readable: true,
             writable: true,
             read_closed: false,
+            urgent: false,
             eof: false,
             interrupted: None,
         }
@@ -202,6 +232,12 @@ impl<S> Conn<S> {
     pub fn set_readable(&mut self, read_closed: bool) {
         self.readable = true;
         self.read_closed |= read_closed;
+    }
+
+    /// Marks the stream as carrying urgent data; it stays marked.
+    pub fn set_urgent(&mut self) {
+        self.readable = true;
+        self.urgent = true;
     }
 
     /// The poll says that writing may go on.
@@ -455,8 +491,8 @@ impl<S: Read> Conn<S> {
         };
         if count == 0 {
             self.eof = true;
-        } else if count < scratch.len() && !self.read_closed {
-            // It has emptied the socket; more will bring an event.
+        } else if count < scratch.len() && !self.read_closed && !self.urgent {
+            // The read has emptied the socket; more data will bring an event.
             self.readable = false;
         }
         let output = &mut self.buffers().output;
@@ -497,9 +533,12 @@ impl<S: Read> Conn<S> {
                 Telnet::Data
             }
             (Telnet::Command, byte) => {
-                if byte == IP {
+                match byte {
                     // Input is far from so long: see the module's page.
-                    self.interrupted = Some(self.buffers().input.len() as u32);
+                    IP => self.interrupted = Some(self.buffers().input.len() as u32),
+                    EC => self.buffers().erase_character(),
+                    EL => self.buffers().erase_line(),
+                    _ => {}
                 }
                 Telnet::Data
             }

@@ -15,6 +15,7 @@ pub mod decide;
 pub mod event;
 pub mod fit;
 pub mod history;
+mod keep_alive;
 pub mod names;
 pub mod pattern;
 pub mod queue;
@@ -30,13 +31,14 @@ use booked::Booked;
 pub use booked::Booking;
 pub use decide::{Refusal, Request, Wanted};
 pub use event::Event;
-pub use fit::{Earliest, Term, When};
+pub use fit::{Earliest, NextFit, Term, When};
+pub use keep_alive::KeepAlive;
 use names::{Names, ResourceId};
 use queue::Queue;
 use runs::Runs;
 use smallvec::SmallVec;
 
-use crate::clock::{Now, Time};
+use crate::clock::{Now, Tick, Time};
 use crate::limits::{NAMES_CHUNK, NUMBER_MAX, TIDY_MIN_IDS, TIDY_WORK};
 
 /// A confirmation number: 1, 2, 3…; also the fencing token of what it grants.
@@ -69,6 +71,8 @@ pub struct Details {
     pub key: Option<Key>,
     /// `hasta=salir`: the connection with which it ends.
     pub session: Option<SessionId>,
+    /// `hasta=salir por=D`: it also ends when nobody renews it.
+    pub keep_alive: Option<KeepAlive>,
     /// All its resources, if it is on several.
     targets: Box<[ResourceId]>,
 }
@@ -155,6 +159,11 @@ impl Reservation {
     pub fn session(&self) -> Option<SessionId> {
         self.details.as_ref()?.session
     }
+
+    /// How it is kept alive, if it is (`hasta=salir por=D`).
+    pub fn keep_alive(&self) -> Option<KeepAlive> {
+        self.details.as_ref()?.keep_alive
+    }
 }
 
 /// The next instants at which something happens by itself.
@@ -186,6 +195,10 @@ pub struct Inventory {
     leases: Runs<(Time, Number)>,
     /// `hasta=salir` reservations by connection.
     bound: Runs<(SessionId, Number)>,
+    /// Deadlines of reservations that are kept alive, on the monotonic clock.
+    keep_alives: Runs<(Tick, Number)>,
+    /// What the monotonic clock says in this turn.
+    monotonic: Tick,
     /// Idempotency keys, by holder and key with a LF between.
     keys: HashMap<Box<str>, Number>,
     queue: Queue,
@@ -219,6 +232,8 @@ impl Inventory {
             ends: Runs::default(),
             leases: Runs::default(),
             bound: Runs::default(),
+            keep_alives: Runs::default(),
+            monotonic: Tick(0),
             keys: HashMap::new(),
             queue: Queue::default(),
             gaps: None,
@@ -349,7 +364,9 @@ impl Inventory {
             }
             Event::Reserved(new) => self.insert(new),
             Event::Cancelled { number, targets } => self.release(number, &targets),
-            Event::Renewed { number, until, lease } => self.move_end(number, until, lease),
+            Event::Renewed { number, until, lease, keep_alive_ms } => {
+                self.move_end(number, until, lease, keep_alive_ms);
+            }
             Event::Expired { number } => self.end(number),
         }
         self.last_event += 1;
@@ -425,7 +442,11 @@ impl Inventory {
             self.keys.insert(full_key, number);
         }
         self.last_number = self.last_number.max(number);
+        let is_kept_alive = new.keep_alive().is_some();
         self.reservations.insert(new);
+        if is_kept_alive {
+            self.set_deadline(number);
+        }
     }
 
     /// What keeps a reservation from lasting until then: the one of its
@@ -440,21 +461,34 @@ impl Inventory {
     }
 
     /// An end that is given takes the place of the connection's end, too.
-    fn move_end(&mut self, number: Number, until: Time, lease: bool) {
+    fn move_end(&mut self, number: Number, until: Time, lease: bool, keep_alive_ms: Option<i64>) {
         let Some(reservation) = self.reservations.get_mut(&number) else { return };
         let reservation = Rc::make_mut(reservation);
         let old_until = std::mem::replace(&mut reservation.until, until);
         let was_lease = std::mem::replace(&mut reservation.lease, lease);
         if let Some(session) = reservation.session() {
-            reservation.detail(|details| details.session = None);
             self.bound.remove(&(session, number));
         }
+        if let Some(old) = reservation.keep_alive() {
+            self.keep_alives.remove(&(old.deadline, number));
+        }
+        let session = keep_alive_ms.map(|_| SessionId::GONE);
+        reservation.detail(|details| {
+            details.session = session;
+            details.keep_alive = keep_alive_ms.map(KeepAlive::of_ms);
+        });
         for id in reservation.targets() {
             self.booked[*id as usize].set_until(reservation.from, until);
             self.queue.free(*id);
         }
         self.ends_of(was_lease).remove(&(old_until, number));
-        self.ends_of(lease).insert((until, number));
+        if !until.is_never() {
+            self.ends_of(lease).insert((until, number));
+        }
+        if let Some(session) = session {
+            self.bound.insert((session, number));
+        }
+        self.set_deadline(number);
     }
 
     /// Takes these resources out of a reservation; the rest stays.
@@ -494,6 +528,9 @@ impl Inventory {
         }
         if let Some(session) = old.session() {
             self.bound.remove(&(session, number));
+        }
+        if let Some(keep_alive) = old.keep_alive() {
+            self.keep_alives.remove(&(keep_alive.deadline, number));
         }
         if let Some(full_key) = full_key(old) {
             self.keys.remove(&full_key);
@@ -636,6 +673,10 @@ impl Inventory {
             assert!(ends.iter().eq(&known), "an end that is not kept, or kept for nothing");
         }
         assert_eq!(self.bound.len(), all().filter(|one| one.session().is_some()).count());
+        let kept_alive = all().filter_map(|one| Some((one.keep_alive()?.deadline, one.number)));
+        let mut kept_alive: Vec<_> = kept_alive.collect();
+        kept_alive.sort_unstable();
+        assert!(self.keep_alives.iter().eq(&kept_alive), "a deadline that is not kept");
         assert_eq!(self.keys.len(), all().filter_map(|one| full_key(one)).count());
         assert!(all().all(|one| one.number <= self.last_number));
         assert_eq!(self.names.len(), self.ids().count());

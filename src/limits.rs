@@ -34,6 +34,8 @@ pub const PATTERNS_ALWAYS: usize = 4;
 pub const ADD_MAX: usize = 10_000;
 /// Longest duration: ten years of days, leap days counted in full.
 pub const DURATION_MAX_MS: i64 = 3_653 * 86_400_000;
+/// Shortest `por=` beside `hasta=salir`: below it a pause of the network would end reservations.
+pub const KEEP_ALIVE_MIN_MS: i64 = 10_000;
 /// Most nights, the same ten years.
 pub const NIGHTS_MAX: u32 = 3_653;
 /// What a client sent is echoed at most this long, in characters.
@@ -167,6 +169,8 @@ pub const STALL_DEFAULT_MS: u64 = 60_000;
 pub const LINGER_MS: u64 = 2_000;
 /// Time that a stop gives to peers to take what they are owed.
 pub const STOP_GRACE_MS: u64 = 5_000;
+/// Reservations that nobody renewed in time and that are ended in one turn.
+pub const KEEP_ALIVES_ENDED: usize = 1024;
 /// Events that come alone and at most so far from each other are of a client that asks again as soon as it
 /// is answered.
 pub const STREAM_GAP_MS: u64 = 1;

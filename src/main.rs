@@ -1,5 +1,7 @@
 //! The server's program: arguments, log, open, replay, bind, run, exit code.
 
+mod startup;
+
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +21,7 @@ use reservad::limits::{
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
 use reservad::service::{Compaction, Config, Service};
 use reservad::store::{self, Opened, State};
+use startup::system_zone;
 
 /// What a server without data and without --inventory starts with.
 const SAMPLE: [&str; 3] = ["Habitación 1", "Habitación 2", "Habitación 3"];
@@ -194,7 +197,7 @@ fn check_exposure(options: &Serve) -> Result<(), Failure> {
 fn serve(options: Serve) -> Result<(), Failure> {
     start_log(options.log_level);
     outlive_file_size_limit().map_err(|error| format!("cannot start: {error}"))?;
-    let zone = options.time_zone.clone().unwrap_or_else(system_zone);
+    let zone = options.time_zone.clone().map_or_else(zone_of_system, Ok)?;
     let (mut state, mut clock) = open(&options)?;
     // Before anything is written: a start that fails must not count as the first one.
     let addresses: Vec<_> = options.listen.iter().flat_map(|list| list.0.clone()).collect();
@@ -238,26 +241,15 @@ fn serve(options: Serve) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The zone that `/etc/localtime` links to, where nothing else is said: the usual case,
-/// without the walk over the whole database that takes half of a start.
-fn system_zone() -> Zone {
-    const LOCALTIME: &str = "/etc/localtime";
-    let of_localtime = || {
-        let target = std::fs::read_link(LOCALTIME).ok()?;
-        let (_, name) = target.to_str()?.split_once("/zoneinfo/")?;
-        Zone::of_file(name, &std::fs::read(LOCALTIME).ok()?)
-    };
-    let said = std::env::var_os("TZ");
-    let said = said.as_ref().map(|tz| tz.to_string_lossy());
-    // A pipe or a device would never be read to its end.
-    let file = said.as_deref().map_or(LOCALTIME, |tz| tz.strip_prefix(':').unwrap_or(tz));
-    let is_readable = std::fs::metadata(file).map_or(true, |found| found.is_file());
-    if file.starts_with('/') && !is_readable {
-        warn!("time zone UTC: {} is not a regular file", plain(file));
-        return Zone::utc();
+/// Returns the system's zone, with a warning in the log where nothing names one.
+fn zone_of_system() -> Result<Zone, Failure> {
+    let tz = std::env::var_os("TZ");
+    let found = system_zone(tz.as_deref(), Path::new("/etc/localtime"));
+    let (zone, warning) = found.map_err(|reason| Failure { code: 2, reason })?;
+    if let Some(warning) = warning {
+        warn!("{warning}");
     }
-    let is_said = said.is_some();
-    (!is_said).then(of_localtime).flatten().unwrap_or_else(Zone::system)
+    Ok(zone)
 }
 
 fn start_log(level: LevelFilter) {
@@ -444,7 +436,7 @@ fn check(folder: &Path) -> Result<(), Failure> {
 /// Runs `reservad reset-time` and prints what was changed.
 fn reset_time(folder: &Path) -> Result<(), Failure> {
     let (now, _) = clock::read();
-    let zone = system_zone();
+    let zone = zone_of_system()?;
     let shown = |time| zone.text(time, Round::Down);
     if now < Time::from_ms(CLOCK_UNSET_MS) {
         let reason = format!("the system's clock says {}: set it first", shown(now));

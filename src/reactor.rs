@@ -71,6 +71,7 @@ fn ready(event: &Event) -> Ready {
     Ready {
         readable: event.is_readable(),
         writable: event.is_writable(),
+        urgent: event.is_priority(),
         read_closed: event.is_read_closed(),
         write_closed: event.is_write_closed(),
         error: event.is_error(),
@@ -273,7 +274,8 @@ impl Reactor {
     fn welcome(&mut self, stream: TcpStream) {
         let registry = self.poll.registry();
         self.service.welcome(stream, |stream, key, session| {
-            registry.register(stream, token(key, session), Interest::READABLE | Interest::WRITABLE)
+            let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+            registry.register(stream, token(key, session), interest)
         });
     }
 

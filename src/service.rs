@@ -34,8 +34,8 @@ use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
     BATCH_EVENTS, CLOCK_CHECK_MS, CLOCK_CONFIRM_MS, CLOCK_DOUBTFUL_MS, CLOCK_FAR_MS, COMPACT_AFTER,
-    COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, DIRECTORY_CHECK_MS, LOG_QUIET_MS, OLD_FILE_KEPT_MS,
-    READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
+    COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, DIRECTORY_CHECK_MS, KEEP_ALIVES_ENDED, LOG_QUIET_MS,
+    OLD_FILE_KEPT_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
@@ -65,6 +65,8 @@ pub trait Stream: Read + Write {
 pub struct Ready {
     pub readable: bool,
     pub writable: bool,
+    /// Urgent data (telnet's Synch) has arrived.
+    pub urgent: bool,
     /// The peer has closed its side.
     pub read_closed: bool,
     /// Nothing can be written any more.
@@ -178,6 +180,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
     ) -> Service<T, S> {
         let now = clock.observe(wall, tick);
         state.store.compact_from(config.compaction.min_bytes);
+        state.inventory.set_monotonic(tick);
+        state.inventory.restart_keep_alives();
         Service {
             clients: Slab::new(),
             run_queue: VecDeque::new(),
@@ -248,6 +252,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     pub fn begin(&mut self, wall: Time, tick: Tick) {
         self.tick = tick;
         self.now = self.clock.observe(wall, tick);
+        self.inventory.set_monotonic(tick);
         self.turn_work = 0;
     }
 
@@ -261,6 +266,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         if ready.readable || ready.read_closed || ready.error {
             client.conn.set_readable(ready.read_closed || ready.error);
+        }
+        if ready.urgent {
+            client.conn.set_urgent();
         }
         // After a half-close a reset shows in nothing but this, and who waits
         // must be out of the queue before it is granted anything.
@@ -282,6 +290,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// by [`Service::next_end`] does not hold any more.
     pub fn end_due(&mut self) -> bool {
         let was_set = self.heed_clock();
+        if self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch) {
+            self.inventory.settle(self.now, &self.zone, &mut self.batch);
+        }
         self.inventory.advance(self.now, &self.zone, &mut self.batch);
         self.trace.note(Step::EndedDue);
         was_set
@@ -556,7 +567,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let first = self.deadlines.first().map(|(when, _)| *when);
         let shrink = self.store.has_old_file().then_some(self.old_file_until);
         let clock = self.is_clock_unconfirmed().then(|| self.tick.plus_ms(CLOCK_CHECK_MS));
-        [first, self.sync_by, self.stopping, shrink, clock].into_iter().flatten().min()
+        let keep_alive = self.inventory.next_keep_alive();
+        [first, keep_alive, self.sync_by, self.stopping, shrink, clock].into_iter().flatten().min()
     }
 
     /// When something ends, or somebody's wait: what the wall clock then says.

@@ -12,6 +12,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+#[path = "common/skip.rs"]
+mod skip;
 #[path = "common/terminal.rs"]
 mod terminal;
 
@@ -435,7 +437,7 @@ fn a_host_may_be_a_name_or_ipv6() {
         peer.hears("x");
         peer.say("OK\n");
     }) else {
-        eprintln!("skipped: this machine has no IPv6");
+        skip::skip("this machine has no IPv6");
         return;
     };
     run(to(&server.address, &["x"])).is(0, "OK\n", "");

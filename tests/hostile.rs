@@ -468,13 +468,12 @@ fn all_kinds_at_once() {
     server.stop();
 }
 
-/// With `HOSTILE_SECONDS` each kind by itself for so long.
+/// Each kind by itself for `HOSTILE_SECONDS`; `HOSTILE_KIND` is a part of the name of one.
 #[test]
+#[ignore = "takes minutes: run with -- --ignored"]
 fn each_kind_by_itself() {
     let _alone = ALONE.lock();
-    let Ok(only) = std::env::var("HOSTILE_KIND") else {
-        return println!("skipped: HOSTILE_KIND= names one, or all with an empty text");
-    };
+    let only = std::env::var("HOSTILE_KIND").unwrap_or_default();
     let time = Duration::from_secs_f64(number("HOSTILE_SECONDS", 2.0));
     let count = number("HOSTILE_CLIENTS", 250.0) as usize;
     for kind in kinds().iter().filter(|kind| kind.name.contains(&only)) {

@@ -516,6 +516,21 @@ fn the_time_zone_of_what_is_printed_and_read() {
     assert_eq!(figure(&mut client, "zone"), "America/Montevideo");
 }
 
+/// An unknown zone in TZ was UTC without a word.
+#[test]
+fn an_unknown_zone_in_tz_stops_the_start() {
+    let with_tz = |tz: &str| {
+        let mut server = command(&["--in-memory", "--listen", "127.0.0.1:0"]);
+        server.env("TZ", tz).stdin(Stdio::null()).stderr(Stdio::piped());
+        server
+    };
+    let (code, _, err) = outcome(&mut with_tz("Amrica/Montevideo"));
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("Amrica/Montevideo") && err.contains("America/Montevideo"), "{err}");
+    let server = Server::spawn(&mut with_tz("America/Montevideo"));
+    assert_eq!(figure(&mut server.connect(), "zone"), "America/Montevideo");
+}
+
 #[test]
 fn log_levels() {
     let mut server = Server::in_memory(&["--log-level", "debug"]);

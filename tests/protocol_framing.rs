@@ -278,6 +278,63 @@ fn telnet_at_every_split() {
     server.stop();
 }
 
+/// EC erases the last character of the open line and EL all of it. Neither reaches a line that has
+/// ended.
+#[test]
+fn telnet_edits_the_open_line() {
+    const EC: u8 = 247;
+    const EL: u8 = 248;
+    let server = Server::in_memory(&[]);
+    let nothing = b"OK 0 AVAILABLE\n";
+    let rows: [(&[&[u8]], &[u8]); 6] = [
+        (&[b"LIST Salaz", &[IAC, EC], b" *\n"], nothing),
+        // One character of several bytes.
+        (&["LIST Sala \u{F1}".as_bytes(), &[IAC, EC], b"*\n"], nothing),
+        (&[b"x", &[IAC, EC, IAC, EC, IAC, EC], b"LIST Sala *\n"], nothing),
+        (&[b"RESERVE Habitaci", &[IAC, EL], b"LIST Sala *\n"], nothing),
+        (&[b"LIST Sala *\nx", &[IAC, EL]], nothing),
+        (&[b"LIST Sala *\n", &[IAC, EC, IAC, EL]], nothing),
+    ];
+    for (pieces, want) in rows {
+        let bytes = pieces.concat();
+        for at in 0..=bytes.len() {
+            let got = answer_in_pieces(&server, &[&bytes[..at], &bytes[at..]]);
+            assert_eq!(got, want, "{} at {at}", bytes.escape_ascii());
+        }
+    }
+    server.stop();
+}
+
+/// Telnet's Synch sends its DM as urgent data. A read stops at the urgent mark, and no further event
+/// came for what was behind it; and the byte after the mark was taken for the DM.
+#[test]
+fn urgent_data_neither_stalls_a_connection_nor_eats_a_byte() {
+    const DM: u8 = 242;
+    let server = Server::in_memory(&[]);
+    for urgent in [&[DM][..], b" "] {
+        let mut client = server.connect();
+        assert_eq!(client.list("LIST Sala *").len(), 0);
+        let before: &[u8] = if urgent == [DM] { &[IAC] } else { b"" };
+        // All of it is there before the server reads.
+        server.while_stopped(|| {
+            client.send(before);
+            socket2::SockRef::from(&*client.stream()).send_out_of_band(urgent).unwrap();
+            client.send(b"LIST Sala *\n");
+        });
+        assert_eq!(client.line(), "OK 0 AVAILABLE");
+    }
+    server.stop();
+}
+
+/// Some editors begin a text file with a byte order mark.
+#[test]
+fn a_byte_order_mark_is_skipped_where_a_connection_begins() {
+    let server = Server::in_memory(&[]);
+    check(&server, "\u{FEFF}LIST Sala *\n".as_bytes(), "OK 0 AVAILABLE\n");
+    check(&server, "LIST Sala *\n\u{FEFF}LIST\n".as_bytes(), "OK 0 AVAILABLE\nERR 400 {*}\n");
+    server.stop();
+}
+
 /// The bytes of the filter do not count for the length of a line.
 #[test]
 fn a_line_is_measured_after_the_telnet_filter() {

@@ -461,7 +461,7 @@ fn one_without_an_end_is_given_one() {
          > VERIFICAR #4
          < ERR 409 {*}
          -- but not one that somebody else has, with a refusal it stays bound
-         c> RESERVAR Habitación 3 hasta=salir por=1h
+         c> RESERVAR Habitación 3 hasta=salir noches=1
          c< ERR 400 {*}
          c> RESERVAR Sala hasta=salir
          c< ERR 404 {*}

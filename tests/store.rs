@@ -848,7 +848,7 @@ fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
                         key: None,
                         wait_ms: None,
                     };
-                    let granted = inventory.reserve(&request, &who, start, &zone);
+                    let granted = inventory.reserve(&request, &who, &zone);
                     let Ok(Grant::New(new)) = granted else {
                         panic!("not granted at the time that was told: {granted:?}")
                     };
@@ -921,10 +921,10 @@ fn a_name_is_held_against_a_pattern_once() {
         wait_ms: None,
     };
     inventory.take_work();
-    let Ok(Grant::New(new)) = inventory.reserve(&request, &who, now, &zone) else { panic!() };
+    let Ok(Grant::New(new)) = inventory.reserve(&request, &who, &zone) else { panic!() };
     assert_eq!(inventory.take_work(), NAMES, "the last one matches");
     inventory.apply(Event::Reserved(new));
-    assert!(inventory.reserve(&request, &who, now, &zone).is_err());
+    assert!(inventory.reserve(&request, &who, &zone).is_err());
     // What else there is is about the one that matches.
     assert!((NAMES..NAMES + 10).contains(&inventory.take_work()));
 }

@@ -11,6 +11,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use common::skip::skip;
 use common::{Client, Folder, PATIENCE, Server, until};
 use reservad::limits::{
     BACKLOG, COMMAND_BUDGET, PATTERNS_ALWAYS, PATTERNS_BYTES, READ_BUDGET_BYTES, STALL_DEFAULT_MS,
@@ -103,7 +104,7 @@ fn may_open(descriptors: u64) -> bool {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let fits = limit.maximum.is_none_or(|most| most >= descriptors);
     if !fits || setrlimit(Resource::Nofile, raised).is_err() {
-        println!("skipped: needs {descriptors} descriptors, the hard limit is {limit:?}");
+        skip(format_args!("needs {descriptors} descriptors, the hard limit is {limit:?}"));
         return false;
     }
     true
@@ -271,7 +272,7 @@ fn may_have_backlog(length: i32) -> bool {
     let on_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
     assert!(most >= length || !on_ci, "net.core.somaxconn is {most}, and CI skips nothing");
     if most < length {
-        println!("skipped: needs a backlog of {length}, net.core.somaxconn is {most}");
+        skip(format_args!("needs a backlog of {length}, net.core.somaxconn is {most}"));
     }
     most >= length
 }

@@ -218,6 +218,10 @@ fn push_term(term: Term, lang: Lang, out: &mut String) {
     match term {
         Term::Open => {}
         Term::Quit => push_option(Opt::Until, format_args!("quit"), lang, out),
+        Term::KeepAlive(ms) => {
+            push_option(Opt::Until, format_args!("quit"), lang, out);
+            push_option(Opt::For, format_args!("{}s", ms / 1000), lang, out);
+        }
         Term::Until(time) => push_time(Opt::Until, time, lang, out),
         Term::For(ms) => push_option(Opt::For, format_args!("{}s", ms / 1000), lang, out),
         Term::Nights(nights) => push_option(Opt::Nights, format_args!("{nights}"), lang, out),

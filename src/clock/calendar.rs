@@ -68,7 +68,7 @@ pub enum Round {
 /// Why a text is no instant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TimeError {
-    /// Not of the form `2026-12-24[T15:00[:00][Z|±hh:mm]]`, `ahora` or `now`.
+    /// Not of the form `2026-12-24[T15:00[:00[.000]][Z|±hh:mm]]`, `ahora` or `now`.
     Form,
     /// The form is right, but the calendar or the clock has no such reading.
     NoSuchDate,
@@ -145,9 +145,9 @@ impl Zone {
         Zone(TimeZone::UTC)
     }
 
-    /// The system's zone; UTC where the system names none.
-    pub fn system() -> Zone {
-        Zone(TimeZone::try_system().unwrap_or(TimeZone::UTC))
+    /// Returns the zone of a POSIX rule like `EST5EDT,M3.2.0,M11.1.0`.
+    pub fn posix(rule: &str) -> Option<Zone> {
+        TimeZone::posix(rule).map(Zone).ok()
     }
 
     /// The zone that a file of the system's database describes; none if it does not.
@@ -378,19 +378,41 @@ impl Scan<'_> {
         Date::new(year as i16, month as i8, day as i8).map_err(|_| TimeError::NoSuchDate)
     }
 
+    /// The time of day as RFC 3339 has it; the seconds may be left out, and a space may stand for
+    /// the `T`. `24:00` is the first instant of the next day. A fraction is cut to milliseconds.
     fn time_of_day(&mut self, date: Date) -> Result<DateTime, TimeError> {
-        self.mark(b"Tt")?;
+        self.mark(b"Tt ")?;
         let hour = self.number(2)?;
         self.mark(b":")?;
         let minute = self.number(2)?;
-        let mut second = 0;
+        let (mut second, mut ms) = (0, 0);
         if self.mark(b":").is_ok() {
             second = self.number(2)?;
+            ms = self.fraction_ms()?;
+        }
+        if (hour, minute, second, ms) == (24, 0, 0, 0) {
+            let next_day = date.tomorrow().map_err(|_| TimeError::OutOfRange)?;
+            return Ok(next_day.at(0, 0, 0, 0));
         }
         if hour > 23 || minute > 59 || second > 59 {
             return Err(TimeError::NoSuchDate);
         }
-        Ok(date.at(hour as i8, minute as i8, second as i8, 0))
+        Ok(date.at(hour as i8, minute as i8, second as i8, ms * 1_000_000))
+    }
+
+    /// A fraction of a second, if there is one, in milliseconds.
+    fn fraction_ms(&mut self) -> Result<i32, TimeError> {
+        if self.mark(b".").is_err() {
+            return Ok(0);
+        }
+        let count = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (digits, rest) = self.0.split_at(count);
+        if digits.is_empty() {
+            return Err(TimeError::Form);
+        }
+        self.0 = rest;
+        let digit = |at: usize| digits.get(at).map_or(0, |digit| i32::from(digit - b'0'));
+        Ok(digit(0) * 100 + digit(1) * 10 + digit(2))
     }
 }
 
@@ -564,12 +586,14 @@ mod tests {
             ("2028-02-29", "2028-02-29T00:00:00-03:00"),
             ("2026-02-29", "NoSuchDate"),
             ("2026-13-01", "NoSuchDate"),
-            ("2026-12-24T24:00", "NoSuchDate"),
+            ("2026-12-24T24:00", "2026-12-25T00:00:00-03:00"),
+            ("2026-12-24T24:01", "NoSuchDate"),
             ("2026-12-24T15:60", "NoSuchDate"),
             ("1969-12-31", "OutOfRange"),
             ("2026-12-24Z", "Form"),
             ("2026-12-24T15", "Form"),
-            ("2026-12-24T15:00:00.5", "Form"),
+            ("2026-12-24 15:00:00.5", "2026-12-24T15:00:00-03:00"),
+            ("2026-12-24T15:00:00.", "Form"),
             ("2026-1-2", "Form"),
             ("24/12/2026", "Form"),
             ("10000-01-01", "Form"),

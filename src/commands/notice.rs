@@ -62,6 +62,7 @@ fn push_terms(begun: Option<&str>, terms: &str, lang: Lang, zone: &Zone, line: &
     };
     let from = value("from=").or(begun);
     let until = value("until=").filter(|until| *until != "never");
+    let length = value("for=");
     if until.is_none() && from == begun {
         return;
     }
@@ -74,6 +75,9 @@ fn push_terms(begun: Option<&str>, terms: &str, lang: Lang, zone: &Zone, line: &
         Some(("quit", _)) => line.push_str(lang.pick("salir", "quit")),
         Some((_, Some(until))) => line.push_str(&zone.print(until, Round::Up)),
         _ => line.push('-'),
+    }
+    if let Some(length) = length {
+        let _ = write!(line, " {}={length}", lang.pick("por", "for"));
     }
 }
 
@@ -108,6 +112,11 @@ mod tests {
             (
                 "RENEWED #4 Sala 1 until=2026-12-24T00:00:00.001Z lease=yes",
                 "* 7 RENOVADO #4 Sala 1 hasta=2026-12-24T00:00:01+00:00",
+            ),
+            ("RENEWED #4 Sala 1 until=quit for=60s", "* 7 RENOVADO #4 Sala 1 hasta=salir por=60s"),
+            (
+                "RESERVED #4 Sala 1 from=T until=quit for=60s note=\"for=1\"",
+                "* 7 RESERVADO #4 Sala 1 desde=2026-11-22T16:48:54+00:00 hasta=salir por=60s",
             ),
             ("CANCELLED #4 Sala 1", "* 7 CANCELADO #4 Sala 1"),
             ("EXPIRED #4 Sala 1", "* 7 VENCIDO #4 Sala 1"),

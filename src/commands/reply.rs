@@ -7,12 +7,12 @@ use std::rc::Rc;
 use super::parse::Fault;
 use super::words::{Lang, Verb, echo, say};
 use super::{push, push_all};
-use crate::clock::{Now, Round, Stamp, Zone};
+use crate::clock::{Round, Stamp, Zone};
 use crate::conn::{Eol, Source};
 use crate::inventory::decide::{Busy, Refusal};
 use crate::inventory::event::{push_names, push_quoted};
 use crate::inventory::names::{NameTexts, ResourceId};
-use crate::inventory::{Earliest, Reservation};
+use crate::inventory::{Earliest, NextFit, Reservation};
 use crate::limits::NAME_MAX_BYTES;
 
 /// A refusal as code and text.
@@ -240,14 +240,20 @@ fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
     if busy.queue > 0 {
         text += &say!(lang, "; en cola: {}", "; in the queue: {}", busy.queue);
     }
-    text += &match busy.earliest {
-        Earliest::At(time) => {
+    text += &match busy.fit {
+        NextFit::AsAsked(Earliest::At(time)) => {
             say!(lang, "; cabe desde {}", "; fits from {}", zone.text(time, Round::Up))
         }
-        Earliest::Never => {
+        NextFit::SameLength(time) => say!(
+            lang,
+            "; así no cabrá nunca; con esa duración, libre desde {}",
+            "; never fits as asked; that length is free from {}",
+            zone.text(time, Round::Up),
+        ),
+        NextFit::AsAsked(Earliest::Never) => {
             say!(lang, "; no se sabe desde cuándo cabe", "; it is not known from when it fits",)
         }
-        Earliest::Unknown => say!(
+        NextFit::AsAsked(Earliest::Unknown) => say!(
             lang,
             "; no cabe pronto, prueba con otro desde=",
             "; it does not fit soon, try another from=",
@@ -318,7 +324,16 @@ pub fn reserved(
     push_names(reservation.targets(), texts, |text| push(text, out));
     if dated || !reservation.until.is_never() || reservation.session().is_some() {
         push_all([lang.pick(" desde=", " from="), &zone.print(reservation.from, Round::Down)], out);
-        push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
+        push_end(reservation, lang, zone, out);
+    }
+}
+
+/// `hasta=…`, and how long it lives without a renewal.
+fn push_end(reservation: &Reservation, lang: Lang, zone: &Zone, out: &mut Vec<u8>) {
+    push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
+    if let Some(keep_alive) = reservation.keep_alive() {
+        let seconds = keep_alive.ms / 1000;
+        push_all([lang.pick(" por=", " for="), itoa::Buffer::new().format(seconds), "s"], out);
     }
 }
 
@@ -350,7 +365,7 @@ pub fn renewed(
     push_number(lang.pick("OK RENOVADO #", "OK RENEWED #"), reservation.number, out);
     push(" ", out);
     push_names(reservation.targets(), texts, |text| push(text, out));
-    push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
+    push_end(reservation, lang, zone, out);
 }
 
 /// `OK CANCELADO #42 Habitación 1[, …]`: the number stands before the first
@@ -374,7 +389,7 @@ pub fn cancelled(released: &[(u64, ResourceId)], texts: &NameTexts, lang: Lang, 
 pub fn valid(
     reservation: &Reservation,
     ids: &[ResourceId],
-    now: Now,
+    left_ms: Option<i64>,
     texts: &NameTexts,
     lang: Lang,
     out: &mut Vec<u8>,
@@ -383,12 +398,10 @@ pub fn valid(
     push(" ", out);
     push_names(ids, texts, |text| push(text, out));
     let label = lang.pick(" quedan=", " left=");
-    if reservation.until.is_never() {
-        return push_all([label, "-"], out);
+    match left_ms {
+        Some(left_ms) => push_all([label, itoa::Buffer::new().format(left_ms / 1000), "s"], out),
+        None => push_all([label, "-"], out),
     }
-    let now = if reservation.lease { now.steady } else { now.time };
-    let left_s = (reservation.until.ms() - now.ms()) / 1000;
-    push_all([label, itoa::Buffer::new().format(left_s), "s"], out);
 }
 
 fn push_number(before: &str, number: u64, out: &mut Vec<u8>) {

@@ -11,10 +11,10 @@ use smallvec::{SmallVec, smallvec};
 
 use super::booked::Booked;
 use super::event::push_quoted;
-use super::fit::{Conflict, Earliest, Sought, Start, Target, Term, When};
+use super::fit::{Conflict, Earliest, NextFit, Sought, Start, Target, Term, When};
 use super::names::{ResourceId, fold};
 use super::pattern::Pattern;
-use super::{Booking, Event, Ids, Inventory, Key, Number, Reservation, SessionId};
+use super::{Booking, Event, Ids, Inventory, KeepAlive, Key, Number, Reservation, SessionId};
 use crate::clock::{Now, Time, Zone};
 use crate::limits::{PATTERNS_ALWAYS, PATTERNS_BYTES};
 
@@ -109,6 +109,7 @@ impl<'a> Request<'a> {
         let _ = match self.when.term {
             Term::Open => Ok(()),
             Term::Quit => write!(text, " until=quit"),
+            Term::KeepAlive(ms) => write!(text, " until=quit for={ms}"),
             Term::Until(until) => write!(text, " until={}", until.ms()),
             Term::For(ms) => write!(text, " for={ms}"),
             Term::Nights(nights) => write!(text, " nights={nights}"),
@@ -211,20 +212,14 @@ pub struct Busy {
     pub from: Time,
     /// Whether the request has no end; then one would perhaps make it fit.
     pub open: bool,
-    pub earliest: Earliest,
+    pub fit: NextFit,
     /// How many wait for something of the same already.
     pub queue: usize,
 }
 
 impl Inventory {
-    /// Whether and how a request is granted at `now`.
-    pub fn reserve(
-        &self,
-        request: &Request,
-        who: &Who,
-        now: Time,
-        zone: &Zone,
-    ) -> Result<Grant, Refusal> {
+    /// Whether and how a request is granted, at the moment at which its interval was checked.
+    pub fn reserve(&self, request: &Request, who: &Who, zone: &Zone) -> Result<Grant, Refusal> {
         let sought = self.resolve(&request.wanted)?;
         let key = request.full_key();
         if let Some(key) = &key
@@ -245,10 +240,11 @@ impl Inventory {
             Ok(ids) => Ok(Grant::New(Rc::new(self.granted(request, &ids, key, who)))),
             Err(_) if request.wait_ms.is_some() => Ok(Grant::Wait(sought.targets())),
             Err(conflict) => {
-                let from = request.from.max(now);
+                let (from, until) = (request.from, request.until);
                 let earliest = sought.earliest(&request.when, from, zone);
-                let asked = Asked { wanted: &request.wanted, from, until: request.until };
-                Err(self.busy(asked, &sought, conflict, earliest))
+                let fit = sought.next_fit(earliest, &request.when, (from, until), zone);
+                let asked = Asked { wanted: &request.wanted, from, until };
+                Err(self.busy(asked, &sought, conflict, fit))
             }
         }
     }
@@ -275,12 +271,18 @@ impl Inventory {
         let mut new = Reservation::new(number, ids, request.from, request.until);
         new.lease = request.when.is_lease();
         new.holder = who.holder.clone();
-        let session = matches!(request.when.term, Term::Quit).then_some(who.session);
+        let keep_alive = match request.when.term {
+            Term::KeepAlive(ms) => Some(KeepAlive::of_ms(ms)),
+            _ => None,
+        };
+        let is_bound = keep_alive.is_some() || request.when.term == Term::Quit;
+        let session = is_bound.then_some(who.session);
         if request.note.is_some() || key.is_some() || session.is_some() {
             new.detail(|details| {
                 details.note = request.note.as_deref().map(Box::from);
                 details.key = key;
                 details.session = session;
+                details.keep_alive = keep_alive;
             });
         }
         new
@@ -340,13 +342,7 @@ impl Inventory {
         }
     }
 
-    fn busy(
-        &self,
-        asked: Asked,
-        sought: &Sought,
-        conflict: Conflict,
-        earliest: Earliest,
-    ) -> Refusal {
+    fn busy(&self, asked: Asked, sought: &Sought, conflict: Conflict, fit: NextFit) -> Refusal {
         let pattern = match &asked.wanted[conflict.target] {
             Wanted::Name(_) => None,
             Wanted::Pattern(_, text) => Some(text.to_string()),
@@ -361,7 +357,7 @@ impl Inventory {
             held,
             from: asked.from,
             open: asked.until.is_never(),
-            earliest,
+            fit,
             queue: self.waiting_for(&sought.targets()),
         }))
     }
@@ -448,7 +444,8 @@ impl Inventory {
     }
 
     /// Moves the end of a reservation, all of it. A length counts from now,
-    /// or from the start if that is ahead.
+    /// or from the start if that is ahead. Returns no event where the reservation is kept alive
+    /// and is to be kept alive for as long.
     pub fn renew(
         &self,
         number: Number,
@@ -456,10 +453,17 @@ impl Inventory {
         who: &Who,
         now: Now,
         zone: &Zone,
-    ) -> Result<Event, Refusal> {
+    ) -> Result<Option<Event>, Refusal> {
         let old = self.live(number)?;
         if !who.may_change(old) {
             return Err(not_yours(format!("#{number}"), old));
+        }
+        let keep_alive_ms = match term {
+            Term::KeepAlive(ms) => Some(ms),
+            _ => None,
+        };
+        if keep_alive_ms.is_some() && old.keep_alive().map(|old| old.ms) == keep_alive_ms {
+            return Ok(None);
         }
         let has_begun = old.from <= now.time;
         let counted_from = if has_begun { now.steady } else { old.from };
@@ -474,7 +478,7 @@ impl Inventory {
             return Err(Refusal::NoExtension { number, name, booking, next });
         }
         let lease = matches!(term, Term::For(_)) && has_begun;
-        Ok(Event::Renewed { number, until, lease })
+        Ok(Some(Event::Renewed { number, until, lease, keep_alive_ms }))
     }
 
     /// The earliest start, on a whole second, at which this would be granted
@@ -500,8 +504,9 @@ impl Inventory {
         match sought.place(start, until) {
             Ok(ids) => Ok((start, ids)),
             Err(conflict) => {
+                let fit = sought.next_fit(earliest, when, (start, until), zone);
                 let asked = Asked { wanted, from: start, until };
-                Err(self.busy(asked, &sought, conflict, earliest))
+                Err(self.busy(asked, &sought, conflict, fit))
             }
         }
     }

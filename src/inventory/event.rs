@@ -7,9 +7,11 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::names::{NameTexts, Names, ResourceId, may_be_kept};
-use super::{Ids, Inventory, Key, Number, Reservation, SessionId};
+use super::{Ids, Inventory, KeepAlive, Key, Number, Reservation, SessionId};
 use crate::clock::{Time, parse_utc, print_utc};
-use crate::limits::{EVENT_WORK, KEPT_TEXT_MAX_BYTES, TARGETS_MAX};
+use crate::limits::{
+    DURATION_MAX_MS, EVENT_WORK, KEEP_ALIVE_MIN_MS, KEPT_TEXT_MAX_BYTES, TARGETS_MAX,
+};
 
 /// One change of the inventory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,8 +25,8 @@ pub enum Event {
     /// Somebody cancelled these resources of the reservation; with its last
     /// one it is over.
     Cancelled { number: Number, targets: Ids },
-    /// Its end was moved, later or earlier.
-    Renewed { number: Number, until: Time, lease: bool },
+    /// Its end was moved, later or earlier; or it is now kept alive, for so long at a time.
+    Renewed { number: Number, until: Time, lease: bool, keep_alive_ms: Option<i64> },
     /// A reservation reached its end.
     Expired { number: Number },
     /// In a snapshot only: the last confirmation number that was issued.
@@ -57,10 +59,13 @@ impl Event {
                 out.push_str(" CANCELLED ");
                 return push_head(*number, targets, name, out);
             }
-            Event::Renewed { number, until, lease } => {
+            Event::Renewed { number, until, lease, keep_alive_ms } => {
                 out.push_str(" RENEWED ");
                 let head = push_head(*number, held(*number), name, out);
-                out.extend([" until=", times.print(*until)]);
+                match keep_alive_ms {
+                    Some(ms) => encode_keep_alive(*ms, out),
+                    None => out.extend([" until=", times.print(*until)]),
+                }
                 out.push_str(if *lease { " lease=yes" } else { "" });
                 return head;
             }
@@ -284,7 +289,9 @@ fn encode_terms(new: &Reservation, time: Time, times: &mut Times, out: &mut Stri
     if new.from != time {
         out.extend([" from=", times.print(new.from)]);
     }
-    if new.session().is_some() {
+    if let Some(keep_alive) = new.keep_alive() {
+        encode_keep_alive(keep_alive.ms, out);
+    } else if new.session().is_some() {
         out.push_str(" until=quit");
     } else if !new.until.is_never() {
         out.extend([" until=", times.print(new.until)]);
@@ -302,6 +309,19 @@ fn encode_terms(new: &Reservation, time: Time, times: &mut Times, out: &mut Stri
         push_quoted(" key=", &key.key, out);
         push_quoted(" request=", &key.request, out);
     }
+}
+
+fn encode_keep_alive(ms: i64, out: &mut String) {
+    out.extend([" until=quit for=", itoa::Buffer::new().format(ms / 1000), "s"]);
+}
+
+/// Reads the length of a keep-alive as `encode_keep_alive` writes it.
+fn decode_keep_alive_ms(text: &str) -> Result<i64, String> {
+    let ms =
+        text.strip_suffix('s').and_then(|digits| digits.parse::<i64>().ok()?.checked_mul(1000));
+    let in_range = |ms: &i64| (KEEP_ALIVE_MIN_MS..=DURATION_MAX_MS).contains(ms);
+    ms.filter(in_range)
+        .ok_or_else(|| format!("invalid length '{}' after for=", text.escape_debug()))
 }
 
 /// Appends `text` in quotes; inside, `\"` and `\\` are the only escapes.
@@ -375,11 +395,16 @@ fn decode_cancelled(text: &str, inventory: &Inventory) -> Result<Event, String> 
 fn decode_renewed(text: &str) -> Result<Event, String> {
     let (number, rest) = decode_number(text)?;
     let (_, terms) = rest.split_once(" until=").ok_or("no until=")?;
+    if let Some(length) = terms.strip_prefix("quit for=") {
+        let keep_alive_ms = Some(decode_keep_alive_ms(length)?);
+        return Ok(Event::Renewed { number, until: Time::NEVER, lease: false, keep_alive_ms });
+    }
     let (until, lease) = match terms.strip_suffix(" lease=yes") {
         Some(until) => (until, true),
         None => (terms, false),
     };
-    Ok(Event::Renewed { number, until: decode_time(until)?, lease })
+    let until = decode_time(until)?;
+    Ok(Event::Renewed { number, until, lease, keep_alive_ms: None })
 }
 
 fn decode_reserved(text: &str, time: Time, names: &Names) -> Result<Reservation, String> {
@@ -404,6 +429,10 @@ fn decode_reserved(text: &str, time: Time, names: &Names) -> Result<Reservation,
             "until" if value == "quit" => new.detail(|it| it.session = Some(SessionId::GONE)),
             "until" if value == "never" => new.until = Time::NEVER,
             "until" => new.until = decode_time(&value)?,
+            "for" => {
+                let keep_alive = KeepAlive::of_ms(decode_keep_alive_ms(&value)?);
+                new.detail(|it| it.keep_alive = Some(keep_alive));
+            }
             "lease" => new.lease = true,
             "holder" => new.holder = Some(value.into()),
             "note" => new.detail(|it| it.note = Some(value.into())),

@@ -19,6 +19,9 @@ pub enum Term {
     Open,
     /// Until the connection ends (`hasta=salir`).
     Quit,
+    /// Until the connection says `SALIR`, or so many milliseconds after the last renewal
+    /// (`hasta=salir por=D`).
+    KeepAlive(i64),
     /// Until an instant.
     Until(Time),
     /// For so many milliseconds.
@@ -68,7 +71,7 @@ impl When {
     /// Its end if it began at `from`.
     pub fn until(&self, from: Time, zone: &Zone) -> Result<Time, TimeError> {
         match self.term {
-            Term::Open | Term::Quit => Ok(Time::NEVER),
+            Term::Open | Term::Quit | Term::KeepAlive(_) => Ok(Time::NEVER),
             Term::Until(until) => Ok(until),
             Term::Nights(nights) => zone.night_end(from, nights),
             Term::For(ms) => match from.plus_ms(ms) {
@@ -78,17 +81,23 @@ impl When {
         }
     }
 
-    /// The half-open interval `[from, until)` that it means at `now`. It is
-    /// not empty, and its end is ahead of `now`.
+    /// Returns the half-open interval `[from, until)` that it means at `now`: not empty, and not
+    /// before `now`. A start that has passed becomes `now`. The end is computed from the start as
+    /// it was said.
+    ///
+    /// # Errors
+    /// The end has passed or is not after the start, or a time is beyond the calendar.
     pub fn interval(&self, now: Now, zone: &Zone) -> Result<(Time, Time), WhenError> {
         let from = self.from(now.time);
         let counted_from = if self.is_lease() { now.steady } else { from };
         let until = self.until(counted_from, zone).map_err(WhenError::Time)?;
-        let now = now.time;
-        if from >= until {
-            return Err(if until <= now { WhenError::Past } else { WhenError::Backwards });
+        if until <= now.time {
+            Err(WhenError::Past)
+        } else if until <= from {
+            Err(WhenError::Backwards)
+        } else {
+            Ok((from.max(now.time), until))
         }
-        if until <= now { Err(WhenError::Past) } else { Ok((from, until)) }
     }
 
     /// Whether it is counted in elapsed time from the grant on.
@@ -123,6 +132,16 @@ pub enum Earliest {
     Never,
     /// The search was broken off: it would take too long.
     Unknown,
+}
+
+/// When a refused request would fit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NextFit {
+    /// As it was asked.
+    AsAsked(Earliest),
+    /// Never as it was asked, because its end is fixed and something is reserved up to there;
+    /// for the same length from this instant on.
+    SameLength(Time),
 }
 
 /// What one request asks for. It may ask the same of its patterns again and
@@ -257,6 +276,25 @@ impl<'a> Sought<'a> {
             }
         }
         Earliest::Unknown
+    }
+
+    /// Returns when a request that does not fit in an interval would: `earliest` as it was asked,
+    /// or, if its end is fixed and no start before that fits, for the same length.
+    pub fn next_fit(
+        &self,
+        earliest: Earliest,
+        when: &When,
+        (from, until): (Time, Time),
+        zone: &Zone,
+    ) -> NextFit {
+        let is_fixed = matches!(when.term, Term::Until(_)) && from < until;
+        if earliest == Earliest::Never && is_fixed {
+            let term = Term::For(until.ms() - from.ms());
+            if let Earliest::At(start) = self.earliest(&When { term, ..*when }, from, zone) {
+                return NextFit::SameLength(start);
+            }
+        }
+        NextFit::AsAsked(earliest)
     }
 
     /// What is in the way of a target that has found nothing. Of what a

@@ -281,7 +281,7 @@ impl Inventory {
         let own_end = match (when.start, when.term) {
             (Start::Unsaid, Term::Until(until)) => until,
             (Start::Unsaid, _) => Time::NEVER,
-            _ => when.until(request.from, zone).unwrap_or(Time::NEVER),
+            _ => when.until(when.from(now.time), zone).unwrap_or(Time::NEVER),
         };
         let key = request.full_key();
         let request = Request { when, ..request.into_owned() };
@@ -505,7 +505,7 @@ impl Inventory {
             let until = booked.unwrap_or(until);
             let event = match until <= now.time {
                 true => Event::Expired { number },
-                false => Event::Renewed { number, until, lease: true },
+                false => Event::Renewed { number, until, lease: true, keep_alive_ms: None },
             };
             self.enact(now.time, event, batch);
         }

@@ -38,6 +38,9 @@ pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     }
     rustix::net::bind(&socket, &address)?;
     set_liveness(&socket)?;
+    // Telnet sends the DM of its Synch as urgent data. Out of line it would be missing from the
+    // stream, and the byte after it would be taken for the command that follows IAC (RFC 6093).
+    sockopt::set_socket_oobinline(&socket, true)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(TcpListener::from(socket))
 }
@@ -184,12 +187,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accepted_sockets_inherit_no_delay_and_keepalive() {
+    fn accepted_sockets_inherit_the_options_of_the_listener() {
         let listener = bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         assert!(sockopt::tcp_nodelay(&accepted).unwrap());
         assert!(sockopt::socket_keepalive(&accepted).unwrap());
+        assert!(sockopt::socket_oobinline(&accepted).unwrap());
         assert_eq!(sockopt::tcp_keepidle(&accepted).unwrap().as_secs(), KEEPALIVE_IDLE_S);
         assert_eq!(sockopt::tcp_keepcnt(&accepted).unwrap(), KEEPALIVE_PROBES);
         assert_eq!(sockopt::tcp_user_timeout(&accepted).unwrap(), USER_TIMEOUT_MS);

@@ -8,6 +8,7 @@ use reservad::inventory::{Capacity, Inventory};
 use reservad::journal::{self, DiskStorage};
 use reservad::store;
 
+use super::skip::skip;
 use super::{Folder, Server, has};
 
 pub fn text(bytes: &[u8]) -> String {
@@ -95,7 +96,7 @@ pub fn can_trace() -> bool {
     }
     let tried = Command::new("strace").args(["-o", "/dev/null", "true"]).output().unwrap();
     if !tried.status.success() {
-        println!("skipped: strace may not trace here: {}", text(&tried.stderr));
+        skip(format_args!("strace may not trace here: {}", text(&tried.stderr)));
     }
     tried.status.success()
 }
@@ -122,11 +123,11 @@ impl SmallDisk {
         match mount.output() {
             Ok(done) if done.status.success() => Some(SmallDisk(folder)),
             Ok(done) => {
-                println!("skipped: mount says {}", text(&done.stderr).trim());
+                skip(format_args!("mount says {}", text(&done.stderr).trim()));
                 None
             }
             Err(error) => {
-                println!("skipped: mount: {error}");
+                skip(format_args!("mount: {error}"));
                 None
             }
         }

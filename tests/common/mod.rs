@@ -9,6 +9,7 @@
 
 pub mod dialog;
 pub mod disk;
+pub mod skip;
 pub mod terminal;
 pub mod view;
 
@@ -392,7 +393,7 @@ pub fn has(program: &str) -> bool {
     let on_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
     assert!(found || !on_ci, "{program} is missing, and CI skips nothing: see .ci/run");
     if !found {
-        println!("skipped: needs {program}");
+        skip::skip(format_args!("needs {program}"));
     }
     found
 }

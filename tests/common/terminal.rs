@@ -83,7 +83,7 @@ impl Terminal {
             }
             Err(error) => {
                 assert!(std::env::var("CI").as_deref() != Ok("true"), "python3 is needed: {error}");
-                eprintln!("skipped: needs python3");
+                super::skip::skip("needs python3");
                 None
             }
         }

@@ -362,7 +362,7 @@ impl Model {
         };
         let counted_from = if is_lease(start, term) { now + self.lag } else { from };
         let until = self.end_of(term, counted_from)?;
-        (from < until && until > now).then_some((from, until))
+        (from < until && until > now).then_some((from.max(now), until))
     }
 
     /// Names must exist and come once, patterns must match something.
@@ -402,15 +402,28 @@ impl Model {
         &self,
         wants: &[String],
         culprit: usize,
+        term: Term,
         (from, until): (i64, i64),
         earliest: Option<i64>,
         lang: Lang,
     ) -> Line {
-        let fits = match earliest {
-            Some(start) => format!("{}{}", lang.pick("cabe desde ", "fits from "), self.up(start)),
-            None => lang
-                .pick("no se sabe desde cuándo cabe", "it is not known from when it fits")
-                .to_owned(),
+        let is_fixed = matches!(term, Term::Until(_)) && from < until;
+        let same_length = || self.earliest(wants, Term::For(until - from), from);
+        let (before, start) = match earliest {
+            Some(start) => (lang.pick("cabe desde ", "fits from "), Some(start)),
+            None => (
+                lang.pick(
+                    "así no cabrá nunca; con esa duración, libre desde ",
+                    "never fits as asked; that length is free from ",
+                ),
+                is_fixed.then(same_length).flatten(),
+            ),
+        };
+        let unknown =
+            lang.pick("no se sabe desde cuándo cabe", "it is not known from when it fits");
+        let fits = match start {
+            Some(start) => format!("{before}{}", self.up(start)),
+            None => unknown.to_owned(),
         };
         let queue = self.waiters.iter();
         let queue = queue.filter(|other| self.want_the_same(&other.request.wants, wants)).count();
@@ -899,9 +912,8 @@ impl Model {
             }
             Err(_) if request.wait_ms.is_some() => self.wait(me, holder, request, key, lang, now),
             Err(culprit) => {
-                let from = interval.0.max(now);
-                let earliest = self.earliest(&request.wants, request.term, from);
-                self.busy(&request.wants, culprit, (from, interval.1), earliest, lang)
+                let earliest = self.earliest(&request.wants, request.term, interval.0);
+                self.busy(&request.wants, culprit, request.term, interval, earliest, lang)
             }
         }
     }
@@ -1079,7 +1091,7 @@ impl Model {
                 let from = ceil_s(from);
                 let until = self.end_of(term, from).unwrap();
                 let culprit = self.fit(wants, from, until).unwrap_err();
-                self.busy(wants, culprit, (from, until), None, lang)
+                self.busy(wants, culprit, term, (from, until), None, lang)
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::clock::{DurationError, Time, TimeError, parse_duration_ms};
 use crate::commands::words::{Lang, Opt, echo, say};
 use crate::inventory::fit::{Start, Term, When, WhenError};
 use crate::inventory::names::{NameError, is_hidden};
-use crate::limits::{NAME_MAX_BYTES, NIGHTS_MAX, STARS_MAX};
+use crate::limits::{KEEP_ALIVE_MIN_MS, NAME_MAX_BYTES, NIGHTS_MAX, STARS_MAX};
 
 impl Line<'_> {
     pub(super) fn when(&mut self, moment: Moment) -> Result<When, Fault> {
@@ -28,6 +28,11 @@ impl Line<'_> {
         let (first, second) = (given.next(), given.next());
         drop(given);
         let Some((option, text)) = first else { return Ok(Term::Open) };
+        if let (Opt::Until, Some((Opt::For, length))) = (option, &second)
+            && is_quit(&text)
+        {
+            return self.keep_alive(length);
+        }
         if let Some((other, _)) = second {
             return Err(Fault::bad(say!(
                 self.lang,
@@ -42,6 +47,20 @@ impl Line<'_> {
             Opt::Nights => self.nights(&text).map(Term::Nights),
             _ if is_quit(&text) => Ok(Term::Quit),
             _ => self.instant(option, &text, moment).map(Term::Until),
+        }
+    }
+
+    /// The length beside `hasta=salir`.
+    fn keep_alive(&self, text: &str) -> Result<Term, Fault> {
+        match self.duration(Opt::For, text)? {
+            ms if ms >= KEEP_ALIVE_MIN_MS => Ok(Term::KeepAlive(ms)),
+            _ => Err(Fault::bad(say!(
+                self.lang,
+                "hasta=salir por={}: por= tiene que ser al menos {}s",
+                "until=quit for={}: for= must be at least {}s",
+                echo(text),
+                KEEP_ALIVE_MIN_MS / 1000,
+            ))),
         }
     }
 

@@ -42,7 +42,7 @@ impl<'a> Line<'a> {
     pub(super) fn list(mut self, moment: Moment) -> Result<Command<'a>, Fault> {
         let wanted = self.one_wanted()?;
         let when = self.when(moment)?;
-        if when.term == Term::Quit {
+        if matches!(when.term, Term::Quit | Term::KeepAlive(_)) {
             return Err(self.quit_here());
         }
         let instant = When { start: Start::Unsaid, term: Term::Open };
@@ -65,7 +65,7 @@ impl<'a> Line<'a> {
             Start::At(from) => from,
         };
         let until = match self.term(moment)? {
-            Term::Quit => return Err(self.quit_here()),
+            Term::Quit | Term::KeepAlive(_) => return Err(self.quit_here()),
             Term::Until(until) => until,
             _ => Time::NEVER,
         };
@@ -80,6 +80,14 @@ impl<'a> Line<'a> {
             self.lang,
             "hasta=salir es solo para RESERVAR; aquí hace falta una fecha",
             "until=quit is for RESERVE only; here it takes a date",
+        ))
+    }
+
+    fn quit_alone(&self) -> Fault {
+        Fault::bad(say!(
+            self.lang,
+            "RENOVAR con hasta=salir necesita también por=, por ejemplo hasta=salir por=60s",
+            "RENEW with until=quit also needs for=, for example until=quit for=60s",
         ))
     }
 
@@ -115,11 +123,13 @@ impl<'a> Line<'a> {
         let digits = self.targets.strip_prefix('#').ok_or_else(|| usage(&self))?;
         let number = self.number(digits)?;
         match self.term(moment)? {
-            Term::Quit => Err(self.quit_here()),
+            Term::Quit => Err(self.quit_alone()),
             Term::Until(until) if until <= moment.now.time => {
                 Err(self.when_fault(WhenError::Past, moment))
             }
-            term @ (Term::For(_) | Term::Until(_)) => Ok(Command::Renew { number, term }),
+            term @ (Term::For(_) | Term::Until(_) | Term::KeepAlive(_)) => {
+                Ok(Command::Renew { number, term })
+            }
             _ => Err(usage(&self)),
         }
     }

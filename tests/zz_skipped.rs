@@ -1,0 +1,23 @@
+//! Runs last, after all other test binaries, and says which tests were skipped and why: the
+//! harness itself shows them as passed.
+
+#[path = "common/skip.rs"]
+#[allow(dead_code)]
+mod skip;
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+
+fn main() {
+    let text = match std::fs::read_to_string(skip::notes()) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => panic!("{}: {error}", skip::notes().display()),
+    };
+    let skipped: BTreeSet<_> = text.lines().collect();
+    println!("\n{} tests were skipped\n", skipped.len());
+    skipped.iter().for_each(|line| println!("  {line}"));
+    if !text.is_empty() {
+        std::fs::remove_file(skip::notes()).expect("the notes can be removed");
+    }
+}
