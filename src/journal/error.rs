@@ -77,7 +77,7 @@ fn refused(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     match why {
         Why::Version => write!(f, "use a version of the program that knows this format"),
         Why::Snapshot | Why::Header => write!(f, "bring back a good copy of this file"),
-        Why::Synced { .. } | Why::OutOfOrder | Why::Rejected => write!(
+        Why::Synced { .. } | Why::Sealed { .. } | Why::OutOfOrder | Why::Rejected => write!(
             f,
             "bring back a good copy of this file, or keep a copy of it and, with no server running \
              on it, give up all {} bytes after the last good commit: \
@@ -108,6 +108,11 @@ impl Display for Bad {
                 f,
                 "damage: this place had been synced when event {number} was written \
                  at byte {offset_bytes}"
+            ),
+            Verdict::Refused(Why::Sealed { number, offset_bytes }) => write!(
+                f,
+                "damage: this place had been synced when the journal was sealed \
+                 after event {number} at byte {offset_bytes}"
             ),
             Verdict::Refused(Why::OutOfOrder | Why::Rejected) => {
                 write!(f, "damage: the record is as it was written, no crash does this")

@@ -4,6 +4,7 @@
 //!   for all of them (group commit). The commit is the unit of recovery: it comes back whole or not
 //!   at all.
 //! * [`Journal::open`] replays what is there, cuts a torn tail, and refuses a damaged file.
+//! * A seal after the last commit says that nothing is missing ([`Journal::seal`]).
 //! * A snapshot, written in pieces beside the journal, takes its place in one rename
 //!   ([`Journal::begin_snapshot`] … [`Journal::finish_snapshot`]).
 //!
@@ -14,6 +15,7 @@
 //! journal is *poisoned* and every call that could write fails.
 
 mod error;
+mod id;
 mod record;
 mod recover;
 mod snapshot;
@@ -23,11 +25,11 @@ use std::io;
 use std::time::Duration;
 
 pub use error::Error;
+pub use id::JournalId;
 pub use record::{FORMAT_VERSION, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
 pub use recover::{Bad, Record, Report, Verdict, Why};
 pub use storage::{DiskStorage, LOCK_FILE, Storage, StorageFile};
 
-use record::HEADER;
 use snapshot::{Nameless, Snapshot};
 
 /// The journal's name in its folder.
@@ -68,6 +70,7 @@ pub enum SyncPolicy {
 pub struct Journal<S: Storage> {
     storage: S,
     file: S::File,
+    id: JournalId,
     policy: SyncPolicy,
     /// The commit being written; kept for its memory.
     lines: Vec<u8>,
@@ -79,8 +82,10 @@ pub struct Journal<S: Storage> {
     snapshot_bytes: u64,
     /// Where the next commit goes.
     end_bytes: u64,
-    /// From `end_bytes` to here the file is blank.
+    /// From `end_bytes` to here the file is blank, but for a seal at `end_bytes`.
     filled_bytes: u64,
+    /// Whether a durable seal is there.
+    is_sealed: bool,
     /// Up to here the file is durable. `<= end_bytes`.
     synced_bytes: u64,
     /// The first error of a write or sync.
@@ -144,7 +149,9 @@ impl<S: Storage> Journal<S> {
         storage.remove(NEW_JOURNAL_FILE).map_err(|e| Error::io("remove", leftover, e))?;
         // The name too: whoever made or renamed this file may have been killed before doing so.
         storage.sync_folder().map_err(|e| Error::io("sync the folder of", &path, e))?;
-        Ok((Journal::over(storage, file, policy, &report), report))
+        // A file that is not refused and not fresh has a good header.
+        let id = report.id.expect("the identity of a journal that was read");
+        Ok((Journal::over(storage, file, id, policy, &report), report))
     }
 
     /// A new journal in the place of none, or of one whose creation was interrupted.
@@ -155,26 +162,30 @@ impl<S: Storage> Journal<S> {
         if found.map_err(|e| Error::io("open", &leftover, e))?.is_some() {
             return Err(Error::OnlyLeftover { path, leftover });
         }
+        let id = JournalId::random();
+        let header = record::header(id, false);
         let file = storage.create(JOURNAL_FILE).map_err(|e| Error::io("create", &path, e))?;
-        write_fully(&file, HEADER, 0).map_err(|e| Error::io("write", &path, e))?;
+        write_fully(&file, &header, 0).map_err(|e| Error::io("write", &path, e))?;
         file.sync_data().map_err(|e| Error::io("sync", &path, e))?;
         storage.sync_folder().map_err(|e| Error::io("sync the folder of", &path, e))?;
-        let size = HEADER.len() as u64;
+        let size = header.len() as u64;
         let report = Report {
+            id: Some(id),
             snapshot_bytes: size,
             end_bytes: size,
             synced_bytes: size,
             file_bytes: size,
             ..report
         };
-        Ok((Journal::over(storage, file, policy, &report), report))
+        Ok((Journal::over(storage, file, id, policy, &report), report))
     }
 
     /// The state after everything in the report was made durable.
-    fn over(storage: S, file: S::File, policy: SyncPolicy, report: &Report) -> Self {
+    fn over(storage: S, file: S::File, id: JournalId, policy: SyncPolicy, report: &Report) -> Self {
         Journal {
             storage,
             file,
+            id,
             policy,
             lines: Vec::new(),
             last_number: report.last_number,
@@ -182,6 +193,7 @@ impl<S: Storage> Journal<S> {
             snapshot_bytes: report.snapshot_bytes,
             end_bytes: report.end_bytes,
             filled_bytes: if report.bad.is_some() { report.end_bytes } else { report.file_bytes },
+            is_sealed: report.is_sealed,
             synced_bytes: report.end_bytes,
             poisoned: None,
             snapshot: None,
@@ -196,7 +208,7 @@ impl<S: Storage> Journal<S> {
     /// On `Err` the journal is poisoned, and what was written may or may not be there after the
     /// next open.
     ///
-    /// Panics if `first` is not the next number, or if a payload has an LF or NUL, begins with `"` or
+    /// Panics if `first` is not the next number, or if a payload has an LF, TAB or NUL, begins with `"` or
     /// is longer than [`MAX_PAYLOAD_BYTES`].
     pub fn commit(
         &mut self,
@@ -214,6 +226,8 @@ impl<S: Storage> Journal<S> {
         let start = record::put_commit(&mut self.lines, first, self.synced_bytes, payloads, ends);
         let lines = &self.lines[start..];
         let bytes = lines.len();
+        // A seal is overwritten: no commit is shorter.
+        self.is_sealed = false;
         let written = write_fully(&self.file, lines, self.end_bytes);
         self.fatal("write", written)?;
         self.end_bytes += bytes as u64;
@@ -238,6 +252,35 @@ impl<S: Storage> Journal<S> {
             self.sync_file()?;
         }
         Ok(())
+    }
+
+    /// Says durably, after the last commit, that everything up to here is complete: damage to it is
+    /// then told from a torn tail, and a copy that lacks its end from a whole one. The next commit
+    /// takes the seal's place. True if there was something to do.
+    ///
+    /// A disk too full for it is no error: the journal stays unsealed. On any other error it is
+    /// poisoned.
+    pub fn seal(&mut self) -> Result<bool, Error> {
+        if self.is_sealed {
+            return Ok(false);
+        }
+        // Before the seal is written: it may reach the disk at any moment after that.
+        self.sync()?;
+        let mut line = Vec::new();
+        record::push_seal(&mut line, self.last_number, self.end_bytes);
+        match write_fully(&self.file, &line, self.end_bytes) {
+            Err(e) if is_full(&e) => return Ok(false),
+            written => self.fatal("seal", written)?,
+        }
+        self.filled_bytes = self.filled_bytes.max(self.end_bytes + line.len() as u64);
+        self.sync_file()?;
+        self.is_sealed = true;
+        Ok(true)
+    }
+
+    /// Whether a durable seal says that everything is complete.
+    pub fn is_sealed(&self) -> bool {
+        self.is_sealed
     }
 
     /// Fills the spare tail if less than half a step of it is left, so that later commits do not
@@ -284,6 +327,11 @@ impl<S: Storage> Journal<S> {
     /// The first error of a write or sync, after which nothing can be written any more.
     pub fn poisoned(&self) -> Option<&str> {
         self.poisoned.as_deref()
+    }
+
+    /// Which history this is.
+    pub fn id(&self) -> JournalId {
+        self.id
     }
 
     /// The policy given to [`Journal::open`].
@@ -340,6 +388,7 @@ impl Report {
         Report {
             path,
             fresh: true,
+            id: None,
             snapshot_records: 0,
             snapshot_bytes: 0,
             base_number: 0,
@@ -347,6 +396,7 @@ impl Report {
             end_bytes: 0,
             synced_bytes: 0,
             file_bytes: 0,
+            is_sealed: false,
             bad: None,
         }
     }

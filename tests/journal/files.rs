@@ -1,6 +1,6 @@
 //! Real files, and what exactly is in them.
 
-use crate::{commit, replay};
+use crate::{HEADER, SNAPSHOT_HEADER, commit, replay};
 use reservad::journal::{DiskStorage, Error, Journal, LOCK_FILE, SyncPolicy, check};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -34,6 +34,15 @@ fn text(folder: &Path) -> String {
     fs::read_to_string(folder.join("journal")).unwrap().trim_end().to_string()
 }
 
+/// The same with an identity that is always the same.
+fn example(folder: &Path) -> String {
+    let text = text(folder);
+    let (header, rest) = text.split_once('\n').unwrap();
+    let of_example = if header.contains("snapshot") { SNAPSHOT_HEADER } else { HEADER };
+    assert_eq!(header.len() + 1, of_example.len());
+    format!("{of_example}{rest}")
+}
+
 /// The file byte by byte, which is also the example of the documentation.
 #[test]
 fn the_format_is_the_documented_one() {
@@ -47,7 +56,8 @@ fn the_format_is_the_documented_one() {
         ],
     );
     commit(&mut journal, &["2026-11-22T16:50:01.007Z RESERVED #1 Habitación 1"]);
-    let events = text(&folder.0);
+    journal.seal().unwrap();
+    let events = example(&folder.0);
     journal.begin_snapshot().unwrap();
     journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 1");
     journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 2");
@@ -56,8 +66,9 @@ fn the_format_is_the_documented_one() {
     );
     journal.snapshot_append("2026-11-22T17:00:00.000Z NUMBERED #1");
     journal.finish_snapshot(3).unwrap();
-    commit(&mut journal, &["2026-11-22T17:02:33.480Z CANCELLED #1 Habitación 1"]);
-    let compacted = text(&folder.0);
+    commit(&mut journal, &["2026-11-22T17:02:33.480Z CANCELLED #1"]);
+    journal.seal().unwrap();
+    let compacted = example(&folder.0);
     println!("{events}\n\n{compacted}");
     let docs = include_str!("../../docs/journal.md");
     for example in [events, compacted] {
