@@ -36,6 +36,8 @@ pub struct Figures {
     pub clock_behind_ms: i64,
     /// `always`, `never`, an interval, or `in-memory`.
     pub fsync: String,
+    /// The identity of this history, as 16 hex digits.
+    pub journal: String,
     pub journal_bytes: u64,
 }
 
@@ -442,6 +444,7 @@ fn status(desk: &Desk) -> Vec<String> {
         format!("clients={}", figures.clients),
         format!("max_clients={}", figures.max_clients),
         format!("fsync={}", figures.fsync),
+        format!("journal={}", figures.journal),
         format!("journal_bytes={}", figures.journal_bytes),
     ]
 }

@@ -19,7 +19,9 @@ use crate::inventory::event::{Batch, Subject};
 use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
-use crate::journal::{Error, Journal, MAX_PAYLOAD_BYTES, Record, Report, Storage, SyncPolicy};
+use crate::journal::{
+    Error, Journal, JournalId, MAX_PAYLOAD_BYTES, Record, Report, Storage, SyncPolicy,
+};
 use crate::limits::{
     COMPACT_CLOSE_BYTES, COMPACT_FREE_BYTES, COMPACT_MIN_BYTES, COMPACT_MOST_TIMES,
     COMPACT_SOON_MS, INVENTORY_FILE_MAX_BYTES, KEPT_TEXT_MAX_BYTES, NAME_MAX_BYTES, NUMBER_MAX,
@@ -35,6 +37,9 @@ const _: () = assert!(TERMS_BYTES + NAMES_BYTES + 2 * KEPT_TEXT_MAX_BYTES <= MAX
 /// The journal of an inventory; or none, for a server that forgets.
 pub struct Store<S: Storage> {
     journal: Option<Journal<S>>,
+    id: JournalId,
+    /// Something was committed, or found, that no seal was tried for yet.
+    is_unsealed: bool,
     cursor: Option<Cursor>,
     history: History,
     /// No attempt to compact before the journal has grown to this.
@@ -101,6 +106,8 @@ impl<S: Storage> Store<S> {
     pub fn in_memory() -> Store<S> {
         Store {
             journal: None,
+            id: JournalId::random(),
+            is_unsealed: false,
             cursor: None,
             history: History::default(),
             compact_from_bytes: u64::MAX,
@@ -131,6 +138,8 @@ impl<S: Storage> Store<S> {
             Ok(())
         })?;
         let store = Store {
+            id: journal.id(),
+            is_unsealed: !journal.is_sealed(),
             journal: Some(journal),
             cursor: None,
             history,
@@ -158,6 +167,7 @@ impl<S: Storage> Store<S> {
             return Ok(());
         }
         if let Some(journal) = &mut self.journal {
+            self.is_unsealed = true;
             if let Some((first, texts, ends)) = batch.run_together() {
                 journal.commit(first, texts, ends)?;
             }
@@ -176,6 +186,27 @@ impl<S: Storage> Store<S> {
     /// Syncs what was written (`--fsync <interval>`, and at the end).
     pub fn sync(&mut self) -> Result<(), Error> {
         self.journal.as_mut().map_or(Ok(()), Journal::sync)
+    }
+
+    /// Which history this is: that of the journal, or a new one for each store without.
+    pub fn journal_id(&self) -> JournalId {
+        self.id
+    }
+
+    /// Whether the journal is to be sealed once nothing more comes for a moment. What is not synced
+    /// yet is left to its sync; without syncs only the end of the server seals.
+    pub fn wants_seal(&self) -> bool {
+        let may_be = |journal: &Journal<S>| {
+            journal.policy() != SyncPolicy::Never && !journal.is_dirty() && !journal.is_sealed()
+        };
+        self.is_unsealed && self.journal.as_ref().is_some_and(may_be)
+    }
+
+    /// Says durably that everything up to here is complete, see [`Journal::seal`]. Once tried, it is
+    /// only wanted again after the next commit.
+    pub fn seal(&mut self) -> Result<(), Error> {
+        self.is_unsealed = false;
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.seal().map(|_| ()))
     }
 
     /// How long what was just written may stay unsynced, in milliseconds;

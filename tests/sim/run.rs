@@ -35,6 +35,8 @@ pub struct Run {
     pub seen: Seen,
     dice: Dice,
     disk: SimDisk,
+    /// The disk has a bound: it may be too full for what is left out then.
+    lacks_room: bool,
     policy: SyncPolicy,
     capacity: Capacity,
     compaction: Compaction,
@@ -102,6 +104,7 @@ impl Run {
             step: 0,
             seen: Seen::default(),
             disk,
+            lacks_room: false,
             policy,
             capacity,
             compaction,
@@ -184,6 +187,7 @@ impl Run {
             8 => faults.room_bytes = Some(size + rng.below(600)),
             _ => {}
         }
+        self.lacks_room = faults.room_bytes.is_some();
         self.disk.set_faults(faults);
     }
 
@@ -256,6 +260,7 @@ impl Run {
             3 => faults.sync_fails_at = Some(rng.below(3) as u64),
             _ => faults.room_bytes = Some(rng.below(400)),
         }
+        self.lacks_room = faults.room_bytes.is_some();
         self.disk.set_faults(faults);
     }
 
@@ -352,6 +357,8 @@ impl Run {
         if synced == 0 {
             return;
         }
+        // Then all of what was committed is proof against damage, the last commit too.
+        self.seen.count("sealed journals", usize::from(report.is_sealed));
         let at = self.rng().below(synced);
         if self.rng().one_in(2) {
             let bit = 1 << self.rng().below(8);
@@ -573,6 +580,10 @@ impl Run {
         let finished = server.finish();
         self.note_candidate();
         finished.map_err(|_| Ended)?;
+        let (_, report) = replay(&self.disk);
+        let is_whole = report.is_sealed && report.bad.is_none();
+        // A disk may be too full for a seal.
+        assert!(is_whole || self.lacks_room, "a stopped server has left {report:?}");
         self.candidates.drain(..self.candidates.len() - 1);
         self.told_event = self.model.last_event();
         self.seen.one("stops");
