@@ -116,13 +116,13 @@ fn at_once(
     let (id, name) = desk.inventory.find_kept(session.near, name)?;
     session.near = id;
     let now = desk.moment.now.time;
-    let event = if verb == Verb::Reserve {
-        Event::Reserved(desk.inventory.reserve_one(id, &session.who, now)?)
+    let (event, is_all) = if verb == Verb::Reserve {
+        (Event::Reserved(desk.inventory.reserve_one(id, &session.who, now)?), true)
     } else {
-        let number = desk.inventory.cancel_one(id, &session.who).ok()?;
-        Event::Cancelled { number, targets: Ids::from_slice(&[id]) }
+        let (number, is_all) = desk.inventory.cancel_one(id, &session.who).ok()?;
+        (Event::Cancelled { number, targets: Ids::from_slice(&[id]) }, is_all)
     };
-    let (written, told) = desk.batch.write(now, event, name);
+    let (written, told) = desk.batch.write(now, event, name, is_all);
     reply::done_one(verb, told, lang, eol, out);
     desk.inventory.make_so(written, desk.batch);
     session.lang = lang;

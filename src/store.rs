@@ -85,6 +85,15 @@ pub struct Opened {
 /// Replays one record onto an inventory, or says why it does not fit.
 /// Returns the record's time, if it has one.
 pub fn replay(inventory: &mut Inventory, record: Record) -> Result<Option<Time>, String> {
+    replay_and_tell(inventory, record, |_, _, _| {})
+}
+
+/// The same; `tell` gets each record that fits, with the inventory as it was before.
+fn replay_and_tell(
+    inventory: &mut Inventory,
+    record: Record,
+    tell: impl FnOnce(&Inventory, &str, &Event),
+) -> Result<Option<Time>, String> {
     let payload = match record {
         Record::SnapshotEnd { base: NUMBER_MAX.. } => {
             return Err("it counts more events than there can have been".to_owned());
@@ -97,6 +106,7 @@ pub fn replay(inventory: &mut Inventory, record: Record) -> Result<Option<Time>,
     };
     let (time, event) = Event::decode(payload, inventory)?;
     inventory.admits(&event)?;
+    tell(inventory, payload, &event);
     inventory.apply(event);
     Ok(Some(time))
 }
@@ -126,14 +136,16 @@ impl<S: Storage> Store<S> {
         let mut inventory = Inventory::new(capacity);
         let mut last_time = Time::DAWN;
         let mut history = History::default();
+        let mut text = String::new();
         let (journal, report) = Journal::open(storage, policy, |record| {
-            if let Some(time) = replay(&mut inventory, record)? {
-                last_time = last_time.max(time);
-            }
-            match record {
-                Record::Event { number, payload } => history.push(number, payload),
-                Record::SnapshotEnd { base } => history.restart(base),
-                Record::Snapshot { .. } => {}
+            let time = replay_and_tell(&mut inventory, record, |inventory, payload, event| {
+                if let Record::Event { number, .. } = record {
+                    history.push(number, inventory.whole_text(payload, event, &mut text));
+                }
+            })?;
+            last_time = last_time.max(time.unwrap_or(last_time));
+            if let Record::SnapshotEnd { base } = record {
+                history.restart(base);
             }
             Ok(())
         })?;
@@ -168,16 +180,20 @@ impl<S: Storage> Store<S> {
         }
         if let Some(journal) = &mut self.journal {
             self.is_unsealed = true;
-            if let Some((first, texts, ends)) = batch.run_together() {
-                journal.commit(first, texts, ends)?;
+            if let Some((first, texts, extents)) = batch.run_together() {
+                journal.commit(first, texts, extents)?;
             }
             if let Some(cursor) = self.cursor {
-                let behind = batch.iter().filter(|(_, subject, _)| cursor.is_behind(*subject));
-                behind.for_each(|(_, _, text)| journal.snapshot_append(text));
+                let behind = batch.for_journal().filter(|(subject, _)| cursor.is_behind(*subject));
+                for (_, parts) in behind {
+                    self.text.clear();
+                    self.text.extend(parts);
+                    journal.snapshot_append(&self.text);
+                }
             }
         }
-        if let Some((first, texts, ends)) = batch.run_together() {
-            self.history.extend(first, texts, ends);
+        if let Some((first, texts, extents)) = batch.run_together() {
+            self.history.extend(first, texts, extents.map(|(end, _)| end));
         }
         batch.clear();
         Ok(())

@@ -16,6 +16,10 @@ pub enum Error {
     Refused(Box<Report>),
     /// There is no journal, but an unfinished new one: somebody moved or deleted the journal.
     OnlyLeftover { path: String, leftover: String },
+    /// There is nothing to copy.
+    Missing { path: String },
+    /// A copy would replace this.
+    Exists { path: String },
     /// Another process has the folder.
     Locked { path: String },
     /// An earlier write or sync failed (told again), so nothing may be relied on any more.
@@ -55,6 +59,12 @@ impl Display for Error {
                 f,
                 "{path} is missing, but {leftover} is there: the journal was moved or deleted; \
                  bring it back, or to begin with nothing delete {leftover} too"
+            ),
+            Error::Missing { path } => write!(f, "{path}: there is no journal yet"),
+            Error::Exists { path } => write!(
+                f,
+                "{path} exists already, and a backup replaces nothing: name another directory, \
+                 or move that file away"
             ),
             Error::Locked { path } => write!(
                 f,

@@ -14,6 +14,7 @@
 //! never logs, never starts a thread and never retries a failed write or sync: after one, the
 //! journal is *poisoned* and every call that could write fails.
 
+mod backup;
 mod error;
 mod id;
 mod record;
@@ -24,9 +25,10 @@ mod storage;
 use std::io;
 use std::time::Duration;
 
+pub use backup::{Backup, backup};
 pub use error::Error;
 pub use id::JournalId;
-pub use record::{FORMAT_VERSION, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
+pub use record::{Extent, FORMAT_VERSION, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
 pub use recover::{Bad, Record, Report, Verdict, Why};
 pub use storage::{DiskStorage, LOCK_FILE, Storage, StorageFile};
 
@@ -202,8 +204,8 @@ impl<S: Storage> Journal<S> {
     }
 
     /// Writes these records as one commit, and syncs them if the policy is [`SyncPolicy::Always`]:
-    /// the number of the first, their payloads run together, and where each of them ends. Only
-    /// after `Ok` may anybody be told of them. Without records it does nothing.
+    /// the number of the first, their payloads run together, and where each of them ends, perhaps
+    /// with a part that is not written. Only after `Ok` may anybody be told of them. Without records it does nothing.
     ///
     /// On `Err` the journal is poisoned, and what was written may or may not be there after the
     /// next open.
@@ -214,16 +216,17 @@ impl<S: Storage> Journal<S> {
         &mut self,
         first: u64,
         payloads: &str,
-        ends: impl ExactSizeIterator<Item = usize>,
+        extents: impl ExactSizeIterator<Item = impl Into<Extent>>,
     ) -> Result<(), Error> {
         assert_eq!(first, self.last_number + 1, "event number");
         self.healthy()?;
-        let records = ends.len() as u64;
+        let records = extents.len() as u64;
         if records == 0 {
             return Ok(());
         }
         record::assert_payloads(payloads);
-        let start = record::put_commit(&mut self.lines, first, self.synced_bytes, payloads, ends);
+        let start =
+            record::put_commit(&mut self.lines, first, self.synced_bytes, payloads, extents);
         let lines = &self.lines[start..];
         let bytes = lines.len();
         // A seal is overwritten: no commit is shorter.

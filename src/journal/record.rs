@@ -17,6 +17,8 @@
 //! sum, a number and a time for each would be two thirds of the file. Its head has one of its own,
 //! so that it can be believed when its events cannot be read.
 
+use std::ops::Range;
+
 use super::JournalId;
 
 /// The format that this code writes, and the only one that it reads.
@@ -225,6 +227,40 @@ fn take_number(text: &[u8]) -> Option<(u64, &[u8])> {
     is_number.then(|| (value, &text[digits..]))
 }
 
+/// Where a payload ends among others that are run together, and a part in it that is not written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    pub end: usize,
+    /// Empty, or within the payload and after its first word.
+    pub left_out: Range<usize>,
+}
+
+impl From<(usize, Range<usize>)> for Extent {
+    fn from((end, left_out): (usize, Range<usize>)) -> Extent {
+        Extent { end, left_out }
+    }
+}
+
+impl From<usize> for Extent {
+    /// Nothing is left out.
+    fn from(end: usize) -> Extent {
+        Extent { end, left_out: 0..0 }
+    }
+}
+
+impl Extent {
+    /// What is written of a payload from `start` on: what precedes the part that is left out, and
+    /// what follows it.
+    fn parts<'a>(&self, start: usize, payloads: &'a str) -> [&'a str; 2] {
+        match self.left_out.is_empty() {
+            true => [&payloads[start..self.end], ""],
+            false => {
+                [&payloads[start..self.left_out.start], &payloads[self.left_out.end..self.end]]
+            }
+        }
+    }
+}
+
 /// Puts one commit into `out`, in the place of what is there: the number of its first event, up to
 /// where all was synced, the payloads run together and where each of them ends. Returns where in
 /// `out` it begins: its head is only known after its lines, and stands right before them.
@@ -233,12 +269,12 @@ pub(super) fn put_commit(
     first: u64,
     synced: u64,
     payloads: &str,
-    ends: impl Iterator<Item = usize>,
+    extents: impl Iterator<Item = impl Into<Extent>>,
 ) -> usize {
     out.clear();
     out.reserve(2 * MAX_FIELDS_BYTES + payloads.len() + payloads.len() / 8);
     out.resize(MAX_FIELDS_BYTES, 0);
-    put_lines(out, payloads.as_bytes(), ends);
+    put_lines(out, payloads, extents);
     let lines = &out[MAX_FIELDS_BYTES..];
     let (bytes, crc) = (lines.len(), crc32fast::hash(lines));
     let end = out.len();
@@ -255,12 +291,14 @@ pub(super) fn put_commit(
     start
 }
 
-fn put_lines(out: &mut Vec<u8>, payloads: &[u8], ends: impl Iterator<Item = usize>) {
+fn put_lines(out: &mut Vec<u8>, payloads: &str, extents: impl Iterator<Item = impl Into<Extent>>) {
     let (mut start, mut word) = (0, 0..0);
-    for end in ends {
-        let payload = &payloads[start..end];
-        assert_payload(payload);
-        let before = &payloads[word.clone()];
+    for extent in extents {
+        let extent = extent.into();
+        let [payload, after] = extent.parts(start, payloads);
+        let payload = payload.as_bytes();
+        assert_payload(payload, after.len());
+        let before = &payloads.as_bytes()[word.clone()];
         match payload.strip_prefix(before) {
             Some(rest) if !before.is_empty() && (rest.is_empty() || rest[0] == b' ') => {
                 out.push(DITTO);
@@ -271,8 +309,9 @@ fn put_lines(out: &mut Vec<u8>, payloads: &[u8], ends: impl Iterator<Item = usiz
                 word = start..start + first_word(payload);
             }
         }
+        out.extend_from_slice(after.as_bytes());
         out.push(b'\n');
-        start = end;
+        start = extent.end;
     }
 }
 
@@ -402,8 +441,9 @@ pub(super) fn assert_payloads(payloads: &str) {
 }
 
 /// Panics (a bug of the caller) on a payload that would not come back as it was.
-pub(super) fn assert_payload(payload: &[u8]) {
-    assert!(payload.len() <= MAX_PAYLOAD_BYTES, "payload of {} bytes", payload.len());
+pub(super) fn assert_payload(payload: &[u8], more_bytes: usize) {
+    let bytes = payload.len() + more_bytes;
+    assert!(bytes <= MAX_PAYLOAD_BYTES, "payload of {bytes} bytes");
     assert!(payload.first() != Some(&DITTO), "payload that begins with a ditto mark");
 }
 
@@ -488,6 +528,20 @@ mod tests {
                 assert_eq!(parse_header(&line), None, "bit {bit}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_written() {
+        let mut out = Vec::new();
+        let payloads = "now a #1 Sala 1now b #2 Sala 2 c=dnow e";
+        let extents = [
+            Extent { end: 15, left_out: 8..15 },
+            Extent { end: 34, left_out: 23..30 },
+            Extent::from(payloads.len()),
+        ];
+        let start = put_commit(&mut out, 1, 45, payloads, extents.into_iter());
+        let text = String::from_utf8(out.split_off(start)).unwrap();
+        assert_eq!(text.split_once('\n').unwrap().1, "now a #1\n\" b #2 c=d\n\" e\n");
     }
 
     #[test]

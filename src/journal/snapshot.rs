@@ -116,7 +116,7 @@ impl<S: Storage> Journal<S> {
     /// Panics if there is no snapshot in progress, or on a payload as in [`Journal::commit`].
     pub fn snapshot_append(&mut self, payload: &str) {
         record::assert_payloads(payload);
-        record::assert_payload(payload.as_bytes());
+        record::assert_payload(payload.as_bytes(), 0);
         let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
         snapshot.records += 1;
         record::push_snapshot(&mut snapshot.buffer, snapshot.records, payload.as_bytes());
