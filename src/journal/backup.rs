@@ -1,15 +1,15 @@
 //! A sealed, checked copy of a journal, also of one that a server writes to and compacts meanwhile.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::recover::{self, Record, Report, Verdict};
-use super::storage::{DiskStorage, Storage, StorageFile};
+use super::storage::{Storage, StorageFile};
 use super::{Error, JOURNAL_FILE, record, write_fully};
 
 /// The name of a copy that is not finished. No server opens it or makes one.
@@ -41,8 +41,8 @@ pub struct Backup {
 /// # Errors
 /// [`Error::Exists`] if there is a journal or an unfinished copy in `to`, [`Error::Missing`] if there
 /// is nothing to copy, [`Error::Refused`] if the journal is damaged. None leaves a copy behind.
-pub fn backup(
-    from: &DiskStorage,
+pub fn backup<S: Storage>(
+    from: &S,
     to: &Path,
     on_record: impl FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Backup, Error> {
@@ -65,7 +65,7 @@ pub fn backup(
     Ok(Backup { source, copy })
 }
 
-fn open(from: &DiskStorage) -> Result<File, Error> {
+fn open<S: Storage>(from: &S) -> Result<S::File, Error> {
     let path = from.path_of(JOURNAL_FILE);
     let found = from.open_to_read(JOURNAL_FILE).map_err(|e| Error::io("open", &path, e))?;
     found.ok_or(Error::Missing { path })
@@ -102,7 +102,7 @@ impl Part {
     }
 
     /// Copies what is good of the journal now, and seals it.
-    fn copy(&mut self, from: &DiskStorage) -> Result<Report, Error> {
+    fn copy<S: Storage>(&mut self, from: &S) -> Result<Report, Error> {
         // A compaction may replace the file from here on: this one stays as it is.
         let (file, path) = (open(from)?, from.path_of(JOURNAL_FILE));
         let report = recover::scan(&file, path.clone(), |_| Ok(()))
@@ -130,9 +130,9 @@ impl Part {
         let mut seal = Vec::new();
         record::push_seal(&mut seal, report.last_number, report.end_bytes);
         self.write(offset, |part| write_fully(part, &seal, offset))?;
-        let metadata = file.metadata().map_err(|e| Error::io("read the mode of", &path, e))?;
+        let mode = file.mode().map_err(|e| Error::io("read the mode of", &path, e))?;
         self.write(offset, |part| {
-            part.set_permissions(metadata.permissions())?;
+            part.set_permissions(Permissions::from_mode(mode))?;
             part.sync_all()
         })?;
         Ok(report)

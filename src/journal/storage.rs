@@ -61,6 +61,11 @@ pub trait StorageFile {
     /// Makes contents and size durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Who may do what with it, as in `chmod`.
+    fn mode(&self) -> io::Result<u32> {
+        Ok(0o600)
+    }
+
     /// Lets the disk begin with what was written from `offset` on, without waiting for it, so that
     /// a later sync finds less to do. A hint: nothing depends on it.
     fn begin_sync(&self, offset: u64, bytes: u64) {
@@ -87,6 +92,10 @@ impl StorageFile for File {
 
     fn sync_data(&self) -> io::Result<()> {
         File::sync_data(self)
+    }
+
+    fn mode(&self) -> io::Result<u32> {
+        Ok(self.metadata()?.mode() & 0o777)
     }
 
     /// Linux begins to write what it is told will not be read soon.
