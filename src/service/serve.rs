@@ -131,6 +131,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             uptime_s,
             clock_behind_ms: clock.behind_ms(),
             fsync: config.fsync.clone(),
+            journal: store.journal_id().to_string(),
             journal_bytes: store.journal_bytes(),
         };
         let client = &mut self.clients[key];
