@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::recover::{self, Record, Report, Verdict};
 use super::storage::{Storage, StorageFile};
-use super::{Error, JOURNAL_FILE, record, write_fully};
+use super::{Error, JOURNAL_FILE, OnRecord, record, write_fully};
 
 /// The name of a copy that is not finished. No server opens it or makes one.
 const PART_FILE: &str = "journal.part";
@@ -44,7 +44,7 @@ pub struct Backup {
 pub fn backup<S: Storage>(
     from: &S,
     to: &Path,
-    on_record: impl FnMut(Record<'_>) -> Result<(), String>,
+    mut on_record: impl FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Backup, Error> {
     // Before anything is made.
     open(from)?;
@@ -60,7 +60,7 @@ pub fn backup<S: Storage>(
             done => break done?,
         }
     };
-    let copy = part.check(&source, on_record)?;
+    let copy = part.check(&source, &mut on_record)?;
     part.finish()?;
     Ok(Backup { source, copy })
 }
@@ -105,7 +105,8 @@ impl Part {
     fn copy<S: Storage>(&mut self, from: &S) -> Result<Report, Error> {
         // A compaction may replace the file from here on: this one stays as it is.
         let (file, path) = (open(from)?, from.path_of(JOURNAL_FILE));
-        let report = recover::scan(&file, path.clone(), |_| Ok(()))
+        let mut accept_all = |_: Record<'_>| Ok(());
+        let report = recover::scan(&file, path.clone(), &mut accept_all as &mut OnRecord)
             .map_err(|e| Error::io("read", &path, e))?;
         if report.fresh {
             return Err(Error::Missing { path });
@@ -148,11 +149,7 @@ impl Part {
     }
 
     /// Reads the copy back: it is to be all of the source, sealed, and to be accepted.
-    fn check(
-        &self,
-        source: &Report,
-        on_record: impl FnMut(Record<'_>) -> Result<(), String>,
-    ) -> Result<Report, Error> {
+    fn check(&self, source: &Report, on_record: &mut OnRecord) -> Result<Report, Error> {
         let path = self.path().display().to_string();
         let copy = recover::scan(&self.file, path.clone(), on_record)
             .map_err(|e| Error::io("read", &path, e))?;

@@ -107,6 +107,10 @@ pub struct Journal<S: Storage> {
     notices: Vec<Notice>,
 }
 
+/// What gets the records where nobody waits for it: the code to read a journal is there once for all
+/// of these.
+type OnRecord<'a> = dyn FnMut(Record<'_>) -> Result<(), String> + 'a;
+
 /// Judges a journal and changes nothing, not even its folder. Give it a callback that refuses
 /// what the program could not replay, or `|_| Ok(())`.
 ///
@@ -114,13 +118,12 @@ pub struct Journal<S: Storage> {
 /// tail, never as damage.
 pub fn check<S: Storage>(
     storage: &S,
-    on_record: impl FnMut(Record<'_>) -> Result<(), String>,
+    mut on_record: impl FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Report, Error> {
     let path = storage.path_of(JOURNAL_FILE);
     match storage.open_to_read(JOURNAL_FILE).map_err(|e| Error::io("open", &path, e))? {
-        Some(file) => {
-            recover::scan(&file, path.clone(), on_record).map_err(|e| Error::io("read", &path, e))
-        }
+        Some(file) => recover::scan(&file, path.clone(), &mut on_record as &mut OnRecord)
+            .map_err(|e| Error::io("read", &path, e)),
         None => Ok(Report::of_nothing(path)),
     }
 }

@@ -539,11 +539,17 @@ fn a_refusal_changes_nothing_and_says_what_to_do() {
 
 /// A journal that is written to while it is read: each read finds more of it.
 #[derive(Clone)]
-struct Growing {
+pub struct Growing {
     /// What there is at the first read, at the second, and from the last one on; too short for a read is
     /// a disk that fails.
     moments: Rc<Vec<Vec<u8>>>,
     reads: Rc<Cell<usize>>,
+}
+
+impl Growing {
+    pub fn through(moments: Vec<Vec<u8>>) -> Growing {
+        Growing { moments: Rc::new(moments), reads: Rc::default() }
+    }
 }
 
 impl StorageFile for Growing {

@@ -1,6 +1,7 @@
 //! Seals: what they prove, what becomes of them, and what a power cut makes of them.
 
 use crate::disk::{Faults, SimDisk};
+use crate::recovery::Growing;
 use crate::{HEADER, SNAPSHOT_HEADER, commit, line, replay, replay_bytes, try_commit, written};
 use reservad::journal::{Error, FILL_STEP_BYTES, SyncPolicy, Verdict, Why, check};
 use std::time::Duration;
@@ -285,4 +286,43 @@ fn what_is_told_of_damage_before_a_seal() {
     let told =
         format!("when the journal was sealed after event 5 at byte {end}; nothing was changed");
     assert!(error.contains(&told), "{error}");
+}
+
+/// The check reads the seal, half of the commit that is taking its place, or what follows later.
+#[test]
+fn a_seal_that_is_overwritten_during_a_check_is_no_damage() {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    let mut states = Vec::new();
+    for payloads in [&["uno"][..], &["dos", "tres"], &["cuatro"]] {
+        let start = journal.used_bytes() as usize;
+        commit(&mut journal, payloads);
+        states.push((start, disk.content("journal").unwrap()));
+        journal.seal().unwrap();
+        states.push((start, disk.content("journal").unwrap()));
+    }
+    states.iter_mut().for_each(|(_, content)| content.truncate(600));
+    let (_, last) = states.last().unwrap().clone();
+    // From each sealed state over each half of the next commit, and of the one after it.
+    for at in [1, 3] {
+        let (_, sealed) = &states[at];
+        for later in [at + 1, 5] {
+            let (start, written) = &states[later];
+            for torn in *start..600 {
+                let half = [&written[..torn], &sealed[torn..]].concat();
+                for moments in [
+                    vec![sealed.clone(), half.clone(), last.clone()],
+                    vec![half.clone(), last.clone()],
+                    vec![half.clone(), half.clone(), last.clone()],
+                ] {
+                    let growing = Growing::through(moments);
+                    let report = check(&growing, |_| Ok(())).unwrap();
+                    let verdict = report.bad.map(|bad| bad.verdict);
+                    assert!(matches!(verdict, None | Some(Verdict::Cut)), "{at} {later} {torn}");
+                    let committed = [0, 0, 1, 1, 3, 4][at];
+                    assert!(report.last_number >= committed, "{at} {later} {torn}");
+                }
+            }
+        }
+    }
 }
