@@ -46,7 +46,7 @@ fn any_room(number: u64, rooms: u64) -> u64 {
 fn pair(journal: &mut Writer, number: u64, rooms: u64) {
     let room = any_room(number, rooms);
     journal.append(&format!("RESERVED #{number} Habitación {room}"));
-    journal.append(&format!("CANCELLED #{number} Habitación {room}"));
+    journal.append(&format!("CANCELLED #{number}"));
 }
 
 fn booking(journal: &mut Writer, number: u64, rooms: u64) {

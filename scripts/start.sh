@@ -77,7 +77,7 @@ def disk(data):
     """Milliseconds of an fdatasync of a new file in a new folder."""
     os.mkdir(data)
     file = os.open(data + "/file", os.O_RDWR | os.O_CREAT)
-    os.write(file, b"reservad-journal 2\n")
+    os.write(file, b"reservad-journal 3 0123456789abcdef 18901257\n")
     begun = time.monotonic()
     os.fdatasync(file)
     took = time.monotonic() - begun

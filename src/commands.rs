@@ -40,6 +40,8 @@ pub struct Figures {
     pub clock_unconfirmed_ms: Option<i64>,
     /// `always`, `never`, an interval, or `in-memory`.
     pub fsync: String,
+    /// The identity of this history, as 16 hex digits.
+    pub journal: String,
     pub journal_bytes: u64,
 }
 
@@ -123,13 +125,13 @@ fn at_once(
     let (id, name) = desk.inventory.find_kept(session.near, name)?;
     session.near = id;
     let now = desk.moment.now.time;
-    let event = if verb == Verb::Reserve {
-        Event::Reserved(desk.inventory.reserve_one(id, &session.who, now)?)
+    let (event, is_all) = if verb == Verb::Reserve {
+        (Event::Reserved(desk.inventory.reserve_one(id, &session.who, now)?), true)
     } else {
-        let number = desk.inventory.cancel_one(id, &session.who).ok()?;
-        Event::Cancelled { number, targets: Ids::from_slice(&[id]) }
+        let (number, is_all) = desk.inventory.cancel_one(id, &session.who).ok()?;
+        (Event::Cancelled { number, targets: Ids::from_slice(&[id]) }, is_all)
     };
-    let (written, told) = desk.batch.write(now, event, name);
+    let (written, told) = desk.batch.write(now, event, name, is_all);
     reply::done_one(verb, told, lang, eol, out);
     desk.inventory.make_so(written, desk.batch);
     session.lang = lang;
@@ -457,6 +459,7 @@ fn status(desk: &Desk) -> Vec<String> {
         format!("clients={}", figures.clients),
         format!("max_clients={}", figures.max_clients),
         format!("fsync={}", figures.fsync),
+        format!("journal={}", figures.journal),
         format!("journal_bytes={}", figures.journal_bytes),
     ]
 }

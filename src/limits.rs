@@ -220,6 +220,10 @@ pub const CLOCK_SET_AGAIN_MS: i64 = 60_000;
 /// While a clock is not confirmed, how often the server looks whether it is, in milliseconds.
 pub const CLOCK_CHECK_MS: u64 = 5_000;
 
+/// A journal to which nothing was committed for this long is sealed. Longer than the pauses of
+/// clients that take turns, so that a busy server has no sync more; short enough that a copy taken
+/// by hand after the last command is sealed.
+pub const SEAL_AFTER_MS: u64 = 1_000;
 /// A journal smaller than this is not worth compacting.
 pub const COMPACT_MIN_BYTES: u64 = 4 << 20;
 /// A compaction that comes so soon after the one before is one too many: the next

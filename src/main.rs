@@ -45,10 +45,34 @@ SIGTERM and SIGINT stop it after answering what was received, a second one at on
 SIGHUP reads the --inventory file again.
 Exit status: 0 stopped, 2 wrong usage, 1 anything else, with the reason on stderr.";
 
+const CHECK_HELP: &str = "\
+A server that stops, or has been idle for a second, seals its journal, and so does `reservad
+backup`. A copy that was cut short has no seal. Beside a server at work, or after a crash, a
+journal without one is as it should be.
+Exit status: 0 good and sealed, 3 good up to its end but without a seal (a torn tail
+included), 2 wrong usage, 1 damaged, missing or unreadable.";
+
+const BACKUP_HELP: &str = "\
+A server may be at work on the journal: everything it has acknowledged is in the copy.
+To restore, stop the server and put DIR/journal in the place of its journal, or start one
+with --data-dir DIR.
+Exit status: 0 copied, 2 wrong usage, 1 anything else, with no copy left behind.";
+
 #[derive(Subcommand)]
 enum Sub {
-    /// Say whether the journal is good, and what is wrong with it; change nothing
+    /// Say whether the journal is good and complete, or what is wrong with it; change nothing
+    #[command(after_help = CHECK_HELP)]
     Check {
+        /// The folder with the data
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
+    /// Copy the journal, also of a running server: checked, sealed and synced
+    #[command(after_help = BACKUP_HELP)]
+    Backup {
+        /// Directory for the copy, made if missing; it must not have a journal
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
         /// The folder with the data
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
@@ -152,13 +176,18 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Sub::Check { data_dir }) => data_folder(data_dir).and_then(|folder| check(&folder)),
-        Some(Sub::ResetTime { data_dir }) => {
-            data_folder(data_dir).and_then(|folder| reset_time(&folder))
+        Some(Sub::Backup { to, data_dir }) => {
+            data_folder(data_dir).and_then(|folder| backup(&folder, &to))
         }
-        None => check_exposure(&cli.serve).and_then(|()| serve(cli.serve)),
+        Some(Sub::ResetTime { data_dir }) => {
+            data_folder(data_dir).and_then(|folder| reset_time(&folder)).map(|()| ExitCode::SUCCESS)
+        }
+        None => {
+            check_exposure(&cli.serve).and_then(|()| serve(cli.serve)).map(|()| ExitCode::SUCCESS)
+        }
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failure { code, reason }) => {
             use std::io::Write;
             // A closed stderr is no reason to panic.
@@ -397,28 +426,35 @@ fn data_folder(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
     }
 }
 
+/// The journal is good, and it cannot be known whether it is complete.
+const UNSEALED: u8 = 3;
+
 /// `reservad check`: what the journal holds, on stdout.
-fn check(folder: &Path) -> Result<(), Failure> {
-    let mut inventory = Inventory::new(Capacity { resources: u32::MAX, reservations: u32::MAX });
+fn check(folder: &Path) -> Result<ExitCode, Failure> {
+    let mut inventory = unbounded_inventory();
     let report = journal::check(&DiskStorage::at(folder), |record| {
         store::replay(&mut inventory, record).map(|_| ())
     });
     let report = report.map_err(describe)?;
     if report.fresh {
-        return Err(Failure::from(format!("{}: there is no journal yet", report.path)));
+        return Err(describe(journal::Error::Missing { path: report.path }));
     }
     println!(
-        "{}: good up to byte {}; {} snapshot records, events {} to {}; {} resources, {} live reservations",
+        "{}: good up to byte {}; {} snapshot records, events {} to {}; {}{}",
         plain(&report.path),
         report.end_bytes,
         report.snapshot_records,
         report.base_number + 1,
         report.last_number,
-        inventory.names().len(),
-        inventory.reservation_count(),
+        contents(&inventory),
+        identity(&report),
     );
     match &report.bad {
-        None => Ok(()),
+        None if report.is_sealed => {
+            println!("sealed at event {}: complete", report.last_number);
+            return Ok(ExitCode::SUCCESS);
+        }
+        None => {}
         Some(bad) if bad.verdict == Verdict::Cut => {
             println!(
                 "a torn tail from byte {} on (line {}: {}), never acknowledged as durable: the next start cuts {}. If a server is running on this folder, it may be writing just now.",
@@ -427,10 +463,53 @@ fn check(folder: &Path) -> Result<(), Failure> {
                 plain(&bad.reason),
                 bad.tail()
             );
-            Ok(())
         }
-        Some(_) => Err(describe(journal::Error::Refused(Box::new(report)))),
+        Some(_) => return Err(describe(journal::Error::Refused(Box::new(report)))),
     }
+    println!(
+        "ends without a seal: events after {} may be missing, unless a server is at work on it or was killed",
+        report.last_number
+    );
+    Ok(ExitCode::from(UNSEALED))
+}
+
+/// `reservad backup`: a copy of the journal, and what it holds on stdout.
+fn backup(folder: &Path, to: &Path) -> Result<ExitCode, Failure> {
+    let mut inventory = unbounded_inventory();
+    let done = journal::backup(&DiskStorage::at(folder), to, |record| {
+        store::replay(&mut inventory, record).map(|_| ())
+    });
+    let journal::Backup { source, copy } = done.map_err(describe)?;
+    println!(
+        "{}: copied from {}, sealed at event {}; {} bytes, {}{}",
+        plain(&to.join(journal::JOURNAL_FILE).display().to_string()),
+        plain(&source.path),
+        copy.last_number,
+        copy.file_bytes,
+        contents(&inventory),
+        identity(&copy),
+    );
+    if let Some(bad) = &source.bad {
+        println!("left out: {} after it, torn by a crash, or just being written", bad.tail());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One that accepts whatever some server's options have.
+fn unbounded_inventory() -> Inventory {
+    Inventory::new(Capacity { resources: u32::MAX, reservations: u32::MAX })
+}
+
+fn contents(inventory: &Inventory) -> String {
+    format!(
+        "{} resources, {} live reservations",
+        inventory.names().len(),
+        inventory.reservation_count()
+    )
+}
+
+fn identity(report: &Report) -> String {
+    report.id.map(|id| format!("; journal={id}")).unwrap_or_default()
 }
 
 /// Runs `reservad reset-time` and prints what was changed.

@@ -35,7 +35,8 @@ use crate::journal::{self, Storage};
 use crate::limits::{
     BATCH_EVENTS, CLOCK_CHECK_MS, CLOCK_CONFIRM_MS, CLOCK_DOUBTFUL_MS, CLOCK_FAR_MS, COMPACT_AFTER,
     COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, DIRECTORY_CHECK_MS, KEEP_ALIVES_ENDED, LOG_QUIET_MS,
-    OLD_FILE_KEPT_MS, READ_BUDGET_BYTES, REFUSED_MAX, STOP_GRACE_MS, WRITE_BUDGET_BYTES,
+    OLD_FILE_KEPT_MS, READ_BUDGET_BYTES, REFUSED_MAX, SEAL_AFTER_MS, STOP_GRACE_MS,
+    WRITE_BUDGET_BYTES,
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
@@ -138,6 +139,8 @@ pub struct Service<T: Stream, S: Storage> {
     refused: usize,
     last_session: u64,
     sync_by: Option<Tick>,
+    /// When something was last committed.
+    committed: Tick,
     stopping: Option<Tick>,
     /// Until then the same is not logged again, for what strangers provoke.
     foreign_quiet: Tick,
@@ -203,6 +206,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             refused: 0,
             last_session: 0,
             sync_by: None,
+            committed: tick,
             stopping: None,
             foreign_quiet: tick,
             full_quiet: tick,
@@ -406,7 +410,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
     fn commit(&mut self) -> Result<(), journal::Error> {
         self.tell_waiters();
         self.done_in_turn += self.served.len() + self.batch.len();
-        self.has_news |= !self.batch.is_empty();
+        if !self.batch.is_empty() {
+            self.has_news = true;
+            self.committed = self.tick;
+        }
         self.store.commit(&mut self.batch)?;
         self.trace.note(Step::Committed);
         Ok(())
@@ -505,6 +512,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
             self.check_directory_at = self.tick.plus_ms(DIRECTORY_CHECK_MS);
             self.store.confirm_directory()?;
         }
+        if self.batch.is_empty() && self.seal_at().is_some_and(|when| when <= self.tick) {
+            self.store.seal()?;
+        }
         let is_due = self.batch.is_empty() && self.done_since_piece >= COMPACT_AFTER;
         if is_due && self.store.wants_compaction(&self.inventory) {
             self.done_since_piece = 0;
@@ -521,6 +531,11 @@ impl<T: Stream, S: Storage> Service<T, S> {
             warn!("{}", plain(&notice.to_string()));
         }
         Ok(())
+    }
+
+    /// When the journal is to be sealed, if it is.
+    fn seal_at(&self) -> Option<Tick> {
+        self.store.wants_seal().then(|| self.committed.plus_ms(SEAL_AFTER_MS))
     }
 
     /// Whether the file that a compaction has left behind is to give space back now.
@@ -568,7 +583,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let shrink = self.store.has_old_file().then_some(self.old_file_until);
         let clock = self.is_clock_unconfirmed().then(|| self.tick.plus_ms(CLOCK_CHECK_MS));
         let keep_alive = self.inventory.next_keep_alive();
-        [first, keep_alive, self.sync_by, self.stopping, shrink, clock].into_iter().flatten().min()
+        let own = [self.sync_by, self.stopping, shrink, clock, self.seal_at()];
+        [first, keep_alive].into_iter().chain(own).flatten().min()
     }
 
     /// When something ends, or somebody's wait: what the wall clock then says.
@@ -611,13 +627,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.stopping.is_some_and(|by| is_done || by <= self.tick)
     }
 
-    /// Makes everything durable, at the end.
+    /// Makes everything durable and seals the journal, at the end.
     ///
     /// # Errors
     /// The journal could not be written.
     pub fn finish(&mut self) -> Result<(), journal::Error> {
         self.store.commit(&mut self.batch)?;
-        self.store.sync()
+        self.store.sync()?;
+        self.store.seal()
     }
 
     /// Adds the names that are not there yet; returns how many.

@@ -19,7 +19,7 @@ use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
 use crate::journal::{
-    Error, Journal, MAX_PAYLOAD_BYTES, Notice, Record, Report, Storage, SyncPolicy,
+    Error, Journal, JournalId, MAX_PAYLOAD_BYTES, Notice, Record, Report, Storage, SyncPolicy,
     open_regular_file,
 };
 use crate::limits::{
@@ -39,6 +39,9 @@ const _: () = assert!(TERMS_BYTES + NAMES_BYTES + 2 * KEPT_TEXT_MAX_BYTES <= MAX
 /// The journal of an inventory; or none, for a server that forgets.
 pub struct Store<S: Storage> {
     journal: Option<Journal<S>>,
+    id: JournalId,
+    /// Something was committed, or found, that no seal was tried for yet.
+    is_unsealed: bool,
     cursor: Option<Cursor>,
     history: History,
     /// No attempt to compact before the journal has grown to this.
@@ -84,6 +87,15 @@ pub struct Opened {
 /// Replays one record onto an inventory, or says why it does not fit.
 /// Returns the record's time, if it has one.
 pub fn replay(inventory: &mut Inventory, record: Record) -> Result<Option<Time>, String> {
+    replay_and_tell(inventory, record, |_, _, _| {})
+}
+
+/// The same; `tell` gets each record that fits, with the inventory as it was before.
+fn replay_and_tell(
+    inventory: &mut Inventory,
+    record: Record,
+    tell: impl FnOnce(&Inventory, &str, &Event),
+) -> Result<Option<Time>, String> {
     let payload = match record {
         Record::SnapshotEnd { base: NUMBER_MAX.. } => {
             return Err("it counts more events than there can have been".to_owned());
@@ -96,6 +108,7 @@ pub fn replay(inventory: &mut Inventory, record: Record) -> Result<Option<Time>,
     };
     let (time, event) = Event::decode(payload, inventory)?;
     inventory.admits(&event)?;
+    tell(inventory, payload, &event);
     inventory.apply(event);
     Ok(Some(time))
 }
@@ -105,6 +118,8 @@ impl<S: Storage> Store<S> {
     pub fn in_memory() -> Store<S> {
         Store {
             journal: None,
+            id: JournalId::random(),
+            is_unsealed: false,
             cursor: None,
             history: History::default(),
             compact_from_bytes: u64::MAX,
@@ -123,18 +138,22 @@ impl<S: Storage> Store<S> {
         let mut inventory = Inventory::new(capacity);
         let mut last_time = Time::DAWN;
         let mut history = History::default();
+        let mut text = String::new();
         let (journal, report) = Journal::open(storage, policy, |record| {
-            if let Some(time) = replay(&mut inventory, record)? {
-                last_time = last_time.max(time);
-            }
-            match record {
-                Record::Event { number, payload } => history.push(number, payload),
-                Record::SnapshotEnd { base } => history.restart(base),
-                Record::Snapshot { .. } => {}
+            let time = replay_and_tell(&mut inventory, record, |inventory, payload, event| {
+                if let Record::Event { number, .. } = record {
+                    history.push(number, inventory.whole_text(payload, event, &mut text));
+                }
+            })?;
+            last_time = last_time.max(time.unwrap_or(last_time));
+            if let Record::SnapshotEnd { base } = record {
+                history.restart(base);
             }
             Ok(())
         })?;
         let store = Store {
+            id: journal.id(),
+            is_unsealed: !journal.is_sealed(),
             journal: Some(journal),
             cursor: None,
             history,
@@ -162,20 +181,25 @@ impl<S: Storage> Store<S> {
             return Ok(());
         }
         if let Some(journal) = &mut self.journal {
-            if let Some((first, texts, ends)) = batch.run_together() {
-                journal.commit(first, texts, ends)?;
+            self.is_unsealed = true;
+            if let Some((first, texts, extents)) = batch.run_together() {
+                journal.commit(first, texts, extents)?;
             }
             if !journal.has_snapshot() && self.cursor.take().is_some() {
                 // The disk is full, and the commit has taken the snapshot's space.
                 self.compact_from_bytes = 2 * journal.bytes_since_snapshot();
             }
             if let Some(cursor) = self.cursor {
-                let behind = batch.iter().filter(|(_, subject, _)| cursor.is_behind(*subject));
-                behind.for_each(|(_, _, text)| journal.snapshot_append(text));
+                let behind = batch.for_journal().filter(|(subject, _)| cursor.is_behind(*subject));
+                for (_, parts) in behind {
+                    self.text.clear();
+                    self.text.extend(parts);
+                    journal.snapshot_append(&self.text);
+                }
             }
         }
-        if let Some((first, texts, ends)) = batch.run_together() {
-            self.history.extend(first, texts, ends);
+        if let Some((first, texts, extents)) = batch.run_together() {
+            self.history.extend(first, texts, extents.map(|(end, _)| end));
         }
         batch.clear();
         Ok(())
@@ -184,6 +208,27 @@ impl<S: Storage> Store<S> {
     /// Syncs what was written (`--fsync <interval>`, and at the end).
     pub fn sync(&mut self) -> Result<(), Error> {
         self.journal.as_mut().map_or(Ok(()), Journal::sync)
+    }
+
+    /// Which history this is: that of the journal, or a new one for each store without.
+    pub fn journal_id(&self) -> JournalId {
+        self.id
+    }
+
+    /// Whether the journal is to be sealed once nothing more comes for a moment. What is not synced
+    /// yet is left to its sync; without syncs only the end of the server seals.
+    pub fn wants_seal(&self) -> bool {
+        let may_be = |journal: &Journal<S>| {
+            journal.policy() != SyncPolicy::Never && !journal.is_dirty() && !journal.is_sealed()
+        };
+        self.is_unsealed && self.journal.as_ref().is_some_and(may_be)
+    }
+
+    /// Says durably that everything up to here is complete, see [`Journal::seal`]. Once tried, it is
+    /// only wanted again after the next commit.
+    pub fn seal(&mut self) -> Result<(), Error> {
+        self.is_unsealed = false;
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.seal().map(|_| ()))
     }
 
     /// How long what was just written may stay unsynced, in milliseconds;

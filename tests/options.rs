@@ -68,6 +68,7 @@ fn help_and_version() {
         "--log-level <LEVEL>",
         "--allow-anonymous",
         "check",
+        "backup",
         "127.0.0.1:12345",
         "$STATE_DIRECTORY",
         "SIGHUP",
@@ -99,6 +100,8 @@ fn wrong_usage_ends_with_2() {
         (&["--log-level", "loud"], "loud"),
         (&["--in-memory", "--data-dir", "x"], "--data-dir"),
         (&["check", "--in-memory"], "--in-memory"),
+        (&["backup"], "--to <DIR>"),
+        (&["backup", "--to"], "--to <DIR>"),
     ];
     for (arguments, said) in rows {
         let (code, out, err) = outcome(&mut command(arguments));
@@ -398,7 +401,8 @@ fn a_damaged_journal_stops_the_start() {
     let (code, out, err) = outcome(&mut command(&["check", "--data-dir", data]));
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(out.starts_with(&format!("{}: good up to byte ", journal.display())), "{out}");
-    assert!(out.contains("events 1 to 43; 3 resources, 0 live reservations"), "{out}");
+    assert!(out.contains("events 1 to 43; 3 resources, 0 live reservations; journal="), "{out}");
+    assert!(out.ends_with("\nsealed at event 43: complete\n"), "{out}");
 
     let good = std::fs::read(&journal).unwrap();
     let place = good.windows(13).position(|bytes| bytes == b" RESERVED #3 ").unwrap();
@@ -418,11 +422,12 @@ fn a_damaged_journal_stops_the_start() {
         assert!(std::fs::read(&journal).unwrap() == bad);
     }
     // A tail that a crash has torn is cut and told.
-    let end = good.iter().rposition(|byte| *byte != b'\n').unwrap();
+    let end = good.windows(6).rposition(|bytes| bytes == b"\tseal ").unwrap() - 8;
     std::fs::write(&journal, &good[..end - 5]).unwrap();
     let (code, out, _) = outcome(&mut command(&["check", "--data-dir", data]));
-    assert_eq!(code, 0);
+    assert_eq!(code, 3);
     assert!(out.contains("a torn tail from byte "), "{out}");
+    assert!(out.contains("\nends without a seal: events after 42 may be missing"), "{out}");
     let mut server = Server::durable(folder.path(), &[]);
     assert!(server.log_so_far().contains("a torn tail was cut at byte "));
     // The cancellation was lost with it.

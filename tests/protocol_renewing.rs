@@ -390,6 +390,7 @@ fn an_earlier_end_grants_those_who_wait() {
          < clients={*}
          < max_clients={*}
          < fsync={*}
+         < journal={*}
          < journal_bytes={*}
          -- the third fits, and goes before those who do not
          > RENOVAR #1 hasta=2090-01-18

@@ -355,14 +355,20 @@ fn what_drives_a_terminal_is_escaped_in_the_log() {
 
 /// A line of a journal with its checksum.
 fn signed(body: &str) -> String {
-    format!("{:08x} {body}\n", crc32fast::hash(body.as_bytes()))
+    format!("{:08x}\t{body}\n", crc32fast::hash(body.as_bytes()))
+}
+
+/// The first line of a journal.
+fn header(kind: &str) -> String {
+    let line = format!("reservad-journal 3 0123456789abcdef {kind}");
+    format!("{line}{:08x}\n", crc32fast::hash(line.as_bytes()))
 }
 
 /// The first commit of a journal.
 fn commit(payloads: &[String]) -> String {
     let lines = payloads.join("\n") + "\n";
     let crc = crc32fast::hash(lines.as_bytes());
-    signed(&format!("commit 1 {} {crc:08x} @19", lines.len())) + &lines
+    signed(&format!("commit 1 {} {crc:08x} @45", lines.len())) + &lines
 }
 
 /// With a last number that has none after it, the server started, and ended in a panic at the first
@@ -373,13 +379,12 @@ fn a_journal_with_numbers_at_their_end_is_refused() {
     let most = u64::MAX;
     let reserved = format!("RESERVED #{most} x from={time} until=never");
     let rows = [
-        format!("\n{}", commit(&[format!("{time} ADDED x"), format!("{time} {reserved}")])),
-        format!("\n{}", commit(&[format!("{time} NUMBERED #{most}")])),
-        format!(" snapshot\n{}", signed(&format!("end 0 {most}"))),
+        header("") + &commit(&[format!("{time} ADDED x"), format!("{time} {reserved}")]),
+        header("") + &commit(&[format!("{time} NUMBERED #{most}")]),
+        header("snapshot ") + &signed(&format!("end 0 {most}")),
     ];
-    for rest in rows {
+    for journal in rows {
         let folder = Folder::new();
-        let journal = format!("reservad-journal 2{rest}");
         std::fs::write(folder.join("journal"), &journal).unwrap();
         let said = fails(&["--data-dir", text(folder.path())]);
         assert!(said.contains("nothing was changed"), "{journal}: {said}");

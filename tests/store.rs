@@ -631,7 +631,9 @@ fn what_a_snapshot_would_have_no_room_for_is_not_replayed() {
                     break;
                 }
             }
-            assert!(disk.content("journal").unwrap().starts_with(b"reservad-journal 2 snapshot\n"));
+            let content = disk.content("journal").unwrap();
+            let header = content.split(|byte| *byte == b'\n').next().unwrap();
+            assert!(header.windows(10).any(|word| word == b" snapshot "));
             let opened = Store::open(disk.clone(), SyncPolicy::Never, CAPACITY);
             let (next, again, _) = opened.unwrap();
             assert_eq!(dump(&again), dump(&inventory));

@@ -472,13 +472,13 @@ fn a_deadline_passes_while_nobody_says_anything() {
             client.send("SALIR\n");
             client.rest();
         }
-        let end = format!(" EXPIRED #{round} ");
-        until("the end is in the journal", || journal().contains(&end));
+        let end = format!(" EXPIRED #{round}");
+        until("the end is in the journal", || journal().contains(&format!("{end}\n")));
         let text = journal();
-        let ended = text.lines().find(|line| line.contains(&end)).unwrap();
+        let ended = text.lines().find(|line| line.ends_with(&end)).unwrap();
         let begun = text.lines().find(|line| line.contains(&format!(" RESERVED #{round} ")));
         let until = begun.unwrap().split(" until=").nth(1).unwrap().split(' ').next().unwrap();
-        assert!(ended.starts_with(&format!("{until} EXPIRED ")), "{ended} is not {until}");
+        assert!(ended.starts_with(&format!("{until} EXPIRED #")), "{ended} is not {until}");
     }
     let mut client = server.connect();
     assert_eq!(client.list("LISTAR").len(), 3);

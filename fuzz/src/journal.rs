@@ -6,7 +6,7 @@ use reservad::clock::Now;
 use reservad::conn::Eol;
 use reservad::inventory::names::is_hidden;
 use reservad::journal::{
-    self, Bad, Error, JOURNAL_FILE, NEW_JOURNAL_FILE, Record, Report, Verdict,
+    self, Bad, Error, JOURNAL_FILE, JournalId, NEW_JOURNAL_FILE, Record, Report, Verdict, Why,
 };
 use reservad::limits::NUMBER_MAX;
 
@@ -30,6 +30,15 @@ struct Whole {
     snapshot_end: usize,
     /// Where each commit ends.
     commit_ends: Vec<usize>,
+    /// Where the seal begins, if there is one.
+    seal_start: Option<usize>,
+}
+
+impl Whole {
+    /// Where the last commit ends, or the snapshot.
+    fn content_end(&self) -> usize {
+        self.seal_start.unwrap_or(self.bytes.len())
+    }
 }
 
 /// `data` is the journal as it is, and after a line `%new` the unfinished one
@@ -63,8 +72,9 @@ fn raw(data: &[u8]) -> Folder {
 /// | `.5` | the end of the snapshot, which holds everything up to event 5 |
 /// | `+ADDED A` | the next event, of a commit that goes on |
 /// | `>ADDED A` | the next event, the last of its commit |
+/// | `$` | a seal; what follows takes its place |
 /// | `!snap 7 …` | this, with its checksum |
-/// | `?7 19 ADDED A` | a commit of this event, which says that it is number 7 and `@19` |
+/// | `?7 45 ADDED A` | a commit of this event, which says that it is number 7 and `@45` |
 /// | `\|…` | this line as it is |
 /// | `%new` | nothing, but an unfinished journal lies beside it |
 /// | `~cut 100` | nothing, but cuts the file there |
@@ -105,6 +115,7 @@ struct Writer {
     snapshot_records: u64,
     snapshot_end: usize,
     commit_ends: Vec<usize>,
+    seal_start: Option<usize>,
     last_event: u64,
     /// Payloads of the commit that is being made.
     open: Vec<Vec<u8>>,
@@ -114,7 +125,19 @@ struct Writer {
 
 impl Writer {
     fn line(&mut self, kind: u8, text: &[u8]) {
+        if matches!(kind, b'|' | b'!' | b'?' | b'=' | b'.' | b'>' | b'$')
+            && let Some(start) = self.seal_start.take()
+        {
+            self.bytes.truncate(start);
+        }
         match kind {
+            b'$' => {
+                self.header(false);
+                self.is_foreign |= self.snapshot_end == 0;
+                let start = self.bytes.len();
+                self.signed(format!("seal {} @{start}", self.last_event).as_bytes());
+                self.seal_start = Some(start);
+            }
             b'|' => {
                 self.is_foreign = true;
                 self.bytes.extend_from_slice(text);
@@ -162,17 +185,14 @@ impl Writer {
 
     fn header(&mut self, snapshot: bool) {
         if self.bytes.is_empty() {
-            let header: &[u8] = match snapshot {
-                true => b"reservad-journal 2 snapshot\n",
-                false => b"reservad-journal 2\n",
-            };
-            self.bytes.extend_from_slice(header);
+            let header = header(snapshot);
+            self.bytes.extend_from_slice(&header);
             self.snapshot_end = if snapshot { 0 } else { header.len() };
         }
     }
 
     fn signed(&mut self, body: &[u8]) {
-        self.bytes.extend_from_slice(format!("{:08x} ", crc(body)).as_bytes());
+        self.bytes.extend_from_slice(format!("{:08x}\t", crc(body)).as_bytes());
         self.bytes.extend_from_slice(body);
         self.bytes.push(b'\n');
     }
@@ -206,14 +226,20 @@ impl Writer {
 
     fn finish(mut self) -> (Whole, bool) {
         self.header(false);
-        let Writer { bytes, snapshot_end, commit_ends, .. } = self;
-        // A text that imitates a head may be taken for one.
-        let imitates = bytes
-            .split(|byte| *byte == b'\n')
-            .any(|line| line.windows(8).skip(9).any(|window| window == b" commit "));
-        let is_ours = !self.is_foreign && snapshot_end > 0 && !imitates;
-        (Whole { bytes, snapshot_end, commit_ends }, is_ours)
+        let Writer { bytes, snapshot_end, commit_ends, seal_start, .. } = self;
+        // No payload has a TAB.
+        let heads = bytes.split(|byte| *byte == b'\n').filter(|line| line.get(8) == Some(&b'\t'));
+        let marks = bytes.iter().filter(|byte| **byte == b'\t').count();
+        let is_ours = !self.is_foreign && snapshot_end > 0 && heads.count() == marks;
+        (Whole { bytes, snapshot_end, commit_ends, seal_start }, is_ours)
     }
+}
+
+/// The first line of a journal.
+fn header(snapshot: bool) -> Vec<u8> {
+    let kind = if snapshot { "snapshot " } else { "" };
+    let line = format!("reservad-journal 3 0123456789abcdef {kind}");
+    format!("{line}{:08x}\n", crc(line.as_bytes())).into_bytes()
 }
 
 fn payload(text: &[u8]) -> Vec<u8> {
@@ -344,7 +370,9 @@ fn is_in_the_file(report: &Report, size: usize) {
     let Bad { offset_bytes, line, tail_bytes, verdict, .. } = bad;
     assert!((report.end_bytes..=size as u64).contains(offset_bytes), "byte {offset_bytes}");
     assert!(*line >= 1 && report.end_bytes + tail_bytes <= size as u64, "{bad:?}");
-    if let Verdict::Refused(journal::Why::Synced { offset_bytes, .. }) = verdict {
+    if let Verdict::Refused(Why::Synced { offset_bytes, .. } | Why::Sealed { offset_bytes, .. }) =
+        verdict
+    {
         assert!(*offset_bytes < size as u64, "evidence at byte {offset_bytes}");
     }
 }
@@ -364,7 +392,9 @@ fn opens_again(disk: MemoryDisk, opened: &Opened, now: Now) {
 /// A disk that gives a few bytes at a time, and the good part alone.
 fn short_reads_and_no_tail(folder: &Folder, opened: &Opened) {
     let (server, slow) = Server::open(disk(folder, 13), START).expect("it has opened before");
-    assert_eq!(slow.report, opened.report, "with short reads");
+    // A new journal has another identity each time.
+    let id = if opened.report.fresh { slow.report.id } else { opened.report.id };
+    assert_eq!(slow.report, Report { id, ..opened.report.clone() }, "with short reads");
     assert_eq!(dump(&server.inventory), opened.dump, "with short reads");
     if folder.journal.len() as u64 >= opened.report.end_bytes {
         let good = &folder.journal[..opened.report.end_bytes as usize];
@@ -414,13 +444,13 @@ fn plain(file: &[u8]) -> (Vec<String>, Vec<String>) {
 fn plain_records(file: &[u8], all: &mut Vec<String>, commit: &mut Vec<String>) {
     let mut lines = Lines { file, at: 0 };
     let mut last_event = 0;
-    match lines.next() {
-        Some(b"reservad-journal 2") => {}
-        Some(b"reservad-journal 2 snapshot") => {
+    match lines.next().and_then(plain_header) {
+        Some(false) => {}
+        Some(true) => {
             let Some(base) = plain_snapshot(&mut lines, all) else { return };
             last_event = base;
         }
-        _ => return,
+        None => return,
     }
     let (mut start, mut least) = (lines.at as u64, lines.at as u64);
     while let Some(head) = lines.next().and_then(signed_body).and_then(head_fields) {
@@ -443,6 +473,21 @@ fn plain_records(file: &[u8], all: &mut Vec<String>, commit: &mut Vec<String>) {
         all.append(commit);
         lines.at += body.len();
         (start, least) = (lines.at as u64, synced);
+    }
+}
+
+/// Whether a snapshot follows, if it is a header.
+fn plain_header(line: &[u8]) -> Option<bool> {
+    let (body, sum) = str::from_utf8(line).ok()?.rsplit_once(' ')?;
+    let body = format!("{body} ");
+    (sum == format!("{:08x}", crc(body.as_bytes()))).then_some(())?;
+    let rest = body.strip_prefix("reservad-journal 3 ")?;
+    let (id, kind) = rest.split_once(' ')?;
+    JournalId::parse(id)?;
+    match kind {
+        "" => Some(false),
+        "snapshot " => Some(true),
+        _ => None,
     }
 }
 
@@ -500,7 +545,7 @@ impl<'a> Lines<'a> {
 
 fn signed_body(line: &[u8]) -> Option<&[u8]> {
     let (sum, body) = line.split_at_checked(9)?;
-    (sum == format!("{:08x} ", crc(body)).as_bytes()).then_some(body)
+    (sum == format!("{:08x}\t", crc(body)).as_bytes()).then_some(body)
 }
 
 /// First event, bytes, sum and synced.
@@ -527,30 +572,34 @@ fn damage_is_judged(whole: &Whole, damaged: &[u8], opened: Option<&Opened>) {
         return;
     }
     let same = whole.bytes.iter().zip(damaged).take_while(|(was, is)| was == is).count();
+    let content_end = whole.content_end();
     if same == whole.bytes.len() {
-        let opened = opened.expect("the whole of it is there, and yet it is refused");
-        assert_eq!(opened.report.end_bytes as usize, whole.bytes.len(), "something is lost");
+        let report = &opened.expect("the whole of it is there, and yet it is refused").report;
+        assert_eq!(report.end_bytes as usize, content_end, "something is lost");
+        // More of a file that was cut may follow the seal.
+        let is_alone = damaged[same..].iter().all(|byte| *byte == b'\n');
+        assert_eq!(report.is_sealed, whole.seal_start.is_some() && is_alone, "the seal");
         return;
     }
     let good_end = whole.commit_ends.iter().copied().filter(|end| *end <= same).max();
     let good_end = good_end.unwrap_or(whole.snapshot_end);
     let last_start = whole.commit_ends.iter().rev().nth(1).copied().unwrap_or(whole.snapshot_end);
-    let last_is_intact =
-        damaged.get(last_start..whole.bytes.len()) == Some(&whole.bytes[last_start..]);
-    let was_acknowledged = same < last_start && last_is_intact && !whole.commit_ends.is_empty();
-    // Where the wrong byte makes it the header of a new journal, and more is wrong right behind it,
-    // nothing tells that there was a snapshot.
-    let header = b"reservad-journal 2\n";
-    let after = damaged.strip_prefix(header).filter(|_| whole.snapshot_end > header.len());
-    let looks_new = after.is_some_and(|rest| !rest.starts_with(b"snapshot\n"));
-    let is_in_snapshot = same < whole.snapshot_end && damaged.len() > header.len() && !looks_new;
+    // The last commit says that all before it was synced, the seal of the last commit too.
+    let is_intact = |start: usize, end| damaged.get(start..end) == Some(&whole.bytes[start..end]);
+    let has_commits = !whole.commit_ends.is_empty();
+    let by_commit = has_commits && same < last_start && is_intact(last_start, content_end);
+    let by_seal = same < content_end && is_intact(content_end, whole.bytes.len());
+    let was_acknowledged = by_commit || whole.seal_start.is_some() && by_seal;
+    let last_proof = whole.seal_start.unwrap_or(last_start);
+    let is_in_snapshot = same < whole.snapshot_end && damaged.len() > header(false).len();
     match opened {
         Some(opened) => {
             let end = opened.report.end_bytes as usize;
+            assert!(!opened.report.is_sealed || same < whole.snapshot_end, "sealed, and damaged");
             assert!(!was_acknowledged, "damage at byte {same} was cut, at {end}");
             assert!(!is_in_snapshot, "damage at byte {same} of the snapshot was not seen");
             assert!(same < whole.snapshot_end || end == good_end, "cut at {end}, not {good_end}");
         }
-        None => assert!(same < last_start, "a torn tail from byte {same} on was refused"),
+        None => assert!(same < last_proof, "a torn tail from byte {same} on was refused"),
     }
 }

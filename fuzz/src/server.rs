@@ -151,9 +151,10 @@ impl Server {
         })
     }
 
-    /// The texts of the events that are not committed yet.
+    /// The texts of the events that are not committed yet, as the journal will have them.
     pub fn texts(&self) -> Vec<(u64, String)> {
-        self.batch.iter().map(|(number, _, text)| (number, text.to_owned())).collect()
+        let texts = self.batch.for_journal().map(|(_, parts)| parts.concat());
+        self.batch.iter().map(|(number, _, _)| number).zip(texts).collect()
     }
 
     pub fn commit(&mut self) {

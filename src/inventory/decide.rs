@@ -406,12 +406,13 @@ impl Inventory {
 
     fn cancel_name(&self, name: &str, who: &Who) -> Result<(Number, ResourceId), Refusal> {
         let id = self.named(name)?;
-        self.cancel_one(id, who).map(|number| (number, id))
+        self.cancel_one(id, who).map(|(number, _)| (number, id))
     }
 
     /// The reservation that a resource leaves when it is cancelled by its name:
-    /// yours first, else nobody's.
-    pub fn cancel_one(&self, id: ResourceId, who: &Who) -> Result<Number, Refusal> {
+    /// yours first, else nobody's. Also whether it holds nothing else.
+    pub fn cancel_one(&self, id: ResourceId, who: &Who) -> Result<(Number, bool), Refusal> {
+        let found = |it: &Reservation| (it.number, it.targets().len() == 1);
         let counted = || self.booked[id as usize].iter().inspect(|_| self.add_work(1));
         let on_it = || counted().map(|one| &self.reservations[&one.number]);
         let name = || self.names.texts().name(id).to_owned();
@@ -420,19 +421,19 @@ impl Inventory {
             self.add_work(1);
             let reservation = &self.reservations[&one.number];
             return match who.may_change(reservation) {
-                true => Ok(one.number),
+                true => Ok(found(reservation)),
                 false => Err(not_yours(name(), reservation)),
             };
         }
         for holder in [who.holder.as_deref(), None] {
             let is_held = |one: &&Rc<Reservation>| one.holder.as_deref() == holder;
-            let held = || on_it().filter(is_held).map(|one| one.number);
-            let mut numbers = held();
-            match (numbers.next(), numbers.next()) {
+            let held = || on_it().filter(is_held);
+            let mut some = held();
+            match (some.next(), some.next()) {
                 (None, _) => {}
-                (Some(number), None) => return Ok(number),
+                (Some(reservation), None) => return Ok(found(reservation)),
                 _ => {
-                    let numbers = held().collect();
+                    let numbers = held().map(|one| one.number).collect();
                     return Err(Refusal::Several { name: name(), numbers });
                 }
             }

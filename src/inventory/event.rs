@@ -1,6 +1,8 @@
-//! What can happen to the inventory, and the text that the journal keeps of
-//! it. A text is one line without its ending: the time in UTC, a word, and
-//! what it is about, in the words of the wire where they exist.
+//! What can happen to the inventory, and the text of it. A text is one line
+//! without its ending: the time in UTC, a word, and what it is about, in the
+//! words of the wire where they exist. The history keeps it as it is, for
+//! notices. The journal leaves out names that a replay knows: those of a
+//! reservation that is renewed, expires, or is cancelled as a whole.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -34,9 +36,8 @@ pub enum Event {
 }
 
 impl Event {
-    /// Appends the journal's text of this event, which happens at `time`.
-    /// `held` finds what an ending reservation still holds. Returns where in it the number
-    /// of a reservation and its names are.
+    /// Appends the text of this event, which happens at `time`. `held` finds what a
+    /// reservation still holds.
     fn encode<'a>(
         &self,
         time: Time,
@@ -44,7 +45,7 @@ impl Event {
         held: impl Fn(Number) -> &'a [ResourceId],
         times: &mut Times,
         out: &mut String,
-    ) -> Range<usize> {
+    ) -> Places {
         out.push_str(times.print(time));
         match self {
             Event::Added { name } => out.extend([" ADDED ", name]),
@@ -53,11 +54,15 @@ impl Event {
                 out.push_str(" RESERVED ");
                 let head = push_head(new.number, new.targets(), name, out);
                 encode_terms(new, time, times, out);
-                return head;
+                return Places { left_out: 0..0, ..head };
             }
             Event::Cancelled { number, targets } => {
                 out.push_str(" CANCELLED ");
-                return push_head(*number, targets, name, out);
+                let head = push_head(*number, targets, name, out);
+                return match held(*number) == targets.as_slice() {
+                    true => head,
+                    false => Places { left_out: 0..0, ..head },
+                };
             }
             Event::Renewed { number, until, lease, keep_alive_ms } => {
                 out.push_str(" RENEWED ");
@@ -77,11 +82,11 @@ impl Event {
                 out.extend([" NUMBERED #", itoa::Buffer::new().format(*last)]);
             }
         }
-        out.len()..out.len()
+        Places { head: out.len()..out.len(), left_out: 0..0 }
     }
 
-    /// Reads what [`Event::encode`] wrote, of an event that was next for this
-    /// inventory. An error says what is wrong with the text.
+    /// Reads what the journal keeps of [`Event::encode`]'s text, of an event that was
+    /// next for this inventory. An error says what is wrong with the text.
     pub fn decode(text: &str, inventory: &Inventory) -> Result<(Time, Event), String> {
         let names = inventory.names();
         let (time, rest) = cut(text, b' ').ok_or("no time")?;
@@ -93,8 +98,8 @@ impl Event {
             "RESERVED" => Event::Reserved(Rc::new(decode_reserved(rest, time, names)?)),
             "CANCELLED" => decode_cancelled(rest, inventory)?,
             "RENEWED" => decode_renewed(rest)?,
-            "EXPIRED" => Event::Expired { number: decode_number(rest)?.0 },
-            "NUMBERED" => Event::Numbered { last: decode_number(rest)?.0 },
+            "EXPIRED" => Event::Expired { number: decode_number_alone(rest)? },
+            "NUMBERED" => Event::Numbered { last: decode_number_alone(rest)? },
             _ => return Err(format!("unknown event '{}'", word.escape_debug())),
         };
         // A holder or a note would show it to everybody who asks for the list.
@@ -136,6 +141,16 @@ struct Change {
     subject: Subject,
     /// Where its text ends; it begins where the one before ends.
     end: usize,
+    /// What of it the journal leaves out.
+    left_out: Range<usize>,
+}
+
+/// Where things are in a text.
+struct Places {
+    /// The number of a reservation and its names.
+    head: Range<usize>,
+    /// The names with the space before them, where the journal leaves them out.
+    left_out: Range<usize>,
 }
 
 /// What an event is about. That is all that is kept of it beside its text: what was
@@ -186,10 +201,25 @@ impl Batch {
         })
     }
 
-    /// Number of the first, all texts run together, and where each ends.
-    pub fn run_together(&self) -> Option<(u64, &str, impl ExactSizeIterator<Item = usize>)> {
-        let ends = self.changes.iter().map(|change| change.end);
-        (!self.is_empty()).then_some((self.first, &self.texts, ends))
+    /// The events in order: what each is about, and its text for the journal, in two parts.
+    pub fn for_journal(&self) -> impl Iterator<Item = (Subject, [&str; 2])> {
+        let mut start = 0;
+        self.changes.iter().map(move |change| {
+            let Change { subject, end, left_out } = change;
+            let split = if left_out.is_empty() { *end..*end } else { left_out.clone() };
+            let parts = [&self.texts[start..split.start], &self.texts[split.end..*end]];
+            start = *end;
+            (*subject, parts)
+        })
+    }
+
+    /// Number of the first, all texts run together, where each ends, and what the journal leaves
+    /// out of it.
+    pub fn run_together(
+        &self,
+    ) -> Option<(u64, &str, impl ExactSizeIterator<Item = (usize, Range<usize>)>)> {
+        let extents = self.changes.iter().map(|change| (change.end, change.left_out.clone()));
+        (!self.is_empty()).then_some((self.first, &self.texts, extents))
     }
 
     /// Empties it for the next turn; gives memory back that this one has not
@@ -206,48 +236,92 @@ impl Batch {
 }
 
 /// An event whose text is the last one in a batch, and that is to happen next.
-pub struct Written(Event);
+pub struct Written {
+    event: Event,
+    left_out: Range<usize>,
+}
 
 impl Batch {
-    /// Notes an event of a reservation on one resource, of which nothing but its name is
-    /// needed: for who has that at hand. Returns also what both its text and its reply say:
-    /// `#42 Habitación 1`. The next is [`Inventory::make_so`].
-    pub fn write(&mut self, time: Time, event: Event, name: &str) -> (Written, &str) {
-        let head = event.encode(time, |_| name, |_| &[], &mut self.times, &mut self.texts);
-        (Written(event), &self.texts[head])
+    /// Notes an event of one resource of a reservation, of which nothing but its name is
+    /// needed: for who has that at hand. `is_all`: the reservation holds no other. Returns also what
+    /// both its text and its reply say: `#42 Habitación 1`. The next is [`Inventory::make_so`].
+    pub fn write(&mut self, time: Time, event: Event, name: &str, is_all: bool) -> (Written, &str) {
+        let held = |_| match &event {
+            Event::Cancelled { targets, .. } if is_all => targets.as_slice(),
+            _ => &[],
+        };
+        let Places { head, left_out } =
+            event.encode(time, |_| name, held, &mut self.times, &mut self.texts);
+        (Written { event, left_out }, &self.texts[head])
     }
 }
 
 impl Inventory {
     /// Makes an event of a decision so, and notes it for the journal.
     pub fn enact(&mut self, time: Time, event: Event, batch: &mut Batch) {
-        self.encode_with(time, &event, &mut batch.times, &mut batch.texts);
-        self.make_so(Written(event), batch);
+        let places = self.encode_with(time, &event, &mut batch.times, &mut batch.texts);
+        self.make_so(Written { event, left_out: places.left_out }, batch);
     }
 
     /// Makes an event so that is noted.
-    pub fn make_so(&mut self, Written(event): Written, batch: &mut Batch) {
+    pub fn make_so(&mut self, Written { event, left_out }: Written, batch: &mut Batch) {
         self.add_work(EVENT_WORK);
         let (subject, end) = (event.subject(), batch.texts.len());
         self.apply(event);
         if batch.is_empty() {
             batch.first = self.last_event();
         }
-        batch.changes.push(Change { subject, end });
+        batch.changes.push(Change { subject, end, left_out });
     }
 
-    /// Appends the text of an event that is about to happen.
+    /// Appends the journal's text of an event that is about to happen.
     pub fn encode(&self, time: Time, event: &Event, out: &mut String) {
-        self.encode_with(time, event, &mut Times::default(), out);
+        let start = out.len();
+        let places = self.encode_with(time, event, &mut Times::default(), out);
+        if !places.left_out.is_empty() {
+            debug_assert!(places.left_out.start > start);
+            out.replace_range(places.left_out, "");
+        }
     }
 
-    fn encode_with(&self, time: Time, event: &Event, times: &mut Times, out: &mut String) {
+    fn encode_with(
+        &self,
+        time: Time,
+        event: &Event,
+        times: &mut Times,
+        out: &mut String,
+    ) -> Places {
         let held = |number| match self.reservation(number) {
             Some(reservation) => reservation.targets(),
             None => &[],
         };
         let texts = self.names().texts();
-        event.encode(time, |id| texts.name(id), held, times, out);
+        event.encode(time, |id| texts.name(id), held, times, out)
+    }
+
+    /// The whole text of an event that was read from the journal and is about to happen: with
+    /// the names that the journal has left out. It is made in `place` if it has some.
+    pub fn whole_text<'a>(&self, kept: &'a str, event: &Event, place: &'a mut String) -> &'a str {
+        let number = match event {
+            Event::Cancelled { number, .. }
+            | Event::Renewed { number, .. }
+            | Event::Expired { number } => *number,
+            _ => return kept,
+        };
+        // Neither a time nor a word has this sign.
+        let (Some(sign), Some(old)) = (kept.find('#'), self.reservation(number)) else {
+            return kept;
+        };
+        let digits = kept[sign + 1..].bytes().take_while(u8::is_ascii_digit).count();
+        let (before, after) = kept.split_at(sign + 1 + digits);
+        if matches!(event, Event::Cancelled { .. }) && !after.is_empty() {
+            return kept;
+        }
+        place.clear();
+        place.extend([before, " "]);
+        push_names(old.targets(), self.names().texts(), |text| place.push_str(text));
+        place.push_str(after);
+        place
     }
 }
 
@@ -269,19 +343,21 @@ fn push_each<'a>(
     }
 }
 
-/// The number and the names that most texts have; returns where they are.
+/// The number and the names that most texts have; returns where they are, with all names to be left
+/// out.
 fn push_head<'a>(
     number: Number,
     ids: &[ResourceId],
     name: impl Fn(ResourceId) -> &'a str,
     out: &mut String,
-) -> Range<usize> {
+) -> Places {
     let start = out.len();
     out.push('#');
     out.push_str(itoa::Buffer::new().format(number));
+    let names = out.len();
     out.push(' ');
     push_each(ids, name, |text| out.push_str(text));
-    start..out.len()
+    Places { head: start..out.len(), left_out: names..out.len() }
 }
 
 /// What is not as most reservations are: from the time of the event on, without an end.
@@ -381,12 +457,20 @@ fn decode_number(text: &str) -> Result<(Number, &str), String> {
     Ok((number, rest))
 }
 
+/// `#42` and nothing else.
+fn decode_number_alone(text: &str) -> Result<Number, String> {
+    match decode_number(text)? {
+        (number, "") => Ok(number),
+        (number, rest) => Err(format!("'{}' after #{number}", rest.escape_debug())),
+    }
+}
+
 fn decode_cancelled(text: &str, inventory: &Inventory) -> Result<Event, String> {
     let (number, text) = decode_number(text)?;
-    // Nearly always it is all that the reservation has.
-    let held = inventory.reservation(number).map_or(&[][..], |old| old.targets());
-    let targets = match held {
-        [id] if inventory.names().texts().name(*id) == text => Ids::from_slice(held),
+    let targets = match (text, inventory.reservation(number)) {
+        // All that the reservation has.
+        ("", Some(old)) => Ids::from_slice(old.targets()),
+        ("", None) => return Err(format!("there is no reservation #{number}")),
         _ => decode_names(text, inventory.names())?,
     };
     Ok(Event::Cancelled { number, targets })
@@ -394,7 +478,7 @@ fn decode_cancelled(text: &str, inventory: &Inventory) -> Result<Event, String> 
 
 fn decode_renewed(text: &str) -> Result<Event, String> {
     let (number, rest) = decode_number(text)?;
-    let (_, terms) = rest.split_once(" until=").ok_or("no until=")?;
+    let terms = rest.strip_prefix("until=").ok_or("no until=")?;
     if let Some(length) = terms.strip_prefix("quit for=") {
         let keep_alive_ms = Some(decode_keep_alive_ms(length)?);
         return Ok(Event::Renewed { number, until: Time::NEVER, lease: false, keep_alive_ms });

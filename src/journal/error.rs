@@ -22,6 +22,10 @@ pub enum Error {
     /// The journal is not the one that the marker of its directory names.
     OtherJournal { path: String, found: JournalId, marker: String, wanted: JournalId },
     /// A new journal was asked for where there is one.
+    NotNew { path: String },
+    /// There is nothing to copy.
+    Missing { path: String },
+    /// A copy would replace this.
     Exists { path: String },
     /// Another process has the folder.
     Locked { path: String },
@@ -77,7 +81,7 @@ impl Display for Error {
                 "{path} has the id {found}, and {marker} says that the journal of this directory \
                  is {wanted}: bring that one back, or to go on with this one delete {marker}"
             ),
-            Error::Exists { path } => write!(
+            Error::NotNew { path } => write!(
                 f,
                 "{path} exists, and --new begins with nothing: leave out --new, or name another \
                  directory"
@@ -91,6 +95,12 @@ impl Display for Error {
                 f,
                 "{path} is another file than the one that the server writes to; stop the server \
                  before you replace its journal"
+            ),
+            Error::Missing { path } => write!(f, "{path}: there is no journal yet"),
+            Error::Exists { path } => write!(
+                f,
+                "{path} exists already, and a backup replaces nothing: name another directory, \
+                 or move that file away"
             ),
             Error::Locked { path } => write!(
                 f,
@@ -149,7 +159,7 @@ fn refused(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     match why {
         Why::Version => write!(f, "use a version of the program that knows this format"),
         Why::Snapshot | Why::Header => write!(f, "bring back a good copy of this file"),
-        Why::Synced { .. } | Why::OutOfOrder | Why::Rejected => write!(
+        Why::Synced { .. } | Why::Sealed { .. } | Why::OutOfOrder | Why::Rejected => write!(
             f,
             "bring back a good copy of this file, or keep a copy of it and, with no server running \
              on it, give up all {} bytes after the last good commit: \
@@ -180,6 +190,11 @@ impl Display for Bad {
                 f,
                 "damage: this place had been synced when event {number} was written \
                  at byte {offset_bytes}"
+            ),
+            Verdict::Refused(Why::Sealed { number, offset_bytes }) => write!(
+                f,
+                "damage: this place had been synced when the journal was sealed \
+                 after event {number} at byte {offset_bytes}"
             ),
             Verdict::Refused(Why::OutOfOrder | Why::Rejected) => {
                 write!(f, "damage: the record is as it was written, no crash does this")

@@ -25,7 +25,7 @@ pub(super) enum Marker {
 /// Prepares a directory whose journal is missing or empty for a new one, by removing the marker.
 /// Needs the lock of the directory.
 ///
-/// Errors: [`Error::Exists`] if there is a journal, [`Error::OnlyLeftover`] if there is an
+/// Errors: [`Error::NotNew`] if there is a journal, [`Error::OnlyLeftover`] if there is an
 /// unfinished snapshot, [`Error::Io`].
 pub fn begin_again(storage: &impl Storage) -> Result<(), Error> {
     let path = storage.path_of(JOURNAL_FILE);
@@ -33,7 +33,7 @@ pub fn begin_again(storage: &impl Storage) -> Result<(), Error> {
     if let Some(file) = found {
         let report = recover::scan(&file, path.clone(), |_| Ok(()));
         if !report.map_err(|e| Error::io("read", &path, e))?.fresh {
-            return Err(Error::Exists { path });
+            return Err(Error::NotNew { path });
         }
     }
     let leftover = storage.path_of(NEW_JOURNAL_FILE);

@@ -4,6 +4,7 @@
 //!   for all of them (group commit). The commit is the unit of recovery: it comes back whole or not
 //!   at all.
 //! * [`Journal::open`] replays what is there, cuts a torn tail, and refuses a damaged file.
+//! * A seal after the last commit says that nothing is missing ([`Journal::seal`]).
 //! * A snapshot, written in pieces beside the journal, takes its place in one rename
 //!   ([`Journal::begin_snapshot`] … [`Journal::finish_snapshot`]).
 //!
@@ -13,6 +14,7 @@
 //! never logs, never starts a thread and never retries a failed write or sync: after one, the
 //! journal is *poisoned* and every call that could write fails.
 
+mod backup;
 mod error;
 mod id;
 mod marker;
@@ -24,17 +26,17 @@ mod storage;
 use std::io;
 use std::time::Duration;
 
+pub use backup::{Backup, backup};
 pub use error::{Error, Notice};
 pub use id::JournalId;
 pub use marker::{MARKER_FILE, begin_again};
-pub use record::{FORMAT_VERSION, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
+pub use record::{Extent, FORMAT_VERSION, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
 pub use recover::{Bad, Record, Report, Verdict, Why};
 pub use storage::{
     DiskStorage, LOCK_FILE, LockState, NameState, Storage, StorageFile, open_regular_file,
 };
 
 use marker::Marker;
-use record::HEADER;
 use snapshot::{Nameless, Snapshot};
 
 /// The journal's name in its folder.
@@ -75,6 +77,7 @@ pub enum SyncPolicy {
 pub struct Journal<S: Storage> {
     storage: S,
     file: S::File,
+    id: JournalId,
     policy: SyncPolicy,
     /// The commit being written; kept for its memory.
     lines: Vec<u8>,
@@ -87,10 +90,12 @@ pub struct Journal<S: Storage> {
     snapshot_bytes: u64,
     /// Where the next commit goes.
     end_bytes: u64,
-    /// From `end_bytes` to here the file is blank.
+    /// From `end_bytes` to here the file is blank, but for a seal at `end_bytes`.
     filled_bytes: u64,
     /// Up to here a write to the file does not run out of disk space.
     allocated_bytes: u64,
+    /// Whether a durable seal is there.
+    is_sealed: bool,
     /// Up to here the file is durable. `<= end_bytes`.
     synced_bytes: u64,
     /// The first error of a write or sync.
@@ -102,6 +107,10 @@ pub struct Journal<S: Storage> {
     notices: Vec<Notice>,
 }
 
+/// What gets the records where nobody waits for it: the code to read a journal is there once for all
+/// of these.
+type OnRecord<'a> = dyn FnMut(Record<'_>) -> Result<(), String> + 'a;
+
 /// Judges a journal and changes nothing, not even its folder. Give it a callback that refuses
 /// what the program could not replay, or `|_| Ok(())`.
 ///
@@ -109,13 +118,12 @@ pub struct Journal<S: Storage> {
 /// tail, never as damage.
 pub fn check<S: Storage>(
     storage: &S,
-    on_record: impl FnMut(Record<'_>) -> Result<(), String>,
+    mut on_record: impl FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Report, Error> {
     let path = storage.path_of(JOURNAL_FILE);
     match storage.open_to_read(JOURNAL_FILE).map_err(|e| Error::io("open", &path, e))? {
-        Some(file) => {
-            recover::scan(&file, path.clone(), on_record).map_err(|e| Error::io("read", &path, e))
-        }
+        Some(file) => recover::scan(&file, path.clone(), &mut on_record as &mut OnRecord)
+            .map_err(|e| Error::io("read", &path, e)),
         None => Ok(Report::of_nothing(path)),
     }
 }
@@ -147,7 +155,7 @@ impl<S: Storage> Journal<S> {
         if let Some(Verdict::Refused(_)) = verdict {
             return Err(Error::Refused(Box::new(report)));
         }
-        let marker = marker::look(&storage, &path, None)?;
+        let marker = marker::look(&storage, &path, report.id)?;
         if verdict == Some(Verdict::Cut) {
             file.set_size(end)
                 .map_err(|e| Error::io_at("cut the torn tail of", path.clone(), end, e))?;
@@ -158,10 +166,12 @@ impl<S: Storage> Journal<S> {
         storage.remove(NEW_JOURNAL_FILE).map_err(|e| Error::io("remove", leftover, e))?;
         // The name too: whoever made or renamed this file may have been killed before doing so.
         storage.sync_folder().map_err(|e| Error::io("sync the folder of", &path, e))?;
+        // A file that is not refused and not fresh has a good header.
+        let id = report.id.expect("the identity of a journal that was read");
         if marker != Marker::Good {
-            marker::write(&storage, JournalId::random())?;
+            marker::write(&storage, id)?;
         }
-        Ok((Journal::over(storage, file, policy, &report), report))
+        Ok((Journal::over(storage, file, id, policy, &report), report))
     }
 
     /// A new journal in the place of none, or of one whose creation was interrupted.
@@ -173,29 +183,33 @@ impl<S: Storage> Journal<S> {
             return Err(Error::OnlyLeftover { path, leftover });
         }
         marker::must_be_absent(&storage, &path)?;
+        let id = JournalId::random();
+        let header = record::header(id, false);
         let file = storage.create(JOURNAL_FILE).map_err(|e| Error::io("create", &path, e))?;
-        write_fully(&file, HEADER, 0).map_err(|e| Error::io("write", &path, e))?;
+        write_fully(&file, &header, 0).map_err(|e| Error::io("write", &path, e))?;
         file.sync_data().map_err(|e| Error::io("sync", &path, e))?;
         storage.sync_folder().map_err(|e| Error::io("sync the folder of", &path, e))?;
         // After the journal: a crash before it leaves a journal without a marker, which is good.
-        marker::write(&storage, JournalId::random())?;
-        let size = HEADER.len() as u64;
+        marker::write(&storage, id)?;
+        let size = header.len() as u64;
         let report = Report {
+            id: Some(id),
             snapshot_bytes: size,
             end_bytes: size,
             synced_bytes: size,
             file_bytes: size,
             ..report
         };
-        Ok((Journal::over(storage, file, policy, &report), report))
+        Ok((Journal::over(storage, file, id, policy, &report), report))
     }
 
     /// The state after everything in the report was made durable.
-    fn over(storage: S, file: S::File, policy: SyncPolicy, report: &Report) -> Self {
+    fn over(storage: S, file: S::File, id: JournalId, policy: SyncPolicy, report: &Report) -> Self {
         let filled = if report.bad.is_some() { report.end_bytes } else { report.file_bytes };
         Journal {
             storage,
             file,
+            id,
             policy,
             lines: Vec::new(),
             last_number: report.last_number,
@@ -204,6 +218,7 @@ impl<S: Storage> Journal<S> {
             end_bytes: report.end_bytes,
             filled_bytes: filled,
             allocated_bytes: filled,
+            is_sealed: report.is_sealed,
             synced_bytes: report.end_bytes,
             poisoned: None,
             snapshot: None,
@@ -213,8 +228,8 @@ impl<S: Storage> Journal<S> {
     }
 
     /// Writes these records as one commit, and syncs them if the policy is [`SyncPolicy::Always`]:
-    /// the number of the first, their payloads run together, and where each of them ends. Only
-    /// after `Ok` may anybody be told of them. Without records it does nothing.
+    /// the number of the first, their payloads run together, and where each of them ends, perhaps
+    /// with a part that is not written. Only after `Ok` may anybody be told of them. Without records it does nothing.
     ///
     /// Where the disk has no room left, a snapshot in progress is given up for it, with a
     /// [`Notice`].
@@ -222,27 +237,30 @@ impl<S: Storage> Journal<S> {
     /// On `Err` the journal is poisoned, and what was written may or may not be there after the
     /// next open.
     ///
-    /// Panics if `first` is not the next number, or if a payload has an LF or NUL, begins with `"` or
+    /// Panics if `first` is not the next number, or if a payload has an LF, TAB or NUL, begins with `"` or
     /// is longer than [`MAX_PAYLOAD_BYTES`].
     pub fn commit(
         &mut self,
         first: u64,
         payloads: &str,
-        ends: impl ExactSizeIterator<Item = usize>,
+        extents: impl ExactSizeIterator<Item = impl Into<Extent>>,
     ) -> Result<(), Error> {
         assert_eq!(first, self.last_number + 1, "event number");
         self.healthy()?;
-        let records = ends.len() as u64;
+        let records = extents.len() as u64;
         if records == 0 {
             return Ok(());
         }
         record::assert_payloads(payloads);
-        let start = record::put_commit(&mut self.lines, first, self.synced_bytes, payloads, ends);
+        let start =
+            record::put_commit(&mut self.lines, first, self.synced_bytes, payloads, extents);
         let bytes = self.lines.len() - start;
         let end = self.end_bytes + bytes as u64;
         if end > self.allocated_bytes {
             self.allocate(end)?;
         }
+        // A seal is overwritten: no commit is shorter.
+        self.is_sealed = false;
         let written = write_fully(&self.file, &self.lines[start..], self.end_bytes);
         self.fatal("write", written)?;
         self.end_bytes = end;
@@ -350,6 +368,36 @@ impl<S: Storage> Journal<S> {
         Ok(())
     }
 
+    /// Says durably, after the last commit, that everything up to here is complete: damage to it is
+    /// then told from a torn tail, and a copy that lacks its end from a whole one. The next commit
+    /// takes the seal's place. True if there was something to do.
+    ///
+    /// A disk too full for it is no error: the journal stays unsealed. On any other error it is
+    /// poisoned.
+    pub fn seal(&mut self) -> Result<bool, Error> {
+        if self.is_sealed {
+            return Ok(false);
+        }
+        // Before the seal is written: it may reach the disk at any moment after that.
+        self.sync()?;
+        let mut line = Vec::new();
+        record::push_seal(&mut line, self.last_number, self.end_bytes);
+        match write_fully(&self.file, &line, self.end_bytes) {
+            Err(e) if is_full(&e) => return Ok(false),
+            written => self.fatal("seal", written)?,
+        }
+        self.filled_bytes = self.filled_bytes.max(self.end_bytes + line.len() as u64);
+        self.allocated_bytes = self.allocated_bytes.max(self.filled_bytes);
+        self.sync_file()?;
+        self.is_sealed = true;
+        Ok(true)
+    }
+
+    /// Whether a durable seal says that everything is complete.
+    pub fn is_sealed(&self) -> bool {
+        self.is_sealed
+    }
+
     /// Fills the spare tail if less than half a step of it is left, so that later commits do not
     /// have to; true if there was something to do. Meant for idle moments: after a start, or after
     /// replies were sent. With [`SyncPolicy::Always`] it ends with a sync, with the other policies
@@ -402,6 +450,11 @@ impl<S: Storage> Journal<S> {
     /// The first error of a write or sync, after which nothing can be written any more.
     pub fn poisoned(&self) -> Option<&str> {
         self.poisoned.as_deref()
+    }
+
+    /// Which history this is.
+    pub fn id(&self) -> JournalId {
+        self.id
     }
 
     /// The policy given to [`Journal::open`].
@@ -458,6 +511,7 @@ impl Report {
         Report {
             path,
             fresh: true,
+            id: None,
             snapshot_records: 0,
             snapshot_bytes: 0,
             base_number: 0,
@@ -465,6 +519,7 @@ impl Report {
             end_bytes: 0,
             synced_bytes: 0,
             file_bytes: 0,
+            is_sealed: false,
             bad: None,
         }
     }

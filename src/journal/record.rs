@@ -1,28 +1,48 @@
 //! What the file is made of: how it is written and how it is read back. No files here.
 //!
 //! ```text
-//! <8 hex: CRC-32 of the rest> commit <first event> <bytes of its lines> <CRC-32 of them> @<synced>
+//! reservad-journal 3 <16 hex: identity> [snapshot ]<8 hex: CRC-32 of what precedes it>
+//! <8 hex: CRC-32 of the rest>⇥commit <first event> <bytes of its lines> <CRC-32 of them> @<synced>
 //! <payload>                   each event of the commit; " stands for the first word of the one before
-//! <8 hex>                     snap <number> <payload>
-//! <8 hex>                     end <count> <base>
+//! <8 hex>⇥snap <number> <payload>
+//! <8 hex>⇥end <count> <base>
+//! <8 hex>⇥seal <last event> @<end of the last commit>
 //! ```
+//!
+//! A TAB (⇥) follows the checksum of every line that is not a payload, and no payload has one. So no
+//! text of a client can be taken for such a line, wherever the search for them in a damaged file
+//! begins.
 //!
 //! A commit has one checksum for all of its events, since it is good or bad as a whole anyway: a
 //! sum, a number and a time for each would be two thirds of the file. Its head has one of its own,
 //! so that it can be believed when its events cannot be read.
 
+use std::ops::Range;
+
+use super::JournalId;
+
 /// The format that this code writes, and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// What the first line begins with, whatever the version.
 pub(super) const HEADER_WORD: &[u8] = b"reservad-journal ";
 
-/// First line of a file that begins with event 1.
-pub(super) const HEADER: &[u8] = b"reservad-journal 2\n";
+/// What the first line of a file of this version begins with.
+const HEADER_VERSION: &[u8] = b"reservad-journal 3 ";
 
-/// First line of a compacted file. It says so in the header, because a reader that finds the
-/// first snapshot record broken could not know otherwise that the numbers do not begin at 1.
-pub(super) const HEADER_SNAPSHOT: &[u8] = b"reservad-journal 2 snapshot\n";
+/// Stands before the checksum in the header of a compacted file. It says so in the header, because
+/// a reader that finds the first snapshot record broken could not know otherwise that the numbers
+/// do not begin at 1.
+const SNAPSHOT_WORD: &[u8] = b"snapshot ";
+
+/// Hex digits of the identity.
+const ID_DIGITS: usize = 16;
+
+/// Bytes of the header of a file that begins with event 1.
+pub(super) const NEW_HEADER_BYTES: usize = HEADER_VERSION.len() + ID_DIGITS + 1 + CRC_DIGITS + 1;
+
+/// No header is longer.
+pub(super) const MAX_HEADER_BYTES: usize = NEW_HEADER_BYTES + SNAPSHOT_WORD.len();
 
 /// Longest line, its LF included. An event names at most 32 resources of 128 bytes and a note: a
 /// tenth of this. The bound keeps a damaged file from being read into memory as one line.
@@ -37,9 +57,11 @@ pub const MAX_PAYLOAD_BYTES: usize = MAX_LINE_BYTES - MAX_FIELDS_BYTES;
 /// Hex digits of the checksum.
 const CRC_DIGITS: usize = 8;
 
-/// What every head of a commit has after its checksum; the search for them in a damaged file looks
-/// for it.
-pub(super) const COMMIT_MARK: &[u8] = b" commit ";
+/// Follows the checksum of every line that is not a payload, and is in no payload.
+pub(super) const MARK: u8 = b'\t';
+
+/// Where the mark is in such a line.
+pub(super) const MARK_AT: usize = CRC_DIGITS;
 
 /// Stands in the place of a payload's first word, up to its first space, where that is the one of
 /// the payload before: mostly the time. No payload begins with it.
@@ -51,6 +73,7 @@ pub(super) enum Line<'a> {
     Commit(Head),
     Snapshot { number: u64, payload: &'a [u8] },
     End { count: u64, base: u64 },
+    Seal(Seal),
 }
 
 /// The first line of a commit.
@@ -64,6 +87,15 @@ pub(super) struct Head {
     pub crc: u32,
     /// Up to which byte of the file all was durable before this commit was written.
     pub synced: u64,
+}
+
+/// Says that all up to a place is there and was durable before this was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seal {
+    /// Number of the last event.
+    pub last: u64,
+    /// Where the last commit ends, and where the seal begins.
+    pub end: u64,
 }
 
 /// Why a line is not a record.
@@ -80,7 +112,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Line<'_>, Unreadable> {
     let Some(body) = checked_body(line) else {
         return Err(Unreadable::Broken(if line.contains(&0) {
             "NUL bytes where a record should be"
-        } else if line.len() > CRC_DIGITS && line[CRC_DIGITS] == b' ' {
+        } else if line.len() > CRC_DIGITS && line[MARK_AT] == MARK {
             "wrong checksum"
         } else {
             "not a record"
@@ -92,7 +124,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Line<'_>, Unreadable> {
 /// What follows the checksum, if the checksum is right.
 fn checked_body(line: &[u8]) -> Option<&[u8]> {
     let (wanted, rest) = take_crc(line)?;
-    let body = rest.strip_prefix(b" ")?;
+    let body = rest.strip_prefix(&[MARK])?;
     (crc32fast::hash(body) == wanted).then_some(body)
 }
 
@@ -106,11 +138,55 @@ fn parse_body(body: &[u8]) -> Option<Line<'_>> {
     } else if let Some(rest) = body.strip_prefix(b"snap ") {
         let (number, rest) = take_number(rest)?;
         Some(Line::Snapshot { number, payload: rest.strip_prefix(b" ")? })
+    } else if let Some(rest) = body.strip_prefix(b"seal ") {
+        let (last, rest) = take_number(rest)?;
+        let (end, rest) = take_number(rest.strip_prefix(b" @")?)?;
+        rest.is_empty().then_some(Line::Seal(Seal { last, end }))
     } else {
         let (count, rest) = take_number(body.strip_prefix(b"end ")?)?;
         let (base, rest) = take_number(rest.strip_prefix(b" ")?)?;
         rest.is_empty().then_some(Line::End { count, base })
     }
+}
+
+/// Reads the first line, given without its LF: the identity, and whether a snapshot follows.
+pub(super) fn parse_header(line: &[u8]) -> Option<(JournalId, bool)> {
+    let rest = line.strip_prefix(HEADER_VERSION)?;
+    let (digits, rest) = rest.split_at_checked(ID_DIGITS)?;
+    let id = JournalId::parse(str::from_utf8(digits).ok()?)?;
+    let rest = rest.strip_prefix(b" ")?;
+    let (is_snapshot, rest) = match rest.strip_prefix(SNAPSHOT_WORD) {
+        Some(rest) => (true, rest),
+        None => (false, rest),
+    };
+    let (crc, rest) = take_crc(rest)?;
+    let body = &line[..line.len() - CRC_DIGITS];
+    (rest.is_empty() && crc32fast::hash(body) == crc).then_some((id, is_snapshot))
+}
+
+/// Whether this may be all that there is of a new journal whose creation was interrupted: a first
+/// part of its header, or what a power cut makes of one, with NULs in the place of what is lost.
+pub(super) fn is_torn_header(found: &[u8]) -> bool {
+    let is_digit = |byte: u8| HEX_VALUES[usize::from(byte)] < 16;
+    let fits = |(at, byte): (usize, &u8)| match at.checked_sub(HEADER_VERSION.len()) {
+        _ if *byte == 0 => true,
+        None => HEADER_VERSION[at] == *byte,
+        Some(ID_DIGITS) => *byte == b' ',
+        _ if at == NEW_HEADER_BYTES - 1 => *byte == b'\n',
+        Some(_) => is_digit(*byte),
+    };
+    let is_whole = found.len() == NEW_HEADER_BYTES && !found.contains(&0);
+    found.len() <= NEW_HEADER_BYTES && !is_whole && found.iter().enumerate().all(fits)
+}
+
+/// The first line of a file.
+pub(super) fn header(id: JournalId, is_snapshot: bool) -> Vec<u8> {
+    let snapshot: &[u8] = if is_snapshot { SNAPSHOT_WORD } else { b"" };
+    let mut line = [HEADER_VERSION, id.to_string().as_bytes(), b" ", snapshot].concat();
+    let crc = crc_digits(crc32fast::hash(&line));
+    line.extend_from_slice(&crc);
+    line.push(b'\n');
+    line
 }
 
 /// The hex digits of a checksum and what follows them.
@@ -151,6 +227,40 @@ fn take_number(text: &[u8]) -> Option<(u64, &[u8])> {
     is_number.then(|| (value, &text[digits..]))
 }
 
+/// Where a payload ends among others that are run together, and a part in it that is not written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    pub end: usize,
+    /// Empty, or within the payload and after its first word.
+    pub left_out: Range<usize>,
+}
+
+impl From<(usize, Range<usize>)> for Extent {
+    fn from((end, left_out): (usize, Range<usize>)) -> Extent {
+        Extent { end, left_out }
+    }
+}
+
+impl From<usize> for Extent {
+    /// Nothing is left out.
+    fn from(end: usize) -> Extent {
+        Extent { end, left_out: 0..0 }
+    }
+}
+
+impl Extent {
+    /// What is written of a payload from `start` on: what precedes the part that is left out, and
+    /// what follows it.
+    fn parts<'a>(&self, start: usize, payloads: &'a str) -> [&'a str; 2] {
+        match self.left_out.is_empty() {
+            true => [&payloads[start..self.end], ""],
+            false => {
+                [&payloads[start..self.left_out.start], &payloads[self.left_out.end..self.end]]
+            }
+        }
+    }
+}
+
 /// Puts one commit into `out`, in the place of what is there: the number of its first event, up to
 /// where all was synced, the payloads run together and where each of them ends. Returns where in
 /// `out` it begins: its head is only known after its lines, and stands right before them.
@@ -159,12 +269,12 @@ pub(super) fn put_commit(
     first: u64,
     synced: u64,
     payloads: &str,
-    ends: impl Iterator<Item = usize>,
+    extents: impl Iterator<Item = impl Into<Extent>>,
 ) -> usize {
     out.clear();
     out.reserve(2 * MAX_FIELDS_BYTES + payloads.len() + payloads.len() / 8);
     out.resize(MAX_FIELDS_BYTES, 0);
-    put_lines(out, payloads.as_bytes(), ends);
+    put_lines(out, payloads, extents);
     let lines = &out[MAX_FIELDS_BYTES..];
     let (bytes, crc) = (lines.len(), crc32fast::hash(lines));
     let end = out.len();
@@ -181,12 +291,14 @@ pub(super) fn put_commit(
     start
 }
 
-fn put_lines(out: &mut Vec<u8>, payloads: &[u8], ends: impl Iterator<Item = usize>) {
+fn put_lines(out: &mut Vec<u8>, payloads: &str, extents: impl Iterator<Item = impl Into<Extent>>) {
     let (mut start, mut word) = (0, 0..0);
-    for end in ends {
-        let payload = &payloads[start..end];
-        assert_payload(payload);
-        let before = &payloads[word.clone()];
+    for extent in extents {
+        let extent = extent.into();
+        let [payload, after] = extent.parts(start, payloads);
+        let payload = payload.as_bytes();
+        assert_payload(payload, after.len());
+        let before = &payloads.as_bytes()[word.clone()];
         match payload.strip_prefix(before) {
             Some(rest) if !before.is_empty() && (rest.is_empty() || rest[0] == b' ') => {
                 out.push(DITTO);
@@ -197,8 +309,9 @@ fn put_lines(out: &mut Vec<u8>, payloads: &[u8], ends: impl Iterator<Item = usiz
                 word = start..start + first_word(payload);
             }
         }
+        out.extend_from_slice(after.as_bytes());
         out.push(b'\n');
-        start = end;
+        start = extent.end;
     }
 }
 
@@ -285,9 +398,17 @@ pub(super) fn push_end(out: &mut Vec<u8>, count: u64, base: u64) {
     finish_line(out, line);
 }
 
+pub(super) fn push_seal(out: &mut Vec<u8>, last: u64, end: u64) {
+    let line = out.len();
+    begin_line(out);
+    push_number(out, "seal ", last);
+    push_number(out, " @", end);
+    finish_line(out, line);
+}
+
 /// Room for the checksum, which [`finish_line`] puts in.
 fn begin_line(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"00000000 ");
+    out.extend_from_slice(b"00000000\t");
 }
 
 fn push_number(out: &mut Vec<u8>, before: &str, number: u64) {
@@ -315,13 +436,14 @@ fn crc_digits(mut crc: u32) -> [u8; CRC_DIGITS] {
 
 /// Panics (a bug of the caller) on payloads that would not come back as they were.
 pub(super) fn assert_payloads(payloads: &str) {
-    let unfit = memchr::memchr2(b'\n', 0, payloads.as_bytes());
-    assert!(unfit.is_none(), "payload with an LF or NUL: {payloads:?}");
+    let unfit = memchr::memchr3(b'\n', MARK, 0, payloads.as_bytes());
+    assert!(unfit.is_none(), "payload with an LF, TAB or NUL: {payloads:?}");
 }
 
 /// Panics (a bug of the caller) on a payload that would not come back as it was.
-pub(super) fn assert_payload(payload: &[u8]) {
-    assert!(payload.len() <= MAX_PAYLOAD_BYTES, "payload of {} bytes", payload.len());
+pub(super) fn assert_payload(payload: &[u8], more_bytes: usize) {
+    let bytes = payload.len() + more_bytes;
+    assert!(bytes <= MAX_PAYLOAD_BYTES, "payload of {bytes} bytes");
     assert!(payload.first() != Some(&DITTO), "payload that begins with a ditto mark");
 }
 
@@ -372,6 +494,54 @@ mod tests {
         out.clear();
         push_end(&mut out, 7, 0);
         assert_eq!(parse(&out[..out.len() - 1]), Ok(Line::End { count: 7, base: 0 }));
+        out.clear();
+        push_seal(&mut out, 7, 300);
+        let seal = Seal { last: 7, end: 300 };
+        assert_eq!(parse(&out[..out.len() - 1]), Ok(Line::Seal(seal)));
+    }
+
+    /// What is written in the place of a seal must leave nothing of it.
+    #[test]
+    fn no_commit_is_shorter_than_the_seal_before_it() {
+        for number in [0, 9, 99, u64::MAX - 1] {
+            for end in [NEW_HEADER_BYTES as u64, 99, 999_999, u64::MAX] {
+                let (mut seal, mut commit) = (Vec::new(), Vec::new());
+                push_seal(&mut seal, number, end);
+                let start = put_commit(&mut commit, number + 1, end, "", [0].into_iter());
+                assert!(commit.len() - start > seal.len(), "event {number} at {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_bit_of_a_header_counts() {
+        let id = JournalId(0x0123_4567_89ab_cdef);
+        for is_snapshot in [false, true] {
+            let line = header(id, is_snapshot);
+            assert_eq!(line.len() == NEW_HEADER_BYTES, !is_snapshot);
+            assert!(line.len() <= MAX_HEADER_BYTES);
+            let line = line.strip_suffix(b"\n").unwrap();
+            assert_eq!(parse_header(line), Some((id, is_snapshot)));
+            for bit in 0..line.len() * 8 {
+                let mut line = line.to_vec();
+                line[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(parse_header(&line), None, "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_written() {
+        let mut out = Vec::new();
+        let payloads = "now a #1 Sala 1now b #2 Sala 2 c=dnow e";
+        let extents = [
+            Extent { end: 15, left_out: 8..15 },
+            Extent { end: 34, left_out: 23..30 },
+            Extent::from(payloads.len()),
+        ];
+        let start = put_commit(&mut out, 1, 45, payloads, extents.into_iter());
+        let text = String::from_utf8(out.split_off(start)).unwrap();
+        assert_eq!(text.split_once('\n').unwrap().1, "now a #1\n\" b #2 c=d\n\" e\n");
     }
 
     #[test]
@@ -427,11 +597,15 @@ mod tests {
             "end 1",
             "end 1 2 ",
             "end 1 2 3",
+            "seal 1",
+            "seal 1 2",
+            "seal 1 @2 ",
+            "seal 1 @02",
             "Commit 1 2 0a1b2c3d @0",
             "other 1",
         ];
         for body in bodies {
-            let line = format!("{:08x} {body}", crc32fast::hash(body.as_bytes()));
+            let line = format!("{:08x}\t{body}", crc32fast::hash(body.as_bytes()));
             let result = parse(line.as_bytes());
             assert!(matches!(result, Err(Unreadable::Foreign(_))), "{line}: {result:?}");
         }
@@ -439,11 +613,19 @@ mod tests {
 
     #[test]
     fn every_way_to_be_broken() {
-        let good = format!("{:08x} end 1 2", crc32fast::hash(b"end 1 2"));
+        let good = format!("{:08x}\tend 1 2", crc32fast::hash(b"end 1 2"));
         assert!(parse(good.as_bytes()).is_ok());
         let upper = good.to_uppercase();
-        let cases: [&[u8]; 6] =
-            [b"", b"1", b"12345678", b"12345678 ", upper.as_bytes(), &good.as_bytes()[1..]];
+        let spaced = good.replace('\t', " ");
+        let cases: [&[u8]; 7] = [
+            b"",
+            b"1",
+            b"12345678",
+            b"12345678\t",
+            upper.as_bytes(),
+            spaced.as_bytes(),
+            &good.as_bytes()[1..],
+        ];
         for line in cases {
             assert!(matches!(parse(line), Err(Unreadable::Broken(_))), "{line:?}");
         }

@@ -4,9 +4,11 @@
 
 use std::io;
 
+use super::JournalId;
 use super::record::{
-    COMMIT_MARK, FORMAT_VERSION, HEADER, HEADER_SNAPSHOT, HEADER_WORD, Head, Line, MAX_LINE_BYTES,
-    MAX_PAYLOAD_BYTES, Payloads, Unreadable, find_lf, parse,
+    FORMAT_VERSION, HEADER_WORD, Head, Line, MARK, MARK_AT, MAX_HEADER_BYTES, MAX_LINE_BYTES,
+    MAX_PAYLOAD_BYTES, NEW_HEADER_BYTES, Payloads, Seal, Unreadable, find_lf, is_torn_header,
+    parse, parse_header,
 };
 use super::storage::StorageFile;
 
@@ -34,6 +36,8 @@ pub struct Report {
     pub path: String,
     /// There is no journal yet, or one that was being created when the machine stopped.
     pub fresh: bool,
+    /// Which history this is, if there is a journal and its header can be read.
+    pub id: Option<JournalId>,
     /// Good records of the snapshot, 0 if there is none.
     pub snapshot_records: u64,
     /// Bytes from the start of the file to the end of the header or snapshot.
@@ -44,11 +48,14 @@ pub struct Report {
     pub last_number: u64,
     /// Bytes from the start of the file to the end of the last good commit.
     pub end_bytes: u64,
-    /// Bytes that are known to be synced: what the last good commit says, or a snapshot. 0 in a
-    /// file of a header alone, whose creation may have failed at its sync.
+    /// Bytes that are known to be synced: what the seal or the last good commit says, or a
+    /// snapshot. 0 in a file of a header alone, whose creation may have failed at its sync.
     pub synced_bytes: u64,
     /// Size of the file, spare tail included.
     pub file_bytes: u64,
+    /// Whether a seal says that everything is here: that nothing was committed after the last good
+    /// event. Without one the end may be missing.
+    pub is_sealed: bool,
     /// The first bad place, if there is one.
     pub bad: Option<Bad>,
 }
@@ -85,6 +92,8 @@ pub enum Why {
     /// The commit at `offset_bytes`, whose first event is `number`, says that the bad place had been
     /// synced before it was written.
     Synced { number: u64, offset_bytes: u64 },
+    /// The seal at `offset_bytes`, after event `number`, says that the bad place had been synced.
+    Sealed { number: u64, offset_bytes: u64 },
     /// The checksum is right and the record is out of order: no crash does this.
     OutOfOrder,
     /// The caller did not accept the record.
@@ -138,6 +147,7 @@ pub(super) fn scan<F: StorageFile>(
     let report = Report {
         path,
         fresh: false,
+        id: None,
         snapshot_records: 0,
         snapshot_bytes: 0,
         base_number: 0,
@@ -145,6 +155,7 @@ pub(super) fn scan<F: StorageFile>(
         end_bytes: 0,
         synced_bytes: 0,
         file_bytes,
+        is_sealed: false,
         bad: None,
     };
     let reader = Reader::new(file, file_bytes);
@@ -167,6 +178,7 @@ pub(super) fn scan<F: StorageFile>(
         let is_undecided = matches!(stop, Err(Stop::Bad { why: None, .. }));
         if scan.report.end_bytes == end && is_undecided {
             scan.report.bad = judged;
+            scan.report.is_sealed = false;
             return Ok(scan.report);
         }
     }
@@ -175,7 +187,7 @@ pub(super) fn scan<F: StorageFile>(
 impl Verdict {
     /// Whether what is being written just now may look like this.
     fn may_change(self) -> bool {
-        matches!(self, Verdict::Cut | Verdict::Refused(Why::Synced { .. }))
+        matches!(self, Verdict::Cut | Verdict::Refused(Why::Synced { .. } | Why::Sealed { .. }))
     }
 }
 
@@ -213,6 +225,7 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
     fn run_on(&mut self) -> Result<(), Stop> {
         let file = self.reader.file;
         self.report.file_bytes = file.size()?;
+        self.report.is_sealed = false;
         let mut reader = Reader::new(file, self.report.file_bytes);
         reader.buf_offset = self.report.end_bytes;
         reader.keep = reader.buf_offset;
@@ -226,6 +239,7 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
     fn judge(&mut self, at: Span, reason: String, why: Option<Why>) -> io::Result<()> {
         let report = &mut self.report;
         let rest = look_on(self.reader.file, report.end_bytes, report.file_bytes)?;
+        report.is_sealed = false;
         report.bad = Some(Bad {
             offset_bytes: at.offset,
             line: at.line,
@@ -240,31 +254,26 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
     /// Reads the first line; true if a snapshot must follow.
     fn header(&mut self) -> Result<bool, Stop> {
         let start = Span { offset: 0, bytes: 0, line: 1, ended: false };
-        let head = self.reader.peek(HEADER_SNAPSHOT.len().max(HEADER_WORD.len() + 20))?;
         let size = self.report.file_bytes;
-        let (snapshot, used) = if let Some(rest) = head.strip_prefix(HEADER) {
-            // What follows a broken space; no commit begins like that, so it is no torn one.
-            if rest.starts_with(&HEADER_SNAPSHOT[HEADER.len()..]) {
-                return Stop::damaged(start, "the header of a snapshot is broken", Why::Header);
-            }
-            (false, HEADER.len())
-        } else if head.starts_with(HEADER_SNAPSHOT) {
-            (true, HEADER_SNAPSHOT.len())
-        } else if size <= HEADER.len() as u64
-            && head.iter().zip(HEADER).all(|(found, wanted)| found == wanted || *found == 0)
-        {
+        let head = self.reader.peek(MAX_HEADER_BYTES)?;
+        let line = find_lf(head).map(|end| &head[..end]);
+        if let Some((id, is_snapshot)) = line.and_then(parse_header) {
+            let bytes = line.map_or(0, <[u8]>::len) as u64 + 1;
+            self.reader.skip_lines(bytes, 1);
+            self.report.id = Some(id);
+            return Ok(is_snapshot);
+        }
+        if size <= NEW_HEADER_BYTES as u64 && is_torn_header(head) {
             self.report.fresh = true;
             return Ok(false);
-        } else if let Some(version) = other_version(head) {
+        }
+        if let Some(version) = other_version(head) {
             let reason = format!(
                 "it has format version {version}, and this program knows version {FORMAT_VERSION}"
             );
             return Stop::damaged(start, reason, Why::Version);
-        } else {
-            return Stop::damaged(start, "the first line is not a journal's header", Why::Header);
-        };
-        self.reader.skip_lines(used as u64, 1);
-        Ok(snapshot)
+        }
+        Stop::damaged(start, "the first line is not a journal's header", Why::Header)
     }
 
     fn snapshot(&mut self) -> Result<(), Stop> {
@@ -296,8 +305,9 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
         }
     }
 
-    /// Reads commits to the end of the file. Blank lines are the spare tail: a commit begins where
-    /// the one before it ended, so one after them means that something between is lost.
+    /// Reads commits to the end of the file. Blank lines are the spare tail, which a seal may
+    /// precede: a commit begins where the one before it ended, so one after them means that
+    /// something between is lost, and one after a seal that what has overwritten it is.
     fn commits(&mut self) -> Result<(), Stop> {
         let mut blank: Option<Span> = None;
         loop {
@@ -308,20 +318,24 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
                 self.reader.skip_blank();
             } else if let Some(blank) = blank {
                 return Stop::torn_or_damaged(blank, "blank space, and more after it");
+            } else if self.report.is_sealed {
+                return Stop::torn_or_damaged(at, "more after a seal");
             } else if at.bytes >= MAX_LINE_BYTES {
                 return Stop::torn_or_damaged(at, "a line longer than any record");
             } else if !at.ended {
                 return Stop::torn_or_damaged(at, "the file ends inside a line");
             } else {
-                self.commit(at)?;
+                self.commit_or_seal(at)?;
             }
         }
     }
 
-    /// Reads the commit with this first line, and hands it over if all of it is good.
-    fn commit(&mut self, at: Span) -> Result<(), Stop> {
+    /// Reads what begins with this line: a commit, which is handed over if all of it is good, or a
+    /// seal.
+    fn commit_or_seal(&mut self, at: Span) -> Result<(), Stop> {
         let head = match parse(self.reader.bytes(at)) {
             Ok(Line::Commit(head)) => head,
+            Ok(Line::Seal(seal)) => return self.seal(at, seal),
             Ok(_) => {
                 let reason = "a record of a snapshot among the events";
                 return Stop::damaged(at, reason, Why::OutOfOrder);
@@ -344,6 +358,21 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
             return Stop::torn_or_damaged(lines, reason);
         }
         self.events(lines, head.synced)
+    }
+
+    /// Notes a good seal. What is good still ends before it: the next commit takes its place.
+    fn seal(&mut self, at: Span, seal: Seal) -> Result<(), Stop> {
+        let wanted = Seal { last: self.report.last_number, end: at.offset };
+        if seal != wanted {
+            let reason = format!(
+                "a seal of event {} @{} where that of event {} @{} could be",
+                seal.last, seal.end, wanted.last, wanted.end
+            );
+            return Stop::damaged(at, reason, Why::OutOfOrder);
+        }
+        self.report.synced_bytes = seal.end;
+        self.report.is_sealed = true;
+        Ok(())
     }
 
     /// Whether a good head is that of the commit that must come next.
@@ -425,11 +454,11 @@ struct Rest {
     content_end: u64,
 }
 
-/// Searches everything from `from`, the end of the last good commit, for heads of commits with a
-/// right checksum. One that says that more than `from` was synced proves damage.
+/// Searches everything from `from`, the end of the last good commit, for heads of commits and seals
+/// with a right checksum. One that says that more than `from` was synced proves damage.
 ///
-/// It looks for them in the middle of lines too: a broken byte may be the LF before one. A head
-/// inside the text of an event counts as well, which can only lead to a refusal.
+/// It looks for them in the middle of lines too: a broken byte may be the LF before one. The text of
+/// an event cannot be taken for one, since it has no mark.
 fn look_on<F: StorageFile>(file: &F, from: u64, file_bytes: u64) -> io::Result<Rest> {
     let mut rest = Rest { readable: 0, evidence: None, content_end: from };
     let mut buf = Vec::new();
@@ -444,24 +473,21 @@ fn look_on<F: StorageFile>(file: &F, from: u64, file_bytes: u64) -> io::Result<R
             rest.content_end = file_bytes.min(at + last as u64 + 2);
         }
         // The mark follows the checksum, so a search from there finds each head once.
-        let mut next = 0;
-        while next < step {
-            let marks = buf.get(next + 8..).unwrap_or_default();
-            let Some(mark) = marks.windows(COMMIT_MARK.len()).position(|w| w == COMMIT_MARK) else {
-                break;
-            };
-            let start = next + mark;
-            next = start + 1;
-            if start >= step {
-                break;
-            }
+        let marks = buf.get(MARK_AT..).unwrap_or_default();
+        for start in memchr::memchr_iter(MARK, marks).take_while(|start| *start < step) {
             let line = &buf[start..buf.len().min(start + MAX_LINE_BYTES)];
             let Some(end) = find_lf(line) else { continue };
-            let Ok(Line::Commit(head)) = parse(&line[..end]) else { continue };
-            rest.readable += 1;
-            if head.synced > from && rest.evidence.is_none() {
-                let offset_bytes = at + start as u64;
-                rest.evidence = Some(Why::Synced { number: head.first, offset_bytes });
+            let offset_bytes = at + start as u64;
+            let (synced, why) = match parse(&line[..end]) {
+                Ok(Line::Commit(head)) => {
+                    rest.readable += 1;
+                    (head.synced, Why::Synced { number: head.first, offset_bytes })
+                }
+                Ok(Line::Seal(seal)) => (seal.end, Why::Sealed { number: seal.last, offset_bytes }),
+                _ => continue,
+            };
+            if synced > from && rest.evidence.is_none() {
+                rest.evidence = Some(why);
             }
         }
         at += step as u64;

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::record::{self, HEADER_SNAPSHOT};
+use super::record;
 use super::storage::{Storage, StorageFile};
 use super::{
     Error, JOURNAL_FILE, Journal, NEW_JOURNAL_FILE, Notice, SyncPolicy, fill_blank, write_fully,
@@ -107,7 +107,7 @@ impl<S: Storage> Journal<S> {
         let path = self.storage.path_of(NEW_JOURNAL_FILE);
         let created = self.storage.create(NEW_JOURNAL_FILE);
         let file = created.map_err(|e| Error::io("create", path, e))?;
-        let buffer = HEADER_SNAPSHOT.to_vec();
+        let buffer = record::header(self.id, true);
         self.snapshot =
             Some(Snapshot { file, buffer, written_bytes: 0, synced_bytes: 0, records: 0 });
         Ok(())
@@ -119,7 +119,7 @@ impl<S: Storage> Journal<S> {
     /// Panics if there is no snapshot in progress, or on a payload as in [`Journal::commit`].
     pub fn snapshot_append(&mut self, payload: &str) {
         record::assert_payloads(payload);
-        record::assert_payload(payload.as_bytes());
+        record::assert_payload(payload.as_bytes(), 0);
         let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
         snapshot.records += 1;
         record::push_snapshot(&mut snapshot.buffer, snapshot.records, payload.as_bytes());
@@ -157,10 +157,12 @@ impl<S: Storage> Journal<S> {
         assert_eq!(base_number, self.last_number, "the snapshot is not of the last event");
         let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
         record::push_end(&mut snapshot.buffer, snapshot.records, base_number);
+        let end_bytes = snapshot.written_bytes + snapshot.buffer.len() as u64;
+        // All of the file is synced before it gets its name, so this costs nothing.
+        record::push_seal(&mut snapshot.buffer, base_number, end_bytes);
         let fill = self.policy != SyncPolicy::Never;
-        let end = snapshot.written_bytes + snapshot.buffer.len() as u64;
         let step = self.storage.spare_step_bytes();
-        let target = (end + step / 2).next_multiple_of(step);
+        let target = (end_bytes + step / 2).next_multiple_of(step);
         let mut filled = 0;
         let room = leave_reserve(&self.storage, snapshot.buffer.len());
         let done = room.and_then(|()| snapshot.write(usize::MAX)).and_then(|()| {
@@ -182,11 +184,12 @@ impl<S: Storage> Journal<S> {
         if let Some(snapshot) = self.snapshot.take() {
             let file = std::mem::replace(&mut self.file, snapshot.file);
             self.nameless = Some(Nameless { file, bytes: self.filled_bytes });
-            self.snapshot_bytes = snapshot.written_bytes;
-            self.end_bytes = snapshot.written_bytes;
-            self.synced_bytes = snapshot.written_bytes;
+            self.snapshot_bytes = end_bytes;
+            self.end_bytes = end_bytes;
+            self.synced_bytes = end_bytes;
             self.filled_bytes = filled;
             self.allocated_bytes = filled;
+            self.is_sealed = true;
             self.base_number = base_number;
         }
         Ok(())

@@ -123,6 +123,11 @@ pub trait StorageFile {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Who may do what with it, as in `chmod`.
+    fn mode(&self) -> io::Result<u32> {
+        Ok(0o600)
+    }
+
     /// Lets the disk begin with what was written from `offset` on, without waiting for it, so that
     /// a later sync finds less to do. A hint: nothing depends on it.
     fn begin_sync(&self, offset: u64, bytes: u64) {
@@ -158,6 +163,10 @@ impl StorageFile for File {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
             done => Ok(done?),
         }
+    }
+
+    fn mode(&self) -> io::Result<u32> {
+        Ok(self.metadata()?.mode() & 0o777)
     }
 
     /// Linux begins to write what it is told will not be read soon.

@@ -132,6 +132,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             clock_behind_ms: clock.behind_ms(),
             clock_unconfirmed_ms: clock.unconfirmed_ms(),
             fsync: config.fsync.clone(),
+            journal: store.journal_id().to_string(),
             journal_bytes: store.journal_bytes(),
         };
         let client = &mut self.clients[key];

@@ -29,11 +29,12 @@ pub fn events(folder: &Path) -> Vec<(u64, String)> {
 pub fn history(folder: &Path) -> (Vec<(u64, String)>, u64) {
     let text = std::fs::read_to_string(folder.join("journal")).unwrap();
     let mut lines = text.trim_end_matches('\n').lines();
-    assert!(lines.next().unwrap().starts_with("reservad-journal 2"));
+    assert!(lines.next().unwrap().starts_with("reservad-journal 3 "));
     let mut events = Vec::new();
     let (mut snapped, mut last, mut last_time) = (0, 0, Time::DAWN);
     while let Some(line) = lines.next() {
-        let words: Vec<_> = line.split(' ').collect();
+        let (_, body) = line.split_once('\t').expect("a line with a checksum");
+        let words: Vec<_> = line[..8].split(' ').chain(body.split(' ')).collect();
         let number: u64 = words[2].parse().unwrap();
         match words[1] {
             "snap" => {
@@ -65,10 +66,18 @@ pub fn history(folder: &Path) -> (Vec<(u64, String)>, u64) {
                     events.push((last, text));
                 }
             }
+            "seal" => {
+                assert_eq!((number, lines.next()), (last, None), "{line}");
+            }
             other => panic!("{other}: {line}"),
         }
     }
     (events, last)
+}
+
+/// Whether the journal with this text begins with a snapshot.
+pub fn is_compacted(journal: &str) -> bool {
+    journal.lines().next().is_some_and(|header| header.contains(" snapshot "))
 }
 
 /// The stamp of an event and what follows it.

@@ -22,6 +22,8 @@ struct Tally {
     unacknowledged_lost: u32,
     snapshots: u32,
     poisoned: u32,
+    sealed: u32,
+    found_sealed: u32,
 }
 
 struct Run {
@@ -71,6 +73,7 @@ impl Run {
             assert_eq!(bad.verdict, Verdict::Cut);
             self.tally.torn += 1;
         }
+        self.tally.found_sealed += u32::from(report.is_sealed);
         self.tally.unacknowledged_kept += u32::from(found.len() > model.acknowledged);
         self.tally.unacknowledged_lost += u32::from(found.len() < model.history.len());
         model.history = found;
@@ -127,7 +130,13 @@ impl Run {
                 self.model.acknowledged = self.model.history.len();
                 assert!(!journal.is_dirty());
             }
-            1 => drop(journal.fill_tail()?),
+            1 if self.rng.one_in(2) => drop(journal.fill_tail()?),
+            1 => {
+                journal.seal()?;
+                // Everything was synced before.
+                self.model.acknowledged = self.model.history.len();
+                self.tally.sealed += u32::from(journal.is_sealed());
+            }
             2 | 3 if !journal.has_snapshot() => {
                 self.visited = 0;
                 journal.begin_snapshot()?;
@@ -218,12 +227,16 @@ fn random_histories_keep_what_was_acknowledged() {
         total.unacknowledged_lost += run.tally.unacknowledged_lost;
         total.snapshots += run.tally.snapshots;
         total.poisoned += run.tally.poisoned;
+        total.sealed += run.tally.sealed;
+        total.found_sealed += run.tally.found_sealed;
     }
     println!("{total:?}");
     // A simulator that never does the interesting thing proves nothing.
-    let Tally { torn, unacknowledged_kept, unacknowledged_lost, snapshots, poisoned, .. } = total;
+    let Tally { torn, snapshots, poisoned, sealed, found_sealed, .. } = total;
+    let Tally { unacknowledged_kept, unacknowledged_lost, .. } = total;
     if count >= 150 {
-        for seen in [torn, unacknowledged_kept, unacknowledged_lost, snapshots, poisoned] {
+        let kinds = [torn, unacknowledged_kept, unacknowledged_lost, snapshots, poisoned];
+        for seen in kinds.into_iter().chain([sealed, found_sealed]) {
             assert!(seen > 20, "{total:?}");
         }
     }

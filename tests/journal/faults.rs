@@ -14,6 +14,7 @@ fn assert_poisoned<S: Storage>(journal: &mut Journal<S>, context: &str) {
         try_commit(journal, &["more"]),
         journal.sync(),
         journal.fill_tail().map(drop),
+        journal.seal().map(drop),
         journal.begin_snapshot(),
     ];
     for result in results {
@@ -467,7 +468,7 @@ fn a_number_out_of_order_is_a_bug() {
 }
 
 #[test]
-#[should_panic(expected = "payload with an LF or NUL")]
+#[should_panic(expected = "payload with an LF, TAB or NUL")]
 fn a_payload_of_two_lines_is_a_bug() {
     let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["x\ny"]);

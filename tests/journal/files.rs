@@ -1,10 +1,13 @@
 //! Real files, and what exactly is in them.
 
-use crate::{commit, replay};
-use reservad::journal::{DiskStorage, Error, Journal, LOCK_FILE, SyncPolicy, check};
-use std::fs;
+use crate::{HEADER, SNAPSHOT_HEADER, commit, replay};
+use reservad::journal::{
+    Backup, DiskStorage, Error, Journal, LOCK_FILE, Storage, StorageFile, SyncPolicy, backup, check,
+};
+use std::cell::Cell;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// A folder of its own for each test, removed at its end.
 struct Folder(PathBuf);
@@ -34,6 +37,15 @@ fn text(folder: &Path) -> String {
     fs::read_to_string(folder.join("journal")).unwrap().trim_end().to_string()
 }
 
+/// The same with an identity that is always the same.
+fn example(folder: &Path) -> String {
+    let text = text(folder);
+    let (header, rest) = text.split_once('\n').unwrap();
+    let of_example = if header.contains("snapshot") { SNAPSHOT_HEADER } else { HEADER };
+    assert_eq!(header.len() + 1, of_example.len());
+    format!("{of_example}{rest}")
+}
+
 /// The file byte by byte, which is also the example of the documentation.
 #[test]
 fn the_format_is_the_documented_one() {
@@ -47,7 +59,8 @@ fn the_format_is_the_documented_one() {
         ],
     );
     commit(&mut journal, &["2026-11-22T16:50:01.007Z RESERVED #1 Habitación 1"]);
-    let events = text(&folder.0);
+    journal.seal().unwrap();
+    let events = example(&folder.0);
     journal.begin_snapshot().unwrap();
     journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 1");
     journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 2");
@@ -56,8 +69,9 @@ fn the_format_is_the_documented_one() {
     );
     journal.snapshot_append("2026-11-22T17:00:00.000Z NUMBERED #1");
     journal.finish_snapshot(3).unwrap();
-    commit(&mut journal, &["2026-11-22T17:02:33.480Z CANCELLED #1 Habitación 1"]);
-    let compacted = text(&folder.0);
+    commit(&mut journal, &["2026-11-22T17:02:33.480Z CANCELLED #1"]);
+    journal.seal().unwrap();
+    let compacted = example(&folder.0);
     println!("{events}\n\n{compacted}");
     let docs = include_str!("../../docs/journal.md");
     for example in [events, compacted] {
@@ -170,4 +184,123 @@ fn check_needs_no_lock_and_makes_nothing() {
     let report = check(&DiskStorage::at(&folder.0), |_| Ok(())).unwrap();
     assert_eq!((report.last_number, report.bad), (1, None));
     assert_eq!(report.end_bytes, journal.used_bytes());
+}
+
+/// A journal whose file the server cuts, because a compaction has replaced it, while it is copied.
+struct Replaced {
+    content: Vec<u8>,
+    /// How many of those that are opened are cut.
+    cut: usize,
+    opened: Cell<usize>,
+}
+
+struct ReplacedFile {
+    content: Vec<u8>,
+    size: u64,
+}
+
+impl StorageFile for ReplacedFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.size)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let rest = self.content.get(offset as usize..).unwrap_or_default();
+        let count = rest.len().min(buf.len());
+        buf[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+        panic!("a backup has written to its source")
+    }
+
+    fn set_size(&self, _: u64) -> io::Result<()> {
+        panic!("a backup has cut its source")
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        panic!("a backup has synced its source")
+    }
+}
+
+impl Storage for Replaced {
+    type File = ReplacedFile;
+
+    fn open(&self, _: &str) -> io::Result<Option<ReplacedFile>> {
+        panic!("a backup has opened its source to write")
+    }
+
+    fn open_to_read(&self, _: &str) -> io::Result<Option<ReplacedFile>> {
+        let opened = self.opened.replace(self.opened.get() + 1);
+        let size = self.content.len() as u64;
+        let mut content = self.content.clone();
+        if opened <= self.cut {
+            content.truncate(content.len() / 2);
+        }
+        Ok(Some(ReplacedFile { content, size }))
+    }
+
+    fn create(&self, _: &str) -> io::Result<ReplacedFile> {
+        panic!("a backup has created something beside its source")
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        panic!("a backup has renamed something beside its source")
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        panic!("a backup has removed something beside its source")
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        panic!("a backup has synced its source")
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        format!("replaced/{name}")
+    }
+}
+
+#[test]
+fn a_backup_begins_again_when_its_source_is_cut() {
+    let folder = Folder::new("replaced");
+    let (mut journal, _) = open(&folder.0.join("source"));
+    commit(&mut journal, &["a", "b"]);
+    commit(&mut journal, &["c"]);
+    let content = text(&folder.0.join("source")) + "\n";
+    for cut in [0, 1, 3, 9] {
+        let to = folder.0.join(format!("{cut}"));
+        let source = Replaced { content: content.clone().into_bytes(), cut, opened: Cell::new(0) };
+        let mut records = 0;
+        let done = backup(&source, &to, |_| {
+            records += 1;
+            Ok(())
+        });
+        match done {
+            Ok(Backup { source, copy }) => {
+                assert_eq!((copy.last_number, copy.is_sealed, records), (3, true, 3));
+                assert_eq!((source.is_sealed, copy.id), (false, Some(journal.id())));
+                assert!(text(&to).starts_with(content.trim_end()));
+            }
+            Err(error) => {
+                assert!(error.to_string().contains("became shorter"), "{error}");
+                assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
+            }
+        }
+        assert_eq!(to.join("journal").exists(), cut < 9, "cut {cut} times");
+    }
+}
+
+#[test]
+fn a_backup_whose_events_are_not_accepted_gets_no_name() {
+    let folder = Folder::new("unaccepted");
+    let (mut journal, _) = open(&folder.0.join("source"));
+    commit(&mut journal, &["a"]);
+    let to = folder.0.join("copy");
+    let source = DiskStorage::at(folder.0.join("source"));
+    let error = backup(&source, &to, |_| Err("no such room".to_string())).unwrap_err();
+    assert!(error.to_string().contains("source/journal: byte "), "{error}");
+    assert!(error.to_string().contains("no such room"), "{error}");
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
 }

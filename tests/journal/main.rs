@@ -7,9 +7,15 @@ mod faults;
 mod files;
 mod marker;
 mod recovery;
+mod sealing;
 
 use disk::SimDisk;
-use reservad::journal::{Error, Journal, Record, Report, Storage, SyncPolicy};
+use reservad::journal::{Error, Journal, JournalId, Record, Report, Storage, SyncPolicy};
+
+/// The identity in the headers of files that a test makes.
+pub const ID: JournalId = JournalId(0x0123_4567_89ab_cdef);
+pub const HEADER: &str = "reservad-journal 3 0123456789abcdef 18901257\n";
+pub const SNAPSHOT_HEADER: &str = "reservad-journal 3 0123456789abcdef snapshot 9713aa50\n";
 
 /// What a replay delivered, in words.
 pub fn replay<S: Storage>(
@@ -54,7 +60,7 @@ pub fn try_commit<S: Storage>(journal: &mut Journal<S>, payloads: &[&str]) -> Re
 
 /// A line with its checksum.
 pub fn line(body: &str) -> String {
-    format!("{:08x} {body}\n", crc32fast::hash(body.as_bytes()))
+    format!("{:08x}\t{body}\n", crc32fast::hash(body.as_bytes()))
 }
 
 /// A commit with these payloads, each line as it is.

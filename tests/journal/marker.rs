@@ -67,14 +67,32 @@ fn a_new_journal_is_begun_where_that_is_asked_for() {
 fn a_journal_is_never_given_up_for_a_new_one() {
     let disk = used();
     let steps = disk.steps();
-    assert!(matches!(begin_again(&disk), Err(Error::Exists { .. })));
+    assert!(matches!(begin_again(&disk), Err(Error::NotNew { .. })));
     disk.damage(JOURNAL_FILE, |bytes| bytes[0] ^= 1);
-    assert!(matches!(begin_again(&disk), Err(Error::Exists { .. })));
+    assert!(matches!(begin_again(&disk), Err(Error::NotNew { .. })));
     assert_eq!(disk.steps(), steps);
     disk.remove(JOURNAL_FILE).unwrap();
     disk.put(NEW_JOURNAL_FILE, b"half");
     assert!(matches!(begin_again(&disk), Err(Error::OnlyLeftover { .. })));
     assert_eq!(disk.names(), [MARKER_FILE, NEW_JOURNAL_FILE]);
+}
+
+/// A backup of another directory, or two that were mixed up.
+#[test]
+fn a_journal_of_another_directory_is_refused_with_both_ids() {
+    let disk = used();
+    let other = used().content(JOURNAL_FILE).unwrap();
+    disk.put(JOURNAL_FILE, &other[..other.len() - 3]);
+    let steps = disk.steps();
+    let Err(error) = replay(disk.clone(), POLICY) else { panic!("opened") };
+    let Error::OtherJournal { found, wanted, .. } = &error else { panic!("{error}") };
+    assert!(String::from_utf8_lossy(&other).contains(&found.to_string()), "{error}");
+    assert_eq!(disk.content(MARKER_FILE).unwrap(), format!("{wanted}\n").as_bytes());
+    let told = error.to_string();
+    assert!(told.contains(&found.to_string()) && told.contains(&wanted.to_string()), "{told}");
+    assert_eq!(disk.steps(), steps, "nothing is cut");
+    disk.remove(MARKER_FILE).unwrap();
+    replay(disk, POLICY).unwrap();
 }
 
 /// From a backup, or written before there were markers, or by a start that was killed.

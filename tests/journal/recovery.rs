@@ -5,13 +5,10 @@ use std::io;
 use std::rc::Rc;
 
 use crate::disk::SimDisk;
-use crate::{commit, line, replay, replay_bytes, written};
+use crate::{HEADER, SNAPSHOT_HEADER, commit, line, replay, replay_bytes, written};
 use reservad::journal::{
     Error, MAX_PAYLOAD_BYTES, Record, Storage, StorageFile, SyncPolicy, Verdict, Why, check,
 };
-
-const HEADER: &str = "reservad-journal 2\n";
-const SNAPSHOT_HEADER: &str = "reservad-journal 2 snapshot\n";
 
 /// A small journal without its spare tail, and where its commits begin.
 struct Sample {
@@ -50,7 +47,7 @@ pub struct Torn {
 
 pub fn torn_middle() -> Torn {
     let [one, two, three] =
-        [(1, "one"), (2, "two"), (3, "three")].map(|(number, text)| written(number, 19, &[text]));
+        [(1, "one"), (2, "two"), (3, "three")].map(|(number, text)| written(number, 45, &[text]));
     let content = format!("{HEADER}{one}{}{three}", two.replace("two", "tw?"));
     let payloads = ["one", "two", "three"].map(String::from).to_vec();
     Torn { content: content.into_bytes(), payloads, same_length: "new".to_string() }
@@ -92,24 +89,46 @@ fn synced_events(count: u64) -> Vec<String> {
 
 #[test]
 fn headers() {
+    let (new, compacted) = (HEADER.as_bytes(), SNAPSHOT_HEADER.as_bytes());
+    let nuls = [&new[..30], &[0; 15]].concat();
+    let first_page_lost = [&[0; 20], &new[20..]].concat();
+    let tail = [new, b"\n\n\n"].concat();
+    let after_lf = HEADER.replace("cdef ", "cdef\n");
+    let other_id = HEADER.replace("cdef", "cdee");
+    let upper = HEADER.replace("cdef", "CDEF");
+    let short_id = HEADER.replace("cdef", "cde");
+    let snapshot_after_lf = SNAPSHOT_HEADER.replace(" snapshot", "\nsnapshot");
+    let not_of_a_snapshot = SNAPSHOT_HEADER.replace("snapshot ", "");
+    let header = || Found::Refused(Why::Header);
     let rows: &[(&str, &[u8], Found)] = &[
         ("empty", b"", Found::Fresh),
         ("torn", b"reservad-j", Found::Fresh),
+        ("torn in the identity", &new[..25], Found::Fresh),
         ("torn to NULs", b"reser\0\0\0\0\0\0\0\0\0\0\0\0\0\0", Found::Fresh),
-        ("all but the LF", b"reservad-journal 2", Found::Fresh),
-        ("only the header", b"reservad-journal 2\n", Found::Good(0)),
-        ("header and tail", b"reservad-journal 2\n\n\n\n", Found::Good(0)),
-        ("torn, then more", b"reservad-j\n\n\n\n\n\n\n\n\n\n\n\n", Found::Refused(Why::Header)),
-        ("NULs", &[0; 100], Found::Refused(Why::Header)),
-        ("another file", b"#!/bin/sh\n", Found::Refused(Why::Header)),
-        ("earlier version", b"reservad-journal 1\nwhatever\n", Found::Refused(Why::Version)),
-        ("later version", b"reservad-journal 3\nwhatever\n", Found::Refused(Why::Version)),
-        ("much later", b"reservad-journal 20 x=y\n", Found::Refused(Why::Version)),
-        ("no version", b"reservad-journal one\n", Found::Refused(Why::Header)),
-        ("torn snapshot header", b"reservad-journal 2 snap", Found::Refused(Why::Header)),
-        // Its space has become an LF: it was taken for a journal whose first commit is torn.
-        ("snapshot after an LF", b"reservad-journal 2\nsnapshot\n", Found::Refused(Why::Header)),
-        ("CR", b"reservad-journal 2\r\n", Found::Refused(Why::Header)),
+        ("torn to NULs, of full size", &nuls, Found::Fresh),
+        ("torn at its beginning", &first_page_lost, Found::Fresh),
+        ("all but the LF", &new[..44], Found::Fresh),
+        ("only the header", new, Found::Good(0)),
+        ("header and tail", &tail, Found::Good(0)),
+        ("torn, then more", b"reservad-j\n\n\n\n\n\n\n\n\n\n\n\n", header()),
+        ("NULs", &[0; 100], header()),
+        ("another file", b"#!/bin/sh\n", header()),
+        ("version 1", b"reservad-journal 1\nwhatever\n", Found::Refused(Why::Version)),
+        ("version 2", b"reservad-journal 2\nwhatever\n", Found::Refused(Why::Version)),
+        ("alone", b"reservad-journal 2\n", Found::Refused(Why::Version)),
+        ("its snapshot", b"reservad-journal 2 snapshot\n", Found::Refused(Why::Version)),
+        ("later version", b"reservad-journal 4 whatever\n", Found::Refused(Why::Version)),
+        ("much later", b"reservad-journal 30 x=y\n", Found::Refused(Why::Version)),
+        ("no version", b"reservad-journal one\n", header()),
+        ("no identity", b"reservad-journal 3\n", header()),
+        ("another identity", other_id.as_bytes(), header()),
+        ("an identity in upper case", upper.as_bytes(), header()),
+        ("a short identity", short_id.as_bytes(), header()),
+        ("an LF in it", after_lf.as_bytes(), header()),
+        ("torn snapshot header", &compacted[..40], header()),
+        ("snapshot after an LF", snapshot_after_lf.as_bytes(), header()),
+        ("a snapshot's sum", not_of_a_snapshot.as_bytes(), header()),
+        ("CR", &[&new[..44], b"\r\n"].concat(), header()),
     ];
     for (name, content, expected) in rows {
         assert_eq!(&found(content), expected, "{name}");
@@ -119,7 +138,7 @@ fn headers() {
 #[test]
 fn events_in_every_kind_of_disorder() {
     let e = synced_events(4);
-    let unsynced = |n: u64| written(n, 19, &["x"]);
+    let unsynced = |n: u64| written(n, 45, &["x"]);
     let end1 = (HEADER.len() + e[0].len()) as u64;
     let synced = |number: u64, at: usize| Why::Synced { number, offset_bytes: at as u64 };
     let join = |parts: &[&str]| format!("{HEADER}{}", parts.concat());
@@ -133,11 +152,11 @@ fn events_in_every_kind_of_disorder() {
     let long = "x".repeat(200_000);
     let three = written(2, end1, &["payload 2", "payload 3", "payload 4"]);
     let out_of_order = || Found::Refused(Why::OutOfOrder);
-    // A name may look like the head of a commit, its sum included.
-    let imitation = line(&format!("commit 9 2 00000000 @{}", end1 + 1));
-    let imitating = written(3, 19, &[&format!("ADDED {}", imitation.trim_end())]);
-    let imitation_at =
-        HEADER.len() + e[0].len() + unsynced_broken.len() + imitating.len() - imitation.len();
+    // A name may look like the head of a commit or a seal, its sum included, but for the TAB.
+    let imitation = line(&format!("commit 9 2 00000000 @{}", end1 + 1)).replace('\t', " ");
+    let imitating = written(3, 45, &[&format!("ADDED {}", imitation.trim_end())]);
+    let seal = line(&format!("seal 9 @{}", end1 + 1)).replace('\t', " ");
+    let seal_imitating = written(3, 45, &[&format!("ADDED {}", seal.trim_end())]);
     let too_long = "x".repeat(MAX_PAYLOAD_BYTES + 1);
     let long_word = format!("{} a", "x".repeat(MAX_PAYLOAD_BYTES - 2));
     let rows = [
@@ -186,32 +205,38 @@ fn events_in_every_kind_of_disorder() {
         ("repeat", join(&[&e[0], &e[0]]), out_of_order()),
         ("not from 1", join(&[&unsynced(2)]), out_of_order()),
         ("event 0", join(&[&unsynced(0)]), out_of_order()),
-        ("no events", join(&[&written(1, 19, &[]), &unsynced(1)]), out_of_order()),
-        ("ditto at first", join(&[&written(1, 19, &["\" x", "y"])]), out_of_order()),
-        ("a payload that is too long", join(&[&e[0], &written(2, 19, &[&too_long])]), {
+        ("no events", join(&[&written(1, 45, &[]), &unsynced(1)]), out_of_order()),
+        ("ditto at first", join(&[&written(1, 45, &["\" x", "y"])]), out_of_order()),
+        ("a payload that is too long", join(&[&e[0], &written(2, 45, &[&too_long])]), {
             out_of_order()
         }),
         (
             "a payload that is too long for its ditto mark",
-            join(&[&e[0], &written(2, 19, &[&long_word, "\" aa"])]),
+            join(&[&e[0], &written(2, 45, &[&long_word, "\" aa"])]),
             out_of_order(),
         ),
-        ("payloads as long as can be", join(&[&e[0], &written(2, 19, &[&long_word, "\" b"])]), {
+        ("payloads as long as can be", join(&[&e[0], &written(2, 45, &[&long_word, "\" b"])]), {
             Found::Good(3)
         }),
         (
             "an imitated head in a good commit",
-            join(&[&e[0], &written(2, 19, &["x"]), &imitating]),
+            join(&[&e[0], &written(2, 45, &["x"]), &imitating]),
             Found::Good(3),
         ),
         (
             "an imitated head after a torn commit",
             join(&[&e[0], &unsynced_broken, &imitating]),
-            Found::Refused(synced(9, imitation_at)),
+            Found::Cut(1),
         ),
-        ("synced ahead of itself", join(&[&written(1, 20, &["x"])]), out_of_order()),
+        ("an imitated head alone", join(&[&e[0], "?", &imitation]), Found::Cut(1)),
+        (
+            "an imitated seal after a torn commit",
+            join(&[&e[0], &unsynced_broken, &seal_imitating]),
+            Found::Cut(1),
+        ),
+        ("synced ahead of itself", join(&[&written(1, 46, &["x"])]), out_of_order()),
         ("synced goes back", join(&[&e[0], &e[1], &unsynced(3)]), out_of_order()),
-        ("synced before the header's end", join(&[&written(1, 18, &["x"])]), out_of_order()),
+        ("synced before the header's end", join(&[&written(1, 44, &["x"])]), out_of_order()),
         ("an unknown kind", join(&[&line("future 1 2 3")]), out_of_order()),
         ("snapshot record", join(&[&line("snap 1 x")]), out_of_order()),
         ("end record", join(&[&e[0], &line("end 0 1")]), out_of_order()),
@@ -232,7 +257,7 @@ fn events_in_every_kind_of_disorder() {
     // Good sums over what is no text, and over lines that do not end.
     for (lines, reason) in [(&b"\xff\n"[..], "not UTF-8"), (b"x\ny", "no end")] {
         let crc = crc32fast::hash(lines);
-        let head = line(&format!("commit 1 {} {crc:08x} @19", lines.len()));
+        let head = line(&format!("commit 1 {} {crc:08x} @45", lines.len()));
         let content = [HEADER.as_bytes(), head.as_bytes(), lines].concat();
         assert_eq!(found(&content), Found::Refused(Why::OutOfOrder), "{reason}");
     }
@@ -430,7 +455,7 @@ fn every_lost_sector() {
 /// The evidence may be far behind the bad place, across the pieces in which a file is read.
 #[test]
 fn evidence_is_found_wherever_it_is() {
-    let good = written(1, 19, &["x"]);
+    let good = written(1, 45, &["x"]);
     let end = HEADER.len() + good.len();
     let proof = written(3, end as u64 + 1, &["y"]);
     let piece = 256 * 1024;
@@ -514,11 +539,17 @@ fn a_refusal_changes_nothing_and_says_what_to_do() {
 
 /// A journal that is written to while it is read: each read finds more of it.
 #[derive(Clone)]
-struct Growing {
+pub struct Growing {
     /// What there is at the first read, at the second, and from the last one on; too short for a read is
     /// a disk that fails.
     moments: Rc<Vec<Vec<u8>>>,
     reads: Rc<Cell<usize>>,
+}
+
+impl Growing {
+    pub fn through(moments: Vec<Vec<u8>>) -> Growing {
+        Growing { moments: Rc::new(moments), reads: Rc::default() }
+    }
 }
 
 impl StorageFile for Growing {
@@ -663,9 +694,9 @@ fn what_is_good_ends_with_a_whole_commit() {
 #[test]
 fn a_tail_is_told_of_in_words() {
     for (commits, words) in [(0, "the beginnings of 0 commits"), (1, "the beginning of 1 commit")] {
-        let head = written(2, 19, &["payload"]);
+        let head = written(2, 45, &["payload"]);
         let torn = if commits == 0 { "0badc0de" } else { head.trim_end_matches("load\n") };
-        let content = format!("{HEADER}{}{torn}", written(1, 19, &["x"]));
+        let content = format!("{HEADER}{}{torn}", written(1, 45, &["x"]));
         let (_, report) = replay_bytes(content.as_bytes()).unwrap();
         let told = report.bad.unwrap().tail();
         assert_eq!(told, format!("{} bytes with {words}", torn.len()));

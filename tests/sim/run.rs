@@ -38,6 +38,8 @@ pub struct Run {
     pub seen: Seen,
     dice: Dice,
     disk: SimDisk,
+    /// The disk has a bound: it may be too full for what is left out then.
+    lacks_room: bool,
     policy: SyncPolicy,
     capacity: Capacity,
     compaction: Compaction,
@@ -112,6 +114,7 @@ impl Run {
             step: 0,
             seen: Seen::default(),
             disk,
+            lacks_room: false,
             policy,
             capacity,
             compaction,
@@ -208,6 +211,7 @@ impl Run {
             13 => faults.renamed = Some(rng.pick(&[NameState::Missing, NameState::Other])),
             _ => {}
         }
+        self.lacks_room = faults.room_bytes.is_some();
         self.disk.set_faults(faults);
     }
 
@@ -303,6 +307,7 @@ impl Run {
             3 => faults.sync_fails_at = Some(rng.below(3) as u64),
             _ => faults.room_bytes = Some(rng.below(400)),
         }
+        self.lacks_room = faults.room_bytes.is_some();
         self.disk.set_faults(faults);
     }
 
@@ -410,6 +415,8 @@ impl Run {
         if synced == 0 {
             return;
         }
+        // Then all of what was committed is proof against damage, the last commit too.
+        self.seen.count("sealed journals", usize::from(report.is_sealed));
         let at = self.rng().below(synced);
         if self.rng().one_in(2) {
             let bit = 1 << self.rng().below(8);
@@ -545,7 +552,7 @@ impl Run {
         let before = size(self);
         server.maintain()?;
         let has_snapshot =
-            self.disk.with_live(JOURNAL_FILE, |it| it.starts_with(b"reservad-journal 2 snapshot"));
+            self.disk.with_live(JOURNAL_FILE, |it| it[35..].starts_with(b" snapshot "));
         // Nothing else is done to the file here.
         if before != size(self) && has_snapshot == Some(true) {
             self.seen.one("compactions");
@@ -674,6 +681,10 @@ impl Run {
         let finished = server.finish();
         self.note_candidate();
         finished.map_err(|_| Ended)?;
+        let (_, report) = replay(&self.disk);
+        let is_whole = report.is_sealed && report.bad.is_none();
+        // A disk may be too full for a seal.
+        assert!(is_whole || self.lacks_room, "a stopped server has left {report:?}");
         self.candidates.drain(..self.candidates.len() - 1);
         self.told_event = self.model.last_event();
         self.seen.one("stops");

@@ -110,16 +110,16 @@ fn last_event(bytes: &[u8]) -> u64 {
     loop {
         let start = text[..line_end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let line = str::from_utf8(&text[start..line_end]).unwrap_or_default();
-        let words: Vec<_> = line.split(' ').take(4).collect();
+        let words: Vec<_> = line.split([' ', '\t']).take(4).collect();
         let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
         match words.get(1) {
-            Some(&"commit") if line.get(8..9) == Some(" ") => {
+            Some(&"commit") if line.get(8..9) == Some("\t") => {
                 let (Some(first), Some(count)) = (number(2), number(3)) else { return 0 };
                 let lines = bytes.get(line_end + 1..).and_then(|rest| rest.get(..count as usize));
                 let Some(lines) = lines.filter(|lines| !lines.contains(&0)) else { return 0 };
                 return first + lines.iter().filter(|byte| **byte == b'\n').count() as u64 - 1;
             }
-            Some(&"end") if line.get(8..9) == Some(" ") => return number(3).unwrap_or(0),
+            Some(&"end") if line.get(8..9) == Some("\t") => return number(3).unwrap_or(0),
             _ if start == 0 => return 0,
             _ => line_end = start - 1,
         }

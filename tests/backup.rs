@@ -1,0 +1,336 @@
+//! `reservad check` and `reservad backup` over the real program: what each status says, what no
+//! copy passes for, and that a backup of a server at work is all that was acknowledged before.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use common::disk::{can_trace, check_replay, history, is_compacted, text, text_of, traced};
+use common::view::rows;
+use common::{Client, Folder, Server, command, fill_journal, until};
+
+fn output(arguments: &[&str]) -> Output {
+    command(arguments).stdout(Stdio::piped()).output().unwrap()
+}
+
+/// Status and output of `reservad check`.
+fn check(folder: &Path) -> (Option<i32>, String) {
+    let done = output(&["check", "--data-dir", text_of(folder)]);
+    (done.status.code(), text(&done.stdout) + &text(&done.stderr))
+}
+
+fn backup(from: &Path, to: &Path) -> (Option<i32>, String) {
+    let done = output(&["backup", "--to", text_of(to), "--data-dir", text_of(from)]);
+    (done.status.code(), text(&done.stdout) + &text(&done.stderr))
+}
+
+fn figure(server: &Server, key: &str) -> String {
+    let lines = server.connect().list("ESTADO");
+    let line = lines.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    line.unwrap().to_owned()
+}
+
+/// What a restart, also on a backup, must not change.
+fn state(server: &Server) -> (BTreeMap<u64, common::view::Row>, Vec<String>, [String; 4]) {
+    let keys = ["resources", "last_number", "last_event", "journal"];
+    (rows(server), server.connect().list("LISTAR"), keys.map(|key| figure(server, key)))
+}
+
+fn reserve(client: &mut Client, name: &str) {
+    assert!(client.say(&format!("RESERVAR {name}")).starts_with("OK RESERVADO "));
+}
+
+#[test]
+fn the_status_of_a_check_says_whether_the_end_is_there() {
+    let folder = Folder::new();
+    let journal = folder.join("journal");
+    assert_eq!(check(folder.path()).0, Some(1), "no journal");
+
+    let server = Server::durable(folder.path(), &[]);
+    reserve(&mut server.connect(), "Habitación 1");
+    server.kill();
+    let (status, told) = check(folder.path());
+    assert_eq!(status, Some(3), "{told}");
+    assert!(told.ends_with("may be missing, unless a server is at work on it or was killed\n"));
+
+    let server = Server::durable(folder.path(), &[]);
+    reserve(&mut server.connect(), "Habitación 2");
+    server.stop();
+    let (status, told) = check(folder.path());
+    assert_eq!(status, Some(0), "{told}");
+    assert!(told.contains("\nsealed at event 5: complete\n"), "{told}");
+
+    // However a copy is cut: it never passes as good.
+    let good = fs::read(&journal).unwrap();
+    let sealed = good.iter().rposition(|byte| *byte != b'\n').unwrap() + 2;
+    let (copies, ends) = (Folder::new(), good[..sealed].split(|byte| *byte == b'\n'));
+    let mut line_end = 0;
+    let mut cuts = Vec::new();
+    for line in ends {
+        line_end += line.len() + 1;
+        cuts.extend([line_end - 1, line_end, line_end + 3]);
+    }
+    let mut statuses = BTreeMap::new();
+    for cut in cuts.into_iter().filter(|cut| *cut < sealed) {
+        fs::write(copies.join("journal"), &good[..cut]).unwrap();
+        let (status, told) = check(copies.path());
+        assert!(matches!(status, Some(1 | 3)), "cut at {cut}: {status:?}, {told}");
+        *statuses.entry(status).or_insert(0) += 1;
+    }
+    assert!(statuses[&Some(3)] > 10, "{statuses:?}");
+    fs::write(copies.join("journal"), &good[..sealed]).unwrap();
+    assert_eq!(check(copies.path()).0, Some(0), "the spare tail is not needed");
+
+    // A wrong bit in the last commit was "never acknowledged", and cut.
+    let mut bad = good.clone();
+    let place = good.windows(13).position(|it| it == b" RESERVED #2 ").unwrap();
+    bad[place + 11] ^= 1;
+    fs::write(&journal, &bad).unwrap();
+    let (status, told) = check(folder.path());
+    assert_eq!(status, Some(1), "{told}");
+    assert!(told.contains("had been synced when the journal was sealed after event 5"), "{told}");
+    let started = output(&["--data-dir", text_of(folder.path()), "--listen", "127.0.0.1:0"]);
+    assert_eq!(started.status.code(), Some(1));
+    assert_eq!(fs::read(&journal).unwrap(), bad, "nothing was changed");
+}
+
+/// It seals by itself once nothing more comes, with one sync, and then sleeps.
+#[test]
+fn an_idle_server_has_a_sealed_journal() {
+    let folder = Folder::new();
+    let server = Server::durable(folder.path(), &[]);
+    let mut client = server.connect();
+    for name in ["Habitación 1", "Habitación 2"] {
+        reserve(&mut client, name);
+        until("the journal is sealed", || check(folder.path()).0 == Some(0));
+    }
+    // A kill does not take that back.
+    server.kill();
+    assert_eq!(check(folder.path()).0, Some(0));
+    let server = Server::durable(folder.path(), &["--fsync", "1s"]);
+    reserve(&mut server.connect(), "Habitación 3");
+    until("the journal is sealed", || check(folder.path()).0 == Some(0));
+    server.kill();
+    let server = Server::durable(folder.path(), &["--fsync", "never"]);
+    assert!(server.connect().say("CANCELAR #1").starts_with("OK CANCELADO "));
+    server.stop();
+    assert_eq!(check(folder.path()).0, Some(0), "at the end it is sealed whatever the policy");
+}
+
+/// A start on a sealed journal, and a stop after nothing has happened, write nothing.
+#[test]
+fn what_is_sealed_is_not_sealed_again() {
+    if !can_trace() {
+        return;
+    }
+    let (folder, traces) = (Folder::new(), Folder::new());
+    Server::durable(folder.path(), &[]).stop();
+    let before = fs::read(folder.join("journal")).unwrap();
+    let trace = traces.join("trace");
+    let mut server = traced(folder.path(), &trace, &["-e", "trace=pwrite64"], &[]);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    assert_eq!(fs::read(folder.join("journal")).unwrap(), before);
+    assert!(!fs::read_to_string(&trace).unwrap().contains("pwrite64"));
+}
+
+/// With the whole head of a commit as its name a room made a torn tail look like damage, and the
+/// server did not start any more.
+#[test]
+fn no_text_of_a_client_is_taken_for_a_line_of_the_journal() {
+    let folder = Folder::new();
+    let server = Server::durable(folder.path(), &[]);
+    let mut client = server.connect();
+    let signed =
+        |body: &str, sign: char| format!("{:08x}{sign}{body}", crc32fast::hash(body.as_bytes()));
+    let bodies = ["commit 99 7 00000000 @999999", "seal 99 @999999"];
+    for body in bodies {
+        // A TAB comes into no text: it is a space in names, and not taken elsewhere.
+        let forged = signed(body, '\t');
+        for line in [
+            format!("ALTA {forged}"),
+            format!("SOY {forged}"),
+            format!("SOY \"{forged}\""),
+            format!("RESERVAR Habitación 1 nota=\"{forged}\""),
+            format!("RESERVAR Habitación 1 clave=\"{forged}\" nota=x"),
+        ] {
+            let reply = client.say(&line);
+            println!("{line}: {reply}");
+            assert!(reply.starts_with("ERR 4") || reply.starts_with("OK "), "{line}: {reply}");
+        }
+        let journal = fs::read_to_string(folder.join("journal")).unwrap();
+        assert!(!journal.contains(&forged));
+        assert!(client.say("BAJA ").starts_with("ERR 400 "), "it is still there");
+    }
+    let before = state(&server);
+    let start: usize = figure(&server, "journal_bytes").parse().unwrap();
+    let names = bodies.map(|body| signed(body, ' '));
+    let reply = client.say(&format!("ALTA Última, x {}, x {}", names[0], names[1]));
+    assert_eq!(reply, "OK ALTA 3");
+    server.kill();
+    let good = fs::read(folder.join("journal")).unwrap();
+    let end = good.iter().rposition(|byte| *byte != b'\n').unwrap() + 1;
+    for place in [start + 20, end - 3] {
+        let mut torn = good.clone();
+        torn[place..end].fill(b'\n');
+        if place < end - 10 {
+            // The lines that are like heads are still there, and the head of their commit is not.
+            torn[place + 30..end].copy_from_slice(&good[place + 30..end]);
+        }
+        fs::write(folder.join("journal"), &torn).unwrap();
+        let (status, told) = check(folder.path());
+        assert_eq!(status, Some(3), "{told}");
+        let server = Server::durable(folder.path(), &[]);
+        assert_eq!(state(&server), before);
+        server.kill();
+    }
+}
+
+#[test]
+fn a_backup_of_a_stopped_server_starts_as_it_was() {
+    let (folder, target) = (Folder::new(), Folder::new());
+    let to = target.join("deep/copy");
+    let server = Server::durable(folder.path(), &[]);
+    reserve(&mut server.connect(), "Habitación 1 nota=\"años\"");
+    let before = state(&server);
+    server.kill();
+    let journal = folder.join("journal");
+    fs::set_permissions(&journal, fs::Permissions::from_mode(0o640)).unwrap();
+    let original = fs::read(&journal).unwrap();
+    // It ends without a seal, and in the middle of a commit.
+    let torn = [original.trim_ascii_end(), b"\n0badc0de\tcommit 5 9"].concat();
+    fs::write(&journal, &torn).unwrap();
+    let (status, told) = backup(folder.path(), &to);
+    assert_eq!(status, Some(0), "{told}");
+    assert!(told.contains("sealed at event 4; ") && told.contains("1 live reservations"), "{told}");
+    assert!(told.contains(&format!("journal={}", before.2[3])), "{told}");
+    assert!(told.contains("left out: 19 bytes with the beginnings of 0 commits"), "{told}");
+    assert_eq!(fs::read(&journal).unwrap(), torn, "it only reads");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&to.join("journal")), mode(&to)), (0o640, 0o700));
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 1, "a journal and nothing else");
+    assert_eq!(check(&to).0, Some(0));
+    let server = Server::durable(&to, &[]);
+    assert_eq!(state(&server), before);
+    server.stop();
+}
+
+#[test]
+fn a_backup_replaces_nothing_and_leaves_nothing_that_is_no_backup() {
+    let (folder, target) = (Folder::new(), Folder::new());
+    let to = target.join("copy");
+    // Nothing to copy.
+    let (status, told) = backup(folder.path(), &to);
+    assert_eq!(status, Some(1), "{told}");
+    assert!(told.contains("there is no journal yet") && !to.exists(), "{told}");
+    Server::durable(folder.path(), &[]).stop();
+    // Itself, another journal, a link, the rest of another backup.
+    let (status, told) = backup(folder.path(), folder.path());
+    assert_eq!(status, Some(1), "{told}");
+    assert!(told.contains("a backup replaces nothing"), "{told}");
+    assert_eq!(backup(folder.path(), &to).0, Some(0));
+    let copy = fs::read(to.join("journal")).unwrap();
+    assert_eq!(backup(folder.path(), &to).0, Some(1));
+    assert_eq!(fs::read(to.join("journal")).unwrap(), copy);
+    let linked = target.join("linked");
+    fs::create_dir(&linked).unwrap();
+    std::os::unix::fs::symlink("nowhere", linked.join("journal")).unwrap();
+    assert_eq!(backup(folder.path(), &linked).0, Some(1));
+    let begun = target.join("begun");
+    fs::create_dir(&begun).unwrap();
+    fs::write(begun.join("journal.part"), "x").unwrap();
+    let (status, told) = backup(folder.path(), &begun);
+    assert_eq!(status, Some(1), "{told}");
+    assert!(told.contains("journal.part"), "{told}");
+    assert_eq!(fs::read(begun.join("journal.part")).unwrap(), b"x");
+    // Damage is told as the check tells it, and an event that cannot be.
+    let mut bad = fs::read(folder.join("journal")).unwrap();
+    bad[70] ^= 1;
+    fs::write(folder.join("journal"), bad).unwrap();
+    let new = target.join("new");
+    let (status, told) = backup(folder.path(), &new);
+    assert_eq!(status, Some(1), "{told}");
+    assert!(told.contains("damage"), "{told}");
+    assert!(check(folder.path()).1.ends_with(&told), "{told}");
+    assert_eq!(fs::read_dir(&new).unwrap().count(), 0);
+}
+
+/// Backups one after the other while a client makes the journal grow until it is compacted.
+#[test]
+fn backups_of_a_server_at_work_have_all_that_was_acknowledged() {
+    let (folder, target) = (Folder::new(), Folder::new());
+    let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
+    let mut client = server.connect();
+    reserve(&mut client, "Habitación 1 nota=\"se queda\"");
+    let address = server.address;
+    let mut copies = Vec::new();
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| (0..2).for_each(|_| fill_journal(&mut server)));
+        let mut asking = Client::to(address);
+        let mut last_event = || -> u64 {
+            let lines = asking.list("ESTADO");
+            lines.iter().find_map(|line| line.strip_prefix("last_event=")).unwrap().parse().unwrap()
+        };
+        while !load.is_finished() {
+            let to = target.join(&copies.len().to_string());
+            let before = last_event();
+            let (status, told) = backup(folder.path(), &to);
+            assert_eq!(status, Some(0), "{told}");
+            let (status, told) = check(&to);
+            assert_eq!(status, Some(0), "{told}");
+            let (events, last) = history(&to);
+            assert!((before..=last_event()).contains(&last), "{before}, {last}");
+            copies.push((to, events));
+        }
+        load.join().unwrap();
+    });
+    println!("{} backups", copies.len());
+    assert!(copies.len() > 2);
+    for _ in 0..10 {
+        reserve(&mut client, "Habitación 2, Habitación 3 por=1h");
+        let number = figure(&server, "last_number");
+        assert!(client.say(&format!("RENOVAR #{number} por=2h")).starts_with("OK RENOVADO "));
+        assert!(client.say("CANCELAR Habitación 3").starts_with("OK CANCELADO "));
+        assert!(client.say("CANCELAR Habitación 2").starts_with("OK CANCELADO "));
+    }
+    let after = figure(&server, "last_event").parse::<u64>().unwrap() - 40;
+    let notices = |server: &Server| {
+        let mut client = server.connect();
+        client.send(format!("OBSERVAR tras={after}\n"));
+        assert!(client.line().starts_with("OK OBSERVANDO "));
+        (0..40).map(|_| client.line()).collect::<Vec<_>>()
+    };
+    let told_before = notices(&server);
+    assert!(
+        told_before.iter().any(|line| line.contains("RENOVADO #") && line.contains("Habitación 3"))
+    );
+    server.kill();
+    let last = target.join("last");
+    let (status, told) = backup(folder.path(), &last);
+    assert_eq!(status, Some(0), "{told}");
+    assert!(is_compacted(&fs::read_to_string(last.join("journal")).unwrap()));
+    // What two of them have of the same event is the same.
+    let mut known: BTreeMap<u64, String> = history(folder.path()).0.into_iter().collect();
+    for (to, events) in copies {
+        for (number, event) in events {
+            let before = known.entry(number).or_insert_with(|| event.clone());
+            assert_eq!(*before, event, "event {number}");
+        }
+        check_replay(&to);
+        let server = Server::durable(&to, &[]);
+        let note = rows(&server)[&1].note.clone();
+        assert_eq!(note, "se queda");
+        server.kill();
+    }
+    let (original, restored) = (Server::durable(folder.path(), &[]), Server::durable(&last, &[]));
+    assert_eq!(state(&original), state(&restored));
+    // What is told of the past is the same, too, with names that the journal leaves out.
+    assert_eq!(notices(&original), told_before);
+    assert_eq!(notices(&restored), told_before);
+    original.stop();
+    restored.stop();
+}

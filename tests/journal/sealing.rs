@@ -1,0 +1,328 @@
+//! Seals: what they prove, what becomes of them, and what a power cut makes of them.
+
+use crate::disk::{Faults, SimDisk};
+use crate::recovery::Growing;
+use crate::{HEADER, SNAPSHOT_HEADER, commit, line, replay, replay_bytes, try_commit, written};
+use reservad::journal::{Error, FILL_STEP_BYTES, SyncPolicy, Verdict, Why, check};
+use std::time::Duration;
+
+const POLICIES: [SyncPolicy; 3] =
+    [SyncPolicy::Always, SyncPolicy::Every(Duration::from_secs(1)), SyncPolicy::Never];
+
+/// A sealed journal of three commits without its spare tail, and where the last of them begins and
+/// ends.
+fn sealed(policy: SyncPolicy, compacted: bool) -> (Vec<u8>, usize, usize) {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
+    commit(&mut journal, &["uno"]);
+    if compacted {
+        journal.begin_snapshot().unwrap();
+        journal.snapshot_append("state");
+        journal.finish_snapshot(1).unwrap();
+    }
+    commit(&mut journal, &["dos", "tres ñ"]);
+    let start = journal.used_bytes() as usize;
+    commit(&mut journal, &["cuatro", "cinco"]);
+    assert!(journal.seal().unwrap());
+    let end = journal.used_bytes() as usize;
+    let mut content = disk.content("journal").unwrap();
+    let blank = content.iter().rev().take_while(|byte| **byte == b'\n').count();
+    content.truncate(content.len() - blank + 1);
+    (content, start, end)
+}
+
+fn verdict(content: &[u8]) -> (Option<Verdict>, bool) {
+    let disk = SimDisk::with("journal", content);
+    let report = check(&disk, |_| Ok(())).unwrap();
+    (report.bad.map(|bad| bad.verdict), report.is_sealed)
+}
+
+/// Every bit of the last commit of a journal, which a clean stop has sealed, was cut as a torn tail,
+/// "never acknowledged", when it was wrong.
+#[test]
+fn every_wrong_bit_of_a_sealed_journal_is_damage_except_in_the_seal_itself() {
+    for policy in POLICIES {
+        for compacted in [false, true] {
+            let (content, start, end) = sealed(policy, compacted);
+            let mut of_the_last = 0;
+            for tail in [&b""[..], b"\n\n\n\n\n"] {
+                for bit in 0..end * 8 {
+                    let mut content = [&content, tail].concat();
+                    content[bit / 8] ^= 1 << (bit % 8);
+                    let (verdict, is_sealed) = verdict(&content);
+                    assert!(matches!(verdict, Some(Verdict::Refused(_))), "bit {bit}: {verdict:?}");
+                    assert!(!is_sealed);
+                    if bit / 8 >= start {
+                        let last = 5;
+                        let why = Why::Sealed { number: last, offset_bytes: end as u64 };
+                        assert_eq!(verdict, Some(Verdict::Refused(why)), "bit {bit}");
+                        of_the_last += 1;
+                    }
+                }
+            }
+            assert_eq!(of_the_last, 2 * 8 * (end - start));
+            // Nothing that was committed is lost with the seal, and it is not there any more.
+            for bit in end * 8..content.len() * 8 {
+                let mut content = content.clone();
+                content[bit / 8] ^= 1 << (bit % 8);
+                assert!(!verdict(&content).1, "bit {bit}");
+                match replay_bytes(&content) {
+                    Ok((_, report)) => assert_eq!(report.end_bytes as usize, end, "bit {bit}"),
+                    Err(error) => panic!("bit {bit}: {error}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_lacks_its_end_is_not_sealed() {
+    for compacted in [false, true] {
+        let (content, _, _) = sealed(SyncPolicy::Always, compacted);
+        assert_eq!(verdict(&content), (None, true));
+        for end in 0..content.len() {
+            let (_, is_sealed) = verdict(&content[..end]);
+            assert!(!is_sealed, "cut at {end}");
+        }
+    }
+}
+
+#[test]
+fn seals_in_every_kind_of_disorder() {
+    let one = written(1, 45, &["x"]);
+    let end = HEADER.len() + one.len();
+    let seal = |last: u64, end: usize| line(&format!("seal {last} @{end}"));
+    let two = written(2, end as u64, &["y"]);
+    let join = |parts: &[&str]| format!("{HEADER}{}", parts.concat());
+    let good = seal(1, end);
+    let damage = |why| Some(Verdict::Refused(why));
+    let out_of_order = damage(Why::OutOfOrder);
+    let cut = Some(Verdict::Cut);
+    let broken = one.replace("\nx", "\ny");
+    let sealed = damage(Why::Sealed { number: 1, offset_bytes: end as u64 });
+    let unended = good.trim_end();
+    let snapshot = format!("{SNAPSHOT_HEADER}{}", line("end 0 7"));
+    let rows = [
+        ("sealed", join(&[&one, &good]), (None, true)),
+        ("sealed with a tail", join(&[&one, &good, "\n\n\n"]), (None, true)),
+        ("no event", join(&[&seal(0, HEADER.len())]), (None, true)),
+        ("a snapshot alone", snapshot.clone(), (None, false)),
+        ("a sealed snapshot", snapshot.clone() + &seal(7, snapshot.len()), (None, true)),
+        ("not sealed", join(&[&one, "\n\n"]), (None, false)),
+        ("another event", join(&[&one, &seal(2, end)]), (out_of_order, false)),
+        ("another place", join(&[&one, &seal(1, end - 1)]), (out_of_order, false)),
+        ("no end", join(&[&one, unended]), (cut, false)),
+        ("torn", join(&[&one, &good[..12], "\n\n\n"]), (cut, false)),
+        ("a whole commit behind it", join(&[&one, &good, &two]), (cut, false)),
+        ("the rest of one behind it", join(&[&one, &good, "rest of y\n"]), (cut, false)),
+        ("two", join(&[&one, &good, &good]), (cut, false)),
+        ("after blank space", join(&[&one, "\n", &good]), (cut, false)),
+        ("after a broken commit", join(&[&broken, &good]), (sealed, false)),
+        ("after lost commits", join(&[&"\n".repeat(one.len()), &good]), (sealed, false)),
+        ("in the middle of a line", join(&[&one.replace('\n', "?"), &good]), (sealed, false)),
+        ("in a snapshot", SNAPSHOT_HEADER.to_string() + &good, (damage(Why::Snapshot), false)),
+    ];
+    for (name, content, expected) in rows {
+        assert_eq!(verdict(content.as_bytes()), expected, "{name}:\n{content}");
+    }
+}
+
+#[test]
+fn a_seal_is_one_write_and_one_sync_and_only_where_there_is_none() {
+    for policy in POLICIES {
+        let disk = SimDisk::new(512, 0);
+        let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
+        commit(&mut journal, &["a"]);
+        journal.sync().unwrap();
+        let (steps, used) = (disk.steps(), journal.used_bytes());
+        assert!(!journal.is_sealed());
+        assert!(journal.seal().unwrap());
+        assert_eq!((disk.steps(), journal.used_bytes()), (steps + 2, used));
+        assert!(!journal.seal().unwrap() && journal.is_sealed());
+        assert_eq!(disk.steps(), steps + 2, "{policy:?}");
+        drop(journal);
+        let (mut journal, _, report) = replay(disk.clone(), policy).unwrap();
+        assert!(report.is_sealed && journal.is_sealed());
+        let steps = disk.steps();
+        assert!(!journal.seal().unwrap());
+        assert_eq!(disk.steps(), steps, "it was sealed by the one before");
+        commit(&mut journal, &["b"]);
+        assert!(!journal.is_sealed());
+    }
+}
+
+/// What is not synced yet when it is sealed must be so before the seal can be on the disk.
+#[test]
+fn what_is_sealed_is_synced_before() {
+    let disk = SimDisk::new(512, 0);
+    let every = SyncPolicy::Every(Duration::from_secs(1));
+    let (mut journal, _, _) = replay(disk.clone(), every).unwrap();
+    commit(&mut journal, &["a"]);
+    assert!(journal.is_dirty());
+    let steps = disk.steps();
+    assert!(journal.seal().unwrap());
+    assert_eq!(disk.steps(), steps + 3, "a sync, the seal, and its sync");
+    assert!(!journal.is_dirty());
+}
+
+/// The seal is overwritten, so that a journal does not grow by it.
+#[test]
+fn the_next_commit_takes_the_place_of_the_seal() {
+    for policy in POLICIES {
+        let disk = SimDisk::new(512, 0);
+        let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
+        journal.fill_tail().unwrap();
+        for number in 1..=20 {
+            commit(&mut journal, &[if number % 2 == 0 { "" } else { "payload" }]);
+            journal.seal().unwrap();
+        }
+        let content = disk.content("journal").unwrap();
+        if policy != SyncPolicy::Never {
+            assert_eq!(content.len() as u64, FILL_STEP_BYTES);
+        }
+        let text = String::from_utf8(content).unwrap();
+        assert_eq!(text.matches("\tseal ").count(), 1);
+        let (_, records, report) = replay(disk, policy).unwrap();
+        assert_eq!((records.len(), report.bad, report.is_sealed), (20, None, true));
+    }
+}
+
+/// The power goes at every step of a commit, its seal and the commit after it.
+#[test]
+fn a_power_cut_beside_a_seal_leaves_a_good_journal() {
+    let long = "long ".repeat(300);
+    for policy in POLICIES {
+        for step in 0..12 {
+            for outcome in 0..60 {
+                let disk = SimDisk::new(512, step * 1000 + outcome);
+                let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
+                commit(&mut journal, &[&long]);
+                journal.sync().unwrap();
+                disk.set_faults(Faults { power_at: Some(step), ..Faults::default() });
+                let mut promised = 1;
+                let mut run = || -> Result<(), Error> {
+                    journal.seal()?;
+                    try_commit(&mut journal, &["b"])?;
+                    journal.sync()?;
+                    promised = 2;
+                    journal.seal()?;
+                    try_commit(&mut journal, &[&long, "c"])?;
+                    journal.sync()?;
+                    promised = 4;
+                    journal.seal().map(|_| ())
+                };
+                let _ = run();
+                drop(journal);
+                disk.lose_power();
+                let (mut journal, records, report) = replay(disk.clone(), policy)
+                    .unwrap_or_else(|error| panic!("step {step}, outcome {outcome}: {error}"));
+                assert!(records.len() >= promised, "step {step}, outcome {outcome}: {report:?}");
+                commit(&mut journal, &["d"]);
+                journal.seal().unwrap();
+                drop(journal);
+                let (_, again, report) = replay(disk, policy).unwrap();
+                assert_eq!((again.len(), report.bad), (records.len() + 1, None));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_disk_too_full_for_a_seal_is_no_error() {
+    for room in [0, 7] {
+        let disk = SimDisk::new(512, 0);
+        let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Never).unwrap();
+        commit(&mut journal, &["a"]);
+        let room_bytes = Some(journal.used_bytes() as usize + room);
+        disk.set_faults(Faults { room_bytes, ..Faults::default() });
+        assert!(!journal.seal().unwrap());
+        assert!(!journal.is_sealed() && journal.poisoned().is_none());
+        disk.set_faults(Faults::default());
+        commit(&mut journal, &["b"]);
+        drop(journal);
+        let (_, records, report) = replay(disk, SyncPolicy::Never).unwrap();
+        assert_eq!((records.len(), report.bad), (2, None));
+    }
+}
+
+#[test]
+fn a_seal_that_cannot_be_written_or_synced_poisons() {
+    let faults = [
+        Faults { write_fails_at: Some(0), ..Faults::default() },
+        Faults { sync_fails_at: Some(0), ..Faults::default() },
+    ];
+    for fault in faults {
+        let disk = SimDisk::new(512, 0);
+        let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+        commit(&mut journal, &["a"]);
+        disk.set_faults(fault);
+        journal.seal().unwrap_err();
+        assert!(journal.poisoned().is_some() && !journal.is_sealed());
+    }
+}
+
+#[test]
+fn the_identity_is_random_and_stays() {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    let id = journal.id();
+    assert_eq!(report.id, Some(id));
+    commit(&mut journal, &["a"]);
+    journal.begin_snapshot().unwrap();
+    journal.finish_snapshot(1).unwrap();
+    assert!(journal.is_sealed(), "a snapshot ends with a seal");
+    drop(journal);
+    let (journal, _, report) = replay(disk, SyncPolicy::Always).unwrap();
+    assert_eq!((journal.id(), report.id, report.is_sealed), (id, Some(id), true));
+    let (other, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
+    assert_ne!(other.id(), id);
+}
+
+#[test]
+fn what_is_told_of_damage_before_a_seal() {
+    let (mut content, _, end) = sealed(SyncPolicy::Always, false);
+    content[end - 2] ^= 1;
+    let error = replay_bytes(&content).unwrap_err().to_string();
+    let told =
+        format!("when the journal was sealed after event 5 at byte {end}; nothing was changed");
+    assert!(error.contains(&told), "{error}");
+}
+
+/// The check reads the seal, half of the commit that is taking its place, or what follows later.
+#[test]
+fn a_seal_that_is_overwritten_during_a_check_is_no_damage() {
+    let disk = SimDisk::new(512, 0);
+    let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
+    let mut states = Vec::new();
+    for payloads in [&["uno"][..], &["dos", "tres"], &["cuatro"]] {
+        let start = journal.used_bytes() as usize;
+        commit(&mut journal, payloads);
+        states.push((start, disk.content("journal").unwrap()));
+        journal.seal().unwrap();
+        states.push((start, disk.content("journal").unwrap()));
+    }
+    states.iter_mut().for_each(|(_, content)| content.truncate(600));
+    let (_, last) = states.last().unwrap().clone();
+    // From each sealed state over each half of the next commit, and of the one after it.
+    for at in [1, 3] {
+        let (_, sealed) = &states[at];
+        for later in [at + 1, 5] {
+            let (start, written) = &states[later];
+            for torn in *start..600 {
+                let half = [&written[..torn], &sealed[torn..]].concat();
+                for moments in [
+                    vec![sealed.clone(), half.clone(), last.clone()],
+                    vec![half.clone(), last.clone()],
+                    vec![half.clone(), half.clone(), last.clone()],
+                ] {
+                    let growing = Growing::through(moments);
+                    let report = check(&growing, |_| Ok(())).unwrap();
+                    let verdict = report.bad.map(|bad| bad.verdict);
+                    assert!(matches!(verdict, None | Some(Verdict::Cut)), "{at} {later} {torn}");
+                    let committed = [0, 0, 1, 1, 3, 4][at];
+                    assert!(report.last_number >= committed, "{at} {later} {torn}");
+                }
+            }
+        }
+    }
+}
