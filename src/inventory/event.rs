@@ -59,7 +59,8 @@ impl Event {
             Event::Cancelled { number, targets } => {
                 out.push_str(" CANCELLED ");
                 let head = push_head(*number, targets, name, out);
-                return match held(*number) == targets.as_slice() {
+                // One by one: it is nearly always one.
+                return match held(*number).iter().eq(targets) {
                     true => head,
                     false => Places { left_out: 0..0, ..head },
                 };
@@ -145,6 +146,9 @@ struct Change {
     left_out: Range<usize>,
 }
 
+/// Where a text ends among others that are run together, and what of it the journal leaves out.
+pub type Extent = (usize, Range<usize>);
+
 /// Where things are in a text.
 struct Places {
     /// The number of a reservation and its names.
@@ -215,9 +219,7 @@ impl Batch {
 
     /// Number of the first, all texts run together, where each ends, and what the journal leaves
     /// out of it.
-    pub fn run_together(
-        &self,
-    ) -> Option<(u64, &str, impl ExactSizeIterator<Item = (usize, Range<usize>)>)> {
+    pub fn run_together(&self) -> Option<(u64, &str, impl ExactSizeIterator<Item = Extent>)> {
         let extents = self.changes.iter().map(|change| (change.end, change.left_out.clone()));
         (!self.is_empty()).then_some((self.first, &self.texts, extents))
     }

@@ -251,9 +251,9 @@ impl From<usize> for Extent {
 impl Extent {
     /// What is written of a payload from `start` on: what precedes the part that is left out, and
     /// what follows it.
-    fn parts<'a>(&self, start: usize, payloads: &'a str) -> [&'a str; 2] {
+    fn parts<'a>(&self, start: usize, payloads: &'a [u8]) -> [&'a [u8]; 2] {
         match self.left_out.is_empty() {
-            true => [&payloads[start..self.end], ""],
+            true => [&payloads[start..self.end], b""],
             false => {
                 [&payloads[start..self.left_out.start], &payloads[self.left_out.end..self.end]]
             }
@@ -274,7 +274,7 @@ pub(super) fn put_commit(
     out.clear();
     out.reserve(2 * MAX_FIELDS_BYTES + payloads.len() + payloads.len() / 8);
     out.resize(MAX_FIELDS_BYTES, 0);
-    put_lines(out, payloads, extents);
+    put_lines(out, payloads.as_bytes(), extents);
     let lines = &out[MAX_FIELDS_BYTES..];
     let (bytes, crc) = (lines.len(), crc32fast::hash(lines));
     let end = out.len();
@@ -291,14 +291,13 @@ pub(super) fn put_commit(
     start
 }
 
-fn put_lines(out: &mut Vec<u8>, payloads: &str, extents: impl Iterator<Item = impl Into<Extent>>) {
+fn put_lines(out: &mut Vec<u8>, payloads: &[u8], extents: impl Iterator<Item = impl Into<Extent>>) {
     let (mut start, mut word) = (0, 0..0);
     for extent in extents {
         let extent = extent.into();
         let [payload, after] = extent.parts(start, payloads);
-        let payload = payload.as_bytes();
         assert_payload(payload, after.len());
-        let before = &payloads.as_bytes()[word.clone()];
+        let before = &payloads[word.clone()];
         match payload.strip_prefix(before) {
             Some(rest) if !before.is_empty() && (rest.is_empty() || rest[0] == b' ') => {
                 out.push(DITTO);
@@ -309,7 +308,9 @@ fn put_lines(out: &mut Vec<u8>, payloads: &str, extents: impl Iterator<Item = im
                 word = start..start + first_word(payload);
             }
         }
-        out.extend_from_slice(after.as_bytes());
+        if !after.is_empty() {
+            out.extend_from_slice(after);
+        }
         out.push(b'\n');
         start = extent.end;
     }
