@@ -29,6 +29,8 @@ pub(super) struct Backlog {
     left: u64,
     /// The moment that is being worked off.
     moment: Option<Now>,
+    /// Its ends and grants are done, and places told; waits that are over are left.
+    has_granted: bool,
     /// Steps of the wall clock that come next, in order.
     steps: VecDeque<Step>,
     /// It was left before everything was done.
@@ -47,6 +49,7 @@ impl Default for Backlog {
             piece: BACKLOG_WORK,
             left: TURNS_PIECES * BACKLOG_WORK,
             moment: None,
+            has_granted: false,
             steps: VecDeque::new(),
             is_behind: false,
             left_at: (0, Time::DAWN),
@@ -105,7 +108,10 @@ impl Inventory {
         let is_done = self.work_off(now, end, zone, batch);
         self.leave_backlog(!is_done, now);
         self.backlog.left = TURNS_PIECES * self.backlog.piece;
-        self.tell_places(now);
+        self.new_turn_for_places();
+        if is_done {
+            self.tell_places(now);
+        }
     }
 
     /// Notes whether something is left.
@@ -124,7 +130,7 @@ impl Inventory {
                 if !self.pass(then, end, zone, batch) {
                     return false;
                 }
-                self.backlog.moment = None;
+                (self.backlog.moment, self.backlog.has_granted) = (None, false);
             }
             if !self.backlog.steps.is_empty() {
                 match self.step_clock(end, batch) {
@@ -156,7 +162,9 @@ impl Inventory {
         if !self.grant_piece(then, zone, left, batch) {
             return false;
         }
-        self.tell_first_places(then);
+        if !std::mem::replace(&mut self.backlog.has_granted, true) {
+            self.tell_first_places(then);
+        }
         while let Some(ticket) = self.queue.due(then) {
             if self.work() >= end {
                 return false;
@@ -190,7 +198,9 @@ impl Inventory {
             }
             self.backlog.left = left.saturating_sub(self.work() - before);
         }
-        self.tell_first_places(now);
+        if !self.backlog.is_behind {
+            self.tell_first_places(now);
+        }
     }
 
     /// Makes an event of the backlog so.

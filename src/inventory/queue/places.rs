@@ -289,9 +289,13 @@ impl Inventory {
         }
     }
 
-    /// A new turn: as much work for places as a turn has, and what is left of the last one.
-    pub(in crate::inventory) fn tell_places(&mut self, now: Now) {
+    /// A new turn has as much work for places as any.
+    pub(in crate::inventory) fn new_turn_for_places(&mut self) {
         self.queue.places.work = PLACES_WORK;
+    }
+
+    /// Goes on with what the last turn has left.
+    pub(in crate::inventory) fn tell_places(&mut self, now: Now) {
         self.tell_first_places(now);
         self.tell_on();
     }
