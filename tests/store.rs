@@ -25,7 +25,8 @@ use reservad::inventory::history::History;
 use reservad::inventory::names::ResourceId;
 use reservad::inventory::pattern::Pattern;
 use reservad::inventory::{
-    Capacity, Earliest, Event, Inventory, Origin, Request, Reservation, SessionId, Term, Wanted, When,
+    Capacity, Earliest, Event, Inventory, Origin, Request, Reservation, SessionId, Term, Wanted,
+    When,
 };
 use reservad::journal::{self, Journal, SyncPolicy};
 use reservad::limits::{KEPT_TEXT_MAX_BYTES, TARGETS_MAX};

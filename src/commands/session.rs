@@ -6,12 +6,12 @@ use super::words::{Lang, echo, say};
 use super::{After, Desk, push_line, push_reserved};
 use crate::clock::Zone;
 use crate::conn::Eol;
-use crate::inventory::{Origin, SessionId};
 use crate::inventory::decide::Who;
 use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
 use crate::inventory::pattern::Pattern;
 use crate::inventory::queue::Outcome;
+use crate::inventory::{Origin, SessionId};
 
 /// What a connection is to the commands.
 #[derive(Debug)]

@@ -80,7 +80,11 @@ impl MatchSet {
     }
 
     /// The first id from `first` on, in order, that passes the test.
-    fn find(&self, first: ResourceId, mut test: impl FnMut(ResourceId) -> bool) -> Option<ResourceId> {
+    fn find(
+        &self,
+        first: ResourceId,
+        mut test: impl FnMut(ResourceId) -> bool,
+    ) -> Option<ResourceId> {
         match self {
             MatchSet::Sparse(sorted) => {
                 let at = sorted.partition_point(|id| *id < first);
@@ -243,7 +247,12 @@ impl Patterns {
     }
 
     /// Takes a pattern up, with what it matches of the `ids` that there are.
-    pub fn intern(&mut self, pattern: &Pattern, matches: &[ResourceId], ids: ResourceId) -> PatternId {
+    pub fn intern(
+        &mut self,
+        pattern: &Pattern,
+        matches: &[ResourceId],
+        ids: ResourceId,
+    ) -> PatternId {
         if let Some(id) = self.find(pattern) {
             self.get_mut(id).uses += 1;
             return id;
@@ -377,7 +386,9 @@ impl Patterns {
         let watchers = &mut self.get_mut(pattern).watchers;
         let is_first = watchers.len() == 0;
         match start {
-            None => drop(watchers.from_now.insert(ticket)),
+            None => {
+                watchers.from_now.insert(ticket);
+            }
             Some(start) => {
                 watchers.dated.insert(ticket);
                 watchers.starts.insert((start, ticket));
@@ -402,7 +413,9 @@ impl Patterns {
     pub(super) fn unwatch(&mut self, pattern: PatternId, ticket: Ticket, start: Option<Time>) {
         let watchers = &mut self.get_mut(pattern).watchers;
         match start {
-            None => drop(watchers.from_now.remove(&ticket)),
+            None => {
+                watchers.from_now.remove(&ticket);
+            }
             Some(start) => {
                 watchers.dated.remove(&ticket);
                 watchers.starts.remove(&(start, ticket));
@@ -447,7 +460,12 @@ impl Patterns {
     }
 
     /// A resource has a lower id now. Returns how many sets were changed.
-    pub(super) fn renumber(&mut self, old: ResourceId, new: ResourceId, texts: &NameTexts) -> usize {
+    pub(super) fn renumber(
+        &mut self,
+        old: ResourceId,
+        new: ResourceId,
+        texts: &NameTexts,
+    ) -> usize {
         for interned in self.slots.iter_mut().flatten() {
             let is_match = match old < interned.evaluated {
                 true => interned.matches.contains(old),
@@ -504,7 +522,7 @@ mod tests {
             }
             // 400 moves down to 390, past what was removed; 401 to 391.
             let (was, next) = (set.contains(400), set.contains(401));
-            (390..=401).for_each(|id| drop(want.remove(&id)));
+            want.retain(|id| !(390..=401).contains(id));
             want.extend([(390, was), (391, next)].iter().filter(|it| it.1).map(|it| it.0));
             (391..400).rev().for_each(|gone| set.renumber(gone, gone, false));
             set.renumber(400, 390, was);

@@ -204,7 +204,9 @@ impl Queue {
         }
         match &watch {
             Watch::Nothing => {}
-            Watch::Taken(id) => drop(self.index.taken.insert((*id, ticket))),
+            Watch::Taken(id) => {
+                self.index.taken.insert((*id, ticket));
+            }
             Watch::Booking(id, number) => {
                 self.index.bookings.insert((*id, *number, ticket));
             }
@@ -220,8 +222,12 @@ impl Queue {
         };
         match &waiter.watch {
             Watch::Nothing => {}
-            Watch::Taken(id) => drop(self.index.taken.remove(&(*id, ticket))),
-            Watch::Booking(id, number) => drop(self.index.bookings.remove(&(*id, *number, ticket))),
+            Watch::Taken(id) => {
+                self.index.taken.remove(&(*id, ticket));
+            }
+            Watch::Booking(id, number) => {
+                self.index.bookings.remove(&(*id, *number, ticket));
+            }
             // The start of a request does not change.
             Watch::Patterns { patterns, start, .. } => {
                 for pattern in patterns.iter().filter(|pattern| !kept(pattern)) {
@@ -410,6 +416,14 @@ impl Inventory {
         batch: &mut Batch,
     ) {
         self.add_work(1);
+        match self.queue.next_of(source, ticket) {
+            // Nobody is left there; perhaps nobody has that pattern any more.
+            None => return,
+            Some(next) if next > ticket => {
+                return self.queue.pass.heap.push(Reverse((next, source)));
+            }
+            Some(_) => {}
+        }
         // What it wants to have freed may be taken again, by an older one.
         let source = match source {
             Source::Taken(id) if !self.is_free_at(id, now.time) => return,
@@ -419,9 +433,7 @@ impl Inventory {
             },
             other => other,
         };
-        if self.queue.next_of(source, ticket) == Some(ticket) {
-            self.try_grant(ticket, source, now, zone, batch);
-        }
+        self.try_grant(ticket, source, now, zone, batch);
         self.queue.push_source(source, ticket + 1);
     }
 
@@ -572,7 +584,8 @@ impl Inventory {
             is_contended |= is_chosen;
             is_free && !is_chosen
         });
-        let searched = if found.is_some() { 0 } else { self.queue.patterns.search_work(pattern, ids) };
+        let searched =
+            if found.is_some() { 0 } else { self.queue.patterns.search_work(pattern, ids) };
         self.add_work(1 + looked_at / 4 + searched);
         found.ok_or(is_contended)
     }
@@ -610,7 +623,8 @@ impl Inventory {
             }
             Watch::Patterns { patterns, start, .. } => {
                 for pattern in patterns {
-                    let them = queue.patterns.watchers(*pattern).expect("a pattern that is watched");
+                    let them =
+                        queue.patterns.watchers(*pattern).expect("a pattern that is watched");
                     let set = if start.is_some() { &them.dated } else { &them.from_now };
                     assert!(set.contains(&ticket));
                 }
