@@ -534,20 +534,22 @@ impl Inventory {
             for id in waiter.names() {
                 assert!(queue.by_name.contains(&(id, *ticket)));
             }
-            for pattern in waiter.patterns() {
-                for id in self.ids() {
-                    let matcher = queue.patterns.pattern(pattern).matcher();
-                    let want = matcher.matches(self.names.texts().folded(id));
-                    let got = queue.patterns.is_match(pattern, id, self.names.texts());
-                    assert_eq!(got, want, "a match set that is wrong at {id}");
-                }
-            }
             if waiter.only_name().is_none() {
                 complex += waiter.wants.len();
                 assert!(queue.complex.contains(ticket));
             }
             self.check_watch(*ticket);
         }
+        for pattern in queue.patterns.ids() {
+            let matcher = queue.patterns.pattern(pattern).matcher();
+            for id in self.ids() {
+                let want = matcher.matches(self.names.texts().folded(id));
+                let got = queue.patterns.is_match(pattern, id, self.names.texts());
+                assert_eq!(got, want, "a match set that is wrong at {id}");
+            }
+        }
+        let uses = queue.waiters.values().flat_map(Waiter::patterns).count();
+        assert_eq!(queue.patterns.uses(), uses);
         assert_eq!(queue.complex_targets, complex);
         assert_eq!(queue.complex_targets_of.values().sum::<usize>(), complex);
         let ranked: usize = queue.by_only_name.values().map(Ranks::len).sum();

@@ -360,6 +360,16 @@ impl Patterns {
         (end - first) as usize
     }
 
+    /// All of them.
+    pub(super) fn ids(&self) -> impl Iterator<Item = PatternId> + '_ {
+        self.by_text.values().copied()
+    }
+
+    /// How many targets they are, all together.
+    pub(super) fn uses(&self) -> usize {
+        self.slots.iter().flatten().map(|interned| interned.uses).sum()
+    }
+
     /// The pattern itself.
     pub(super) fn pattern(&self, id: PatternId) -> &Pattern {
         &self.get(id).pattern
