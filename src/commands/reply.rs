@@ -516,28 +516,6 @@ pub fn push_head(count: usize, word: &str, eol: Eol, out: &mut Vec<u8>) {
     push_all([" ", word, eol.as_str()], out);
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::inventory::names::Names;
-    use crate::limits::LIST_PIECE_BYTES;
-
-    /// A thousand may read one: growing to twice of what is needed would be too much.
-    #[test]
-    fn a_piece_of_a_list_takes_no_more_memory_than_it_is_long() {
-        let mut names = Names::default();
-        for at in 0..1000 {
-            names.add(&format!("{} {at}", "x".repeat(100)));
-        }
-        let mut out = Vec::new();
-        let bits = vec![u64::MAX; 1000 / 64];
-        let mut list = FreeList::new(names.texts().clone(), bits, Lang::Es, Eol::Lf, &mut out);
-        assert!(list.fill(LIST_PIECE_BYTES, &mut out));
-        assert!((LIST_PIECE_BYTES..LIST_PIECE_BYTES + 200).contains(&out.len()));
-        assert!(out.capacity() < LIST_PIECE_BYTES + 200, "{}", out.capacity());
-    }
-}
-
 fn too_much_waits(limit: WaitLimit, lang: Lang) -> String {
     match limit {
         WaitLimit::Waiters => say!(
@@ -568,5 +546,27 @@ fn too_much_waits(limit: WaitLimit, lang: Lang) -> String {
                 format!("{} MiB", WAIT_MATCH_BYTES >> 20)
             },
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::names::Names;
+    use crate::limits::LIST_PIECE_BYTES;
+
+    /// A thousand may read one: growing to twice of what is needed would be too much.
+    #[test]
+    fn a_piece_of_a_list_takes_no_more_memory_than_it_is_long() {
+        let mut names = Names::default();
+        for at in 0..1000 {
+            names.add(&format!("{} {at}", "x".repeat(100)));
+        }
+        let mut out = Vec::new();
+        let bits = vec![u64::MAX; 1000 / 64];
+        let mut list = FreeList::new(names.texts().clone(), bits, Lang::Es, Eol::Lf, &mut out);
+        assert!(list.fill(LIST_PIECE_BYTES, &mut out));
+        assert!((LIST_PIECE_BYTES..LIST_PIECE_BYTES + 200).contains(&out.len()));
+        assert!(out.capacity() < LIST_PIECE_BYTES + 200, "{}", out.capacity());
     }
 }

@@ -100,10 +100,10 @@ impl Inventory {
         }
         let delay_ms = now.steady.ms() - now.time.ms();
         let caught_up = std::mem::replace(&mut self.backlog.delay_ms, delay_ms) > delay_ms;
-        if caught_up && !self.queue.is_empty() {
+        if caught_up {
             // A length from now on ends earlier than it did while the time stood, and may fit
             // before what is booked.
-            self.queue.pass.try_everybody();
+            self.queue.try_everybody();
         }
         let is_done = self.work_off(now, end, zone, batch);
         self.leave_backlog(!is_done, now);
@@ -181,9 +181,8 @@ impl Inventory {
     /// every command and every end.
     #[inline]
     pub fn settle(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
-        match self.queue.is_empty() {
-            true => self.queue.forget_freed(),
-            false => self.grant_freed(now, zone, batch),
+        if !self.queue.is_empty() {
+            self.grant_freed(now, zone, batch);
         }
     }
 
@@ -269,7 +268,7 @@ impl Inventory {
         }
         self.backlog.steps.pop_front();
         self.queue.shift_clock(by_ms);
-        self.queue.pass.try_everybody();
+        self.queue.try_everybody();
         Some(now)
     }
 

@@ -334,6 +334,9 @@ impl Queue {
         }
         self.patience.remove(&(waiter.patience, ticket));
         self.own_ends.remove(&(waiter.own_end, ticket));
+        if self.waiters.is_empty() {
+            self.forget_freed();
+        }
         Some(waiter)
     }
 }

@@ -131,7 +131,7 @@ impl MatchSet {
             MatchSet::Sparse(sorted) => sorted.truncate(sorted.partition_point(|id| *id < count)),
             MatchSet::Dense(words) => {
                 words.truncate((count as usize).div_ceil(64));
-                if let Some(last) = words.last_mut().filter(|_| count % 64 != 0) {
+                if let Some(last) = words.last_mut().filter(|_| !count.is_multiple_of(64)) {
                     *last &= (1 << (count % 64)) - 1;
                 }
             }

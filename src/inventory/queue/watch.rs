@@ -123,11 +123,6 @@ impl Pass {
         self.everybody || !self.fresh.is_empty() || !self.fresh_bookings.is_empty()
     }
 
-    /// Everybody is to be tried.
-    pub fn try_everybody(&mut self) {
-        self.everybody = true;
-    }
-
     /// Begins again from the start, when there is room for another reservation.
     fn start_over(&mut self) {
         self.fresh.append(&mut self.sorting);
@@ -189,11 +184,14 @@ impl Queue {
         self.free(id, Booking { from: Time::DAWN, until: Time::NEVER, number: 0 });
     }
 
+    /// Everybody is to be tried.
+    pub(in crate::inventory) fn try_everybody(&mut self) {
+        self.pass.everybody = !self.waiters.is_empty();
+    }
+
     /// What was noted for those who wait, once nobody does.
-    pub(in crate::inventory) fn forget_freed(&mut self) {
-        if !self.pass.is_over() {
-            self.pass = Pass::default();
-        }
+    pub(super) fn forget_freed(&mut self) {
+        self.pass = Pass::default();
     }
 
     /// A waiter is blocked by something else now.
@@ -291,7 +289,7 @@ impl Inventory {
         match watch {
             Some(watch) => self.queue.set_watch(ticket, watch),
             // It cannot be; if it is it is granted in the next pass.
-            None => self.queue.pass.try_everybody(),
+            None => self.queue.try_everybody(),
         }
     }
 
@@ -305,10 +303,6 @@ impl Inventory {
     ) -> bool {
         let end = self.work().saturating_add(work);
         loop {
-            if self.queue.is_empty() {
-                self.queue.forget_freed();
-                return true;
-            }
             if self.queue.pass.is_over() {
                 self.queue.pass.clear();
                 return true;
