@@ -312,7 +312,7 @@ impl Inventory {
                 self.queue.places.work = 0;
                 return;
             }
-            self.add_work(1);
+            self.add_work(4);
             let place = self.place_of(ticket, usize::MAX);
             self.tell(ticket, place);
             next = ticket + 1;
