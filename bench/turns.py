@@ -2,7 +2,9 @@
 """How long the longest turns of the server are: a request every millisecond on a connection of its own.
 
 `compaction`: a journal of 1,000,000 live reservations is compacted while pairs go on. `lists`: 100,000
-names go to 1,000 readers that hardly read, while rooms change. See bench/README.md.
+names go to 1,000 readers that hardly read, while rooms change. `places`, `grant`, `ends`: one of 200 costly
+waiters leaves, what 900 wait for becomes free beside 100,000 names, many reservations end at one instant. `pair`:
+what a pair costs beside 100 who wait with 31 patterns each. See bench/README.md.
 """
 
 import argparse
@@ -309,13 +311,113 @@ class Readers:
             self.closed += taken == 0
 
 
+# ---- waiting and ends ---------------------------------------------------------------------------
+
+
+def wait_for(port, *lines):
+    """A connection for each line, with the first line of its reply."""
+    streams = []
+    for line in lines:
+        stream = dial(port)
+        stream.sendall((line + "\n").encode())
+        reply = stream.makefile("rb").readline()
+        if not reply.startswith(b"* QUEUE"):
+            raise run.Failure(f"{line[:60]}: {reply.decode()}")
+        streams.append(stream)
+    return streams
+
+
+def fill(asker, names):
+    """The room that all wait for, and others."""
+    asker.ask("ADD Hub", "ADD Probe", "RESERVE Probe", "RESERVE Hub")
+    for first in range(1, names + 1, 10_000):
+        asker.ask(f"ADD Room {first}..{min(names, first + 9_999)}")
+
+
+def places(options):
+    """100 with 32 long names and 100 with 32 patterns wait; one leaves, and the others are told."""
+    with server(options) as (process, port, folder):
+        asker = Asker(port)
+        fill(asker, 10)
+        names = [f"{n:04} " + "long name " * 9 + "x" for n in range(6200)]
+        for first in range(0, len(names), 31):
+            asker.ask("ADD " + ", ".join(names[first : first + 31]))
+        some = [names[first : first + 31] for first in range(0, len(names), 31)]
+        waiters = wait_for(port, *("RESERVE Hub, " + ", ".join(some[at]) + " wait=1h" for at in range(100)))
+        patterns = [[f"*{name[:4]}*name x*" for name in some[100 + at]] for at in range(100)]
+        waiters += wait_for(port, *("RESERVE Hub, " + ", ".join(some) + " wait=1h" for some in patterns))
+        probe = Probe(port, options)
+        time.sleep(1)
+        moments = [Moment(process, asker)]
+        waiters.pop(0).close()
+        time.sleep(13)
+        moments.append(Moment(process, asker))
+        report(probe.stop(), [("one leaves", *moments)])
+
+
+def grant(options):
+    """900 wait for one room and what nobody has, beside many names; the room becomes free."""
+    with server(options) as (process, port, folder):
+        asker = Asker(port)
+        fill(asker, options.names)
+        asker.ask("ADD aqbqc", "RESERVE aqbqc")
+        waiters = wait_for(port, *["RESERVE Hub, *q*q* wait=1h"] * 900)
+        probe = Probe(port, options)
+        time.sleep(1)
+        moments = [Moment(process, asker)]
+        asker.ask("CANCEL Hub")
+        time.sleep(2)
+        moments.append(Moment(process, asker))
+        report(probe.stop(), [(f"a grant, {len(waiters)} wait", *moments)])
+
+
+def ends(options):
+    """Many reservations end at one instant."""
+    with server(options, f"--max-reservations={2 * options.live}") as (process, port, folder):
+        asker = Asker(port)
+        fill(asker, options.rooms)
+        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + options.seconds))
+        rooms = [f"Room {n}" for n in range(1, options.rooms + 1)]
+        for first in range(0, len(rooms), 100):
+            asker.ask(*(f"RESERVE {room} until={end}" for room in rooms[first : first + 100]))
+        probe = Probe(port, options)
+        left_s = float(options.seconds)
+        moments = [Moment(process, asker)]
+        while asker.status()["reservations"] > 2:
+            time.sleep(0.5)
+            left_s -= 0.5
+            if left_s < -60:
+                raise run.Failure("they do not end")
+        moments.append(Moment(process, asker))
+        report(probe.stop(), [(f"{len(rooms):,} ends", *moments)])
+
+
+def pair(options):
+    """What a pair costs alone, and beside those who wait."""
+    with server(options) as (process, port, folder):
+        asker = Asker(port)
+        fill(asker, 100)
+        rates, waiters = [], []
+        for count in (0, 100):
+            waiters += wait_for(port, *[
+                "RESERVE Hub, " + ", ".join(f"*o*{n}*" for n in range(1, 32)) + " wait=1h" for _ in range(count)
+            ])
+            lines = ["RESERVE Room 77", "CANCEL Room 77"] * 50
+            begun = time.monotonic()
+            rounds = 200
+            for _ in range(rounds):
+                asker.ask(*lines)
+            rates.append((time.monotonic() - begun) / rounds / 50 * 1e6)
+        print(f"a pair: {rates[0]:.1f} us alone, {rates[1]:.1f} us beside {len(waiters)} that wait")
+
+
 # ---- the program --------------------------------------------------------------------------------
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     add = parser.add_argument
-    add("what", choices=["compaction", "lists"], nargs="+")
+    add("what", choices=["compaction", "lists", "places", "grant", "ends", "pair"], nargs="+")
     add("--fsync", default="never", help="as the server takes it (default never)")
     add("--live", type=int, default=1_000_000, help="live reservations in the compaction (default 1000000)")
     add("--rooms", type=int, default=100_000, help="resources they are spread over (default 100000)")
@@ -338,7 +440,8 @@ def measure(options):
     options.program = next(iter(run.build(options).values()))
     options.mode = ["--fsync", options.fsync]
     for what in options.what:
-        {"compaction": compaction, "lists": lists}[what](options)
+        cases = [compaction, lists, places, grant, ends, pair]
+        {case.__name__: case for case in cases}[what](options)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ mod notice;
 pub mod parse;
 mod reply;
 mod session;
+mod settled;
 pub mod words;
 
 use std::rc::Rc;
@@ -109,6 +110,17 @@ pub fn run(
             After::Next
         }
     }
+}
+
+/// Whether a line may be run while [`Inventory::is_behind`]: nothing that still has to happen by itself can
+/// change what it does or says. What is not understood may always be told so.
+pub fn is_settled(line: &[u8], session: &mut Session, desk: &Desk) -> bool {
+    let lang = session.lang;
+    let mut joined = String::new();
+    let understood = understand(line, split_word(line), session, desk.moment, &mut joined);
+    session.lang = lang;
+    let now = desk.moment.now;
+    understood.map_or(true, |(command, _)| settled::is_settled(&command, desk.inventory, now))
 }
 
 /// Reserves or cancels one resource if the line is nothing but one of these verbs and a
@@ -336,10 +348,10 @@ fn reserve(
             desk.inventory.keep_alive(number, session.id());
             Rc::clone(desk.inventory.live(number)?)
         }
-        Grant::Wait(targets) => {
-            let text = desk.inventory.target_text(&targets, &request.wanted);
+        Grant::Wait(wants) => {
+            let text = desk.inventory.target_text(&wants.targets, &request.wanted);
             let who = session.who.clone();
-            let place = desk.inventory.wait(request, targets, who, now, zone);
+            let place = desk.inventory.wait(request, wants, who, now, zone);
             let wait = Wait { lang, eol, dated, targets: text };
             push_line(&wait.notice(place), eol, out);
             session.wait = Some(Box::new(wait));

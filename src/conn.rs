@@ -342,6 +342,12 @@ impl<S> Conn<S> {
         (&buffers.input[at], &mut buffers.output)
     }
 
+    /// Puts a line back that [`Conn::next_frame`] has just found: it is the next one again.
+    pub fn put_back(&mut self, at: &Range<usize>) {
+        let buffers = self.buffers();
+        (buffers.taken, buffers.searched) = (at.start, at.start);
+    }
+
     /// Forgets what was received and not run.
     pub fn drop_input(&mut self) {
         let Some(buffers) = &mut self.buffers else { return };

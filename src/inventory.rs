@@ -17,6 +17,7 @@ pub mod fit;
 pub mod history;
 mod keep_alive;
 pub mod names;
+mod passing;
 pub mod pattern;
 pub mod queue;
 mod reset;
@@ -34,11 +35,12 @@ pub use event::Event;
 pub use fit::{Earliest, NextFit, Term, When};
 pub use keep_alive::KeepAlive;
 use names::{Names, ResourceId};
+use passing::Backlog;
 use queue::Queue;
 use runs::Runs;
 use smallvec::SmallVec;
 
-use crate::clock::{Now, Tick, Time};
+use crate::clock::{Tick, Time};
 use crate::limits::{NAMES_CHUNK, NUMBER_MAX, TIDY_MIN_IDS, TIDY_WORK};
 
 /// A confirmation number: 1, 2, 3…; also the fencing token of what it grants.
@@ -51,6 +53,15 @@ pub struct SessionId(pub u64);
 impl SessionId {
     /// Any connection of a server that is no more.
     pub const GONE: SessionId = SessionId(0);
+}
+
+/// Where a connection comes from, for what all from there may have together.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Origin(pub u64);
+
+impl Origin {
+    /// The same host.
+    pub const LOCAL: Origin = Origin(0);
 }
 
 /// Some resources, mostly one or a few.
@@ -202,6 +213,7 @@ pub struct Inventory {
     /// Idempotency keys, by holder and key with a LF between.
     keys: HashMap<Box<str>, Number>,
     queue: Queue,
+    backlog: Backlog,
     gaps: Option<Gaps>,
     last_number: Number,
     last_event: u64,
@@ -236,6 +248,7 @@ impl Inventory {
             monotonic: Tick(0),
             keys: HashMap::new(),
             queue: Queue::default(),
+            backlog: Backlog::default(),
             gaps: None,
             last_number: 0,
             last_event: 0,
@@ -288,7 +301,7 @@ impl Inventory {
     }
 
     /// Whether it holds as many reservations as it may.
-    fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.reservations.len() >= self.capacity.reservations as usize
     }
 
@@ -307,17 +320,6 @@ impl Inventory {
         self.last_event = number;
     }
 
-    /// When something happens by itself: an end, or a wait that is over.
-    pub fn deadlines(&self) -> Deadlines {
-        let first = |ends: &Runs<(Time, Number)>| ends.first().map(|(until, _)| *until);
-        let (end, lease) = (first(&self.ends), first(&self.leases));
-        let waits = self.queue.deadlines();
-        Deadlines {
-            dated: end.into_iter().chain(waits.dated).min(),
-            steady: lease.into_iter().chain(waits.steady).min(),
-        }
-    }
-
     /// Where the end of a reservation is kept.
     fn ends_of(&mut self, lease: bool) -> &mut Runs<(Time, Number)> {
         if lease { &mut self.leases } else { &mut self.ends }
@@ -326,6 +328,11 @@ impl Inventory {
     /// Whether a resource has a reservation, now or later.
     fn is_reserved(&self, id: ResourceId) -> bool {
         !matches!(self.booked[id as usize], Booked::Free | Booked::Gone)
+    }
+
+    /// Whether a resource was not taken out.
+    fn is_live(&self, id: ResourceId) -> bool {
+        !matches!(self.booked[id as usize], Booked::Gone)
     }
 
     /// The live resources in inventory order.
@@ -355,7 +362,7 @@ impl Inventory {
                     self.booked.reserve_exact(16 + self.booked.len() / 8);
                 }
                 self.booked.push(Booked::Free);
-                self.queue.free(id);
+                self.queue.add(id);
             }
             Event::Removed { id } => {
                 self.end_waits_for(id);
@@ -473,15 +480,19 @@ impl Inventory {
             self.keep_alives.remove(&(old.deadline, number));
         }
         let session = keep_alive_ms.map(|_| SessionId::GONE);
-        reservation.detail(|details| {
-            details.session = session;
-            details.keep_alive = keep_alive_ms.map(KeepAlive::of_ms);
-        });
+        if session.is_some() || reservation.session().is_some() {
+            reservation.detail(|details| {
+                details.session = session;
+                details.keep_alive = keep_alive_ms.map(KeepAlive::of_ms);
+            });
+        }
         for id in reservation.targets() {
             self.booked[*id as usize].set_until(reservation.from, until);
-            self.queue.free(*id);
+            if until < old_until {
+                self.queue.free(*id, Booking { from: until, until: old_until, number });
+            }
         }
-        self.ends_of(was_lease).remove(&(old_until, number));
+        self.forget_end(was_lease, (old_until, number));
         if !until.is_never() {
             self.ends_of(lease).insert((until, number));
         }
@@ -499,9 +510,10 @@ impl Inventory {
             let mut left = Ids::from_slice(old.targets());
             left.retain(|id| !targets.contains(id));
             if !left.is_empty() {
+                let Reservation { from, until, .. } = *old;
                 for id in targets {
-                    self.booked[*id as usize].remove(old.from);
-                    self.queue.free(*id);
+                    self.booked[*id as usize].remove(from);
+                    self.queue.free(*id, Booking { from, until, number });
                 }
                 Rc::make_mut(&mut old).set_targets(&left);
                 return self.reservations.insert(old);
@@ -518,13 +530,13 @@ impl Inventory {
 
     /// What else is kept of a reservation that was taken out.
     fn forget(&mut self, old: &Reservation) {
-        let number = old.number;
+        let Reservation { number, from, until, .. } = *old;
         for id in old.targets() {
-            self.booked[*id as usize].remove(old.from);
-            self.queue.free(*id);
+            self.booked[*id as usize].remove(from);
+            self.queue.free(*id, Booking { from, until, number });
         }
-        if !old.until.is_never() {
-            self.ends_of(old.lease).remove(&(old.until, number));
+        if !until.is_never() {
+            self.forget_end(old.lease, (until, number));
         }
         if let Some(session) = old.session() {
             self.bound.remove(&(session, number));
@@ -564,13 +576,6 @@ impl Inventory {
         all.map(|(_, number)| *number)
     }
 
-    /// The next reservation whose end has come, in order of ends.
-    pub fn due(&self, now: Now) -> Option<(Time, Number)> {
-        let dated = self.ends.first().filter(|(until, _)| *until <= now.time);
-        let lease = self.leases.first().filter(|(until, _)| *until <= now.steady);
-        dated.into_iter().chain(lease).min().copied()
-    }
-
     /// Whether most ids are of resources that are gone, and nothing is done
     /// about it yet.
     pub fn wants_tidy(&self) -> bool {
@@ -581,8 +586,12 @@ impl Inventory {
 
     /// Closes the gaps that removed resources have left in the ids, once they are
     /// the larger part, a piece at a time: before the cursor there are none, and
-    /// what is behind it has its old ids. Not between a decision and its `apply`.
+    /// what is behind it has its old ids. Not between a decision and its `apply`, and not while what
+    /// waits is being tried.
     pub fn tidy(&mut self) {
+        if self.is_behind() {
+            return;
+        }
         if self.wants_tidy() {
             self.names.begin_renumbering();
             self.gaps = Some(Gaps { chunk: 0, next: 0, ids: self.booked.len() });
@@ -630,8 +639,7 @@ impl Inventory {
             let Some(owner) = self.reservations.get_mut(&booking.number) else { continue };
             Rc::make_mut(owner).renumber(old, new);
         }
-        self.renumber_waiters(old, new);
-        bookings
+        bookings + self.renumber_waiters(old, new)
     }
 
     /// The number of the oldest reservation with a number over `after`.
@@ -670,7 +678,12 @@ impl Inventory {
             let known = all().filter(|one| one.lease == is_lease && !one.until.is_never());
             let mut known: Vec<_> = known.map(|one| (one.until, one.number)).collect();
             known.sort_unstable();
-            assert!(ends.iter().eq(&known), "an end that is not kept, or kept for nothing");
+            let mut kept: Vec<_> = ends.iter().copied().collect();
+            if is_lease {
+                kept.extend(self.unmoved());
+                kept.sort_unstable();
+            }
+            assert_eq!(kept, known, "an end that is not kept, or kept for nothing");
         }
         assert_eq!(self.bound.len(), all().filter(|one| one.session().is_some()).count());
         let kept_alive = all().filter_map(|one| Some((one.keep_alive()?.deadline, one.number)));
@@ -680,6 +693,7 @@ impl Inventory {
         assert_eq!(self.keys.len(), all().filter_map(|one| full_key(one)).count());
         assert!(all().all(|one| one.number <= self.last_number));
         assert_eq!(self.names.len(), self.ids().count());
+        self.check_queue();
     }
 }
 

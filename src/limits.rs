@@ -118,14 +118,30 @@ pub const WAIT_MAX_MS: i64 = 7 * 86_400_000;
 pub const PLACES_AT_ONCE: usize = 10;
 /// Those further back are told at most this often.
 pub const PLACES_EVERY_MS: i64 = 10_000;
-/// Steps of telling them all, at the most: some milliseconds.
-pub const PLACES_BUDGET: usize = 100_000;
+/// Work (see [`WORK_BUDGET`]) for telling places in one turn: a few milliseconds.
+pub const PLACES_WORK: u64 = 50_000;
+/// Requests that may wait.
+pub const WAITERS_MAX: usize = 131_072;
+/// Targets of waiting requests that want more than one resource by its name, all together: each of them
+/// is compared with the others when places are told, which takes at most some milliseconds for one.
+pub const WAIT_TARGETS_MAX: usize = 16_384;
+/// The same of the clients of one address: 64 requests of 32.
+pub const WAIT_TARGETS_PER_ADDRESS: usize = 2_048;
+/// The same of the clients on the server's own host, which may be all there are.
+pub const WAIT_TARGETS_PER_HOST: usize = 12_288;
+/// Different patterns of waiting requests: each is held against every new resource.
+pub const WAIT_PATTERNS_MAX: usize = 4_096;
+/// Memory for what these patterns match: all of them where there are 100,000 resources.
+pub const WAIT_MATCH_BYTES: usize = 64 << 20;
+/// Work that a turn does of what happens by itself: ends, steps of the clock, and grants of what became
+/// free. 2,000 ends, a few milliseconds with their commit.
+pub const BACKLOG_WORK: u64 = 100_000;
 /// A half-closed waiter is told its place this often, and a half-closed watcher
 /// that holds something by its connection is probed, to see whether they are
 /// still there.
 pub const NUDGE_MS: u64 = 10_000;
-/// Up to so many resources released at one time are matched to their waiters;
-/// for more it is cheaper to try every waiter.
+/// Up to so many resources freed at one time it is looked which of them helps a waiter before all that
+/// it wants is searched; for more that is cheaper.
 pub const RELEASES_ONE_BY_ONE: usize = 64;
 /// Events that `OBSERVAR tras=` can go back, at the most.
 pub const HISTORY_EVENTS: usize = 16 << 10;
@@ -269,4 +285,7 @@ const _: () = {
     let names_bytes = RESOURCES_DEFAULT as u64 * (NAME_MAX_BYTES as u64 + 2);
     assert!(INVENTORY_FILE_MAX_BYTES > names_bytes, "the file of a full server must be readable");
     assert!(ADD_MAX <= RESOURCES_DEFAULT as usize);
+    assert!(BACKLOG_WORK < BATCH_EVENTS as u64 * EVENT_WORK as u64, "there is room for commands");
+    assert!(WAIT_TARGETS_PER_ADDRESS >= TARGETS_MAX && WAIT_TARGETS_PER_HOST < WAIT_TARGETS_MAX);
+    assert!(WAIT_PATTERNS_MAX >= 100 * TARGETS_MAX);
 };

@@ -27,10 +27,10 @@ use slab::Slab;
 use crate::clock::{Clock, Now, Round, Tick, Time, Zone};
 use crate::commands::parse::Moment;
 use crate::commands::words::plain;
-use crate::commands::{self, Desk, Figures};
+use crate::commands::{self, Desk, Figures, Session};
 use crate::conn::{Conn, Spare};
 use crate::inventory::event::Batch;
-use crate::inventory::{Deadlines, Inventory, SessionId};
+use crate::inventory::{Deadlines, Inventory, Origin, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
     BATCH_EVENTS, CLOCK_CHECK_MS, CLOCK_CONFIRM_MS, CLOCK_DOUBTFUL_MS, CLOCK_FAR_MS, COMPACT_AFTER,
@@ -59,6 +59,11 @@ pub trait Stream: Read + Write {
     /// Sends what is not part of the text, to a half-closed peer to whom there
     /// is nothing to say: one that has closed altogether answers with a reset.
     fn probe(&mut self);
+
+    /// Where the connection comes from.
+    fn origin(&self) -> Origin {
+        Origin::LOCAL
+    }
 }
 
 /// What a poll has said of a socket. All but `read_closed` are hints.
@@ -332,7 +337,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             warn!(
                 "the clock was set by {sign}{by_s}.{by_ms:03} s; the ends of leases are moved along"
             );
-            self.inventory.clock_was_set(step_ms, self.now, &self.zone, &mut self.batch);
+            self.inventory.clock_was_set(step_ms, self.now);
             self.trace.note(Step::ClockSet(step_ms));
         }
         let was_doubtful = self.clock_doubtful;
@@ -478,9 +483,11 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         self.last_session += 1;
         let session = SessionId(self.last_session);
+        let origin = stream.origin();
         let entry = self.clients.vacant_entry();
         let key = entry.key();
-        let client = entry.insert(Client::new(Conn::new(stream), session, refused, self.tick));
+        let session_of = Session::from(session, origin);
+        let client = entry.insert(Client::new(Conn::new(stream), session_of, refused, self.tick));
         if let Err(error) = register(client.conn.stream(), key, session) {
             error!("a client could not be registered: {error}");
             self.clients.remove(key);
@@ -573,6 +580,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             || !self.batch.is_empty()
             || !self.dead.is_empty()
             || self.inventory.has_outcomes()
+            || self.inventory.has_backlog()
             || self.may_shrink()
             || self.store.wants_compaction(&self.inventory)
     }

@@ -459,7 +459,11 @@ impl<S: Storage> State<S> {
     /// # Errors
     /// There is no room for the names.
     pub fn settle(&mut self, names: Vec<String>, now: Now, zone: &Zone) -> Result<(), String> {
+        // Nobody is there yet who would have to wait for it.
         self.inventory.advance(now, zone, &mut self.batch);
+        while self.inventory.is_behind() {
+            self.inventory.advance(now, zone, &mut self.batch);
+        }
         ensure(&mut self.inventory, names, now.time, &mut self.batch).map(|_| ())
     }
 }

@@ -83,7 +83,7 @@ impl World {
         let mut batch = Batch::default();
         let step_ms = self.clock.take_step();
         if step_ms != 0 {
-            self.inventory.clock_was_set(step_ms, self.now, &zone, &mut batch);
+            self.inventory.clock_was_set(step_ms, self.now);
         }
         self.inventory.advance(self.now, &zone, &mut batch);
         work(self, &mut batch);

@@ -94,6 +94,12 @@ fn kinds() -> Vec<Kind> {
         kind("ALTA of thousands", large_additions),
         Kind { then: Then::Reset, ..kind("waiters that go", waiters) },
         Kind { then: Then::Stay, ..kind("waiters with patterns", waiters_with_patterns) },
+        Kind {
+            then: Then::Reset,
+            pause: ms(50),
+            ..kind("waiters for many things", greedy_waiters)
+        },
+        Kind { pause: ms(100), ..kind("ends at one instant", leases) },
         kind("hostile patterns", |rng, _| costly_patterns(rng)),
         kind("CUANDO over bookings", |_, n| {
             many(["CUANDO Muchas por=3h\n", "CANCELAR Muchas\n"][n % 2], 64)
@@ -184,6 +190,21 @@ fn waiters(rng: &mut Rng, n: usize) -> Vec<u8> {
 
 fn waiters_with_patterns(rng: &mut Rng, _: usize) -> Vec<u8> {
     line(format!("RESERVAR Tomada, {}, {} espera=7d", costly(rng), costly(rng)))
+}
+
+/// Patterns and names, to be compared with those of all others whenever one of them goes.
+fn greedy_waiters(rng: &mut Rng, n: usize) -> Vec<u8> {
+    let patterns = (0..3).map(|_| costly(rng));
+    let names = (0..10).map(|at| format!("{}{:06}", "a".repeat(STEM), (n * 10 + at) % RESOURCES));
+    let all: Vec<_> = patterns.collect::<Vec<_>>().into_iter().chain(names).collect();
+    line(format!("RESERVAR Tomada, {} espera=7d", all.join(", ")))
+}
+
+/// Many that end at one instant.
+fn leases(_: &mut Rng, n: usize) -> Vec<u8> {
+    let stem = "a".repeat(STEM);
+    let lease = |at| format!("RESERVAR {stem}{:06} por=1s\n", (n * 16 + at) % RESOURCES);
+    (0..16).map(lease).collect::<String>().into_bytes()
 }
 
 /// A pattern that nearly matches every name, everywhere.

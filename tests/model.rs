@@ -25,6 +25,7 @@ use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::{Capacity, Inventory, SessionId};
 use reservad::journal::DiskStorage;
+use reservad::limits::BACKLOG_WORK;
 use reservad::store::Store;
 
 /// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
@@ -67,6 +68,7 @@ struct Seen {
     notices: usize,
     places: usize,
     booked_as_told: usize,
+    pieces: usize,
     codes: BTreeMap<u16, usize>,
 }
 
@@ -79,6 +81,7 @@ impl Seen {
         self.notices += other.notices;
         self.places += other.places;
         self.booked_as_told += other.booked_as_told;
+        self.pieces += other.pieces;
         for (code, count) in &other.codes {
             *self.codes.entry(*code).or_default() += count;
         }
@@ -121,6 +124,9 @@ impl Run {
             transcript: Vec::new(),
             seen: Seen::default(),
         };
+        // Mostly so little that what happens by itself is cut into many pieces.
+        let piece = run.dice.rng.pick(&[1, 10, 60, 200, BACKLOG_WORK]);
+        run.inventory.set_backlog_work(piece);
         run.greet();
         let count = run.dice.rng.pick(&[1, 1, 2, 2, 3, 5]);
         let names = ROOMS[..count].iter().map(|room| (*room).to_owned()).collect();
@@ -165,6 +171,7 @@ impl Run {
             }
         }
         self.inventory.advance(Now::at(self.time()), &self.zone, &mut self.batch);
+        self.catch_up();
         self.model.advance(self.now);
         self.check();
         for _ in 0..self.dice.rng.pick(&[0, 1, 1, 2, 3]) {
@@ -178,6 +185,15 @@ impl Run {
         self.check();
         self.greet();
         self.compare();
+    }
+
+    /// What is left of a piece, turn by turn.
+    fn catch_up(&mut self) {
+        while self.inventory.is_behind() {
+            self.seen.pieces += 1;
+            self.inventory.check();
+            self.inventory.advance(Now::at(self.time()), &self.zone, &mut self.batch);
+        }
     }
 
     /// Lets time pass: often just so far that something is due, or not yet.
@@ -277,6 +293,7 @@ impl Run {
             After::Foreign => panic!("{line:?} was taken for another protocol"),
         }
         let reply = String::from_utf8(peer.out[before..].to_vec()).unwrap();
+        self.catch_up();
         self.seen.waits += usize::from(reply.starts_with("* "));
         self.note(format!("{me}< {}", reply.trim_end()));
         self.model.run(me, command, lang, self.now);
@@ -335,6 +352,7 @@ impl Run {
                 figures: &figures,
             };
             commands::leave(&peer.session, &mut desk);
+            self.catch_up();
             self.model.leave(*session, self.now);
         }
         // What that has led to is told here, not in the next turn: to be compared.
@@ -434,14 +452,24 @@ fn every_reply_is_what_a_list_and_loops_would_say() {
             }
         }
     });
-    let Seen { commands, waits, granted_later, timed_out, notices, places, booked_as_told, codes } =
-        &seen;
+    let Seen {
+        commands,
+        waits,
+        granted_later,
+        timed_out,
+        notices,
+        places,
+        booked_as_told,
+        pieces,
+        codes,
+    } = &seen;
     println!(
         "{commands} commands, {waits} waits, {granted_later} granted later, {timed_out} timed out, \
-         {places} new places, {notices} notices, {booked_as_told} booked as told, errors {codes:?}"
+         {places} new places, {notices} notices, {booked_as_told} booked as told, \
+         {pieces} pieces left, errors {codes:?}"
     );
     if count >= 10_000 {
-        let all = [*waits, *granted_later, *timed_out, *notices, *places, *booked_as_told];
+        let all = [*waits, *granted_later, *timed_out, *notices, *places, *booked_as_told, *pieces];
         assert!(all.iter().all(|one| *one > 1_000), "the dice leave something out");
         for code in [400, 401, 403, 404, 409, 410, 503] {
             assert!(codes.get(&code).is_some_and(|seen| *seen > 100), "too few {code}");

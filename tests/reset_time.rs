@@ -52,7 +52,7 @@ fn write_journal(folder: &Path) -> u64 {
     say(&mut state, before, "RESERVE R3 from=2300-01-01 until=2300-02-01");
     state.store.commit(&mut state.batch).unwrap();
     let ahead = before.plus_ms(SIXTY_YEARS_MS);
-    state.inventory.clock_was_set(SIXTY_YEARS_MS, Now::at(ahead), &zone, &mut state.batch);
+    state.inventory.clock_was_set(SIXTY_YEARS_MS, Now::at(ahead));
     let ahead = ahead.plus_ms(HOUR_MS);
     state.inventory.advance(Now::at(ahead), &zone, &mut state.batch);
     say(&mut state, ahead, "RESERVE R2 for=1h");

@@ -25,7 +25,8 @@ use reservad::inventory::history::History;
 use reservad::inventory::names::ResourceId;
 use reservad::inventory::pattern::Pattern;
 use reservad::inventory::{
-    Capacity, Earliest, Event, Inventory, Request, Reservation, SessionId, Term, Wanted, When,
+    Capacity, Earliest, Event, Inventory, Origin, Request, Reservation, SessionId, Term, Wanted,
+    When,
 };
 use reservad::journal::{self, Journal, SyncPolicy};
 use reservad::limits::{KEPT_TEXT_MAX_BYTES, TARGETS_MAX};
@@ -792,7 +793,7 @@ fn ask(rng: &mut Rng, model: &Model) -> Question {
 fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
     let mut rng = Rng(seed());
     let zone = Zone::utc();
-    let who = Who { session: SessionId(1), holder: None };
+    let who = Who { session: SessionId(1), origin: Origin::LOCAL, holder: None };
     let (mut at_once, mut later, mut never) = (0, 0, 0);
     for _ in 0..12 {
         let mut inventory = Inventory::new(CAPACITY);
@@ -912,7 +913,7 @@ fn a_name_is_held_against_a_pattern_once() {
         inventory.apply(Event::Added { name: format!("Sala {n}") });
     }
     let (now, zone) = (Time::from_ms(1_795_363_200_000), Zone::utc());
-    let who = Who { session: SessionId(1), holder: None };
+    let who = Who { session: SessionId(1), origin: Origin::LOCAL, holder: None };
     let request = Request {
         wanted: [Wanted::Pattern(Pattern::new("*l*99*9").unwrap(), "*l*99*9".into())].into(),
         when: When { start: Start::Unsaid, term: Term::For(HOUR_MS) },

@@ -8,6 +8,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use common::{Client, Folder, PATIENCE, Rng, Server, seed, until};
+use reservad::clock::{Round, Time, Zone};
 use reservad::limits::{HISTORY_EVENTS, NUDGE_MS};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -313,6 +314,56 @@ fn one_connection_waits_and_watches() {
     assert_eq!(client.line(), "* 8 CANCELADO #2 Habitación 1");
     server.stop();
     assert_eq!(client.rest(), "");
+}
+
+/// More ends at one instant than a turn has time for. Lines that concern one of them are held back until
+/// it is over, in their order; so nobody finds a room taken whose time is up, and a waiter goes first.
+#[test]
+fn lines_are_run_in_order_after_many_ends_at_one_instant() {
+    const COUNT: usize = 6_000;
+    let server = Server::in_memory(&[]);
+    let mut owner = server.connect();
+    assert_eq!(owner.say(&format!("ALTA Sala 1..{COUNT}")), format!("OK ALTA {COUNT}"));
+    let mut clock = server.connect();
+    let time = clock.list("ESTADO").into_iter().find(|line| line.starts_with("time=")).unwrap();
+    let now = Zone::utc().parse(time.strip_prefix("time=").unwrap(), Time::from_ms(0)).unwrap();
+    let end = now.plus_ms(10_000);
+    let end_text = Zone::utc().text(end, Round::Down);
+    let reserve = |n: usize| format!("RESERVAR Sala {n} hasta={end_text}\n");
+    owner.send((1..=COUNT).map(reserve).collect::<String>());
+    for _ in 1..=COUNT {
+        assert!(owner.line().starts_with("OK RESERVADO #"));
+    }
+    let mut waiter = server.connect();
+    assert_eq!(
+        waiter.say(&format!("RESERVAR Sala {COUNT} espera=1h")),
+        format!("* COLA 1 Sala {COUNT}")
+    );
+    // Asked all the time, before and after: each is free as soon as its time is up, and not before.
+    let mut taken = 0;
+    let mut rng = Rng(seed());
+    loop {
+        let room = 1 + rng.below(COUNT - 1);
+        owner.send(format!("LISTAR Sala {room}\nVERIFICAR #{room}\nESTADO\n"));
+        let head = owner.line();
+        if head == "OK 1 DISPONIBLES" {
+            assert_eq!(owner.line(), format!("Sala {room}"));
+        } else {
+            assert_eq!(head, "OK 0 DISPONIBLES");
+            taken += 1;
+        }
+        let is_over = owner.line().starts_with("ERR 410 ");
+        assert!(is_over || head == "OK 0 DISPONIBLES", "free, and its reservation lives");
+        let count: usize = owner.line().split(' ').nth(1).unwrap().parse().unwrap();
+        let status: Vec<String> = (0..count).map(|_| owner.line()).collect();
+        if is_over {
+            // Whatever was asked after it is over was asked after all of them are.
+            assert!(status.contains(&"reservations=1".to_owned()), "{status:?}");
+            break;
+        }
+    }
+    assert!(taken > 0, "they ended before anything was asked");
+    assert_eq!(waiter.line(), format!("OK RESERVADO #{} Sala {COUNT}", COUNT + 1));
 }
 
 /// Somebody of the thousand, and what is to become of it.

@@ -15,7 +15,7 @@ use reservad::conn::{Conn, Eol, Frame, Spare};
 use reservad::inventory::decide::{Grant, Request, Who, cancellations};
 use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
-use reservad::inventory::{Capacity, Event, Inventory, SessionId};
+use reservad::inventory::{Capacity, Event, Inventory, Origin, SessionId};
 use reservad::journal::{self, Journal, Storage, StorageFile, SyncPolicy};
 use reservad::store::replay;
 
@@ -142,7 +142,7 @@ fn framing(bencher: Bencher, lines: usize) {
 #[divan::bench(args = [10, 100_000])]
 fn decide_and_apply_pair(bencher: Bencher, rooms: usize) {
     let mut house = House::new(rooms);
-    let who = Who { session: SessionId(1), holder: None };
+    let who = Who { session: SessionId(1), origin: Origin::LOCAL, holder: None };
     let (mut joined, mut also_joined) = (String::new(), String::new());
     let reserve = match read("RESERVAR Habitación 7", house.moment(), &mut joined) {
         commands::parse::Command::Reserve(request) => request,

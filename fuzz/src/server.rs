@@ -115,7 +115,7 @@ impl Server {
         self.now = self.clock.observe(self.wall, self.tick);
         let step_ms = self.clock.take_step();
         if step_ms != 0 {
-            self.inventory.clock_was_set(step_ms, self.now, zone(), &mut self.batch);
+            self.inventory.clock_was_set(step_ms, self.now);
         }
         self.inventory.advance(self.now, zone(), &mut self.batch);
         assert_eq!(self.inventory.due(self.now), None, "an end that has come");

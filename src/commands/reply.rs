@@ -12,8 +12,11 @@ use crate::conn::{Eol, Source};
 use crate::inventory::decide::{Busy, Refusal};
 use crate::inventory::event::{push_names, push_quoted};
 use crate::inventory::names::{NameTexts, ResourceId};
+use crate::inventory::queue::WaitLimit;
 use crate::inventory::{Earliest, NextFit, Reservation};
-use crate::limits::NAME_MAX_BYTES;
+use crate::limits::{
+    NAME_MAX_BYTES, WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX, WAITERS_MAX,
+};
 
 /// A refusal as code and text.
 pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
@@ -76,7 +79,7 @@ fn code(refusal: &Refusal) -> u16 {
         | Refusal::Exists { .. }
         | Refusal::StillReserved { .. } => 409,
         Refusal::Over(_) | Refusal::HistoryGone { .. } => 410,
-        Refusal::TooManyPatterns { .. } => 429,
+        Refusal::TooManyPatterns { .. } | Refusal::TooMuchWaits(_) => 429,
         Refusal::TooManyResources(_) | Refusal::TooManyReservations(_) => 503,
     }
 }
@@ -166,6 +169,7 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
             patterns,
             most,
         ),
+        Refusal::TooMuchWaits(limit) => too_much_waits(limit, lang),
         Refusal::TooManyResources(most) => say!(
             lang,
             "el servidor está lleno: caben {} recursos (--max-resources)",
@@ -523,6 +527,39 @@ impl Source for BookingList {
 pub fn push_head(count: usize, word: &str, eol: Eol, out: &mut Vec<u8>) {
     push_number("OK ", count as u64, out);
     push_all([" ", word, eol.as_str()], out);
+}
+
+fn too_much_waits(limit: WaitLimit, lang: Lang) -> String {
+    match limit {
+        WaitLimit::Waiters => say!(
+            lang,
+            "ya esperan {} peticiones, y no caben más; prueba más tarde, o sin espera=",
+            "{} requests wait already, which is all there may be; try later, or without wait=",
+            WAITERS_MAX,
+        ),
+        WaitLimit::Targets => say!(
+            lang,
+            "las peticiones en espera piden ya demasiado: caben {} nombres y patrones; espera un solo nombre, o prueba más tarde",
+            "the waiting requests ask for too much already: {} names and patterns are the most; wait for one name alone, or try later",
+            WAIT_TARGETS_MAX,
+        ),
+        WaitLimit::TargetsOfAddress(most) => say!(
+            lang,
+            "las peticiones en espera desde tu dirección piden ya demasiado: caben {} nombres y patrones; espera un solo nombre, o prueba más tarde",
+            "the waiting requests from your address ask for too much already: {} names and patterns are the most; wait for one name alone, or try later",
+            most,
+        ),
+        WaitLimit::Patterns | WaitLimit::MatchBytes => say!(
+            lang,
+            "las peticiones en espera tienen ya demasiados patrones distintos ({}); espera nombres, o prueba más tarde",
+            "the waiting requests have too many different patterns already ({}); wait for names, or try later",
+            if limit == WaitLimit::Patterns {
+                WAIT_PATTERNS_MAX.to_string()
+            } else {
+                format!("{} MiB", WAIT_MATCH_BYTES >> 20)
+            },
+        ),
+    }
 }
 
 #[cfg(test)]

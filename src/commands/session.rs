@@ -6,12 +6,12 @@ use super::words::{Lang, echo, say};
 use super::{After, Desk, push_line, push_reserved};
 use crate::clock::Zone;
 use crate::conn::Eol;
-use crate::inventory::SessionId;
 use crate::inventory::decide::Who;
 use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
 use crate::inventory::pattern::Pattern;
 use crate::inventory::queue::Outcome;
+use crate::inventory::{Origin, SessionId};
 
 /// What a connection is to the commands.
 #[derive(Debug)]
@@ -52,13 +52,20 @@ impl Session {
     /// A new connection: nobody yet, in Spanish until a verb says otherwise.
     pub fn new(id: SessionId) -> Session {
         Session {
-            who: Who { session: id, holder: None },
+            who: Who { session: id, origin: Origin::LOCAL, holder: None },
             lang: Lang::Es,
             fresh: true,
             near: 0,
             watch: None,
             wait: None,
         }
+    }
+
+    /// The same of a connection from elsewhere.
+    pub fn from(id: SessionId, origin: Origin) -> Session {
+        let mut session = Session::new(id);
+        session.who.origin = origin;
+        session
     }
 
     /// Whether it waits for notices, so that it is not over with its input.

@@ -11,10 +11,13 @@ use smallvec::{SmallVec, smallvec};
 
 use super::booked::Booked;
 use super::event::push_quoted;
-use super::fit::{Conflict, Earliest, NextFit, Sought, Start, Target, Term, When};
+use super::fit::{Conflict, Earliest, NextFit, Sought, Start, Term, When};
 use super::names::{ResourceId, fold};
 use super::pattern::Pattern;
-use super::{Booking, Event, Ids, Inventory, KeepAlive, Key, Number, Reservation, SessionId};
+use super::queue::{WaitLimit, Wants};
+use super::{
+    Booking, Event, Ids, Inventory, KeepAlive, Key, Number, Origin, Reservation, SessionId,
+};
 use crate::clock::{Now, Time, Zone};
 use crate::limits::{PATTERNS_ALWAYS, PATTERNS_BYTES};
 
@@ -48,6 +51,7 @@ impl Wanted<'_> {
 #[derive(Clone, Debug)]
 pub struct Who {
     pub session: SessionId,
+    pub origin: Origin,
     pub holder: Option<Rc<str>>,
 }
 
@@ -128,7 +132,7 @@ pub enum Grant {
     /// The same request was granted before, with the same `clave=`.
     Again(Number),
     /// It does not fit, and is to wait for these.
-    Wait(Vec<Target>),
+    Wait(Wants),
 }
 
 /// What a cancellation takes: a whole reservation or one resource of one.
@@ -186,6 +190,8 @@ pub enum Refusal {
     StillReserved { name: String, number: Number },
     /// 429: patterns to hold against all names, and how many that may be.
     TooManyPatterns { patterns: usize, most: usize },
+    /// 429: as much as may wait.
+    TooMuchWaits(WaitLimit),
     /// 503: as many resources as the server may have.
     TooManyResources(u32),
     /// 503: as many reservations as the server may have.
@@ -238,7 +244,10 @@ impl Inventory {
         }
         match sought.place(request.from, request.until) {
             Ok(ids) => Ok(Grant::New(Rc::new(self.granted(request, &ids, key, who)))),
-            Err(_) if request.wait_ms.is_some() => Ok(Grant::Wait(sought.targets())),
+            Err(_) if request.wait_ms.is_some() => {
+                let wants = sought.wants();
+                self.check_wait(&wants, who).map(|()| Grant::Wait(wants))
+            }
             Err(conflict) => {
                 let (from, until) = (request.from, request.until);
                 let earliest = sought.earliest(&request.when, from, zone);
@@ -358,7 +367,7 @@ impl Inventory {
             from: asked.from,
             open: asked.until.is_never(),
             fit,
-            queue: self.waiting_for(&sought.targets()),
+            queue: self.waiting_for(sought),
         }))
     }
 

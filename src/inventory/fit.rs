@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::names::ResourceId;
 use super::pattern::{Matcher, Pattern};
+use super::queue::Wants;
 use super::{Booked, Booking, Ids, Inventory};
 use crate::clock::{Now, Time, TimeError, Zone};
 
@@ -215,7 +216,7 @@ impl<'a> Sought<'a> {
     }
 
     /// What any of the patterns matches, in inventory order.
-    fn any_match(&self) -> Rc<[ResourceId]> {
+    pub(super) fn any_match(&self) -> Rc<[ResourceId]> {
         let mut is_any = vec![false; self.inventory.booked.len()];
         for goal in &self.goals {
             if let Goal::Any(matches) = goal {
@@ -226,13 +227,30 @@ impl<'a> Sought<'a> {
         any.map(|(id, _)| id as ResourceId).collect()
     }
 
-    /// The same to keep: what it has found so far goes.
-    pub fn targets(&self) -> Vec<Target> {
-        let goals = self.goals.iter().map(|goal| match goal {
+    /// The same to keep, with all that the patterns match.
+    pub fn wants(&self) -> Wants {
+        let targets = self.goals.iter().map(|goal| match goal {
             Goal::Named(id) => Target::Named(*id),
             Goal::Any(matches) => Target::Any(matches.pattern.clone()),
         });
-        goals.collect()
+        let matches = self.goals.iter().filter_map(|goal| match goal {
+            Goal::Named(_) => None,
+            Goal::Any(matches) => Some(matches.iter().collect()),
+        });
+        Wants { targets: targets.collect(), matches: matches.collect() }
+    }
+
+    /// Whether any of it is a pattern.
+    pub fn has_pattern(&self) -> bool {
+        self.goals.iter().any(|goal| matches!(goal, Goal::Any(_)))
+    }
+
+    /// The resources that it asks for by name.
+    pub fn names(&self) -> impl Iterator<Item = ResourceId> + '_ {
+        self.goals.iter().filter_map(|goal| match goal {
+            Goal::Named(id) => Some(*id),
+            Goal::Any(_) => None,
+        })
     }
 
     /// What [`Inventory::place`] says of these targets.

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
 
+use crate::inventory::Origin;
 use crate::limits::{
     BACKLOG, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, USER_TIMEOUT_MS,
 };
@@ -67,6 +68,17 @@ impl Stream for TcpStream {
         let flags = SendFlags::OOB | SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         // An error shows as an event, too.
         let _ = rustix::net::send(&*self, &[0], flags);
+    }
+
+    /// By its address; of an IPv6 network all have one origin, for one host may have any of its addresses.
+    fn origin(&self) -> Origin {
+        let bits = match self.peer_addr().map(|address| address.ip().to_canonical()) {
+            Ok(IpAddr::V4(ip)) if !ip.is_loopback() => u128::from(ip.to_bits()),
+            Ok(IpAddr::V6(ip)) if !ip.is_loopback() => ip.to_bits() >> 64,
+            _ => return Origin::LOCAL,
+        };
+        // No address is 0, and no network of an IPv6 address is as small as one of IPv4's.
+        Origin(bits as u64)
     }
 }
 

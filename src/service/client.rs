@@ -8,7 +8,6 @@ use super::{Key, Stream};
 use crate::clock::{Tick, Zone};
 use crate::commands::{self, After, Desk, Session};
 use crate::conn::{Conn, Frame};
-use crate::inventory::SessionId;
 use crate::inventory::history::History;
 use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES, WORK_BUDGET};
 
@@ -38,6 +37,8 @@ pub struct Client<T> {
     pub slow_until: Tick,
     /// Lines were left because of a budget or the high-water mark.
     pub unfinished: bool,
+    /// A line is kept back until more of what happens by itself has happened.
+    pub is_held_back: bool,
     /// The poll has said that nothing reaches the peer any more, and will not
     /// say so again.
     pub broken: bool,
@@ -61,14 +62,15 @@ impl<T> Client<T> {
     }
 
     /// A connection that has just come.
-    pub fn new(conn: Conn<T>, session: SessionId, refused: bool, tick: Tick) -> Client<T> {
+    pub fn new(conn: Conn<T>, session: Session, refused: bool, tick: Tick) -> Client<T> {
         Client {
             conn,
-            session: Session::new(session),
+            session,
             phase: Phase::Open,
             queued: false,
             slow_until: Tick::NEVER,
             unfinished: false,
+            is_held_back: false,
             broken: false,
             refused,
             heard: tick,
@@ -82,7 +84,7 @@ impl<T> Client<T> {
 /// Runs lines until there is no whole one, the budget is spent, or the peer
 /// has to read first. Returns whether the peer speaks another protocol.
 pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -> bool {
-    client.unfinished = false;
+    (client.unfinished, client.is_held_back) = (false, false);
     if client.phase != Phase::Open {
         return false;
     }
@@ -105,6 +107,14 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
         desk.inventory.add_work(1);
         let eol = client.conn.eol();
         let session = &mut client.session;
+        if let Frame::Line(at) = &frame
+            && desk.inventory.is_behind()
+            && !commands::is_settled(client.conn.line(at.clone()).0, session, desk)
+        {
+            client.conn.put_back(at);
+            (client.unfinished, client.is_held_back) = (true, true);
+            return false;
+        }
         trace.note(Step::Ran(session.id()));
         let after = match frame {
             Frame::Line(at) => {

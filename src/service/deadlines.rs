@@ -65,7 +65,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
     fn give_up(&mut self, key: Key) {
         let client = &mut self.clients[key];
         let is_idle = client.phase == Phase::Open && client.conn.is_flushed();
-        let holds = client.session.is_watching()
+        let holds = client.is_held_back
+            || client.session.is_watching()
             || client.session.is_waiting()
             || self.inventory.has_bound(client.session.id());
         if is_idle && holds {

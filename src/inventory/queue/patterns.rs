@@ -1,0 +1,546 @@
+//! The patterns of waiting requests, each kept once with the resources that it matches.
+//!
+//! A pattern is held against the names once, when the first request with it begins to wait, and
+//! against new names when somebody asks for them. After that "does it match" is a test of a bit,
+//! and the next match is found by words of bits.
+//!
+//! Sets may hold ids of resources that were removed; whoever iterates skips them. Ids from
+//! `evaluated` on are not in a set yet and are decided by their name.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+
+use super::Ticket;
+use crate::clock::Time;
+use crate::inventory::names::{NameTexts, ResourceId};
+use crate::inventory::pattern::Pattern;
+use crate::limits::WAIT_MATCH_BYTES;
+
+/// A pattern that some waiting request has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PatternId(u32);
+
+/// Resource ids: sorted while they are few, else a bit for each.
+#[derive(Debug)]
+enum MatchSet {
+    Sparse(Vec<ResourceId>),
+    Dense(Vec<u64>),
+}
+
+/// In a set of bits an id costs at least a 32nd of what it costs in a list.
+const DENSE_FROM: usize = 32;
+
+impl MatchSet {
+    fn new(sorted: Vec<ResourceId>, ids: ResourceId) -> MatchSet {
+        let mut set = MatchSet::Sparse(sorted);
+        set.choose_form(ids);
+        set
+    }
+
+    fn choose_form(&mut self, ids: ResourceId) {
+        if let MatchSet::Sparse(sorted) = self {
+            if sorted.len() * DENSE_FROM > ids as usize {
+                let mut words = vec![0; (ids as usize).div_ceil(64)];
+                sorted.iter().for_each(|id| words[*id as usize / 64] |= 1 << (id % 64));
+                *self = MatchSet::Dense(words);
+            } else {
+                sorted.shrink_to_fit();
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            MatchSet::Sparse(sorted) => 4 * sorted.capacity(),
+            MatchSet::Dense(words) => 8 * words.capacity(),
+        }
+    }
+
+    fn contains(&self, id: ResourceId) -> bool {
+        match self {
+            MatchSet::Sparse(sorted) => sorted.binary_search(&id).is_ok(),
+            MatchSet::Dense(words) => {
+                words.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 == 1)
+            }
+        }
+    }
+
+    /// Adds an id that is higher than all.
+    fn push(&mut self, id: ResourceId) {
+        match self {
+            MatchSet::Sparse(sorted) => sorted.push(id),
+            MatchSet::Dense(words) => {
+                let at = id as usize / 64;
+                if words.len() <= at {
+                    words.resize(at + 1, 0);
+                }
+                words[at] |= 1 << (id % 64);
+            }
+        }
+    }
+
+    /// The first id from `first` on, in order, that passes the test.
+    fn find(
+        &self,
+        first: ResourceId,
+        mut test: impl FnMut(ResourceId) -> bool,
+    ) -> Option<ResourceId> {
+        match self {
+            MatchSet::Sparse(sorted) => {
+                let at = sorted.partition_point(|id| *id < first);
+                sorted[at..].iter().copied().find(|id| test(*id))
+            }
+            MatchSet::Dense(words) => {
+                let start = first as usize / 64;
+                let mut mask = u64::MAX << (first % 64);
+                for (at, word) in words.iter().enumerate().skip(start) {
+                    let mut bits = word & std::mem::replace(&mut mask, u64::MAX);
+                    while bits != 0 {
+                        let id = (at * 64) as ResourceId + bits.trailing_zeros();
+                        if test(id) {
+                            return Some(id);
+                        }
+                        bits &= bits - 1;
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    /// A resource moves down to a lower id; everything between the two is gone.
+    fn renumber(&mut self, old: ResourceId, new: ResourceId, is_match: bool) {
+        match self {
+            MatchSet::Sparse(sorted) => {
+                let start = sorted.partition_point(|id| *id < new);
+                let end = sorted.partition_point(|id| *id <= old);
+                sorted.splice(start..end, is_match.then_some(new));
+            }
+            MatchSet::Dense(words) => {
+                for (id, is_set) in [(old, false), (new, is_match)] {
+                    let Some(word) = words.get_mut(id as usize / 64) else { continue };
+                    let bit = 1 << (id % 64);
+                    *word = if is_set { *word | bit } else { *word & !bit };
+                }
+            }
+        }
+    }
+
+    fn truncate(&mut self, count: ResourceId) {
+        match self {
+            MatchSet::Sparse(sorted) => sorted.truncate(sorted.partition_point(|id| *id < count)),
+            MatchSet::Dense(words) => {
+                words.truncate((count as usize).div_ceil(64));
+                if let Some(last) = words.last_mut().filter(|_| !count.is_multiple_of(64)) {
+                    *last &= (1 << (count % 64)) - 1;
+                }
+            }
+        }
+    }
+
+    fn add_to(&self, union: &mut Vec<u64>) {
+        let reserve = |union: &mut Vec<u64>, words| {
+            if union.len() < words {
+                union.resize(words, 0);
+            }
+        };
+        match self {
+            MatchSet::Sparse(sorted) => {
+                reserve(union, sorted.last().map_or(0, |last| *last as usize / 64 + 1));
+                sorted.iter().for_each(|id| union[*id as usize / 64] |= 1 << (id % 64));
+            }
+            MatchSet::Dense(words) => {
+                reserve(union, words.len());
+                union.iter_mut().zip(words).for_each(|(all, word)| *all |= word);
+            }
+        }
+    }
+}
+
+/// Those who wait until something that one pattern matches becomes free.
+#[derive(Debug, Default)]
+pub(super) struct Watchers {
+    /// They want to begin at once.
+    pub from_now: BTreeSet<Ticket>,
+    /// They want dates.
+    pub dated: BTreeSet<Ticket>,
+    /// The starts of the latter.
+    starts: BTreeSet<(Time, Ticket)>,
+}
+
+impl Watchers {
+    fn len(&self) -> usize {
+        self.from_now.len() + self.dated.len()
+    }
+
+    /// The earliest start of those who want dates.
+    pub fn first_start(&self) -> Option<Time> {
+        self.starts.first().map(|(start, _)| *start)
+    }
+}
+
+#[derive(Debug)]
+struct Interned {
+    pattern: Pattern,
+    /// How many targets of waiting requests it is.
+    uses: usize,
+    matches: MatchSet,
+    /// The lowest id that is not decided in `matches`.
+    evaluated: ResourceId,
+    watchers: Watchers,
+}
+
+/// What some patterns match.
+pub(super) struct Union {
+    words: Vec<u64>,
+    ids: ResourceId,
+}
+
+impl Union {
+    /// Whether any of them matches; nothing if that is not decided for all.
+    pub fn get(&self, id: ResourceId) -> Option<bool> {
+        let bit = |word: &u64| word >> (id % 64) & 1 == 1;
+        (id < self.ids).then(|| self.words.get(id as usize / 64).is_some_and(bit))
+    }
+}
+
+/// All patterns of waiting requests.
+#[derive(Debug, Default)]
+pub struct Patterns {
+    slots: Vec<Option<Interned>>,
+    by_text: HashMap<Box<str>, PatternId>,
+    /// Free slots; the lowest is given first.
+    free: std::collections::BinaryHeap<Reverse<u32>>,
+    /// Memory of all match sets.
+    bytes: usize,
+    watched: BTreeSet<PatternId>,
+    /// At least what the watched patterns match, of the ids that are decided in their sets.
+    union: Vec<u64>,
+    /// The lowest id of which `union` says nothing.
+    union_ids: ResourceId,
+    /// Patterns that are not watched any more and may still be part of `union`.
+    unwatched: usize,
+}
+
+impl Patterns {
+    /// How many different ones there are.
+    pub fn len(&self) -> usize {
+        self.by_text.len()
+    }
+
+    /// Memory of all match sets.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The id of a pattern that some request has.
+    pub fn find(&self, pattern: &Pattern) -> Option<PatternId> {
+        self.by_text.get(pattern.as_str()).copied()
+    }
+
+    fn get(&self, id: PatternId) -> &Interned {
+        self.slots[id.0 as usize].as_ref().expect("a pattern lives as long as its requests")
+    }
+
+    fn get_mut(&mut self, id: PatternId) -> &mut Interned {
+        self.slots[id.0 as usize].as_mut().expect("a pattern lives as long as its requests")
+    }
+
+    /// Takes a pattern up, with what it matches of the `ids` that there are.
+    pub fn intern(
+        &mut self,
+        pattern: &Pattern,
+        matches: &[ResourceId],
+        ids: ResourceId,
+    ) -> PatternId {
+        if let Some(id) = self.find(pattern) {
+            self.get_mut(id).uses += 1;
+            return id;
+        }
+        let slot = self.free.pop().map_or(self.slots.len() as u32, |Reverse(slot)| slot);
+        if slot as usize == self.slots.len() {
+            self.slots.push(None);
+        }
+        let id = PatternId(slot);
+        let matches = MatchSet::new(matches.to_vec(), ids);
+        self.bytes += matches.bytes();
+        self.by_text.insert(pattern.as_str().into(), id);
+        let watchers = Watchers::default();
+        let pattern = pattern.clone();
+        self.slots[slot as usize] =
+            Some(Interned { pattern, uses: 1, matches, evaluated: ids, watchers });
+        id
+    }
+
+    /// Lets go of one use of a pattern.
+    pub fn release(&mut self, id: PatternId) {
+        let interned = self.get_mut(id);
+        interned.uses -= 1;
+        if interned.uses == 0 {
+            debug_assert_eq!(interned.watchers.len(), 0);
+            self.bytes -= interned.matches.bytes();
+            let interned = self.slots[id.0 as usize].take();
+            let text = interned.map(|interned| interned.pattern);
+            self.by_text.remove(text.as_ref().map_or("", Pattern::as_str));
+            self.free.push(Reverse(id.0));
+        }
+    }
+
+    /// Whether a pattern matches a resource.
+    pub fn is_match(&self, pattern: PatternId, id: ResourceId, texts: &NameTexts) -> bool {
+        let interned = self.get(pattern);
+        match id < interned.evaluated {
+            true => interned.matches.contains(id),
+            false => interned.pattern.matches(texts.folded(id)),
+        }
+    }
+
+    /// Whether any pattern matches a resource. Returns also how many were asked.
+    pub fn some_match(&self, id: ResourceId, texts: &NameTexts) -> (bool, usize) {
+        let mut looked_at = 0;
+        let found = self.by_text.values().any(|pattern| {
+            looked_at += 1;
+            self.is_match(*pattern, id, texts)
+        });
+        (found, looked_at)
+    }
+
+    /// The first id, in order, that a pattern matches and that passes the test.
+    pub fn find_match(
+        &self,
+        pattern: PatternId,
+        first: ResourceId,
+        ids: ResourceId,
+        texts: &NameTexts,
+        mut test: impl FnMut(ResourceId) -> bool,
+    ) -> Option<ResourceId> {
+        let interned = self.get(pattern);
+        interned.matches.find(first, &mut test).or_else(|| {
+            let rest = interned.evaluated.max(first)..ids;
+            rest.into_iter().find(|id| interned.pattern.matches(texts.folded(*id)) && test(*id))
+        })
+    }
+
+    /// How many words or ids a search through all matches of a pattern looks at besides them.
+    pub fn search_work(&self, pattern: PatternId, ids: ResourceId) -> usize {
+        let interned = self.get(pattern);
+        let words = match &interned.matches {
+            MatchSet::Sparse(_) => 0,
+            MatchSet::Dense(words) => words.len() / 8,
+        };
+        words + (ids - interned.evaluated) as usize
+    }
+
+    /// Decides up to `most` new ids for a pattern. Returns how many were decided; none if its
+    /// set is up to date or may not grow.
+    pub fn extend(
+        &mut self,
+        pattern: PatternId,
+        ids: ResourceId,
+        most: usize,
+        texts: &NameTexts,
+    ) -> usize {
+        let may_grow = self.bytes <= WAIT_MATCH_BYTES;
+        let interned = self.get_mut(pattern);
+        let first = interned.evaluated;
+        if first >= ids || !may_grow {
+            return 0;
+        }
+        let before = interned.matches.bytes();
+        let end = ids.min(first.saturating_add(most as ResourceId));
+        for id in first..end {
+            if interned.pattern.matches(texts.folded(id)) {
+                interned.matches.push(id);
+            }
+        }
+        interned.matches.choose_form(end);
+        interned.evaluated = end;
+        let after = interned.matches.bytes();
+        self.bytes = self.bytes + after - before;
+        (end - first) as usize
+    }
+
+    /// All of them.
+    pub(super) fn ids(&self) -> impl Iterator<Item = PatternId> + '_ {
+        self.by_text.values().copied()
+    }
+
+    /// How many targets they are, all together.
+    pub(super) fn uses(&self) -> usize {
+        self.slots.iter().flatten().map(|interned| interned.uses).sum()
+    }
+
+    /// The pattern itself.
+    pub(super) fn pattern(&self, id: PatternId) -> &Pattern {
+        &self.get(id).pattern
+    }
+
+    /// What any of these matches, of the ids that are decided for all of them.
+    pub(super) fn union_of(&self, patterns: impl Iterator<Item = PatternId>) -> Union {
+        let mut union = Union { words: Vec::new(), ids: ResourceId::MAX };
+        for pattern in patterns {
+            let interned = self.get(pattern);
+            interned.matches.add_to(&mut union.words);
+            union.ids = union.ids.min(interned.evaluated);
+        }
+        union
+    }
+
+    /// Those who watch a pattern.
+    pub(super) fn watchers(&self, pattern: PatternId) -> Option<&Watchers> {
+        Some(&self.slots.get(pattern.0 as usize)?.as_ref()?.watchers)
+    }
+
+    /// Adds somebody who waits for what a pattern matches; with a start if for dates.
+    pub(super) fn watch(&mut self, pattern: PatternId, ticket: Ticket, start: Option<Time>) {
+        let watchers = &mut self.get_mut(pattern).watchers;
+        let is_first = watchers.len() == 0;
+        match start {
+            None => {
+                watchers.from_now.insert(ticket);
+            }
+            Some(start) => {
+                watchers.dated.insert(ticket);
+                watchers.starts.insert((start, ticket));
+            }
+        }
+        if is_first {
+            self.watched.insert(pattern);
+            let interned = self.slots[pattern.0 as usize].as_ref().expect("it was just watched");
+            self.union_ids = match self.watched.len() {
+                1 => {
+                    self.union.clear();
+                    self.unwatched = 0;
+                    interned.evaluated
+                }
+                _ => self.union_ids.min(interned.evaluated),
+            };
+            interned.matches.add_to(&mut self.union);
+        }
+    }
+
+    /// Takes that back.
+    pub(super) fn unwatch(&mut self, pattern: PatternId, ticket: Ticket, start: Option<Time>) {
+        let watchers = &mut self.get_mut(pattern).watchers;
+        match start {
+            None => {
+                watchers.from_now.remove(&ticket);
+            }
+            Some(start) => {
+                watchers.dated.remove(&ticket);
+                watchers.starts.remove(&(start, ticket));
+            }
+        }
+        if watchers.len() == 0 {
+            self.watched.remove(&pattern);
+            self.unwatched += 1;
+            if self.unwatched > 2 * self.watched.len() + 64 {
+                self.rebuild_union();
+            }
+        }
+    }
+
+    /// Makes it anew.
+    pub(super) fn rebuild_union(&mut self) {
+        let mut union = std::mem::take(&mut self.union);
+        union.fill(0);
+        self.union_ids = ResourceId::MAX;
+        self.unwatched = 0;
+        for pattern in &self.watched {
+            let interned = self.slots[pattern.0 as usize].as_ref().expect("it is watched");
+            interned.matches.add_to(&mut union);
+            self.union_ids = self.union_ids.min(interned.evaluated);
+        }
+        self.union = union;
+    }
+
+    /// Whether somebody may wait for this resource by a pattern.
+    pub(super) fn may_be_watched(&self, id: ResourceId) -> bool {
+        if self.watched.is_empty() {
+            return false;
+        }
+        let bit = |word: &u64| word >> (id % 64) & 1 == 1;
+        id >= self.union_ids || self.union.get(id as usize / 64).is_some_and(bit)
+    }
+
+    /// The watched patterns after one.
+    pub(super) fn watched_after(&self, last: Option<PatternId>) -> Option<PatternId> {
+        let first = last.map_or(0, |last| last.0 + 1);
+        self.watched.range(PatternId(first)..).next().copied()
+    }
+
+    /// A resource has a lower id now. Returns how many sets were changed.
+    pub(super) fn renumber(
+        &mut self,
+        old: ResourceId,
+        new: ResourceId,
+        texts: &NameTexts,
+    ) -> usize {
+        for interned in self.slots.iter_mut().flatten() {
+            let is_match = match old < interned.evaluated {
+                true => interned.matches.contains(old),
+                false if new < interned.evaluated => interned.pattern.matches(texts.folded(new)),
+                false => continue,
+            };
+            interned.matches.renumber(old, new, is_match);
+        }
+        // It says nothing of ids any more until it is made again.
+        self.union_ids = 0;
+        self.len()
+    }
+
+    /// The ids from `count` on are not in use any more.
+    pub(super) fn truncate(&mut self, count: ResourceId) {
+        let mut bytes = 0;
+        for interned in self.slots.iter_mut().flatten() {
+            interned.matches.truncate(count);
+            interned.evaluated = interned.evaluated.min(count);
+            bytes += interned.matches.bytes();
+        }
+        self.bytes = bytes;
+        self.rebuild_union();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn match_set_is_a_set_in_either_form() {
+        for step in [1, 3, 40, 200] {
+            let ids: Vec<ResourceId> = (0..1_000).step_by(step).collect();
+            let mut set = MatchSet::new(ids.clone(), 1_000);
+            let is_dense = matches!(set, MatchSet::Dense(_));
+            assert_eq!(is_dense, step < DENSE_FROM, "{step}");
+            set.push(1_003);
+            let mut want: BTreeSet<_> = ids.into_iter().collect();
+            want.insert(1_003);
+            let all = |set: &MatchSet| {
+                let mut all = Vec::new();
+                set.find(0, |id| {
+                    all.push(id);
+                    false
+                });
+                all
+            };
+            assert!(all(&set).into_iter().eq(want.iter().copied()));
+            for first in [0, 1, 63, 64, 65, 999, 1_003, 1_004, 9_000] {
+                assert_eq!(set.find(first, |_| true), want.range(first..).next().copied());
+            }
+            // 400 moves down to 390, past what was removed; 401 to 391.
+            let (was, next) = (set.contains(400), set.contains(401));
+            want.retain(|id| !(390..=401).contains(id));
+            want.extend([(390, was), (391, next)].iter().filter(|it| it.1).map(|it| it.0));
+            (391..400).rev().for_each(|gone| set.renumber(gone, gone, false));
+            set.renumber(400, 390, was);
+            set.renumber(401, 391, next);
+            set.truncate(1_000);
+            want.remove(&1_003);
+            assert!(all(&set).into_iter().eq(want.iter().copied()), "{step}");
+            assert!((0..1_100).all(|id| set.contains(id) == want.contains(&id)));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! How many of those who wait for one resource are older than another: a list in order of
+//! tickets with the counts of a Fenwick tree (Peter Fenwick, "A new data structure for cumulative
+//! frequency tables", 1994). A newcomer is the last, so nothing is ever inserted in the middle.
+
+use super::Ticket;
+
+/// Tickets in ascending order, with the number of those before each in O(log n).
+#[derive(Debug, Default)]
+pub struct Ranks {
+    /// Also those that have left, until half of them have.
+    tickets: Vec<Ticket>,
+    /// Of entry `i`, counted from 1: how many live ones there are in the `i & -i` entries up to it.
+    tree: Vec<u32>,
+    len: usize,
+}
+
+/// The lowest bit that is set.
+fn low_bit(at: usize) -> usize {
+    at & at.wrapping_neg()
+}
+
+impl Ranks {
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds the youngest.
+    pub fn push(&mut self, ticket: Ticket) {
+        debug_assert!(self.tickets.last().is_none_or(|last| *last < ticket));
+        self.tickets.push(ticket);
+        let at = self.tickets.len();
+        let mut count = 1;
+        let mut below = at - 1;
+        while below > at - low_bit(at) {
+            count += self.tree[below - 1];
+            below -= low_bit(below);
+        }
+        self.tree.push(count);
+        self.len += 1;
+    }
+
+    /// How many are older than a ticket, which need not be there.
+    pub fn before(&self, ticket: Ticket) -> usize {
+        self.count(self.tickets.partition_point(|other| *other < ticket))
+    }
+
+    /// Live ones among the first entries.
+    fn count(&self, mut entries: usize) -> usize {
+        let mut count = 0;
+        while entries > 0 {
+            count += self.tree[entries - 1] as usize;
+            entries -= low_bit(entries);
+        }
+        count
+    }
+
+    /// Takes a ticket out that is there.
+    pub fn remove(&mut self, ticket: Ticket) {
+        let Ok(found) = self.tickets.binary_search(&ticket) else { return };
+        let mut at = found + 1;
+        while at <= self.tree.len() {
+            self.tree[at - 1] -= 1;
+            at += low_bit(at);
+        }
+        self.len -= 1;
+        if self.tickets.len() > 2 * self.len + 16 {
+            let live = |at: usize| self.count(at + 1) > self.count(at);
+            let tickets = self.tickets.iter().enumerate().filter(|(at, _)| live(*at));
+            let tickets: Vec<_> = tickets.map(|(_, ticket)| *ticket).collect();
+            *self = Ranks::default();
+            tickets.into_iter().for_each(|ticket| self.push(ticket));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn rank_is_what_counting_says() {
+        let mut state = 11u64;
+        let mut next = move |bound: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) % bound
+        };
+        for leaves in [2, 5, 9] {
+            let (mut ranks, mut set) = (Ranks::default(), BTreeSet::new());
+            for round in 1..4_000u64 {
+                let ticket = next(3 * round);
+                match set.range(ticket..).next().copied().filter(|_| next(10) < leaves) {
+                    Some(ticket) => {
+                        set.remove(&ticket);
+                        ranks.remove(ticket);
+                    }
+                    None => {
+                        set.insert(3 * round);
+                        ranks.push(3 * round);
+                    }
+                }
+                assert_eq!(ranks.len(), set.len());
+                assert_eq!(ranks.before(ticket), set.range(..ticket).count());
+            }
+            assert!(ranks.tickets.len() <= 2 * set.len() + 16);
+        }
+    }
+}

@@ -1,0 +1,628 @@
+//! What each waiter is blocked by, and the pass that grants what has become free.
+//!
+//! A waiter that does not fit watches the first thing that is in its way, in the order in which
+//! resources are chosen (names, then patterns from left to right):
+//! - a name that is taken now, and it wants to begin now: until the resource is free at this moment;
+//! - a name with another booking in the way: until that booking goes or is shortened;
+//! - a pattern of which nothing is free: until something that it matches becomes free;
+//! - a pattern of which all that is free was chosen for another of its own patterns: until something
+//!   becomes free that this one or one before it matches. Choosing is greedy, so something that
+//!   is taken never helps: each choice then only moves on, and what was chosen for others stays so.
+//!
+//! Time alone frees nothing: an interval that begins at the grant only moves forward, and
+//! what is in its way goes with an event. The exceptions (the wall clock was set, or has caught up)
+//! try everybody.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use smallvec::SmallVec;
+
+use super::patterns::PatternId;
+use super::{Outcome, Queue, Ticket, Waiter, Want};
+use crate::clock::{Now, Time, Zone};
+use crate::inventory::decide::Request;
+use crate::inventory::event::Batch;
+use crate::inventory::names::ResourceId;
+use crate::inventory::{Booking, Event, Ids, Inventory, Number};
+use crate::limits::RELEASES_ONE_BY_ONE;
+use std::rc::Rc;
+
+/// Names that a pattern is held against before it is looked whether there is time for more.
+const EXTEND_PIECE: usize = 1_000;
+
+/// What a waiter is blocked by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Watch {
+    /// It has not been tried.
+    Nothing,
+    /// The resource is taken at this moment.
+    Taken(ResourceId),
+    /// That booking of the resource.
+    Booking(ResourceId, Number),
+    /// Nothing that these match is free for it. With one that is alone nothing at all is; else
+    /// what there is was chosen for another of its patterns.
+    Patterns { patterns: SmallVec<[PatternId; 1]>, start: Option<Time>, is_alone: bool },
+}
+
+/// Waiters by what they watch; those who watch patterns are with the patterns.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    taken: BTreeSet<(ResourceId, Ticket)>,
+    bookings: BTreeSet<(ResourceId, Number, Ticket)>,
+}
+
+/// Waiters in order of their tickets that something may have helped.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Source {
+    /// Everybody.
+    All,
+    /// Those who watch a resource that is taken; nobody once it is taken again.
+    Taken(ResourceId),
+    /// Those who watch a booking that is gone.
+    Booking(ResourceId, Number),
+    /// Those who watch a pattern and want to begin now; nobody once all that was freed is taken
+    /// again up to this resource, and so on.
+    FromNow(PatternId, ResourceId),
+    /// Those who watch a pattern and want dates.
+    Dated(PatternId),
+}
+
+/// What has become free, and how far the waiters that it may help have been tried. It can be
+/// left and gone on with at any point.
+#[derive(Debug)]
+pub(in crate::inventory) struct Pass {
+    /// Freed, and no sources are made of it yet.
+    fresh: BTreeSet<ResourceId>,
+    fresh_bookings: Vec<(ResourceId, Number)>,
+    everybody: bool,
+    /// Of these the sources are being made: the watched patterns after this one are left.
+    sorting: BTreeSet<ResourceId>,
+    sorted_up_to: Option<PatternId>,
+    /// Of these they are made.
+    freed: BTreeSet<ResourceId>,
+    freed_bookings: Vec<(ResourceId, Number)>,
+    is_for_everybody: bool,
+    /// What has become free lies between these.
+    first: Time,
+    last: Time,
+    /// The next ticket of each source.
+    heap: BinaryHeap<Reverse<(Ticket, Source)>>,
+}
+
+impl Default for Pass {
+    fn default() -> Pass {
+        Pass {
+            fresh: BTreeSet::new(),
+            fresh_bookings: Vec::new(),
+            everybody: false,
+            sorting: BTreeSet::new(),
+            sorted_up_to: None,
+            freed: BTreeSet::new(),
+            freed_bookings: Vec::new(),
+            is_for_everybody: false,
+            first: Time::NEVER,
+            last: Time::DAWN,
+            heap: BinaryHeap::new(),
+        }
+    }
+}
+
+impl Pass {
+    /// Whether nobody is to be tried.
+    pub fn is_over(&self) -> bool {
+        self.heap.is_empty() && self.sorting.is_empty() && !self.has_fresh()
+    }
+
+    /// Whether somebody can be tried now.
+    pub fn can_go_on(&self, is_full: bool) -> bool {
+        !is_full && !self.is_over()
+    }
+
+    fn has_fresh(&self) -> bool {
+        self.everybody || !self.fresh.is_empty() || !self.fresh_bookings.is_empty()
+    }
+
+    /// Begins again from the start, when there is room for another reservation.
+    fn start_over(&mut self) {
+        self.fresh.append(&mut self.sorting);
+        self.fresh.append(&mut self.freed);
+        self.fresh_bookings.append(&mut self.freed_bookings);
+        self.everybody |= std::mem::take(&mut self.is_for_everybody);
+        self.sorted_up_to = None;
+        self.heap.clear();
+    }
+
+    fn clear(&mut self) {
+        if !self.freed.is_empty() || !self.freed_bookings.is_empty() || self.is_for_everybody {
+            *self = Pass::default();
+        }
+    }
+
+    fn renumber(&mut self, old: ResourceId, new: ResourceId) {
+        debug_assert!(self.heap.is_empty() && self.freed.is_empty() && self.sorting.is_empty());
+        if self.fresh.remove(&old) {
+            self.fresh.insert(new);
+        }
+        for (id, _) in &mut self.fresh_bookings {
+            *id = if *id == old { new } else { *id };
+        }
+    }
+
+    pub(super) fn truncate(&mut self, count: ResourceId) {
+        self.fresh.split_off(&count);
+    }
+}
+
+impl Queue {
+    /// Notes that a booking is gone, or what it has had in `[from, until)`.
+    #[inline]
+    pub(in crate::inventory) fn free(&mut self, id: ResourceId, freed: Booking) {
+        if !self.waiters.is_empty() {
+            self.note_freed(id, freed);
+        }
+    }
+
+    fn note_freed(&mut self, id: ResourceId, Booking { from, until, number }: Booking) {
+        let pass = &mut self.pass;
+        let watchers = (id, number, 0)..=(id, number, Ticket::MAX);
+        let mut is_watched = false;
+        if self.index.bookings.range(watchers).next().is_some() {
+            pass.fresh_bookings.push((id, number));
+            is_watched = true;
+        }
+        is_watched |= self.index.taken.range((id, 0)..=(id, Ticket::MAX)).next().is_some();
+        if is_watched || self.patterns.may_be_watched(id) {
+            pass.fresh.insert(id);
+            pass.first = pass.first.min(from);
+            pass.last = pass.last.max(until);
+        }
+    }
+
+    /// A resource is new: as if it had been taken for ever.
+    pub(in crate::inventory) fn add(&mut self, id: ResourceId) {
+        self.free(id, Booking { from: Time::DAWN, until: Time::NEVER, number: 0 });
+    }
+
+    /// Everybody is to be tried.
+    pub(in crate::inventory) fn try_everybody(&mut self) {
+        self.pass.everybody = !self.waiters.is_empty();
+    }
+
+    /// What was noted for those who wait, once nobody does.
+    pub(super) fn forget_freed(&mut self) {
+        self.pass = Pass::default();
+    }
+
+    /// A waiter is blocked by something else now.
+    pub(super) fn set_watch(&mut self, ticket: Ticket, watch: Watch) {
+        let Some(waiter) = self.waiters.get_mut(&ticket) else { return };
+        if waiter.watch == watch {
+            return;
+        }
+        match &watch {
+            Watch::Nothing => {}
+            Watch::Taken(id) => {
+                self.index.taken.insert((*id, ticket));
+            }
+            Watch::Booking(id, number) => {
+                self.index.bookings.insert((*id, *number, ticket));
+            }
+            Watch::Patterns { patterns, start, .. } => {
+                for pattern in patterns {
+                    self.patterns.watch(*pattern, ticket, *start);
+                }
+            }
+        }
+        let kept = |pattern: &PatternId| match &watch {
+            Watch::Patterns { patterns, .. } => patterns.contains(pattern),
+            _ => false,
+        };
+        match &waiter.watch {
+            Watch::Nothing => {}
+            Watch::Taken(id) => {
+                self.index.taken.remove(&(*id, ticket));
+            }
+            Watch::Booking(id, number) => {
+                self.index.bookings.remove(&(*id, *number, ticket));
+            }
+            // The start of a request does not change.
+            Watch::Patterns { patterns, start, .. } => {
+                for pattern in patterns.iter().filter(|pattern| !kept(pattern)) {
+                    self.patterns.unwatch(*pattern, ticket, *start);
+                }
+            }
+        }
+        waiter.watch = watch;
+    }
+
+    pub(super) fn renumber_watches(&mut self, old: ResourceId, new: ResourceId) {
+        let taken: Vec<_> =
+            self.index.taken.range((old, 0)..=(old, Ticket::MAX)).map(|it| it.1).collect();
+        for ticket in taken {
+            self.set_watch(ticket, Watch::Taken(new));
+        }
+        let bookings = (old, 0, 0)..=(old, Number::MAX, Ticket::MAX);
+        let bookings: Vec<_> = self.index.bookings.range(bookings).copied().collect();
+        for (_, number, ticket) in bookings {
+            self.set_watch(ticket, Watch::Booking(new, number));
+        }
+        self.pass.renumber(old, new);
+    }
+
+    /// The first ticket of a source from one on.
+    fn next_of(&self, source: Source, from: Ticket) -> Option<Ticket> {
+        let last = Ticket::MAX;
+        match source {
+            Source::All => self.waiters.range(from..).next().map(|(ticket, _)| *ticket),
+            Source::Taken(id) => {
+                self.index.taken.range((id, from)..=(id, last)).next().map(|it| it.1)
+            }
+            Source::Booking(id, number) => {
+                let rest = (id, number, from)..=(id, number, last);
+                self.index.bookings.range(rest).next().map(|it| it.2)
+            }
+            Source::FromNow(pattern, _) => {
+                self.patterns.watchers(pattern)?.from_now.range(from..).next().copied()
+            }
+            Source::Dated(pattern) => {
+                self.patterns.watchers(pattern)?.dated.range(from..).next().copied()
+            }
+        }
+    }
+
+    fn push_source(&mut self, source: Source, from: Ticket) {
+        if let Some(ticket) = self.next_of(source, from) {
+            self.pass.heap.push(Reverse((ticket, source)));
+        }
+    }
+}
+
+impl Inventory {
+    /// Sees that a newcomer, which does not fit, watches what is in its way.
+    pub(super) fn watch_what_blocks(&mut self, ticket: Ticket, now: Now, zone: &Zone) {
+        let waiter = &self.queue.waiters[&ticket];
+        let watch = match waiter.request.when.interval(now, zone) {
+            Ok(interval) => self.fit_waiter(waiter, interval, None).err(),
+            Err(_) => None,
+        };
+        match watch {
+            Some(watch) => self.queue.set_watch(ticket, watch),
+            // It cannot be; if it is it is granted in the next pass.
+            None => self.queue.try_everybody(),
+        }
+    }
+
+    /// Grants what fits of what has become free until `work` is spent. Returns whether that was all.
+    pub(in crate::inventory) fn grant_piece(
+        &mut self,
+        now: Now,
+        zone: &Zone,
+        work: u64,
+        batch: &mut Batch,
+    ) -> bool {
+        let end = self.work().saturating_add(work);
+        loop {
+            if self.queue.pass.is_over() {
+                self.queue.pass.clear();
+                return true;
+            }
+            // What was freed is kept until there is room for another reservation.
+            if self.is_full() {
+                self.queue.pass.start_over();
+                return true;
+            }
+            if self.work() >= end {
+                return false;
+            }
+            if self.queue.pass.has_fresh() || !self.queue.pass.sorting.is_empty() {
+                self.make_sources(now.time, end);
+                continue;
+            }
+            if let Some(Reverse((ticket, source))) = self.queue.pass.heap.pop() {
+                self.try_next(ticket, source, now, zone, batch);
+            }
+        }
+    }
+
+    /// Finds out who may be helped by what was freed last.
+    fn make_sources(&mut self, now: Time, end: u64) {
+        if !self.sort_by_resource(now, end) {
+            return;
+        }
+        let ids = self.booked.len() as ResourceId;
+        let texts = self.names.texts();
+        let queue = &mut self.queue;
+        let mut has_new = false;
+        while let Some(pattern) = queue.patterns.watched_after(queue.pass.sorted_up_to) {
+            if self.work.get() >= end {
+                return;
+            }
+            let extended = queue.patterns.extend(pattern, ids, EXTEND_PIECE, texts);
+            self.work.set(self.work.get() + 1 + extended as u64);
+            has_new |= extended > 0;
+            if extended == EXTEND_PIECE {
+                continue;
+            }
+            let mut looked_at = 0;
+            let found = queue.pass.sorting.iter().copied().find(|id| {
+                looked_at += 1;
+                queue.patterns.is_match(pattern, *id, texts)
+            });
+            self.work.set(self.work.get() + looked_at / 4);
+            if let Some(id) = found {
+                queue.push_source(Source::FromNow(pattern, id), 0);
+                let first = queue.patterns.watchers(pattern).and_then(|them| them.first_start());
+                if first.is_some_and(|first| first < queue.pass.last) {
+                    queue.push_source(Source::Dated(pattern), 0);
+                }
+            }
+            queue.pass.sorted_up_to = Some(pattern);
+        }
+        if has_new {
+            queue.patterns.rebuild_union();
+        }
+        queue.pass.sorted_up_to = None;
+        let mut sorting = std::mem::take(&mut queue.pass.sorting);
+        queue.pass.freed.append(&mut sorting);
+    }
+
+    /// Those who are found by the resource itself. Returns whether that was all.
+    fn sort_by_resource(&mut self, now: Time, end: u64) -> bool {
+        if !self.queue.pass.has_fresh() {
+            return true;
+        }
+        // The watched patterns are held against all of it.
+        self.queue.pass.sorted_up_to = None;
+        if std::mem::take(&mut self.queue.pass.everybody) {
+            self.queue.pass.is_for_everybody = true;
+            self.queue.push_source(Source::All, 0);
+        }
+        while let Some((id, number)) = self.queue.pass.fresh_bookings.pop() {
+            self.add_work(1);
+            self.queue.push_source(Source::Booking(id, number), 0);
+            self.queue.pass.freed_bookings.push((id, number));
+        }
+        while let Some(id) = self.queue.pass.fresh.pop_first() {
+            self.add_work(1);
+            if self.is_free_at(id, now) {
+                self.queue.push_source(Source::Taken(id), 0);
+            }
+            self.queue.pass.sorting.insert(id);
+            if self.work() >= end {
+                return self.queue.pass.fresh.is_empty();
+            }
+        }
+        true
+    }
+
+    fn is_free_at(&self, id: ResourceId, now: Time) -> bool {
+        self.overlap(id, now, now.plus_ms(1)).is_none()
+    }
+
+    /// Tries the next of a source, and puts the source back.
+    fn try_next(
+        &mut self,
+        ticket: Ticket,
+        source: Source,
+        now: Now,
+        zone: &Zone,
+        batch: &mut Batch,
+    ) {
+        self.add_work(1);
+        match self.queue.next_of(source, ticket) {
+            // Nobody is left there; perhaps nobody has that pattern any more.
+            None => return,
+            Some(next) if next > ticket => {
+                return self.queue.pass.heap.push(Reverse((next, source)));
+            }
+            Some(_) => {}
+        }
+        // What it wants to have freed may be taken again, by an older one.
+        let source = match source {
+            Source::Taken(id) if !self.is_free_at(id, now.time) => return,
+            Source::FromNow(pattern, id) => match self.next_free(pattern, id, now.time) {
+                Some(id) => Source::FromNow(pattern, id),
+                None => return,
+            },
+            other => other,
+        };
+        self.try_grant(ticket, source, now, zone, batch);
+        self.queue.push_source(source, ticket + 1);
+    }
+
+    /// The first resource from `id` on that was freed, is free at this moment, and that a
+    /// pattern matches.
+    fn next_free(&self, pattern: PatternId, id: ResourceId, now: Time) -> Option<ResourceId> {
+        let mut rest = self.queue.pass.freed.range(id..).inspect(|_| self.add_work(1));
+        let is_match = |id| self.queue.patterns.is_match(pattern, id, self.names.texts());
+        rest.find(|id| self.is_free_at(**id, now) && is_match(**id)).copied()
+    }
+
+    fn try_grant(
+        &mut self,
+        ticket: Ticket,
+        source: Source,
+        now: Now,
+        zone: &Zone,
+        batch: &mut Batch,
+    ) {
+        let Some(waiter) = self.queue.waiters.get(&ticket) else { return };
+        let Ok(interval) = waiter.request.when.interval(now, zone) else { return };
+        let helped = match source {
+            // A booking that has ended is over at this moment: what it had is only of use to others.
+            Source::Dated(_)
+                if self.queue.pass.last <= interval.0 || interval.1 <= self.queue.pass.first =>
+            {
+                return;
+            }
+            Source::FromNow(pattern, _) | Source::Dated(pattern) => {
+                if !self.may_help(pattern, interval) {
+                    return;
+                }
+                Some(pattern)
+            }
+            _ => None,
+        };
+        let ids = match self.fit_waiter(waiter, interval, helped) {
+            Ok(ids) => ids,
+            Err(watch) => return self.queue.set_watch(ticket, watch),
+        };
+        // A retry with the same key waits too; what is bound to a connection
+        // goes to the one that asked last.
+        let same = self.same_request(ticket);
+        let who = match same.last().and_then(|last| self.queue.waiters.get(last)) {
+            Some(last) => last.who.clone(),
+            None => waiter.who.clone(),
+        };
+        let (from, until) = interval;
+        let request = Request { from, until, ..waiter.request.clone() };
+        let granted = Rc::new(self.granted(&request, &ids, waiter.key.clone(), &who));
+        self.apply_due(now.time, Event::Reserved(Rc::clone(&granted)), batch);
+        for ticket in same {
+            self.end_wait(ticket, Outcome::Granted(Rc::clone(&granted)));
+        }
+    }
+
+    /// Whether something that was freed, that a pattern matches, is free in an interval.
+    fn may_help(&self, pattern: PatternId, (from, until): (Time, Time)) -> bool {
+        let pass = &self.queue.pass;
+        if pass.freed.len() > RELEASES_ONE_BY_ONE {
+            return true;
+        }
+        let is_match = |id| self.queue.patterns.is_match(pattern, id, self.names.texts());
+        let mut looked_at = 0;
+        let found = pass.freed.iter().any(|id| {
+            looked_at += 1;
+            self.overlap(*id, from, until).is_none() && is_match(*id)
+        });
+        self.add_work(looked_at / 4);
+        found
+    }
+
+    /// Resources for all that a waiter wants, as [`Inventory::place`] chooses them, or what is in
+    /// its way. `helped` is the pattern, of those that it watches, that has something freed.
+    fn fit_waiter(
+        &self,
+        waiter: &Waiter,
+        (from, until): (Time, Time),
+        helped: Option<PatternId>,
+    ) -> Result<Ids, Watch> {
+        let mut chosen = Ids::new();
+        /// In the place of what a pattern is yet to choose.
+        const NOT_YET: ResourceId = ResourceId::MAX;
+        self.add_work(waiter.wants.len() / 2);
+        for want in &waiter.wants {
+            let Want::Name(id) = want else {
+                chosen.push(NOT_YET);
+                continue;
+            };
+            if let Some(booking) = self.overlap(*id, from, until) {
+                let is_taken = waiter.is_from_now() && booking.from <= from;
+                return Err(match is_taken {
+                    true => Watch::Taken(*id),
+                    false => Watch::Booking(*id, booking.number),
+                });
+            }
+            chosen.push(*id);
+        }
+        // Of what it watched alone, nothing else can have become free.
+        let mut only_freed = match &waiter.watch {
+            Watch::Patterns { is_alone: true, .. } => {
+                helped.filter(|_| self.queue.pass.freed.len() <= RELEASES_ONE_BY_ONE)
+            }
+            _ => None,
+        };
+        for (at, want) in waiter.wants.iter().enumerate() {
+            let Want::Pattern(pattern) = want else { continue };
+            let is_helped = only_freed.take_if(|only| only == pattern).is_some();
+            let found = match is_helped {
+                true => self.choose_freed(*pattern, &chosen, (from, until)),
+                false => self.choose_match(*pattern, &chosen, (from, until)),
+            };
+            match found {
+                Ok(id) => chosen[at] = id,
+                Err(is_contended) => {
+                    let mut patterns = SmallVec::new();
+                    for want in &waiter.wants[..=at] {
+                        if let Want::Pattern(other) = want
+                            && (is_contended || other == pattern)
+                            && !patterns.contains(other)
+                        {
+                            patterns.push(*other);
+                        }
+                    }
+                    let start = (!waiter.is_from_now()).then_some(from);
+                    return Err(Watch::Patterns { patterns, start, is_alone: !is_contended });
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// The first resource in inventory order that a pattern matches, that is free and not
+    /// chosen; else whether there is one that is chosen.
+    fn choose_match(
+        &self,
+        pattern: PatternId,
+        chosen: &[ResourceId],
+        (from, until): (Time, Time),
+    ) -> Result<ResourceId, bool> {
+        let ids = self.booked.len() as ResourceId;
+        let (mut is_contended, mut looked_at) = (false, 0);
+        let texts = self.names.texts();
+        let found = self.queue.patterns.find_match(pattern, 0, ids, texts, |id| {
+            looked_at += 1;
+            let is_free = self.is_live(id) && self.overlap(id, from, until).is_none();
+            let is_chosen = is_free && chosen.contains(&id);
+            is_contended |= is_chosen;
+            is_free && !is_chosen
+        });
+        let searched =
+            if found.is_some() { 0 } else { self.queue.patterns.search_work(pattern, ids) };
+        self.add_work(1 + looked_at / 4 + searched);
+        found.ok_or(is_contended)
+    }
+
+    /// The same among what was freed.
+    fn choose_freed(
+        &self,
+        pattern: PatternId,
+        chosen: &[ResourceId],
+        (from, until): (Time, Time),
+    ) -> Result<ResourceId, bool> {
+        let mut is_contended = false;
+        let texts = self.names.texts();
+        let found = self.queue.pass.freed.iter().copied().find(|id| {
+            let is_free = self.is_live(*id)
+                && self.overlap(*id, from, until).is_none()
+                && self.queue.patterns.is_match(pattern, *id, texts);
+            let is_chosen = is_free && chosen.contains(id);
+            is_contended |= is_chosen;
+            is_free && !is_chosen
+        });
+        self.add_work(1 + self.queue.pass.freed.len() / 4);
+        found.ok_or(is_contended)
+    }
+
+    /// Checks that an index knows what a waiter watches, and that it is in its way; for tests.
+    pub(super) fn check_watch(&self, ticket: Ticket) {
+        let queue = &self.queue;
+        let waiter = &queue.waiters[&ticket];
+        match &waiter.watch {
+            Watch::Nothing => {}
+            Watch::Taken(id) => assert!(queue.index.taken.contains(&(*id, ticket))),
+            Watch::Booking(id, number) => {
+                assert!(queue.index.bookings.contains(&(*id, *number, ticket)));
+            }
+            Watch::Patterns { patterns, start, .. } => {
+                for pattern in patterns {
+                    let them =
+                        queue.patterns.watchers(*pattern).expect("a pattern that is watched");
+                    let set = if start.is_some() { &them.dated } else { &them.from_now };
+                    assert!(set.contains(&ticket));
+                }
+            }
+        }
+    }
+}

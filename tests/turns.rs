@@ -1,0 +1,525 @@
+//! The work of one turn, in the inventory's own count (see `Inventory::take_work`): queues that were
+//! built to be costly, many ends at one instant, and clocks that are set. What does not fit a turn
+//! is left, and what is left is not seen.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::Rng;
+use reservad::clock::{Now, Time, Zone};
+use reservad::commands::parse::Moment;
+use reservad::commands::{self, After, Desk, Figures, Session};
+use reservad::conn::Eol;
+use reservad::inventory::event::Batch;
+use reservad::inventory::history::History;
+use reservad::inventory::queue::Outcome;
+use reservad::inventory::{Capacity, Event, Inventory, Origin, SessionId};
+use reservad::limits::{
+    BACKLOG_WORK, EVENT_WORK, PLACES_WORK, WAIT_PATTERNS_MAX, WAIT_TARGETS_PER_ADDRESS, WORK_BUDGET,
+};
+
+const NOON: i64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
+
+/// A piece may end with one thing that is begun before it is over.
+const SLACK: u64 = 20_000;
+
+struct World {
+    inventory: Inventory,
+    batch: Batch,
+    now: Now,
+    sessions: BTreeMap<u64, Session>,
+    origin: Origin,
+    /// What the journal has, one line an event.
+    journal: Vec<String>,
+}
+
+impl World {
+    fn new() -> World {
+        let capacity = Capacity { resources: 1 << 20, reservations: 1 << 20 };
+        World {
+            inventory: Inventory::new(capacity),
+            batch: Batch::default(),
+            now: Now::at(Time::from_ms(NOON)),
+            sessions: BTreeMap::new(),
+            origin: Origin::LOCAL,
+            journal: Vec::new(),
+        }
+    }
+
+    /// A world with a room that is taken, and others.
+    fn with_rooms(rooms: usize) -> World {
+        let mut world = World::new();
+        for first in (1..=rooms).step_by(10_000) {
+            let last = (first + 9_999).min(rooms);
+            assert!(world.say(0, &format!("ADD Room {first}..{last}")).starts_with("OK "));
+        }
+        world.say(0, "ADD Hub");
+        assert_eq!(world.say(0, "RESERVE Hub"), "OK RESERVED #1 Hub");
+        world
+    }
+
+    fn desk<T>(&mut self, work: impl FnOnce(&mut Desk) -> T) -> T {
+        let zone = Zone::utc();
+        let history = History::default();
+        work(&mut Desk {
+            inventory: &mut self.inventory,
+            batch: &mut self.batch,
+            history: &history,
+            moment: Moment { now: self.now, zone: &zone },
+            figures: &Figures::default,
+        })
+    }
+
+    /// Runs a line of a session, whatever is left to happen.
+    fn say(&mut self, id: u64, line: &str) -> String {
+        let origin = self.origin;
+        let new = || Session::from(SessionId(id), origin);
+        let mut session = self.sessions.remove(&id).unwrap_or_else(new);
+        let mut out = Vec::new();
+        let after =
+            self.desk(|desk| commands::run(line.as_bytes(), Eol::Lf, &mut session, desk, &mut out));
+        if let After::List(mut list) = after {
+            while list.fill(1_000, &mut out) {}
+        }
+        self.sessions.insert(id, session);
+        self.keep();
+        String::from_utf8(out).unwrap().trim_end().to_owned()
+    }
+
+    fn may_say(&mut self, id: u64, line: &str) -> bool {
+        let mut session = self.sessions.remove(&id).unwrap_or(Session::new(SessionId(id)));
+        let may = self.desk(|desk| commands::is_settled(line.as_bytes(), &mut session, desk));
+        self.sessions.insert(id, session);
+        may || !self.inventory.is_behind()
+    }
+
+    /// What a line costs.
+    fn cost(&mut self, id: u64, line: &str) -> u64 {
+        self.inventory.take_work();
+        self.say(id, line);
+        self.inventory.take_work()
+    }
+
+    fn keep(&mut self) {
+        self.journal.extend(self.batch.iter().map(|(_, _, text)| text.to_owned()));
+        self.batch.clear();
+    }
+
+    /// One turn: what it costs.
+    fn advance(&mut self) -> u64 {
+        self.inventory.take_work();
+        self.inventory.advance(self.now, &Zone::utc(), &mut self.batch);
+        self.keep();
+        self.inventory.take_work()
+    }
+
+    /// Turns until nothing is left: how many, and the costliest.
+    fn catch_up(&mut self) -> (usize, u64) {
+        let (mut turns, mut most) = (0, 0);
+        loop {
+            most = most.max(self.advance());
+            turns += 1;
+            if !self.inventory.has_backlog() {
+                return (turns, most);
+            }
+        }
+    }
+
+    fn pass(&mut self, ms: i64) {
+        self.now = Now { time: self.now.time.plus_ms(ms), steady: self.now.steady.plus_ms(ms) };
+    }
+
+    /// Those who were told their place, and where each is last.
+    fn places(&mut self) -> BTreeMap<u64, usize> {
+        let outcomes = self.inventory.take_outcomes();
+        let places = outcomes.into_iter().filter_map(|(session, outcome)| match outcome {
+            Outcome::Place(place) => Some((session.0, place)),
+            _ => None,
+        });
+        places.collect()
+    }
+
+    fn granted(&mut self) -> Vec<u64> {
+        let outcomes = self.inventory.take_outcomes();
+        let is_grant = |outcome: &Outcome| matches!(outcome, Outcome::Granted(_));
+        outcomes.into_iter().filter(|(_, it)| is_grant(it)).map(|(session, _)| session.0).collect()
+    }
+
+    /// The same inventory from the journal; times never go back in it.
+    fn replay(&self) -> Inventory {
+        let mut replayed = Inventory::new(Capacity { resources: 1 << 20, reservations: 1 << 20 });
+        let mut last = Time::DAWN;
+        for line in &self.journal {
+            let (time, event) = Event::decode(line, &replayed).unwrap();
+            assert!(last <= time, "{line} is before the event before it");
+            last = time;
+            assert_eq!(replayed.admits(&event), Ok(()), "{line}");
+            replayed.apply(event);
+        }
+        replayed
+    }
+}
+
+fn long_names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{n:04} {}", "long name ".repeat(9)).trim().to_owned()).collect()
+}
+
+/// 100 that want 32 long names each and 100 with 32 patterns each: one goes, and ten
+/// seconds later all the others are told. That took 4.5 seconds at one go.
+#[test]
+fn places_are_told_in_pieces() {
+    let mut world = World::with_rooms(10);
+    let names = long_names(3_200);
+    for some in names.chunks(30) {
+        world.say(0, &format!("ADD {}", some.join(", ")));
+    }
+    let mut expected = BTreeMap::new();
+    for at in 0..100 {
+        let some = names[at * 31..][..31].join(", ");
+        let told = world.say(1 + at as u64, &format!("RESERVE Hub, {some} wait=1h"));
+        assert_eq!(told.split(' ').nth(2), Some((at + 1).to_string().as_str()), "{told}");
+        if at > 0 {
+            expected.insert(1 + at as u64, at);
+        }
+    }
+    for at in 0..100 {
+        // They want none of these names, but Hub.
+        let some: Vec<_> = (0..31).map(|n| format!("*{at:02}{n:02}z*")).collect();
+        world.say(0, &format!("ADD {}", some.join(", ").replace('*', "x")));
+        let told = world.say(101 + at as u64, &format!("RESERVE Hub, {} wait=1h", some.join(", ")));
+        assert_eq!(told.split(' ').nth(2), Some((at + 101).to_string().as_str()), "{told}");
+        expected.insert(101 + at as u64, at + 100);
+    }
+    world.inventory.take_work();
+    world.inventory.leave_queue(SessionId(1), world.now);
+    let work = world.inventory.take_work();
+    assert!(work <= PLACES_WORK + SLACK, "{work} for one that goes");
+    let mut told = world.places();
+    assert!(told.len() >= 9 && told.values().all(|place| *place <= 10), "{told:?}");
+    world.pass(10_000);
+    let (turns, most) = world.catch_up();
+    assert!(most <= PLACES_WORK + SLACK, "{most} in one of {turns} turns");
+    assert!(turns < 100, "{turns}");
+    told.extend(world.places());
+    assert_eq!(told, expected);
+}
+
+/// 900 that want one room and what nobody has, beside 100,000 that are free: 2.6 seconds.
+#[test]
+fn grant_does_not_search_all_names_for_each_waiter() {
+    let mut world = World::with_rooms(100_000);
+    world.say(0, "ADD aqbqc");
+    world.say(0, "RESERVE aqbqc");
+    for id in 1..=900 {
+        let told = world.say(id, "RESERVE Hub, *q*q* wait=1h");
+        assert!(told.starts_with("* QUEUE"), "{told}");
+    }
+    let work = world.cost(0, "CANCEL Hub");
+    assert!((900..BACKLOG_WORK).contains(&work), "{work}");
+    assert!(!world.inventory.is_behind());
+    assert_eq!(world.granted(), []);
+    // And with what it now waits for the first one gets both.
+    let work = world.cost(0, "CANCEL aqbqc");
+    assert!(work < 10_000, "{work}");
+    assert_eq!(world.granted(), [1]);
+    world.inventory.check();
+}
+
+/// What is freed and waited for by nobody is no work, however many wait.
+#[test]
+fn pair_beside_pattern_waiters_costs_what_it_costs_alone() {
+    let mut world = World::with_rooms(40);
+    let pair =
+        |world: &mut World| world.cost(0, "RESERVE Room 40") + world.cost(0, "CANCEL Room 40");
+    let alone = pair(&mut world);
+    assert!(alone >= 2 * EVENT_WORK as u64);
+    for id in 1..=100 {
+        let patterns: Vec<_> = (1..=31).map(|n| format!("R*om *{n}")).collect();
+        let told = world.say(id, &format!("RESERVE Hub, {} wait=1h", patterns.join(", ")));
+        assert!(told.starts_with(&format!("* QUEUE {id} ")), "{told}");
+    }
+    let beside = pair(&mut world);
+    assert!(beside <= 2 * alone, "{beside} beside 100 that wait, {alone} alone");
+    // The same where nothing is free for anybody but by the patterns.
+    let mut world = World::with_rooms(40);
+    for id in 1..=100 {
+        world.say(id, "RESERVE Hub, Room 4*, Room 3* wait=1h");
+        world.say(100 + id, "RESERVE H*b from=2027-01-01 nights=2 wait=1h");
+    }
+    let beside = pair(&mut world);
+    assert!(beside <= 2 * alone, "{beside} beside 200 that wait, {alone} alone");
+    world.inventory.check();
+}
+
+/// A refusal tells how many wait, which was a comparison of each pattern with each name of each.
+#[test]
+fn refusal_beside_waiters_counts_them_and_their_cost() {
+    let mut world = World::with_rooms(400);
+    let patterns: Vec<_> = (0..31).map(|n| format!("*o*{n}")).collect();
+    let line = format!("RESERVE Hub, {}", patterns.join(", "));
+    let alone = world.cost(2_000, &line);
+    for id in 1..=900 {
+        world.say(
+            id,
+            &format!("RESERVE Hub, Room {}, Room {} wait=1h", id % 400 + 1, (id + 7) % 400 + 1),
+        );
+    }
+    let beside = world.cost(2_000, &line);
+    assert!(beside > alone + 450, "what it looks at is counted: {beside}, {alone} alone");
+    assert!(beside < alone + WORK_BUDGET, "{beside} beside 900 that wait, {alone} alone");
+    assert!(world.say(2_000, &line).contains("in the queue: 900;"));
+}
+
+/// A million at one instant took 0.6 seconds; what a line may see of them meanwhile is nothing.
+#[test]
+fn ends_at_one_instant_are_cut_into_turns_and_not_seen_meanwhile() {
+    const COUNT: usize = 10_000;
+    let mut world = World::with_rooms(COUNT + 1);
+    for n in 1..=COUNT {
+        world.say(0, &format!("RESERVE Room {n} for=1m"));
+    }
+    // Waits for the last of them, and for another room that has nothing to do with it.
+    let last = format!("Room {COUNT}");
+    world.say(1, &format!("RESERVE {last} wait=1h"));
+    let free = format!("Room {}", COUNT + 1);
+    world.pass(60_000);
+    let mut turns = 0;
+    loop {
+        let work = world.advance();
+        assert!(work <= BACKLOG_WORK + SLACK, "{work}");
+        turns += 1;
+        if !world.inventory.is_behind() {
+            break;
+        }
+        world.pass(1);
+        assert!(!world.may_say(2, &format!("RESERVE {last}")));
+        assert!(!world.may_say(2, "LIST") && !world.may_say(2, "BOOKINGS Room *"));
+        let number = COUNT as u64 + 1;
+        let is_over = world.inventory.reservation(number).is_none();
+        assert_eq!(world.may_say(2, &format!("RENEW #{number} for=1h")), is_over);
+        assert_eq!(world.may_say(2, &format!("VERIFY #{number}")), is_over);
+        for line in ["HELP", "IAM eva", "no verb", "VERIFY #1", "WATCH", "RENEW #99999 for=1h"] {
+            assert!(world.may_say(2, line), "{line}");
+        }
+        assert!(world.may_say(2, &format!("RESERVE {free}")));
+        assert!(world.say(2, &format!("RESERVE {free}")).starts_with("OK RESERVED"));
+        assert!(world.say(2, &format!("CANCEL {free}")).starts_with("OK CANCELLED"));
+    }
+    assert!(turns >= 5, "{turns}");
+    assert_eq!(world.granted(), [1]);
+    assert_eq!(world.inventory.reservation_count(), 2);
+    world.inventory.check();
+    world.replay().check();
+    assert_eq!(world.replay().last_event(), world.inventory.last_event());
+}
+
+/// Each lease gets a new end, which for a million took 0.8 seconds.
+#[test]
+fn step_of_the_clock_is_cut_into_turns() {
+    const COUNT: usize = 10_000;
+    let mut world = World::with_rooms(COUNT + 1);
+    for n in 1..=COUNT {
+        world.say(0, &format!("RESERVE Room {n} for=1h"));
+    }
+    let free = format!("Room {}", COUNT + 1);
+    let mut turns = 0;
+    for by_ms in [3_600_000, 500_000, 100_000] {
+        world.pass(by_ms);
+        world.now.steady = world.now.time;
+        world.inventory.clock_was_set(by_ms, world.now);
+        loop {
+            let work = world.advance();
+            assert!(work <= BACKLOG_WORK + SLACK, "{work}");
+            turns += 1;
+            world.inventory.check();
+            if !world.inventory.is_behind() {
+                break;
+            }
+            assert!(!world.may_say(2, &format!("VERIFY #{}", COUNT / 2)));
+            assert!(!world.may_say(2, "CANCEL Room 7"));
+            assert!(world.may_say(2, &format!("RESERVE {free} for=1h")));
+            if turns == 3 {
+                assert!(world.say(2, &format!("RESERVE {free} from=2030-01-01")).starts_with("OK"));
+            }
+        }
+    }
+    assert!(turns >= 15, "{turns}");
+    world.replay().check();
+}
+
+/// Each of the waiting patterns was held against each new name before the line was answered.
+#[test]
+fn new_names_are_offered_in_pieces() {
+    let mut world = World::with_rooms(10);
+    for id in 1..=100 {
+        world.say(0, &format!("ADD w{id}z"));
+        world.say(0, &format!("RESERVE w{id}z"));
+        assert!(world.say(id, &format!("RESERVE *w{id}z* wait=1h")).starts_with("* QUEUE"));
+    }
+    let adds = world.cost(0, "ADD x 1..10000");
+    assert!(adds <= 10_000 * (EVENT_WORK as u64 + 2) + BACKLOG_WORK + SLACK, "{adds}");
+    assert!(world.inventory.is_behind());
+    assert!(!world.may_say(0, "LIST"));
+    let (turns, most) = world.catch_up();
+    assert!(most <= BACKLOG_WORK + SLACK && turns > 3, "{most} in one of {turns} turns");
+    world.say(0, "ADD xw77z");
+    assert_eq!(world.granted(), [77]);
+    world.inventory.check();
+}
+
+#[test]
+fn what_waiting_requests_may_want_is_bounded() {
+    let mut world = World::with_rooms(100);
+    world.origin = Origin(7);
+    let all: Vec<_> = (1..=31).map(|n| format!("Room {n}")).collect();
+    let line = format!("RESERVE Hub, {} wait=1h", all.join(", "));
+    let fit = WAIT_TARGETS_PER_ADDRESS / 32;
+    for id in 1..=fit as u64 {
+        assert!(world.say(id, &line).starts_with("* QUEUE"));
+    }
+    let told = world.say(5_000, &line);
+    assert!(told.starts_with("ERR 429 the waiting requests from your address"), "{told}");
+    let told = world.say(5_001, &line.replace("RESERVE", "RESERVAR"));
+    assert!(told.starts_with("ERR 429 las peticiones en espera desde tu dirección"), "{told}");
+    // One name is always good, and another address is not concerned.
+    assert!(world.say(5_002, "RESERVE Hub wait=1h").starts_with("* QUEUE"));
+    world.origin = Origin(8);
+    assert!(world.say(5_003, &line).starts_with("* QUEUE"));
+    // Who leaves makes room.
+    world.inventory.leave_queue(SessionId(1), world.now);
+    world.origin = Origin(7);
+    assert!(world.say(5_004, &line).starts_with("* QUEUE"));
+    world.inventory.check();
+}
+
+#[test]
+fn different_patterns_of_waiting_requests_are_bounded() {
+    let mut world = World::with_rooms(10);
+    let mut refused = 0;
+    for id in 1..=(WAIT_PATTERNS_MAX / 31 + 2) as u64 {
+        let some: Vec<_> = (0..31).map(|n| format!("*{id:03}y{n:02}*")).collect();
+        world.say(0, &format!("ADD {}", some.join(", ").replace('*', "x")));
+        let told = world.say(id, &format!("RESERVE Hub, {} wait=1h", some.join(", ")));
+        if !told.starts_with("* QUEUE") {
+            assert!(told.starts_with("ERR 429 the waiting requests have too many"), "{told}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 2);
+    // Patterns that are there already are no more.
+    let again: Vec<_> = (0..31).map(|n| format!("*001y{n:02}*")).collect();
+    let told = world.say(9_000, &format!("RESERVE Hub, {} wait=1h", again.join(", ")));
+    assert!(told.starts_with("* QUEUE"), "{told}");
+}
+
+/// Everybody on one room: a release does not look at them.
+#[test]
+fn release_in_a_long_queue_is_cheap() {
+    let mut world = World::with_rooms(3);
+    for id in 1..=20_000 {
+        world.say(id, "RESERVE Hub wait=1h");
+    }
+    for id in 1..=20 {
+        let work = world.cost(0, "CANCEL Hub");
+        assert!(work < 500, "{work} for the release to {id}");
+        assert_eq!(world.granted(), [id]);
+    }
+}
+
+/// Random lines between the pieces of random ends, grants and steps of the clock. A line that may run says
+/// what it would say to a server that was never behind, as far as it can tell: of its room everything
+/// due is over, and nobody waits for it.
+#[test]
+fn lines_beside_a_backlog_see_nothing_of_it() {
+    const ROOMS: usize = 12;
+    let seed = common::seed();
+    let (mut ran, mut held, mut pieces) = (0, 0, 0);
+    for round in 0..300 {
+        let mut rng = Rng(seed.wrapping_add(round));
+        let mut world = World::with_rooms(ROOMS);
+        world.inventory.set_backlog_work(rng.pick(&[1, 50, 120, 300]));
+        let mut waiting = Vec::new();
+        for turn in 0..60u64 {
+            world.pass(rng.pick(&[0, 1, 1_000, 2_000, 30_000]));
+            if rng.one_in(12) {
+                let by_ms = rng.pick(&[5_000, 60_000]);
+                world.pass(by_ms);
+                world.inventory.clock_was_set(by_ms, world.now);
+            }
+            world.advance();
+            pieces += usize::from(world.inventory.is_behind());
+            for _ in 0..3 {
+                let room = format!("Room {}", 1 + rng.below(ROOMS));
+                let other = format!("Room {}", 1 + rng.below(ROOMS));
+                let length = rng.pick(&["for=1s", "for=2s", "for=1m", "for=30s", ""]);
+                let wants = match rng.below(3) {
+                    0 => room.clone(),
+                    1 => format!("{room}, Room *"),
+                    _ => "R* 1*, R* *".to_owned(),
+                };
+                let line = match rng.below(10) {
+                    0..4 => format!("RESERVE {room} {length}"),
+                    4 => format!("CANCEL {room}"),
+                    5 if room != other => format!("RESERVE {room}, {other} {length}"),
+                    6 => format!("LIST {room}"),
+                    7 | 8 => format!("RESERVE {wants} {length} wait=20s"),
+                    _ => format!("RESERVE {room} from=2026-11-22T13:00 {length}"),
+                };
+                let me = 1 + turn * 10 + rng.below(9) as u64;
+                if world.sessions.get(&me).is_some_and(Session::is_waiting) {
+                    continue;
+                }
+                if !world.may_say(me, &line) {
+                    held += 1;
+                    continue;
+                }
+                let was_behind = world.inventory.is_behind();
+                if was_behind && line.starts_with("LIST") {
+                    // The naive answer: what the journal says, with everything due left out.
+                    let replayed = world.replay();
+                    let mut number = 0;
+                    let mut is_free = true;
+                    while let Some(one) = replayed.next_reservation(number) {
+                        number = one.number;
+                        let texts = replayed.names().texts();
+                        let is_on = one.targets().iter().any(|id| texts.name(*id) == room);
+                        is_free &=
+                            !(is_on && one.from <= world.now.time && one.until > world.now.time);
+                    }
+                    let told = world.say(me, &line);
+                    assert_eq!(told.starts_with("OK 1 "), is_free, "seed {seed} {round}: {told}");
+                } else {
+                    let told = world.say(me, &line);
+                    if told.starts_with("* QUEUE") {
+                        waiting.push(me);
+                    }
+                }
+                ran += usize::from(was_behind);
+            }
+            if rng.one_in(6)
+                && let Some(gone) = waiting.pop()
+            {
+                world.inventory.leave_queue(SessionId(gone), world.now);
+            }
+            world.inventory.check();
+            if !world.inventory.is_behind() {
+                assert!(
+                    !world.inventory.some_waiter_fits(world.now, &Zone::utc()),
+                    "{seed} {round}"
+                );
+                assert_eq!(world.inventory.due(world.now), None);
+            }
+        }
+        while world.inventory.has_backlog() {
+            world.advance();
+        }
+        assert!(!world.inventory.some_waiter_fits(world.now, &Zone::utc()), "{seed} {round}");
+        let replayed = world.replay();
+        replayed.check();
+        assert_eq!(replayed.last_number(), world.inventory.last_number());
+        assert_eq!(replayed.reservation_count(), world.inventory.reservation_count());
+    }
+    println!("{ran} lines beside a backlog, {held} held back, {pieces} pieces");
+    assert!(ran > 500 && held > 500 && pieces > 500, "{ran} {held} {pieces}");
+}
