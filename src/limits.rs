@@ -56,9 +56,13 @@ pub const RESOURCES_DEFAULT: u32 = 1 << 20;
 pub const INVENTORY_FILE_MAX_BYTES: u64 = 256 << 20;
 /// Default for `--max-reservations`, in live ones.
 pub const RESERVATIONS_DEFAULT: u32 = 1 << 20;
-/// Descriptors kept back from clients: listeners, journal and its
-/// successor, signals, timer, log, and the clients that are being refused.
-pub const DESCRIPTORS_RESERVED: u64 = 32;
+/// Descriptors kept back from clients, listeners aside: standard streams (3), the poll (1),
+/// signals (5), timers (2), the lock, the journal, its successor and the file it replaces (4), the
+/// data directory (1), the inventory file (1), and the clients that are being refused.
+pub const DESCRIPTORS_RESERVED: u64 = 30;
+/// Descriptors of a listener: its socket, and the spare one that lets a client be refused when no
+/// other is left.
+pub const LISTENER_DESCRIPTORS: u64 = 2;
 /// Connections over the limit that are told `ERR 503` with time to read it;
 /// more than that at one time are told and closed at once.
 pub const REFUSED_MAX: usize = 12;
@@ -257,7 +261,8 @@ const _: () = {
     assert!(LIST_PIECE_BYTES <= OUTPUT_HIGH_BYTES);
     let kept = 100_000 / 8 + 100_000 / NAMES_CHUNK * 8 + NAMES_CHUNK * (2 * NAME_MAX_BYTES + 8);
     assert!(OUTPUT_HIGH_BYTES + LINE_MAX_BYTES + kept <= LIST_READER_BYTES);
-    assert!((REFUSED_MAX as u64) < DESCRIPTORS_RESERVED / 2);
+    let running = 3 + 1 + 5 + 2 + 4 + 1 + 1;
+    assert!(running + REFUSED_MAX as u64 <= DESCRIPTORS_RESERVED);
     let names_bytes = RESOURCES_DEFAULT as u64 * (NAME_MAX_BYTES as u64 + 2);
     assert!(INVENTORY_FILE_MAX_BYTES > names_bytes, "the file of a full server must be readable");
     assert!(ADD_MAX <= RESOURCES_DEFAULT as usize);

@@ -1,5 +1,7 @@
 //! The server's program: arguments, log, open, replay, bind, run, exit code.
 
+mod logging;
+
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,8 +15,7 @@ use reservad::inventory::{Capacity, Inventory};
 use reservad::journal;
 use reservad::journal::{DiskStorage, Report, SyncPolicy, Verdict};
 use reservad::limits::{
-    CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, LISTENERS_MAX, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT,
-    SHARE_CLIENTS, STALL_DEFAULT_MS,
+    CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, LISTENERS_MAX, LISTENER_DESCRIPTORS, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, SHARE_CLIENTS, STALL_DEFAULT_MS,
 };
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
 use reservad::service::{Compaction, Config, Service};
@@ -84,7 +85,7 @@ struct Serve {
     /// When changes are synced to disk: always (before each reply), never, or a duration like 1s
     #[arg(long, value_name = "WHEN", default_value = "always", value_parser = parse_fsync)]
     fsync: SyncPolicy,
-    /// Most clients at one time [default: the descriptor limit less 32]
+    /// Most clients at one time [default: the descriptor limit less 30 and 2 a listener]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_clients: Option<u32>,
     /// Most resources
@@ -157,9 +158,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, reason }) => {
-            use std::io::Write;
-            // A closed stderr is no reason to panic.
-            let _ = writeln!(std::io::stderr(), "reservad: {}", plain(&reason));
+            logging::say_farewell(&format!("reservad: {}", plain(&reason)));
             ExitCode::from(code)
         }
     }
@@ -198,6 +197,8 @@ fn serve(options: Serve) -> Result<(), Failure> {
     let (mut state, mut clock) = open(&options)?;
     // Before anything is written: a start that fails must not count as the first one.
     let addresses: Vec<_> = options.listen.iter().flat_map(|list| list.0.clone()).collect();
+    // Before listening: who would be accepted could not be served.
+    let max_clients = max_clients(options.max_clients, addresses.len())?;
     let listeners = listen(&addresses)?;
     let names = first_names(&options, &state)?;
     let at = clock::read();
@@ -205,7 +206,6 @@ fn serve(options: Serve) -> Result<(), Failure> {
         clock.confirm();
     }
     state.settle(names, clock.observe(at.0, at.1), &zone)?;
-    let max_clients = max_clients(options.max_clients);
     let (resources, reservations) =
         (state.inventory.names().len(), state.inventory.reservation_count());
     let config = Config {
@@ -267,8 +267,7 @@ fn start_log(level: LevelFilter) {
         .set_thread_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off)
         .build();
-    // A line at a time: it would write each field of it on its own.
-    let lines = std::io::LineWriter::with_capacity(256, std::io::stderr());
+    let lines = logging::LineSink::new(std::io::stderr());
     // It can only fail if a log was started before.
     let _ = simplelog::WriteLogger::init(level, config, lines);
 }
@@ -358,9 +357,9 @@ fn bind_failure(address: SocketAddr, error: &std::io::Error) -> Failure {
     Failure::from(format!("cannot listen on {address}: {error}{hint}"))
 }
 
-/// Raises the soft descriptor limit to the hard one; what it allows for, or
-/// what was asked.
-fn max_clients(asked: Option<u32>) -> usize {
+/// Raises the soft descriptor limit to the hard one. Returns how many clients it allows for beside
+/// these listeners and what the server itself needs, or how many were asked for.
+fn max_clients(asked: Option<u32>, listeners: usize) -> Result<usize, Failure> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -368,17 +367,24 @@ fn max_clients(asked: Option<u32>) -> usize {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let most = usize::try_from(descriptors.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    let fits = most.saturating_sub(DESCRIPTORS_RESERVED as usize).clamp(1, CLIENTS_MAX - 64);
+    let most = descriptors.unwrap_or(u64::MAX);
+    let reserved = DESCRIPTORS_RESERVED + LISTENER_DESCRIPTORS * listeners as u64;
+    if most <= reserved {
+        return Err(Failure::from(format!(
+            "the limit of {most} open files is too low for {listeners} listening sockets: {} are needed at least; raise it (ulimit -n, LimitNOFILE=) or listen on fewer addresses",
+            reserved + 1
+        )));
+    }
+    let fits = usize::try_from(most - reserved).unwrap_or(usize::MAX).min(CLIENTS_MAX - 64);
     match asked.map(|asked| asked as usize) {
-        None => fits,
+        None => Ok(fits),
         Some(asked) if asked > fits => {
             warn!(
                 "--max-clients {asked} is more than the {most} descriptors allow for; raise the limit (ulimit -n)"
             );
-            asked.min(CLIENTS_MAX - 64)
+            Ok(asked.min(CLIENTS_MAX - 64))
         }
-        Some(asked) => asked,
+        Some(asked) => Ok(asked),
     }
 }
 

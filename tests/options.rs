@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Client, Folder, Server, command, until, wait};
+use common::{Client, Folder, Server, command, fill_journal, until, wait};
 use socket2::SockRef;
 
 /// Runs a program to its end: exit code, stdout, stderr.
@@ -210,6 +210,70 @@ fn the_start_says_what_there_is() {
     let mut server = Server::durable(folder.path(), &["--max-clients", "7"]);
     let log = server.log_so_far();
     assert!(log.contains("3 resources, 1 live reservations, room for 7 clients"), "{log}");
+}
+
+/// A line of the log went to a pipe that nobody reads, and the loop waited for ever: not even
+/// SIGTERM was seen.
+#[test]
+fn full_pipe_at_stderr_does_not_stop_the_server() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = port.to_string();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+    let mut server = command(&["--in-memory", "--log-level", "debug", "--listen", &listen]);
+    let mut server = server.stderr(writer).spawn().unwrap();
+    until("it listens", || TcpStream::connect(port).is_ok());
+    // Each of these is a line at `debug`.
+    for _ in 0..50 {
+        let mut client = Client::to(port);
+        assert_eq!(client.say("SOY ana"), "OK ana");
+        client.send("AYUDA\n".repeat(100));
+    }
+    assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+    assert!(wait(&mut server).success());
+    drop(reader);
+}
+
+/// A server under a limit of open files, listening on so many ports.
+fn under_a_limit(files: usize, listeners: usize, folder: &Path) -> Command {
+    let mut command = Command::new("sh");
+    let limit = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+    command.args(["-c", &limit, env!("CARGO_BIN_EXE_reservad")]);
+    command.args(["--data-dir", text(folder), "--time-zone", "UTC"]);
+    for _ in 0..listeners {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// The reserve did not count the listeners: with 12 of them clients had the descriptors that the
+/// compaction needs, and it stopped the server.
+#[test]
+fn a_compaction_has_its_descriptors_with_many_listeners_and_all_places_taken() {
+    let folder = Folder::new();
+    let mut server = Server::spawn(&mut under_a_limit(100, 12, folder.path()));
+    assert!(server.log_so_far().contains("room for 46 clients"), "{}", server.log_so_far());
+    let mut crowd: Vec<_> = (0..45).map(|_| server.connect()).collect();
+    crowd.iter_mut().for_each(|client| assert_eq!(client.say("SOY ana"), "OK ana"));
+    fill_journal(&mut server);
+    assert_eq!(crowd[0].say("SOY eva"), "OK eva");
+    server.stop();
+}
+
+#[test]
+fn too_few_descriptors_for_the_listeners_are_an_error_of_the_start() {
+    let folder = Folder::new();
+    let done = under_a_limit(54, 12, folder.path()).output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(said.contains("54 open files") && said.contains("55 are needed"), "{said}");
+    let server = Server::spawn(&mut under_a_limit(55, 12, folder.path()));
+    assert_eq!(server.connect().say("SOY ana"), "OK ana");
+    server.stop();
 }
 
 #[test]

@@ -547,6 +547,7 @@ fn the_limits_of_the_page_are_those_of_the_code() {
         WAIT_MAX_MS,
         ECHO_MAX_CHARS,
         DESCRIPTORS_RESERVED,
+        LISTENER_DESCRIPTORS,
         REFUSED_MAX,
         LISTENERS_MAX,
         COMMAND_BUDGET,
