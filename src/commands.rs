@@ -138,10 +138,21 @@ fn is_foreign(line: &[u8], fresh: bool) -> bool {
     if let Some((b':', name)) = words.clone().next().and_then(|first| first.split_last()) {
         return !name.is_empty() && name.iter().all(is_word);
     }
-    let mut after_two = words.skip(2);
-    let third = if fresh { after_two.next() } else { None };
-    third.is_some_and(|third| third.starts_with(b"HTTP/")) && after_two.next().is_none()
+    let mut words = words;
+    fresh
+        && match (words.next(), words.next(), words.next(), words.next()) {
+            (Some(_), Some(_), Some(version), None) => version.starts_with(b"HTTP/"),
+            // A version was not always part of a request (HTTP/0.9).
+            (Some(method), Some(path), None, _) => {
+                HTTP_METHODS.contains(&method) && path.starts_with(b"/")
+            }
+            _ => false,
+        }
 }
+
+/// The methods of HTTP, as a request begins with them. None of them is a verb.
+const HTTP_METHODS: [&[u8]; 9] =
+    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"CONNECT"];
 
 /// Reads a line, given whole and split after its first word, in the language of
 /// its verb, and remembers that.
