@@ -4,6 +4,7 @@
 //! It names no socket, no file and no clock; what it needs of the world is
 //! in its [`Desk`].
 
+mod cost;
 mod help;
 mod notice;
 pub mod parse;
@@ -20,8 +21,9 @@ use crate::inventory::event::{Batch, push_names};
 use crate::inventory::fit::Start;
 use crate::inventory::history::History;
 use crate::inventory::pattern::Pattern;
-use crate::inventory::{Event, Ids, Inventory, Reservation};
-use crate::limits::{CLOCK_DOUBTFUL_MS, LINE_MAX_BYTES, LIST_PIECE_BYTES};
+use crate::inventory::{Event, Ids, Inventory, Reservation, SessionId};
+use crate::limits::{CLOCK_DOUBTFUL_MS, LINE_MAX_BYTES, LIST_PIECE_BYTES, RELEASES_AT_ONCE};
+pub use notice::Notices;
 use parse::{Command, Fault, Marks, Moment, Text, find_control, parse, split_word};
 pub use session::{Session, notices, resolve, tell_place};
 use session::{Wait, Watch};
@@ -69,8 +71,13 @@ pub enum After {
     List(Box<dyn Source>),
     /// The connection is closed when its output is sent.
     Close,
+    /// The connection is closed once all that is bound to it is released; see [`leave`]. Until
+    /// then nothing is said.
+    Leave,
     /// Not one of ours (a browser, a mail server): closed without a word.
     Foreign,
+    /// Nothing was done: the line may cost this much, which is more than it is allowed now.
+    Later(u64),
 }
 
 /// Runs one line and appends its reply to `out`.
@@ -93,6 +100,15 @@ pub fn run(
     if (fresh || word.ends_with(b":")) && is_foreign(line, fresh) {
         return After::Foreign;
     }
+    if session.allowed_work < u64::MAX
+        && let Some((verb, _)) = find_verb(word)
+    {
+        let cost = cost::upper_bound(verb, rest, desk.inventory);
+        if cost > session.allowed_work {
+            session.fresh = fresh;
+            return After::Later(cost);
+        }
+    }
     match understand(line, (word, rest), session, desk.moment, &mut String::new()) {
         Ok((command, lang)) => execute(command, lang, eol, session, desk, out),
         Err(fault) => {
@@ -100,6 +116,10 @@ pub fn run(
             After::Next
         }
     }
+}
+
+fn find_verb(word: &[u8]) -> Option<(Verb, Lang)> {
+    Verb::find_exact(word).or_else(|| Verb::find(str::from_utf8(word).ok()?))
 }
 
 /// Reserves or cancels one resource if the line is nothing but one of these verbs and a
@@ -462,17 +482,26 @@ fn status(desk: &Desk) -> Vec<String> {
 
 /// `SALIR`, also as Ctrl-D.
 pub fn quit(eol: Eol, session: &Session, desk: &mut Desk, out: &mut Vec<u8>) -> After {
-    leave(session, desk);
-    push_line(session.lang.pick("OK ADIÓS", "OK BYE"), eol, out);
+    if !leave(session.id(), RELEASES_AT_ONCE, desk) {
+        return After::Leave;
+    }
+    farewell(session, eol, out);
     After::Close
 }
 
-/// Ends what was `hasta=salir` of a connection that goes.
-pub fn leave(session: &Session, desk: &mut Desk) {
-    for number in desk.inventory.bound_to(session.id()) {
+/// The reply to `SALIR`, when all that was bound to the connection is released.
+pub fn farewell(session: &Session, eol: Eol, out: &mut Vec<u8>) {
+    push_line(session.lang.pick("OK ADIÓS", "OK BYE"), eol, out);
+}
+
+/// Ends what was `hasta=salir` of a connection that goes, at most so many reservations. Returns
+/// whether that was all.
+pub fn leave(session: SessionId, most: usize, desk: &mut Desk) -> bool {
+    for number in desk.inventory.bound_to(session, most) {
         desk.enact(Event::Expired { number });
     }
     desk.settle();
+    !desk.inventory.has_bound(session)
 }
 
 /// The reply to a line that is too long.
@@ -497,13 +526,31 @@ pub fn cut(session: &Session, eol: Eol, out: &mut Vec<u8>) {
     push_fault(&Fault::bad(text), eol, out);
 }
 
+/// Why a connection is turned away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoRoom {
+    /// As many clients, or as much memory, as the server may have.
+    Full,
+    /// As many connections from its address as one may have.
+    Address,
+    /// Others have come since, and it has said nothing.
+    Silent,
+}
+
 /// The farewell to a connection that there is no room for.
-pub fn no_room(out: &mut Vec<u8>) {
-    push_line(
-        "ERR 503 el servidor está lleno, prueba más tarde / the server is full, try later",
-        Eol::Lf,
-        out,
-    );
+pub fn no_room(why: NoRoom, out: &mut Vec<u8>) {
+    let text = match why {
+        NoRoom::Full => {
+            "ERR 503 el servidor está lleno, prueba más tarde / the server is full, try later"
+        }
+        NoRoom::Address => {
+            "ERR 503 hay demasiadas conexiones desde tu dirección, cierra alguna / too many connections from your address, close some"
+        }
+        NoRoom::Silent => {
+            "ERR 503 hay demasiadas conexiones que no han dicho nada, y la tuya es la más antigua / too many connections have said nothing, and yours is the oldest"
+        }
+    };
+    push_line(text, Eol::Lf, out);
 }
 
 fn refuse(refusal: Refusal, lang: Lang, eol: Eol, desk: &Desk, out: &mut Vec<u8>) -> After {

@@ -512,9 +512,9 @@ impl Inventory {
         self.bound.insert((session, number));
     }
 
-    /// The `hasta=salir` reservations of a connection, oldest first.
-    pub fn bound_to(&self, session: SessionId) -> Vec<Number> {
-        self.all_bound_to(session).collect()
+    /// The `hasta=salir` reservations of a connection, oldest first, at most so many.
+    pub fn bound_to(&self, session: SessionId, most: usize) -> Vec<Number> {
+        self.all_bound_to(session).take(most).collect()
     }
 
     /// Whether a connection has `hasta=salir` reservations.

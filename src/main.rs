@@ -15,10 +15,10 @@ use reservad::inventory::{Capacity, Inventory};
 use reservad::journal;
 use reservad::journal::{DiskStorage, Report, SyncPolicy, Verdict};
 use reservad::limits::{
-    CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, LISTENERS_MAX, LISTENER_DESCRIPTORS, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, SHARE_CLIENTS, STALL_DEFAULT_MS,
+    CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, LISTENERS_MAX, LISTENER_DESCRIPTORS, OUTPUT_MEMORY_MIN, PER_ADDRESS_DEFAULT, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, SHARE_CLIENTS, SILENT_OF_ADDRESS, STALL_DEFAULT_MS,
 };
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
-use reservad::service::{Compaction, Config, Service};
+use reservad::service::{Compaction, Config, CrowdLimits, Service};
 use reservad::store::{self, Opened, State};
 
 /// What a server without data and without --inventory starts with.
@@ -88,6 +88,12 @@ struct Serve {
     /// Most clients at one time [default: the descriptor limit less 30 and 2 a listener]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_clients: Option<u32>,
+    /// Most clients from one address, of IPv6 from one /64; this host's own are not counted
+    #[arg(long, value_name = "N", default_value_t = PER_ADDRESS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..))]
+    max_per_address: u32,
+    /// Most memory for replies and lists that clients have not taken yet, in bytes or as in 64M
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
+    max_output_memory: u64,
     /// Most resources
     #[arg(long, value_name = "N", default_value_t = RESOURCES_DEFAULT)]
     max_resources: u32,
@@ -134,6 +140,22 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         DurationError::TooLong => "it is over ten years".to_owned(),
     })?;
     Ok(Duration::from_millis(ms.unsigned_abs()))
+}
+
+/// Bytes, or so many times 1024, 1024² or 1024³ of them.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let upper = text.to_ascii_uppercase();
+    let (digits, shift) = match upper.strip_suffix(['K', 'M', 'G']) {
+        Some(digits) => (digits, 10 * (1 + "KMG".find(&upper[digits.len()..]).unwrap_or(0))),
+        None => (&*upper, 0),
+    };
+    let bytes =
+        digits.parse::<u64>().map_err(|_| "it is written 268435456, 256M or 1G".to_owned())?;
+    match bytes.checked_mul(1 << shift) {
+        Some(bytes) if bytes >= OUTPUT_MEMORY_MIN => Ok(bytes),
+        Some(_) => Err(format!("{OUTPUT_MEMORY_MIN} bytes (1M) is the least")),
+        None => Err("it is more than any host has".to_owned()),
+    }
 }
 
 fn parse_fsync(text: &str) -> Result<SyncPolicy, String> {
@@ -210,6 +232,8 @@ fn serve(options: Serve) -> Result<(), Failure> {
         (state.inventory.names().len(), state.inventory.reservation_count());
     let config = Config {
         max_clients,
+        crowd: crowd_limits(max_clients, options.max_per_address),
+        max_output_memory: options.max_output_memory,
         idle_timeout_ms: options.idle_timeout.map(to_ms),
         stall_timeout_ms: to_ms(options.stall_timeout),
         fsync: match options.fsync {
@@ -236,6 +260,15 @@ fn serve(options: Serve) -> Result<(), Failure> {
     done?;
     info!("stopped");
     Ok(())
+}
+
+fn crowd_limits(max_clients: usize, per_address: u32) -> CrowdLimits {
+    let per_address = usize::try_from(per_address).unwrap_or(usize::MAX);
+    CrowdLimits {
+        per_address,
+        silent_per_address: per_address.div_ceil(SILENT_OF_ADDRESS),
+        silent: (max_clients - max_clients / SILENT_OF_ADDRESS).max(1),
+    }
 }
 
 /// The zone that `/etc/localtime` links to, where nothing else is said: the usual case,

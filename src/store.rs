@@ -422,7 +422,7 @@ impl<S: Storage> State<S> {
 /// Ends what was bound to a connection of a server that is no more, as of
 /// the last time that the journal knows.
 pub fn end_orphans(inventory: &mut Inventory, last_time: Time, batch: &mut Batch) {
-    for number in inventory.bound_to(SessionId::GONE) {
+    for number in inventory.bound_to(SessionId::GONE, usize::MAX) {
         inventory.enact(last_time, Event::Expired { number }, batch);
     }
 }

@@ -4,19 +4,22 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::trace::{Step, Trace};
-use super::{Key, Stream};
+use super::{Key, Peer, Stream};
 use crate::clock::{Tick, Zone};
-use crate::commands::{self, After, Desk, Session};
+use crate::commands::{self, After, Desk, Notices, Session};
 use crate::conn::{Conn, Frame};
 use crate::inventory::SessionId;
 use crate::inventory::history::History;
-use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES, WORK_BUDGET};
+use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, COSTLY_WORK, LIST_PIECE_BYTES, WORK_BUDGET};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
     /// Lines are read and run.
     Open,
+    /// It has said `SALIR`: nothing more is run, and it is answered when all that is bound to it
+    /// is released.
+    Leaving,
     /// Nothing more is run; what was said is still sent.
     Closing,
     /// All was sent and our side is shut; the peer has until then to close
@@ -30,6 +33,7 @@ pub enum Phase {
 pub struct Client<T> {
     pub conn: Conn<T>,
     pub session: Session,
+    pub peer: Peer,
     pub phase: Phase,
     /// In the run queue or the slow one.
     pub queued: bool,
@@ -38,11 +42,19 @@ pub struct Client<T> {
     pub slow_until: Tick,
     /// Lines were left because of a budget or the high-water mark.
     pub unfinished: bool,
+    /// What its next line may cost, if that is known to be a lot: the line was not run yet.
+    pub costly: u64,
+    /// It has left, and what is bound to it is released or will be.
+    pub leaves: bool,
     /// The poll has said that nothing reaches the peer any more, and will not
     /// say so again.
     pub broken: bool,
     /// Over `--max-clients`: here only to be told so.
     pub refused: bool,
+    /// What its buffers and lists were counted as; see `Memory`.
+    pub retained: u64,
+    /// Since when it has kept something and made no progress; never, if it keeps nothing.
+    pub holds_since: Tick,
     /// When bytes last came in, or the peer had taken all that it was owed.
     pub heard: Tick,
     /// Since when the peer has taken nothing of what it is owed; never, if it has.
@@ -61,16 +73,21 @@ impl<T> Client<T> {
     }
 
     /// A connection that has just come.
-    pub fn new(conn: Conn<T>, session: SessionId, refused: bool, tick: Tick) -> Client<T> {
+    pub fn new(conn: Conn<T>, session: SessionId, peer: Peer, tick: Tick) -> Client<T> {
         Client {
             conn,
             session: Session::new(session),
+            peer,
             phase: Phase::Open,
             queued: false,
             slow_until: Tick::NEVER,
             unfinished: false,
+            costly: 0,
+            leaves: false,
             broken: false,
-            refused,
+            refused: false,
+            retained: 0,
+            holds_since: Tick::NEVER,
             heard: tick,
             blocked: Tick::NEVER,
             armed: Tick::NEVER,
@@ -80,7 +97,8 @@ impl<T> Client<T> {
 }
 
 /// Runs lines until there is no whole one, the budget is spent, or the peer
-/// has to read first. Returns whether the peer speaks another protocol.
+/// has to read first. A line that is known to cost a lot is not run but put off; if one was, the
+/// first line may cost anything. Returns whether the peer speaks another protocol.
 pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -> bool {
     client.unfinished = false;
     if client.phase != Phase::Open {
@@ -105,11 +123,18 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
         desk.inventory.add_work(1);
         let eol = client.conn.eol();
         let session = &mut client.session;
-        trace.note(Step::Ran(session.id()));
         let after = match frame {
             Frame::Line(at) => {
-                let (line, out) = client.conn.line(at);
-                commands::run(line, eol, session, desk, out)
+                session.allow(if client.costly > 0 { u64::MAX } else { COSTLY_WORK });
+                let (line, out) = client.conn.line(at.clone());
+                let after = commands::run(line, eol, session, desk, out);
+                client.costly = 0;
+                if let After::Later(cost) = after {
+                    client.conn.put_back(&at);
+                    (client.costly, client.unfinished) = (cost, true);
+                    return false;
+                }
+                after
             }
             Frame::EndOfTransmission => commands::quit(eol, session, desk, client.conn.out()),
             Frame::TooLong => {
@@ -126,9 +151,14 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
             }
             Frame::Tls => After::Foreign,
         };
+        trace.note(Step::Ran(client.session.id()));
         match after {
-            After::Next => {}
+            After::Next | After::Later(_) => {}
             After::List(list) => client.conn.set_source(list),
+            After::Leave => {
+                client.phase = Phase::Leaving;
+                return false;
+            }
             After::Close | After::Foreign => {
                 client.phase = Phase::Closing;
                 return matches!(after, After::Foreign);
@@ -141,12 +171,18 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
 
 /// Appends the notices that a watcher has room for: after the replies, and
 /// never between the lines of a list.
-pub fn notify<T>(client: &mut Client<T>, history: &History, zone: &Zone, room: usize) {
+pub fn notify<T>(
+    client: &mut Client<T>,
+    history: &History,
+    kept: &mut Notices,
+    zone: &Zone,
+    room: usize,
+) {
     if client.phase != Phase::Open || !client.conn.may_run() || !client.session.is_watching() {
         return;
     }
     let out = client.conn.out();
-    let after = commands::notices(&mut client.session, history, zone, room, out);
+    let after = commands::notices(&mut client.session, history, kept, zone, room, out);
     if matches!(after, After::Close) {
         client.phase = Phase::Closing;
     }
@@ -158,12 +194,13 @@ pub fn notify<T>(client: &mut Client<T>, history: &History, zone: &Zone, room: u
 pub fn send<T: Stream>(
     client: &mut Client<T>,
     history: &History,
+    kept: &mut Notices,
     zone: &Zone,
     share: usize,
 ) -> io::Result<usize> {
     let mut total = 0;
     loop {
-        notify(client, history, zone, share.min(LIST_PIECE_BYTES));
+        notify(client, history, kept, zone, share.min(LIST_PIECE_BYTES));
         let sent = client.conn.flush(share)?;
         total += sent;
         let takes_more = sent > 0 && client.conn.is_flushed() && total < share;

@@ -8,6 +8,7 @@ use super::client::{Client, Phase, bury};
 use super::{Key, Service, Stream};
 use crate::clock::Tick;
 use crate::journal::Storage;
+use crate::limits::DEADLINES_A_TURN;
 
 impl<T: Stream, S: Storage> Service<T, S> {
     /// When a connection is to be looked at even if nothing happens.
@@ -35,7 +36,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
     }
 
     pub(super) fn check_deadlines(&mut self) {
-        while let Some((when, key)) = self.deadlines.first().copied() {
+        // The rest is still due in the next turn, which follows at once.
+        for _ in 0..DEADLINES_A_TURN {
+            let Some((when, key)) = self.deadlines.first().copied() else { return };
             if when > self.tick {
                 return;
             }

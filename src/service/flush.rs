@@ -18,7 +18,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
         for key in served.drain(..) {
             match self.clients.get(key) {
                 Some(client) if client.conn.list_generation().is_some() => self.listed.push(key),
-                _ => self.flush(key),
+                _ => {
+                    self.flush(key);
+                }
             }
         }
         self.served = served;
@@ -36,16 +38,20 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 enqueue(&mut self.run_queue, client, *key);
             }
         }
-        now.iter().for_each(|key| self.flush(*key));
+        for key in now {
+            self.flush(*key);
+        }
     }
 
-    /// Sends what a connection is owed and sees what is next for it.
-    pub(super) fn flush(&mut self, key: Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+    /// Sends what a connection is owed and sees what is next for it. Returns how many bytes went.
+    pub(super) fn flush(&mut self, key: Key) -> usize {
+        let Some(client) = self.clients.get_mut(key) else { return 0 };
         if client.phase == Phase::Dead {
-            return;
+            return 0;
         }
-        match send(client, self.store.history(), &self.zone, self.write_share) {
+        let history = self.store.history();
+        let sent = send(client, history, &mut self.notices, &self.zone, self.write_share);
+        match sent {
             Ok(_) if client.conn.is_flushed() => {
                 if !std::mem::replace(&mut client.blocked, Tick::NEVER).is_never() {
                     client.heard = self.tick;
@@ -58,13 +64,16 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 // Others are perhaps served before it is reaped.
                 self.inventory.leave_queue(client.session.id(), self.now);
                 self.trace.note(Step::LeftQueue(client.session.id()));
-                return bury(client, key, &mut self.dead);
+                bury(client, key, &mut self.dead);
+                return 0;
             }
         }
+        let sent = sent.unwrap_or(0);
         if client.conn.is_flushed() && client.phase == Phase::Closing {
             let at_once = client.conn.is_eof() || self.stopping.is_some();
             if at_once || client.conn.stream().shutdown_write().is_err() {
-                return bury(client, key, &mut self.dead);
+                bury(client, key, &mut self.dead);
+                return sent;
             }
             client.phase = Phase::Linger;
             client.due = self.tick.plus_ms(LINGER_MS);
@@ -76,9 +85,15 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let is_flushed = client.conn.is_flushed();
         let tells = is_open && client.session.can_be_told(self.store.history(), is_flushed);
         let lingers = client.phase == Phase::Linger && client.conn.wants_read();
-        if goes_on || tells || lingers || client.conn.wants_write() {
+        let sends = tells || client.conn.wants_write();
+        let is_watcher = client.phase == Phase::Open && client.session.is_watching();
+        if goes_on || lingers || sends && !is_watcher {
             enqueue(&mut self.run_queue, client, key);
+        } else if sends {
+            self.look_at_watchers();
         }
         self.arm(key);
+        self.bound_memory(key);
+        sent
     }
 }

@@ -3,13 +3,13 @@
 use log::{debug, warn};
 
 use super::client::{Phase, bury, converse, enqueue, has_more, notify};
-use super::{Key, Service, Step, Stream, side_desk};
+use super::{Key, Service, Step, Stream};
 use crate::clock::Tick;
 use crate::commands::parse::Moment;
-use crate::commands::{self, Desk, Figures};
+use crate::commands::{Desk, Figures};
 use crate::journal::{self, Storage};
 use crate::limits::{
-    BATCH_EVENTS, LIST_PIECE_BYTES, LIST_ROWS_MAX, LOG_QUIET_MS, SLOW_MS, TURN_WORK, WORK_BUDGET,
+    BATCH_EVENTS, LIST_PIECE_BYTES, LOG_QUIET_MS, SLOW_MS, TURN_WORK, WORK_BUDGET,
 };
 
 impl<T: Stream, S: Storage> Service<T, S> {
@@ -32,12 +32,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         self.queued_in_turn = self.run_queue.len();
         for _ in 0..self.queued_in_turn {
-            if self.batch.len() >= BATCH_EVENTS || self.turn_work > TURN_WORK {
+            let is_full = self.batch.len() >= BATCH_EVENTS || self.memory.has_grown();
+            if is_full || self.turn_work > TURN_WORK {
                 self.rest_is_owed = true;
                 return Ok(());
             }
             let Some(key) = self.run_queue.pop_front() else { break };
             match self.clients.get(key) {
+                Some(client) if client.costly > 0 => self.slow_queue.push_back(key),
                 Some(client) if client.is_new() => self.new_queue.push_back(key),
                 Some(client) if client.slow_until > self.tick => self.slow_queue.push_back(key),
                 _ => self.serve_one(key),
@@ -63,8 +65,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
             self.serve_one(key);
         }
         self.turn_work = 0;
-        while self.turn_work <= WORK_BUDGET {
-            let Some(key) = self.slow_queue.pop_front() else { break };
+        // Who comes back in this turn has had its share.
+        for at in 0..self.slow_queue.len() {
+            let Some(key) = self.slow_queue.front().copied() else { break };
+            let next = self.clients.get(key).map_or(0, |client| client.costly);
+            if at > 0 && self.turn_work + next > WORK_BUDGET {
+                break;
+            }
+            self.slow_queue.pop_front();
             self.serve_one(key);
         }
     }
@@ -74,10 +82,11 @@ impl<T: Stream, S: Storage> Service<T, S> {
         client.queued = false;
         match client.phase {
             Phase::Open => self.serve(key),
-            Phase::Closing => {}
+            Phase::Leaving | Phase::Closing => {}
             Phase::Linger => self.discard(key),
             Phase::Dead => return,
         }
+        self.memory.count(&mut self.clients[key]);
         self.served.push(key);
     }
 
@@ -95,8 +104,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// perhaps that it watches something else, or nothing any more.
     fn tell_so_far(&mut self, key: Key) {
         let client = &mut self.clients[key];
-        if client.session.is_behind(self.store.history()) {
-            notify(client, self.store.history(), &self.zone, LIST_PIECE_BYTES);
+        let history = self.store.history();
+        if client.session.is_behind(history) && client.conn.has_input() {
+            notify(client, history, &mut self.notices, &self.zone, LIST_PIECE_BYTES);
         }
     }
 
@@ -143,7 +153,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             figures: &figures,
         };
         let was_watching = client.session.is_watching();
-        let lists_before = client.conn.rows();
+        let was_new = client.is_new();
         desk.inventory.take_work();
         let foreign = converse(client, &mut desk, &mut self.trace);
         let work = self.inventory.take_work();
@@ -153,11 +163,15 @@ impl<T: Stream, S: Storage> Service<T, S> {
         } else if work > 0 && client.is_new() {
             client.slow_until = self.tick;
         }
-        if client.session.is_watching() && !was_watching {
-            self.watching.push(key);
+        if was_new && !client.is_new() {
+            self.crowd.has_spoken(client.peer, client.session.id(), key);
         }
-        if client.conn.rows() > lists_before {
-            self.bound_lists(key);
+        if client.session.is_watching() && !was_watching {
+            self.watching.push_back(key);
+            self.look_at_watchers();
+        }
+        if self.clients[key].phase == Phase::Leaving {
+            self.leave_later(key);
         }
         if foreign && self.tick >= self.foreign_quiet {
             self.foreign_quiet = self.tick.plus_ms(LOG_QUIET_MS);
@@ -203,21 +217,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
             client.phase = Phase::Closing;
         }
         if client.phase == Phase::Open && client.conn.may_run() && has_more(client) {
-            enqueue(&mut self.run_queue, client, key);
-        }
-    }
-
-    /// A connection that has ended, and is owed nothing, releases what it held
-    /// in its turn, so that the next one in this very turn may have it; one
-    /// that is still to be told something does at the reap.
-    fn end_in_turn(&mut self, key: Key) {
-        let client = &mut self.clients[key];
-        if client.phase == Phase::Closing && client.conn.is_eof() && client.conn.is_flushed() {
-            let moment = Moment { now: self.now, zone: &self.zone };
-            let mut desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
-            commands::leave(&client.session, &mut desk);
-            self.trace.note(Step::Left(client.session.id()));
-            bury(client, key, &mut self.dead);
+            let is_costly = client.costly > 0;
+            let queue = if is_costly { &mut self.slow_queue } else { &mut self.run_queue };
+            enqueue(queue, client, key);
         }
     }
 
@@ -235,27 +237,6 @@ impl<T: Stream, S: Storage> Service<T, S> {
             enqueue(&mut self.run_queue, client, key);
         }
     }
-
-    /// Keeps the rows of lists under way within bounds: over them the reader
-    /// that has taken nothing for longest is closed.
-    fn bound_lists(&mut self, newest: Key) {
-        let clients = &self.clients;
-        self.listing.retain(|key| {
-            *key != newest && clients.get(*key).is_some_and(|client| client.conn.rows() > 0)
-        });
-        self.listing.push(newest);
-        let mut rows: usize = self.listing.iter().map(|key| clients[*key].conn.rows()).sum();
-        while rows > LIST_ROWS_MAX {
-            let others = self.listing.iter().filter(|key| **key != newest);
-            let slowest =
-                others.copied().min_by_key(|key| self.clients[*key].blocked.min(self.tick));
-            let Some(slowest) = slowest else { return };
-            rows -= self.clients[slowest].conn.rows();
-            self.listing.retain(|key| *key != slowest);
-            self.note_slow("reads a long list too slowly");
-            bury(&mut self.clients[slowest], slowest, &mut self.dead);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -268,8 +249,8 @@ mod tests {
     use crate::clock::{Clock, Time, Zone};
     use crate::inventory::{Capacity, SessionId};
     use crate::journal::DiskStorage;
-    use crate::limits::HISTORY_EVENTS;
-    use crate::service::{Compaction, Config, Ready};
+    use crate::limits::{HISTORY_EVENTS, OUTPUT_MEMORY_DEFAULT};
+    use crate::service::{self, Compaction, Config, CrowdLimits, Ready};
     use crate::store::State;
 
     /// The other end of a connection.
@@ -352,6 +333,8 @@ mod tests {
         let capacity = Capacity { resources: 9, reservations: 9 };
         let config = Config {
             max_clients: 9,
+            crowd: CrowdLimits { per_address: 1000, silent_per_address: 1000, silent: 1000 },
+            max_output_memory: OUTPUT_MEMORY_DEFAULT,
             idle_timeout_ms: None,
             stall_timeout_ms: 1000,
             fsync: "in-memory".to_owned(),
@@ -379,7 +362,7 @@ mod tests {
     fn join(server: &mut Service<Peer, DiskStorage>) -> (Peer, (Key, SessionId)) {
         let (peer, mut place) = (Peer::new(), (0, SessionId::GONE));
         peer.sends("AYUDA SALIR\n");
-        server.welcome(peer.clone(), |_, key, session| {
+        server.welcome(peer.clone(), service::Peer::Local, |_, key, session| {
             place = (key, session);
             Ok(())
         });
