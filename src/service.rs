@@ -11,6 +11,8 @@
 //! flushed before the commit of what it tells. Streams and disk are parameters, and
 //! the server's program has one kind of each.
 
+#[cfg(test)]
+mod bounds;
 mod client;
 mod crowd;
 mod deadlines;

@@ -93,6 +93,7 @@ fn run(
             true
         }
         After::Close => false,
+        After::Leave | After::Later(_) => panic!("{line:?} was put off"),
         After::Foreign => panic!("{line:?} was taken for another protocol"),
     };
     (String::from_utf8(out).unwrap(), goes_on)

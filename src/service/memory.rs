@@ -31,6 +31,12 @@ impl Memory {
         self.retained > self.most
     }
 
+    /// Whether no connection keeps anything.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.retained == 0 && self.holders.is_empty()
+    }
+
     /// A turn begins.
     pub fn start_turn(&mut self) {
         self.before = self.retained;

@@ -240,7 +240,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::cell::RefCell;
     use std::io::{self, ErrorKind, Read, Write};
     use std::rc::Rc;
@@ -254,38 +254,38 @@ mod tests {
     use crate::store::State;
 
     /// The other end of a connection.
-    struct End {
+    pub struct End {
         sent: Vec<u8>,
         told: String,
-        /// Cannot be written to.
+        /// Cannot be written to, and what it has not sent before will not come.
         is_gone: bool,
         /// Bytes that it still takes.
         takes: usize,
     }
 
     #[derive(Clone)]
-    struct Peer(Rc<RefCell<End>>);
+    pub struct Peer(Rc<RefCell<End>>);
 
     impl Peer {
-        fn new() -> Peer {
+        pub fn new() -> Peer {
             let end =
                 End { sent: Vec::new(), told: String::new(), is_gone: false, takes: usize::MAX };
             Peer(Rc::new(RefCell::new(end)))
         }
 
-        fn sends(&self, line: &str) {
+        pub fn sends(&self, line: &str) {
             self.0.borrow_mut().sent.extend_from_slice(line.as_bytes());
         }
 
-        fn goes(&self) {
+        pub fn goes(&self) {
             self.0.borrow_mut().is_gone = true;
         }
 
-        fn takes(&self, bytes: usize) {
+        pub fn takes(&self, bytes: usize) {
             self.0.borrow_mut().takes = bytes;
         }
 
-        fn told(&self) -> String {
+        pub fn told(&self) -> String {
             std::mem::take(&mut self.0.borrow_mut().told)
         }
     }
@@ -294,7 +294,11 @@ mod tests {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
             let sent = std::mem::take(&mut self.0.borrow_mut().sent);
             buf[..sent.len()].copy_from_slice(&sent);
-            if sent.is_empty() { Err(ErrorKind::WouldBlock.into()) } else { Ok(sent.len()) }
+            match self.0.borrow().is_gone {
+                _ if !sent.is_empty() => Ok(sent.len()),
+                true => Err(ErrorKind::ConnectionReset.into()),
+                false => Err(ErrorKind::WouldBlock.into()),
+            }
         }
     }
 
@@ -326,12 +330,11 @@ mod tests {
         fn probe(&mut self) {}
     }
 
-    const NOW: (Time, Tick) = (Time::DAWN, Tick(1));
+    pub const NOW: (Time, Tick) = (Time::from_ms(1_795_363_200_000), Tick(1));
 
-    /// A server that answers each by itself, in memory, with Sala 1.
-    fn server() -> Service<Peer, DiskStorage> {
-        let capacity = Capacity { resources: 9, reservations: 9 };
-        let config = Config {
+    /// As most tests want it: room for a few, and each is answered by itself.
+    pub fn config() -> Config {
+        Config {
             max_clients: 9,
             crowd: CrowdLimits { per_address: 1000, silent_per_address: 1000, silent: 1000 },
             max_output_memory: OUTPUT_MEMORY_DEFAULT,
@@ -340,16 +343,29 @@ mod tests {
             fsync: "in-memory".to_owned(),
             compaction: Compaction::default(),
             share_clients: 1,
-        };
-        let state = State::in_memory(capacity);
-        let mut server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), config);
+        }
+    }
+
+    /// A server in memory, with Sala 1.
+    fn server() -> Service<Peer, DiskStorage> {
+        let state = State::in_memory(Capacity { resources: 9, reservations: 9 });
+        let mut server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), config());
         server.add_names(vec!["Sala 1".to_owned()]).unwrap();
         server
     }
 
     /// One turn in which these have sent something, in this order.
-    fn turn(server: &mut Service<Peer, DiskStorage>, ready: &[(Key, SessionId)]) {
-        server.begin(NOW.0, NOW.1);
+    pub fn turn(server: &mut Service<Peer, DiskStorage>, ready: &[(Key, SessionId)]) {
+        turn_at(server, NOW.1, ready);
+    }
+
+    /// The same at another time.
+    pub fn turn_at(
+        server: &mut Service<Peer, DiskStorage>,
+        tick: Tick,
+        ready: &[(Key, SessionId)],
+    ) {
+        server.begin(NOW.0.plus_ms((tick.0 - NOW.1.0) as i64), tick);
         for (key, session) in ready {
             let ready = Ready { readable: true, writable: true, ..Ready::default() };
             server.mark(*key, *session, ready);
@@ -359,7 +375,7 @@ mod tests {
         server.conclude().unwrap();
     }
 
-    fn join(server: &mut Service<Peer, DiskStorage>) -> (Peer, (Key, SessionId)) {
+    pub fn join(server: &mut Service<Peer, DiskStorage>) -> (Peer, (Key, SessionId)) {
         let (peer, mut place) = (Peer::new(), (0, SessionId::GONE));
         peer.sends("AYUDA SALIR\n");
         server.welcome(peer.clone(), service::Peer::Local, |_, key, session| {
