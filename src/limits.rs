@@ -68,6 +68,8 @@ pub const PER_ADDRESS_DEFAULT: u32 = 256;
 /// A connection of so many is allowed to have said nothing yet: of those of an address one in
 /// four, of all three in four, so that places are left for those who say something.
 pub const SILENT_OF_ADDRESS: usize = 4;
+/// So many may have said nothing however few clients there may be: people at `nc` type slowly.
+pub const SILENT_LEAST: usize = 16;
 /// Connections over the limit that are told `ERR 503` with time to read it;
 /// more than that at one time are told and closed at once.
 pub const REFUSED_MAX: usize = 12;

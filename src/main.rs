@@ -15,7 +15,7 @@ use reservad::inventory::{Capacity, Inventory};
 use reservad::journal;
 use reservad::journal::{DiskStorage, Report, SyncPolicy, Verdict};
 use reservad::limits::{
-    CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, LISTENERS_MAX, LISTENER_DESCRIPTORS, OUTPUT_MEMORY_MIN, PER_ADDRESS_DEFAULT, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, SHARE_CLIENTS, SILENT_OF_ADDRESS, STALL_DEFAULT_MS,
+    CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, LISTENERS_MAX, LISTENER_DESCRIPTORS, OUTPUT_MEMORY_MIN, PER_ADDRESS_DEFAULT, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, SHARE_CLIENTS, SILENT_LEAST, SILENT_OF_ADDRESS, STALL_DEFAULT_MS,
 };
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
 use reservad::service::{Compaction, Config, CrowdLimits, Service};
@@ -267,7 +267,7 @@ fn crowd_limits(max_clients: usize, per_address: u32) -> CrowdLimits {
     CrowdLimits {
         per_address,
         silent_per_address: per_address.div_ceil(SILENT_OF_ADDRESS),
-        silent: (max_clients - max_clients / SILENT_OF_ADDRESS).max(1),
+        silent: (max_clients - max_clients / SILENT_OF_ADDRESS).max(SILENT_LEAST.min(max_clients)),
     }
 }
 

@@ -120,9 +120,11 @@ pub struct Service<T: Stream, S: Storage> {
     new_queue: VecDeque<Key>,
     /// Who has cost a lot of late: likewise, and last.
     slow_queue: VecDeque<Key>,
-    /// These two did not get their share of the last turn.
+    /// Whose next line is known to cost a lot: likewise.
+    costly_queue: VecDeque<Key>,
+    /// These three did not get their share of the last turn.
     rest_is_owed: bool,
-    /// What was looked at in this turn, or for those of one of these two.
+    /// What was looked at in this turn, or for those of one of these three.
     turn_work: u64,
     /// Served and not answered yet: to be flushed after the next commit.
     served: Vec<Key>,
@@ -204,6 +206,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             run_queue: VecDeque::new(),
             new_queue: VecDeque::new(),
             slow_queue: VecDeque::new(),
+            costly_queue: VecDeque::new(),
             rest_is_owed: false,
             turn_work: 0,
             served: Vec::new(),
@@ -581,6 +584,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         !self.run_queue.is_empty()
             || !self.new_queue.is_empty()
             || !self.slow_queue.is_empty()
+            || !self.costly_queue.is_empty()
             || !self.batch.is_empty()
             || !self.dead.is_empty()
             || !self.dying.is_empty()

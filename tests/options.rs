@@ -237,6 +237,45 @@ fn full_pipe_at_stderr_does_not_stop_the_server() {
     drop(reader);
 }
 
+/// An address of this host that is not loopback, if it has one. Nothing is sent.
+fn own_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("192.0.2.77:9").ok()?;
+    Some(socket.local_addr().unwrap().ip()).filter(|address| !address.is_loopback())
+}
+
+#[test]
+fn one_address_has_only_so_many_connections_and_loopback_as_many_as_it_likes() {
+    let limits = ["--max-per-address", "3", "--allow-anonymous"];
+    let Some(address) = own_address() else {
+        return println!("not tried: this host has no address but loopback");
+    };
+    let (own, loopback) = (format!("{address}:0"), "127.0.0.1:0");
+    let server =
+        Server::in_memory(&[&limits[..], &["--listen", &own, "--listen", loopback]].concat());
+    let connect = |at: usize| Client::to(server.addresses[at]);
+    let speaking = |at: usize| {
+        let mut client = connect(at);
+        assert_eq!(client.say("SOY ana"), "OK ana");
+        client
+    };
+    let mut from_there: Vec<_> = (0..3).map(|_| speaking(0)).collect();
+    let told = connect(0).rest();
+    assert!(
+        told.starts_with("ERR 503 ") && told.ends_with("from your address, close some\n"),
+        "{told}"
+    );
+    let from_here: Vec<_> = (0..10).map(|_| speaking(1)).collect();
+    // Who goes makes room.
+    drop(from_there.pop());
+    until("there is room again", || {
+        let mut client = connect(0);
+        client.try_send("SOY eva\n") && client.try_line().is_some_and(|line| line == "OK eva")
+    });
+    assert_eq!(from_here.len(), 10);
+    server.stop();
+}
+
 /// A server under a limit of open files, listening on so many ports.
 fn under_a_limit(files: usize, listeners: usize, folder: &Path) -> Command {
     let mut command = Command::new("sh");
@@ -257,8 +296,13 @@ fn a_compaction_has_its_descriptors_with_many_listeners_and_all_places_taken() {
     let folder = Folder::new();
     let mut server = Server::spawn(&mut under_a_limit(100, 12, folder.path()));
     assert!(server.log_so_far().contains("room for 46 clients"), "{}", server.log_so_far());
-    let mut crowd: Vec<_> = (0..45).map(|_| server.connect()).collect();
-    crowd.iter_mut().for_each(|client| assert_eq!(client.say("SOY ana"), "OK ana"));
+    let mut crowd: Vec<_> = (0..45)
+        .map(|_| {
+            let mut client = server.connect();
+            assert_eq!(client.say("SOY ana"), "OK ana");
+            client
+        })
+        .collect();
     fill_journal(&mut server);
     assert_eq!(crowd[0].say("SOY eva"), "OK eva");
     server.stop();

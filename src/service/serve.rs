@@ -39,7 +39,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             }
             let Some(key) = self.run_queue.pop_front() else { break };
             match self.clients.get(key) {
-                Some(client) if client.costly > 0 => self.slow_queue.push_back(key),
+                Some(client) if client.costly > 0 => self.costly_queue.push_back(key),
                 Some(client) if client.is_new() => self.new_queue.push_back(key),
                 Some(client) if client.slow_until > self.tick => self.slow_queue.push_back(key),
                 _ => self.serve_one(key),
@@ -55,9 +55,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
         Ok(())
     }
 
-    /// Newcomers, of whom it is not known yet what they cost, and then those
-    /// who cost a lot: each kind until it has cost as much as one of them may.
-    /// Who is new does not wait behind who is slow.
+    /// Newcomers, of whom it is not known yet what they cost, then those who
+    /// have cost a lot, and then lines that are known to: each kind until it has
+    /// cost as much as one of them may, but one at least. Who is new does not wait behind
+    /// who is slow, and neither behind somebody's costly line.
     fn serve_rest(&mut self) {
         self.turn_work = 0;
         while self.turn_work <= WORK_BUDGET {
@@ -65,14 +66,19 @@ impl<T: Stream, S: Storage> Service<T, S> {
             self.serve_one(key);
         }
         self.turn_work = 0;
+        while self.turn_work <= WORK_BUDGET {
+            let Some(key) = self.slow_queue.pop_front() else { break };
+            self.serve_one(key);
+        }
+        self.turn_work = 0;
         // Who comes back in this turn has had its share.
-        for at in 0..self.slow_queue.len() {
-            let Some(key) = self.slow_queue.front().copied() else { break };
+        for at in 0..self.costly_queue.len() {
+            let Some(key) = self.costly_queue.front().copied() else { break };
             let next = self.clients.get(key).map_or(0, |client| client.costly);
             if at > 0 && self.turn_work + next > WORK_BUDGET {
                 break;
             }
-            self.slow_queue.pop_front();
+            self.costly_queue.pop_front();
             self.serve_one(key);
         }
     }
@@ -218,7 +224,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         if client.phase == Phase::Open && client.conn.may_run() && has_more(client) {
             let is_costly = client.costly > 0;
-            let queue = if is_costly { &mut self.slow_queue } else { &mut self.run_queue };
+            let queue = if is_costly { &mut self.costly_queue } else { &mut self.run_queue };
             enqueue(queue, client, key);
         }
     }
