@@ -321,12 +321,12 @@ impl<S> Conn<S> {
         (&buffers.input[at], &mut buffers.output)
     }
 
-    /// Takes back a line that [`Conn::next_frame`] has found at that place: it is to be found
+    /// Takes back a line that [`Conn::next_frame`] has found from there on: it is to be found
     /// again.
-    pub fn put_back(&mut self, at: &Range<usize>) {
+    pub fn put_back(&mut self, start: usize) {
         let buffers = self.buffers();
-        buffers.taken = at.start;
-        buffers.searched = at.start;
+        buffers.taken = start;
+        buffers.searched = start;
     }
 
     /// Forgets what was received and not run.

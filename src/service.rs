@@ -128,9 +128,9 @@ pub struct Service<T: Stream, S: Storage> {
     turn_work: u64,
     /// Served and not answered yet: to be flushed after the next commit.
     served: Vec<Key>,
-    /// Of those who were answered, who is in the middle of a list: these share what a
-    /// turn may send.
-    listed: Vec<Key>,
+    /// Those in the middle of a list that can be sent more of it: these share what a turn may
+    /// send.
+    listed: VecDeque<Key>,
     /// How many have had something to say in this turn.
     queued_in_turn: usize,
     /// Events and replies of this turn.
@@ -210,7 +210,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             rest_is_owed: false,
             turn_work: 0,
             served: Vec::new(),
-            listed: Vec::new(),
+            listed: VecDeque::new(),
             queued_in_turn: 0,
             done_in_turn: 0,
             has_news: false,
@@ -585,6 +585,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             || !self.new_queue.is_empty()
             || !self.slow_queue.is_empty()
             || !self.costly_queue.is_empty()
+            || !self.listed.is_empty()
             || !self.batch.is_empty()
             || !self.dead.is_empty()
             || !self.dying.is_empty()

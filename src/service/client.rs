@@ -44,6 +44,8 @@ pub struct Client<T> {
     pub unfinished: bool,
     /// What its next line may cost, if that is known to be a lot: the line was not run yet.
     pub costly: u64,
+    /// Among those whose list goes on; see `flush_lists`.
+    pub listed: bool,
     /// It has left, and what is bound to it is released or will be.
     pub leaves: bool,
     /// The poll has said that nothing reaches the peer any more, and will not
@@ -83,6 +85,7 @@ impl<T> Client<T> {
             slow_until: Tick::NEVER,
             unfinished: false,
             costly: 0,
+            listed: false,
             leaves: false,
             broken: false,
             refused: false,
@@ -104,6 +107,7 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
     if client.phase != Phase::Open {
         return false;
     }
+    client.session.allow(if client.costly > 0 { u64::MAX } else { COSTLY_WORK });
     for _ in 0..COMMAND_BUDGET {
         if client.session.is_waiting() {
             return false;
@@ -125,14 +129,17 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
         let session = &mut client.session;
         let after = match frame {
             Frame::Line(at) => {
-                session.allow(if client.costly > 0 { u64::MAX } else { COSTLY_WORK });
-                let (line, out) = client.conn.line(at.clone());
+                let start = at.start;
+                let (line, out) = client.conn.line(at);
                 let after = commands::run(line, eol, session, desk, out);
-                client.costly = 0;
                 if let After::Later(cost) = after {
-                    client.conn.put_back(&at);
+                    client.conn.put_back(start);
                     (client.costly, client.unfinished) = (cost, true);
                     return false;
+                }
+                if client.costly > 0 {
+                    client.costly = 0;
+                    client.session.allow(COSTLY_WORK);
                 }
                 after
             }

@@ -2,7 +2,7 @@
 
 use log::debug;
 
-use super::client::{Phase, bury, enqueue, has_more, send};
+use super::client::{Client, Phase, bury, enqueue, has_more, send};
 use super::{Key, Service, Step, Stream};
 use crate::clock::Tick;
 use crate::journal::Storage;
@@ -16,8 +16,12 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let share = TURN_WRITE_BYTES / served.len().max(self.queued_in_turn).max(1);
         self.write_share = share.clamp(WRITE_MIN_BYTES, WRITE_BUDGET_BYTES);
         for key in served.drain(..) {
-            match self.clients.get(key) {
-                Some(client) if client.conn.list_generation().is_some() => self.listed.push(key),
+            match self.clients.get_mut(key) {
+                Some(client) if client.conn.list_generation().is_some() => {
+                    if !std::mem::replace(&mut client.listed, true) {
+                        self.listed.push_back(key);
+                    }
+                }
                 _ => {
                     self.flush(key);
                 }
@@ -29,17 +33,18 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// A turn's share for as many lists as there is time for; who is left is
     /// before these in the next turn.
     pub(super) fn flush_lists(&mut self) {
-        let lists = std::mem::take(&mut self.listed);
-        let fit = lists.len().min(TURN_WRITE_BYTES / WRITE_LIST_BYTES);
-        self.write_share = (TURN_WRITE_BYTES / fit.max(1)).min(WRITE_BUDGET_BYTES);
-        let (now, later) = lists.split_at(fit);
-        for key in later {
-            if let Some(client) = self.clients.get_mut(*key) {
-                enqueue(&mut self.run_queue, client, *key);
-            }
+        if self.listed.is_empty() {
+            return;
         }
-        for key in now {
-            self.flush(*key);
+        let fit = self.listed.len().min(TURN_WRITE_BYTES / WRITE_LIST_BYTES);
+        self.write_share = (TURN_WRITE_BYTES / fit.max(1)).min(WRITE_BUDGET_BYTES);
+        for _ in 0..fit {
+            let Some(key) = self.listed.pop_front() else { return };
+            // Another one may have its place by now.
+            let is_it = |client: &mut Client<T>| std::mem::take(&mut client.listed);
+            if self.clients.get_mut(key).is_some_and(is_it) {
+                self.flush(key);
+            }
         }
     }
 

@@ -72,6 +72,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// Removes who is gone, and releases a piece of what was bound to them. Returns whether
     /// somebody was removed.
     pub(super) fn reap(&mut self) -> bool {
+        if self.dead.is_empty() && self.dying.is_empty() && self.leavers.is_empty() {
+            return false;
+        }
         // First all of them leave the queue, so that none is granted what
         // another of them releases.
         for key in std::mem::take(&mut self.dead) {

@@ -84,6 +84,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// Keeps the memory of all connections within its bound, after this one was served.
     pub(super) fn bound_memory(&mut self, key: Key) {
         let client = &mut self.clients[key];
+        // Nearly always: what it has said is run, and what it is owed is sent.
+        if client.retained == 0 && client.conn.retained_bytes() == 0 {
+            return;
+        }
         self.memory.count(client);
         self.memory.rank(client, key);
         while self.memory.is_full()

@@ -45,6 +45,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 _ => self.serve_one(key),
             }
             let may_answer = self.batch.is_empty() || !self.store.syncs_commits();
+            if !may_answer && let Some(client) = self.clients.get_mut(key) {
+                self.memory.count(client);
+            }
             if may_answer && self.served.len() >= self.config.share_clients {
                 self.answer()?;
             }
@@ -92,7 +95,6 @@ impl<T: Stream, S: Storage> Service<T, S> {
             Phase::Linger => self.discard(key),
             Phase::Dead => return,
         }
-        self.memory.count(&mut self.clients[key]);
         self.served.push(key);
     }
 
