@@ -81,6 +81,7 @@ pub enum After {
 }
 
 /// Runs one line and appends its reply to `out`.
+#[inline]
 pub fn run(
     line: &[u8],
     eol: Eol,
@@ -92,6 +93,18 @@ pub fn run(
     if !session.fresh && at_once(line, eol, session, desk, out).is_some() {
         return After::Next;
     }
+    run_other(line, eol, session, desk, out)
+}
+
+/// Runs a line that is not as nearly all are.
+#[inline(never)]
+fn run_other(
+    line: &[u8],
+    eol: Eol,
+    session: &mut Session,
+    desk: &mut Desk,
+    out: &mut Vec<u8>,
+) -> After {
     let (word, rest) = split_word(line);
     if word.is_empty() {
         return After::Next;
@@ -100,10 +113,8 @@ pub fn run(
     if (fresh || word.ends_with(b":")) && is_foreign(line, fresh) {
         return After::Foreign;
     }
-    if session.allowed_work < u64::MAX
-        && let Some((verb, _)) = find_verb(word)
-    {
-        let cost = cost::upper_bound(verb, rest, desk.inventory);
+    if cost::may_begin_costly(word) {
+        let cost = upper_bound(word, rest, session, desk.inventory);
         if cost > session.allowed_work {
             session.fresh = fresh;
             return After::Later(cost);
@@ -118,8 +129,14 @@ pub fn run(
     }
 }
 
-fn find_verb(word: &[u8]) -> Option<(Verb, Lang)> {
-    Verb::find_exact(word).or_else(|| Verb::find(str::from_utf8(word).ok()?))
+/// The most that a line can look at, where that is asked.
+#[inline(never)]
+fn upper_bound(word: &[u8], rest: &[u8], session: &Session, inventory: &Inventory) -> u64 {
+    if session.allowed_work == u64::MAX {
+        return 0;
+    }
+    let verb = Verb::find_exact(word).or_else(|| Verb::find(str::from_utf8(word).ok()?));
+    verb.map_or(0, |(verb, _)| cost::upper_bound(verb, rest, inventory))
 }
 
 /// Reserves or cancels one resource if the line is nothing but one of these verbs and a

@@ -278,6 +278,11 @@ impl<S> Conn<S> {
         self.source.is_none() && self.pending() <= OUTPUT_LOW_BYTES
     }
 
+    /// Whether this connection keeps memory for input, output or a list.
+    pub fn keeps_memory(&self) -> bool {
+        self.buffers.is_some() || self.source.is_some()
+    }
+
     /// Bytes of memory that this connection keeps: input, output and the list under way.
     pub fn retained_bytes(&self) -> usize {
         let buffers = self.buffers.as_ref().map_or(0, |buffers| {

@@ -414,7 +414,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         self.sync_if_due()?;
         self.flush_served();
-        self.tell_watchers();
+        if self.untold > 0 {
+            self.tell_watchers();
+        }
         self.flush_lists();
         let done = std::mem::take(&mut self.done_in_turn);
         self.done_since_piece += if done == 0 { COMPACT_AFTER } else { done };

@@ -5,6 +5,12 @@ use super::words::Verb;
 use crate::inventory::Inventory;
 use crate::limits::{ADD_MAX, COSTLY_WORK, EVENT_WORK};
 
+/// Whether a line with this first word may be one that costs a lot: by its first letter, so that
+/// the others need no look at the table of verbs.
+pub fn may_begin_costly(word: &[u8]) -> bool {
+    matches!(word[0].to_ascii_uppercase(), b'A' | b'B' | b'C' | b'L' | b'R' | b'W' | 0x80..)
+}
+
 /// The most that a line of this verb can look at. `rest` is what follows the verb.
 pub fn upper_bound(verb: Verb, rest: &[u8], inventory: &Inventory) -> u64 {
     let cost = match verb {
@@ -103,6 +109,20 @@ mod tests {
             inventory.apply(Event::Reserved(new.into()));
         }
         inventory
+    }
+
+    #[test]
+    fn first_letter_of_every_costly_verb_is_known() {
+        for (verb, es, en) in crate::commands::words::VERBS {
+            let is_costly = matches!(
+                verb,
+                Verb::List | Verb::Bookings | Verb::Reserve | Verb::When | Verb::Add
+            );
+            for word in [es, en, &es.to_lowercase()] {
+                assert!(!is_costly || may_begin_costly(word.as_bytes()), "{word}");
+            }
+        }
+        assert!(may_begin_costly("Álta".as_bytes()) && !may_begin_costly(b"VERIFY"));
     }
 
     #[test]

@@ -430,6 +430,7 @@ impl Inventory {
         self.choose_cancelled(id, who)
     }
 
+    #[cold]
     fn choose_cancelled(&self, id: ResourceId, who: &Who) -> Result<Number, Refusal> {
         let name = || self.names.texts().name(id).to_owned();
         let mut bookings = self.booked[id as usize].iter();

@@ -85,6 +85,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
             client.conn.drop_input();
         }
         client.conn.tidy(&mut self.spare);
+        // Nearly never: what it has said is run, and what it is owed is sent.
+        let keeps = client.retained > 0 || client.conn.keeps_memory();
         let is_open = client.phase == Phase::Open && client.conn.is_drained();
         let goes_on = is_open && has_more(client);
         let is_flushed = client.conn.is_flushed();
@@ -98,7 +100,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
             self.look_at_watchers();
         }
         self.arm(key);
-        self.bound_memory(key);
+        if keeps {
+            self.bound_memory(key);
+        }
         sent
     }
 }

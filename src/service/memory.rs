@@ -14,8 +14,8 @@ use crate::journal::Storage;
 pub struct Memory {
     most: u64,
     retained: u64,
-    /// What was kept when this turn began.
-    before: u64,
+    /// As much as may be kept before this turn has to send some of it.
+    turn_limit: u64,
     /// Those that keep something after they were served, by when they have last made progress.
     holders: BTreeSet<(Tick, Key)>,
 }
@@ -23,7 +23,7 @@ pub struct Memory {
 impl Memory {
     /// With a bound in bytes.
     pub fn new(most: u64) -> Memory {
-        Memory { most, retained: 0, before: 0, holders: BTreeSet::new() }
+        Memory { most, retained: 0, turn_limit: most / 8, holders: BTreeSet::new() }
     }
 
     /// Whether connections keep as much as they may.
@@ -39,13 +39,13 @@ impl Memory {
 
     /// A turn begins.
     pub fn start_turn(&mut self) {
-        self.before = self.retained;
+        self.turn_limit = self.retained + self.most / 8;
     }
 
     /// Whether those who were served in this turn keep so much that the others have to wait until
     /// it is sent: before a sync nothing is.
     pub fn has_grown(&self) -> bool {
-        self.retained > self.before + self.most / 8
+        self.retained > self.turn_limit
     }
 
     /// Counts what a connection keeps now.
@@ -84,10 +84,6 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// Keeps the memory of all connections within its bound, after this one was served.
     pub(super) fn bound_memory(&mut self, key: Key) {
         let client = &mut self.clients[key];
-        // Nearly always: what it has said is run, and what it is owed is sent.
-        if client.retained == 0 && client.conn.retained_bytes() == 0 {
-            return;
-        }
         self.memory.count(client);
         self.memory.rank(client, key);
         while self.memory.is_full()

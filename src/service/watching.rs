@@ -14,9 +14,6 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// Tells as many as a turn has time for, each its share; who has had its share is behind all
     /// others.
     pub(super) fn tell_watchers(&mut self) {
-        if self.untold == 0 {
-            return;
-        }
         let share = TURN_WRITE_BYTES / self.untold.max(1);
         self.write_share = share.clamp(WRITE_MIN_BYTES, WRITE_BUDGET_BYTES);
         let mut bytes = TURN_WRITE_BYTES;
