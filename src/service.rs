@@ -11,8 +11,6 @@
 //! flushed before the commit of what it tells. Streams and disk are parameters, and
 //! the server's program has one kind of each.
 
-#[cfg(test)]
-mod bounds;
 mod client;
 mod crowd;
 mod deadlines;
@@ -701,3 +699,6 @@ fn side_desk<'a, S: Storage>(
 ) -> Desk<'a> {
     Desk { inventory, batch, history: store.history(), moment, figures: &Figures::default }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,12 +31,6 @@ impl Memory {
         self.retained > self.most
     }
 
-    /// Whether no connection keeps anything.
-    #[cfg(test)]
-    pub fn is_empty(&self) -> bool {
-        self.retained == 0 && self.holders.is_empty()
-    }
-
     /// A turn begins.
     pub fn start_turn(&mut self) {
         self.turn_limit = self.retained + self.most / 8;
@@ -94,5 +88,13 @@ impl<T: Stream, S: Storage> Service<T, S> {
             bury(client, slowest, &mut self.dead);
             self.note_slow("made no progress for longest, because --max-output-memory is reached");
         }
+    }
+}
+
+#[cfg(test)]
+impl Memory {
+    /// Whether no connection keeps anything.
+    pub fn is_empty(&self) -> bool {
+        self.retained == 0 && self.holders.is_empty()
     }
 }
