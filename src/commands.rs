@@ -77,7 +77,7 @@ pub enum After {
     /// Not one of ours (a browser, a mail server): closed without a word.
     Foreign,
     /// Nothing was done: the line may cost this much, which is more than it is allowed now.
-    Later(u64),
+    Later(u32),
 }
 
 /// Runs one line and appends its reply to `out`.
@@ -131,8 +131,8 @@ fn run_other(
 
 /// The most that a line can look at, where that is asked.
 #[inline(never)]
-fn upper_bound(word: &[u8], rest: &[u8], session: &Session, inventory: &Inventory) -> u64 {
-    if session.allowed_work == u64::MAX {
+fn upper_bound(word: &[u8], rest: &[u8], session: &Session, inventory: &Inventory) -> u32 {
+    if session.allowed_work == u32::MAX {
         return 0;
     }
     let verb = Verb::find_exact(word).or_else(|| Verb::find(str::from_utf8(word).ok()?));

@@ -103,7 +103,7 @@ pub const TURN_WORK: u64 = 8 * WORK_BUDGET;
 /// A line that may look at more than this is known before it runs: it runs after those that
 /// cannot, and no more of these in a turn than fit into [`WORK_BUDGET`], but one at least. A
 /// thousand lines of just less take about as long as a person notices.
-pub const COSTLY_WORK: u64 = 5_000;
+pub const COSTLY_WORK: u32 = 5_000;
 /// What one event counts among these: its text, the journal's record of it, the
 /// notices. Who makes thousands in a line is costly, too.
 pub const EVENT_WORK: usize = 50;

@@ -12,7 +12,7 @@ pub fn may_begin_costly(word: &[u8]) -> bool {
 }
 
 /// The most that a line of this verb can look at. `rest` is what follows the verb.
-pub fn upper_bound(verb: Verb, rest: &[u8], inventory: &Inventory) -> u64 {
+pub fn upper_bound(verb: Verb, rest: &[u8], inventory: &Inventory) -> u32 {
     let cost = match verb {
         Verb::List => inventory.list_cost(has_targets(rest)),
         Verb::Bookings => inventory.list_cost(has_targets(rest)) + bookings(rest, inventory),
@@ -23,7 +23,7 @@ pub fn upper_bound(verb: Verb, rest: &[u8], inventory: &Inventory) -> u64 {
         Verb::Add => added(rest) * EVENT_WORK,
         _ => 0,
     };
-    cost as u64
+    u32::try_from(cost).unwrap_or(u32::MAX)
 }
 
 /// The targets as they are written: what stands before the first option. No name has a `=`.
@@ -58,9 +58,10 @@ fn bookings(rest: &[u8], inventory: &Inventory) -> usize {
 
 /// Bookings that a search for a time that fits may have to pass.
 fn search(rest: &[u8], inventory: &Inventory) -> usize {
+    const COSTLY: u64 = COSTLY_WORK as u64;
     // No resource can have so many, as nearly everywhere: no name is looked up.
     match inventory.reservation_count() as u64 {
-        ..=COSTLY_WORK => 0,
+        ..=COSTLY => 0,
         _ => named_bookings(rest, inventory),
     }
 }
@@ -140,10 +141,10 @@ mod tests {
         assert_eq!(of(Verb::Reserve, "SALA 0, Sala 1 por=1h"), 6000);
         assert_eq!(of(Verb::Reserve, "Sala 1 nota=\"a*, b*\""), 0);
         assert!(of(Verb::When, "*a*, *b*") > of(Verb::When, "*a*"));
-        assert_eq!(of(Verb::Add, "a, b, c"), 3 * EVENT_WORK as u64);
-        assert_eq!(of(Verb::Add, "x 1..50, y"), 51 * EVENT_WORK as u64);
-        assert_eq!(of(Verb::Add, "x 0..18446744073709551615"), (ADD_MAX * EVENT_WORK) as u64);
-        assert_eq!(of(Verb::Add, "x 5..4"), EVENT_WORK as u64);
+        assert_eq!(of(Verb::Add, "a, b, c"), 3 * EVENT_WORK as u32);
+        assert_eq!(of(Verb::Add, "x 1..50, y"), 51 * EVENT_WORK as u32);
+        assert_eq!(of(Verb::Add, "x 0..18446744073709551615"), (ADD_MAX * EVENT_WORK) as u32);
+        assert_eq!(of(Verb::Add, "x 5..4"), EVENT_WORK as u32);
         assert_eq!(of(Verb::Cancel, "Sala 0"), 0);
     }
 }

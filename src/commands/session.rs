@@ -21,7 +21,7 @@ pub struct Session {
     /// No line has come yet.
     pub(super) fresh: bool,
     /// A line that may look at more is not run; see [`After::Later`].
-    pub(super) allowed_work: u64,
+    pub(super) allowed_work: u32,
     /// What it has named last, perhaps; see [`Inventory::find_kept`].
     ///
     /// [`Inventory::find_kept`]: crate::inventory::Inventory::find_kept
@@ -57,7 +57,7 @@ impl Session {
             who: Who { session: id, holder: None },
             lang: Lang::Es,
             fresh: true,
-            allowed_work: u64::MAX,
+            allowed_work: u32::MAX,
             near: 0,
             watch: None,
             wait: None,
@@ -65,7 +65,7 @@ impl Session {
     }
 
     /// Sets how much its next lines may look at, as far as that is known before they are run.
-    pub fn allow(&mut self, work: u64) {
+    pub fn allow(&mut self, work: u32) {
         self.allowed_work = work;
     }
 

@@ -157,8 +157,8 @@ fn peer(address: IpAddr) -> Peer {
     const IPV4: u64 = 0xFFFF << 32;
     match address.to_canonical() {
         address if address.is_loopback() => Peer::Local,
-        IpAddr::V4(address) => Peer::Address(IPV4 | u64::from(address.to_bits())),
-        IpAddr::V6(address) => Peer::Address((address.to_bits() >> 64) as u64),
+        IpAddr::V4(address) => Peer::address(IPV4 | u64::from(address.to_bits())),
+        IpAddr::V6(address) => Peer::address((address.to_bits() >> 64) as u64),
     }
 }
 

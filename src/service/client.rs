@@ -43,7 +43,7 @@ pub struct Client<T> {
     /// Lines were left because of a budget or the high-water mark.
     pub unfinished: bool,
     /// What its next line may cost, if that is known to be a lot: the line was not run yet.
-    pub costly: u64,
+    pub costly: u32,
     /// Among those whose list goes on; see `flush_lists`.
     pub listed: bool,
     /// It has left, and what is bound to it is released or will be.
@@ -54,7 +54,7 @@ pub struct Client<T> {
     /// Over `--max-clients`: here only to be told so.
     pub refused: bool,
     /// What its buffers and lists were counted as; see `Memory`.
-    pub retained: u64,
+    pub retained: u32,
     /// Since when it has kept something and made no progress; never, if it keeps nothing.
     pub holds_since: Tick,
     /// When bytes last came in, or the peer had taken all that it was owed.
@@ -107,7 +107,7 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
     if client.phase != Phase::Open {
         return false;
     }
-    client.session.allow(if client.costly > 0 { u64::MAX } else { COSTLY_WORK });
+    client.session.allow(if client.costly > 0 { u32::MAX } else { COSTLY_WORK });
     for _ in 0..COMMAND_BUDGET {
         if client.session.is_waiting() {
             return false;

@@ -6,6 +6,7 @@
 //! that sits there keep everybody else out.
 
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU64;
 
 use super::Key;
 use crate::inventory::SessionId;
@@ -17,7 +18,14 @@ pub enum Peer {
     /// counted by address.
     Local,
     /// An address that counts as one, in a form that the caller chooses.
-    Address(u64),
+    Address(NonZeroU64),
+}
+
+impl Peer {
+    /// An address as a number. Zero stands for the network `::/64`, from which nobody comes.
+    pub fn address(number: u64) -> Peer {
+        Peer::Address(NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX))
+    }
 }
 
 /// How many connections there may be.
@@ -35,10 +43,10 @@ pub struct CrowdLimits {
 #[derive(Debug)]
 pub struct Crowd {
     limits: CrowdLimits,
-    by_address: HashMap<u64, usize>,
+    by_address: HashMap<NonZeroU64, usize>,
     /// Those that have not sent a line yet; a lower session is an older connection.
     silent: BTreeSet<(SessionId, Key)>,
-    silent_by_address: BTreeSet<(u64, SessionId, Key)>,
+    silent_by_address: BTreeSet<(NonZeroU64, SessionId, Key)>,
 }
 
 impl Crowd {
@@ -60,7 +68,7 @@ impl Crowd {
         }
     }
 
-    fn count(&self, address: u64) -> usize {
+    fn count(&self, address: NonZeroU64) -> usize {
         self.by_address.get(&address).copied().unwrap_or(0)
     }
 
@@ -118,17 +126,17 @@ mod tests {
     fn one_address_has_only_so_many_connections_and_this_host_as_many_as_it_likes() {
         let mut crowd = crowd();
         for n in 0..4 {
-            assert!(crowd.has_room(Peer::Address(7)));
-            crowd.join(Peer::Address(7), SessionId(n + 1), n as Key);
-            crowd.has_spoken(Peer::Address(7), SessionId(n + 1), n as Key);
+            assert!(crowd.has_room(Peer::address(7)));
+            crowd.join(Peer::address(7), SessionId(n + 1), n as Key);
+            crowd.has_spoken(Peer::address(7), SessionId(n + 1), n as Key);
         }
-        assert!(!crowd.has_room(Peer::Address(7)));
-        assert!(crowd.has_room(Peer::Address(8)) && crowd.has_room(Peer::Local));
-        crowd.leave(Peer::Address(7), SessionId(2), 1);
-        assert!(crowd.has_room(Peer::Address(7)));
+        assert!(!crowd.has_room(Peer::address(7)));
+        assert!(crowd.has_room(Peer::address(8)) && crowd.has_room(Peer::Local));
+        crowd.leave(Peer::address(7), SessionId(2), 1);
+        assert!(crowd.has_room(Peer::address(7)));
         assert_eq!(crowd.by_address.len(), 1);
         (0..4).filter(|n| *n != 1).for_each(|n| {
-            crowd.leave(Peer::Address(7), SessionId(n + 1), n as Key);
+            crowd.leave(Peer::address(7), SessionId(n + 1), n as Key);
         });
         assert!(crowd.by_address.is_empty(), "an address without connections is forgotten");
     }
@@ -137,17 +145,17 @@ mod tests {
     fn oldest_silent_connection_of_the_address_goes_first_and_then_the_oldest_of_all() {
         let mut crowd = crowd();
         assert_eq!(crowd.join(Peer::Local, SessionId(1), 10), None);
-        assert_eq!(crowd.join(Peer::Address(7), SessionId(2), 20), None);
-        assert_eq!(crowd.join(Peer::Address(7), SessionId(3), 30), None);
-        assert_eq!(crowd.join(Peer::Address(7), SessionId(4), 40), Some(20));
-        crowd.leave(Peer::Address(7), SessionId(2), 20);
-        assert_eq!(crowd.join(Peer::Address(8), SessionId(5), 50), None);
-        assert_eq!(crowd.join(Peer::Address(8), SessionId(6), 60), None);
-        assert_eq!(crowd.join(Peer::Address(9), SessionId(7), 70), Some(10));
+        assert_eq!(crowd.join(Peer::address(7), SessionId(2), 20), None);
+        assert_eq!(crowd.join(Peer::address(7), SessionId(3), 30), None);
+        assert_eq!(crowd.join(Peer::address(7), SessionId(4), 40), Some(20));
+        crowd.leave(Peer::address(7), SessionId(2), 20);
+        assert_eq!(crowd.join(Peer::address(8), SessionId(5), 50), None);
+        assert_eq!(crowd.join(Peer::address(8), SessionId(6), 60), None);
+        assert_eq!(crowd.join(Peer::address(9), SessionId(7), 70), Some(10));
         crowd.leave(Peer::Local, SessionId(1), 10);
         // Who has said something is not silent, however old.
-        crowd.has_spoken(Peer::Address(7), SessionId(3), 30);
-        assert_eq!(crowd.join(Peer::Address(9), SessionId(8), 80), None);
+        crowd.has_spoken(Peer::address(7), SessionId(3), 30);
+        assert_eq!(crowd.join(Peer::address(9), SessionId(8), 80), None);
         assert_eq!(crowd.join(Peer::Local, SessionId(9), 90), Some(40));
     }
 }

@@ -44,8 +44,10 @@ impl Memory {
 
     /// Counts what a connection keeps now.
     pub fn count<T>(&mut self, client: &mut Client<T>) {
-        let bytes = client.conn.retained_bytes() as u64;
-        self.retained = self.retained + bytes - std::mem::replace(&mut client.retained, bytes);
+        // No list has 4 GiB of rows.
+        let bytes = u32::try_from(client.conn.retained_bytes()).unwrap_or(u32::MAX);
+        let before = std::mem::replace(&mut client.retained, bytes);
+        self.retained = self.retained + u64::from(bytes) - u64::from(before);
     }
 
     /// Notes since when a connection that keeps something has made no progress; see `count`.

@@ -78,7 +78,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         for at in 0..self.costly_queue.len() {
             let Some(key) = self.costly_queue.front().copied() else { break };
             let next = self.clients.get(key).map_or(0, |client| client.costly);
-            if at > 0 && self.turn_work + next > WORK_BUDGET {
+            if at > 0 && self.turn_work + u64::from(next) > WORK_BUDGET {
                 break;
             }
             self.costly_queue.pop_front();

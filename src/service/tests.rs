@@ -68,7 +68,7 @@ fn burst_of_costly_lines_waits_behind_a_cheap_one_that_came_last() {
         steps.filter_map(|step| if let Step::Ran(who) = step { Some(who) } else { None }).collect()
     };
     let first: Vec<SessionId> = ran(&mut server);
-    let most = 1 + (WORK_BUDGET / (2 * COSTLY_WORK)) as usize;
+    let most = 1 + WORK_BUDGET as usize / (2 * COSTLY_WORK as usize);
     assert_eq!(first[0], at.1, "it is the first, though it came last");
     assert!((2..=1 + most).contains(&first.len()), "{} lines in a turn", first.len());
     // All of the others have their turn, once, and nobody else waits for them.
@@ -358,14 +358,14 @@ fn connection_over_the_bound_of_its_address_is_told_so_and_others_are_served() {
         turn(server, &[]);
         (peer, place)
     };
-    let here = super::Peer::Address(7);
+    let here = super::Peer::address(7);
     let mut all: Vec<_> = (0..3).map(|_| come(&mut server, here, "SOY ana\n")).collect();
     assert!(all.iter().all(|(peer, _)| peer.told() == "OK ana\n"));
     let (fourth, _) = come(&mut server, here, "SOY ana\n");
     let told = fourth.told();
     assert!(told.starts_with("ERR 503 ") && told.contains("tu dirección"), "{told}");
     assert!(told.contains("your address"), "{told}");
-    assert_eq!(come(&mut server, super::Peer::Address(8), "SOY eva\n").0.told(), "OK eva\n");
+    assert_eq!(come(&mut server, super::Peer::address(8), "SOY eva\n").0.told(), "OK eva\n");
     for _ in 0..10 {
         assert_eq!(come(&mut server, super::Peer::Local, "SOY luis\n").0.told(), "OK luis\n");
     }
