@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::client::{Client, bury};
-use super::{Key, Service, Stream};
+use super::{Key, Service, Step, Stream};
 use crate::clock::Tick;
 use crate::journal::Storage;
 
@@ -86,8 +86,12 @@ impl<T: Stream, S: Storage> Service<T, S> {
             && let Some((_, slowest)) = self.memory.holders.first().copied()
         {
             let client = &mut self.clients[slowest];
+            let session = client.session.id();
             self.memory.forget(client, slowest);
             bury(client, slowest, &mut self.dead);
+            // Others are perhaps served before it is reaped.
+            self.inventory.leave_queue(session, self.now);
+            self.trace.note(Step::LeftQueue(session));
             self.note_slow("made no progress for longest, because --max-output-memory is reached");
         }
     }

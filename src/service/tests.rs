@@ -438,3 +438,20 @@ fn cancel_by_name_looks_at_a_bounded_number_of_bookings() {
     turn(&mut server, &[at]);
     assert_eq!(ana.told(), "OK CANCELLED #2500 Sala 1\n");
 }
+
+/// What a waiter has sent ahead is kept, too; when it is closed for that nothing is granted to it.
+#[test]
+fn waiter_that_is_closed_for_its_memory_is_not_granted_what_a_later_line_releases() {
+    let mut server = server(Config { max_output_memory: 6_000, ..many() });
+    let ((ana, a), (gone, b), (luis, c)) =
+        (join(&mut server), join(&mut server), join(&mut server));
+    ana.sends("RESERVAR Sala 1\n");
+    gone.sends(&format!("RESERVAR Sala 1 espera=1h\n{}", "x".repeat(4000)));
+    turn_at(&mut server, Tick(NOW.1.0 + 1), &[a, b]);
+    assert!(gone.told().starts_with("* COLA 1 "));
+    luis.sends(&"y".repeat(4000));
+    ana.sends("CANCELAR Sala 1\n");
+    turn_at(&mut server, Tick(NOW.1.0 + 2), &[c, a]);
+    assert_eq!(ana.told(), "OK RESERVADO #1 Sala 1\nOK CANCELADO #1 Sala 1\n");
+    assert_eq!(server.inventory().reservation_count(), 0, "nobody is there to have it");
+}
