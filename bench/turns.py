@@ -4,7 +4,11 @@
 `compaction`: a journal of 1,000,000 live reservations is compacted while pairs go on. `lists`: 100,000
 names go to 1,000 readers that hardly read, while rooms change. `places`, `grant`, `ends`: one of 200 costly
 waiters leaves, what 900 wait for becomes free beside 100,000 names, many reservations end at one instant. `pair`:
-what a pair costs beside 100 who wait with 31 patterns each. See bench/README.md.
+what a pair costs beside 100 who wait with 31 patterns each. `burst`: 900 clients send one `LIST *a*` at
+the same moment. `hangup`: a client with 200,000 `until=quit` goes away, and another says QUIT. `cancel-by-name`:
+cancellations by name on a room with 1,000,000 bookings, by somebody who has none of them. `watchers`: 10,000
+rooms are added beside 15,000 watchers. `reap`: as many connections as there may be go away at one moment.
+See bench/README.md.
 """
 
 import argparse
@@ -411,13 +415,179 @@ def pair(options):
         print(f"a pair: {rates[0]:.1f} us alone, {rates[1]:.1f} us beside {len(waiters)} that wait")
 
 
+# ---- single moments -----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def one_moment(options, name, *more):
+    """A server, somebody to ask, and the report of what the probe saw while `mark` was called."""
+    with server(options, *more) as (process, port, folder):
+        asker = Asker(port)
+        # Before there are a thousand connections, which `select` has no room for.
+        probe = Probe(port, options)
+        moments = []
+
+        def mark():
+            moments.append(Moment(process, asker))
+
+        yield asker, port, mark
+        report(probe.stop(), [(name, *moments)])
+
+
+def during(mark, work, seconds):
+    """Runs some work between two marks, and goes on for a while."""
+    time.sleep(1)
+    mark()
+    begun = time.monotonic()
+    work()
+    time.sleep(max(0, begun + seconds - time.monotonic()))
+    mark()
+
+
+def add_names(asker, options, count):
+    for first in range(1, count + 1, 10_000):
+        asker.ask(f"ALTA {options.prefix} {first}..{min(count, first + 9_999)}")
+
+
+def burst(options):
+    """Many clients with one costly line each, all at the same moment."""
+    with one_moment(options, "burst", "--max-clients=5000") as (asker, port, mark):
+        add_names(asker, options, options.names)
+        crowd = [dial(port) for _ in range(options.clients)]
+        for stream in crowd:
+            stream.sendall(b"VERIFY #1\n")
+            stream.recv(100)
+
+        def work():
+            for stream in crowd:
+                stream.sendall(b"LIST *a*x\n")
+            for stream in crowd:
+                stream.recv(100)
+
+        during(mark, work, 2)
+
+
+def hangup(options):
+    """A client with many reservations that end with it goes away, another one says QUIT."""
+    count = options.bound
+    with one_moment(options, "hang-up", f"--max-reservations={3 * count}") as (asker, port, mark):
+        streams = [Asker(port), Asker(port)]
+        for name, holder in zip(("Hub", "Lab"), streams):
+            bind_many(holder, name, count)
+
+        def work():
+            streams[0].stream.shutdown(socket.SHUT_RDWR)
+            streams[0].stream.close()
+            streams[1].stream.sendall(b"QUIT\n")
+            begun = time.monotonic()
+            answer = streams[1].replies.readline()
+            print(f"QUIT: {answer!r} after {(time.monotonic() - begun) * 1e3:.0f} ms")
+
+        during(mark, work, 3)
+
+
+def bind_many(holder, name, count):
+    """Makes so many reservations that end with the connection, each on a room of its own."""
+    for first in range(1, count + 1, 10_000):
+        last = min(count, first + 9_999)
+        holder.ask(f"ADD {name} {first}..{last}")
+        for at in range(first, last + 1, 200):
+            holder.ask(*(f"RESERVE {name} {n} until=quit" for n in range(at, min(last, at + 199) + 1)))
+
+
+def cancel_by_name(options):
+    """Cancellations by name on a room with very many bookings."""
+    with one_moment(options, "cancel-by-name", f"--max-reservations={options.live + 10}") as (asker, port, mark):
+        asker.ask("ALTA Hub", "IAM luis")
+        begun = time.time() + 400 * 86400
+        for first in range(0, options.live, 500):
+            lines = []
+            for at in range(first, min(options.live, first + 500)):
+                when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun + at))
+                lines.append(f"RESERVE Hub from={when} for=1s")
+            asker.ask(*lines)
+        stranger = dial(port)
+        stranger.sendall(b"IAM eva\n")
+
+        def work():
+            lines = 100
+            begun = time.monotonic()
+            stranger.sendall(b"CANCEL Hub\n" * lines)
+            got = b""
+            while got.count(b"\n") < lines + 1:
+                got += stranger.recv(65536)
+            print(f"{(time.monotonic() - begun) / lines * 1e3:.2f} ms a line: {got.split(bytes([10]))[-2].decode()}")
+
+        during(mark, work, 2)
+
+
+def watchers(options):
+    """Rooms are added beside very many who watch."""
+    with one_moment(options, "watchers", "--max-clients=60000") as (asker, port, mark):
+        crowd = []
+        for _ in range(options.watchers):
+            stream = dial(port)
+            stream.sendall(b"WATCH\n")
+            crowd.append(stream)
+        for stream in crowd:
+            stream.recv(100)
+        told = [0]
+
+        def work():
+            asker.ask(f"ALTA {options.prefix} 1..10000")
+            poll = select.epoll()
+            by_fd = {stream.fileno(): stream for stream in crowd}
+            for fd in by_fd:
+                poll.register(fd, select.EPOLLIN)
+            begun = time.monotonic()
+            while time.monotonic() - begun < options.seconds:
+                for fd, _ in poll.poll(0.1):
+                    told[0] += len(by_fd[fd].recv(1 << 20))
+            print(f"{told[0]:,} bytes of notices were read")
+
+        during(mark, work, options.seconds)
+
+
+def reap(options):
+    """Very many connections go away at one moment."""
+    with one_moment(options, "reap", "--max-clients=60000") as (asker, port, mark):
+        crowd = []
+        for _ in range(options.watchers):
+            stream = dial(port)
+            stream.sendall(b"WATCH\n")
+            crowd.append(stream)
+        for stream in crowd:
+            stream.recv(100)
+
+        def work():
+            while crowd:
+                crowd.pop().close()
+
+        during(mark, work, 3)
+
+
 # ---- the program --------------------------------------------------------------------------------
+
+
+WHAT = {
+    "compaction": compaction,
+    "lists": lists,
+    "places": places,
+    "grant": grant,
+    "ends": ends,
+    "pair": pair,
+    "burst": burst,
+    "hangup": hangup,
+    "cancel-by-name": cancel_by_name,
+    "watchers": watchers,
+    "reap": reap,
+}
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     add = parser.add_argument
-    add("what", choices=["compaction", "lists", "places", "grant", "ends", "pair"], nargs="+")
+    add("what", choices=WHAT, nargs="+")
     add("--fsync", default="never", help="as the server takes it (default never)")
     add("--live", type=int, default=1_000_000, help="live reservations in the compaction (default 1000000)")
     add("--rooms", type=int, default=100_000, help="resources they are spread over (default 100000)")
@@ -426,6 +596,9 @@ def arguments():
     add("--rounds", type=int, default=1, help="compactions in a row (default 1)")
     add("--names", type=int, default=100_000, help="names in a list (default 100000)")
     add("--prefix", default="Habitación", help="how these names begin (default Habitación)")
+    add("--clients", type=int, default=900, help="clients in the burst (default 900)")
+    add("--bound", type=int, default=200_000, help="reservations of the client that hangs up (default 200000)")
+    add("--watchers", type=int, default=15_000, help="connections that watch (default 15000)")
     add("--changes", type=int, default=20, help="rooms in flight that change (default 20)")
     add("--seconds", type=float, default=30, help="how long lists are read (default 30)")
     add("--reservad", metavar="PATH", action="append", help="a built server")
@@ -440,8 +613,7 @@ def measure(options):
     options.program = next(iter(run.build(options).values()))
     options.mode = ["--fsync", options.fsync]
     for what in options.what:
-        cases = [compaction, lists, places, grant, ends, pair]
-        {case.__name__: case for case in cases}[what](options)
+        WHAT[what](options)
 
 
 if __name__ == "__main__":

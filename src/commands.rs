@@ -4,6 +4,7 @@
 //! It names no socket, no file and no clock; what it needs of the world is
 //! in its [`Desk`].
 
+mod cost;
 mod help;
 mod notice;
 pub mod parse;
@@ -21,8 +22,9 @@ use crate::inventory::event::{Batch, push_names};
 use crate::inventory::fit::{Start, Term};
 use crate::inventory::history::History;
 use crate::inventory::pattern::Pattern;
-use crate::inventory::{Event, Ids, Inventory, Number, Reservation};
-use crate::limits::{CLOCK_DOUBTFUL_MS, LINE_MAX_BYTES, LIST_PIECE_BYTES};
+use crate::inventory::{Ending, Event, Ids, Inventory, Reservation, SessionId};
+use crate::limits::{CLOCK_DOUBTFUL_MS, LINE_MAX_BYTES, LIST_PIECE_BYTES, RELEASES_AT_ONCE};
+pub use notice::Notices;
 use parse::{Command, Fault, Marks, Moment, Text, find_control, parse, split_word};
 pub use session::{Session, notices, resolve, tell_place};
 use session::{Wait, Watch};
@@ -74,11 +76,17 @@ pub enum After {
     List(Box<dyn Source>),
     /// The connection is closed when its output is sent.
     Close,
+    /// The connection is closed once all that is bound to it is released; see [`leave`]. Until
+    /// then nothing is said.
+    Leave,
     /// Not one of ours (a browser, a mail server): closed without a word.
     Foreign,
+    /// Nothing was done: the line may cost this much, which is more than it is allowed now.
+    Later(u32),
 }
 
 /// Runs one line and appends its reply to `out`.
+#[inline]
 pub fn run(
     line: &[u8],
     eol: Eol,
@@ -90,6 +98,18 @@ pub fn run(
     if !session.fresh && at_once(line, eol, session, desk, out).is_some() {
         return After::Next;
     }
+    run_other(line, eol, session, desk, out)
+}
+
+/// Runs a line that is not as nearly all are.
+#[inline(never)]
+fn run_other(
+    line: &[u8],
+    eol: Eol,
+    session: &mut Session,
+    desk: &mut Desk,
+    out: &mut Vec<u8>,
+) -> After {
     let line = match session.fresh {
         // Some editors put it in front of a text file, and the file is piped here.
         true => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
@@ -102,6 +122,13 @@ pub fn run(
     let fresh = std::mem::replace(&mut session.fresh, false);
     if (fresh || word.ends_with(b":")) && is_foreign(line, fresh) {
         return After::Foreign;
+    }
+    if cost::may_begin_costly(word) {
+        let cost = upper_bound(word, rest, session, desk.inventory);
+        if cost > session.allowed_work {
+            session.fresh = fresh;
+            return After::Later(cost);
+        }
     }
     match understand(line, (word, rest), session, desk.moment, &mut String::new()) {
         Ok((command, lang)) => execute(command, lang, eol, session, desk, out),
@@ -121,6 +148,16 @@ pub fn is_settled(line: &[u8], session: &mut Session, desk: &Desk) -> bool {
     session.lang = lang;
     let now = desk.moment.now;
     understood.map_or(true, |(command, _)| settled::is_settled(&command, desk.inventory, now))
+}
+
+/// The most that a line can look at, where that is asked.
+#[inline(never)]
+fn upper_bound(word: &[u8], rest: &[u8], session: &Session, inventory: &Inventory) -> u32 {
+    if session.allowed_work == u32::MAX {
+        return 0;
+    }
+    let verb = Verb::find_exact(word).or_else(|| Verb::find(str::from_utf8(word).ok()?));
+    verb.map_or(0, |(verb, _)| cost::upper_bound(verb, rest, inventory))
 }
 
 /// Reserves or cancels one resource if the line is nothing but one of these verbs and a
@@ -159,10 +196,21 @@ fn is_foreign(line: &[u8], fresh: bool) -> bool {
     if let Some((b':', name)) = words.clone().next().and_then(|first| first.split_last()) {
         return !name.is_empty() && name.iter().all(is_word);
     }
-    let mut after_two = words.skip(2);
-    let third = if fresh { after_two.next() } else { None };
-    third.is_some_and(|third| third.starts_with(b"HTTP/")) && after_two.next().is_none()
+    let mut words = words;
+    fresh
+        && match (words.next(), words.next(), words.next(), words.next()) {
+            (Some(_), Some(_), Some(version), None) => version.starts_with(b"HTTP/"),
+            // A version was not always part of a request (HTTP/0.9).
+            (Some(method), Some(path), None, _) => {
+                HTTP_METHODS.contains(&method) && path.starts_with(b"/")
+            }
+            _ => false,
+        }
 }
+
+/// The methods of HTTP, as a request begins with them. None of them is a verb.
+const HTTP_METHODS: [&[u8]; 9] =
+    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"CONNECT"];
 
 /// Reads a line, given whole and split after its first word, in the language of
 /// its verb, and remembers that.
@@ -478,20 +526,26 @@ fn status(desk: &Desk) -> Vec<String> {
 
 /// `SALIR`, also as Ctrl-D.
 pub fn quit(eol: Eol, session: &Session, desk: &mut Desk, out: &mut Vec<u8>) -> After {
-    end_all(desk.inventory.bound_to(session.id()), desk);
-    push_line(session.lang.pick("OK ADIÓS", "OK BYE"), eol, out);
+    if !leave(session.id(), Ending::Quit, RELEASES_AT_ONCE, desk) {
+        return After::Leave;
+    }
+    farewell(session, eol, out);
     After::Close
 }
 
-/// Ends what was `hasta=salir` of a connection that is lost, unless it lives on for a while
-/// (`por=`).
-pub fn leave(session: &Session, desk: &mut Desk) {
-    end_all(desk.inventory.lost_with(session.id()), desk);
+/// The reply to `SALIR`, when all that was bound to the connection is released.
+pub fn farewell(session: &Session, eol: Eol, out: &mut Vec<u8>) {
+    push_line(session.lang.pick("OK ADIÓS", "OK BYE"), eol, out);
 }
 
-fn end_all(numbers: Vec<Number>, desk: &mut Desk) {
-    numbers.into_iter().for_each(|number| desk.enact(Event::Expired { number }));
+/// Ends what was `hasta=salir` of a connection that goes, at most `most` reservations. What it
+/// keeps alive (`por=`) ends only when it has said `SALIR`. Returns whether that was all.
+pub fn leave(session: SessionId, ending: Ending, most: usize, desk: &mut Desk) -> bool {
+    for number in desk.inventory.bound_to(session, ending, most) {
+        desk.enact(Event::Expired { number });
+    }
     desk.settle();
+    desk.inventory.bound_to(session, ending, 1).is_empty()
 }
 
 /// The reply to a line that is too long.
@@ -516,13 +570,31 @@ pub fn cut(session: &Session, eol: Eol, out: &mut Vec<u8>) {
     push_fault(&Fault::bad(text), eol, out);
 }
 
+/// Why a connection is turned away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoRoom {
+    /// As many clients, or as much memory, as the server may have.
+    Full,
+    /// As many connections from its address as one may have.
+    Address,
+    /// Others have come since, and it has said nothing.
+    Silent,
+}
+
 /// The farewell to a connection that there is no room for.
-pub fn no_room(out: &mut Vec<u8>) {
-    push_line(
-        "ERR 503 el servidor está lleno, prueba más tarde / the server is full, try later",
-        Eol::Lf,
-        out,
-    );
+pub fn no_room(why: NoRoom, out: &mut Vec<u8>) {
+    let text = match why {
+        NoRoom::Full => {
+            "ERR 503 el servidor está lleno, prueba más tarde / the server is full, try later"
+        }
+        NoRoom::Address => {
+            "ERR 503 hay demasiadas conexiones desde tu dirección, cierra alguna / too many connections from your address, close some"
+        }
+        NoRoom::Silent => {
+            "ERR 503 hay demasiadas conexiones que no han dicho nada, y la tuya es la más antigua / too many connections have said nothing, and yours is the oldest"
+        }
+    };
+    push_line(text, Eol::Lf, out);
 }
 
 fn refuse(refusal: Refusal, lang: Lang, eol: Eol, desk: &Desk, out: &mut Vec<u8>) -> After {

@@ -56,8 +56,9 @@ pub trait Source {
     /// Appends about `bytes` of text; `false` when that was the last of it.
     fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool;
 
-    /// How many rows it keeps in memory, for the bound over all connections.
-    fn rows(&self) -> usize {
+    /// Bytes of memory that it keeps, for the bound over all connections. It may count what others
+    /// share, so that what is counted is never less than what is kept.
+    fn retained_bytes(&self) -> usize {
         0
     }
 
@@ -313,9 +314,28 @@ impl<S> Conn<S> {
         self.source.is_none() && self.pending() <= OUTPUT_LOW_BYTES
     }
 
-    /// Rows that the list under way keeps in memory.
-    pub fn rows(&self) -> usize {
-        self.source.as_ref().map_or(0, |source| source.rows())
+    /// Whether this connection keeps memory for input, output or a list.
+    pub fn keeps_memory(&self) -> bool {
+        self.buffers.is_some() || self.source.is_some()
+    }
+
+    /// Bytes of memory that this connection keeps: input, output and the list under way.
+    pub fn retained_bytes(&self) -> usize {
+        let buffers = self.buffers.as_ref().map_or(0, |buffers| {
+            size_of::<Buffers>() + buffers.input.capacity() + buffers.output.capacity()
+        });
+        buffers + self.source.as_ref().map_or(0, |source| source.retained_bytes())
+    }
+
+    /// Gives up all that was received and all that is owed: nothing more comes of this connection.
+    pub fn abandon(&mut self) {
+        self.buffers = None;
+        self.source = None;
+    }
+
+    /// Whether bytes were received that are not run.
+    pub fn has_input(&self) -> bool {
+        self.unread() > 0
     }
 
     /// Of what age the names are that the list under way keeps in memory.
@@ -342,10 +362,12 @@ impl<S> Conn<S> {
         (&buffers.input[at], &mut buffers.output)
     }
 
-    /// Puts a line back that [`Conn::next_frame`] has just found: it is the next one again.
-    pub fn put_back(&mut self, at: &Range<usize>) {
+    /// Takes back a line that [`Conn::next_frame`] has found from there on: it is to be found
+    /// again.
+    pub fn put_back(&mut self, start: usize) {
         let buffers = self.buffers();
-        (buffers.taken, buffers.searched) = (at.start, at.start);
+        buffers.taken = start;
+        buffers.searched = start;
     }
 
     /// Forgets what was received and not run.

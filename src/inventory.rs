@@ -64,6 +64,15 @@ impl Origin {
     pub const LOCAL: Origin = Origin(0);
 }
 
+/// How a connection ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// It has said `SALIR`: all that is bound to it ends.
+    Quit,
+    /// It was lost: what it keeps alive lives on for a while.
+    Lost,
+}
+
 /// Some resources, mostly one or a few.
 pub type Ids = SmallVec<[ResourceId; 4]>;
 
@@ -206,6 +215,8 @@ pub struct Inventory {
     leases: Runs<(Time, Number)>,
     /// `hasta=salir` reservations by connection.
     bound: Runs<(SessionId, Number)>,
+    /// Of those the ones that their connection keeps alive: they are here instead.
+    kept_alive_by: Runs<(SessionId, Number)>,
     /// Deadlines of reservations that are kept alive, on the monotonic clock.
     keep_alives: Runs<(Tick, Number)>,
     /// What the monotonic clock says in this turn.
@@ -244,6 +255,7 @@ impl Inventory {
             ends: Runs::default(),
             leases: Runs::default(),
             bound: Runs::default(),
+            kept_alive_by: Runs::default(),
             keep_alives: Runs::default(),
             monotonic: Tick(0),
             keys: HashMap::new(),
@@ -443,7 +455,7 @@ impl Inventory {
             self.ends_of(new.lease).insert((new.until, number));
         }
         if let Some(session) = new.session() {
-            self.bound.insert((session, number));
+            self.owners(new.keep_alive().is_some()).insert((session, number));
         }
         if let Some(full_key) = full_key(&new) {
             self.keys.insert(full_key, number);
@@ -473,14 +485,9 @@ impl Inventory {
         let reservation = Rc::make_mut(reservation);
         let old_until = std::mem::replace(&mut reservation.until, until);
         let was_lease = std::mem::replace(&mut reservation.lease, lease);
-        if let Some(session) = reservation.session() {
-            self.bound.remove(&(session, number));
-        }
-        if let Some(old) = reservation.keep_alive() {
-            self.keep_alives.remove(&(old.deadline, number));
-        }
+        let (old_session, old_keep_alive) = (reservation.session(), reservation.keep_alive());
         let session = keep_alive_ms.map(|_| SessionId::GONE);
-        if session.is_some() || reservation.session().is_some() {
+        if session.is_some() || old_session.is_some() {
             reservation.detail(|details| {
                 details.session = session;
                 details.keep_alive = keep_alive_ms.map(KeepAlive::of_ms);
@@ -496,10 +503,16 @@ impl Inventory {
         if !until.is_never() {
             self.ends_of(lease).insert((until, number));
         }
-        if let Some(session) = session {
-            self.bound.insert((session, number));
+        if let Some(session) = old_session {
+            self.owners(old_keep_alive.is_some()).remove(&(session, number));
         }
-        self.set_deadline(number);
+        if let Some(old) = old_keep_alive {
+            self.keep_alives.remove(&(old.deadline, number));
+        }
+        if let Some(session) = session {
+            self.kept_alive_by.insert((session, number));
+            self.set_deadline(number);
+        }
     }
 
     /// Takes these resources out of a reservation; the rest stays.
@@ -539,7 +552,7 @@ impl Inventory {
             self.forget_end(old.lease, (until, number));
         }
         if let Some(session) = old.session() {
-            self.bound.remove(&(session, number));
+            self.owners(old.keep_alive().is_some()).remove(&(session, number));
         }
         if let Some(keep_alive) = old.keep_alive() {
             self.keep_alives.remove(&(keep_alive.deadline, number));
@@ -556,24 +569,31 @@ impl Inventory {
         let Some(reservation) = self.reservations.get_mut(&number) else { return };
         // Only what is bound to a connection moves; the rest is bound to none.
         let Some(old) = reservation.session() else { return };
+        let is_kept_alive = reservation.keep_alive().is_some();
         Rc::make_mut(reservation).detail(|details| details.session = Some(session));
-        self.bound.remove(&(old, number));
-        self.bound.insert((session, number));
+        let owners = self.owners(is_kept_alive);
+        owners.remove(&(old, number));
+        owners.insert((session, number));
     }
 
-    /// The `hasta=salir` reservations of a connection, oldest first.
-    pub fn bound_to(&self, session: SessionId) -> Vec<Number> {
-        self.all_bound_to(session).collect()
+    /// The reservations that end with a connection that goes in this way, oldest first, at most
+    /// `most`.
+    pub fn bound_to(&self, session: SessionId, ending: Ending, most: usize) -> Vec<Number> {
+        let kept_alive = matches!(ending, Ending::Quit).then_some(&self.kept_alive_by);
+        let sets = [Some(&self.bound), kept_alive].into_iter().flatten();
+        sets.flat_map(|set| owned_by(set, session)).take(most).collect()
     }
 
     /// Whether a connection has `hasta=salir` reservations.
     pub fn has_bound(&self, session: SessionId) -> bool {
-        self.all_bound_to(session).next().is_some()
+        [&self.bound, &self.kept_alive_by]
+            .into_iter()
+            .any(|set| owned_by(set, session).next().is_some())
     }
 
-    fn all_bound_to(&self, session: SessionId) -> impl Iterator<Item = Number> {
-        let all = self.bound.from((session, 0)).take_while(move |(owner, _)| *owner == session);
-        all.map(|(_, number)| *number)
+    /// Where the connection of a `hasta=salir` reservation is kept.
+    fn owners(&mut self, is_kept_alive: bool) -> &mut Runs<(SessionId, Number)> {
+        if is_kept_alive { &mut self.kept_alive_by } else { &mut self.bound }
     }
 
     /// Whether most ids are of resources that are gone, and nothing is done
@@ -685,7 +705,13 @@ impl Inventory {
             }
             assert_eq!(kept, known, "an end that is not kept, or kept for nothing");
         }
-        assert_eq!(self.bound.len(), all().filter(|one| one.session().is_some()).count());
+        for (is_kept_alive, set) in [(false, &self.bound), (true, &self.kept_alive_by)] {
+            let owned = all().filter(|one| one.keep_alive().is_some() == is_kept_alive);
+            let owned = owned.filter_map(|one| Some((one.session()?, one.number)));
+            let mut owned: Vec<_> = owned.collect();
+            owned.sort_unstable();
+            assert!(set.iter().eq(&owned), "a connection that is not kept, or kept for nothing");
+        }
         let kept_alive = all().filter_map(|one| Some((one.keep_alive()?.deadline, one.number)));
         let mut kept_alive: Vec<_> = kept_alive.collect();
         kept_alive.sort_unstable();
@@ -695,6 +721,11 @@ impl Inventory {
         assert_eq!(self.names.len(), self.ids().count());
         self.check_queue();
     }
+}
+
+fn owned_by(set: &Runs<(SessionId, Number)>, session: SessionId) -> impl Iterator<Item = Number> {
+    let all = set.from((session, 0)).take_while(move |(owner, _)| *owner == session);
+    all.map(|(_, number)| *number)
 }
 
 /// Whether a number leaves others to be issued after it.

@@ -58,9 +58,20 @@ pub const RESOURCES_DEFAULT: u32 = 1 << 20;
 pub const INVENTORY_FILE_MAX_BYTES: u64 = 256 << 20;
 /// Default for `--max-reservations`, in live ones.
 pub const RESERVATIONS_DEFAULT: u32 = 1 << 20;
-/// Descriptors kept back from clients: listeners, journal and its
-/// successor, signals, timer, log, and the clients that are being refused.
-pub const DESCRIPTORS_RESERVED: u64 = 32;
+/// Descriptors kept back from clients, listeners aside: standard streams (3), the poll (1),
+/// signals (5), timers (2), the lock, the journal, its successor and the file it replaces (4), the
+/// data directory (1), the inventory file (1), and the clients that are being refused.
+pub const DESCRIPTORS_RESERVED: u64 = 30;
+/// Descriptors of a listener: its socket, and the spare one that lets a client be refused when no
+/// other is left.
+pub const LISTENER_DESCRIPTORS: u64 = 2;
+/// Default for `--max-per-address`: more than the programs of one host have open.
+pub const PER_ADDRESS_DEFAULT: u32 = 256;
+/// A connection of so many is allowed to have said nothing yet: of those of an address one in
+/// four, of all three in four, so that places are left for those who say something.
+pub const SILENT_OF_ADDRESS: usize = 4;
+/// So many may have said nothing however few clients there may be: people at `nc` type slowly.
+pub const SILENT_LEAST: usize = 16;
 /// Connections over the limit that are told `ERR 503` with time to read it;
 /// more than that at one time are told and closed at once.
 pub const REFUSED_MAX: usize = 12;
@@ -91,6 +102,10 @@ pub const WORK_BUDGET: u64 = 50_000;
 /// The same for all connections of a turn together, who have not spent so much
 /// before: the others keep their places for the next one. Some milliseconds.
 pub const TURN_WORK: u64 = 8 * WORK_BUDGET;
+/// A line that may look at more than this is known before it runs: it runs after those that
+/// cannot, and no more of these in a turn than fit into [`WORK_BUDGET`], but one at least. A
+/// thousand lines of just less take about as long as a person notices.
+pub const COSTLY_WORK: u32 = 5_000;
 /// What one event counts among these: its text, the journal's record of it, the
 /// notices. Who makes thousands in a line is costly, too.
 pub const EVENT_WORK: usize = 50;
@@ -98,6 +113,23 @@ pub const EVENT_WORK: usize = 50;
 /// and no more of them in a turn than fit once more into [`WORK_BUDGET`]. Long,
 /// for hundreds may take turns at it.
 pub const SLOW_MS: u64 = 10_000;
+/// Bookings of one resource that `CANCELAR` by name looks at, to see that one alone may be meant: a
+/// tenth of a millisecond. On a resource with more it takes the number.
+pub const CANCEL_LOOKS: usize = 1_000;
+/// Reservations bound to connections that are released in a turn, all together: a millisecond or
+/// two. The rest is released in the turns that follow.
+pub const RELEASES_A_TURN: usize = 2_000;
+/// The same of one connection before it is the turn of the next one that has gone.
+pub const RELEASES_AT_ONCE: usize = 500;
+/// Closed connections that are removed in a turn: the system takes some microseconds for each.
+pub const REAPED_A_TURN: usize = 256;
+/// Deadlines of connections that are looked at in a turn.
+pub const DEADLINES_A_TURN: usize = 1_000;
+/// Watchers that are looked at in a turn for what they have not been sent yet; what is sent to
+/// all of them is bounded by [`TURN_WRITE_BYTES`].
+pub const WATCHERS_A_TURN: usize = 2_048;
+/// Events whose notices are kept for the next watcher: those who keep up are never further apart.
+pub const NOTICES_KEPT: usize = 1_024;
 /// Addresses that may be listened on.
 pub const LISTENERS_MAX: usize = 256;
 /// Events of one turn's commit above which the rest waits for the next: a
@@ -174,9 +206,12 @@ pub const TIDY_MIN_IDS: usize = 1024;
 /// Names and bookings that get new ids in a turn, and as many again for each
 /// resource that has come since: a millisecond or two.
 pub const TIDY_WORK: usize = 2_000;
-/// Rows of `RESERVAS` replies under way, all connections together; over it
-/// the reader that has made no progress for longest is closed. 24 bytes each.
-pub const LIST_ROWS_MAX: usize = 1 << 20;
+/// Default for `--max-output-memory`, in bytes: what all connections keep together, buffers and
+/// lists under way. Beyond it the one that has made no progress for longest is closed. A thousand
+/// readers of a million names fit, or two of a million rows.
+pub const OUTPUT_MEMORY_DEFAULT: u64 = 256 << 20;
+/// The least that it may be: some lists.
+pub const OUTPUT_MEMORY_MIN: u64 = 1 << 20;
 
 /// A peer that takes none of its output for this long is closed.
 pub const STALL_DEFAULT_MS: u64 = 60_000;
@@ -281,7 +316,8 @@ const _: () = {
     assert!(LIST_PIECE_BYTES <= OUTPUT_HIGH_BYTES);
     let kept = 100_000 / 8 + 100_000 / NAMES_CHUNK * 8 + NAMES_CHUNK * (2 * NAME_MAX_BYTES + 8);
     assert!(OUTPUT_HIGH_BYTES + LINE_MAX_BYTES + kept <= LIST_READER_BYTES);
-    assert!((REFUSED_MAX as u64) < DESCRIPTORS_RESERVED / 2);
+    let running = 3 + 1 + 5 + 2 + 4 + 1 + 1;
+    assert!(running + REFUSED_MAX as u64 <= DESCRIPTORS_RESERVED);
     let names_bytes = RESOURCES_DEFAULT as u64 * (NAME_MAX_BYTES as u64 + 2);
     assert!(INVENTORY_FILE_MAX_BYTES > names_bytes, "the file of a full server must be readable");
     assert!(ADD_MAX <= RESOURCES_DEFAULT as usize);

@@ -1,5 +1,6 @@
 //! The server's program: arguments, log, open, replay, bind, run, exit code.
 
+mod logging;
 mod startup;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -15,11 +16,12 @@ use reservad::inventory::{Capacity, Inventory};
 use reservad::journal;
 use reservad::journal::{DiskStorage, Report, SyncPolicy, Verdict};
 use reservad::limits::{
-    CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, LISTENERS_MAX, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT,
-    SHARE_CLIENTS, STALL_DEFAULT_MS,
+    CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, LISTENER_DESCRIPTORS, LISTENERS_MAX, OUTPUT_MEMORY_MIN,
+    PER_ADDRESS_DEFAULT, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, SHARE_CLIENTS, SILENT_LEAST,
+    SILENT_OF_ADDRESS, STALL_DEFAULT_MS,
 };
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
-use reservad::service::{Compaction, Config, Service};
+use reservad::service::{Compaction, Config, CrowdLimits, Service};
 use reservad::store::{self, Opened, State};
 use startup::system_zone;
 
@@ -111,9 +113,15 @@ struct Serve {
     /// When changes are synced to disk: always (before each reply), never, or a duration like 1s
     #[arg(long, value_name = "WHEN", default_value = "always", value_parser = parse_fsync)]
     fsync: SyncPolicy,
-    /// Most clients at one time [default: the descriptor limit less 32]
+    /// Most clients at one time [default: the descriptor limit less 30 and 2 a listener]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_clients: Option<u32>,
+    /// Most clients from one address, of IPv6 from one /64; this host's own are not counted
+    #[arg(long, value_name = "N", default_value_t = PER_ADDRESS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..))]
+    max_per_address: u32,
+    /// Most memory for replies and lists that clients have not taken yet, in bytes or as in 64M
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
+    max_output_memory: u64,
     /// Most resources
     #[arg(long, value_name = "N", default_value_t = RESOURCES_DEFAULT)]
     max_resources: u32,
@@ -162,6 +170,22 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(ms.unsigned_abs()))
 }
 
+/// Bytes, or so many times 1024, 1024² or 1024³ of them.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let upper = text.to_ascii_uppercase();
+    let (digits, shift) = match upper.strip_suffix(['K', 'M', 'G']) {
+        Some(digits) => (digits, 10 * (1 + "KMG".find(&upper[digits.len()..]).unwrap_or(0))),
+        None => (&*upper, 0),
+    };
+    let bytes =
+        digits.parse::<u64>().map_err(|_| "it is written 268435456, 256M or 1G".to_owned())?;
+    match bytes.checked_mul(1 << shift) {
+        Some(bytes) if bytes >= OUTPUT_MEMORY_MIN => Ok(bytes),
+        Some(_) => Err(format!("{OUTPUT_MEMORY_MIN} bytes (1M) is the least")),
+        None => Err("it is more than any host has".to_owned()),
+    }
+}
+
 fn parse_fsync(text: &str) -> Result<SyncPolicy, String> {
     match text {
         "always" => Ok(SyncPolicy::Always),
@@ -189,9 +213,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(Failure { code, reason }) => {
-            use std::io::Write;
-            // A closed stderr is no reason to panic.
-            let _ = writeln!(std::io::stderr(), "reservad: {}", plain(&reason));
+            logging::say_farewell(&format!("reservad: {}", plain(&reason)));
             ExitCode::from(code)
         }
     }
@@ -230,6 +252,8 @@ fn serve(options: Serve) -> Result<(), Failure> {
     let (mut state, mut clock) = open(&options)?;
     // Before anything is written: a start that fails must not count as the first one.
     let addresses: Vec<_> = options.listen.iter().flat_map(|list| list.0.clone()).collect();
+    // Before listening: who would be accepted could not be served.
+    let max_clients = max_clients(options.max_clients, addresses.len())?;
     let listeners = listen(&addresses)?;
     let names = first_names(&options, &state)?;
     let at = clock::read();
@@ -237,11 +261,12 @@ fn serve(options: Serve) -> Result<(), Failure> {
         clock.confirm();
     }
     state.settle(names, clock.observe(at.0, at.1), &zone)?;
-    let max_clients = max_clients(options.max_clients);
     let (resources, reservations) =
         (state.inventory.names().len(), state.inventory.reservation_count());
     let config = Config {
         max_clients,
+        crowd: crowd_limits(max_clients, options.max_per_address),
+        max_output_memory: options.max_output_memory,
         idle_timeout_ms: options.idle_timeout.map(to_ms),
         stall_timeout_ms: to_ms(options.stall_timeout),
         fsync: match options.fsync {
@@ -270,6 +295,15 @@ fn serve(options: Serve) -> Result<(), Failure> {
     Ok(())
 }
 
+fn crowd_limits(max_clients: usize, per_address: u32) -> CrowdLimits {
+    let per_address = usize::try_from(per_address).unwrap_or(usize::MAX);
+    CrowdLimits {
+        per_address,
+        silent_per_address: per_address.div_ceil(SILENT_OF_ADDRESS),
+        silent: (max_clients - max_clients / SILENT_OF_ADDRESS).max(SILENT_LEAST.min(max_clients)),
+    }
+}
+
 /// Returns the system's zone, with a warning in the log where nothing names one.
 fn zone_of_system() -> Result<Zone, Failure> {
     let tz = std::env::var_os("TZ");
@@ -288,8 +322,7 @@ fn start_log(level: LevelFilter) {
         .set_thread_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off)
         .build();
-    // A line at a time: it would write each field of it on its own.
-    let lines = std::io::LineWriter::with_capacity(256, std::io::stderr());
+    let lines = logging::LineSink::new(std::io::stderr());
     // It can only fail if a log was started before.
     let _ = simplelog::WriteLogger::init(level, config, lines);
 }
@@ -379,9 +412,9 @@ fn bind_failure(address: SocketAddr, error: &std::io::Error) -> Failure {
     Failure::from(format!("cannot listen on {address}: {error}{hint}"))
 }
 
-/// Raises the soft descriptor limit to the hard one; what it allows for, or
-/// what was asked.
-fn max_clients(asked: Option<u32>) -> usize {
+/// Raises the soft descriptor limit to the hard one. Returns how many clients it allows for beside
+/// these listeners and what the server itself needs, or how many were asked for.
+fn max_clients(asked: Option<u32>, listeners: usize) -> Result<usize, Failure> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -389,17 +422,24 @@ fn max_clients(asked: Option<u32>) -> usize {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let most = usize::try_from(descriptors.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    let fits = most.saturating_sub(DESCRIPTORS_RESERVED as usize).clamp(1, CLIENTS_MAX - 64);
+    let most = descriptors.unwrap_or(u64::MAX);
+    let reserved = DESCRIPTORS_RESERVED + LISTENER_DESCRIPTORS * listeners as u64;
+    if most <= reserved {
+        return Err(Failure::from(format!(
+            "the limit of {most} open files is too low for {listeners} listening sockets: {} are needed at least; raise it (ulimit -n, LimitNOFILE=) or listen on fewer addresses",
+            reserved + 1
+        )));
+    }
+    let fits = usize::try_from(most - reserved).unwrap_or(usize::MAX).min(CLIENTS_MAX - 64);
     match asked.map(|asked| asked as usize) {
-        None => fits,
+        None => Ok(fits),
         Some(asked) if asked > fits => {
             warn!(
                 "--max-clients {asked} is more than the {most} descriptors allow for; raise the limit (ulimit -n)"
             );
-            asked.min(CLIENTS_MAX - 64)
+            Ok(asked.min(CLIENTS_MAX - 64))
         }
-        Some(asked) => asked,
+        Some(asked) => Ok(asked),
     }
 }
 

@@ -41,7 +41,7 @@ use crate::commands::words::plain;
 use crate::inventory::SessionId;
 use crate::journal::{self, DiskStorage};
 use crate::limits::{ACCEPT_BUDGET, ACCEPT_RETRY_MS, GATHER_MS, GATHER_ROUNDS, LISTENERS_MAX};
-use crate::service::{Key, Ready, Service};
+use crate::service::{Key, Peer, Ready, Service};
 use crate::store;
 use net::{Accepted, Listener};
 use wake::{Alarm, Foretick, Signal, Signals};
@@ -254,7 +254,7 @@ impl Reactor {
         for at in 0..self.listeners.len() {
             for _ in 0..ACCEPT_BUDGET {
                 match self.listeners[at].accept() {
-                    Accepted::Client(stream) => self.welcome(stream),
+                    Accepted::Client(stream, peer) => self.welcome(stream, peer),
                     Accepted::Nobody => break,
                     Accepted::OutOfDescriptors => {
                         self.service.note_full("no descriptors are left");
@@ -271,9 +271,9 @@ impl Reactor {
         }
     }
 
-    fn welcome(&mut self, stream: TcpStream) {
+    fn welcome(&mut self, stream: TcpStream, peer: Peer) {
         let registry = self.poll.registry();
-        self.service.welcome(stream, |stream, key, session| {
+        self.service.welcome(stream, peer, |stream, key, session| {
             let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
             registry.register(stream, token(key, session), interest)
         });

@@ -12,11 +12,15 @@
 //! the server's program has one kind of each.
 
 mod client;
+mod crowd;
 mod deadlines;
 mod flush;
+mod leaving;
+mod memory;
 mod serve;
 mod trace;
 mod waiting;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, Read, Write};
@@ -27,10 +31,10 @@ use slab::Slab;
 use crate::clock::{Clock, Now, Round, Tick, Time, Zone};
 use crate::commands::parse::Moment;
 use crate::commands::words::plain;
-use crate::commands::{self, Desk, Figures, Session};
+use crate::commands::{self, Desk, Figures, NoRoom, Notices, Session};
 use crate::conn::{Conn, Spare};
 use crate::inventory::event::Batch;
-use crate::inventory::{Deadlines, Inventory, Origin, SessionId};
+use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{
     BATCH_EVENTS, CLOCK_CHECK_MS, CLOCK_CONFIRM_MS, CLOCK_DOUBTFUL_MS, CLOCK_FAR_MS, COMPACT_AFTER,
@@ -40,8 +44,12 @@ use crate::limits::{
 };
 use crate::store::{self, State, Store};
 use client::{Client, Phase, bury, enqueue};
+use crowd::Crowd;
+use leaving::Leaver;
+use memory::Memory;
 use trace::Trace;
 
+pub use crowd::{CrowdLimits, Peer};
 pub use trace::Step;
 
 /// Where a connection is kept; given again once it is reaped.
@@ -59,11 +67,6 @@ pub trait Stream: Read + Write {
     /// Sends what is not part of the text, to a half-closed peer to whom there
     /// is nothing to say: one that has closed altogether answers with a reset.
     fn probe(&mut self);
-
-    /// Where the connection comes from.
-    fn origin(&self) -> Origin {
-        Origin::LOCAL
-    }
 }
 
 /// What a poll has said of a socket. All but `read_closed` are hints.
@@ -83,6 +86,9 @@ pub struct Ready {
 /// What the service is told at the start.
 pub struct Config {
     pub max_clients: usize,
+    pub crowd: CrowdLimits,
+    /// Bytes that all connections together may keep in buffers and lists.
+    pub max_output_memory: u64,
     pub idle_timeout_ms: Option<u64>,
     pub stall_timeout_ms: u64,
     /// As `ESTADO` shows it.
@@ -115,15 +121,17 @@ pub struct Service<T: Stream, S: Storage> {
     new_queue: VecDeque<Key>,
     /// Who has cost a lot of late: likewise, and last.
     slow_queue: VecDeque<Key>,
-    /// These two did not get their share of the last turn.
+    /// Whose next line is known to cost a lot: likewise.
+    costly_queue: VecDeque<Key>,
+    /// These three did not get their share of the last turn.
     rest_is_owed: bool,
-    /// What was looked at in this turn, or for those of one of these two.
+    /// What was looked at in this turn, or for those of one of these three.
     turn_work: u64,
     /// Served and not answered yet: to be flushed after the next commit.
     served: Vec<Key>,
-    /// Of those who were answered, who is in the middle of a list: these share what a
-    /// turn may send.
-    listed: Vec<Key>,
+    /// Those in the middle of a list that can be sent more of it: these share what a turn may
+    /// send.
+    listed: VecDeque<Key>,
     /// How many have had something to say in this turn.
     queued_in_turn: usize,
     /// Events and replies of this turn.
@@ -132,11 +140,19 @@ pub struct Service<T: Stream, S: Storage> {
     has_news: bool,
     /// What each of them is sent in this turn, in bytes, where there is more.
     write_share: usize,
+    /// Those that are known to be gone since the last reap.
     dead: Vec<Key>,
-    /// Connections that are sent a list which keeps rows in memory.
-    listing: Vec<Key>,
-    /// Connections that watch.
-    watching: Vec<Key>,
+    /// Those that are gone and not removed yet.
+    dying: VecDeque<Key>,
+    /// Those of which something is to be released.
+    leavers: VecDeque<Leaver>,
+    memory: Memory,
+    crowd: Crowd,
+    /// Connections that watch; who was looked at last is the last one.
+    watching: VecDeque<Key>,
+    /// How many of them, from the first on, may have something to be sent.
+    untold: usize,
+    notices: Notices,
     /// Connections that wait, to find them when they are granted.
     waiting: BTreeMap<SessionId, Key>,
     /// Stalls, idleness and lingering, one entry a connection at the most.
@@ -195,17 +211,23 @@ impl<T: Stream, S: Storage> Service<T, S> {
             run_queue: VecDeque::new(),
             new_queue: VecDeque::new(),
             slow_queue: VecDeque::new(),
+            costly_queue: VecDeque::new(),
             rest_is_owed: false,
             turn_work: 0,
             served: Vec::new(),
-            listed: Vec::new(),
+            listed: VecDeque::new(),
             queued_in_turn: 0,
             done_in_turn: 0,
             has_news: false,
             write_share: WRITE_BUDGET_BYTES,
             dead: Vec::new(),
-            listing: Vec::new(),
-            watching: Vec::new(),
+            dying: VecDeque::new(),
+            leavers: VecDeque::new(),
+            memory: Memory::new(config.max_output_memory),
+            crowd: Crowd::new(config.crowd),
+            watching: VecDeque::new(),
+            untold: 0,
+            notices: Notices::default(),
             waiting: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             refused: 0,
@@ -263,6 +285,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.now = self.clock.observe(wall, tick);
         self.inventory.set_monotonic(tick);
         self.turn_work = 0;
+        self.memory.start_turn();
     }
 
     /// Notes that a connection's stream may be ready, and queues it. No work
@@ -290,6 +313,11 @@ impl<T: Stream, S: Storage> Service<T, S> {
         client.broken |= ready.error || ready.write_closed;
         if ready.writable || ready.write_closed || ready.error {
             client.conn.set_writable();
+        }
+        let is_watcher = client.phase == Phase::Open && client.session.is_watching();
+        if is_watcher && ready == (Ready { writable: true, ..Ready::default() }) {
+            // A thousand of them that can take more are not a turn of their own.
+            return self.look_at_watchers();
         }
         enqueue(&mut self.run_queue, client, key);
     }
@@ -394,10 +422,13 @@ impl<T: Stream, S: Storage> Service<T, S> {
     pub fn conclude(&mut self) -> Result<bool, journal::Error> {
         self.commit()?;
         if std::mem::take(&mut self.has_news) {
-            self.served.extend(&self.watching);
+            self.look_at_watchers();
         }
         self.sync_if_due()?;
         self.flush_served();
+        if self.untold > 0 {
+            self.tell_watchers();
+        }
         self.flush_lists();
         let done = std::mem::take(&mut self.done_in_turn);
         self.done_since_piece += if done == 0 { COMPACT_AFTER } else { done };
@@ -435,47 +466,19 @@ impl<T: Stream, S: Storage> Service<T, S> {
         Ok(())
     }
 
-    fn reap(&mut self) -> bool {
-        let dead = std::mem::take(&mut self.dead);
-        // First all of them leave the queue, so that none is granted what
-        // another of them releases.
-        for key in &dead {
-            let session = self.clients[*key].session.id();
-            if self.waiting.remove(&session).is_some() {
-                self.inventory.leave_queue(session, self.now);
-                self.trace.note(Step::LeftQueue(session));
-            }
-        }
-        let any = !dead.is_empty();
-        for key in dead {
-            let client = self.clients.remove(key);
-            if !client.armed.is_never() {
-                self.deadlines.remove(&(client.armed, key));
-            }
-            self.refused -= usize::from(client.refused);
-            self.listing.retain(|listing| *listing != key);
-            self.watching.retain(|watching| *watching != key);
-            let moment = Moment { now: self.now, zone: &self.zone };
-            let mut desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
-            commands::leave(&client.session, &mut desk);
-            self.trace.note(Step::Left(client.session.id()));
-        }
-        any
-    }
-
     /// Takes a connection that has just come. `register` is given its stream and
     /// under what it is to be marked.
     pub fn welcome(
         &mut self,
         stream: T,
+        peer: Peer,
         register: impl FnOnce(&mut T, Key, SessionId) -> io::Result<()>,
     ) {
-        let refused = self.clients.len() - self.refused >= self.config.max_clients;
-        if refused {
-            self.note_full("--max-clients is reached");
-            if self.refused >= REFUSED_MAX {
-                return turn_away(stream);
-            }
+        let refusal = self.refusal(peer);
+        if let Some(why) = refusal
+            && self.refused >= REFUSED_MAX
+        {
+            return turn_away(stream, why);
         }
         if self.clients.len() == self.clients.capacity() {
             // Doubling would leave up to half of the table empty.
@@ -483,25 +486,55 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         self.last_session += 1;
         let session = SessionId(self.last_session);
-        let origin = stream.origin();
         let entry = self.clients.vacant_entry();
         let key = entry.key();
-        let session_of = Session::from(session, origin);
-        let client = entry.insert(Client::new(Conn::new(stream), session_of, refused, self.tick));
+        let session_of = Session::from(session, peer.origin());
+        let client = entry.insert(Client::new(Conn::new(stream), session_of, peer, self.tick));
         if let Err(error) = register(client.conn.stream(), key, session) {
             error!("a client could not be registered: {error}");
             self.clients.remove(key);
             return;
         }
-        if refused {
+        if let Some(why) = refusal {
+            client.refused = true;
             self.refused += 1;
-            client.phase = Phase::Closing;
-            commands::no_room(client.conn.out());
-            return self.flush(key);
+            return self.send_away(key, why);
         }
         // Its first line is mostly there already.
         enqueue(&mut self.run_queue, client, key);
         self.arm(key);
+        if let Some(oldest) = self.crowd.join(peer, session, key) {
+            self.note_full("too many connections have said nothing yet");
+            self.send_away(oldest, NoRoom::Silent);
+        }
+    }
+
+    /// Why one more connection from there cannot be served, if it cannot.
+    fn refusal(&mut self, peer: Peer) -> Option<NoRoom> {
+        if self.clients.len() - self.refused >= self.config.max_clients {
+            self.note_full("--max-clients is reached");
+            Some(NoRoom::Full)
+        } else if self.memory.is_full() {
+            self.note_full("--max-output-memory is reached");
+            Some(NoRoom::Full)
+        } else if !self.crowd.has_room(peer) {
+            self.note_full("an address has as many connections as --max-per-address allows for");
+            Some(NoRoom::Address)
+        } else {
+            None
+        }
+    }
+
+    /// Closes a connection that has nothing coming but the reason.
+    fn send_away(&mut self, key: Key, why: NoRoom) {
+        let client = &mut self.clients[key];
+        if client.phase == Phase::Dead {
+            return;
+        }
+        self.crowd.has_spoken(client.peer, client.session.id(), key);
+        client.phase = Phase::Closing;
+        commands::no_room(why, client.conn.out());
+        self.flush(key);
     }
 
     /// What can wait until everybody is served.
@@ -577,8 +610,13 @@ impl<T: Stream, S: Storage> Service<T, S> {
         !self.run_queue.is_empty()
             || !self.new_queue.is_empty()
             || !self.slow_queue.is_empty()
+            || !self.costly_queue.is_empty()
+            || !self.listed.is_empty()
             || !self.batch.is_empty()
             || !self.dead.is_empty()
+            || !self.dying.is_empty()
+            || !self.leavers.is_empty()
+            || self.untold > 0
             || self.inventory.has_outcomes()
             || self.inventory.has_backlog()
             || self.may_shrink()
@@ -631,7 +669,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// Whether it was told to stop and everybody is served, or has had the time
     /// for it. `nobody_comes`: no listener is left.
     pub fn is_over(&self, nobody_comes: bool) -> bool {
-        let is_done = nobody_comes && self.clients.is_empty();
+        let is_done = nobody_comes && self.clients.is_empty() && self.leavers.is_empty();
         self.stopping.is_some_and(|by| is_done || by <= self.tick)
     }
 
@@ -674,9 +712,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
 /// Says that there is no room and closes at once. If the client has already
 /// sent something a reset may overtake the word; there is no room to wait.
-pub fn turn_away(mut stream: impl Stream) {
+pub fn turn_away(mut stream: impl Stream, why: NoRoom) {
     let mut text = Vec::new();
-    commands::no_room(&mut text);
+    commands::no_room(why, &mut text);
     let _ = stream.write(&text);
     let _ = stream.shutdown_write();
 }
@@ -691,3 +729,6 @@ fn side_desk<'a, S: Storage>(
 ) -> Desk<'a> {
     Desk { inventory, batch, history: store.history(), moment, figures: &Figures::default }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use crate::inventory::decide::Refusal;
 use crate::inventory::event::{Batch, Subject};
 use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
-use crate::inventory::{Capacity, Event, Inventory, Number, SessionId};
+use crate::inventory::{Capacity, Ending, Event, Inventory, Number, SessionId};
 use crate::journal::{
     Error, Journal, JournalId, MAX_PAYLOAD_BYTES, Notice, Record, Report, Storage, SyncPolicy,
     open_regular_file,
@@ -471,7 +471,7 @@ impl<S: Storage> State<S> {
 /// Ends what was bound to a connection of a server that is no more, as of
 /// the last time that the journal knows.
 pub fn end_orphans(inventory: &mut Inventory, last_time: Time, batch: &mut Batch) {
-    for number in inventory.lost_with(SessionId::GONE) {
+    for number in inventory.bound_to(SessionId::GONE, Ending::Lost, usize::MAX) {
         inventory.enact(last_time, Event::Expired { number }, batch);
     }
 }

@@ -107,6 +107,18 @@ fn kinds() -> Vec<Kind> {
         kind("RESERVAS by pattern", |rng, _| line(format!("RESERVAS {}", costly(rng)))),
         kind("AYUDA", |_, _| many("AYUDA\nHELP RESERVE\n", 500)),
         kind("LISTAR", |_, _| many("LISTAR\n", 4)),
+        // All of them at the same moment, and then nothing for a while: none of them is known to
+        // be slow.
+        Kind {
+            pause: ms(400),
+            ..kind("bursts of costly lists", |rng, _| line(format!("LISTAR {}", costly(rng))))
+        },
+        Kind {
+            reads: false,
+            then: Then::Reset,
+            ..kind("readers of lists that go", |_, _| many("LISTAR\n", 1))
+        },
+        Kind { then: Then::Reset, pause: ms(100), ..kind("hang-ups that held a lot", hang_ups) },
         kind("keys and names", keys),
         Kind { then: Then::Stay, ..kind("idle connections", |_, _| Vec::new()) },
     ]
@@ -178,6 +190,13 @@ fn large_additions(_: &mut Rng, n: usize) -> Vec<u8> {
         lines.extend(line(format!("BAJA {}", names("Grande ", first, count))));
     }
     lines
+}
+
+/// Reserves much for as long as the connection lasts, which is not long.
+fn hang_ups(_: &mut Rng, n: usize) -> Vec<u8> {
+    let held = (1..=400).map(|at| format!("RESERVAR Suya {n} {at} hasta=salir\n"));
+    let all: String = std::iter::once(format!("ALTA Suya {n} 1..400\n")).chain(held).collect();
+    all.into_bytes()
 }
 
 fn waiters(rng: &mut Rng, n: usize) -> Vec<u8> {

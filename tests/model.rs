@@ -20,10 +20,10 @@ use dice::{Dice, HOLDERS, ROOMS};
 use reference::{Command, Lang, Line, Model, Request, Start, Term};
 use reservad::clock::{Now, Time, Zone};
 use reservad::commands::parse::Moment;
-use reservad::commands::{self, After, Desk, Figures, Session};
+use reservad::commands::{self, After, Desk, Figures, Notices, Session};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::{Capacity, Inventory, SessionId};
+use reservad::inventory::{Capacity, Ending, Inventory, SessionId};
 use reservad::journal::DiskStorage;
 use reservad::limits::BACKLOG_WORK;
 use reservad::store::Store;
@@ -290,6 +290,7 @@ impl Run {
             After::Next => {}
             After::List(mut list) => while list.fill(50, &mut peer.out) {},
             After::Close => assert!(matches!(command, Command::Quit)),
+            After::Leave | After::Later(_) => panic!("{line:?} was put off"),
             After::Foreign => panic!("{line:?} was taken for another protocol"),
         }
         let reply = String::from_utf8(peer.out[before..].to_vec()).unwrap();
@@ -327,7 +328,14 @@ impl Run {
             let before = peer.out.len();
             while peer.session.is_behind(self.store.history()) {
                 let history = self.store.history();
-                commands::notices(&mut peer.session, history, &self.zone, 30, &mut peer.out);
+                commands::notices(
+                    &mut peer.session,
+                    history,
+                    &mut Notices::default(),
+                    &self.zone,
+                    30,
+                    &mut peer.out,
+                );
             }
             let told = peer.out[before..].iter().filter(|byte| **byte == b'\n').count();
             self.seen.notices += told;
@@ -351,7 +359,7 @@ impl Run {
                 moment: Moment { now: Now::at(Time::from_ms(self.now)), zone: &self.zone },
                 figures: &figures,
             };
-            commands::leave(&peer.session, &mut desk);
+            commands::leave(peer.session.id(), Ending::Lost, usize::MAX, &mut desk);
             self.catch_up();
             self.model.leave(*session, self.now);
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Client, Folder, Server, command, until, wait};
+use common::{Client, Folder, Server, command, fill_journal, until, wait};
 use socket2::SockRef;
 
 /// Runs a program to its end: exit code, stdout, stderr.
@@ -213,6 +213,114 @@ fn the_start_says_what_there_is() {
     let mut server = Server::durable(folder.path(), &["--max-clients", "7"]);
     let log = server.log_so_far();
     assert!(log.contains("3 resources, 1 live reservations, room for 7 clients"), "{log}");
+}
+
+/// A line of the log went to a pipe that nobody reads, and the loop waited for ever: not even
+/// SIGTERM was seen.
+#[test]
+fn full_pipe_at_stderr_does_not_stop_the_server() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = port.to_string();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+    let mut server = command(&["--in-memory", "--log-level", "debug", "--listen", &listen]);
+    let mut server = server.stderr(writer).spawn().unwrap();
+    until("it listens", || TcpStream::connect(port).is_ok());
+    // Each of these is a line at `debug`.
+    for _ in 0..50 {
+        let mut client = Client::to(port);
+        assert_eq!(client.say("SOY ana"), "OK ana");
+        client.send("AYUDA\n".repeat(100));
+    }
+    assert!(Command::new("kill").arg(server.id().to_string()).status().unwrap().success());
+    assert!(wait(&mut server).success());
+    drop(reader);
+}
+
+/// An address of this host that is not loopback, if it has one. Nothing is sent.
+fn own_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("192.0.2.77:9").ok()?;
+    Some(socket.local_addr().unwrap().ip()).filter(|address| !address.is_loopback())
+}
+
+#[test]
+fn one_address_has_only_so_many_connections_and_loopback_as_many_as_it_likes() {
+    let limits = ["--max-per-address", "3", "--allow-anonymous"];
+    let Some(address) = own_address() else {
+        return println!("not tried: this host has no address but loopback");
+    };
+    let (own, loopback) = (format!("{address}:0"), "127.0.0.1:0");
+    let server =
+        Server::in_memory(&[&limits[..], &["--listen", &own, "--listen", loopback]].concat());
+    let connect = |at: usize| Client::to(server.addresses[at]);
+    let speaking = |at: usize| {
+        let mut client = connect(at);
+        assert_eq!(client.say("SOY ana"), "OK ana");
+        client
+    };
+    let mut from_there: Vec<_> = (0..3).map(|_| speaking(0)).collect();
+    let told = connect(0).rest();
+    assert!(
+        told.starts_with("ERR 503 ") && told.ends_with("from your address, close some\n"),
+        "{told}"
+    );
+    let from_here: Vec<_> = (0..10).map(|_| speaking(1)).collect();
+    // Who goes makes room.
+    drop(from_there.pop());
+    until("there is room again", || {
+        let mut client = connect(0);
+        client.try_send("SOY eva\n") && client.try_line().is_some_and(|line| line == "OK eva")
+    });
+    assert_eq!(from_here.len(), 10);
+    server.stop();
+}
+
+/// A server under a limit of open files, listening on so many ports.
+fn under_a_limit(files: usize, listeners: usize, folder: &Path) -> Command {
+    let mut command = Command::new("sh");
+    let limit = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+    command.args(["-c", &limit, env!("CARGO_BIN_EXE_reservad")]);
+    command.args(["--data-dir", text(folder), "--time-zone", "UTC"]);
+    for _ in 0..listeners {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// The reserve did not count the listeners: with 12 of them clients had the descriptors that the
+/// compaction needs, and it stopped the server.
+#[test]
+fn a_compaction_has_its_descriptors_with_many_listeners_and_all_places_taken() {
+    let folder = Folder::new();
+    let mut server = Server::spawn(&mut under_a_limit(100, 12, folder.path()));
+    assert!(server.log_so_far().contains("room for 46 clients"), "{}", server.log_so_far());
+    let mut crowd: Vec<_> = (0..45)
+        .map(|_| {
+            let mut client = server.connect();
+            assert_eq!(client.say("SOY ana"), "OK ana");
+            client
+        })
+        .collect();
+    fill_journal(&mut server);
+    assert_eq!(crowd[0].say("SOY eva"), "OK eva");
+    server.stop();
+}
+
+#[test]
+fn too_few_descriptors_for_the_listeners_are_an_error_of_the_start() {
+    let folder = Folder::new();
+    let done = under_a_limit(54, 12, folder.path()).output().unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(said.contains("54 open files") && said.contains("55 are needed"), "{said}");
+    let server = Server::spawn(&mut under_a_limit(55, 12, folder.path()));
+    assert_eq!(server.connect().say("SOY ana"), "OK ana");
+    server.stop();
 }
 
 #[test]

@@ -439,6 +439,10 @@ fn strangers_are_closed_unanswered() {
         format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{reserve}"),
         format!("CONNECT localhost:12345 HTTP/1.1\r\n\r\n{reserve}"),
         format!("\r\nGET / HTTP/1.1\r\n{reserve}"),
+        // Without a version, as the oldest HTTP has it.
+        format!("GET /x\r\n{reserve}"),
+        format!("GET /\n{reserve}"),
+        format!("POST  /x?y \r\n{reserve}"),
         format!("RESERVAR Habitación HTTP/1.1\r\n{reserve}"),
         format!("Host: localhost\r\n{reserve}"),
         format!("content-type: text/plain\r\n{reserve}"),
@@ -471,6 +475,10 @@ fn strangers_are_closed_unanswered() {
     for (line, want) in [
         (&b"LIST Sala *\nGET / HTTP/1.1\nLIST Sala *\n"[..], "OK 0 {*}\nERR 400 {*}\nOK 0 {*}\n"),
         (b"GET / x\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"GET x\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"GET\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
+        (b"LIST Sala *\nGET /x\n", "OK 0 {*}\nERR 400 {*}\n"),
+        (b"CANCEL /x\nLIST Sala *\n", "ERR 404 {*}\nOK 0 AVAILABLE\n"),
         (b":\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
         (b"ALTA Sala: 1\nLIST Sala:*\n", "OK ALTA 1\nOK 1 AVAILABLE\nSala: 1\n"),
         (b"LIST 9*\n\x16\nLIST 9*\n", "OK 0 AVAILABLE\nERR 400 {*}\nOK 0 AVAILABLE\n"),

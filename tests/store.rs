@@ -16,7 +16,7 @@ use common::{Rng, seed};
 use disk::{Faults, SimDisk};
 use reservad::clock::{Now, Round, Time, Zone};
 use reservad::commands::parse::Moment;
-use reservad::commands::{self, After, Desk, Figures, Session};
+use reservad::commands::{self, After, Desk, Figures, Notices, Session};
 use reservad::conn::Eol;
 use reservad::inventory::decide::{Grant, Who};
 use reservad::inventory::event::Batch;
@@ -25,8 +25,8 @@ use reservad::inventory::history::History;
 use reservad::inventory::names::ResourceId;
 use reservad::inventory::pattern::Pattern;
 use reservad::inventory::{
-    Capacity, Earliest, Event, Inventory, Origin, Request, Reservation, SessionId, Term, Wanted,
-    When,
+    Capacity, Earliest, Ending, Event, Inventory, Origin, Request, Reservation, SessionId, Term,
+    Wanted, When,
 };
 use reservad::journal::{self, Journal, SyncPolicy};
 use reservad::limits::{KEPT_TEXT_MAX_BYTES, TARGETS_MAX};
@@ -94,6 +94,7 @@ fn run(
             true
         }
         After::Close => false,
+        After::Leave | After::Later(_) => panic!("{line:?} was put off"),
         After::Foreign => panic!("{line:?} was taken for another protocol"),
     };
     (String::from_utf8(out).unwrap(), goes_on)
@@ -255,7 +256,7 @@ impl World {
             moment,
             figures: &figures,
         };
-        commands::leave(&session, &mut desk);
+        commands::leave(session.id(), Ending::Lost, usize::MAX, &mut desk);
         self.greet();
     }
 
@@ -895,9 +896,9 @@ fn events_that_a_watcher_is_not_told_of_are_looked_at_in_pieces() {
     out.clear();
     let text = "2026-11-22T16:48:54.123Z ADDED Sala 1";
     (1..=1000).for_each(|number| history.push(number, text));
-    let mut calls = 0;
+    let (mut calls, mut kept) = (0, Notices::default());
     while session.is_behind(&history) {
-        commands::notices(&mut session, &history, &zone, ROOM_BYTES, &mut out);
+        commands::notices(&mut session, &history, &mut kept, &zone, ROOM_BYTES, &mut out);
         calls += 1;
     }
     assert_eq!((calls, out.len()), ((1000 * text.len()).div_ceil(ROOM_BYTES), 0));

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use reservad::clock::{Time, parse_duration_ms, parse_utc};
-use reservad::commands;
+use reservad::commands::{self, Notices};
 use reservad::conn::Eol;
-use reservad::inventory::{Capacity, Inventory, SessionId};
+use reservad::inventory::{Capacity, Ending, Inventory, SessionId};
 use reservad::journal::Record;
 use reservad::store;
 
@@ -111,7 +111,8 @@ impl Play {
         let session = peer.session.id();
         self.server.inventory.leave_queue(session, self.server.now);
         assert_eq!(self.server.inventory.waiting_place(session), None, "it is gone, and waits");
-        self.server.at_desk(|desk| commands::leave(&peer.session, desk));
+        self.server
+            .at_desk(|desk| commands::leave(peer.session.id(), Ending::Lost, usize::MAX, desk));
         assert!(!self.server.inventory.has_bound(session), "its hasta=salir has not ended");
     }
 
@@ -143,7 +144,14 @@ impl Play {
             let mut out = Vec::new();
             let history = self.server.store.history();
             while peer.session.is_behind(history) {
-                commands::notices(&mut peer.session, history, zone(), 100, &mut out);
+                commands::notices(
+                    &mut peer.session,
+                    history,
+                    &mut Notices::default(),
+                    zone(),
+                    100,
+                    &mut out,
+                );
             }
             let lines = reply::lines(&out, peer.eol);
             assert!(lines.iter().all(|line| line.starts_with("* ")), "{lines:?}");

@@ -131,6 +131,7 @@ impl Server {
             // Piece by piece, as for one that reads slowly.
             After::List(mut list) => while list.fill(100, &mut out) {},
             After::Close => peer.closed = true,
+            After::Leave | After::Later(_) => unreachable!("nothing here is done in pieces"),
             After::Foreign => {
                 assert!(out.is_empty(), "another protocol was answered");
                 peer.closed = true;

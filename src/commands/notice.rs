@@ -2,52 +2,135 @@
 //! an event in the words of the wire. A notice depends on nothing but that
 //! text, so one that is told again is the same to the byte.
 
+use std::collections::VecDeque;
 use std::fmt::Write;
 
 use super::words::Lang;
 use crate::clock::{Round, Zone, parse_utc};
 use crate::inventory::names::fold;
 use crate::inventory::pattern::Pattern;
+use crate::limits::NOTICES_KEPT;
 
-/// The notice of an event, without its ending; `None` if no name in it
-/// matches. `text` is as `Event::encode` writes it.
-pub fn notice(
-    number: u64,
-    text: &str,
-    pattern: Option<&Pattern>,
-    lang: Lang,
-    zone: &Zone,
-) -> Option<String> {
-    let (time, rest) = text.split_once(' ')?;
-    let (word, rest) = rest.split_once(' ')?;
-    let (es, en) = match word {
-        "ADDED" => ("ALTA", "ADD"),
-        "REMOVED" => ("BAJA", "REMOVE"),
-        "RESERVED" => ("RESERVADO", "RESERVED"),
-        "CANCELLED" => ("CANCELADO", "CANCELLED"),
-        "RENEWED" => ("RENOVADO", "RENEWED"),
-        "EXPIRED" => ("VENCIDO", "EXPIRED"),
-        _ => return None,
-    };
-    // No name has an equals sign: what stands before the word with the first are names.
-    let terms = rest.find('=').and_then(|at| rest[..at].rfind(' '));
-    let (body, terms) = match terms {
-        Some(at) if matches!(word, "RESERVED" | "RENEWED") => rest.split_at(at),
-        _ => (rest, ""),
-    };
-    let names = match body.strip_prefix('#') {
-        Some(numbered) => numbered.split_once(' ')?.1,
-        None => body,
-    };
-    if let Some(pattern) = pattern
-        && !names.split(", ").any(|name| pattern.matches(&fold(name)))
-    {
-        return None;
+/// Notices of the last events that anybody was sent, so that the next watcher costs a copy: an
+/// event is read once, however many watch.
+#[derive(Debug, Default)]
+pub struct Notices {
+    /// The number of the first event that is kept.
+    first: u64,
+    kept: VecDeque<Kept>,
+    /// How often the text of an event was read.
+    pub made: u64,
+}
+
+/// What is known of an event.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Its notice in both languages, if somebody wanted it; empty if it has none.
+    lines: [Option<Box<str>>; 2],
+    /// Its names, folded, if somebody has a pattern.
+    folded: Option<Box<[String]>>,
+}
+
+impl Notices {
+    /// The notice of an event, without its ending; `None` if no name in it matches. `text` is as
+    /// `Event::encode` writes it.
+    pub fn get(
+        &mut self,
+        number: u64,
+        text: &str,
+        pattern: Option<&Pattern>,
+        lang: Lang,
+        zone: &Zone,
+    ) -> Option<&str> {
+        let at = self.place(number);
+        let (kept, made) = (&mut self.kept[at], &mut self.made);
+        if let Some(pattern) = pattern {
+            let folded = kept.folded.get_or_insert_with(|| {
+                *made += 1;
+                Notice::read(text).map(|notice| notice.folded_names()).unwrap_or_default()
+            });
+            if !folded.iter().any(|name| pattern.matches(name)) {
+                return None;
+            }
+        }
+        let line = kept.lines[lang as usize].get_or_insert_with(|| {
+            *made += 1;
+            let line = Notice::read(text).map(|notice| notice.line(number, lang, zone));
+            line.unwrap_or_default().into()
+        });
+        Some(&**line).filter(|line| !line.is_empty())
     }
-    let mut line = format!("* {number} {} {body}", lang.pick(es, en));
-    let begun = (word == "RESERVED").then_some(time);
-    push_terms(begun, terms, lang, zone, &mut line);
-    Some(line)
+
+    /// Where an event is kept. Somebody who is far behind the others, or before them, begins anew.
+    fn place(&mut self, number: u64) -> usize {
+        let end = self.first + self.kept.len() as u64;
+        if !(self.first..=end).contains(&number) {
+            self.kept.clear();
+            self.first = number;
+        }
+        let mut at = (number - self.first) as usize;
+        if at == self.kept.len() {
+            self.kept.push_back(Kept::default());
+        }
+        if self.kept.len() > NOTICES_KEPT {
+            self.kept.pop_front();
+            self.first += 1;
+            at -= 1;
+        }
+        at
+    }
+}
+
+/// The text of an event taken apart.
+struct Notice<'a> {
+    time: &'a str,
+    /// Its word in the journal, and on the wire in both languages.
+    word: &'a str,
+    words: (&'static str, &'static str),
+    /// Number and names, as they are told.
+    body: &'a str,
+    names: &'a str,
+    terms: &'a str,
+}
+
+impl<'a> Notice<'a> {
+    /// `None` for what watchers are not told.
+    fn read(text: &'a str) -> Option<Notice<'a>> {
+        let (time, rest) = text.split_once(' ')?;
+        let (word, rest) = rest.split_once(' ')?;
+        let words = match word {
+            "ADDED" => ("ALTA", "ADD"),
+            "REMOVED" => ("BAJA", "REMOVE"),
+            "RESERVED" => ("RESERVADO", "RESERVED"),
+            "CANCELLED" => ("CANCELADO", "CANCELLED"),
+            "RENEWED" => ("RENOVADO", "RENEWED"),
+            "EXPIRED" => ("VENCIDO", "EXPIRED"),
+            _ => return None,
+        };
+        // No name has an equals sign: what stands before the word with the first are names.
+        let terms = rest.find('=').and_then(|at| rest[..at].rfind(' '));
+        let (body, terms) = match terms {
+            Some(at) if matches!(word, "RESERVED" | "RENEWED") => rest.split_at(at),
+            _ => (rest, ""),
+        };
+        let names = match body.strip_prefix('#') {
+            Some(numbered) => numbered.split_once(' ')?.1,
+            None => body,
+        };
+        Some(Notice { time, word, words, body, names, terms })
+    }
+
+    fn folded_names(&self) -> Box<[String]> {
+        self.names.split(", ").map(fold).collect()
+    }
+
+    fn line(&self, number: u64, lang: Lang, zone: &Zone) -> String {
+        let (es, en) = self.words;
+        let mut line = format!("* {number} {} {}", lang.pick(es, en), self.body);
+        let begun = (self.word == "RESERVED").then_some(self.time);
+        push_terms(begun, self.terms, lang, zone, &mut line);
+        line
+    }
 }
 
 /// The interval, where there is an end or a start that is not the moment of
@@ -84,6 +167,42 @@ fn push_terms(begun: Option<&str>, terms: &str, lang: Lang, zone: &Zone, line: &
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn notice(text: &str, pattern: Option<&Pattern>, lang: Lang) -> Option<String> {
+        Notices::default().get(7, text, pattern, lang, &Zone::utc()).map(str::to_owned)
+    }
+
+    #[test]
+    fn event_is_read_once_for_all_who_watch() {
+        let mut notices = Notices::default();
+        let text = |n: u64| format!("2026-11-22T16:48:54.123Z RESERVED #{n} Sala {n}");
+        for _ in 0..100 {
+            for n in 1..=50 {
+                let got = notices.get(n, &text(n), None, Lang::Es, &Zone::utc());
+                assert_eq!(got, Some(&*format!("* {n} RESERVADO #{n} Sala {n}")));
+            }
+        }
+        assert_eq!(notices.made, 50);
+        let pattern = Pattern::new("sala 7").unwrap();
+        for _ in 0..100 {
+            for n in 1..=50 {
+                let got = notices.get(n, &text(n), Some(&pattern), Lang::Es, &Zone::utc());
+                assert_eq!(got.is_some(), n == 7);
+            }
+        }
+        assert_eq!(notices.made, 100, "the names of each, too");
+    }
+
+    #[test]
+    fn what_is_kept_of_notices_is_bounded_and_never_another_event() {
+        let mut notices = Notices::default();
+        for n in (1..5000).chain([3, 4000, 2, 9_000_000, 1]) {
+            let text = format!("2026-11-22T16:48:54.123Z ADDED Sala {n}");
+            let got = notices.get(n, &text, None, Lang::En, &Zone::utc());
+            assert_eq!(got, Some(&*format!("* {n} ADD Sala {n}")));
+            assert!(notices.kept.len() <= NOTICES_KEPT);
+        }
+    }
 
     #[test]
     fn texts_of_the_journal_become_notices() {
@@ -124,14 +243,14 @@ mod tests {
         let time = "2026-11-22T16:48:54.123Z";
         for (text, want) in rows {
             let text = format!("{time} {}", text.replace("from=T", &format!("from={time}")));
-            let got = notice(7, &text, None, Lang::Es, &Zone::utc());
+            let got = notice(&text, None, Lang::Es);
             assert_eq!(got.as_deref(), Some(want), "{text}");
         }
         let text = format!("{time} CANCELLED #4 Sala 1, Árbol");
         let pattern = Pattern::new("arb*").unwrap();
-        let got = notice(7, &text, Some(&pattern), Lang::En, &Zone::utc());
+        let got = notice(&text, Some(&pattern), Lang::En);
         assert_eq!(got.as_deref(), Some("* 7 CANCELLED #4 Sala 1, Árbol"));
         let other = Pattern::new("sala").unwrap();
-        assert_eq!(notice(7, &text, Some(&other), Lang::En, &Zone::utc()), None);
+        assert_eq!(notice(&text, Some(&other), Lang::En), None);
     }
 }

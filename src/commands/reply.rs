@@ -15,7 +15,8 @@ use crate::inventory::names::{NameTexts, ResourceId};
 use crate::inventory::queue::WaitLimit;
 use crate::inventory::{Earliest, NextFit, Reservation};
 use crate::limits::{
-    NAME_MAX_BYTES, WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX, WAITERS_MAX,
+    CANCEL_LOOKS, NAME_MAX_BYTES, WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX,
+    WAITERS_MAX,
 };
 
 /// A refusal as code and text.
@@ -54,7 +55,7 @@ pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
                 zone.text(booking.from, Round::Down),
             )
         }
-        Refusal::Several { name, numbers } => several_text(&name, &numbers, lang),
+        Refusal::Several { name, numbers, is_all } => several_text(&name, &numbers, is_all, lang),
         other => plain_text(other, lang),
     };
     Fault { code, text }
@@ -74,6 +75,7 @@ fn code(refusal: &Refusal) -> u16 {
         | Refusal::KeyUsed { .. }
         | Refusal::KeyWaiting(_)
         | Refusal::Several { .. }
+        | Refusal::TooManyToSearch(_)
         | Refusal::Ahead { .. }
         | Refusal::NoExtension { .. }
         | Refusal::Exists { .. }
@@ -182,6 +184,13 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
             "the server is full: it takes {} reservations (--max-reservations)",
             most,
         ),
+        Refusal::TooManyToSearch(name) => say!(
+            lang,
+            "«{}» tiene más de {} reservas, demasiadas para buscar la tuya por el nombre; CANCELAR #número",
+            "'{}' has more than {} reservations, too many to find yours by the name; CANCEL #number",
+            echo(&name),
+            CANCEL_LOOKS,
+        ),
         Refusal::OutOfRange => {
             say!(lang, "fuera de los años 1970 a 9999", "outside the years 1970 to 9999")
         }
@@ -193,7 +202,7 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
     }
 }
 
-fn several_text(name: &str, numbers: &[u64], lang: Lang) -> String {
+fn several_text(name: &str, numbers: &[u64], is_all: bool, lang: Lang) -> String {
     const SHOWN: usize = 8;
     let mut list: Vec<_> = numbers.iter().take(SHOWN).map(|n| format!("#{n}")).collect();
     if numbers.len() > SHOWN {
@@ -201,9 +210,10 @@ fn several_text(name: &str, numbers: &[u64], lang: Lang) -> String {
     }
     say!(
         lang,
-        "«{}» tiene {} reservas que podrían ser: {}; CANCELAR #número",
-        "'{}' has {} reservations that could be meant: {}; CANCEL #number",
+        "«{}» tiene {}{} reservas que podrían ser: {}; CANCELAR #número",
+        "'{}' has {}{} reservations that could be meant: {}; CANCEL #number",
         echo(name),
+        if is_all { "" } else { lang.pick("al menos ", "at least ") },
         numbers.len(),
         list.join(", "),
     )
@@ -455,6 +465,10 @@ impl Source for FreeList {
         false
     }
 
+    fn retained_bytes(&self) -> usize {
+        self.bits.capacity() * size_of::<u64>() + self.texts.retained_bytes()
+    }
+
     fn generation(&self) -> u64 {
         self.texts.generation()
     }
@@ -514,8 +528,11 @@ impl Source for BookingList {
         false
     }
 
-    fn rows(&self) -> usize {
-        self.kept
+    /// With the reservations: they stay while a row shows them, also when they are over.
+    fn retained_bytes(&self) -> usize {
+        const ROW_BYTES: usize =
+            size_of::<(ResourceId, Rc<Reservation>)>() + size_of::<Reservation>() + 16;
+        self.kept * ROW_BYTES + self.texts.retained_bytes()
     }
 
     fn generation(&self) -> u64 {

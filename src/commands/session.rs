@@ -1,7 +1,7 @@
 //! What a connection is to the commands: who speaks, in which language, and
 //! what it is told without asking: its place in the queue, what it watches.
 
-use super::notice::notice;
+use super::notice::Notices;
 use super::words::{Lang, echo, say};
 use super::{After, Desk, push_line, push_reserved};
 use crate::clock::Zone;
@@ -20,6 +20,8 @@ pub struct Session {
     pub(super) lang: Lang,
     /// No line has come yet.
     pub(super) fresh: bool,
+    /// A line that may look at more is not run; see [`After::Later`].
+    pub(super) allowed_work: u32,
     /// What it has named last, perhaps; see [`Inventory::find_kept`].
     ///
     /// [`Inventory::find_kept`]: crate::inventory::Inventory::find_kept
@@ -55,17 +57,23 @@ impl Session {
             who: Who { session: id, origin: Origin::LOCAL, holder: None },
             lang: Lang::Es,
             fresh: true,
+            allowed_work: u32::MAX,
             near: 0,
             watch: None,
             wait: None,
         }
     }
 
-    /// The same of a connection from elsewhere.
+    /// A connection from this address.
     pub fn from(id: SessionId, origin: Origin) -> Session {
         let mut session = Session::new(id);
         session.who.origin = origin;
         session
+    }
+
+    /// Sets how much its next lines may look at, as far as that is known before they are run.
+    pub fn allow(&mut self, work: u32) {
+        self.allowed_work = work;
     }
 
     /// Whether it waits for notices, so that it is not over with its input.
@@ -150,6 +158,7 @@ pub fn resolve(session: &mut Session, outcome: &Outcome, desk: &Desk, out: &mut 
 pub fn notices(
     session: &mut Session,
     history: &History,
+    kept: &mut Notices,
     zone: &Zone,
     room: usize,
     out: &mut Vec<u8>,
@@ -173,8 +182,8 @@ pub fn notices(
         };
         looked_at += text.len();
         let pattern = watch.pattern.as_ref();
-        if let Some(line) = notice(watch.next, text, pattern, watch.lang, zone) {
-            push_line(&line, watch.eol, out);
+        if let Some(line) = kept.get(watch.next, text, pattern, watch.lang, zone) {
+            push_line(line, watch.eol, out);
         }
         watch.next += 1;
     }

@@ -60,6 +60,14 @@ impl Booked {
         found.copied()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Booked::Many(many) => many.len(),
+            few => few.as_slice().len(),
+        }
+    }
+
     /// All bookings in order of their start.
     pub fn iter(&self) -> impl Iterator<Item = &Booking> {
         let many = match self {

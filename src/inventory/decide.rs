@@ -19,7 +19,7 @@ use super::{
     Booking, Event, Ids, Inventory, KeepAlive, Key, Number, Origin, Reservation, SessionId,
 };
 use crate::clock::{Now, Time, Zone};
-use crate::limits::{PATTERNS_ALWAYS, PATTERNS_BYTES};
+use crate::limits::{CANCEL_LOOKS, PATTERNS_ALWAYS, PATTERNS_BYTES};
 
 /// A target as it was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -170,8 +170,10 @@ pub enum Refusal {
     NotYours { what: String, number: Number, holder: String },
     /// 404: the resource exists but has no reservation.
     NotReserved(String),
-    /// 409: several reservations could be meant.
-    Several { name: String, numbers: Vec<Number> },
+    /// 409: several reservations could be meant, these and perhaps more.
+    Several { name: String, numbers: Vec<Number>, is_all: bool },
+    /// 409: it has so many reservations that one cannot be chosen by the name.
+    TooManyToSearch(String),
     /// 404: the reservation has no such resource.
     NotPartOf { number: Number, name: String },
     /// 409: a renewal would run into the next booking.
@@ -418,38 +420,46 @@ impl Inventory {
         self.cancel_one(id, who).map(|(number, _)| (number, id))
     }
 
-    /// The reservation that a resource leaves when it is cancelled by its name:
-    /// yours first, else nobody's. Also whether it holds nothing else.
+    /// The reservation that a resource leaves when it is cancelled by its name: yours first, else
+    /// nobody's; and whether it holds nothing else. Looks at [`CANCEL_LOOKS`] bookings at most.
     pub fn cancel_one(&self, id: ResourceId, who: &Who) -> Result<(Number, bool), Refusal> {
-        let found = |it: &Reservation| (it.number, it.targets().len() == 1);
-        let counted = || self.booked[id as usize].iter().inspect(|_| self.add_work(1));
-        let on_it = || counted().map(|one| &self.reservations[&one.number]);
-        let name = || self.names.texts().name(id).to_owned();
         // Nearly always there is one, and nothing to choose.
         if let Booked::One(one) = &self.booked[id as usize] {
             self.add_work(1);
             let reservation = &self.reservations[&one.number];
             return match who.may_change(reservation) {
-                true => Ok(found(reservation)),
-                false => Err(not_yours(name(), reservation)),
+                true => Ok((one.number, reservation.targets().len() == 1)),
+                false => Err(not_yours(self.names.texts().name(id).to_owned(), reservation)),
             };
         }
-        for holder in [who.holder.as_deref(), None] {
-            let is_held = |one: &&Rc<Reservation>| one.holder.as_deref() == holder;
-            let held = || on_it().filter(is_held);
-            let mut some = held();
-            match (some.next(), some.next()) {
-                (None, _) => {}
-                (Some(reservation), None) => return Ok(found(reservation)),
-                _ => {
-                    let numbers = held().map(|one| one.number).collect();
-                    return Err(Refusal::Several { name: name(), numbers });
-                }
+        let number = self.choose_cancelled(id, who)?;
+        Ok((number, self.reservations[&number].targets().len() == 1))
+    }
+
+    #[cold]
+    fn choose_cancelled(&self, id: ResourceId, who: &Who) -> Result<Number, Refusal> {
+        let name = || self.names.texts().name(id).to_owned();
+        let mut bookings = self.booked[id as usize].iter();
+        let (mut yours, mut nobodys, mut first) = (Vec::new(), Vec::new(), None);
+        for booking in bookings.by_ref().take(CANCEL_LOOKS) {
+            self.add_work(1);
+            let reservation = &self.reservations[&booking.number];
+            first.get_or_insert(reservation);
+            if reservation.holder.is_none() {
+                nobodys.push(booking.number);
+            } else if reservation.holder == who.holder {
+                yours.push(booking.number);
             }
         }
-        match on_it().next() {
-            None => Err(Refusal::NotReserved(name())),
-            Some(first) => Err(not_yours(name(), first)),
+        let is_all = bookings.next().is_none();
+        let are_yours_known = is_all || who.holder.is_none();
+        let numbers = if yours.is_empty() && are_yours_known { nobodys } else { yours };
+        match (numbers.len(), first) {
+            (2.., _) => Err(Refusal::Several { name: name(), numbers, is_all }),
+            (_, Some(_)) if !is_all => Err(Refusal::TooManyToSearch(name())),
+            (1, _) => Ok(numbers[0]),
+            (_, Some(first)) => Err(not_yours(name(), first)),
+            (_, None) => Err(Refusal::NotReserved(name())),
         }
     }
 

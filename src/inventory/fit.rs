@@ -424,15 +424,42 @@ impl Search<'_, '_> {
     }
 }
 
+/// Bytes of a name that count as one look at it.
+const BYTES_A_LOOK: usize = 16;
+
 impl Inventory {
     /// The first booking of a resource that overlaps `[from, until)`.
     pub fn overlap(&self, id: ResourceId, from: Time, until: Time) -> Option<Booking> {
         self.booked[id as usize].first_overlap(from, until)
     }
 
+    /// The most that a list of free resources looks at: each of them, and their names where there
+    /// is a pattern.
+    pub fn list_cost(&self, has_pattern: bool) -> usize {
+        self.booked.len() + if has_pattern { self.match_cost() } else { 0 }
+    }
+
+    /// The most that a request with so many patterns looks at: the names, and where nothing is
+    /// free what is busy, until the search is broken off.
+    pub fn choice_cost(&self, patterns: usize) -> usize {
+        let matched = patterns * self.match_cost();
+        let searched = matched.saturating_mul(self.reservations.len()).min(SEARCH_BUDGET);
+        matched + searched
+    }
+
+    /// The most that holding a pattern against every name looks at.
+    fn match_cost(&self) -> usize {
+        self.booked.len() + self.names.bytes() / BYTES_A_LOOK
+    }
+
+    /// Bookings of the resource of that name; 0 where there is none.
+    pub fn bookings_at_most(&self, name: &[u8]) -> usize {
+        let found = str::from_utf8(name).ok().and_then(|name| self.names.find(name));
+        found.map_or(0, |id| self.booked[id as usize].len())
+    }
+
     /// Whether a name matches; what it costs is counted.
     pub(super) fn is_match(&self, matcher: &Matcher, id: ResourceId) -> bool {
-        const BYTES_A_LOOK: usize = 16;
         let folded = self.names.texts().folded(id);
         self.add_work(1 + folded.len() / BYTES_A_LOOK);
         matcher.matches(folded)

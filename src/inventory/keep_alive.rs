@@ -76,12 +76,6 @@ impl Inventory {
         all.into_iter().for_each(|number| self.set_deadline(number));
     }
 
-    /// The reservations of a connection that end when it is lost, oldest first.
-    pub fn lost_with(&self, session: SessionId) -> Vec<Number> {
-        let is_lost = |number: &Number| self.reservations[number].keep_alive().is_none();
-        self.bound_to(session).into_iter().filter(is_lost).collect()
-    }
-
     /// Counts the deadline of a reservation, if it has one, from now.
     pub(super) fn set_deadline(&mut self, number: Number) {
         let Some(reservation) = self.reservations.get_mut(&number) else { return };

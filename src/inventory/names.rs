@@ -324,6 +324,11 @@ impl NameTexts {
         &chunk.folded[start.1 as usize..end.1 as usize]
     }
 
+    /// Bytes that a clone keeps for itself: a pointer to each chunk of names.
+    pub fn retained_bytes(&self) -> usize {
+        self.chunks.capacity() * size_of::<Rc<Chunk>>()
+    }
+
     fn push(&mut self, name: &str, folded: &str) {
         if self.chunks.last().is_none_or(|chunk| chunk.ends.len() == NAMES_CHUNK) {
             self.chunks.push(Rc::default());

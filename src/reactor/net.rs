@@ -12,11 +12,11 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
 
-use crate::inventory::Origin;
+use crate::commands::NoRoom;
 use crate::limits::{
     BACKLOG, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, USER_TIMEOUT_MS,
 };
-use crate::service::{Stream, turn_away};
+use crate::service::{Peer, Stream, turn_away};
 
 /// Binds and listens. Options that its connections shall have are set here:
 /// Linux hands them on, which saves a system call each for every client.
@@ -69,17 +69,6 @@ impl Stream for TcpStream {
         // An error shows as an event, too.
         let _ = rustix::net::send(&*self, &[0], flags);
     }
-
-    /// By its address; of an IPv6 network all have one origin, for one host may have any of its addresses.
-    fn origin(&self) -> Origin {
-        let bits = match self.peer_addr().map(|address| address.ip().to_canonical()) {
-            Ok(IpAddr::V4(ip)) if !ip.is_loopback() => u128::from(ip.to_bits()),
-            Ok(IpAddr::V6(ip)) if !ip.is_loopback() => ip.to_bits() >> 64,
-            _ => return Origin::LOCAL,
-        };
-        // No address is 0, and no network of an IPv6 address is as small as one of IPv4's.
-        Origin(bits as u64)
-    }
 }
 
 /// A listening socket and whether somebody may be waiting at it. The poll
@@ -94,7 +83,7 @@ pub struct Listener {
 
 /// What an accept has brought.
 pub enum Accepted {
-    Client(TcpStream),
+    Client(TcpStream, Peer),
     Nobody,
     /// A client was told that the server is full: no descriptor is left.
     Refused,
@@ -131,7 +120,7 @@ impl Listener {
     pub fn accept(&mut self) -> Accepted {
         while self.ready {
             match self.socket.accept() {
-                Ok((stream, _)) => return Accepted::Client(stream),
+                Ok((stream, from)) => return Accepted::Client(stream, peer(from.ip())),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready = false,
                 Err(error) if is_out_of_descriptors(&error) => return self.refuse(),
                 Err(error) if is_of_the_client(&error) => {}
@@ -150,7 +139,7 @@ impl Listener {
         }
         let refused = match self.socket.accept() {
             Ok((stream, _)) => {
-                turn_away(stream);
+                turn_away(stream, NoRoom::Full);
                 Accepted::Refused
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -161,6 +150,18 @@ impl Listener {
         };
         self.spare = spare();
         refused
+    }
+}
+
+/// What counts as one address: an IPv4 address, and of IPv6 a network of 64 bits, which is the
+/// least that anybody is given. The two cannot be taken for each other: no network begins with the
+/// bits that mark an IPv4 address.
+fn peer(address: IpAddr) -> Peer {
+    const IPV4: u64 = 0xFFFF << 32;
+    match address.to_canonical() {
+        address if address.is_loopback() => Peer::Local,
+        IpAddr::V4(address) => Peer::address(IPV4 | u64::from(address.to_bits())),
+        IpAddr::V6(address) => Peer::address((address.to_bits() >> 64) as u64),
     }
 }
 
@@ -197,6 +198,20 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_this_host_are_local_and_others_count_by_address_or_network() {
+        let of = |text: &str| peer(text.parse().unwrap());
+        for local in ["127.0.0.1", "127.0.0.2", "127.9.8.7", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(of(local), Peer::Local, "{local}");
+        }
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        let all = ["192.0.2.1", "192.0.2.2", "2001:db8:1:2::1", "2001:db8:1:3::1", "fe80::1"];
+        let different: std::collections::BTreeSet<_> = all.iter().map(|text| of(text)).collect();
+        assert_eq!(different.len(), all.len());
+        assert!(!different.contains(&Peer::Local));
+    }
 
     #[test]
     fn accepted_sockets_inherit_the_options_of_the_listener() {

@@ -4,18 +4,21 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::trace::{Step, Trace};
-use super::{Key, Stream};
+use super::{Key, Peer, Stream};
 use crate::clock::{Tick, Zone};
-use crate::commands::{self, After, Desk, Session};
+use crate::commands::{self, After, Desk, Notices, Session};
 use crate::conn::{Conn, Frame};
 use crate::inventory::history::History;
-use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES, WORK_BUDGET};
+use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, COSTLY_WORK, LIST_PIECE_BYTES, WORK_BUDGET};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
     /// Lines are read and run.
     Open,
+    /// It has said `SALIR`: nothing more is run, and it is answered when all that is bound to it
+    /// is released.
+    Leaving,
     /// Nothing more is run; what was said is still sent.
     Closing,
     /// All was sent and our side is shut; the peer has until then to close
@@ -29,6 +32,7 @@ pub enum Phase {
 pub struct Client<T> {
     pub conn: Conn<T>,
     pub session: Session,
+    pub peer: Peer,
     pub phase: Phase,
     /// In the run queue or the slow one.
     pub queued: bool,
@@ -39,11 +43,21 @@ pub struct Client<T> {
     pub unfinished: bool,
     /// A line is kept back until more of what happens by itself has happened.
     pub is_held_back: bool,
+    /// What its next line may cost, if that is known to be a lot: the line was not run yet.
+    pub costly: u32,
+    /// Among those whose list goes on; see `flush_lists`.
+    pub listed: bool,
+    /// It has left, and what is bound to it is released or will be.
+    pub leaves: bool,
     /// The poll has said that nothing reaches the peer any more, and will not
     /// say so again.
     pub broken: bool,
     /// Over `--max-clients`: here only to be told so.
     pub refused: bool,
+    /// What its buffers and lists were counted as; see `Memory`.
+    pub retained: u32,
+    /// Since when it has kept something and made no progress; never, if it keeps nothing.
+    pub holds_since: Tick,
     /// When bytes last came in, or the peer had taken all that it was owed.
     pub heard: Tick,
     /// Since when the peer has taken nothing of what it is owed; never, if it has.
@@ -62,17 +76,23 @@ impl<T> Client<T> {
     }
 
     /// A connection that has just come.
-    pub fn new(conn: Conn<T>, session: Session, refused: bool, tick: Tick) -> Client<T> {
+    pub fn new(conn: Conn<T>, session: Session, peer: Peer, tick: Tick) -> Client<T> {
         Client {
             conn,
             session,
+            peer,
             phase: Phase::Open,
             queued: false,
             slow_until: Tick::NEVER,
             unfinished: false,
             is_held_back: false,
+            costly: 0,
+            listed: false,
+            leaves: false,
             broken: false,
-            refused,
+            refused: false,
+            retained: 0,
+            holds_since: Tick::NEVER,
             heard: tick,
             blocked: Tick::NEVER,
             armed: Tick::NEVER,
@@ -82,12 +102,14 @@ impl<T> Client<T> {
 }
 
 /// Runs lines until there is no whole one, the budget is spent, or the peer
-/// has to read first. Returns whether the peer speaks another protocol.
+/// has to read first. A line that is known to cost a lot is not run but put off; if one was, the
+/// first line may cost anything. Returns whether the peer speaks another protocol.
 pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -> bool {
     (client.unfinished, client.is_held_back) = (false, false);
     if client.phase != Phase::Open {
         return false;
     }
+    client.session.allow(if client.costly > 0 { u32::MAX } else { COSTLY_WORK });
     for _ in 0..COMMAND_BUDGET {
         if client.session.is_waiting() {
             return false;
@@ -111,15 +133,25 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
             && desk.inventory.is_behind()
             && !commands::is_settled(client.conn.line(at.clone()).0, session, desk)
         {
-            client.conn.put_back(at);
+            client.conn.put_back(at.start);
             (client.unfinished, client.is_held_back) = (true, true);
             return false;
         }
-        trace.note(Step::Ran(session.id()));
         let after = match frame {
             Frame::Line(at) => {
+                let start = at.start;
                 let (line, out) = client.conn.line(at);
-                commands::run(line, eol, session, desk, out)
+                let after = commands::run(line, eol, session, desk, out);
+                if let After::Later(cost) = after {
+                    client.conn.put_back(start);
+                    (client.costly, client.unfinished) = (cost, true);
+                    return false;
+                }
+                if client.costly > 0 {
+                    client.costly = 0;
+                    client.session.allow(COSTLY_WORK);
+                }
+                after
             }
             Frame::EndOfTransmission => commands::quit(eol, session, desk, client.conn.out()),
             Frame::TooLong => {
@@ -136,9 +168,14 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
             }
             Frame::Tls => After::Foreign,
         };
+        trace.note(Step::Ran(client.session.id()));
         match after {
-            After::Next => {}
+            After::Next | After::Later(_) => {}
             After::List(list) => client.conn.set_source(list),
+            After::Leave => {
+                client.phase = Phase::Leaving;
+                return false;
+            }
             After::Close | After::Foreign => {
                 client.phase = Phase::Closing;
                 return matches!(after, After::Foreign);
@@ -151,12 +188,18 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
 
 /// Appends the notices that a watcher has room for: after the replies, and
 /// never between the lines of a list.
-pub fn notify<T>(client: &mut Client<T>, history: &History, zone: &Zone, room: usize) {
+pub fn notify<T>(
+    client: &mut Client<T>,
+    history: &History,
+    kept: &mut Notices,
+    zone: &Zone,
+    room: usize,
+) {
     if client.phase != Phase::Open || !client.conn.may_run() || !client.session.is_watching() {
         return;
     }
     let out = client.conn.out();
-    let after = commands::notices(&mut client.session, history, zone, room, out);
+    let after = commands::notices(&mut client.session, history, kept, zone, room, out);
     if matches!(after, After::Close) {
         client.phase = Phase::Closing;
     }
@@ -168,12 +211,13 @@ pub fn notify<T>(client: &mut Client<T>, history: &History, zone: &Zone, room: u
 pub fn send<T: Stream>(
     client: &mut Client<T>,
     history: &History,
+    kept: &mut Notices,
     zone: &Zone,
     share: usize,
 ) -> io::Result<usize> {
     let mut total = 0;
     loop {
-        notify(client, history, zone, share.min(LIST_PIECE_BYTES));
+        notify(client, history, kept, zone, share.min(LIST_PIECE_BYTES));
         let sent = client.conn.flush(share)?;
         total += sent;
         let takes_more = sent > 0 && client.conn.is_flushed() && total < share;

@@ -8,6 +8,7 @@ use super::client::{Client, Phase, bury};
 use super::{Key, Service, Stream};
 use crate::clock::Tick;
 use crate::journal::Storage;
+use crate::limits::DEADLINES_A_TURN;
 
 impl<T: Stream, S: Storage> Service<T, S> {
     /// When a connection is to be looked at even if nothing happens.
@@ -35,9 +36,11 @@ impl<T: Stream, S: Storage> Service<T, S> {
     }
 
     pub(super) fn check_deadlines(&mut self) {
-        while let Some((when, key)) = self.deadlines.first().copied() {
+        // The rest is still due in the next turn, which follows at once.
+        for _ in 0..DEADLINES_A_TURN {
+            let Some((when, key)) = self.deadlines.first().copied() else { break };
             if when > self.tick {
-                return;
+                break;
             }
             self.deadlines.pop_first();
             self.clients[key].armed = Tick::NEVER;
@@ -46,6 +49,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 false => self.arm(key),
             }
         }
+        if !self.served.is_empty() {
+            self.flush_served();
+        }
     }
 
     fn give_up_or_nudge(&mut self, key: Key) {
@@ -53,8 +59,6 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let is_open = client.phase == Phase::Open;
         if is_open && client.due <= self.tick {
             self.nudge(key);
-            self.flush_served();
-            self.flush_lists();
             return self.arm(key);
         }
         self.give_up(key);

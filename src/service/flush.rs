@@ -2,7 +2,7 @@
 
 use log::debug;
 
-use super::client::{Phase, bury, enqueue, has_more, send};
+use super::client::{Client, Phase, bury, enqueue, has_more, send};
 use super::{Key, Service, Step, Stream};
 use crate::clock::Tick;
 use crate::journal::Storage;
@@ -16,9 +16,15 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let share = TURN_WRITE_BYTES / served.len().max(self.queued_in_turn).max(1);
         self.write_share = share.clamp(WRITE_MIN_BYTES, WRITE_BUDGET_BYTES);
         for key in served.drain(..) {
-            match self.clients.get(key) {
-                Some(client) if client.conn.list_generation().is_some() => self.listed.push(key),
-                _ => self.flush(key),
+            match self.clients.get_mut(key) {
+                Some(client) if client.conn.list_generation().is_some() => {
+                    if !std::mem::replace(&mut client.listed, true) {
+                        self.listed.push_back(key);
+                    }
+                }
+                _ => {
+                    self.flush(key);
+                }
             }
         }
         self.served = served;
@@ -27,25 +33,30 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// A turn's share for as many lists as there is time for; who is left is
     /// before these in the next turn.
     pub(super) fn flush_lists(&mut self) {
-        let lists = std::mem::take(&mut self.listed);
-        let fit = lists.len().min(TURN_WRITE_BYTES / WRITE_LIST_BYTES);
-        self.write_share = (TURN_WRITE_BYTES / fit.max(1)).min(WRITE_BUDGET_BYTES);
-        let (now, later) = lists.split_at(fit);
-        for key in later {
-            if let Some(client) = self.clients.get_mut(*key) {
-                enqueue(&mut self.run_queue, client, *key);
-            }
-        }
-        now.iter().for_each(|key| self.flush(*key));
-    }
-
-    /// Sends what a connection is owed and sees what is next for it.
-    pub(super) fn flush(&mut self, key: Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        if client.phase == Phase::Dead {
+        if self.listed.is_empty() {
             return;
         }
-        match send(client, self.store.history(), &self.zone, self.write_share) {
+        let fit = self.listed.len().min(TURN_WRITE_BYTES / WRITE_LIST_BYTES);
+        self.write_share = (TURN_WRITE_BYTES / fit.max(1)).min(WRITE_BUDGET_BYTES);
+        for _ in 0..fit {
+            let Some(key) = self.listed.pop_front() else { return };
+            // Another one may have its place by now.
+            let is_it = |client: &mut Client<T>| std::mem::take(&mut client.listed);
+            if self.clients.get_mut(key).is_some_and(is_it) {
+                self.flush(key);
+            }
+        }
+    }
+
+    /// Sends what a connection is owed and sees what is next for it. Returns how many bytes went.
+    pub(super) fn flush(&mut self, key: Key) -> usize {
+        let Some(client) = self.clients.get_mut(key) else { return 0 };
+        if client.phase == Phase::Dead {
+            return 0;
+        }
+        let history = self.store.history();
+        let sent = send(client, history, &mut self.notices, &self.zone, self.write_share);
+        match sent {
             Ok(_) if client.conn.is_flushed() => {
                 if !std::mem::replace(&mut client.blocked, Tick::NEVER).is_never() {
                     client.heard = self.tick;
@@ -58,27 +69,40 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 // Others are perhaps served before it is reaped.
                 self.inventory.leave_queue(client.session.id(), self.now);
                 self.trace.note(Step::LeftQueue(client.session.id()));
-                return bury(client, key, &mut self.dead);
+                bury(client, key, &mut self.dead);
+                return 0;
             }
         }
+        let sent = sent.unwrap_or(0);
         if client.conn.is_flushed() && client.phase == Phase::Closing {
             let at_once = client.conn.is_eof() || self.stopping.is_some();
             if at_once || client.conn.stream().shutdown_write().is_err() {
-                return bury(client, key, &mut self.dead);
+                bury(client, key, &mut self.dead);
+                return sent;
             }
             client.phase = Phase::Linger;
             client.due = self.tick.plus_ms(LINGER_MS);
             client.conn.drop_input();
         }
         client.conn.tidy(&mut self.spare);
+        // Nearly never: what it has said is run, and what it is owed is sent.
+        let keeps = client.retained > 0 || client.conn.keeps_memory();
         let is_open = client.phase == Phase::Open && client.conn.is_drained();
         let goes_on = is_open && has_more(client);
         let is_flushed = client.conn.is_flushed();
         let tells = is_open && client.session.can_be_told(self.store.history(), is_flushed);
         let lingers = client.phase == Phase::Linger && client.conn.wants_read();
-        if goes_on || tells || lingers || client.conn.wants_write() {
+        let sends = tells || client.conn.wants_write();
+        let is_watcher = client.phase == Phase::Open && client.session.is_watching();
+        if goes_on || lingers || sends && !is_watcher {
             enqueue(&mut self.run_queue, client, key);
+        } else if sends {
+            self.look_at_watchers();
         }
         self.arm(key);
+        if keeps {
+            self.bound_memory(key);
+        }
+        sent
     }
 }

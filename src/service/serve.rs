@@ -3,13 +3,13 @@
 use log::{debug, warn};
 
 use super::client::{Phase, bury, converse, enqueue, has_more, notify};
-use super::{Key, Service, Step, Stream, side_desk};
+use super::{Key, Service, Step, Stream};
 use crate::clock::Tick;
 use crate::commands::parse::Moment;
-use crate::commands::{self, Desk, Figures};
+use crate::commands::{Desk, Figures};
 use crate::journal::{self, Storage};
 use crate::limits::{
-    BATCH_EVENTS, LIST_PIECE_BYTES, LIST_ROWS_MAX, LOG_QUIET_MS, SLOW_MS, TURN_WORK, WORK_BUDGET,
+    BATCH_EVENTS, LIST_PIECE_BYTES, LOG_QUIET_MS, SLOW_MS, TURN_WORK, WORK_BUDGET,
 };
 
 impl<T: Stream, S: Storage> Service<T, S> {
@@ -32,17 +32,22 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         self.queued_in_turn = self.run_queue.len();
         for _ in 0..self.queued_in_turn {
-            if self.batch.len() >= BATCH_EVENTS || self.turn_work > TURN_WORK {
+            let is_full = self.batch.len() >= BATCH_EVENTS || self.memory.has_grown();
+            if is_full || self.turn_work > TURN_WORK {
                 self.rest_is_owed = true;
                 return Ok(());
             }
             let Some(key) = self.run_queue.pop_front() else { break };
             match self.clients.get(key) {
+                Some(client) if client.costly > 0 => self.costly_queue.push_back(key),
                 Some(client) if client.is_new() => self.new_queue.push_back(key),
                 Some(client) if client.slow_until > self.tick => self.slow_queue.push_back(key),
                 _ => self.serve_one(key),
             }
             let may_answer = self.batch.is_empty() || !self.store.syncs_commits();
+            if !may_answer && let Some(client) = self.clients.get_mut(key) {
+                self.memory.count(client);
+            }
             if may_answer && self.served.len() >= self.config.share_clients {
                 self.answer()?;
             }
@@ -53,9 +58,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
         Ok(())
     }
 
-    /// Newcomers, of whom it is not known yet what they cost, and then those
-    /// who cost a lot: each kind until it has cost as much as one of them may.
-    /// Who is new does not wait behind who is slow.
+    /// Newcomers, of whom it is not known yet what they cost, then those who
+    /// have cost a lot, and then lines that are known to: each kind until it has
+    /// cost as much as one of them may, but one at least. Who is new does not wait behind
+    /// who is slow, and neither behind somebody's costly line.
     fn serve_rest(&mut self) {
         self.turn_work = 0;
         while self.turn_work <= WORK_BUDGET {
@@ -67,6 +73,17 @@ impl<T: Stream, S: Storage> Service<T, S> {
             let Some(key) = self.slow_queue.pop_front() else { break };
             self.serve_one(key);
         }
+        self.turn_work = 0;
+        // Who comes back in this turn has had its share.
+        for at in 0..self.costly_queue.len() {
+            let Some(key) = self.costly_queue.front().copied() else { break };
+            let next = self.clients.get(key).map_or(0, |client| client.costly);
+            if at > 0 && self.turn_work + u64::from(next) > WORK_BUDGET {
+                break;
+            }
+            self.costly_queue.pop_front();
+            self.serve_one(key);
+        }
     }
 
     fn serve_one(&mut self, key: Key) {
@@ -74,7 +91,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         client.queued = false;
         match client.phase {
             Phase::Open => self.serve(key),
-            Phase::Closing => {}
+            Phase::Leaving | Phase::Closing => {}
             Phase::Linger => self.discard(key),
             Phase::Dead => return,
         }
@@ -95,8 +112,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// perhaps that it watches something else, or nothing any more.
     fn tell_so_far(&mut self, key: Key) {
         let client = &mut self.clients[key];
-        if client.session.is_behind(self.store.history()) {
-            notify(client, self.store.history(), &self.zone, LIST_PIECE_BYTES);
+        let history = self.store.history();
+        if client.session.is_behind(history) && client.conn.has_input() {
+            notify(client, history, &mut self.notices, &self.zone, LIST_PIECE_BYTES);
         }
     }
 
@@ -144,7 +162,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             figures: &figures,
         };
         let was_watching = client.session.is_watching();
-        let lists_before = client.conn.rows();
+        let was_new = client.is_new();
         desk.inventory.take_work();
         let foreign = converse(client, &mut desk, &mut self.trace);
         let work = self.inventory.take_work();
@@ -154,11 +172,15 @@ impl<T: Stream, S: Storage> Service<T, S> {
         } else if work > 0 && client.is_new() {
             client.slow_until = self.tick;
         }
-        if client.session.is_watching() && !was_watching {
-            self.watching.push(key);
+        if was_new && !client.is_new() {
+            self.crowd.has_spoken(client.peer, client.session.id(), key);
         }
-        if client.conn.rows() > lists_before {
-            self.bound_lists(key);
+        if client.session.is_watching() && !was_watching {
+            self.watching.push_back(key);
+            self.look_at_watchers();
+        }
+        if self.clients[key].phase == Phase::Leaving {
+            self.leave_later(key);
         }
         if foreign && self.tick >= self.foreign_quiet {
             self.foreign_quiet = self.tick.plus_ms(LOG_QUIET_MS);
@@ -204,21 +226,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
             client.phase = Phase::Closing;
         }
         if client.phase == Phase::Open && client.conn.may_run() && has_more(client) {
-            enqueue(&mut self.run_queue, client, key);
-        }
-    }
-
-    /// A connection that has ended, and is owed nothing, releases what it held
-    /// in its turn, so that the next one in this very turn may have it; one
-    /// that is still to be told something does at the reap.
-    fn end_in_turn(&mut self, key: Key) {
-        let client = &mut self.clients[key];
-        if client.phase == Phase::Closing && client.conn.is_eof() && client.conn.is_flushed() {
-            let moment = Moment { now: self.now, zone: &self.zone };
-            let mut desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
-            commands::leave(&client.session, &mut desk);
-            self.trace.note(Step::Left(client.session.id()));
-            bury(client, key, &mut self.dead);
+            let is_costly = client.costly > 0;
+            let queue = if is_costly { &mut self.costly_queue } else { &mut self.run_queue };
+            enqueue(queue, client, key);
         }
     }
 
@@ -236,31 +246,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
             enqueue(&mut self.run_queue, client, key);
         }
     }
-
-    /// Keeps the rows of lists under way within bounds: over them the reader
-    /// that has taken nothing for longest is closed.
-    fn bound_lists(&mut self, newest: Key) {
-        let clients = &self.clients;
-        self.listing.retain(|key| {
-            *key != newest && clients.get(*key).is_some_and(|client| client.conn.rows() > 0)
-        });
-        self.listing.push(newest);
-        let mut rows: usize = self.listing.iter().map(|key| clients[*key].conn.rows()).sum();
-        while rows > LIST_ROWS_MAX {
-            let others = self.listing.iter().filter(|key| **key != newest);
-            let slowest =
-                others.copied().min_by_key(|key| self.clients[*key].blocked.min(self.tick));
-            let Some(slowest) = slowest else { return };
-            rows -= self.clients[slowest].conn.rows();
-            self.listing.retain(|key| *key != slowest);
-            self.note_slow("reads a long list too slowly");
-            bury(&mut self.clients[slowest], slowest, &mut self.dead);
-        }
-    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::cell::RefCell;
     use std::io::{self, ErrorKind, Read, Write};
     use std::rc::Rc;
@@ -269,43 +258,43 @@ mod tests {
     use crate::clock::{Clock, Time, Zone};
     use crate::inventory::{Capacity, SessionId};
     use crate::journal::DiskStorage;
-    use crate::limits::HISTORY_EVENTS;
-    use crate::service::{Compaction, Config, Ready};
+    use crate::limits::{HISTORY_EVENTS, OUTPUT_MEMORY_DEFAULT};
+    use crate::service::{self, Compaction, Config, CrowdLimits, Ready};
     use crate::store::State;
 
     /// The other end of a connection.
-    struct End {
+    pub struct End {
         sent: Vec<u8>,
         told: String,
-        /// Cannot be written to.
+        /// Cannot be written to, and what it has not sent before will not come.
         is_gone: bool,
         /// Bytes that it still takes.
         takes: usize,
     }
 
     #[derive(Clone)]
-    struct Peer(Rc<RefCell<End>>);
+    pub struct Peer(Rc<RefCell<End>>);
 
     impl Peer {
-        fn new() -> Peer {
+        pub fn new() -> Peer {
             let end =
                 End { sent: Vec::new(), told: String::new(), is_gone: false, takes: usize::MAX };
             Peer(Rc::new(RefCell::new(end)))
         }
 
-        fn sends(&self, line: &str) {
+        pub fn sends(&self, line: &str) {
             self.0.borrow_mut().sent.extend_from_slice(line.as_bytes());
         }
 
-        fn goes(&self) {
+        pub fn goes(&self) {
             self.0.borrow_mut().is_gone = true;
         }
 
-        fn takes(&self, bytes: usize) {
+        pub fn takes(&self, bytes: usize) {
             self.0.borrow_mut().takes = bytes;
         }
 
-        fn told(&self) -> String {
+        pub fn told(&self) -> String {
             std::mem::take(&mut self.0.borrow_mut().told)
         }
     }
@@ -314,7 +303,11 @@ mod tests {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
             let sent = std::mem::take(&mut self.0.borrow_mut().sent);
             buf[..sent.len()].copy_from_slice(&sent);
-            if sent.is_empty() { Err(ErrorKind::WouldBlock.into()) } else { Ok(sent.len()) }
+            match self.0.borrow().is_gone {
+                _ if !sent.is_empty() => Ok(sent.len()),
+                true => Err(ErrorKind::ConnectionReset.into()),
+                false => Err(ErrorKind::WouldBlock.into()),
+            }
         }
     }
 
@@ -346,28 +339,42 @@ mod tests {
         fn probe(&mut self) {}
     }
 
-    const NOW: (Time, Tick) = (Time::DAWN, Tick(1));
+    pub const NOW: (Time, Tick) = (Time::from_ms(1_795_363_200_000), Tick(1));
 
-    /// A server that answers each by itself, in memory, with Sala 1.
-    fn server() -> Service<Peer, DiskStorage> {
-        let capacity = Capacity { resources: 9, reservations: 9 };
-        let config = Config {
+    /// As most tests want it: room for a few, and each is answered by itself.
+    pub fn config() -> Config {
+        Config {
             max_clients: 9,
+            crowd: CrowdLimits { per_address: 1000, silent_per_address: 1000, silent: 1000 },
+            max_output_memory: OUTPUT_MEMORY_DEFAULT,
             idle_timeout_ms: None,
             stall_timeout_ms: 1000,
             fsync: "in-memory".to_owned(),
             compaction: Compaction::default(),
             share_clients: 1,
-        };
-        let state = State::in_memory(capacity);
-        let mut server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), config);
+        }
+    }
+
+    /// A server in memory, with Sala 1.
+    fn server() -> Service<Peer, DiskStorage> {
+        let state = State::in_memory(Capacity { resources: 9, reservations: 9 });
+        let mut server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), config());
         server.add_names(vec!["Sala 1".to_owned()]).unwrap();
         server
     }
 
     /// One turn in which these have sent something, in this order.
-    fn turn(server: &mut Service<Peer, DiskStorage>, ready: &[(Key, SessionId)]) {
-        server.begin(NOW.0, NOW.1);
+    pub fn turn(server: &mut Service<Peer, DiskStorage>, ready: &[(Key, SessionId)]) {
+        turn_at(server, NOW.1, ready);
+    }
+
+    /// The same at another time.
+    pub fn turn_at(
+        server: &mut Service<Peer, DiskStorage>,
+        tick: Tick,
+        ready: &[(Key, SessionId)],
+    ) {
+        server.begin(NOW.0.plus_ms((tick.0 - NOW.1.0) as i64), tick);
         for (key, session) in ready {
             let ready = Ready { readable: true, writable: true, ..Ready::default() };
             server.mark(*key, *session, ready);
@@ -377,10 +384,10 @@ mod tests {
         server.conclude().unwrap();
     }
 
-    fn join(server: &mut Service<Peer, DiskStorage>) -> (Peer, (Key, SessionId)) {
+    pub fn join(server: &mut Service<Peer, DiskStorage>) -> (Peer, (Key, SessionId)) {
         let (peer, mut place) = (Peer::new(), (0, SessionId::GONE));
         peer.sends("AYUDA SALIR\n");
-        server.welcome(peer.clone(), |_, key, session| {
+        server.welcome(peer.clone(), service::Peer::Local, |_, key, session| {
             place = (key, session);
             Ok(())
         });

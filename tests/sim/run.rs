@@ -13,8 +13,8 @@ use reservad::inventory::Capacity;
 use reservad::journal::{
     Error, FILL_STEP_BYTES, JOURNAL_FILE, LockState, NEW_JOURNAL_FILE, NameState, SyncPolicy,
 };
-use reservad::limits::STALL_DEFAULT_MS;
-use reservad::service::{Compaction, Config, Ready, Service, Step};
+use reservad::limits::{OUTPUT_MEMORY_DEFAULT, STALL_DEFAULT_MS};
+use reservad::service::{Compaction, Config, CrowdLimits, Ready, Service, Step};
 use reservad::store::{self, Opened, Reset, State};
 
 use super::common::Rng;
@@ -346,6 +346,8 @@ impl Run {
         state.settle(names, now, &self.dice.zone)?;
         let config = Config {
             max_clients: 1000,
+            crowd: CrowdLimits { per_address: 1000, silent_per_address: 1000, silent: 1000 },
+            max_output_memory: OUTPUT_MEMORY_DEFAULT,
             idle_timeout_ms: None,
             stall_timeout_ms: STALL_DEFAULT_MS,
             fsync: "simulated".to_owned(),
@@ -632,7 +634,7 @@ impl Run {
         for mut peer in std::mem::take(&mut self.newcomers) {
             let lax = self.policy != SyncPolicy::Always;
             let end = End { wire: Rc::clone(&peer.wire), disk: self.disk.clone(), lax };
-            server.welcome(end, |_, key, session| {
+            server.welcome(end, reservad::service::Peer::Local, |_, key, session| {
                 (peer.key, peer.session) = (key, session.0);
                 Ok(())
             });

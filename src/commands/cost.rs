@@ -1,0 +1,150 @@
+//! What a line may cost, known before it is run: the most that it can look at, in the units of
+//! [`Inventory::work`]. It is taken from the bytes of the line, so it costs next to nothing.
+
+use super::words::Verb;
+use crate::inventory::Inventory;
+use crate::limits::{ADD_MAX, COSTLY_WORK, EVENT_WORK};
+
+/// Whether a line with this first word may be one that costs a lot: by its first letter, so that
+/// the others need no look at the table of verbs.
+pub fn may_begin_costly(word: &[u8]) -> bool {
+    matches!(word[0].to_ascii_uppercase(), b'A' | b'B' | b'C' | b'L' | b'R' | b'W' | 0x80..)
+}
+
+/// The most that a line of this verb can look at. `rest` is what follows the verb.
+pub fn upper_bound(verb: Verb, rest: &[u8], inventory: &Inventory) -> u32 {
+    let cost = match verb {
+        Verb::List => inventory.list_cost(has_targets(rest)),
+        Verb::Bookings => inventory.list_cost(has_targets(rest)) + bookings(rest, inventory),
+        Verb::Reserve | Verb::When => match patterns(rest) {
+            0 => search(rest, inventory),
+            count => inventory.choice_cost(count),
+        },
+        Verb::Add => added(rest) * EVENT_WORK,
+        _ => 0,
+    };
+    u32::try_from(cost).unwrap_or(u32::MAX)
+}
+
+/// The targets as they are written: what stands before the first option. No name has a `=`.
+fn targets(rest: &[u8]) -> &[u8] {
+    let Some(sign) = memchr::memchr(b'=', rest) else { return rest };
+    let word = rest[..sign].iter().rposition(|byte| matches!(byte, b' ' | b'\t'));
+    &rest[..word.unwrap_or(0)]
+}
+
+fn has_targets(rest: &[u8]) -> bool {
+    targets(rest).iter().any(|byte| !matches!(byte, b' ' | b'\t'))
+}
+
+fn items(rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    targets(rest).split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+fn patterns(rest: &[u8]) -> usize {
+    if memchr::memchr(b'*', rest).is_none() {
+        return 0;
+    }
+    items(rest).filter(|item| item.contains(&b'*')).count()
+}
+
+/// Bookings that a list may have to look at.
+fn bookings(rest: &[u8], inventory: &Inventory) -> usize {
+    match patterns(rest) {
+        0 if has_targets(rest) => named_bookings(rest, inventory),
+        _ => inventory.reservation_count(),
+    }
+}
+
+/// Bookings that a search for a time that fits may have to pass.
+fn search(rest: &[u8], inventory: &Inventory) -> usize {
+    const COSTLY: u64 = COSTLY_WORK as u64;
+    // No resource can have so many, as nearly everywhere: no name is looked up.
+    match inventory.reservation_count() as u64 {
+        ..=COSTLY => 0,
+        _ => named_bookings(rest, inventory),
+    }
+}
+
+fn named_bookings(rest: &[u8], inventory: &Inventory) -> usize {
+    let has_gap =
+        |item: &[u8]| item.contains(&b'\t') || memchr::memmem::find(item, b"  ").is_some();
+    let bookings = |item| match has_gap(item) {
+        // Written with more than single spaces; nobody does so on purpose.
+        true => inventory.reservation_count(),
+        false => inventory.bookings_at_most(item),
+    };
+    items(rest).map(bookings).sum()
+}
+
+/// Names that a line adds, each and those of ranges, as far as a line may.
+fn added(rest: &[u8]) -> usize {
+    let count = items(rest).map(|item| range(item).unwrap_or(1));
+    count.fold(0, usize::saturating_add).min(ADD_MAX)
+}
+
+/// How many names `Sala 1..50` stands for.
+fn range(item: &[u8]) -> Option<usize> {
+    let text = str::from_utf8(item).ok()?;
+    let (head, last) = text.rsplit_once("..")?;
+    let digits = head.bytes().rev().take_while(u8::is_ascii_digit).count();
+    let (first, last): (u64, u64) = (head[head.len() - digits..].parse().ok()?, last.parse().ok()?);
+    usize::try_from(last.checked_sub(first)?.saturating_add(1)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Time;
+    use crate::inventory::{Capacity, Event, Reservation};
+
+    /// 100 rooms, the first with 6,000 bookings.
+    fn inventory() -> Inventory {
+        let mut inventory = Inventory::new(Capacity { resources: 1000, reservations: 10_000 });
+        for n in 0..100 {
+            inventory.apply(Event::Added { name: format!("Sala {n}") });
+        }
+        for n in 1..=6000 {
+            let from = Time::from_ms(n as i64 * 1000);
+            let new = Reservation::new(n, &[0], from, from.plus_ms(1000));
+            inventory.apply(Event::Reserved(new.into()));
+        }
+        inventory
+    }
+
+    #[test]
+    fn first_letter_of_every_costly_verb_is_known() {
+        for (verb, es, en) in crate::commands::words::VERBS {
+            let is_costly = matches!(
+                verb,
+                Verb::List | Verb::Bookings | Verb::Reserve | Verb::When | Verb::Add
+            );
+            for word in [es, en, &es.to_lowercase()] {
+                assert!(!is_costly || may_begin_costly(word.as_bytes()), "{word}");
+            }
+        }
+        assert!(may_begin_costly("Álta".as_bytes()) && !may_begin_costly(b"VERIFY"));
+    }
+
+    #[test]
+    fn cost_is_known_before_the_line_is_run() {
+        let inventory = inventory();
+        let of = |verb, rest: &str| upper_bound(verb, rest.as_bytes(), &inventory);
+        assert_eq!(of(Verb::List, ""), 100);
+        assert_eq!(of(Verb::List, "desde=2030-01-01"), 100);
+        let matched = of(Verb::List, "*a*");
+        assert!((200..400).contains(&matched), "{matched}");
+        assert!(of(Verb::Bookings, "") >= 6100);
+        assert!(of(Verb::Bookings, "Sala 1") < 400);
+        assert!(of(Verb::Bookings, " Sala  0 titular=ana") >= 6100);
+        assert_eq!(of(Verb::Reserve, "Sala 1"), 0);
+        assert_eq!(of(Verb::Reserve, "SALA 0, Sala 1 por=1h"), 6000);
+        assert_eq!(of(Verb::Reserve, "Sala 1 nota=\"a*, b*\""), 0);
+        assert!(of(Verb::When, "*a*, *b*") > of(Verb::When, "*a*"));
+        assert_eq!(of(Verb::Add, "a, b, c"), 3 * EVENT_WORK as u32);
+        assert_eq!(of(Verb::Add, "x 1..50, y"), 51 * EVENT_WORK as u32);
+        assert_eq!(of(Verb::Add, "x 0..18446744073709551615"), (ADD_MAX * EVENT_WORK) as u32);
+        assert_eq!(of(Verb::Add, "x 5..4"), EVENT_WORK as u32);
+        assert_eq!(of(Verb::Cancel, "Sala 0"), 0);
+    }
+}

@@ -1,0 +1,457 @@
+//! What a turn may do is bounded, whatever clients have come up with: tests that count it.
+
+use super::serve::tests::{NOW, Peer, config, join, turn, turn_at};
+use super::{Config, CrowdLimits, Key, Service, Step};
+use crate::clock::{Clock, Tick, Time, Zone};
+use crate::inventory::{Capacity, SessionId};
+use crate::journal::{DiskStorage, SyncPolicy};
+use crate::limits::{
+    CANCEL_LOOKS, COSTLY_WORK, REAPED_A_TURN, RELEASES_A_TURN, RELEASES_AT_ONCE, TURN_WRITE_BYTES,
+    WORK_BUDGET, WRITE_MIN_BYTES,
+};
+use crate::store::State;
+
+type Server = Service<Peer, DiskStorage>;
+
+const CAPACITY: Capacity = Capacity { resources: 100_000, reservations: 100_000 };
+
+fn server(config: Config) -> Server {
+    let state = State::in_memory(CAPACITY);
+    let mut server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), config);
+    server.add_names(vec!["Sala 1".to_owned()]).unwrap();
+    server
+}
+
+fn many() -> Config {
+    Config { max_clients: 10_000, ..config() }
+}
+
+fn add_names(server: &mut Server, count: usize) {
+    server.add_names((0..count).map(|n| format!("Placa {n}")).collect()).unwrap();
+    turn(server, &[]);
+}
+
+fn join_many(server: &mut Server, count: usize) -> Vec<(Peer, (Key, SessionId))> {
+    (0..count).map(|_| join(server)).collect()
+}
+
+/// Reserves so many of the names for as long as the connection lasts.
+fn bind(server: &mut Server, (peer, place): &(Peer, (Key, SessionId)), count: usize) {
+    for n in 0..count {
+        peer.sends(&format!("RESERVAR Placa {n} hasta=salir\n"));
+        if n % 64 == 63 || n + 1 == count {
+            turn(server, &[*place]);
+        }
+    }
+    assert_eq!(peer.told().matches("OK RESERVADO").count(), count);
+}
+
+#[test]
+fn burst_of_costly_lines_waits_behind_a_cheap_one_that_came_last() {
+    const CROWD: usize = 60;
+    let mut server = server(many());
+    add_names(&mut server, 2 * COSTLY_WORK as usize);
+    let crowd = join_many(&mut server, CROWD);
+    let (good, at) = join(&mut server);
+    let mut ready: Vec<_> = crowd.iter().map(|(_, place)| *place).collect();
+    ready.push(at);
+    for (peer, _) in &crowd {
+        peer.takes(0);
+        peer.sends("LISTAR\n");
+    }
+    good.sends("RESERVAR Sala 1\n");
+    server.take_steps();
+    turn(&mut server, &ready);
+    assert_eq!(good.told(), "OK RESERVADO #1 Sala 1\n");
+    let ran = |server: &mut Server| {
+        let steps = server.take_steps().into_iter();
+        steps.filter_map(|step| if let Step::Ran(who) = step { Some(who) } else { None }).collect()
+    };
+    let first: Vec<SessionId> = ran(&mut server);
+    let most = 1 + WORK_BUDGET as usize / (2 * COSTLY_WORK as usize);
+    assert_eq!(first[0], at.1, "it is the first, though it came last");
+    assert!((2..=1 + most).contains(&first.len()), "{} lines in a turn", first.len());
+    // All of the others have their turn, once, and nobody else waits for them.
+    let mut lists = first.len() - 1;
+    for _ in 0..CROWD {
+        good.sends("CANCELAR Sala 1\nRESERVAR Sala 1\n");
+        turn(&mut server, &[at]);
+        assert_eq!(good.told().lines().count(), 2);
+        let now: Vec<SessionId> = ran(&mut server);
+        assert!(now.len() <= 2 + most, "{} lines in a turn", now.len());
+        lists += now.len() - 2;
+    }
+    assert_eq!(lists, CROWD);
+    for (peer, place) in &crowd {
+        peer.takes(usize::MAX);
+        while server.has_work() || !peer.told().contains("Placa 9999\n") {
+            turn(&mut server, &[*place]);
+        }
+    }
+}
+
+/// The first line of a newcomer, in several pieces of input, beside lines that cost nothing.
+#[test]
+fn line_that_was_put_off_is_run_once_and_in_its_place() {
+    let mut server = server(many());
+    add_names(&mut server, 2 * COSTLY_WORK as usize);
+    let peer = Peer::new();
+    peer.sends("LISTAR *x*\r\nESTADO nada\nLISTAR *x*\nSALIR\n");
+    server.welcome(peer.clone(), super::Peer::Local, |_, _, _| Ok(()));
+    let mut turns = 0;
+    while server.has_work() {
+        turn(&mut server, &[]);
+        turns += 1;
+        assert!(turns < 10, "it does not end");
+    }
+    let told = peer.told();
+    let lines: Vec<_> = told.split_inclusive('\n').collect();
+    assert_eq!(lines.len(), 4, "{told}");
+    assert_eq!(lines[0], "OK 0 DISPONIBLES\r\n");
+    assert!(lines[1].starts_with("ERR 400 "), "{told}");
+    assert_eq!(lines[2..], ["OK 0 DISPONIBLES\n", "OK ADIÓS\n"]);
+}
+
+#[test]
+fn what_a_client_held_that_hangs_up_is_released_over_several_turns() {
+    const BOUND: usize = 3 * RELEASES_A_TURN;
+    let mut server = server(many());
+    add_names(&mut server, BOUND);
+    let owner = join(&mut server);
+    bind(&mut server, &owner, BOUND);
+    let (good, at) = join(&mut server);
+    owner.0.goes();
+    server.begin(NOW.0, NOW.1);
+    let gone = super::Ready { error: true, write_closed: true, ..super::Ready::default() };
+    server.mark(owner.1.0, owner.1.1, gone);
+    server.serve_queue().unwrap();
+    server.conclude().unwrap();
+    let mut turns = 0;
+    while server.has_work() {
+        let before = server.inventory().reservation_count();
+        good.sends("RESERVAR Sala 1\nCANCELAR Sala 1\n");
+        turn(&mut server, &[at]);
+        assert_eq!(good.told().lines().count(), 2);
+        let released = before - server.inventory().reservation_count();
+        assert!(released <= RELEASES_A_TURN, "{released} in a turn");
+        turns += 1;
+    }
+    assert!(turns >= BOUND / RELEASES_A_TURN, "{turns} turns");
+    assert_eq!(server.inventory().reservation_count(), 0);
+    server.inventory().check();
+}
+
+#[test]
+fn quit_is_answered_when_all_that_it_held_is_released() {
+    const BOUND: usize = 2 * RELEASES_A_TURN;
+    let mut server = server(many());
+    add_names(&mut server, BOUND);
+    let owner = join(&mut server);
+    bind(&mut server, &owner, BOUND);
+    owner.0.sends("QUIT\r\nRESERVAR Sala 1\n");
+    turn(&mut server, &[owner.1]);
+    assert!(server.inventory().reservation_count() >= BOUND - RELEASES_A_TURN - RELEASES_AT_ONCE);
+    while server.inventory().reservation_count() > 0 {
+        assert_eq!(owner.0.told(), "");
+        turn(&mut server, &[owner.1]);
+    }
+    turn(&mut server, &[owner.1]);
+    assert_eq!(owner.0.told(), "OK BYE\r\n", "and nothing after it");
+    assert_eq!(server.inventory().reservation_count(), 0);
+}
+
+#[test]
+fn stop_waits_for_those_who_leave() {
+    const BOUND: usize = 2 * RELEASES_A_TURN;
+    let mut server = server(many());
+    add_names(&mut server, BOUND);
+    let owner = join(&mut server);
+    bind(&mut server, &owner, BOUND);
+    owner.0.sends("SALIR\n");
+    turn(&mut server, &[owner.1]);
+    server.stop();
+    while !server.is_over(true) {
+        assert!(server.has_work(), "nothing would wake it");
+        turn(&mut server, &[]);
+    }
+    assert_eq!(owner.0.told(), "OK ADIÓS\n");
+    assert_eq!(server.inventory().reservation_count(), 0);
+}
+
+/// What is not released when the server dies is released by the next start.
+#[test]
+fn server_that_dies_while_somebody_leaves_holds_nothing_of_it_after_a_start() {
+    const BOUND: usize = 3 * RELEASES_A_TURN;
+    let folder = std::env::temp_dir().join(format!("reservad-leaving-{}", std::process::id()));
+    let open = || {
+        let storage = DiskStorage::lock(&folder).unwrap();
+        State::open(storage, SyncPolicy::Never, CAPACITY).unwrap().0
+    };
+    let mut server: Server = Service::new(open(), Clock::new(NOW.0), NOW, Zone::utc(), many());
+    server.add_names(vec!["Sala 1".to_owned()]).unwrap();
+    add_names(&mut server, BOUND);
+    let owner = join(&mut server);
+    bind(&mut server, &owner, BOUND);
+    owner.0.sends("SALIR\n");
+    turn(&mut server, &[owner.1]);
+    turn(&mut server, &[]);
+    let left = server.inventory().reservation_count();
+    assert!((1..BOUND).contains(&left), "{left} are left");
+    drop(server);
+    let state = open();
+    assert_eq!(state.inventory.reservation_count(), 0);
+    // What the last turn has released was not committed yet.
+    assert_eq!(state.batch.len(), left + RELEASES_A_TURN, "an end for each");
+    drop(state);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn connections_that_go_at_one_moment_are_removed_over_several_turns() {
+    const CROWD: usize = 3 * REAPED_A_TURN;
+    let mut server = server(many());
+    let crowd = join_many(&mut server, CROWD);
+    let (good, at) = join(&mut server);
+    server.begin(NOW.0, NOW.1);
+    let gone = super::Ready { read_closed: true, error: true, ..super::Ready::default() };
+    for (peer, (key, session)) in &crowd {
+        peer.goes();
+        peer.sends("AYUDA\n");
+        server.mark(*key, *session, gone);
+    }
+    server.serve_queue().unwrap();
+    server.conclude().unwrap();
+    let mut turns = 0;
+    while server.has_work() {
+        let before = server.clients.len();
+        good.sends("RESERVAR Sala 1\nCANCELAR Sala 1\n");
+        turn(&mut server, &[at]);
+        assert_eq!(good.told().lines().count(), 2);
+        assert!(before - server.clients.len() <= REAPED_A_TURN);
+        turns += 1;
+    }
+    assert!(turns >= 2, "{turns} turns");
+    assert_eq!(server.clients.len(), 1);
+}
+
+/// 10,000 events beside 15,000 who watch were one turn of seconds.
+#[test]
+fn watchers_are_told_over_several_turns_and_others_are_answered_in_between() {
+    const CROWD: usize = 700;
+    const EVENTS: usize = 2_000;
+    let mut server = server(many());
+    let crowd = join_many(&mut server, CROWD);
+    for (n, (peer, place)) in crowd.iter().enumerate() {
+        peer.sends(["OBSERVAR\n", "WATCH\n", "OBSERVAR Placa 7*\n"][n % 3]);
+        turn(&mut server, &[*place]);
+        assert!(peer.told().starts_with("OK "));
+    }
+    let (good, at) = join(&mut server);
+    good.sends(&format!("ALTA Placa 0..{}\n", EVENTS - 1));
+    turn(&mut server, &[at]);
+    let told = |peer: &Peer| peer.told().lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(told(&good), [format!("OK ALTA {EVENTS}")]);
+    let mut notices = vec![0; CROWD];
+    let mut turns = 0;
+    loop {
+        let mut told_now = 0;
+        for (count, (peer, _)) in notices.iter_mut().zip(&crowd) {
+            let lines = told(peer);
+            told_now += usize::from(!lines.is_empty());
+            *count += lines.len();
+        }
+        assert!(told_now <= TURN_WRITE_BYTES / WRITE_MIN_BYTES, "{told_now} in a turn");
+        if !server.has_work() {
+            break;
+        }
+        // Its own two events are told, too, in the end.
+        if turns < 10 {
+            good.sends("ESTADO\n");
+            turn(&mut server, &[at]);
+            assert!(told(&good)[0].starts_with("OK 14 "));
+        } else {
+            turn(&mut server, &[]);
+        }
+        turns += 1;
+    }
+    assert!(turns > 10, "{turns} turns");
+    let sevens = (0..EVENTS).filter(|n| n.to_string().starts_with('7')).count();
+    for (n, count) in notices.iter().enumerate() {
+        assert_eq!(*count, if n % 3 == 2 { sevens } else { EVENTS }, "watcher {n}");
+    }
+    let reads = server.notices.made;
+    assert!(reads <= 30 * EVENTS as u64, "{reads} times a text of {EVENTS} was read");
+}
+
+#[test]
+fn memory_of_all_connections_is_bounded_and_the_slowest_reader_goes() {
+    const MOST: u64 = 1 << 20;
+    let mut server = server(Config { max_output_memory: MOST, ..many() });
+    add_names(&mut server, 20_000);
+    let (good, at) = join(&mut server);
+    let mut readers = Vec::new();
+    for n in 0..200 {
+        let (peer, place) = join(&mut server);
+        peer.sends("LISTAR\n");
+        peer.takes(2000);
+        let now = Tick(NOW.1.0 + n);
+        turn_at(&mut server, now, &[place]);
+        while server.has_work() {
+            turn_at(&mut server, now, &[]);
+        }
+        readers.push((peer, place));
+        good.sends("RESERVAR Sala 1\nCANCELAR Sala 1\n");
+        turn_at(&mut server, now, &[at]);
+        assert_eq!(good.told().lines().count(), 2, "after {n} readers");
+        let retained: usize = server.clients.iter().map(|(_, it)| it.conn.retained_bytes()).sum();
+        assert!(retained as u64 <= MOST, "{retained} bytes after {n} readers");
+    }
+    assert!(server.clients.len() < 100, "{} are left", server.clients.len());
+    assert!(server.clients.len() > 20, "{} are left", server.clients.len());
+    let (last, place) = &readers[199];
+    last.takes(usize::MAX);
+    let now = Tick(NOW.1.0 + 200);
+    turn_at(&mut server, now, &[*place]);
+    while server.has_work() {
+        turn_at(&mut server, now, &[]);
+    }
+    assert_eq!(last.told().lines().count(), 20_002, "the newest has all of its list");
+    // When all are gone nothing is counted any more.
+    for (peer, (key, session)) in &readers {
+        peer.goes();
+        let gone = super::Ready { error: true, write_closed: true, ..super::Ready::default() };
+        server.mark(*key, *session, gone);
+    }
+    while server.has_work() {
+        turn_at(&mut server, now, &[]);
+    }
+    assert_eq!(server.clients.len(), 1);
+    assert!(!server.memory.is_full() && server.memory.is_empty());
+}
+
+#[test]
+fn list_that_is_larger_than_the_memory_for_all_is_closed() {
+    let mut server = server(Config { max_output_memory: 10_000, ..many() });
+    add_names(&mut server, 20_000);
+    let (peer, place) = join(&mut server);
+    let (good, at) = join(&mut server);
+    peer.takes(1);
+    peer.sends("LISTAR\n");
+    good.sends("RESERVAR Sala 1\n");
+    turn(&mut server, &[place, at]);
+    assert_eq!(good.told(), "OK RESERVADO #1 Sala 1\n");
+    turn(&mut server, &[]);
+    assert_eq!(server.clients.len(), 1);
+}
+
+#[test]
+fn connection_over_the_bound_of_its_address_is_told_so_and_others_are_served() {
+    let crowd = CrowdLimits { per_address: 3, silent_per_address: 2, silent: 100 };
+    let mut server = server(Config { crowd, ..many() });
+    let come = |server: &mut Server, from: super::Peer, line: &str| {
+        let (peer, mut place) = (Peer::new(), (0, SessionId::GONE));
+        peer.sends(line);
+        server.welcome(peer.clone(), from, |_, key, session| {
+            place = (key, session);
+            Ok(())
+        });
+        turn(server, &[]);
+        (peer, place)
+    };
+    let here = super::Peer::address(7);
+    let mut all: Vec<_> = (0..3).map(|_| come(&mut server, here, "SOY ana\n")).collect();
+    assert!(all.iter().all(|(peer, _)| peer.told() == "OK ana\n"));
+    let (fourth, _) = come(&mut server, here, "SOY ana\n");
+    let told = fourth.told();
+    assert!(told.starts_with("ERR 503 ") && told.contains("tu dirección"), "{told}");
+    assert!(told.contains("your address"), "{told}");
+    assert_eq!(come(&mut server, super::Peer::address(8), "SOY eva\n").0.told(), "OK eva\n");
+    for _ in 0..10 {
+        assert_eq!(come(&mut server, super::Peer::Local, "SOY luis\n").0.told(), "OK luis\n");
+    }
+    // Who goes makes room.
+    let (gone, (key, session)) = all.remove(0);
+    gone.goes();
+    server.mark(key, session, super::Ready { error: true, ..super::Ready::default() });
+    gone.sends("AYUDA\n");
+    turn(&mut server, &[]);
+    turn(&mut server, &[]);
+    assert_eq!(come(&mut server, here, "SOY ana\n").0.told(), "OK ana\n");
+}
+
+#[test]
+fn of_those_who_have_said_nothing_the_oldest_goes_and_who_speaks_stays() {
+    let crowd = CrowdLimits { per_address: 100, silent_per_address: 100, silent: 3 };
+    let mut server = server(Config { crowd, ..many() });
+    let come = |server: &mut Server, line: &str| {
+        let peer = Peer::new();
+        peer.sends(line);
+        server.welcome(peer.clone(), super::Peer::Local, |_, _, _| Ok(()));
+        turn(server, &[]);
+        peer
+    };
+    let speaks = come(&mut server, "SOY ana\n");
+    let silent: Vec<_> = (0..3).map(|_| come(&mut server, "SOY")).collect();
+    assert!(silent.iter().all(|peer| peer.told().is_empty()));
+    assert_eq!(speaks.told(), "OK ana\n");
+    // One that speaks at once costs nobody but the oldest of these its place.
+    assert_eq!(come(&mut server, "SOY eva\n").told(), "OK eva\n");
+    let told = silent[0].told();
+    assert!(told.starts_with("ERR 503 ") && told.contains("said nothing"), "{told}");
+    for n in 0..50 {
+        assert_eq!(come(&mut server, "SOY eva\n").told(), "OK eva\n", "{n}");
+    }
+    assert_eq!(speaks.told(), "");
+}
+
+#[test]
+fn cancel_by_name_looks_at_a_bounded_number_of_bookings() {
+    let mut server = server(many());
+    let (ana, at) = join(&mut server);
+    ana.sends("SOY ana\n");
+    let from = |n: usize| Time::from_ms(1_900_000_000_000 + n as i64 * 1000);
+    for n in 0..3_000 {
+        let from = Zone::utc().print(from(n), crate::clock::Round::Down).to_string();
+        ana.sends(&format!("RESERVAR Sala 1 desde={from} por=1s\n"));
+        if n % 50 == 49 {
+            turn(&mut server, &[at]);
+        }
+    }
+    assert_eq!(ana.told().matches("OK RESERVADO").count(), 3_000);
+    let (eva, place) = join(&mut server);
+    let (nobody, place_of_nobody) = join(&mut server);
+    eva.sends("SOY eva\n");
+    turn(&mut server, &[place]);
+    eva.told();
+    let too_many = "ERR 409 'Sala 1' has more than 1000 reservations, too many to find yours";
+    let several = "ERR 409 'Sala 1' has at least 1000 reservations that could be meant: #1, #2";
+    for (who, at, want) in
+        [(&ana, at, several), (&eva, place, too_many), (&nobody, place_of_nobody, too_many)]
+    {
+        who.sends("CANCEL Sala 1\n");
+        turn(&mut server, &[at]);
+        let told = who.told();
+        assert!(told.starts_with(want), "{told}");
+        assert!(server.turn_work <= 10 + 2 * CANCEL_LOOKS as u64, "{} looks", server.turn_work);
+    }
+    ana.sends("CANCEL #2500\n");
+    turn(&mut server, &[at]);
+    assert_eq!(ana.told(), "OK CANCELLED #2500 Sala 1\n");
+}
+
+/// What a waiter has sent ahead is kept, too; when it is closed for that nothing is granted to it.
+#[test]
+fn waiter_that_is_closed_for_its_memory_is_not_granted_what_a_later_line_releases() {
+    let mut server = server(Config { max_output_memory: 6_000, ..many() });
+    let ((ana, a), (gone, b), (luis, c)) =
+        (join(&mut server), join(&mut server), join(&mut server));
+    ana.sends("RESERVAR Sala 1\n");
+    gone.sends(&format!("RESERVAR Sala 1 espera=1h\n{}", "x".repeat(4000)));
+    turn_at(&mut server, Tick(NOW.1.0 + 1), &[a, b]);
+    assert!(gone.told().starts_with("* COLA 1 "));
+    luis.sends(&"y".repeat(4000));
+    ana.sends("CANCELAR Sala 1\n");
+    turn_at(&mut server, Tick(NOW.1.0 + 2), &[c, a]);
+    assert_eq!(ana.told(), "OK RESERVADO #1 Sala 1\nOK CANCELADO #1 Sala 1\n");
+    assert_eq!(server.inventory().reservation_count(), 0, "nobody is there to have it");
+}
