@@ -99,6 +99,9 @@ texts! {
     NOT_UTF8:
         "un argumento no está en UTF-8; el servidor solo entiende UTF-8",
         "an argument is not UTF-8; UTF-8 is all that the server understands";
+    BAD_TIMEOUT:
+        "«{}» no es una duración para --timeout; se escribe 30s, 5m o 1h",
+        "'{}' is not a length of time for --timeout; write 30s, 5m or 1h";
     BAD_SERVER:
         "«{}» no es un servidor; se escribe MÁQUINA, MÁQUINA:PUERTO o [IPv6]:PUERTO, con el puerto entre 1 y 65535",
         "'{}' is not a server; write HOST, HOST:PORT or [IPv6]:PORT, the port between 1 and 65535";
@@ -125,17 +128,50 @@ texts! {
         "the connection to {} was lost ({}) before the reservation was there; the program was not run.";
     CANNOT_RUN: "no se puede ejecutar «{}»: {}", "cannot run '{}': {}";
     CANNOT_GUARD:
-        "no se puede vigilar un programa en este sistema: {}",
-        "cannot watch over a program on this system: {}";
+        "no hay proceso para el programa: {}",
+        "no process can be had for the program: {}";
+    NO_THREAD:
+        "no hay hilo para la conversación: {}",
+        "no thread can be had for the conversation: {}";
     WAS_LOST:
-        "se perdió la reserva {} ({}); el programa fue terminado.",
-        "reservation {} was lost ({}); the program was ended.";
+        "se perdió la reserva {} ({}); el programa y todo lo que inició terminaron.",
+        "reservation {} was lost ({}); the program and all that it started have ended.";
+    WAS_LOST_BEFORE:
+        "se perdió la reserva {} ({}).",
+        "reservation {} was lost ({}).";
+    GOES_ON:
+        "¡se perdió la reserva {} ({}) y lo que inició el programa SIGUE SIN ELLA, porque no se puede terminar: {}!",
+        "reservation {} was lost ({}), and what the program started GOES ON WITHOUT IT because it cannot be ended: {}";
+    CANNOT_END:
+        "no se puede terminar el proceso {} ({}): es de otro usuario",
+        "cannot end process {} ({}): it is another user's";
+    CANNOT_PASS:
+        "no se puede enviar la señal al programa (proceso {}): es de otro usuario; sigue, y su reserva también",
+        "cannot pass the signal to the program (process {}): it is another user's; it goes on, and so does its reservation";
+    LEFT_BEHIND:
+        "el programa terminó y dejó procesos, que se terminan ahora: {}",
+        "the program has ended and left processes behind, which are being ended: {}";
+    WAITING_FOR:
+        "el programa terminó y dejó procesos; la reserva sigue hasta que terminen: {}",
+        "the program has ended and left processes behind; the reservation is kept until they end: {}";
+    WRAPPER_GONE:
+        "alguien mató a quien vigilaba el programa; se termina todo lo que inició.",
+        "whoever watched over the program was killed; all that it started is being ended.";
+    KEEPER_GONE:
+        "alguien mató el proceso que guardaba el programa, y el programa con él.",
+        "the process that kept the program was killed, and the program with it.";
+    NOT_CHECKED:
+        "se obtuvo la reserva {}, pero {} dejó de contestar; el programa no se ejecutó. Mira con RESERVAS.",
+        "reservation {} was obtained, then {} did not answer in time; the program was not run. Look with BOOKINGS.";
+    WHY_HISTORY:
+        "el servidor empezó de nuevo o volvió a una copia",
+        "the server began anew or was restored from a copy";
     WHY_ENDED: "otro la terminó", "somebody else ended it";
     WHY_SAID: "el servidor dijo «{}»", "the server said '{}'";
     WHY_CONNECTION: "la conexión con {}: {}", "the connection to {}: {}";
     WHY_TERM: "llegaba su final", "its end was near";
     NOT_CONFIRMED:
-        "el servidor no confirmó el final de la reserva {}; mire con RESERVAS.",
+        "el servidor no confirmó el final de la reserva {}; mira con RESERVAS.",
         "the server did not confirm the end of reservation {}; look with BOOKINGS.";
 
     // The server cannot be reached.
@@ -155,16 +191,16 @@ texts! {
 
     // The server went away.
     LOST_ASKING:
-        "se perdió la conexión con {} antes de la respuesta completa ({}).\nQuizá la orden se cumplió: mire con RESERVAS antes de repetirla.",
+        "se perdió la conexión con {} antes de la respuesta completa ({}).\nQuizá la orden se cumplió: mira con RESERVAS antes de repetirla.",
         "the connection to {} was lost before the whole reply ({}).\nThe command may have been done: look with BOOKINGS before you repeat it.";
     LOST_WATCHING:
         "se perdió la conexión con {} ({}).\nOBSERVAR tras=N, con el número del último aviso, sigue donde quedó.",
         "the connection to {} was lost ({}).\nWATCH after=N, with the number of the last notice, goes on from there.";
     LOST_TALKING:
-        "se perdió la conexión con {} ({}).\nVuelva a empezar con «reserva» cuando el servidor esté en marcha.",
+        "se perdió la conexión con {} ({}).\nVuelve a empezar con «reserva» cuando el servidor esté en marcha.",
         "the connection to {} was lost ({}).\nStart 'reserva' again when the server is running.";
     LOST_PIPING:
-        "se perdió la conexión con {} ({}): llegaron {} respuestas completas a {} líneas enviadas.\nLas que no tienen respuesta quizá se cumplieron: mire con RESERVAS antes de repetirlas.",
+        "se perdió la conexión con {} ({}): llegaron {} respuestas completas a {} líneas enviadas.\nLas que no tienen respuesta quizá se cumplieron: mira con RESERVAS antes de repetirlas.",
         "the connection to {} was lost ({}): {} complete replies came to {} lines sent.\nThose without a reply may have been done: look with BOOKINGS before you repeat them.";
     NO_GOODBYE:
         "{} no ha confirmado la despedida; la conexión se cierra sin ella.",
@@ -175,6 +211,9 @@ texts! {
     ENDLESS: "una línea sin fin", "a line without an end";
 
     // Our own input and output.
+    LINE_NOT_UTF8:
+        "línea {} de la entrada, byte {}: no es UTF-8 ({}); nada se hizo desde esa línea",
+        "line {} of the input, byte {}: not UTF-8 ({}); nothing from that line on was done";
     INPUT_FAILED: "no se puede leer la entrada: {}", "cannot read the input: {}";
     OUTPUT_FAILED: "no se puede escribir la salida: {}", "cannot write the output: {}";
     SIGNALS_FAILED: "no se puede atender a Ctrl-C: {}", "cannot watch for Ctrl-C: {}";
@@ -199,6 +238,16 @@ texts! {
     HELP_SERVER:
         "El servidor; si falta, RESERVA_SERVER; si falta, 127.0.0.1:12345",
         "The server; without it RESERVA_SERVER; without that 127.0.0.1:12345";
+    HELP_TIMEOUT_VALUE: "DURACIÓN", "DURATION";
+    HELP_TIMEOUT:
+        "Cuánto puede callar el servidor, además de espera=; si falta, 10s",
+        "How long the server may be silent, beyond any wait=; without it 10s";
+    HELP_QUIET:
+        "No muestra avisos ni, si todo va bien, nada",
+        "Print no notices, and nothing on success";
+    HELP_WAIT_CHILDREN:
+        "Con ejecutar: mantiene la reserva hasta que termine también lo que el programa deja en marcha",
+        "With run: keep the reservation until what the program leaves running has ended too";
     HELP_HELP: "Muestra esta ayuda", "Print this help";
     HELP_VERSION: "Muestra la versión", "Print the version";
     HELP_MORE:
