@@ -887,7 +887,7 @@ fn ways_to_die() {
         }
         let status = wait(&mut running.child);
         assert_eq!(status.code(), code, "{case}: {:?}", running.message());
-        if let None = code {
+        if code.is_none() {
             until(&case, || members.values().all(|pid| !is_alive(*pid)));
         }
         let alive: Vec<_> = members.iter().filter(|(_, pid)| is_alive(**pid)).collect();

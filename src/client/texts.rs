@@ -263,11 +263,14 @@ entrada, las salidas, el terminal y las señales tal cual, y RESERVA_ID, RESERVA
 línea) y RESERVA_HASTA en su entorno. Las opciones son las de RESERVAR, menos desde= y clave=:
   por=30m         se renueva cada tercio del plazo y sobrevive a una caída del servidor más corta
   hasta= noches=  hasta entonces, sin renovar
-  (ninguna)       hasta=salir: mientras dure la conexión
+  (ninguna)       hasta=salir por=1m: se renueva cada 20 segundos
+  hasta=salir     mientras dure la conexión
   espera=1h       espera su turno
   titular=ana     a nombre de ana
-Si la reserva se pierde (otro la cancela, el servidor no vuelve a tiempo, llega su final), todo el
-grupo del programa recibe TERM y, como mucho 5 segundos después y antes de que venza, KILL.
+Si la reserva se pierde (otro la cancela, el servidor no vuelve a tiempo, llega su final), el programa
+y todo lo que inició reciben TERM y, como mucho 5 segundos después y antes de que venza, KILL. Lo mismo
+ocurre si matan a reserva, y con lo que el programa deja en marcha al terminar, salvo --wait-children.
+--quiet y --wait-children también se pueden escribir detrás de ejecutar.
 
 Ejemplos:
   reserva LISTAR
@@ -279,13 +282,13 @@ Ejemplos:
 
 Termina con:
   0   todo OK
-  1   alguna respuesta fue ERR
-  2   uso incorrecto; no se envió nada
-  69  no hay conexión, o se perdió antes de la respuesta completa
+  64  ERR 400, 401, 403, 404, 410, 413, uso incorrecto o entrada que no es texto: no lo repitas así
+  69  no hay servidor, o se perdió o calló antes de la respuesta completa
+  71  no hay proceso para el programa
   74  falló la lectura de la entrada o la escritura de la salida
-y ejecutar, con lo que devuelve el programa (128+n si lo terminó la señal n), o:
-  75  no se obtuvo la reserva
-  76  se perdió la reserva y el programa fue terminado
+  75  ERR 408, 409, 429, 503: prueba más tarde
+y ejecutar, con lo que devuelve el programa (128+n si lo terminó la señal n), o con uno de esos, o:
+  76  se perdió la reserva
   126, 127  el programa no se puede ejecutar, o no existe",
 "With words it sends one line made of them and prints the reply: OK on standard output, ERR on
 standard error. Options come before the first word. Quotes that the shell takes away are put
@@ -299,11 +302,14 @@ outputs, terminal and signals as they are, and RESERVA_ID, RESERVA_RECURSOS (one
 RESERVA_HASTA in its environment. The options are those of RESERVE, but for from= and key=:
   for=30m         renewed at each third of the term; outlives a shorter outage of the server
   until= nights=  until then, not renewed
-  (none)          until=quit: as long as the connection lasts
+  (none)          until=quit for=1m: renewed every 20 seconds
+  until=quit      as long as the connection lasts
   wait=1h         waits its turn
   holder=ana      in the name of ana
 If the reservation is lost (somebody cancels it, the server is not back in time, its end comes),
-the program's whole group gets TERM and, after 5 seconds at most and before it ends, KILL.
+the program and all that it started get TERM and, after 5 seconds at most and before it ends, KILL.
+So they do if reserva is killed, and so does what the program leaves running at its end, unless
+--wait-children is given. --quiet and --wait-children may also stand behind run.
 
 Examples:
   reserva LIST
@@ -315,13 +321,13 @@ Examples:
 
 Exit status:
   0   all OK
-  1   some reply was ERR
-  2   wrong usage; nothing was sent
-  69  no connection, or it was lost before the whole reply
+  64  ERR 400, 401, 403, 404, 410, 413, wrong usage or input that is not text: do not repeat it so
+  69  no server, or it was lost or silent before the whole reply
+  71  no process can be had for the program
   74  reading the input or writing the output failed
-and of run, what the program returns (128+n if signal n ended it), or:
-  75  the reservation was not obtained
-  76  the reservation was lost and the program was ended
+  75  ERR 408, 409, 429, 503: try later
+and of run, what the program returns (128+n if signal n ended it), or one of these, or:
+  76  the reservation was lost
   126, 127  the program cannot be run, or is not there";
 }
 
