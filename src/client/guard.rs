@@ -18,10 +18,10 @@
 //! | `por=` | no | reconnects, `RENOVAR` | notices, `RENOVAR` at a third of the term |
 //! | `hasta=`, `noches=` | no | reconnects, `VERIFICAR` | notices |
 //!
-//! Each connection begins with a watch, the question which history this is, and a check behind
-//! them, in this order: what happens after the check is a notice, what happened before is in its
-//! answer, nothing falls between; and nothing is renewed in a history that is not ours, where the
-//! number may be somebody else's.
+//! Each connection begins with a watch and a check behind it, in this order: what happens after
+//! the check is a notice, what happened before is in its answer, nothing falls between. From the
+//! second connection on the question which history this is comes between them: nothing is renewed
+//! in a history that is not ours, where the number may be somebody else's.
 //!
 //! The end of the reservation is counted from before the request was sent that the server agreed
 //! to, so it is never later here than there. A connection that was lost before the number of the
@@ -125,9 +125,7 @@ pub fn run(order: &Order, server: &Server, settings: Settings) -> Result<u8, Sto
             return Err(failed(error));
         }
     };
-    guard.adopt(link);
-    guard.begin();
-    let ended = guard.run();
+    let ended = guard.adopt(link).map_err(failed).and_then(|()| guard.run());
     // Nothing that still runs now can be ended by us.
     if let Some(program) = guard.program.take() {
         program.dismiss();
@@ -288,8 +286,9 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Handles events until one of them is the last.
+    /// Reserves, and handles events until one of them is the last.
     fn run(&mut self) -> Result<u8, Stop> {
+        self.begin();
         loop {
             self.tick(now())?;
             if let Stage::Over(code) = self.stage {
@@ -346,19 +345,17 @@ impl<'a> Guard<'a> {
     // -----------------------------------------------------------------------------------------
     // The connection.
 
-    /// Takes a new connection for its own.
-    fn adopt(&mut self, link: Link) {
+    /// Takes a new connection for its own. Fails where no descriptor is left.
+    fn adopt(&mut self, link: Link) -> io::Result<()> {
         events::make_ends_known(&link.stream);
-        let clone = link.stream.set_nonblocking(true).and_then(|()| link.stream.try_clone());
+        link.stream.set_nonblocking(true)?;
+        let stream = link.stream.try_clone()?;
         self.links += 1;
         self.asked.clear();
         self.rows.clear();
         self.has_will = false;
-        match clone {
-            Ok(stream) => self.talk = Some(Conversation { link, incoming: Incoming::new(stream) }),
-            // Out of descriptors: as good as not there.
-            Err(_) => self.reconnect(),
-        }
+        self.talk = Some(Conversation { link, incoming: Incoming::new(stream) });
+        Ok(())
     }
 
     /// Tells whose the reservation is, if it is to be somebody's; says whether it is.
@@ -397,9 +394,9 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Asks for notices of what happens to the reservation, and which history this is; then, by
-    /// [`learn_history`](Self::learn_history), whether it is in force. For a single resource only
-    /// its own notices come.
+    /// Asks for notices of what happens to the reservation, and whether it is in force; for a
+    /// single resource only its own notices come. Also which history this is: on a later
+    /// connection the rest waits for [`learn_history`](Self::learn_history).
     fn check(&mut self) {
         let verbs = self.order.verbs;
         let watch = match self.lease.names.as_str() {
@@ -407,7 +404,15 @@ impl<'a> Guard<'a> {
             name => format!("{} {name}", verbs.watch),
         };
         self.ask(Ask::Watch, &watch);
+        if self.is_first_link() {
+            self.renew();
+        }
         self.ask(Ask::History, verbs.status);
+    }
+
+    /// Whether it is the connection on which the reservation was made.
+    fn is_first_link(&self) -> bool {
+        self.links == 1
     }
 
     /// Asks for another term, or where there is none, what is left.
@@ -529,20 +534,15 @@ impl<'a> Guard<'a> {
     /// The server was reached again.
     fn resume(&mut self, stream: TcpStream, address: SocketAddr) {
         let link = Link::of(stream, self.language, self.server_name.clone(), address);
-        match self.stage {
-            Stage::Checking(_) | Stage::Running | Stage::Clearing(..) => {
-                self.adopt(link);
-                self.tell_holder();
-                self.check();
-            }
-            Stage::Releasing(..) => {
-                self.adopt(link);
-                self.tell_holder();
-                // A number of another history is not ours to cancel.
-                self.check();
-            }
-            _ => {}
+        if matches!(self.stage, Stage::Reserving(_) | Stage::Ending(_) | Stage::Over(_)) {
+            return;
         }
+        if self.adopt(link).is_err() {
+            return self.reconnect();
+        }
+        self.tell_holder();
+        // Also before a release: a number of another history is not ours to cancel.
+        self.check();
     }
 
     // -----------------------------------------------------------------------------------------
@@ -688,6 +688,7 @@ impl<'a> Guard<'a> {
             _ => {}
         }
         match self.stage {
+            _ if self.is_first_link() => {}
             Stage::Checking(_) | Stage::Running | Stage::Clearing(..) => self.renew(),
             Stage::Releasing(..) if !self.is_asking(Ask::Cancel) => self.cancel(),
             _ => {}

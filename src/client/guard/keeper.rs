@@ -34,8 +34,8 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, getppid, kill_process, kill_process_group,
-    set_child_subreaper, set_parent_process_death_signal, wait,
+    Pid, Signal, WaitOptions, getpid, getppid, kill_process_group, set_child_subreaper,
+    set_parent_process_death_signal, wait,
 };
 use signal_hook::consts::SIGCHLD;
 
@@ -205,7 +205,7 @@ impl<'a> Keeper<'a> {
             "signal" => {
                 let signal = message.number(1).and_then(|number| i32::try_from(number).ok());
                 if let Some(signal) = signal.and_then(Signal::from_named_raw) {
-                    self.signal_program(signal, message.field(2) == "group");
+                    self.signal_group(signal);
                 }
             }
             "lease" => {
@@ -226,15 +226,11 @@ impl<'a> Keeper<'a> {
     }
 
     /// The number is the program's own: it is not reaped, since only we do that.
-    fn signal_program(&self, signal: Signal, is_for_group: bool) {
+    fn signal_group(&self, signal: Signal) {
         let Some(program) = self.program else {
             return;
         };
-        let sent = match is_for_group {
-            true => kill_process_group(program, signal),
-            false => kill_process(program, signal),
-        };
-        if sent == Err(Errno::PERM) {
+        if kill_process_group(program, signal) == Err(Errno::PERM) {
             self.tell(&["refused", &program.to_string()]);
         }
     }

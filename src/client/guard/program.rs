@@ -176,16 +176,9 @@ impl Program {
         }
     }
 
-    /// Passes a signal on: those that a terminal sends to the group, as a terminal would, all
-    /// others to the program alone.
+    /// Passes a signal on to the program's whole group, as a terminal would.
     pub fn pass(&self, signal: i32) {
-        let Some(named) = Signal::from_named_raw(signal) else {
-            return;
-        };
-        let of_terminals =
-            [Signal::INT, Signal::QUIT, Signal::HUP, Signal::TSTP, Signal::CONT, Signal::WINCH];
-        let whom = if of_terminals.contains(&named) { "group" } else { "program" };
-        let _ = self.channel.send(&["signal", &signal.to_string(), whom]);
+        let _ = self.channel.send(&["signal", &signal.to_string()]);
     }
 
     /// Tells all of it to end; returns those that we may not tell, each only once. They must be
@@ -206,8 +199,13 @@ impl Program {
     }
 
     fn signal_all(&mut self, signal: Signal) -> Vec<Process> {
+        let all = self.descendants();
+        if all.is_empty() {
+            // Where `/proc` does not show them the group is what can be had.
+            self.pass(signal.as_raw());
+        }
         let refuses = |process: &Process| process.signal(signal) == Err(Refused);
-        let refused: Vec<Process> = self.descendants().into_iter().filter(refuses).collect();
+        let refused: Vec<Process> = all.into_iter().filter(refuses).collect();
         refused.into_iter().filter(|process| self.refused.insert(process.pid)).collect()
     }
 
