@@ -1215,6 +1215,34 @@ fn another_history_is_a_loss() {
     }
 }
 
+/// The same with the real server: it begins anew, and somebody else has the number.
+#[test]
+fn a_number_that_is_given_again_is_left_to_its_holder() {
+    let server = server();
+    let address = server.address;
+    let mut running = Running::script(address, &["placa 1", "por=60s"], "echo $$; exec sleep 600");
+    let pid = running.pid();
+    let mut before = server.connect();
+    // Not with as many events as the next one will have.
+    assert!(before.say("ALTA otra 1..20").starts_with("OK"));
+    assert!(before.say("RESERVAR otra 1").starts_with("OK"));
+    drop(before);
+    // A notice tells the wrapper how far this history has come.
+    assert!(server.connect().say("RENOVAR #1 por=50s").starts_with("OK"));
+    until("the wrapper has answered", || server.connect().list("RESERVAS").len() == 2);
+    server.kill();
+    let server = Server::in_memory(&["--listen", &address.to_string()]);
+    let mut other = server.connect();
+    assert_eq!(other.say("ALTA placa 1"), "OK ALTA 1");
+    assert!(other.say("RESERVAR placa 1 por=1h").starts_with("OK RESERVADO #1"));
+    running.ends_with(76);
+    assert!(!is_alive(pid));
+    let left = other.say("VERIFICAR #1");
+    let seconds = left.rsplit_once("quedan=").and_then(|(_, left)| left.strip_suffix('s'));
+    let seconds: u64 = seconds.and_then(|seconds| seconds.parse().ok()).expect(&left);
+    assert!(seconds > 600, "neither cancelled nor cut short: {left}");
+}
+
 /// A server that does not know the lease with a goodbye, and one that refuses anything else.
 #[test]
 fn only_a_400_makes_it_hold_by_the_connection_alone() {

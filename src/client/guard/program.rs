@@ -113,15 +113,15 @@ impl Program {
 
     /// Starts it, with these in its environment.
     pub fn start(&mut self, variables: [(&str, &str); 3]) -> io::Result<()> {
-        let variables = variables.map(|(name, value)| format!("{name}={value}"));
-        let [id, resources, until] = &variables;
-        self.channel.send_with(&["start", id, resources, until], Some(io::stdin().as_fd()))?;
-        // With standard output in a pipe, somebody of our own group (a pager) may need the
-        // terminal more than the program does.
+        // Before it runs: stopped for want of the terminal and continued, it would not see a
+        // Ctrl-Z that came between. With standard output in a pipe, somebody of our own group (a
+        // pager) may need the terminal more than the program does.
         if io::stdin().is_terminal() && io::stdout().is_terminal() {
             self.offer_terminal();
         }
-        Ok(())
+        let variables = variables.map(|(name, value)| format!("{name}={value}"));
+        let [id, resources, until] = &variables;
+        self.channel.send_with(&["start", id, resources, until], Some(io::stdin().as_fd()))
     }
 
     /// What the keeper has to say; the channel is readable.
