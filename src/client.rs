@@ -18,6 +18,8 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ErrorKind};
@@ -50,18 +52,23 @@ use guard::Order;
 use server::{Link, Server};
 use texts::Language;
 
-/// The server answered `ERR`: it understood that something was asked and did not do it.
-const EXIT_REFUSED: u8 = 1;
-/// The command line was wrong; nothing was sent.
-const EXIT_USAGE: u8 = 2;
-/// No server, or it went away before the whole reply (`EX_UNAVAILABLE` of sysexits).
+// Exit codes; the texts of `--help` and README's table say the same. As in sysexits where it has one.
+/// What was asked is wrong, and never worth repeating: the command line, the input, or the server
+/// answered 400, 401, 403, 404, 410 or 413.
+const EXIT_USAGE: u8 = 64;
+/// No server, or it went away or fell silent before the whole reply.
 const EXIT_UNAVAILABLE: u8 = 69;
-/// Standard input or output failed (`EX_IOERR` of sysexits).
+/// The system has no process, or no descriptor, for what is to be done.
+const EXIT_OS: u8 = 71;
+/// Standard input or output failed.
 const EXIT_IO: u8 = 74;
-/// The reservation for a program was not obtained (`EX_TEMPFAIL` of sysexits).
-const EXIT_NOT_OBTAINED: u8 = 75;
-/// The reservation was lost and so its program was ended.
+/// Not now, but perhaps later: the server answered 408, 409, 429 or 503.
+const EXIT_TRY_LATER: u8 = 75;
+/// The reservation for a program was lost.
 const EXIT_LOST: u8 = 76;
+
+/// How long a server may be silent, beyond any `wait=`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const DEFAULT_SERVER: &str = "127.0.0.1:12345";
 const SERVER_VARIABLE: &str = "RESERVA_SERVER";
@@ -91,33 +98,76 @@ fn main() -> ExitCode {
     }
 }
 
+/// What was chosen for the whole run.
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    language: Language,
+    /// How long the server may be silent, beyond any `wait=`.
+    timeout: Duration,
+    /// No notices, and nothing on success.
+    is_quiet: bool,
+    /// A reservation is held until everything that its program started has ended.
+    waits_for_children: bool,
+}
+
+impl Settings {
+    fn of(language: Language) -> Self {
+        let timeout = DEFAULT_TIMEOUT;
+        Settings { language, timeout, is_quiet: false, waits_for_children: false }
+    }
+}
+
 /// Everything that can be wrong with the command line is found before the server is bothered.
 fn run(language: Language) -> Result<u8, Stop> {
     let arguments = Arguments::parse(language, env::args_os())?;
     let server = server_of(&arguments, language)?;
-    if let Some(order) = Order::of(&arguments.words, language)? {
-        return guard::run(&order, &server, language);
+    let mut settings = arguments.settings(language)?;
+    if let Some(order) = Order::of(&arguments.words, &mut settings)? {
+        return guard::run(&order, &server, settings);
     }
     let line = match words::as_text(&arguments.words, language)?.as_slice() {
         [] => None,
         words => Some(words::line(words, language)?),
     };
-    let link = Link::open(&server, language)?;
+    let link = Link::open(&server, language, settings.timeout)?;
     match line {
-        Some(line) => ask::ask(&link, &line),
+        Some(line) => ask::ask(&link, &line, settings),
         None if io::stdin().is_terminal() => talk::talk(&link),
-        None => pipe::pipe(&link),
+        None => pipe::pipe(&link, settings),
     }
 }
 
 /// The server to talk to: `--server`, else the environment, else the default. A variable that is
-/// set to nothing counts as not set, as a shell script would have it.
+/// set to nothing counts as not set, as a shell script would have it; one that is no text is an
+/// error.
 fn server_of(arguments: &Arguments, language: Language) -> Result<Server, Stop> {
-    let from_environment = || env::var(SERVER_VARIABLE).ok().filter(|v| !v.is_empty());
-    let name = arguments.server.clone().or_else(from_environment);
-    let name = name.as_deref().unwrap_or(DEFAULT_SERVER);
-    Server::parse(name)
-        .ok_or_else(|| usage(language.say(texts::BAD_SERVER, &[&reply::shown(name.as_bytes())])))
+    let bad = |name: &[u8]| usage(language.say(texts::BAD_SERVER, &[&reply::shown(name)]));
+    let set = env::var_os(SERVER_VARIABLE).filter(|value| !value.is_empty());
+    let name = match (&arguments.server, set) {
+        (Some(name), _) => name.clone(),
+        (None, Some(name)) => name.into_string().map_err(|name| bad(name.as_encoded_bytes()))?,
+        (None, None) => DEFAULT_SERVER.to_owned(),
+    };
+    Server::parse(&name).ok_or_else(|| bad(name.as_bytes()))
+}
+
+/// The exit code for an `ERR`.
+fn exit_of_refusal(line: &[u8]) -> u8 {
+    match line.strip_prefix(b"ERR ").and_then(|rest| rest.get(..3)) {
+        Some(b"408" | b"409" | b"429" | b"503") => EXIT_TRY_LATER,
+        // A code of a later version: by its class, as elsewhere on the net.
+        Some([b'5', ..]) => EXIT_TRY_LATER,
+        _ => EXIT_USAGE,
+    }
+}
+
+/// A thread, where the system has one.
+fn spawn(language: Language, work: impl FnOnce() + Send + 'static) -> Result<(), Stop> {
+    let spawned = thread::Builder::new().spawn(work);
+    spawned.map(drop).map_err(|error| {
+        let text = language.say(texts::NO_THREAD, &[&error.to_string()]);
+        Stop::Error { code: EXIT_OS, text }
+    })
 }
 
 fn usage(text: String) -> Stop {
@@ -127,6 +177,9 @@ fn usage(text: String) -> Stop {
 /// The command line as the rest of the client wants it.
 struct Arguments {
     server: Option<String>,
+    timeout: Option<String>,
+    is_quiet: bool,
+    waits_for_children: bool,
     words: Vec<OsString>,
 }
 
@@ -138,8 +191,23 @@ impl Arguments {
             .map_err(|error| explain(&error, language))?;
         Ok(Arguments {
             server: matches.remove_one("server"),
+            timeout: matches.remove_one("timeout"),
+            is_quiet: matches.get_flag("quiet"),
+            waits_for_children: matches.get_flag("wait-children"),
             words: matches.remove_many("words").map_or_else(Vec::new, Iterator::collect),
         })
+    }
+
+    fn settings(&self, language: Language) -> Result<Settings, Stop> {
+        let bad =
+            |text: &str| usage(language.say(texts::BAD_TIMEOUT, &[&reply::shown(text.as_bytes())]));
+        let mut settings = Settings::of(language);
+        if let Some(text) = &self.timeout {
+            settings.timeout = guard::length(text).ok_or_else(|| bad(text))?;
+        }
+        settings.is_quiet = self.is_quiet;
+        settings.waits_for_children = self.waits_for_children;
+        Ok(settings)
     }
 }
 
@@ -162,6 +230,22 @@ fn command(language: Language) -> Command {
         .arg(
             flag("server", 's', ArgAction::Set, texts::HELP_SERVER)
                 .value_name(say(texts::HELP_SERVER_VALUE)),
+        )
+        .arg(
+            Arg::new("timeout")
+                .long("timeout")
+                .action(ArgAction::Set)
+                .value_name(say(texts::HELP_TIMEOUT_VALUE))
+                .help(say(texts::HELP_TIMEOUT))
+                .help_heading(options),
+        )
+        .arg(flag("quiet", 'q', ArgAction::SetTrue, texts::HELP_QUIET))
+        .arg(
+            Arg::new("wait-children")
+                .long("wait-children")
+                .action(ArgAction::SetTrue)
+                .help(say(texts::HELP_WAIT_CHILDREN))
+                .help_heading(options),
         )
         .arg(flag("help", 'h', ArgAction::Help, texts::HELP_HELP))
         .arg(flag("version", 'V', ArgAction::Version, texts::HELP_VERSION))

@@ -215,7 +215,7 @@ fn ok_goes_to_standard_output() {
 #[test]
 fn err_goes_to_standard_error() {
     let server = Server::answers(|_| "ERR 404 no existe\n".into());
-    run(to(&server.address, &["CANCELAR", "x"])).is(1, "", "ERR 404 no existe\n");
+    run(to(&server.address, &["CANCELAR", "x"])).is(64, "", "ERR 404 no existe\n");
     server.ends();
 }
 
@@ -275,9 +275,9 @@ fn a_reply_may_come_byte_by_byte() {
 fn notices_before_the_reply_are_not_the_reply() {
     let server = Server::answers(|_| "* COLA 2 x\n* COLA 1 x\nERR 408 nada\n".into());
     run(to(&server.address, &["RESERVAR", "x"])).is(
-        1,
-        "* COLA 2 x\n* COLA 1 x\n",
-        "ERR 408 nada\n",
+        75,
+        "",
+        "* COLA 2 x\n* COLA 1 x\nERR 408 nada\n",
     );
     server.ends();
 }
@@ -335,7 +335,7 @@ fn a_full_server_is_heard() {
         peer.say("ERR 503 lleno\n");
         peer.cuts();
     });
-    run(to(&server.address, &["LISTAR"])).is(1, "", "ERR 503 lleno\n");
+    run(to(&server.address, &["LISTAR"])).is(75, "", "ERR 503 lleno\n");
     server.ends();
 }
 
@@ -376,14 +376,16 @@ fn the_language_is_that_of_the_first_variable_set() {
     for (variables, message) in rows {
         let mut command = client(&["--verbose"]);
         command.envs(variables.iter().copied());
-        run(command).fails(2, "", &[message, "--verbose"]);
+        run(command).fails(64, "", &[message, "--verbose"]);
     }
 }
 
 #[test]
-fn wrong_use_is_2_and_bothers_no_server() {
+fn wrong_use_is_64_and_bothers_no_server() {
     let nowhere = nowhere();
-    let rows: [(&[&str], &str); 11] = [
+    let rows: [(&[&str], &str); 13] = [
+        (&["--timeout", "soon", "LIST"], "soon"),
+        (&["--timeout", "0s", "LIST"], "0s"),
         (&["--bogus"], "--bogus"),
         (&["--server"], "--server"),
         (&["--server", ""], "is not a server"),
@@ -397,17 +399,17 @@ fn wrong_use_is_2_and_bothers_no_server() {
         (&["--server", &nowhere, " ", "\t"], "nothing to send"),
     ];
     for (arguments, message) in rows {
-        run(client(arguments)).fails(2, "", &[message]);
+        run(client(arguments)).fails(64, "", &[message]);
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn a_word_that_is_not_utf8_is_2() {
+fn a_word_that_is_not_utf8_is_64() {
     use std::os::unix::ffi::OsStrExt;
     let mut command = client(&[]);
     command.arg(std::ffi::OsStr::from_bytes(b"\xff"));
-    run(command).fails(2, "", &["UTF-8"]);
+    run(command).fails(64, "", &["UTF-8"]);
 }
 
 #[test]
@@ -424,6 +426,113 @@ fn the_server_comes_from_the_option_or_the_environment() {
     command.env("RESERVA_SERVER", nowhere());
     run(command).is(0, "OK ana\n", "");
     server.ends();
+}
+
+/// Not the default, where somebody else may be served.
+#[test]
+fn a_server_in_the_environment_that_is_no_text_is_64() {
+    use std::os::unix::ffi::OsStrExt;
+    for words in [&["LIST"][..], &["run", "x", "--", "true"], &[]] {
+        let mut command = client(words);
+        command.env("RESERVA_SERVER", std::ffi::OsStr::from_bytes(b"h\xff:1"));
+        run(command).fails(64, "", &["h\\xff:1", "is not a server"]);
+    }
+}
+
+/// One-shot and pipe agree; see `tests/ejecutar.rs` for `run`.
+#[test]
+fn exit_codes_follow_the_code_of_the_reply() {
+    let rows = [(64, [400, 401, 403, 404, 410, 413].as_slice()), (75, &[408, 409, 429, 503])];
+    for (exit, codes) in rows {
+        for code in codes {
+            let reply = format!("ERR {code} x\n");
+            let said = reply.clone();
+            let server = Server::answers(move |_| said.clone());
+            run(to(&server.address, &["x"])).is(exit, "", &reply);
+            server.ends();
+            let said = reply.clone();
+            let server = Server::answers(move |_| said.clone());
+            run_with(to(&server.address, &[]), "x\n").is(exit, &reply, "");
+            server.ends();
+        }
+    }
+    // Of several the one that is not worth repeating.
+    let reply = |line: &str| if line == "a" { "ERR 404 a\n" } else { "ERR 409 b\n" };
+    for input in ["a\nb\n", "b\na\n"] {
+        let server = Server::answers(move |line| reply(line).into());
+        assert_eq!(run_with(to(&server.address, &[]), input).code, Some(64));
+        server.ends();
+    }
+}
+
+/// A server that takes everything and says nothing.
+#[test]
+fn a_silent_server_is_69() {
+    let rows: [(&[&str], &str); 4] = [
+        (&["LIST"], ""),
+        (&["RESERVE", "x", "wait=1s"], ""),
+        (&["run", "x", "--", "echo", "never"], ""),
+        (&[], "LIST\nRESERVE x wait=1s\n"),
+    ];
+    for (words, input) in rows {
+        let (gone, wait) = channel::<()>();
+        let server = Server::plays(move |mut peer| {
+            while peer.hear().is_some() {}
+            // A half-close is not the end.
+            wait.recv_timeout(PATIENCE).expect("the client has gone");
+        });
+        let words = [&["--timeout", "1s"], words].concat();
+        let silent = run_with(to(&server.address, &words), input);
+        silent.fails(69, "", &[&server.address, "no answer in time"]);
+        gone.send(()).expect("the server waits");
+        server.ends();
+    }
+}
+
+/// A wait may last; only beyond it the server is silent.
+#[test]
+fn a_wait_is_no_silence() {
+    for (words, input) in [(&["RESERVE", "x", "wait=60s"][..], ""), (&[], "RESERVE x wait=60s\n")] {
+        let server = Server::plays(|mut peer| {
+            peer.hear();
+            thread::sleep(Duration::from_millis(1500));
+            peer.say("OK RESERVED #1 x\n");
+        });
+        let words = [&["--timeout", "1s"], words].concat();
+        run_with(to(&server.address, &words), input).is(0, "OK RESERVED #1 x\n", "");
+        server.ends();
+    }
+}
+
+/// `x=$(reserva RESERVE …)` catches the reply and nothing else.
+#[test]
+fn notices_of_a_single_command_go_to_standard_error() {
+    let reply = "* QUEUE 1 x\nOK RESERVED #1 x\n";
+    let server = Server::answers(move |_| reply.into());
+    run(to(&server.address, &["RESERVE", "x", "wait=1h"])).is(
+        0,
+        "OK RESERVED #1 x\n",
+        "* QUEUE 1 x\n",
+    );
+    server.ends();
+    let server = Server::answers(move |_| reply.into());
+    run(to(&server.address, &["--quiet", "RESERVE", "x", "wait=1h"])).is(0, "", "");
+    server.ends();
+}
+
+#[test]
+fn input_is_text_and_a_byte_order_mark_is_not_of_it() {
+    let rows: [(&[u8], &str, i32, &[&str]); 4] = [
+        (b"\xef\xbb\xbfa\n", "OK a\n", 0, &[]),
+        (b"a\nb\xffc\nd\n", "OK a\n", 64, &["line 2", "byte 2", "0xff"]),
+        (b"a\nSal\xf3n\n", "OK a\n", 64, &["line 2", "byte 4", "0xf3"]),
+        (b"\xff\xfea\0\n\0", "", 64, &["line 1", "byte 1"]),
+    ];
+    for (input, out, code, message) in rows {
+        let server = Server::answers(|line| format!("OK {line}\n"));
+        run_with(to(&server.address, &[]), input).fails(code, out, message);
+        server.ends();
+    }
 }
 
 #[test]
@@ -493,14 +602,14 @@ fn a_pipe_is_answered_in_order() {
 }
 
 #[test]
-fn one_err_among_the_replies_is_1() {
+fn one_err_among_the_replies_is_told_by_the_exit_code() {
     let server =
         Server::answers(
             |line| {
                 if line == "b" { "ERR 400 b\n".into() } else { format!("OK {line}\n") }
             },
         );
-    run_with(to(&server.address, &[]), "a\nb\nc\n").is(1, "OK a\nERR 400 b\nOK c\n", "");
+    run_with(to(&server.address, &[]), "a\nb\nc\n").is(64, "OK a\nERR 400 b\nOK c\n", "");
     server.ends();
 }
 

@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 use common::terminal::Terminal;
 use common::{Client, Folder, Server, until, wait};
 
-/// The wrapper, with standard input empty and outputs gathered.
+/// The wrapper, with standard input empty and outputs gathered. With SIGINT as it usually is, also
+/// where the tests were started with it ignored.
 fn wrapper(address: SocketAddr, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reserva"));
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_reserva")]);
     command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for variable in ["LC_ALL", "LC_MESSAGES", "LANG"] {
         command.env_remove(variable);
@@ -234,6 +236,21 @@ fn signals_are_passed_on() {
     is_free(&mut server.connect());
 }
 
+/// As a terminal would, and `timeout`: not only the program hears it.
+#[test]
+fn signals_reach_the_whole_group() {
+    let server = server();
+    let script = r#"
+        sh -c 'trap "echo child; exit" TERM; echo ready; while :; do sleep 0.02; done' &
+        trap 'wait; exit 5' TERM; wait"#;
+    let mut program = Running::script(server.address, &["placa 1"], script);
+    assert_eq!(program.line(), "ready");
+    program.signal("TERM");
+    assert_eq!(program.line(), "child");
+    let message = program.ends_with(5);
+    assert!(!message.contains("reserva:"), "{message}");
+}
+
 /// `nohup` and `&` in a script say so by starting us with the signal ignored.
 #[test]
 fn an_ignored_signal_stays_ignored() {
@@ -249,19 +266,19 @@ fn an_ignored_signal_stays_ignored() {
 // The reservation that is not there.
 
 #[test]
-fn a_reservation_not_obtained_is_75() {
+fn a_reservation_not_obtained_is_64_or_75() {
     let server = server();
     let mut holder = server.connect();
     assert_eq!(holder.say("RESERVAR placa 1"), "OK RESERVADO #1 placa 1");
-    let rows: [(&[&str], &str); 5] = [
-        (&["placa 1"], "ERR 409"),
-        (&["placa 1", "espera=1s"], "ERR 408"),
-        (&["placa 3"], "ERR 404"),
-        (&["placa 2", "por=nada"], "ERR 400"),
-        (&["placa 2", "titular=1"], "ERR 400"),
+    let rows: [(&[&str], &str, i32); 5] = [
+        (&["placa 1"], "ERR 409", 75),
+        (&["placa 1", "espera=1s"], "ERR 408", 75),
+        (&["placa 3"], "ERR 404", 64),
+        (&["placa 2", "por=nada"], "ERR 400", 64),
+        (&["placa 2", "titular=1"], "ERR 400", 64),
     ];
-    for (request, error) in rows {
-        let message = Running::script(server.address, request, "echo never").ends_with(75);
+    for (request, error, code) in rows {
+        let message = Running::script(server.address, request, "echo never").ends_with(code);
         assert!(message.contains(error), "{message}");
     }
     assert_eq!(holder.list("RESERVAS").len(), 1);
@@ -277,9 +294,10 @@ fn an_unreachable_server_is_69() {
 }
 
 #[test]
-fn wrong_use_is_2() {
+fn wrong_use_is_64() {
     let nowhere = "127.0.0.3:1".parse().expect("an address");
-    let rows: [&[&str]; 6] = [
+    let rows: [&[&str]; 7] = [
+        &["run", "x", "--wait", "--", "true"],
         &["ejecutar"],
         &["ejecutar", "x"],
         &["run", "x", "--"],
@@ -288,7 +306,7 @@ fn wrong_use_is_2() {
         &["run", "x", "desde=ahora", "--", "true"],
     ];
     for words in rows {
-        Running::start(wrapper(nowhere, words)).ends_with(2);
+        Running::start(wrapper(nowhere, words)).ends_with(64);
     }
 }
 
@@ -468,6 +486,7 @@ fn a_lease_survives_its_server() {
 /// The server is gone for good, or stands still: the program is over before its lease.
 #[test]
 fn a_program_ends_before_a_lease_that_cannot_be_renewed() {
+    let mut stopped = None;
     for is_killed in [true, false] {
         let server = server();
         let begun = Instant::now();
@@ -478,17 +497,18 @@ fn a_program_ends_before_a_lease_that_cannot_be_renewed() {
         let started = Instant::now();
         if is_killed {
             server.kill();
-            program.ends_with(76);
         } else {
+            // It is ended with the test.
             server.signal("STOP");
-            program.ends_with(76);
-            server.signal("CONT");
+            stopped = Some(server);
         }
-        assert!(!is_alive(pid));
+        until("the program has ended", || !is_alive(pid));
         let (most, least) = (begun.elapsed(), started.elapsed());
+        program.ends_with(76);
         assert!(least < Duration::from_secs(3) || most < Duration::from_millis(3100), "{most:?}");
         assert!(most > Duration::from_secs(2), "not before it had to: {most:?}");
     }
+    drop(stopped);
 }
 
 /// Somebody has booked the time after it.
@@ -706,4 +726,594 @@ fn a_job_that_slept_through_its_lease_does_not_go_on() {
     let screen = terminal.expect("code 76");
     assert!(!screen.contains("it ran"), "{screen:?}");
     assert_eq!(terminal.end().0, 0);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Nothing outlives the reservation.
+
+/// A program with a child in its group, a child in a session of its own, and an orphan in another
+/// one. Each says its name and number. On USR1 the program ends.
+const FAMILY: &str = r#"
+    trap 'exit 5' USR1
+    sleep 600 & echo "child $!"
+    setsid sh -c 'echo "session $$"; exec sleep 600' &
+    setsid sh -c '(sh -c "echo orphan \$\$; exec sleep 600" &)'
+    echo "program $$"
+    while :; do wait; done"#;
+
+/// The family, once all of it is there.
+fn family(
+    address: SocketAddr,
+    request: &[&str],
+) -> (Running, std::collections::BTreeMap<String, u32>) {
+    let mut running = Running::script(address, request, FAMILY);
+    let members = (0..4).map(|_| {
+        let line = running.line();
+        let (name, pid) = line.split_once(' ').expect("a name and a number");
+        (name.to_owned(), pid.parse().expect("a number"))
+    });
+    let members = members.collect();
+    (running, members)
+}
+
+/// The instance that was reported.
+#[test]
+fn what_a_timeout_ends_is_ended_whole() {
+    let server = server();
+    let mut shell = Command::new("env");
+    shell.args(["--default-signal=INT", "timeout", "1", env!("CARGO_BIN_EXE_reserva")]);
+    shell.args(["run", "placa 1", "--", "sh", "-c", "sleep 600 & echo $!; wait"]);
+    shell.env("RESERVA_SERVER", server.address.to_string());
+    let output = shell.output().expect("timeout");
+    assert_eq!(output.status.code(), Some(124));
+    let pid = String::from_utf8(output.stdout).expect("text").trim().parse().expect("a number");
+    assert!(!is_alive(pid));
+    assert!(server.connect().list("RESERVAS").is_empty());
+}
+
+#[test]
+fn what_is_left_at_a_normal_end_is_ended_and_said() {
+    let server = server();
+    let script = "setsid sleep 600 & echo $!; exit 4";
+    let mut running = Running::script(server.address, &["placa 1"], script);
+    let pid = running.pid();
+    let message = running.ends_with(4);
+    assert!(message.contains("left processes behind"), "{message}");
+    assert!(!is_alive(pid));
+}
+
+#[test]
+fn wait_children_holds_until_they_end() {
+    let server = server();
+    let script = "setsid sh -c 'echo $$; exec sleep 600' & exit 4";
+    let words = ["run", "--wait-children", "placa 1", "--", "sh", "-c", script];
+    let mut running = Running::start(wrapper(server.address, &words));
+    let pid = running.pid();
+    let told = running.error_line();
+    assert!(told.contains("kept until they end"), "{told}");
+    assert_eq!(server.connect().list("RESERVAS").len(), 1);
+    assert!(is_alive(pid));
+    signal(pid, "KILL");
+    running.ends_with(4);
+    // And who waits for it can end it.
+    let mut running = Running::start(wrapper(server.address, &words));
+    let pid = running.pid();
+    running.error_line();
+    running.signal("TERM");
+    running.ends_with(4);
+    assert!(!is_alive(pid));
+    assert!(server.connect().list("RESERVAS").is_empty());
+}
+
+/// Processes that never stand still: each starts the next one in a session of its own and ends.
+/// None of them can be caught with a single look.
+#[test]
+fn who_runs_away_is_caught() {
+    let server = server();
+    let mark = format!("runaway-{}", server.address.port());
+    let script = format!(
+        "trap '' TERM; export HOP='trap \"\" TERM; : {mark}; sleep 0.01; setsid sh -c \"$HOP\" &'
+         for i in 1 2 3 4 5 6 7 8; do setsid sh -c \"$HOP\" & done; echo ready; sleep 600"
+    );
+    let mut running = Running::script(server.address, &["placa 1", "por=8s"], &script);
+    running.line();
+    assert!(server.connect().say("CANCELAR placa 1").starts_with("OK"));
+    running.ends_with(76);
+    let left = Command::new("pgrep").args(["-f", &mark]).output().expect("pgrep");
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "");
+}
+
+/// Whoever is killed, and however: nothing of the program is there when the reservation is not.
+#[test]
+fn ways_to_die() {
+    const TERM_OF: &[&str] = &["placa 1"];
+    const LEASE: &[&str] = &["placa 1", "por=1h"];
+    const NIGHT: &[&str] = &["placa 1", "noches=1"];
+    const SHORT: &[&str] = &["placa 1", "por=3s"];
+    // Who, how, under what, and the exit code of the wrapper; none where it is killed itself.
+    let rows: [(&str, &str, &[&str], Option<i32>); 28] = [
+        ("wrapper", "TERM", TERM_OF, Some(143)),
+        ("wrapper", "TERM", LEASE, Some(143)),
+        ("wrapper", "TERM", NIGHT, Some(143)),
+        ("wrapper", "HUP", TERM_OF, Some(129)),
+        ("wrapper", "HUP", LEASE, Some(129)),
+        ("wrapper", "USR1", TERM_OF, Some(5)),
+        ("wrapper", "KILL", TERM_OF, None),
+        ("wrapper", "KILL", LEASE, None),
+        ("wrapper", "KILL", NIGHT, None),
+        ("wrapper", "STOP", SHORT, Some(76)),
+        ("keeper", "KILL", TERM_OF, Some(137)),
+        ("keeper", "KILL", LEASE, Some(137)),
+        ("keeper", "TERM", LEASE, Some(5)),
+        ("keeper", "STOP", LEASE, Some(76)),
+        ("program", "USR1", TERM_OF, Some(5)),
+        ("program", "USR1", LEASE, Some(5)),
+        ("program", "TERM", LEASE, Some(143)),
+        ("program", "HUP", NIGHT, Some(129)),
+        ("program", "KILL", TERM_OF, Some(137)),
+        ("program", "STOP", LEASE, Some(76)),
+        ("child", "KILL", LEASE, Some(5)),
+        ("child", "STOP", LEASE, Some(5)),
+        ("session", "KILL", LEASE, Some(5)),
+        ("orphan", "TERM", TERM_OF, Some(5)),
+        ("server", "KILL", TERM_OF, Some(76)),
+        ("server", "KILL", SHORT, Some(76)),
+        ("server", "STOP", SHORT, Some(76)),
+        ("relay", "CUT", SHORT, Some(76)),
+    ];
+    for (who, how, request, code) in rows {
+        let case = format!("{who} {how} {request:?}");
+        let server = server();
+        let relay = Relay::to(server.address);
+        let address = if who == "relay" { relay.address } else { server.address };
+        let (mut running, members) = family(address, request);
+        let mut client = server.connect();
+        let pid = match who {
+            "wrapper" => running.child.id(),
+            "keeper" => keeper_of(&running),
+            "server" => server.pid(),
+            "relay" => 0,
+            member => members[member],
+        };
+        match who {
+            "relay" => relay.cut(),
+            _ => signal(pid, how),
+        }
+        // What does not end by this is ended by what a person would do next.
+        match (who, how) {
+            ("keeper", "TERM") | ("child" | "session" | "orphan", _) => {
+                if how != "STOP" {
+                    until(&case, || !is_alive(pid) || who == "keeper");
+                }
+                assert!(is_alive(members["program"]), "{case}");
+                signal(members["program"], "USR1");
+            }
+            ("keeper" | "program", "STOP") => {
+                assert!(client.say("CANCELAR placa 1").starts_with("OK"), "{case}");
+            }
+            _ => {}
+        }
+        let is_server_there = who != "server";
+        if is_server_there && !matches!((who, how), ("keeper" | "program", "STOP")) {
+            is_free(&mut client);
+            let alive: Vec<_> = members.iter().filter(|(_, pid)| is_alive(**pid)).collect();
+            assert!(alive.is_empty(), "{case}: {alive:?} without a reservation");
+        }
+        if (who, how) == ("wrapper", "STOP") {
+            running.signal("CONT");
+        }
+        let status = wait(&mut running.child);
+        assert_eq!(status.code(), code, "{case}: {:?}", running.message());
+        if code.is_none() {
+            until(&case, || members.values().all(|pid| !is_alive(*pid)));
+        }
+        let alive: Vec<_> = members.iter().filter(|(_, pid)| is_alive(**pid)).collect();
+        assert!(alive.is_empty(), "{case}: {alive:?} after the wrapper");
+        if how == "STOP" && who == "server" {
+            server.signal("CONT");
+        }
+    }
+}
+
+/// The keeper of a wrapper that runs.
+fn keeper_of(running: &Running) -> u32 {
+    let children = Command::new("pgrep").args(["-P", &running.child.id().to_string()]).output();
+    let children = String::from_utf8(children.expect("pgrep").stdout).expect("text");
+    children.trim().parse().expect("one child")
+}
+
+/// Passes bytes on in both directions until it is cut: then it takes everything and says nothing,
+/// as a tunnel does whose other end is gone.
+struct Relay {
+    address: SocketAddr,
+    is_cut: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Relay {
+    fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let is_cut = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
+        let shared = is_cut.clone();
+        std::thread::spawn(move || {
+            while let Ok((near, _)) = listener.accept() {
+                let far = std::net::TcpStream::connect(server).expect("the server");
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let (mut from, mut to) =
+                        (from.try_clone().expect("a clone"), to.try_clone().expect("a clone"));
+                    let is_cut = shared.clone();
+                    std::thread::spawn(move || {
+                        let mut bytes = [0; 4096];
+                        while let Ok(length @ 1..) = from.read(&mut bytes) {
+                            if is_cut.load(std::sync::atomic::Ordering::SeqCst) {
+                                continue;
+                            }
+                            if to.write_all(&bytes[..length]).is_err() {
+                                break;
+                            }
+                        }
+                    });
+                }
+            }
+        });
+        Relay { address, is_cut }
+    }
+
+    fn cut(&self) {
+        self.is_cut.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// What the wrapper was started with.
+
+/// Starts a program with these signals blocked and those ignored. It needs python3.
+fn with_signals(blocked: &str, ignored: &str, words: &[&str]) -> Command {
+    let script = format!(
+        "import os, signal, sys
+for number in {ignored}: signal.signal(number, signal.SIG_IGN)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, {blocked})
+os.execvp(sys.argv[1], sys.argv[1:])"
+    );
+    let mut command = Command::new("python3");
+    command.args(["-c", &script]).args(words).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn the_program_has_the_signals_that_the_wrapper_was_started_with() {
+    let server = server();
+    if !common::has("python3") {
+        return;
+    }
+    let shown = ["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"];
+    let rows = [
+        ("[]", "[]"),
+        ("[signal.SIGCHLD]", "[]"),
+        ("[]", "[signal.SIGCHLD, signal.SIGHUP]"),
+        ("[signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM]", "[signal.SIGINT, signal.SIGCHLD]"),
+        ("signal.valid_signals()", "[]"),
+    ];
+    for (blocked, ignored) in rows {
+        let direct = with_signals(blocked, ignored, &shown).output().expect("python3");
+        let ours = [env!("CARGO_BIN_EXE_reserva"), "run", "placa 1", "por=1h", "--"];
+        let mut command = with_signals(blocked, ignored, &[&ours[..], &shown].concat());
+        command.env("RESERVA_SERVER", server.address.to_string());
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("python3");
+        assert!(wait(&mut child).success(), "{blocked} {ignored}");
+        let mut wrapped = String::new();
+        child.stdout.take().expect("output").read_to_string(&mut wrapped).expect("text");
+        assert_eq!(wrapped, String::from_utf8_lossy(&direct.stdout), "{blocked} {ignored}");
+    }
+    assert!(server.connect().list("RESERVAS").is_empty());
+}
+
+/// A user that nobody else is, with a copy of the client that it may run; `None` where we may not
+/// become another user.
+fn other_user(folder: &Folder, arguments: &[&str]) -> Option<Command> {
+    const USER: &str = "54321";
+    let client = folder.join("reserva");
+    std::fs::copy(env!("CARGO_BIN_EXE_reserva"), &client).expect("a copy");
+    let can = Command::new("setpriv").args(["--reuid", USER, "true"]).output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        println!("skipped: needs root and setpriv");
+        return None;
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]).args(arguments).arg(client);
+    Some(command)
+}
+
+#[test]
+fn at_the_limit_of_processes_there_is_an_error_and_no_reservation() {
+    let (server, folder) = (server(), Folder::new());
+    for limit in ["--nproc=1", "--nproc=2"] {
+        let Some(mut command) = other_user(&folder, &["prlimit", limit]) else {
+            return;
+        };
+        command.env("RESERVA_SERVER", server.address.to_string());
+        let output = command.args(["run", "placa 1", "--", "true"]).output().expect("it runs");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(71), "{limit}: {message}");
+        assert!(message.contains("no process can be had"), "{message}");
+    }
+    assert!(server.connect().list("RESERVAS").is_empty());
+    let mut command = other_user(&folder, &["prlimit", "--nproc=1"]).expect("as before");
+    command.env("RESERVA_SERVER", server.address.to_string()).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    child.stdin.take().expect("its input").write_all(b"SOY ana\n").expect("it reads");
+    let output = child.wait_with_output().expect("its end");
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"OK ana\n"[..]));
+}
+
+/// A wrapper of another user, under a lease of three seconds, with a program that has become root
+/// as with sudo: it cannot be signalled. Its number comes too; `None` where that cannot be had.
+fn under_another_user(server: &Server, folder: &Folder) -> Option<(Running, u32)> {
+    use std::os::unix::fs::PermissionsExt;
+    let become_root = folder.join("become-root");
+    ["/usr/bin/setpriv", "/bin/setpriv"]
+        .into_iter()
+        .find(|path| std::fs::copy(path, &become_root).is_ok())?;
+    let mut command = other_user(folder, &[])?;
+    std::fs::set_permissions(&become_root, std::fs::Permissions::from_mode(0o4755)).expect("mode");
+    let become_root = become_root.to_str().expect("text");
+    command.args(["run", "placa 1", "por=3s", "--", become_root, "--reuid", "0", "--regid", "0"]);
+    command.args(["--clear-groups", "sh", "-c", "echo $$; exec sleep 600"]);
+    command.env("RESERVA_SERVER", server.address.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running::start(command);
+    let mut first = String::new();
+    running.out.read_line(&mut first).expect("a line");
+    let pid = first.trim().parse().ok();
+    if pid.is_none() {
+        println!("skipped: set-user-ID programs do not work here");
+    }
+    Some((running, pid?))
+}
+
+/// Renewals come, for longer than one term lasts.
+fn is_renewed(server: &Server) {
+    let mut client = server.connect();
+    client.say("OBSERVAR");
+    for _ in 0..5 {
+        let told = client.line();
+        assert!(told.contains("RENOVADO #1"), "{told}");
+    }
+}
+
+#[test]
+fn a_program_of_another_user_keeps_its_reservation_and_is_told_of() {
+    let (server, folder) = (server(), Folder::new());
+    let Some((mut running, pid)) = under_another_user(&server, &folder) else {
+        return;
+    };
+    running.signal("TERM");
+    let told = running.error_line();
+    assert!(told.contains("cannot pass the signal"), "{told}");
+    is_renewed(&server);
+    assert!(server.connect().say("CANCELAR #1").starts_with("OK"));
+    let status = wait(&mut running.child);
+    assert!(is_alive(pid));
+    // It has our pipes, too.
+    signal(pid, "KILL");
+    let message = running.ends_with(76);
+    assert!(message.contains("GOES ON WITHOUT IT"), "{status} {message}");
+    assert!(!message.contains("have ended"), "{message}");
+}
+
+/// The keeper holds the reservation as long as it cannot end the program.
+#[test]
+fn a_program_of_another_user_keeps_its_reservation_without_the_wrapper() {
+    let (server, folder) = (server(), Folder::new());
+    let Some((mut running, pid)) = under_another_user(&server, &folder) else {
+        return;
+    };
+    running.child.kill().expect("it dies");
+    is_renewed(&server);
+    assert!(is_alive(pid));
+    assert_eq!(server.connect().list("RESERVAS").len(), 1);
+    signal(pid, "KILL");
+    is_free(&mut server.connect());
+    let (_, _, message) = running.end();
+    assert!(message.contains("cannot end process"), "{message}");
+}
+
+/// Somebody made an ordinary lease of it: the goodbye alone would not end it.
+#[test]
+fn renewed_by_somebody_else_it_is_released_all_the_same() {
+    let server = server();
+    let mut running =
+        Running::script(server.address, &["placa 1", "hasta=salir"], "echo a; sleep 600");
+    running.line();
+    let renewed = server.connect().say("RENOVAR #1 por=1h");
+    assert!(renewed.starts_with("OK"), "{renewed}");
+    running.signal("TERM");
+    running.ends_with(143);
+    assert!(server.connect().list("RESERVAS").is_empty());
+}
+
+// ---------------------------------------------------------------------------------------------
+// Servers that are played.
+
+/// Plays a server: each script is a connection, what it hears and what it says to it.
+fn played(connections: Vec<Vec<(&'static str, &'static str)>>) -> (SocketAddr, Played) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let thread = std::thread::spawn(move || {
+        for script in connections {
+            let (stream, _) = listener.accept().expect("a client");
+            let mut client = Client::from_stream(stream);
+            for (heard, said) in script {
+                assert_eq!(client.try_line().as_deref(), Some(heard));
+                // Nobody may be there to hear the last word.
+                client.try_send(said);
+            }
+        }
+        // Whoever comes now is not heard.
+        drop(listener);
+    });
+    (address, thread)
+}
+
+type Played = std::thread::JoinHandle<()>;
+
+const GRANT: (&str, &str) = (
+    "RESERVE x until=quit for=60s",
+    "OK RESERVED #7 x from=2026-11-22T10:00:00+00:00 until=quit for=60s\n",
+);
+const WATCH: (&str, &str) = ("WATCH x", "OK WATCHING after=41\n");
+const HISTORY: (&str, &str) = ("STATUS", "OK 2 STATUS\nversion=1\njournal=00112233aabbccdd\n");
+const RENEWED: (&str, &str) =
+    ("RENEW #7 for=60s until=quit", "OK RENEWED #7 x until=quit for=60s\n");
+
+fn run_under(address: SocketAddr, options: &[&str], script: &str) -> Running {
+    let words = [options, &["run", "x", "--", "sh", "-c", script]].concat();
+    Running::start(wrapper(address, &words))
+}
+
+/// A lost connection, and a lost watch, are a reconnect; the goodbye is said at the end.
+#[test]
+fn a_held_reservation_outlives_its_connection() {
+    let told_off = (
+        "RENEW #7 for=60s until=quit",
+        "OK RENEWED #7 x until=quit for=60s\n* 42 PROGRESS\n* END you are too far behind: come back with WATCH after=42\n",
+    );
+    let (address, server) = played(vec![
+        vec![GRANT, WATCH, RENEWED, HISTORY],
+        vec![("WATCH x", "OK WATCHING after=41\n"), HISTORY, told_off],
+        vec![
+            ("WATCH x", "OK WATCHING after=42\n"),
+            HISTORY,
+            (
+                "RENEW #7 for=60s until=quit",
+                "OK RENEWED #7 x until=quit for=60s\n* 43 CANCELLED #6 x\n",
+            ),
+            ("CANCEL #7", "OK CANCELLED #7 x\n"),
+            ("QUIT", "OK BYE\n"),
+        ],
+    ]);
+    let running = run_under(address, &[], "sleep 2; exit 6");
+    running.ends_with(6);
+    server.join().expect("the script holds");
+}
+
+/// A number of another history is somebody else's: it is neither renewed nor cancelled.
+#[test]
+fn another_history_is_a_loss() {
+    let other: (&str, &str) = ("STATUS", "OK 1 STATUS\njournal=ffffffffffffffff\n");
+    let behind: (&str, &str) = ("WATCH x", "OK WATCHING after=40\n");
+    for (watch, history) in
+        [(WATCH, other), (behind, HISTORY), (behind, ("STATUS", "ERR 400 no\n"))]
+    {
+        let (address, server) =
+            played(vec![vec![GRANT, WATCH, RENEWED, HISTORY], vec![watch, history]]);
+        let running = run_under(address, &[], "exec sleep 600");
+        let message = running.ends_with(76);
+        assert!(message.contains("began anew"), "{message}");
+        server.join().expect("the script holds");
+    }
+}
+
+/// The same with the real server: it begins anew, and somebody else has the number.
+#[test]
+fn a_number_that_is_given_again_is_left_to_its_holder() {
+    let server = server();
+    let address = server.address;
+    let mut running = Running::script(address, &["placa 1", "por=60s"], "echo $$; exec sleep 600");
+    let pid = running.pid();
+    let mut before = server.connect();
+    // Not with as many events as the next one will have.
+    assert!(before.say("ALTA otra 1..20").starts_with("OK"));
+    assert!(before.say("RESERVAR otra 1").starts_with("OK"));
+    drop(before);
+    // A notice tells the wrapper how far this history has come.
+    assert!(server.connect().say("RENOVAR #1 por=50s").starts_with("OK"));
+    until("the wrapper has answered", || server.connect().list("RESERVAS").len() == 2);
+    server.kill();
+    let server = Server::in_memory(&["--listen", &address.to_string()]);
+    let mut other = server.connect();
+    assert_eq!(other.say("ALTA placa 1"), "OK ALTA 1");
+    assert!(other.say("RESERVAR placa 1 por=1h").starts_with("OK RESERVADO #1"));
+    running.ends_with(76);
+    assert!(!is_alive(pid));
+    let left = other.say("VERIFICAR #1");
+    let seconds = left.rsplit_once("quedan=").and_then(|(_, left)| left.strip_suffix('s'));
+    let seconds: u64 = seconds.and_then(|seconds| seconds.parse().ok()).expect(&left);
+    assert!(seconds > 600, "neither cancelled nor cut short: {left}");
+}
+
+/// A server that does not know the lease with a goodbye, and one that refuses anything else.
+#[test]
+fn only_a_400_makes_it_hold_by_the_connection_alone() {
+    let (address, server) = played(vec![vec![
+        ("RESERVE x until=quit for=60s", "ERR 400 no\n"),
+        ("RESERVE x until=quit", "OK RESERVED #7 x from=t until=quit\n"),
+        WATCH,
+        ("VERIFY #7", "OK VALID #7 x left=-\n"),
+        HISTORY,
+        ("CANCEL #7", "OK CANCELLED #7 x\n"),
+        ("QUIT", "OK BYE\n"),
+    ]]);
+    run_under(address, &[], "exit 6").ends_with(6);
+    server.join().expect("the script holds");
+    let (address, server) = played(vec![vec![("RESERVE x until=quit for=60s", "ERR 409 no\n")]]);
+    run_under(address, &[], "exit 6").ends_with(75);
+    server.join().expect("the script holds");
+}
+
+/// The wrapper is killed: the keeper says the goodbye, on the same connection, after all has ended.
+#[test]
+fn the_keeper_says_the_goodbye_of_a_killed_wrapper() {
+    let (address, server) = played(vec![vec![
+        GRANT,
+        WATCH,
+        RENEWED,
+        HISTORY,
+        ("CANCEL #7", "OK CANCELLED #7 x\n"),
+        ("QUIT", "OK BYE\n"),
+    ]]);
+    let mut running = run_under(address, &[], "setsid sleep 600 & echo $!; wait");
+    let pid = running.pid();
+    running.child.kill().expect("it dies");
+    server.join().expect("the script holds");
+    assert!(!is_alive(pid));
+}
+
+#[test]
+fn a_server_that_falls_silent_holds_nobody() {
+    let script = |lines: &[(&'static str, &'static str)]| {
+        let mut lines = lines.to_vec();
+        // Nothing is answered any more; the client goes, or speaks on.
+        lines.push(("CANCEL #7", ""));
+        lines
+    };
+    for (lines, code) in [(vec![GRANT], 69), (vec![GRANT, WATCH], 69)] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let lines = script(&lines);
+        let server = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a client");
+            let mut client = Client::from_stream(stream);
+            for (heard, said) in lines {
+                while client.try_line().is_some_and(|line| line != heard) {}
+                client.try_send(said);
+            }
+        });
+        let message = run_under(address, &["--timeout", "1s"], "echo never").ends_with(code);
+        assert!(message.contains("did not answer"), "{message}");
+        server.join().expect("the script holds");
+    }
+}
+
+#[test]
+fn quiet_is_quiet() {
+    let server = server();
+    let words = ["--quiet", "run", "placa 1", "por=1h", "--", "true"];
+    assert_eq!(Running::start(wrapper(server.address, &words)).ends_with(0), "");
+    let mut holder = server.connect();
+    holder.say("RESERVAR placa 1");
+    let words = ["run", "--quiet", "placa 1", "espera=1s", "--", "true"];
+    let message = Running::start(wrapper(server.address, &words)).ends_with(75);
+    assert!(message.starts_with("ERR 408"), "{message}");
 }

@@ -1,5 +1,6 @@
 //! Where the lines of the server are shown.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use crate::reply::shown;
@@ -42,11 +43,7 @@ impl Output {
 
     /// Writes a line of the server, which is given without its ending.
     pub fn line(&mut self, line: &[u8]) -> Result<(), Stop> {
-        let written = if self.is_terminal {
-            self.writer.write_all(shown(line).as_bytes())
-        } else {
-            self.writer.write_all(line)
-        };
+        let written = self.writer.write_all(&rendered(line, self.is_terminal));
         let written = written.and_then(|()| self.writer.write_all(b"\n"));
         written.map_err(|error| output_failed(&error, self.language))
     }
@@ -63,8 +60,13 @@ impl Output {
     }
 }
 
+/// A line as it goes out: as it came, or for a terminal in its harmless form.
+pub fn rendered(line: &[u8], is_terminal: bool) -> Cow<'_, [u8]> {
+    if is_terminal { Cow::Owned(shown(line).into_bytes()) } else { Cow::Borrowed(line) }
+}
+
 /// Nobody to read us any more is no failure, it is how `| head -1` ends.
-fn output_failed(error: &io::Error, language: Language) -> Stop {
+pub fn output_failed(error: &io::Error, language: Language) -> Stop {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Stop::Silent;
     }

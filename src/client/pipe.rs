@@ -1,107 +1,279 @@
 //! All lines of standard input, all replies in their order.
 //!
-//! One thread sends and one receives, each with one buffer of a fixed size, so neither can hold
-//! up the other: if both were one thread, a server that waits for us to read would wait for ever
-//! while we wait for it to read.
+//! One loop does both and waits for all of them at once, with buffers of a fixed size, so neither
+//! can hold up the other: a server that waits for us to read would wait for ever while we wait
+//! for it to read. No thread: at the limit of processes there is none to be had.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal};
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
-use crate::output::Output;
-use crate::reply::{Gone, Incoming, Part, is_goodbye, read_some};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::ask::begins_watch;
+use crate::output::{output_failed, rendered};
+use crate::reply::{Gone, Incoming, Part, is_goodbye};
 use crate::server::Link;
 use crate::texts::{self, LOST_PIPING};
-use crate::{EXIT_IO, EXIT_REFUSED, Stop};
+use crate::{EXIT_IO, EXIT_USAGE, Settings, Stop, exit_of_refusal, words};
 
-/// One read of the input, and so one write to the server.
+/// One read of the input, and so what waits to be sent; and about what waits to be shown.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// What a pipe takes at once where `poll` says that it takes anything (`PIPE_BUF`).
+const PIPE_BYTES: usize = 4096;
 
 /// Sends every line of standard input without waiting for replies and prints every reply. Ends
 /// when the server has answered all and closed, which it does after our half-close; or at the
-/// server's goodbye; or with an error as soon as the connection is lost.
-pub fn pipe(link: &Link) -> Result<u8, Stop> {
-    let progress = Progress::default();
-    let sender = link
-        .stream
-        .try_clone()
-        .map_err(|error| link.lost(texts::LOST_ASKING, &Gone::Failed(error)))?;
-    let shared = progress.clone();
-    // Never joined: it may be waiting for input that nobody will answer any more.
-    thread::spawn(move || send(io::stdin().lock(), &sender, &shared));
-    receive(link, &progress)
+/// server's goodbye; or with an error as soon as the connection is lost or the server is silent.
+pub fn pipe(link: &Link, settings: Settings) -> Result<u8, Stop> {
+    let gone = |error| link.lost(texts::LOST_ASKING, &Gone::Failed(error));
+    link.stream.set_nonblocking(true).map_err(gone)?;
+    Pipe::new(link, settings).run()
 }
 
-/// How far the sender is. It sets `sent` before it writes, and `end` before it half-closes, so
-/// whoever has read the server's answer to either finds it here.
-#[derive(Clone, Default)]
-struct Progress(Arc<Mutex<Sent>>);
-
-#[derive(Default)]
-struct Sent {
-    /// Lines that the server has to answer.
-    lines: u64,
+struct Pipe<'a> {
+    link: &'a Link,
+    settings: Settings,
+    incoming: Incoming<&'a TcpStream>,
+    input: Input,
+    to_send: Vec<u8>,
+    to_show: Vec<u8>,
+    lines: LineCount,
     /// How the input ended, if it has.
-    end: Option<io::Result<()>>,
+    end: Option<Result<(), BadInput>>,
+    is_half_closed: bool,
+    seen: Seen,
+    /// The connection has ended, and why.
+    gone: Option<Gone>,
+    /// When the server last did something, and the longest wait of those lines that it has not
+    /// answered.
+    active_at: Instant,
+    longest_wait: Duration,
 }
 
-impl Progress {
-    fn lock(&self) -> MutexGuard<'_, Sent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+/// Why nothing more of the input can be sent.
+#[derive(Debug)]
+enum BadInput {
+    Failed(io::Error),
+    NotText(NotText),
+}
+
+/// What can go on now.
+#[derive(Default)]
+struct Ready {
+    input: bool,
+    server: bool,
+    sending: bool,
+    output: bool,
+}
+
+impl<'a> Pipe<'a> {
+    fn new(link: &'a Link, settings: Settings) -> Self {
+        Pipe {
+            link,
+            settings,
+            incoming: Incoming::new(&link.stream),
+            input: Input::default(),
+            to_send: Vec::new(),
+            to_show: Vec::new(),
+            lines: LineCount::default(),
+            end: None,
+            is_half_closed: false,
+            seen: Seen::default(),
+            gone: None,
+            active_at: Instant::now(),
+            longest_wait: Duration::ZERO,
+        }
     }
-}
 
-/// Copies the input to the server as it comes and then half-closes. An error of the connection
-/// just ends it: the receiver knows more, because it reads what the server said before.
-fn send(mut input: impl Read, mut stream: &TcpStream, progress: &Progress) {
-    let mut buffer = vec![0; CHUNK_BYTES];
-    let mut lines = LineCount::default();
-    let end = loop {
-        match read_some(&mut input, &mut buffer) {
-            Ok(0) => break Ok(()),
-            Err(error) => break Err(error),
+    fn run(&mut self) -> Result<u8, Stop> {
+        loop {
+            if let Some(gone) = &self.gone
+                && self.to_show.is_empty()
+            {
+                return self.judge(gone);
+            }
+            let ready = self.wait();
+            if ready.output {
+                self.show()?;
+            }
+            if ready.server {
+                self.receive()?;
+            }
+            if ready.input {
+                self.read();
+            }
+            if ready.sending {
+                self.send();
+            }
+        }
+    }
+
+    /// Waits until something can go on, or the server has been silent for too long.
+    fn wait(&mut self) -> Ready {
+        let (stdin, stdout) = (io::stdin(), io::stdout());
+        let (is_open, has_room) = (self.gone.is_none(), self.to_show.len() < CHUNK_BYTES);
+        let reads = is_open && self.end.is_none() && self.to_send.is_empty();
+        let mut server = PollFlags::empty();
+        server.set(PollFlags::IN, has_room);
+        server.set(PollFlags::OUT, !self.to_send.is_empty());
+        let polled = [
+            reads.then(|| PollFd::new(&stdin, PollFlags::IN)),
+            (is_open && !server.is_empty()).then(|| PollFd::new(&self.link.stream, server)),
+            (!self.to_show.is_empty()).then(|| PollFd::new(&stdout, PollFlags::OUT)),
+        ];
+        let places: Vec<bool> = polled.iter().map(Option::is_some).collect();
+        let mut polled: Vec<PollFd<'_>> = polled.into_iter().flatten().collect();
+        let limit = self.limit().filter(|_| has_room && is_open);
+        let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        if poll(&mut polled, timeout.as_ref()) == Ok(0) {
+            self.gone = Some(Gone::Silent);
+            return Ready::default();
+        }
+        let mut found = polled.iter().map(PollFd::revents);
+        let mut next = |at: usize| {
+            if places[at] { found.next().unwrap_or(PollFlags::empty()) } else { PollFlags::empty() }
+        };
+        let (input, server, output) = (next(0), next(1), next(2));
+        // An end or an error is found by reading.
+        let failed = server.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
+        Ready {
+            input: !input.is_empty(),
+            server: server.contains(PollFlags::IN) || failed,
+            sending: server.contains(PollFlags::OUT) && !failed,
+            output: !output.is_empty(),
+        }
+    }
+
+    /// When the server has been silent for too long: while it owes us an answer, or its end.
+    fn limit(&self) -> Option<Instant> {
+        let owes_end = self.is_half_closed && !self.seen.is_watching;
+        let owes = self.seen.replies < self.lines.answered || owes_end;
+        let patience = self.settings.timeout.saturating_add(self.longest_wait);
+        owes.then(|| self.active_at.checked_add(patience)).flatten()
+    }
+
+    /// Reads some of the input, once.
+    fn read(&mut self) {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let read = match rustix::io::read(io::stdin().as_fd(), &mut chunk) {
+            Ok(0) => self.input.finish(&mut self.to_send).map(|()| true),
+            Ok(length) => self.input.take(&chunk[..length], &mut self.to_send).map(|()| false),
+            Err(Errno::INTR | Errno::AGAIN) => return,
+            Err(error) => {
+                self.end = Some(Err(BadInput::Failed(error.into())));
+                return self.half_close();
+            }
+        };
+        self.count();
+        match read {
+            Ok(false) => {}
+            Ok(true) => self.end = Some(Ok(())),
+            Err(wrong) => self.end = Some(Err(BadInput::NotText(wrong))),
+        }
+        if self.to_send.is_empty() {
+            self.half_close();
+        }
+    }
+
+    /// Takes note of the lines that are to be sent.
+    fn count(&mut self) {
+        if self.seen.replies >= self.lines.answered {
+            // The server owed us nothing so far.
+            self.active_at = Instant::now();
+            self.longest_wait = Duration::ZERO;
+        }
+        self.lines.feed(&self.to_send);
+        for line in self.to_send.split(|byte| *byte == b'\n').filter(|line| line.contains(&b'=')) {
+            let wait = str::from_utf8(line).map_or(Duration::ZERO, words::wait_of);
+            self.longest_wait = self.longest_wait.max(wait);
+        }
+    }
+
+    fn send(&mut self) {
+        match rustix::io::write(&self.link.stream, &self.to_send) {
             Ok(length) => {
-                lines.feed(&buffer[..length]);
-                progress.lock().lines = lines.answered;
-                if stream.write_all(&buffer[..length]).is_err() {
-                    return;
-                }
+                self.to_send.drain(..length);
+                self.active_at = Instant::now();
             }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // The reading knows more: what the server said before.
+            Err(_) => self.to_send.clear(),
         }
-    };
-    // The last line is run also without its LF, as a shell would. Not after a failed read: it
-    // may be half a line.
-    if end.is_ok() && lines.is_open {
-        lines.feed(b"\n");
-        progress.lock().lines = lines.answered;
-        if stream.write_all(b"\n").is_err() {
-            return;
+        if self.to_send.is_empty() {
+            self.half_close();
         }
     }
-    progress.lock().end = Some(end);
-    let _ = stream.shutdown(Shutdown::Write);
-}
 
-/// Prints what comes until the server closes, then judges whether it was all.
-fn receive(link: &Link, progress: &Progress) -> Result<u8, Stop> {
-    let mut incoming = Incoming::new(&link.stream);
-    let mut output = Output::stdout(link.language);
-    let mut seen = Seen::default();
-    loop {
-        while let Some((part, line)) = incoming.next() {
+    /// Tells the server that no more comes, if so it is.
+    fn half_close(&mut self) {
+        if self.end.is_some() && !std::mem::replace(&mut self.is_half_closed, true) {
+            self.active_at = Instant::now();
+            let _ = self.link.stream.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn receive(&mut self) -> Result<(), Stop> {
+        self.gone = self.incoming.wait().err();
+        self.active_at = Instant::now();
+        let is_terminal = io::stdout().is_terminal();
+        while let Some((part, line)) = self.incoming.next() {
             if part == Part::Foreign {
-                output.flush()?;
-                return Err(link.foreign(line));
+                let foreign = self.link.foreign(line);
+                while !self.to_show.is_empty() {
+                    self.show()?;
+                }
+                return Err(foreign);
             }
-            output.line(line)?;
-            seen.take(part, line);
+            self.seen.take(part, line);
+            if !self.settings.is_quiet || part == Part::Err || self.seen.is_watching {
+                self.to_show.extend_from_slice(&rendered(line, is_terminal));
+                self.to_show.push(b'\n');
+            }
         }
-        // Before a wait, so that each reply to a slow producer is seen when it comes.
-        output.flush()?;
-        if let Err(gone) = incoming.wait() {
-            return judge(link, &seen, &progress.lock(), &gone);
+        Ok(())
+    }
+
+    /// Writes as much of the replies as the output takes for sure.
+    fn show(&mut self) -> Result<(), Stop> {
+        let length = self.to_show.len().min(PIPE_BYTES);
+        match rustix::io::write(io::stdout().as_fd(), &self.to_show[..length]) {
+            Ok(length) => drop(self.to_show.drain(..length)),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(error) => return Err(output_failed(&error.into(), self.link.language)),
         }
+        Ok(())
+    }
+
+    /// The exit code after the end of the connection.
+    fn judge(&self, gone: &Gone) -> Result<u8, Stop> {
+        let answered = self.seen.replies >= self.lines.answered;
+        let language = self.link.language;
+        match &self.end {
+            _ if self.seen.goodbye => {}
+            Some(Ok(())) if answered => {}
+            Some(Err(BadInput::Failed(error))) if answered => {
+                let text = language.say(texts::INPUT_FAILED, &[&language.reason(error)]);
+                return Err(Stop::Error { code: EXIT_IO, text });
+            }
+            Some(Err(BadInput::NotText(wrong))) if answered => {
+                let NotText { line, byte, value } = wrong;
+                let values = [&line.to_string(), &byte.to_string(), &format!("0x{value:02x}")];
+                let text = language.say(texts::LINE_NOT_UTF8, &values.map(String::as_str));
+                return Err(Stop::Error { code: EXIT_USAGE, text });
+            }
+            _ => {
+                let replies = self.seen.replies.to_string();
+                let lines = self.lines.answered.to_string();
+                let reason = self.link.reason(gone);
+                return Err(self.link.unavailable(LOST_PIPING, &[&reason, &replies, &lines]));
+            }
+        }
+        Ok(self.seen.code)
     }
 }
 
@@ -109,49 +281,119 @@ fn receive(link: &Link, progress: &Progress) -> Result<u8, Stop> {
 #[derive(Default)]
 struct Seen {
     replies: u64,
-    refused: bool,
+    /// For the worst refusal: one that is never worth repeating is worse than one that is later.
+    code: u8,
     /// The last reply was the server's goodbye. Only the last one counts: `IAM BYE` is
     /// answered `OK BYE` too, but not closed.
     goodbye: bool,
+    is_watching: bool,
 }
 
 impl Seen {
     fn take(&mut self, part: Part, line: &[u8]) {
         self.replies += u64::from(part.ends_reply());
-        self.refused |= part == Part::Err;
+        if part == Part::Err {
+            let code = exit_of_refusal(line);
+            self.code = if self.code == EXIT_USAGE { EXIT_USAGE } else { code };
+        }
+        self.is_watching |= part == Part::Ok && begins_watch(line);
         if part != Part::Notice {
             self.goodbye = part == Part::Ok && is_goodbye(line);
         }
     }
 }
 
-/// The exit code after the end of the connection.
-fn judge(link: &Link, seen: &Seen, sent: &Sent, gone: &Gone) -> Result<u8, Stop> {
-    let answered = seen.replies >= sent.lines;
-    match &sent.end {
-        _ if seen.goodbye => {}
-        Some(Ok(())) if answered => {}
-        Some(Err(error)) if answered => {
-            let text = link.language.say(texts::INPUT_FAILED, &[&link.language.reason(error)]);
-            return Err(Stop::Error { code: EXIT_IO, text });
-        }
-        _ => {
-            let (replies, lines) = (seen.replies.to_string(), sent.lines.to_string());
-            return Err(link.unavailable(LOST_PIPING, &[&link.reason(gone), &replies, &lines]));
-        }
-    }
-    Ok(if seen.refused { EXIT_REFUSED } else { 0 })
+/// A byte of the input that is not UTF-8: in which line, at which place, both from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NotText {
+    line: u64,
+    byte: usize,
+    value: u8,
 }
 
-/// Counts the lines that the server answers: all but blank ones. A line with a byte 0xFF is not
-/// counted either: it is no text but a sequence of telnet, which the server may take away.
+/// Lets the input through line by line, as long as it is text. A byte order mark at its
+/// beginning, which some editors write, belongs to no line.
+#[derive(Default)]
+struct Input {
+    /// The beginning of a line whose end has not come.
+    held: Vec<u8>,
+    has_begun: bool,
+    /// Whole lines so far.
+    lines: u64,
+    /// Bytes of the current line that are not in `held` any more.
+    passed: usize,
+}
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+impl Input {
+    /// Takes a piece of the input; whole lines, and what is too long to be held, go to `sent`.
+    fn take(&mut self, chunk: &[u8], sent: &mut Vec<u8>) -> Result<(), NotText> {
+        self.held.extend_from_slice(chunk);
+        if !self.has_begun {
+            if self.held.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(&self.held) {
+                return Ok(());
+            }
+            self.has_begun = true;
+            if self.held.starts_with(BYTE_ORDER_MARK) {
+                self.held.drain(..BYTE_ORDER_MARK.len());
+                self.passed = BYTE_ORDER_MARK.len();
+            }
+        }
+        let whole = self.held.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        self.pass(whole, sent)?;
+        if self.held.len() > CHUNK_BYTES {
+            let valid = match str::from_utf8(&self.held) {
+                Err(error) if error.error_len().is_none() => error.valid_up_to(),
+                _ => self.held.len(),
+            };
+            self.pass(valid, sent)?;
+        }
+        Ok(())
+    }
+
+    /// The input has ended. The last line is run also without its LF, as a shell would.
+    fn finish(&mut self, sent: &mut Vec<u8>) -> Result<(), NotText> {
+        let has_open_line = !self.held.is_empty();
+        self.pass(self.held.len(), sent)?;
+        if has_open_line {
+            sent.push(b'\n');
+        }
+        Ok(())
+    }
+
+    /// Lets so many of the held bytes through, or the lines before the one that is no text.
+    fn pass(&mut self, length: usize, sent: &mut Vec<u8>) -> Result<(), NotText> {
+        let bytes = &self.held[..length];
+        let wrong = str::from_utf8(bytes).err().map(|error| error.valid_up_to());
+        let whole_lines = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'\n');
+        let passed = match wrong {
+            None => length,
+            Some(at) => whole_lines(&bytes[..at]).map_or(0, |at| at + 1),
+        };
+        let newlines = bytes[..passed].iter().filter(|byte| **byte == b'\n').count();
+        self.lines += newlines as u64;
+        let line_start = whole_lines(&bytes[..passed]).map_or(0, |at| at + 1);
+        let before = if newlines == 0 { self.passed } else { 0 };
+        let wrong = wrong.map(|at| NotText {
+            line: self.lines + 1,
+            byte: before + at - line_start + 1,
+            value: bytes[at],
+        });
+        self.passed = before + passed - line_start;
+        sent.extend_from_slice(&bytes[..passed]);
+        self.held.drain(..passed);
+        wrong.map_or(Ok(()), Err)
+    }
+}
+
+/// Counts the lines that the server answers: all but blank ones.
 #[derive(Default)]
 struct LineCount {
     answered: u64,
     /// The current line has a byte but not its LF.
     is_open: bool,
     has_text: bool,
-    has_telnet: bool,
     /// The last byte was a CR: nothing before an LF, a control character anywhere else.
     ends_in_cr: bool,
 }
@@ -160,13 +402,12 @@ impl LineCount {
     fn feed(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if *byte == b'\n' {
-                let answered = self.answered + u64::from(self.has_text && !self.has_telnet);
+                let answered = self.answered + u64::from(self.has_text);
                 *self = LineCount { answered, ..LineCount::default() };
                 continue;
             }
             self.is_open = true;
             self.has_text |= self.ends_in_cr || !matches!(byte, b' ' | b'\t' | b'\r');
-            self.has_telnet |= *byte == 0xff;
             self.ends_in_cr = *byte == b'\r';
         }
     }
@@ -176,9 +417,56 @@ impl LineCount {
 mod tests {
     use super::*;
 
+    /// What is sent of the input, and what is wrong with it.
+    fn checked(chunks: &[&[u8]]) -> (Vec<u8>, Option<NotText>) {
+        let (mut input, mut sent) = (Input::default(), Vec::new());
+        for chunk in chunks {
+            if let Err(wrong) = input.take(chunk, &mut sent) {
+                return (sent, Some(wrong));
+            }
+        }
+        let wrong = input.finish(&mut sent).err();
+        (sent, wrong)
+    }
+
+    #[test]
+    fn input_is_text_up_to_the_line_that_is_none() {
+        let bad = |line, byte, value| Some(NotText { line, byte, value });
+        let rows: [(&[u8], &[u8], Option<NotText>); 12] = [
+            (b"", b"", None),
+            (b"a\n\xc3\xa1\n", b"a\n\xc3\xa1\n", None),
+            (b"a", b"a\n", None),
+            (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", b"a\n\xef\xbb\xbfb\n", None),
+            (b"\xef\xbb\xbf", b"", None),
+            (b"\xef\xbb", b"", bad(1, 1, 0xef)),
+            (b"\xef\xbb\xbfa\xff\n", b"", bad(1, 5, 0xff)),
+            (b"a\nb\xe9c\nd\n", b"a\n", bad(2, 2, 0xe9)),
+            (b"a\n\n\xff", b"a\n\n", bad(3, 1, 0xff)),
+            (b"a\nb\xc3", b"a\n", bad(2, 2, 0xc3)),
+            (b"a\xc3\nb\n", b"", bad(1, 2, 0xc3)),
+            (b"\xff\xfea\0\n\0", b"", bad(1, 1, 0xff)),
+        ];
+        for (bytes, sent, wrong) in rows {
+            assert_eq!(checked(&[bytes]), (sent.to_vec(), wrong), "{bytes:?}");
+            let dripped: Vec<&[u8]> = bytes.chunks(1).collect();
+            assert_eq!(checked(&dripped), (sent.to_vec(), wrong), "{bytes:?}, dripped");
+        }
+    }
+
+    /// An endless line is passed on for the server to refuse, not gathered.
+    #[test]
+    fn a_long_line_is_not_held() {
+        let long = "á".repeat(CHUNK_BYTES);
+        let (mut input, mut sent) = (Input::default(), Vec::new());
+        input.take(&long.as_bytes()[..long.len() - 1], &mut sent).expect("text");
+        assert_eq!(sent.len(), long.len() - 2);
+        let wrong = input.take(b"(\n", &mut sent).expect_err("half a character");
+        assert_eq!(wrong, NotText { line: 1, byte: long.len() - 1, value: 0xc3 });
+    }
+
     #[test]
     fn lines_that_are_answered_are_counted() {
-        let rows: [(&[u8], u64, bool); 11] = [
+        let rows: [(&[u8], u64, bool); 10] = [
             (b"", 0, false),
             (b"a\nb\n", 2, false),
             (b"a\nb", 1, true),
@@ -188,7 +476,6 @@ mod tests {
             (b"\r \n", 1, false),
             (b" a \n", 1, false),
             (b"\0\n\xc3\n", 2, false),
-            (b"\xff\xf1\na\n", 1, false),
             (b"\r", 0, true),
         ];
         for (bytes, answered, is_open) in rows {

@@ -90,6 +90,8 @@ pub fn is_goodbye(line: &[u8]) -> bool {
 /// Why no more lines come.
 #[derive(Debug)]
 pub enum Gone {
+    /// Nothing came in time.
+    Silent,
     Closed,
     Failed(io::Error),
     Endless,
@@ -145,6 +147,8 @@ impl<R: Read> Incoming<R> {
         match read {
             Ok(0) => Err(Gone::Closed),
             Ok(_) => Ok(()),
+            // Nothing has come after all.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(Gone::Failed(error)),
         }
     }

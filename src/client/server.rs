@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::reply::{Gone, shown};
 use crate::texts::{self, Language, Text};
@@ -43,16 +46,21 @@ impl Server {
         Some(Server { host: host.to_owned(), port })
     }
 
-    /// Connects to the first of its addresses that takes us.
-    fn connect(&self, language: Language) -> Result<(TcpStream, SocketAddr), Stop> {
+    /// Connects to the first of its addresses that takes us; that address, and all of them.
+    fn connect(
+        &self,
+        language: Language,
+        timeout: Duration,
+    ) -> Result<(TcpStream, SocketAddr, Vec<SocketAddr>), Stop> {
         let refused = |text, why: &str| unavailable(language.say(text, &[&self.to_string(), why]));
         let addresses = (self.host.as_str(), self.port)
             .to_socket_addrs()
             .map_err(|error| refused(texts::UNRESOLVED, &error.to_string()))?;
+        let addresses: Vec<SocketAddr> = addresses.collect();
         let mut failures = Vec::new();
-        for address in addresses {
-            match connect_to(&address) {
-                Ok(stream) => return Ok((stream, address)),
+        for address in addresses.iter().copied() {
+            match connect_to(&address, timeout.min(CONNECT_TIMEOUT)) {
+                Ok(stream) => return Ok((stream, address, addresses)),
                 Err(error) => failures.push(self.failure(&address, &language.reason(&error))),
             }
         }
@@ -94,8 +102,8 @@ fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| digits && *port != 0)
 }
 
-fn connect_to(address: &SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
+fn connect_to(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(address, timeout)?;
     // A port of this machine where nobody listens can, by the luck of the ephemeral port, be
     // joined to itself: it would answer us with our own words.
     if stream.local_addr()? == *address {
@@ -119,13 +127,40 @@ pub struct Link {
     name: String,
     /// The one of its addresses that took us. Kept, because a lost connection does not tell it.
     address: SocketAddr,
+    /// All addresses of the name.
+    pub addresses: Vec<SocketAddr>,
 }
 
 impl Link {
-    pub fn open(server: &Server, language: Language) -> Result<Self, Stop> {
-        let (stream, address) = server.connect(language)?;
-        let name = server.to_string();
-        Ok(Link { stream, language, name, address })
+    /// Connects; each address may take this long.
+    pub fn open(server: &Server, language: Language, timeout: Duration) -> Result<Self, Stop> {
+        let (stream, address, addresses) = server.connect(language, timeout)?;
+        Ok(Link { stream, language, name: server.to_string(), address, addresses })
+    }
+
+    /// A connection that was made to this address of a server.
+    pub fn of(stream: TcpStream, language: Language, name: String, address: SocketAddr) -> Self {
+        Link { stream, language, name, address, addresses: Vec::new() }
+    }
+
+    /// Ends it, also where another process has it too.
+    pub fn hang_up(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Waits until something has come, at most until this moment; says whether it has.
+    pub fn wait_readable(&self, limit: Option<Instant>) -> bool {
+        loop {
+            let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+            let mut polled = [PollFd::new(&self.stream, PollFlags::IN)];
+            match poll(&mut polled, timeout.as_ref()) {
+                Err(Errno::INTR) => {}
+                // Whatever is wrong is found by reading.
+                Err(_) => return true,
+                Ok(ready) => return ready > 0,
+            }
+        }
     }
 
     /// The server for a person: as it was named, and the address behind the name.
@@ -158,6 +193,7 @@ impl Link {
 
     pub fn reason(&self, gone: &Gone) -> String {
         match gone {
+            Gone::Silent => self.language.plain(texts::TIMED_OUT).to_owned(),
             Gone::Closed => self.language.plain(texts::CLOSED).to_owned(),
             Gone::Endless => self.language.plain(texts::ENDLESS).to_owned(),
             Gone::Failed(error) => self.language.reason(error),

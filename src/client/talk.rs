@@ -13,7 +13,6 @@
 use std::io::{self, BufRead, Write};
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
@@ -26,8 +25,8 @@ use crate::output::Output;
 use crate::reply::{Gone, Incoming, Part, is_goodbye, read_some};
 use crate::server::Link;
 use crate::terminal::{Keys, columns};
-use crate::texts::{self, LOST_TALKING};
-use crate::{EXIT_IO, Stop};
+use crate::texts::{self, LOST_TALKING, Language};
+use crate::{EXIT_IO, Stop, spawn};
 
 /// How long the server may be silent after our goodbye. Who pressed Ctrl-C wants to be out, and
 /// a command that is busy would hold the goodbye back.
@@ -73,15 +72,15 @@ pub fn talk(link: &Link) -> Result<u8, Stop> {
     let words = Output::beside_replies(link.language);
     let keys = if words.is_terminal() { Keys::start() } else { None };
     let is_edited = keys.is_some();
-    let mut talk = Talk::new(link, start_sending(clone_of(link)?), words, keys);
+    let mut talk = Talk::new(link, start_sending(link.language, clone_of(link)?)?, words, keys);
     talk.greet()?;
-    start_listening(clone_of(link)?, events.clone());
-    start_watching(signals, events.clone());
+    start_listening(link.language, clone_of(link)?, events.clone())?;
+    start_watching(link.language, signals, events.clone())?;
     // Last, so that nothing typed is answered before the greeting is on the screen.
     if is_edited {
-        start_reading_keys(events);
+        start_reading_keys(link.language, events)?;
     } else {
-        start_reading_lines(events);
+        start_reading_lines(link.language, events)?;
     }
     talk.run(&inbox)
 }
@@ -93,8 +92,12 @@ fn clone_of(link: &Link) -> Result<TcpStream, Stop> {
 // The four threads. None is ever joined: they end with the process. A send that fails means
 // that the main thread is leaving.
 
-fn start_listening(stream: TcpStream, events: SyncSender<Event>) {
-    thread::spawn(move || {
+fn start_listening(
+    language: Language,
+    stream: TcpStream,
+    events: SyncSender<Event>,
+) -> Result<(), Stop> {
+    spawn(language, move || {
         let mut incoming = Incoming::new(stream);
         loop {
             while let Some((part, line)) = incoming.next() {
@@ -107,33 +110,37 @@ fn start_listening(stream: TcpStream, events: SyncSender<Event>) {
                 return;
             }
         }
-    });
+    })
 }
 
-fn start_watching(mut signals: Signals, events: SyncSender<Event>) {
-    thread::spawn(move || {
+fn start_watching(
+    language: Language,
+    mut signals: Signals,
+    events: SyncSender<Event>,
+) -> Result<(), Stop> {
+    spawn(language, move || {
         for signal in signals.forever() {
             if events.send(Event::Signal(signal)).is_err() {
                 return;
             }
         }
-    });
+    })
 }
 
 /// Writes to the server what it is given. Without a bound on what waits, because that is what a
 /// person typed. A failure is left to the listener, which reads what was said before it.
-fn start_sending(mut stream: TcpStream) -> Sender<Vec<u8>> {
+fn start_sending(language: Language, mut stream: TcpStream) -> Result<Sender<Vec<u8>>, Stop> {
     let (lines, to_send) = channel::<Vec<u8>>();
-    thread::spawn(move || {
+    spawn(language, move || {
         for line in to_send {
             let _ = stream.write_all(&line);
         }
-    });
-    lines
+    })?;
+    Ok(lines)
 }
 
-fn start_reading_keys(events: SyncSender<Event>) {
-    thread::spawn(move || {
+fn start_reading_keys(language: Language, events: SyncSender<Event>) -> Result<(), Stop> {
+    spawn(language, move || {
         let mut keyboard = io::stdin().lock();
         let mut keys = vec![0; KEYS_BYTES];
         loop {
@@ -147,11 +154,11 @@ fn start_reading_keys(events: SyncSender<Event>) {
                 return;
             }
         }
-    });
+    })
 }
 
-fn start_reading_lines(events: SyncSender<Event>) {
-    thread::spawn(move || {
+fn start_reading_lines(language: Language, events: SyncSender<Event>) -> Result<(), Stop> {
+    spawn(language, move || {
         let mut keyboard = io::stdin().lock();
         loop {
             let mut line = Vec::new();
@@ -163,7 +170,7 @@ fn start_reading_lines(events: SyncSender<Event>) {
                 return;
             }
         }
-    });
+    })
 }
 
 fn kind_of(line: &[u8]) -> Typed {

@@ -22,7 +22,7 @@ pub struct Keys(());
 impl Keys {
     /// `None` where the terminal cannot do what editing needs: move the cursor, and clear.
     pub fn start() -> Option<Self> {
-        let can_clear = env::var("TERM").is_ok_and(|term| !matches!(&*term, "" | "dumb"));
+        let can_clear = env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
         if !can_clear || !io::stdin().is_terminal() {
             return None;
         }

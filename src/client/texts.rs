@@ -99,6 +99,9 @@ texts! {
     NOT_UTF8:
         "un argumento no está en UTF-8; el servidor solo entiende UTF-8",
         "an argument is not UTF-8; UTF-8 is all that the server understands";
+    BAD_TIMEOUT:
+        "«{}» no es una duración para --timeout; se escribe 30s, 5m o 1h",
+        "'{}' is not a length of time for --timeout; write 30s, 5m or 1h";
     BAD_SERVER:
         "«{}» no es un servidor; se escribe MÁQUINA, MÁQUINA:PUERTO o [IPv6]:PUERTO, con el puerto entre 1 y 65535",
         "'{}' is not a server; write HOST, HOST:PORT or [IPv6]:PORT, the port between 1 and 65535";
@@ -125,17 +128,50 @@ texts! {
         "the connection to {} was lost ({}) before the reservation was there; the program was not run.";
     CANNOT_RUN: "no se puede ejecutar «{}»: {}", "cannot run '{}': {}";
     CANNOT_GUARD:
-        "no se puede vigilar un programa en este sistema: {}",
-        "cannot watch over a program on this system: {}";
+        "no hay proceso para el programa: {}",
+        "no process can be had for the program: {}";
+    NO_THREAD:
+        "no hay hilo para la conversación: {}",
+        "no thread can be had for the conversation: {}";
     WAS_LOST:
-        "se perdió la reserva {} ({}); el programa fue terminado.",
-        "reservation {} was lost ({}); the program was ended.";
+        "se perdió la reserva {} ({}); el programa y todo lo que inició terminaron.",
+        "reservation {} was lost ({}); the program and all that it started have ended.";
+    WAS_LOST_BEFORE:
+        "se perdió la reserva {} ({}).",
+        "reservation {} was lost ({}).";
+    GOES_ON:
+        "¡se perdió la reserva {} ({}) y lo que inició el programa SIGUE SIN ELLA, porque no se puede terminar: {}!",
+        "reservation {} was lost ({}), and what the program started GOES ON WITHOUT IT because it cannot be ended: {}";
+    CANNOT_END:
+        "no se puede terminar el proceso {} ({}): es de otro usuario",
+        "cannot end process {} ({}): it is another user's";
+    CANNOT_PASS:
+        "no se puede enviar la señal al programa (proceso {}): es de otro usuario; sigue, y su reserva también",
+        "cannot pass the signal to the program (process {}): it is another user's; it goes on, and so does its reservation";
+    LEFT_BEHIND:
+        "el programa terminó y dejó procesos, que se terminan ahora: {}",
+        "the program has ended and left processes behind, which are being ended: {}";
+    WAITING_FOR:
+        "el programa terminó y dejó procesos; la reserva sigue hasta que terminen: {}",
+        "the program has ended and left processes behind; the reservation is kept until they end: {}";
+    WRAPPER_GONE:
+        "alguien mató a quien vigilaba el programa; se termina todo lo que inició.",
+        "whoever watched over the program was killed; all that it started is being ended.";
+    KEEPER_GONE:
+        "alguien mató el proceso que guardaba el programa, y el programa con él.",
+        "the process that kept the program was killed, and the program with it.";
+    NOT_CHECKED:
+        "se obtuvo la reserva {}, pero {} dejó de contestar; el programa no se ejecutó. Mira con RESERVAS.",
+        "reservation {} was obtained, then {} did not answer in time; the program was not run. Look with BOOKINGS.";
+    WHY_HISTORY:
+        "el servidor empezó de nuevo o volvió a una copia",
+        "the server began anew or was restored from a copy";
     WHY_ENDED: "otro la terminó", "somebody else ended it";
     WHY_SAID: "el servidor dijo «{}»", "the server said '{}'";
     WHY_CONNECTION: "la conexión con {}: {}", "the connection to {}: {}";
     WHY_TERM: "llegaba su final", "its end was near";
     NOT_CONFIRMED:
-        "el servidor no confirmó el final de la reserva {}; mire con RESERVAS.",
+        "el servidor no confirmó el final de la reserva {}; mira con RESERVAS.",
         "the server did not confirm the end of reservation {}; look with BOOKINGS.";
 
     // The server cannot be reached.
@@ -155,16 +191,16 @@ texts! {
 
     // The server went away.
     LOST_ASKING:
-        "se perdió la conexión con {} antes de la respuesta completa ({}).\nQuizá la orden se cumplió: mire con RESERVAS antes de repetirla.",
+        "se perdió la conexión con {} antes de la respuesta completa ({}).\nQuizá la orden se cumplió: mira con RESERVAS antes de repetirla.",
         "the connection to {} was lost before the whole reply ({}).\nThe command may have been done: look with BOOKINGS before you repeat it.";
     LOST_WATCHING:
         "se perdió la conexión con {} ({}).\nOBSERVAR tras=N, con el número del último aviso, sigue donde quedó.",
         "the connection to {} was lost ({}).\nWATCH after=N, with the number of the last notice, goes on from there.";
     LOST_TALKING:
-        "se perdió la conexión con {} ({}).\nVuelva a empezar con «reserva» cuando el servidor esté en marcha.",
+        "se perdió la conexión con {} ({}).\nVuelve a empezar con «reserva» cuando el servidor esté en marcha.",
         "the connection to {} was lost ({}).\nStart 'reserva' again when the server is running.";
     LOST_PIPING:
-        "se perdió la conexión con {} ({}): llegaron {} respuestas completas a {} líneas enviadas.\nLas que no tienen respuesta quizá se cumplieron: mire con RESERVAS antes de repetirlas.",
+        "se perdió la conexión con {} ({}): llegaron {} respuestas completas a {} líneas enviadas.\nLas que no tienen respuesta quizá se cumplieron: mira con RESERVAS antes de repetirlas.",
         "the connection to {} was lost ({}): {} complete replies came to {} lines sent.\nThose without a reply may have been done: look with BOOKINGS before you repeat them.";
     NO_GOODBYE:
         "{} no ha confirmado la despedida; la conexión se cierra sin ella.",
@@ -175,6 +211,9 @@ texts! {
     ENDLESS: "una línea sin fin", "a line without an end";
 
     // Our own input and output.
+    LINE_NOT_UTF8:
+        "línea {} de la entrada, byte {}: no es UTF-8 ({}); nada se hizo desde esa línea",
+        "line {} of the input, byte {}: not UTF-8 ({}); nothing from that line on was done";
     INPUT_FAILED: "no se puede leer la entrada: {}", "cannot read the input: {}";
     OUTPUT_FAILED: "no se puede escribir la salida: {}", "cannot write the output: {}";
     SIGNALS_FAILED: "no se puede atender a Ctrl-C: {}", "cannot watch for Ctrl-C: {}";
@@ -199,6 +238,16 @@ texts! {
     HELP_SERVER:
         "El servidor; si falta, RESERVA_SERVER; si falta, 127.0.0.1:12345",
         "The server; without it RESERVA_SERVER; without that 127.0.0.1:12345";
+    HELP_TIMEOUT_VALUE: "DURACIÓN", "DURATION";
+    HELP_TIMEOUT:
+        "Cuánto puede callar el servidor, además de espera=; si falta, 10s",
+        "How long the server may be silent, beyond any wait=; without it 10s";
+    HELP_QUIET:
+        "No muestra avisos ni, si todo va bien, nada",
+        "Print no notices, and nothing on success";
+    HELP_WAIT_CHILDREN:
+        "Con ejecutar: mantiene la reserva hasta que termine también lo que el programa deja en marcha",
+        "With run: keep the reservation until what the program leaves running has ended too";
     HELP_HELP: "Muestra esta ayuda", "Print this help";
     HELP_VERSION: "Muestra la versión", "Print the version";
     HELP_MORE:
@@ -214,11 +263,14 @@ entrada, las salidas, el terminal y las señales tal cual, y RESERVA_ID, RESERVA
 línea) y RESERVA_HASTA en su entorno. Las opciones son las de RESERVAR, menos desde= y clave=:
   por=30m         se renueva cada tercio del plazo y sobrevive a una caída del servidor más corta
   hasta= noches=  hasta entonces, sin renovar
-  (ninguna)       hasta=salir: mientras dure la conexión
+  (ninguna)       hasta=salir por=1m: se renueva cada 20 segundos
+  hasta=salir     mientras dure la conexión
   espera=1h       espera su turno
   titular=ana     a nombre de ana
-Si la reserva se pierde (otro la cancela, el servidor no vuelve a tiempo, llega su final), todo el
-grupo del programa recibe TERM y, como mucho 5 segundos después y antes de que venza, KILL.
+Si la reserva se pierde (otro la cancela, el servidor no vuelve a tiempo, llega su final), el programa
+y todo lo que inició reciben TERM y, como mucho 5 segundos después y antes de que venza, KILL. Lo mismo
+ocurre si matan a reserva, y con lo que el programa deja en marcha al terminar, salvo --wait-children.
+--quiet y --wait-children también se pueden escribir detrás de ejecutar.
 
 Ejemplos:
   reserva LISTAR
@@ -230,13 +282,13 @@ Ejemplos:
 
 Termina con:
   0   todo OK
-  1   alguna respuesta fue ERR
-  2   uso incorrecto; no se envió nada
-  69  no hay conexión, o se perdió antes de la respuesta completa
+  64  ERR 400, 401, 403, 404, 410, 413, uso incorrecto o entrada que no es texto: no lo repitas así
+  69  no hay servidor, o se perdió o calló antes de la respuesta completa
+  71  no hay proceso para el programa
   74  falló la lectura de la entrada o la escritura de la salida
-y ejecutar, con lo que devuelve el programa (128+n si lo terminó la señal n), o:
-  75  no se obtuvo la reserva
-  76  se perdió la reserva y el programa fue terminado
+  75  ERR 408, 409, 429, 503: prueba más tarde
+y ejecutar, con lo que devuelve el programa (128+n si lo terminó la señal n), o con uno de esos, o:
+  76  se perdió la reserva
   126, 127  el programa no se puede ejecutar, o no existe",
 "With words it sends one line made of them and prints the reply: OK on standard output, ERR on
 standard error. Options come before the first word. Quotes that the shell takes away are put
@@ -250,11 +302,14 @@ outputs, terminal and signals as they are, and RESERVA_ID, RESERVA_RECURSOS (one
 RESERVA_HASTA in its environment. The options are those of RESERVE, but for from= and key=:
   for=30m         renewed at each third of the term; outlives a shorter outage of the server
   until= nights=  until then, not renewed
-  (none)          until=quit: as long as the connection lasts
+  (none)          until=quit for=1m: renewed every 20 seconds
+  until=quit      as long as the connection lasts
   wait=1h         waits its turn
   holder=ana      in the name of ana
 If the reservation is lost (somebody cancels it, the server is not back in time, its end comes),
-the program's whole group gets TERM and, after 5 seconds at most and before it ends, KILL.
+the program and all that it started get TERM and, after 5 seconds at most and before it ends, KILL.
+So they do if reserva is killed, and so does what the program leaves running at its end, unless
+--wait-children is given. --quiet and --wait-children may also stand behind run.
 
 Examples:
   reserva LIST
@@ -266,13 +321,13 @@ Examples:
 
 Exit status:
   0   all OK
-  1   some reply was ERR
-  2   wrong usage; nothing was sent
-  69  no connection, or it was lost before the whole reply
+  64  ERR 400, 401, 403, 404, 410, 413, wrong usage or input that is not text: do not repeat it so
+  69  no server, or it was lost or silent before the whole reply
+  71  no process can be had for the program
   74  reading the input or writing the output failed
-and of run, what the program returns (128+n if signal n ended it), or:
-  75  the reservation was not obtained
-  76  the reservation was lost and the program was ended
+  75  ERR 408, 409, 429, 503: try later
+and of run, what the program returns (128+n if signal n ended it), or one of these, or:
+  76  the reservation was lost
   126, 127  the program cannot be run, or is not there";
 }
 

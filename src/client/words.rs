@@ -1,7 +1,9 @@
 //! From the words of the command line to the line that travels.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
+use crate::guard::length;
 use crate::reply::shown;
 use crate::texts::{self, Language};
 use crate::{Stop, usage};
@@ -29,6 +31,17 @@ pub fn line(words: &[String], language: Language) -> Result<String, Stop> {
         return Err(usage(language.plain(texts::NOTHING_TO_SEND).to_owned()));
     }
     Ok(line)
+}
+
+/// How long a line may wait in a queue: its `espera=`, if it has one that can be read.
+pub fn wait_of(line: &str) -> Duration {
+    let mut words = line.split_ascii_whitespace();
+    let wait = words.find_map(|word| {
+        let (name, value) = word.split_once('=')?;
+        let is_wait = ["espera", "wait"].iter().any(|wait| name.eq_ignore_ascii_case(wait));
+        is_wait.then(|| value.trim_matches('"'))
+    });
+    wait.and_then(length).unwrap_or_default()
 }
 
 /// A word as the server wants to read it: the value of `key=value` is quoted where it would not
@@ -111,10 +124,23 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_is_found_in_a_line() {
+        for (line, seconds) in [
+            ("RESERVE x", 0),
+            ("RESERVE x wait=90s", 90),
+            ("RESERVAR x ESPERA=1h por=2h", 3_600),
+            ("RESERVE x wait=\"2m\"", 120),
+            ("RESERVE x wait=soon", 0),
+        ] {
+            assert_eq!(wait_of(line), Duration::from_secs(seconds), "{line}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_a_line_is_refused() {
         for word in ["a\nb", "a\r", "\0", "\x1b[31m", "\x7f", "\u{85}", "nota=a\nb", "", " \t "] {
             let refused = line(&[word.to_owned()], Language::Spanish);
-            assert!(matches!(refused, Err(Stop::Error { code: 2, .. })), "{word:?}");
+            assert!(matches!(refused, Err(Stop::Error { code: 64, .. })), "{word:?}");
         }
     }
 }

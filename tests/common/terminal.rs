@@ -8,10 +8,13 @@ use std::process::{Child, Command, Stdio};
 /// `expect TEXT` answers `ok` and the screen up to and with that text, `send TEXT` types,
 /// `end` answers `ok`, the exit code and the rest of the screen. `no` is what failed answers.
 const TERMINAL: &str = r#"
-import os, pty, select, sys, time
+import os, pty, select, signal, sys, time
 PATIENCE = 60
 pid, terminal = pty.fork()
 if pid == 0:
+    # As a shell at a terminal would start it, whatever this test was started with.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
     os.execvp(sys.argv[1], sys.argv[1:])
 screen, ended = b"", False
 def read_more(deadline):

@@ -1,34 +1,22 @@
-//! What can happen while a reservation is held, gathered from threads that each wait for one
-//! thing: a connection, a signal, the timer, a server that does not answer yet. The main thread,
-//! which alone decides, takes one after the other. No thread is ever joined: they end with the
-//! process, and a send that fails means that the main thread is leaving.
+//! What can happen while a reservation is held, and waiting for all of it at once: signals, an
+//! alarm, connections. No thread: at the limit of processes there is none to be had, and a
+//! reservation that is held already must be kept all the same.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::OwnedFd;
-use std::sync::mpsc::SyncSender;
-use std::thread;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::net::sockopt;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
     timerfd_create, timerfd_settime,
 };
-use signal_hook::consts::{
-    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
-};
-use signal_hook::iterator::Signals;
 
 use super::lease::Moment;
-use crate::Stop;
-use crate::reply::{Gone, Incoming, Part};
-use crate::server::{Link, Server};
-use crate::texts::Language;
-
-/// Events on their way. Few: a full channel makes the server wait, not us grow.
-pub const EVENTS: usize = 64;
 
 /// A peer that vanished without a word is noticed after these 30 seconds of unanswered probes.
 /// The server takes 120 s for the same, so a reservation that is bound to the connection is
@@ -38,16 +26,18 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 4;
 const USER_TIMEOUT_MS: u32 = 30_000;
 
-pub enum Event {
-    Signal(i32),
-    /// A line of the connection with this number.
-    Heard(u64, Part, Vec<u8>),
-    Gone(u64, Gone),
-    /// What became of an attempt to reach the server again.
-    Reached(Result<Link, Stop>),
-    /// The time that the timer was set to has come.
-    Due,
-}
+/// The signals that are passed on to the program.
+const PASSED: [Signal; 9] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+    Signal::SIGCONT,
+    Signal::SIGTSTP,
+];
 
 /// The time, on a clock that nobody can set and that goes on while the machine sleeps.
 pub fn now() -> Moment {
@@ -55,22 +45,19 @@ pub fn now() -> Moment {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Gives the lines of a connection out as events.
-pub fn listen(stream: TcpStream, number: u64, events: SyncSender<Event>) {
-    thread::spawn(move || {
-        let mut incoming = Incoming::new(stream);
-        loop {
-            while let Some((part, line)) = incoming.next() {
-                if events.send(Event::Heard(number, part, line.to_vec())).is_err() {
-                    return;
-                }
-            }
-            if let Err(gone) = incoming.wait() {
-                let _ = events.send(Event::Gone(number, gone));
-                return;
-            }
-        }
-    });
+/// Waits until something can be read; says which of them.
+pub fn readable<const N: usize>(fds: [BorrowedFd<'_>; N]) -> [bool; N] {
+    let mut polled = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    // A failure, which is an interruption, is like nothing: whoever waits looks again.
+    let _ = poll(&mut polled, None);
+    polled.map(|fd| !fd.revents().is_empty())
+}
+
+/// Waits until something can be read, at most so long; says whether it can.
+pub fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let limit = Timespec::try_from(limit).ok();
+    poll(&mut polled, limit.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
 /// Makes each end known to the other in time. What cannot be had only makes that later.
@@ -87,35 +74,89 @@ pub fn make_ends_known(stream: &TcpStream) {
     let _ = sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT_MS);
 }
 
-/// Ends a connection, and with it the thread that listens to it.
-pub fn hang_up(link: &Link) {
-    let _ = link.stream.shutdown(Shutdown::Both);
+/// A connection that is being made. Readable or in error when that is decided.
+pub struct Connecting {
+    stream: TcpStream,
+    pub address: SocketAddr,
 }
 
-/// Tries once to reach the server, after this time.
-pub fn reach(server: Server, language: Language, after: Duration, events: SyncSender<Event>) {
-    thread::spawn(move || {
-        thread::sleep(after);
-        let _ = events.send(Event::Reached(Link::open(&server, language)));
-    });
-}
-
-/// Gives signals out as events: those that are passed on, and the one that tells of a child. Who
-/// started us with a signal ignored (`nohup`, `&` in a script) wants it ignored by the program
-/// too, so that one is left alone: a handler would be reset when the program starts.
-pub fn watch_signals(events: SyncSender<Event>) -> io::Result<()> {
-    let passed = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP];
-    let ignored = ignored_signals();
-    let watched = passed.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
-    let mut signals = Signals::new(watched.chain([SIGCHLD]))?;
-    thread::spawn(move || {
-        for signal in signals.forever() {
-            if events.send(Event::Signal(signal)).is_err() {
-                return;
-            }
+impl Connecting {
+    pub fn start(address: SocketAddr) -> io::Result<Self> {
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        match connect(&socket, &address) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
         }
-    });
-    Ok(())
+        Ok(Connecting { stream: TcpStream::from(socket), address })
+    }
+
+    /// Whether it is decided, and how.
+    pub fn finish(&self) -> Option<io::Result<TcpStream>> {
+        let mut polled = [PollFd::new(&self.stream, PollFlags::OUT)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if poll(&mut polled, Some(&at_once)).is_ok_and(|ready| ready == 0) {
+            return None;
+        }
+        Some(self.outcome())
+    }
+
+    fn outcome(&self) -> io::Result<TcpStream> {
+        sockopt::socket_error(&self.stream)??;
+        // See `connect_to` in server.rs.
+        if self.stream.local_addr()? == self.address {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let _ = self.stream.set_nodelay(true);
+        self.stream.try_clone()
+    }
+}
+
+impl AsFd for Connecting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// Signals, read like a connection: those that are passed on.
+///
+/// Whoever started us with a signal ignored (`nohup`, `&` in a script) wants it ignored by the
+/// program too, so that one is left alone.
+pub struct Signals {
+    source: SignalFd,
+}
+
+impl Signals {
+    /// From now on our mask is our own: what was blocked when we were started is not any more.
+    /// The program has it as it was; its process was made before.
+    pub fn start() -> io::Result<Self> {
+        let ignored = ignored_signals();
+        let watched: SigSet = PASSED
+            .into_iter()
+            .filter(|signal| ignored & (1 << (*signal as i32 - 1)) == 0)
+            .collect();
+        let mut blocked = watched;
+        // Blocked, it does not stop us when we take the terminal back.
+        blocked.add(Signal::SIGTTOU);
+        blocked.thread_set_mask()?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Signals { source: SignalFd::with_flags(&watched, flags)? })
+    }
+
+    pub fn next(&self) -> Option<i32> {
+        let signal = self.source.read_signal().ok()??;
+        i32::try_from(signal.ssi_signo).ok()
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.source.as_fd()
+    }
 }
 
 /// The signals that this process ignores, a bit for each.
@@ -125,24 +166,20 @@ fn ignored_signals() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// One alarm, which can be set anew.
+/// One alarm, which can be set anew, on the clock of [`now`]: the time-outs of `poll` do not
+/// count while the machine sleeps.
 pub struct Timer {
     timer: OwnedFd,
 }
 
 impl Timer {
-    pub fn start(events: SyncSender<Event>) -> io::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?;
-        let mut alarms = File::from(timer.try_clone()?);
-        thread::spawn(move || {
-            let mut count = [0; 8];
-            while alarms.read_exact(&mut count).is_ok() && events.send(Event::Due).is_ok() {}
-        });
-        Ok(Timer { timer })
+    pub fn start() -> io::Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        Ok(Timer { timer: timerfd_create(TimerfdClockId::Boottime, flags)? })
     }
 
-    /// The one alarm comes at this time, or at once if that is past; never for `None`.
-    pub fn set(&self, at: Option<Moment>) -> io::Result<()> {
+    /// It is readable from this time on, or at once if that is past; never for `None`.
+    pub fn set(&self, at: Option<Moment>) {
         // All zeros would turn it off.
         let at = at.map(|at| at.max(Duration::from_nanos(1))).unwrap_or_default();
         let it_value = Timespec {
@@ -150,7 +187,13 @@ impl Timer {
             tv_nsec: at.subsec_nanos().into(),
         };
         let once = Itimerspec { it_interval: Timespec::default(), it_value };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once)?;
-        Ok(())
+        // Every time that there is can be set.
+        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once);
+    }
+}
+
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
     }
 }

@@ -107,6 +107,19 @@ fn is_number(word: &str) -> bool {
     word.strip_prefix('#').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// The number of the event that a notice tells of: `* 7 RESERVADO …`, `* 7 AVANCE`.
+pub fn event_number(notice: &str) -> Option<u64> {
+    notice.split(' ').nth(1)?.parse().ok()
+}
+
+/// The last event before a watch began: `OK OBSERVANDO tras=7`.
+pub fn last_event(reply: &str) -> Option<u64> {
+    let mut words = reply.split(' ');
+    let number = words
+        .find_map(|word| ["tras=", "after="].iter().find_map(|option| word.strip_prefix(option)));
+    number?.parse().ok()
+}
+
 /// What a notice `* <event> WORD #42 …` means for a reservation.
 #[derive(Debug, PartialEq, Eq)]
 pub enum News<'a> {
@@ -172,6 +185,16 @@ mod tests {
         for line in ["OK ana", "OK", "OK OBSERVANDO tras=5", "OK 2 DISPONIBLES", "OK A B"] {
             assert_eq!(Said::of(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn numbers_of_events_are_read() {
+        assert_eq!(event_number("* 7 RESERVADO #42 Sala 1"), Some(7));
+        assert_eq!(event_number("* 4096 PROGRESS"), Some(4096));
+        assert_eq!(event_number("* COLA 1 x"), None);
+        assert_eq!(last_event("OK OBSERVANDO tras=12"), Some(12));
+        assert_eq!(last_event("OK WATCHING after=0"), Some(0));
+        assert_eq!(last_event("OK"), None);
     }
 
     #[test]

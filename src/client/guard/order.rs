@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::texts::{self, Language};
-use crate::{Stop, usage, words};
+use crate::{Settings, Stop, usage, words};
 
 /// A reservation to hold and a program to run under it.
 #[derive(Debug)]
@@ -15,21 +15,41 @@ pub struct Order {
     pub holder: Option<String>,
     /// The line that reserves.
     pub reserve: String,
+    /// The same for a server that does not know [`End::Heartbeat`].
+    pub plain: String,
+    /// How long it may wait in a queue.
+    pub wait: Duration,
     pub end: End,
     /// The program and its arguments, byte by byte as they were given.
     pub program: Vec<OsString>,
 }
 
 /// When the reservation ends if nobody ends it before.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// With the connection (`hasta=salir`).
     Connection,
+    /// With our goodbye, or this long after the last renewal (`hasta=salir por=`).
+    Heartbeat(String, Duration),
     /// After a term that is renewed (`por=`), as it was written and as a length.
     Lease(String, Duration),
     /// At a time that stays (`hasta=`, `noches=`).
     Fixed,
 }
+
+impl End {
+    /// How long it lasts from a renewal, if it has any.
+    pub fn term(&self) -> Option<Duration> {
+        match self {
+            End::Heartbeat(_, term) | End::Lease(_, term) => Some(*term),
+            End::Connection | End::Fixed => None,
+        }
+    }
+}
+
+/// How long a reservation without an end of its own outlives a wrapper that vanished with its
+/// machine, and for how long the server may be away.
+const HEARTBEAT: (&str, Duration) = ("60s", Duration::from_secs(60));
 
 /// The words of one language of the wire.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +62,8 @@ pub struct Verbs {
     pub cancel: &'static str,
     pub quit: &'static str,
     pub for_option: &'static str,
-    until_quit: &'static str,
+    pub until_quit: &'static str,
+    pub status: &'static str,
 }
 
 static SPANISH: Verbs = Verbs {
@@ -55,6 +76,7 @@ static SPANISH: Verbs = Verbs {
     quit: "SALIR",
     for_option: "por",
     until_quit: "hasta=salir",
+    status: "ESTADO",
 };
 
 static ENGLISH: Verbs = Verbs {
@@ -67,6 +89,7 @@ static ENGLISH: Verbs = Verbs {
     quit: "QUIT",
     for_option: "for",
     until_quit: "until=quit",
+    status: "STATUS",
 };
 
 /// The verb of the wire's language that the first word chooses, if it is this command at all.
@@ -82,8 +105,10 @@ fn verbs_of(first: &OsString) -> Option<&'static Verbs> {
 }
 
 impl Order {
-    /// `None` if these words are a line for the server and no order for us.
-    pub fn of(given: &[OsString], language: Language) -> Result<Option<Self>, Stop> {
+    /// `None` if these words are a line for the server and no order for us. Options of ours may
+    /// also stand behind the verb.
+    pub fn of(given: &[OsString], settings: &mut Settings) -> Result<Option<Self>, Stop> {
+        let language = settings.language;
         let Some(verbs) = given.first().and_then(verbs_of) else {
             return Ok(None);
         };
@@ -94,7 +119,15 @@ impl Order {
         if program.is_empty() {
             return Err(wrong(texts::NO_PROGRAM));
         }
-        let request = words::as_text(&given[1..dashes], language)?;
+        let mut request = words::as_text(&given[1..dashes], language)?;
+        let ours = request.extract_if(.., |word| word.starts_with("--"));
+        for option in ours.collect::<Vec<_>>() {
+            match option.as_str() {
+                "--quiet" => settings.is_quiet = true,
+                "--wait-children" => settings.waits_for_children = true,
+                _ => return Err(usage(language.say(texts::UNKNOWN_OPTION, &[&option]))),
+            }
+        }
         if request.iter().all(|word| word.trim().is_empty()) {
             return Err(wrong(texts::NO_TARGETS));
         }
@@ -109,7 +142,13 @@ struct Request {
     /// What travels, in its order.
     line: Vec<String>,
     holder: Option<String>,
-    end: Option<End>,
+    /// `por=`, as it was written; a term that is none is told by the server.
+    term: Option<String>,
+    /// `hasta=salir`.
+    is_bound: bool,
+    /// `hasta=` with a time, or `noches=`.
+    is_fixed: bool,
+    wait: Duration,
 }
 
 impl Request {
@@ -146,15 +185,13 @@ impl Request {
             "desde" | "from" | "clave" | "key" => {
                 return Err(usage(language.say(texts::NOT_WITH_A_PROGRAM, &[word])));
             }
-            "por" | "for" => {
-                // A term that is none is told by the server.
-                self.end = Some(length(value).map_or(End::Fixed, |l| End::Lease(value.into(), l)));
-            }
+            "por" | "for" => self.term = Some(value.to_owned()),
             "hasta" | "until" => {
                 let with_us = ["salir", "quit"].iter().any(|v| value.eq_ignore_ascii_case(v));
-                self.end = Some(if with_us { End::Connection } else { End::Fixed });
+                if with_us { self.is_bound = true } else { self.is_fixed = true }
             }
-            "noches" | "nights" => self.end = Some(End::Fixed),
+            "noches" | "nights" => self.is_fixed = true,
+            "espera" | "wait" => self.wait = length(value).unwrap_or_default(),
             _ => {}
         }
         self.line.push(word.to_owned());
@@ -162,15 +199,36 @@ impl Request {
     }
 
     fn order(mut self, verbs: &'static Verbs, program: Vec<OsString>) -> Order {
-        if self.end.is_none() {
+        let end = self.end();
+        let line = |words: &[String]| format!("{} {}", verbs.reserve, words.join(" "));
+        let has_end = self.is_bound || self.is_fixed || self.term.is_some();
+        if !has_end {
             self.line.push(verbs.until_quit.to_owned());
+        }
+        let plain = line(&self.line);
+        if !has_end {
+            self.line.push(format!("{}={}", verbs.for_option, HEARTBEAT.0));
         }
         Order {
             verbs,
             holder: self.holder,
-            reserve: format!("{} {}", verbs.reserve, self.line.join(" ")),
-            end: self.end.unwrap_or(End::Connection),
+            reserve: line(&self.line),
+            plain,
+            wait: self.wait,
+            end,
             program,
+        }
+    }
+
+    fn end(&self) -> End {
+        let term = self.term.as_ref().map(|text| (text.clone(), length(text)));
+        match (term, self.is_bound, self.is_fixed) {
+            (None, false, false) => End::Heartbeat(HEARTBEAT.0.to_owned(), HEARTBEAT.1),
+            (None, true, false) => End::Connection,
+            (Some((text, Some(term))), true, false) => End::Heartbeat(text, term),
+            (Some((text, Some(term))), false, false) => End::Lease(text, term),
+            // Two ends that do not go together are told by the server.
+            _ => End::Fixed,
         }
     }
 }
@@ -229,19 +287,26 @@ mod tests {
 
     fn of(words: &[&str]) -> Result<Option<Order>, Stop> {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        Order::of(&words, Language::English)
+        Order::of(&words, &mut Settings::of(Language::English))
     }
 
     #[test]
     fn words_become_an_order() {
         let lease = |text: &str, seconds| End::Lease(text.into(), Duration::from_secs(seconds));
-        let rows: [(&[&str], &str, End, Option<&str>); 9] = [
-            (&["ejecutar", "x", "--", "p"], "RESERVAR x hasta=salir", End::Connection, None),
-            (&["Run", "x", "--", "p"], "RESERVE x until=quit", End::Connection, None),
+        let minute = || End::Heartbeat("60s".into(), Duration::from_secs(60));
+        let rows: [(&[&str], &str, End, Option<&str>); 10] = [
+            (
+                &["run", "x", "for=30s", "until=quit", "--", "p"],
+                "RESERVE x for=30s until=quit",
+                End::Heartbeat("30s".into(), Duration::from_secs(30)),
+                None,
+            ),
+            (&["ejecutar", "x", "--", "p"], "RESERVAR x hasta=salir por=60s", minute(), None),
+            (&["Run", "x", "--", "p"], "RESERVE x until=quit for=60s", minute(), None),
             (
                 &["RUN", "a b,", "c*", "--", "p"],
-                "RESERVE a b, c* until=quit",
-                End::Connection,
+                "RESERVE a b, c* until=quit for=60s",
+                minute(),
                 None,
             ),
             (
@@ -255,8 +320,8 @@ mod tests {
             (&["run", "x", "noches=2", "--", "p"], "RESERVE x noches=2", End::Fixed, None),
             (
                 &["ejecutar", "x", "titular=ana", "nota=por=3s --", "--", "p"],
-                "RESERVAR x nota=\"por=3s --\" hasta=salir",
-                End::Connection,
+                "RESERVAR x nota=\"por=3s --\" hasta=salir por=60s",
+                minute(),
                 Some("ana"),
             ),
             (
@@ -269,6 +334,8 @@ mod tests {
         for (words, line, end, holder) in rows {
             let order = of(words).expect("a good line").expect("an order");
             assert_eq!((order.reserve.as_str(), &order.end), (line, &end), "{words:?}");
+            let plain = line.strip_suffix(&format!(" {}=60s", order.verbs.for_option));
+            assert_eq!(order.plain, plain.unwrap_or(line));
             assert_eq!((order.holder.as_deref(), &*order.program), (holder, &["p".into()][..]));
         }
     }
@@ -301,7 +368,7 @@ mod tests {
             &["run", "x\ny", "--", "p"],
         ];
         for words in rows {
-            assert!(matches!(of(words), Err(Stop::Error { code: 2, .. })), "{words:?}");
+            assert!(matches!(of(words), Err(Stop::Error { code: 64, .. })), "{words:?}");
         }
     }
 

@@ -1,0 +1,140 @@
+//! Messages between the wrapper, its keeper and the process that becomes the program. All three
+//! are this program; each has the next one's messages on its standard input, which is a socket
+//! that keeps messages apart. A message is a word and what belongs to it, and may bring a
+//! descriptor along: so the standard input that the program is to have goes from hand to hand.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+/// Longer than any message: the names of a reservation, and a few words.
+const MESSAGE_MAX_BYTES: usize = 32 * 1024;
+
+/// What separates the fields of a message. No argument and no variable can have it.
+const SEPARATOR: u8 = 0;
+
+/// One end of the line between two of the processes.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+/// A message: its fields, of which the first says what it is.
+#[derive(Debug)]
+pub struct Message {
+    pub fields: Vec<String>,
+    pub descriptor: Option<OwnedFd>,
+}
+
+impl Channel {
+    /// Both ends.
+    pub fn pair() -> io::Result<(Self, OwnedFd)> {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        Ok((Channel(ours), theirs))
+    }
+
+    /// The end that was given to this process as its standard input.
+    pub fn from_stdin() -> io::Result<Self> {
+        Ok(Channel(io::stdin().as_fd().try_clone_to_owned()?))
+    }
+
+    pub fn send(&self, fields: &[&str]) -> io::Result<()> {
+        self.send_with(fields, None)
+    }
+
+    /// Sends a message, and with it a descriptor.
+    pub fn send_with(&self, fields: &[&str], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let text = fields.join(&char::from(SEPARATOR).to_string());
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
+        if !fds.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(&fds));
+        }
+        // Who does not read must not hold us: the end of a reservation waits for nobody.
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        rustix::io::retry_on_intr(|| {
+            sendmsg(&self.0, &[IoSlice::new(text.as_bytes())], &mut control, flags)
+        })?;
+        Ok(())
+    }
+
+    /// The next message; waits for it. `None` when the other end is closed.
+    pub fn receive(&self) -> io::Result<Option<Message>> {
+        let mut bytes = vec![0; MESSAGE_MAX_BYTES];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = rustix::io::retry_on_intr(|| {
+            recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)
+        });
+        let length = match received {
+            Ok(received) => received.bytes,
+            // It ended before it had read all that we said.
+            Err(rustix::io::Errno::CONNRESET) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if length == 0 {
+            return Ok(None);
+        }
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        let text = String::from_utf8_lossy(&bytes[..length]);
+        let fields = text.split(char::from(SEPARATOR)).map(str::to_owned).collect();
+        Ok(Some(Message { fields, descriptor }))
+    }
+}
+
+impl Message {
+    /// The word that says what it is.
+    pub fn word(&self) -> &str {
+        self.fields.first().map_or("", String::as_str)
+    }
+
+    pub fn field(&self, at: usize) -> &str {
+        self.fields.get(at).map_or("", String::as_str)
+    }
+
+    pub fn number(&self, at: usize) -> Option<i64> {
+        self.field(at).parse().ok()
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn messages_stay_apart_and_bring_descriptors() {
+        let (ours, theirs) = Channel::pair().expect("a pair");
+        let theirs = Channel(theirs);
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        ours.send(&["one", "", "á b"]).expect("sent");
+        ours.send_with(&["two"], Some(writer.as_fd())).expect("sent");
+        drop((ours, writer));
+        let one = theirs.receive().expect("received").expect("a message");
+        assert_eq!((one.word(), one.field(1), one.field(2)), ("one", "", "á b"));
+        assert!(one.descriptor.is_none());
+        let two = theirs.receive().expect("received").expect("a message");
+        let mut writer = std::fs::File::from(two.descriptor.expect("a descriptor"));
+        writer.write_all(b"through").expect("it is the pipe");
+        drop(writer);
+        let mut read = String::new();
+        reader.read_to_string(&mut read).expect("text");
+        assert_eq!(read, "through");
+        assert!(theirs.receive().expect("the end").is_none());
+    }
+}
