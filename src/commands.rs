@@ -483,7 +483,7 @@ fn watch(
     if after < desk.history.floor() || after > last {
         return Err(Refusal::HistoryGone { asked: after, floor: desk.history.floor(), last });
     }
-    session.watch = Some(Box::new(Watch { pattern, lang, eol, next: after + 1 }));
+    session.watch = Some(Box::new(Watch { pattern, lang, eol, next: after + 1, told: after }));
     Ok(say!(lang, "OK OBSERVANDO tras={}", "OK WATCHING after={}", after))
 }
 

@@ -309,6 +309,11 @@ impl<S> Conn<S> {
         self.writable && !self.is_flushed()
     }
 
+    /// Whether the peer has taken all that was written to it, as far as is known.
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
     /// Whether output has sunk so far that a paused peer is taken up again.
     pub fn is_drained(&self) -> bool {
         self.source.is_none() && self.pending() <= OUTPUT_LOW_BYTES

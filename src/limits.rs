@@ -179,6 +179,12 @@ pub const RELEASES_ONE_BY_ONE: usize = 64;
 pub const HISTORY_EVENTS: usize = 16 << 10;
 /// The same in bytes of their texts; a small host can spare so much.
 pub const HISTORY_BYTES: usize = 2 << 20;
+/// So many times these bounds are held while a watcher that takes what it is sent was not sent
+/// all of it yet: one command makes 10,000 events, and the server sends them in turns.
+pub const HISTORY_LAG_TIMES: usize = 8;
+/// A watcher with a pattern is sent its position after so many events without a notice for it, so
+/// that its `tras=` does not go stale.
+pub const PROGRESS_EVERY: u64 = 4096;
 /// Bytes read but not yet run above which a socket is not read: a line and
 /// some. With one read more this is what each of thousands that wait may hold.
 pub const INPUT_HIGH_BYTES: usize = 5 << 10;
@@ -313,6 +319,8 @@ const _: () = {
     // A request, folded or its quotes escaped twice, beside the rest of its line.
     assert!(5 * LINE_MAX_BYTES < KEPT_TEXT_MAX_BYTES);
     assert!(OUTPUT_LOW_BYTES < OUTPUT_HIGH_BYTES);
+    assert!(PROGRESS_EVERY < HISTORY_EVENTS as u64, "a position that is sent must still be held");
+    assert!(HISTORY_LAG_TIMES * HISTORY_EVENTS > 2 * (ADD_MAX + BATCH_EVENTS));
     assert!(LIST_PIECE_BYTES <= OUTPUT_HIGH_BYTES);
     let kept = 100_000 / 8 + 100_000 / NAMES_CHUNK * 8 + NAMES_CHUNK * (2 * NAME_MAX_BYTES + 8);
     assert!(OUTPUT_HIGH_BYTES + LINE_MAX_BYTES + kept <= LIST_READER_BYTES);

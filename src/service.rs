@@ -152,6 +152,10 @@ pub struct Service<T: Stream, S: Storage> {
     watching: VecDeque<Key>,
     /// How many of them, from the first on, may have something to be sent.
     untold: usize,
+    /// How many of them are left of the round that finds out which events they still need.
+    lag_round: usize,
+    /// The oldest event that one of this round has not been sent, of those that take what they are sent.
+    lag_from: Option<u64>,
     notices: Notices,
     /// Connections that wait, to find them when they are granted.
     waiting: BTreeMap<SessionId, Key>,
@@ -227,6 +231,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
             crowd: Crowd::new(config.crowd),
             watching: VecDeque::new(),
             untold: 0,
+            lag_round: 0,
+            lag_from: None,
             notices: Notices::default(),
             waiting: BTreeMap::new(),
             deadlines: BTreeSet::new(),

@@ -170,6 +170,11 @@ impl<S: Storage> Store<S> {
         &self.history
     }
 
+    /// The same to say what watchers still need of it.
+    pub fn history_mut(&mut self) -> &mut History {
+        &mut self.history
+    }
+
     /// Makes a turn's events durable, as the sync policy has it, and empties
     /// the batch. Until this returns nobody may be told of them.
     ///

@@ -4,7 +4,7 @@
 mod common;
 
 use common::dialog::{check_in_both, matches};
-use common::{Client, Server, narrow, until};
+use common::{Client, Folder, Server, narrow, until};
 
 #[test]
 fn saying_who_one_is() {
@@ -275,7 +275,10 @@ fn status_counts() {
 #[test]
 fn a_list_outlives_its_names_once_and_not_twice() {
     const ROOMS: usize = 40_000;
-    let mut server = Server::in_memory(&["--inventory=/dev/null"]);
+    let folder = Folder::new();
+    let file = folder.join("empty");
+    std::fs::write(&file, "").unwrap();
+    let mut server = Server::in_memory(&["--inventory", file.to_str().unwrap()]);
     let mut client = server.connect();
     let long = "x".repeat(100);
     let add = |client: &mut Client, letter: char| {

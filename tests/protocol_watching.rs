@@ -4,7 +4,8 @@
 mod common;
 
 use common::dialog::{check_in_both, check_rows, notice_number};
-use common::{Server, narrow, until};
+use common::{Client, Folder, Server, narrow, until};
+use reservad::clock::{Round, Time, Zone};
 use std::net::Shutdown;
 
 /// One for each kind of change, word for word, after the reply to it.
@@ -438,5 +439,82 @@ fn idle_is_only_who_waits_for_nothing() {
         assert_eq!(watcher.line(), format!("* 5 {} #1 Habitación 1", words[0]));
         assert_eq!(watcher.line(), format!("* 6 {} #2 Habitación 1", words[1]));
     }
+    server.stop();
+}
+
+/// Reads the notices of a filtered watcher up to an event, and checks that its position is never
+/// more than 4,096 events old.
+fn follow(watcher: &mut Client, from: u64, to: u64) -> Vec<String> {
+    let (mut last, mut told) = (from, Vec::new());
+    while last < to {
+        let line = watcher.line();
+        assert!(line.starts_with("* ") && !line.starts_with("* END"), "{line}");
+        let number = notice_number(&line);
+        assert!(number <= last + 4096, "after {last} comes {line}");
+        last = number;
+        match line.ends_with(" PROGRESS") {
+            true if to - last < 4096 => break,
+            true => {}
+            false => told.push(line),
+        }
+    }
+    told
+}
+
+fn status(client: &mut Client, key: &str) -> u64 {
+    let lines = client.list("STATUS");
+    let value = lines.iter().find_map(|line| line.strip_prefix(&format!("{key}=")));
+    value.unwrap().parse().unwrap()
+}
+
+/// Two commands of one turn made 20,000 events, and a watcher of something else was too far behind
+/// before it could be sent anything.
+#[test]
+fn many_changes_at_once_do_not_throw_a_filtered_watcher_out() {
+    let folder = Folder::new();
+    let file = folder.join("inventory");
+    std::fs::write(&file, "Mesa\n").unwrap();
+    let inventory = ["--inventory", file.to_str().unwrap(), "--max-resources", "90000"];
+    let server = Server::in_memory(&inventory);
+    let mut watcher = server.connect();
+    let mut client = server.connect();
+    let mut other = server.connect();
+    assert_eq!(watcher.say("WATCH Mesa"), "OK WATCHING after=1");
+
+    server.while_stopped(|| {
+        client.send("ADD A 1..10000\n");
+        other.send("ADD B 1..10000\n");
+    });
+    assert_eq!((client.line(), other.line()), ("OK ADD 10000".into(), "OK ADD 10000".into()));
+    assert_eq!(follow(&mut watcher, 1, 20_001), [""; 0]);
+
+    // Names that a reload brings.
+    let names: String = (1..=20_000).map(|n| format!("C {n}\n")).collect();
+    std::fs::write(&file, format!("Mesa\n{names}")).unwrap();
+    server.signal("HUP");
+    until("the names are there", || status(&mut client, "resources") == 40_001);
+    assert_eq!(follow(&mut watcher, 20_001, 40_001), [""; 0]);
+
+    // Ends at one instant.
+    let time =
+        client.list("STATUS").into_iter().find_map(|l| Some(l.strip_prefix("time=")?.to_owned()));
+    let zone = Zone::utc();
+    let now = zone.parse(&time.unwrap(), Time::from_ms(0)).unwrap();
+    let end = zone.text(now.plus_ms(4_000), Round::Down);
+    for first in (1..=20_000).step_by(500) {
+        let lines = (first..first + 500).map(|n| format!("RESERVE C {n} until={end}\n"));
+        client.send(lines.collect::<String>());
+        (0..500).for_each(|_| assert!(client.line().starts_with("OK RESERVED")));
+    }
+    let last = status(&mut client, "last_event");
+    assert_eq!(follow(&mut watcher, 40_001, last), [""; 0]);
+    until("all have ended", || status(&mut client, "reservations") == 0);
+    let last = status(&mut client, "last_event");
+    assert!(client.say("RESERVE Mesa").starts_with("OK RESERVED #"));
+    let mut line = watcher.line();
+    while line.ends_with(" PROGRESS") {
+        line = watcher.line();
+    }
+    assert_eq!(line, format!("* {} RESERVED #20001 Mesa", last + 1));
     server.stop();
 }

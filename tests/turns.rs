@@ -102,7 +102,8 @@ impl World {
     }
 
     fn keep(&mut self) {
-        self.journal.extend(self.batch.iter().map(|(_, _, text)| text.to_owned()));
+        let texts = self.batch.for_journal().map(|(_, parts)| parts.concat());
+        self.journal.extend(texts);
         self.batch.clear();
     }
 

@@ -12,6 +12,7 @@ use crate::inventory::names::ResourceId;
 use crate::inventory::pattern::Pattern;
 use crate::inventory::queue::Outcome;
 use crate::inventory::{Origin, SessionId};
+use crate::limits::PROGRESS_EVERY;
 
 /// What a connection is to the commands.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(super) struct Watch {
     pub(super) eol: Eol,
     /// The number of the next event to tell.
     pub(super) next: u64,
+    /// The last number that it was sent.
+    pub(super) told: u64,
 }
 
 impl Session {
@@ -84,6 +87,11 @@ impl Session {
     /// Whether it waits for a reservation, and its next lines with it.
     pub fn is_waiting(&self) -> bool {
         self.wait.is_some()
+    }
+
+    /// The number of the next event that a watcher has to be sent.
+    pub fn next_notice(&self) -> Option<u64> {
+        self.watch.as_ref().map(|watch| watch.next)
     }
 
     /// Whether there are events that it was not told of.
@@ -184,6 +192,11 @@ pub fn notices(
         let pattern = watch.pattern.as_ref();
         if let Some(line) = kept.get(watch.next, text, pattern, watch.lang, zone) {
             push_line(line, watch.eol, out);
+            watch.told = watch.next;
+        } else if watch.next - watch.told >= PROGRESS_EVERY {
+            let word = watch.lang.pick("AVANCE", "PROGRESS");
+            push_line(&format!("* {} {word}", watch.next), watch.eol, out);
+            watch.told = watch.next;
         }
         watch.next += 1;
     }

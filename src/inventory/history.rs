@@ -1,10 +1,10 @@
-//! What has happened of late, for those who watch: the texts of the last
-//! events, in memory. It is bounded; who asks for more is told where it begins.
+//! The texts of the last events, in memory, for watchers. How many are held is bounded; a watcher
+//! that asks for older ones is told where the history begins.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::limits::{HISTORY_BYTES, HISTORY_EVENTS};
+use crate::limits::{HISTORY_BYTES, HISTORY_EVENTS, HISTORY_LAG_TIMES};
 
 /// The last events by number, without gaps.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub struct History {
     blocks: VecDeque<Block>,
     /// One that is not needed any more, for its memory.
     spare: Block,
+    /// The oldest event that a watcher which takes what it is sent was not sent yet.
+    needed: Option<u64>,
 }
 
 /// Texts of events, run together: one by one they would each cost a call for
@@ -79,9 +81,39 @@ impl History {
         if let Some(block) = self.blocks.back_mut() {
             block.push(texts, ends);
         }
-        self.forget(self.len.saturating_sub(HISTORY_EVENTS));
-        while self.bytes > HISTORY_BYTES {
+        self.forget_old();
+    }
+
+    /// Holds the events from this one on, within [`HISTORY_LAG_TIMES`]; `None` if no watcher lags.
+    pub fn set_needed(&mut self, number: Option<u64>) {
+        self.needed = number;
+    }
+
+    /// Holds the events from this one on, too.
+    pub fn need(&mut self, number: u64) {
+        self.needed = Some(self.needed.map_or(number, |needed| needed.min(number)));
+    }
+
+    /// Forgets what exceeds the bounds, and, where nobody needs it, what exceeds the usual ones.
+    fn forget_old(&mut self) {
+        self.forget_beyond(
+            HISTORY_LAG_TIMES * HISTORY_EVENTS,
+            HISTORY_LAG_TIMES * HISTORY_BYTES,
+            None,
+        );
+        self.forget_beyond(HISTORY_EVENTS, HISTORY_BYTES, self.needed);
+    }
+
+    /// Forgets the oldest events beyond these bounds, up to one that is needed.
+    fn forget_beyond(&mut self, events: usize, bytes: usize, needed: Option<u64>) {
+        let before = needed.map_or(u64::MAX, |needed| needed.saturating_sub(self.floor() + 1));
+        let mut spare = usize::try_from(before).unwrap_or(usize::MAX);
+        let excess = self.len.saturating_sub(events).min(spare);
+        self.forget(excess);
+        spare -= excess;
+        while self.bytes > bytes && spare > 0 {
             self.forget(1);
+            spare -= 1;
         }
     }
 
@@ -154,5 +186,28 @@ mod tests {
         assert_eq!(history.get(16), Some("event 16"));
         assert_eq!(history.get(history.last()), Some(&*format!("event {}", history.last())));
         assert_eq!(history.get(history.last() + 1), None);
+    }
+
+    #[test]
+    fn what_a_lagging_watcher_needs_is_held_within_a_wider_bound() {
+        let mut history = History::default();
+        let push = |history: &mut History, count: usize| {
+            for _ in 0..count {
+                history.push(history.last() + 1, "event");
+            }
+        };
+        push(&mut history, HISTORY_EVENTS);
+        history.need(100);
+        history.need(200);
+        push(&mut history, HISTORY_EVENTS);
+        assert_eq!(history.floor(), 99);
+        history.set_needed(Some(150));
+        push(&mut history, 1);
+        assert_eq!(history.floor(), 149);
+        push(&mut history, HISTORY_LAG_TIMES * HISTORY_EVENTS);
+        assert_eq!(history.last() - history.floor(), (HISTORY_LAG_TIMES * HISTORY_EVENTS) as u64);
+        history.set_needed(None);
+        push(&mut history, 1);
+        assert_eq!(history.last() - history.floor(), HISTORY_EVENTS as u64);
     }
 }

@@ -1,6 +1,8 @@
 //! Connections that go: they leave the queue at once, and are removed, and what was bound to them
 //! is released, in pieces over as many turns as that takes.
 
+use log::debug;
+
 use super::client::{Phase, bury};
 use super::{Key, Service, Step, Stream, side_desk};
 use crate::commands;
@@ -111,6 +113,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         self.refused -= usize::from(client.refused);
         let session = client.session.id();
+        debug!("closed connection {}", session.0);
         if !client.refused {
             self.crowd.leave(client.peer, session, key);
         }

@@ -175,9 +175,12 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if was_new && !client.is_new() {
             self.crowd.has_spoken(client.peer, client.session.id(), key);
         }
-        if client.session.is_watching() && !was_watching {
-            self.watching.push_back(key);
-            self.look_at_watchers();
+        if let Some(next) = client.session.next_notice() {
+            self.store.history_mut().need(next);
+            if !was_watching {
+                self.watching.push_back(key);
+                self.look_at_watchers();
+            }
         }
         if self.clients[key].phase == Phase::Leaving {
             self.leave_later(key);

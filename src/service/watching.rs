@@ -28,6 +28,20 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 // A call of the system costs as much as some of them.
                 bytes = bytes.saturating_sub(self.flush(key).max(WRITE_MIN_BYTES));
             }
+            self.note_lag(key);
+        }
+    }
+
+    /// Notes what a watcher that has had its share still needs of the history. One that does not
+    /// take what it is sent has had its chance, and nothing is held for it.
+    fn note_lag(&mut self, key: Key) {
+        let watcher = self.clients.get(key).filter(|client| client.conn.is_writable());
+        let next = watcher.and_then(|client| client.session.next_notice());
+        self.lag_from = self.lag_from.into_iter().chain(next).min();
+        self.lag_round = self.lag_round.saturating_sub(1);
+        if self.lag_round == 0 {
+            self.lag_round = self.watching.len();
+            self.store.history_mut().set_needed(self.lag_from.take());
         }
     }
 

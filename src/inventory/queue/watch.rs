@@ -450,9 +450,11 @@ impl Inventory {
         let Some(waiter) = self.queue.waiters.get(&ticket) else { return };
         let Ok(interval) = waiter.request.when.interval(now, zone) else { return };
         let helped = match source {
-            // A booking that has ended is over at this moment: what it had is only of use to others.
+            // What was freed lies before the start that was said, or behind the end. A start that
+            // has passed is not moved to now here: a booking that ends now was in its way.
             Source::Dated(_)
-                if self.queue.pass.last <= interval.0 || interval.1 <= self.queue.pass.first =>
+                if self.queue.pass.last <= waiter.request.when.from(now.time)
+                    || interval.1 <= self.queue.pass.first =>
             {
                 return;
             }
@@ -552,7 +554,8 @@ impl Inventory {
                             patterns.push(*other);
                         }
                     }
-                    let start = (!waiter.is_from_now()).then_some(from);
+                    let said = waiter.request.when.from(from);
+                    let start = (!waiter.is_from_now()).then_some(said);
                     return Err(Watch::Patterns { patterns, start, is_alone: !is_contended });
                 }
             }
