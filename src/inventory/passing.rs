@@ -90,7 +90,8 @@ impl Inventory {
 
     /// Applies what is due up to `now`, each at its own time: ends, then the
     /// grants that they allow, then waits that are over. If that is more than one turn has time
-    /// for, [`Inventory::is_behind`] afterwards.
+    /// for, [`Inventory::is_behind`] afterwards. Call it at the start of each turn: what commands do in
+    /// that turn must have the time `now`.
     pub fn advance(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
         let start = self.work();
         let end = start.saturating_add(self.backlog.piece);
