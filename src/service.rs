@@ -275,6 +275,11 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.trace.take()
     }
 
+    /// Bounds the work of one turn for what happens by itself; for tests.
+    pub fn set_backlog_work(&mut self, piece: u64) {
+        self.inventory.set_backlog_work(piece);
+    }
+
     /// Commits what the start has settled, and fills the journal's spare tail before the first
     /// client has to wait for it: for a new journal all of it is one sync.
     ///
@@ -333,10 +338,13 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// by [`Service::next_end`] does not hold any more.
     pub fn end_due(&mut self) -> bool {
         let was_set = self.heed_clock();
-        if self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch) {
+        self.inventory.advance(self.now, &self.zone, &mut self.batch);
+        // These have the time of this turn, so everything that was due before comes first.
+        if !self.inventory.is_behind()
+            && self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch)
+        {
             self.inventory.settle(self.now, &self.zone, &mut self.batch);
         }
-        self.inventory.advance(self.now, &self.zone, &mut self.batch);
         self.trace.note(Step::EndedDue);
         was_set
     }

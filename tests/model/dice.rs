@@ -46,16 +46,20 @@ impl Dice {
             0..45 => Command::Reserve(self.request(of)),
             45..61 => Command::Cancel(self.items(of)),
             61..70 => {
-                let term = match self.rng.below(5) {
+                let kept_alive = of.model.kept_alive();
+                if !kept_alive.is_empty() && self.rng.one_in(2) {
+                    let (number, ms) = kept_alive[self.rng.below(kept_alive.len())];
+                    let again = Term::KeepAlive(ms);
+                    let other = self.keep_alive();
+                    let term = if self.rng.one_in(3) { other } else { again };
+                    return Command::Renew(number, term);
+                }
+                let term = match self.rng.below(8) {
                     0 => self.keep_alive(),
-                    1 | 2 => Term::For(self.length()),
+                    1..4 => Term::For(self.length()),
                     _ => Term::Until(self.instant(of)),
                 };
-                let number = match term {
-                    Term::KeepAlive(_) => self.kept_alive(of),
-                    _ => self.number(of),
-                };
-                Command::Renew(number, term)
+                Command::Renew(self.number(of), term)
             }
             70..77 => Command::When(self.wants(of), self.start(of), self.length_or_nights()),
             77..80 => {
@@ -111,16 +115,7 @@ impl Dice {
     }
 
     fn keep_alive(&mut self) -> Term {
-        Term::KeepAlive(self.rng.pick(&[10_000, 10_000, 60_000]))
-    }
-
-    /// Mostly one that is kept alive already, if there is any.
-    fn kept_alive(&mut self, of: Of) -> u64 {
-        let all = of.model.kept_alive_numbers();
-        match all.is_empty() || self.rng.one_in(4) {
-            true => self.number(of),
-            false => all[self.rng.below(all.len())],
-        }
+        Term::KeepAlive(self.rng.pick(&[10_000, 10_000, 60_000, 3_600_000]))
     }
 
     fn length_or_nights(&mut self) -> Term {

@@ -3,6 +3,7 @@
 //! inventory; only the printing of times and the ends of nights come from the
 //! zone rules of [`reservad::clock`].
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use reservad::clock::{Round, Time, Zone};
@@ -177,11 +178,7 @@ pub struct Model {
     /// wants to see them.
     pub between: Option<Vec<(u64, Model)>>,
     /// How often something was reached, to see that the dice reach all.
-    pub granted_later: usize,
-    pub timed_out: usize,
-    pub kept_alive: usize,
-    pub kept_alive_again: usize,
-    pub not_kept_alive: usize,
+    pub seen: BTreeMap<&'static str, usize>,
     /// Somebody has left the queue since the places were told.
     moved: bool,
     /// When those beyond the first ten places are told.
@@ -254,11 +251,7 @@ impl Model {
             said: Vec::new(),
             said_after: Vec::new(),
             between: None,
-            granted_later: 0,
-            timed_out: 0,
-            kept_alive: 0,
-            kept_alive_again: 0,
-            not_kept_alive: 0,
+            seen: BTreeMap::new(),
             moved: false,
             tell_at: None,
             lag: 0,
@@ -291,9 +284,10 @@ impl Model {
         self.live.iter().map(|one| one.number).collect()
     }
 
-    pub fn kept_alive_numbers(&self) -> Vec<u64> {
-        let all = self.live.iter().filter(|one| one.keep_alive.is_some());
-        all.map(|one| one.number).collect()
+    /// The numbers and lengths of those that are kept alive.
+    pub fn kept_alive(&self) -> Vec<(u64, i64)> {
+        let length = |one: &Reservation| Some((one.number, one.keep_alive?.0));
+        self.live.iter().filter_map(length).collect()
     }
 
     pub fn booked_rooms(&self) -> Vec<String> {
@@ -333,6 +327,12 @@ impl Model {
 
     fn up(&self, ms: i64) -> String {
         self.zone.text(Time::from_ms(ms), Round::Up)
+    }
+
+    fn saw(&mut self, what: &'static str, many: usize) {
+        if many > 0 {
+            *self.seen.entry(what).or_default() += many;
+        }
     }
 
     fn say(&mut self, session: u64, line: Line) {
@@ -566,7 +566,7 @@ impl Model {
             Term::KeepAlive(ms) => Some(self.deadline(ms)),
             _ => None,
         };
-        self.kept_alive += usize::from(keep_alive.is_some());
+        self.saw("kept alive", usize::from(keep_alive.is_some()));
         let bound = (request.term == Term::Quit || keep_alive.is_some()).then_some(session);
         let note = request.note.clone();
         let lease = is_lease(request.start, request.term);
@@ -630,7 +630,9 @@ impl Model {
                     self.moved = true;
                     let line = self.reserved(number, waiter.request.start, waiter.lang);
                     self.say(waiter.session, line);
-                    self.granted_later += 1;
+                    self.saw("granted later", 1);
+                    let has_pattern = waiter.request.wants.iter().any(|want| is_pattern(want));
+                    self.saw("granted by a pattern", usize::from(has_pattern));
                 }
                 continue 'again;
             }
@@ -719,7 +721,7 @@ impl Model {
             }
         }
         over.sort();
-        self.not_kept_alive += over.len();
+        self.saw("not renewed in time", over.len());
         let any = !over.is_empty();
         over.into_iter().for_each(|(_, number)| self.expire(number));
         if any {
@@ -782,7 +784,7 @@ impl Model {
             Lang::Es => format!("ERR 408 se acabó la espera de {}", waiter.text),
             Lang::En => format!("ERR 408 the wait for {} is over", waiter.text),
         };
-        self.timed_out += 1;
+        self.saw("waits timed out", 1);
         self.say(waiter.session, Line::Is(text));
     }
 
@@ -807,8 +809,10 @@ impl Model {
     }
 
     fn release(&mut self, session: u64, with_kept_alive: bool, now: i64) {
-        let bound = self.live.iter().filter(|one| one.session == Some(session));
-        let bound = bound.filter(|one| with_kept_alive || one.keep_alive.is_none());
+        let is_its = |one: &&Reservation| one.session == Some(session);
+        let kept = self.live.iter().filter(is_its).filter(|one| one.keep_alive.is_some()).count();
+        self.saw("kept alive without a connection", if with_kept_alive { 0 } else { kept });
+        let bound = self.live.iter().filter(is_its).filter(|one| with_kept_alive || one.keep_alive.is_none());
         let mut bound: Vec<_> = bound.map(|one| (one.keep_alive.is_some(), one.number)).collect();
         bound.sort();
         bound.into_iter().for_each(|(_, number)| self.expire(number));
@@ -1042,6 +1046,11 @@ impl Model {
             _ => NEVER,
         };
         let patience = now + self.lag + request.wait_ms.expect("it waits");
+        let patterns = request.wants.iter().filter(|want| is_pattern(want)).count();
+        let has_both = patterns > 0 && patterns < request.wants.len();
+        self.saw("waits for several patterns", usize::from(patterns > 1));
+        self.saw("waits for names and patterns", usize::from(has_both));
+        self.saw("waits for dates", usize::from(request.start != Start::Unsaid));
         let text: Vec<_> = request
             .wants
             .iter()
@@ -1156,9 +1165,10 @@ impl Model {
         let (word, option) = lang.pick(("RENOVADO", "hasta"), ("RENEWED", "until"));
         if kept_alive.is_some() && one.keep_alive.map(|it| it.0) == kept_alive.map(|it| it.0) {
             // Only its length begins again: that is no event.
+            self.saw("renewed for the same length", 1);
+            self.saw("kept alive by another connection", usize::from(one.session != Some(me)));
             let other = self.live.iter_mut().find(|other| other.number == number);
             let other = other.expect("it lives");
-            self.kept_alive_again += 1;
             (other.keep_alive, other.session) = (kept_alive, Some(me));
             let (rooms, end) = (one.rooms.join(", "), lang.pick("salir", "quit"));
             let length = length(&one, lang);

@@ -8,12 +8,24 @@ use std::fmt;
 pub struct Seen(BTreeMap<&'static str, usize>);
 
 /// What a run of the simulation must have reached to prove anything.
-const MUST: [&str; 39] = [
+const MUST: [&str; 51] = [
     "turns",
     "steps of the clock",
     "turns with a clock that is behind",
     "turns with a clock that is not believed",
     "journals brought back",
+    "turns that were cut",
+    "pieces that were committed",
+    "kept alive",
+    "renewed for the same length",
+    "not renewed in time",
+    "kept alive over a start",
+    "kept alive by another connection",
+    "kept alive without a connection",
+    "waits for several patterns",
+    "waits for names and patterns",
+    "waits for dates",
+    "granted by a pattern",
     "lines run",
     "lines told",
     "notices",
