@@ -357,7 +357,7 @@ impl Run {
             let told = peer.out[before..].iter().filter(|byte| **byte == b'\n').count();
             self.seen.notices += told;
         }
-        self.model.tell_watchers();
+        self.model.tell_watchers(self.model.last_event());
     }
 
     /// All who are dead leave the queue before any of them releases anything.

@@ -906,11 +906,12 @@ impl Model {
         text
     }
 
-    /// Tells the watchers what has happened since.
-    pub fn tell_watchers(&mut self) {
+    /// Tells the watchers what has happened since, up to an event.
+    pub fn tell_watchers(&mut self, last: u64) {
+        let end = self.happenings.len().min(last as usize);
         for person in &mut self.people {
             let Some(watch) = &mut person.watch else { continue };
-            for (at, one) in self.happenings.iter().enumerate().skip(watch.next) {
+            for (at, one) in self.happenings.iter().enumerate().take(end).skip(watch.next) {
                 if let Some(pattern) = &watch.pattern
                     && !one.rooms.iter().any(|room| is_match(pattern, room))
                 {
@@ -927,7 +928,7 @@ impl Model {
                 self.said.push((person.session, Line::Is(text)));
                 self.said_after.push(at as u64 + 1);
             }
-            watch.next = self.happenings.len();
+            watch.next = watch.next.max(end);
         }
     }
 

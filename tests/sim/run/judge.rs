@@ -40,7 +40,7 @@ impl Run {
                 }
                 Step::EndedWaits => self.model.end_waits(),
                 Step::Committed => {
-                    self.model.tell_watchers();
+                    self.model.tell_watchers(self.done.unwrap_or(self.model.last_event()));
                     self.seen.count(
                         "commits",
                         usize::from(self.candidates.last().unwrap().0 < self.model.last_event()),
