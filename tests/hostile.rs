@@ -103,7 +103,10 @@ fn kinds() -> Vec<Kind> {
     let ms = Duration::from_millis;
     vec![
         Kind { piece: 1, ..kind("slow drip", |_, n| line(format!("RESERVAR Nada {n} por=9h"))) },
-        Kind { reads: Reads::Never, ..kind("lists never read", |_, _| many("LISTAR\nRESERVAS\n", 200)) },
+        Kind {
+            reads: Reads::Never,
+            ..kind("lists never read", |_, _| many("LISTAR\nRESERVAS\n", 200))
+        },
         Kind { reads: Reads::Never, ..kind("megabytes behind a wait", behind_a_wait) },
         kind("a line without an end", |_, _| vec![b'x'; 1_100_000]),
         Kind {
@@ -120,7 +123,11 @@ fn kinds() -> Vec<Kind> {
         Kind { piece: 1, pause: ms(2), ..kind("telnet split", telnet_words) },
         Kind { then: Then::Urgent, ..kind("urgent and interrupts", interrupts) },
         Kind { then: Then::HalfClose(1), ..kind("other protocols", other_protocols) },
-        Kind { reads: Reads::Never, then: Then::HalfClose(100), ..kind("half-closers", half_closers) },
+        Kind {
+            reads: Reads::Never,
+            then: Then::HalfClose(100),
+            ..kind("half-closers", half_closers)
+        },
         Kind { reads: Reads::Never, then: Then::Stay, ..kind("watchers, never read", watchers) },
         kind("changes", changes),
         kind("ALTA of thousands", large_additions),

@@ -812,7 +812,11 @@ impl Model {
         let is_its = |one: &&Reservation| one.session == Some(session);
         let kept = self.live.iter().filter(is_its).filter(|one| one.keep_alive.is_some()).count();
         self.saw("kept alive without a connection", if with_kept_alive { 0 } else { kept });
-        let bound = self.live.iter().filter(is_its).filter(|one| with_kept_alive || one.keep_alive.is_none());
+        let bound = self
+            .live
+            .iter()
+            .filter(is_its)
+            .filter(|one| with_kept_alive || one.keep_alive.is_none());
         let mut bound: Vec<_> = bound.map(|one| (one.keep_alive.is_some(), one.number)).collect();
         bound.sort();
         bound.into_iter().for_each(|(_, number)| self.expire(number));
@@ -1195,8 +1199,7 @@ impl Model {
             ..one
         };
         let end = |lang| format!("{}{}", self.end(&bound, lang), length(&bound, lang));
-        let terms =
-            (format!(" hasta={}", end(Lang::Es)), format!(" until={}", end(Lang::En)));
+        let terms = (format!(" hasta={}", end(Lang::Es)), format!(" until={}", end(Lang::En)));
         let end = end(lang);
         let rooms = bound.rooms.clone();
         self.happen(("RENOVADO", "RENEWED"), Some(number), &rooms, Some(terms));

@@ -538,7 +538,11 @@ impl Run {
 
     /// Ends what is due, in turns without anybody's lines where it is more than one turn does. The
     /// model does all of it at once. Returns the step of the clock that is still to be told.
-    fn catch_up(&mut self, server: &mut Server, step_ms: Option<i64>) -> Result<Option<i64>, Ended> {
+    fn catch_up(
+        &mut self,
+        server: &mut Server,
+        step_ms: Option<i64>,
+    ) -> Result<Option<i64>, Ended> {
         // Grants after a line are not cut: the model does those at once, too.
         server.set_backlog_work(self.backlog_work);
         server.end_due();
@@ -572,7 +576,11 @@ impl Run {
         !is_due && self.peers.iter().all(is_here)
     }
 
-    fn commit_a_piece(&mut self, server: &mut Server, untold: &mut Option<i64>) -> Result<(), Ended> {
+    fn commit_a_piece(
+        &mut self,
+        server: &mut Server,
+        untold: &mut Option<i64>,
+    ) -> Result<(), Ended> {
         self.note(|| "-- a piece".to_owned());
         self.done = Some(server.inventory().last_event());
         let ran = server.conclude();
@@ -580,10 +588,7 @@ impl Run {
         let is_told = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
         assert_eq!(is_told, untold.take().is_some(), "a step of the clock");
         let is_quiet = |step: &Step| {
-            matches!(
-                step,
-                Step::ClockSet(_) | Step::EndedDue | Step::Spared(_) | Step::Committed
-            )
+            matches!(step, Step::ClockSet(_) | Step::EndedDue | Step::Spared(_) | Step::Committed)
         };
         assert!(steps.iter().all(is_quiet), "{steps:?}");
         self.follow(steps, ran.is_ok());
