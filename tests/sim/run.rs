@@ -252,6 +252,7 @@ impl Run {
             self.seen.one("kills");
             self.disk.lose_process();
         }
+        self.seen.count("journals without their name", self.disk.take_strange_names());
         self.peers.clear();
         self.newcomers.clear();
         self.unsafe_events.clear();
