@@ -303,6 +303,8 @@ impl Reactor {
         let Some(path) = &self.inventory_file else {
             return warn!("SIGHUP: there is no --inventory file to read again");
         };
+        // There is one descriptor for it.
+        self.service.give_up_reload();
         match InventoryFile::open(path) {
             Ok(file) => self.service.reload(Box::new(file)),
             Err(error) => error!("SIGHUP: {}; nothing of that file was taken", plain(&error)),

@@ -51,8 +51,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// Begins to take up an inventory file: turns follow until that is done, which is then logged.
     /// One that is being taken up already is given up; what was added of it stays.
     pub fn reload(&mut self, file: Box<dyn Source>) {
-        self.inventory.promise_resources(0);
+        self.give_up_reload();
         self.reload = Some(Reload { shown: file.shown().to_owned(), stage: Stage::Reading(file) });
+    }
+
+    /// Stops taking up an inventory file, if one is being taken up, and closes it.
+    pub fn give_up_reload(&mut self) {
+        self.inventory.promise_resources(0);
+        self.reload = None;
     }
 
     /// Does a piece of it.
@@ -65,7 +71,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             }
             Ok(stage) => self.reload = Some(Reload { shown, stage }),
             Err(error) => {
-                self.inventory.promise_resources(0);
+                self.give_up_reload();
                 error!("SIGHUP: {}; nothing of that file was taken", plain(&error));
             }
         }
