@@ -2,8 +2,8 @@
 # Ten good clients beside hostile ones of all kinds for a given time, against the
 # release build, with the strict bars: the good ones' p99 below 50 ms and their
 # maximum below 250 ms, the server's memory below its bound, and the server asleep
-# afterwards. Prints the figures, and beside them those of an echo server, which show
-# what the machine itself adds: the bars are for two cores without other work.
+# afterwards. Prints the figures, and how long the server waited for a processor: the
+# bars are for two cores without other work.
 #
 # Usage: scripts/siege.sh DURATION [CLIENTS]      (90, 90s, 10m, 1h; 250 clients)
 #

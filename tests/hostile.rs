@@ -586,6 +586,16 @@ fn memory_bytes(server: &Server) -> (u64, u64) {
     (share * 1024, server.proc_status("RssAnon:").parse::<u64>().unwrap() * 1024)
 }
 
+/// How long it has computed, and how long it could have and waited for a processor. That is the
+/// machine's share of its latency; where the kernel does not say, both are zero.
+fn cpu_and_wait(server: &Server) -> (Duration, Duration) {
+    let text = std::fs::read_to_string(format!("/proc/{}/schedstat", server.pid()));
+    let text = text.unwrap_or_default();
+    let mut fields = text.split_whitespace().map(|field| field.parse().unwrap_or(0));
+    let mut next = || Duration::from_nanos(fields.next().unwrap_or(0));
+    (next(), next())
+}
+
 fn wake_ups(server: &Server) -> u64 {
     server.proc_status("voluntary_ctxt_switches:").parse().unwrap()
 }
@@ -650,6 +660,7 @@ fn siege(server: &Server, owner: &mut Client, kinds: &[(&Kind, usize)], time: Du
     let good: Vec<_> = (0..GOOD_CLIENTS).map(|_| server.connect()).collect();
     assert!(owner.say("VERIFICAR #1").starts_with("OK VIGENTE"));
     let before = memory_bytes(server);
+    let scheduled = cpu_and_wait(server);
     let mut most = before;
     let mut pairs = Vec::new();
     let (foes, echo) = std::thread::scope(|scope| {
@@ -682,9 +693,12 @@ fn siege(server: &Server, owner: &mut Client, kinds: &[(&Kind, usize)], time: Du
     let (count, (p50, p99, max)) = (pairs.len(), shares(pairs));
     let (_, echo_p99, echo_max) = shares(echo);
     let grown = (most.0 - before.0, most.1 - before.1);
+    let (cpu, wait) = cpu_and_wait(server);
+    let (cpu, wait) = (cpu - scheduled.0, wait - scheduled.1);
     let report = format!(
         "{count} pairs: p50 {p50:.1?}, p99 {p99:.1?}, max {max:.1?}; \
          an echo: p99 {echo_p99:.1?}, max {echo_max:.1?}; \
+         the server computed for {cpu:.1?} and waited for a processor for {wait:.1?}; \
          memory grew by {} KiB (anonymous {} KiB)",
         grown.0 >> 10,
         grown.1 >> 10,
