@@ -94,8 +94,8 @@ fn a_journal_from_a_time_that_never_was_goes_on_in_the_present() {
 
     let output = run("reset-time", folder.path());
     let said = stdout_of(&output);
-    assert!(said.contains("its time was brought back from 20"), "{said}");
-    assert!(said.ends_with("\nthese go on from now: #1, #4, #5\n"), "{said}");
+    assert!(said.contains("moved its time from 20"), "{said}");
+    assert!(said.ends_with("\nmoved to the present: #1, #4, #5\n"), "{said}");
     let good = run("check", folder.path());
     assert!(stdout_of(&good).contains("5 live reservations"), "{good:?}");
 

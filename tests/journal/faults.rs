@@ -299,7 +299,7 @@ fn a_deleted_lock_file_is_locked_again_and_told() {
 /// Somebody has put a backup in its place, or has deleted it.
 #[test]
 fn a_journal_that_was_replaced_stays_and_one_that_was_deleted_comes_back() {
-    for (name, told) in [(NameState::Other, "is another file"), (NameState::Missing, "was deleted")]
+    for (name, told) in [(NameState::Other, "is not the file"), (NameState::Missing, "was deleted")]
     {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
