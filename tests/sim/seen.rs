@@ -12,7 +12,7 @@ const MUST: [&str; 39] = [
     "turns",
     "steps of the clock",
     "turns with a clock that is behind",
-    "turns with a clock that is not believed",
+    "turns with a clock that is not trusted",
     "journals brought back",
     "lines run",
     "lines told",
