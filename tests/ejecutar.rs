@@ -441,7 +441,9 @@ fn who_was_left_behind_has_its_grace_and_is_killed() {
 fn a_connection_that_holds_is_lost_with_its_server() {
     let server = server();
     let script = "echo ready; exec sleep 600";
-    let mut program = Running::script(server.address, &["placa 1"], script);
+    // The shortest term that a connection can keep alive.
+    let request = ["placa 1", "hasta=salir", "por=10s"];
+    let mut program = Running::script(server.address, &request, script);
     program.line();
     server.kill();
     program.ends_with(76);
@@ -830,9 +832,11 @@ fn ways_to_die() {
     const LEASE: &[&str] = &["placa 1", "por=1h"];
     const NIGHT: &[&str] = &["placa 1", "noches=1"];
     const SHORT: &[&str] = &["placa 1", "por=3s"];
+    // The shortest term that a connection can keep alive.
+    const SHORT_TERM: &[&str] = &["placa 1", "hasta=salir", "por=10s"];
     // Process, signal, kind of reservation, and the exit code of the wrapper, unless it is killed
     // itself.
-    let rows: [(&str, &str, &[&str], Option<i32>); 28] = [
+    let rows: [(&str, &str, &[&str], Option<i32>); 31] = [
         ("wrapper", "TERM", TERM_OF, Some(143)),
         ("wrapper", "TERM", LEASE, Some(143)),
         ("wrapper", "TERM", NIGHT, Some(143)),
@@ -857,10 +861,13 @@ fn ways_to_die() {
         ("child", "STOP", LEASE, Some(5)),
         ("session", "KILL", LEASE, Some(5)),
         ("orphan", "TERM", TERM_OF, Some(5)),
-        ("server", "KILL", TERM_OF, Some(76)),
+        ("server", "KILL", SHORT_TERM, Some(76)),
         ("server", "KILL", SHORT, Some(76)),
         ("server", "STOP", SHORT, Some(76)),
+        ("server", "STOP", SHORT_TERM, Some(76)),
         ("relay", "CUT", SHORT, Some(76)),
+        ("relay", "CUT", SHORT_TERM, Some(76)),
+        ("wrapper", "STOP", SHORT_TERM, Some(76)),
     ];
     for (who, how, request, code) in rows {
         let case = format!("{who} {how} {request:?}");

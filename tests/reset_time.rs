@@ -12,7 +12,7 @@ use reservad::commands::{self, Desk, Figures, Session};
 use reservad::conn::Eol;
 use reservad::inventory::history::History;
 use reservad::inventory::{Capacity, SessionId};
-use reservad::journal::{DiskStorage, Error, SyncPolicy};
+use reservad::journal::{DiskStorage, SyncPolicy};
 use reservad::store::State;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -22,21 +22,12 @@ fn present() -> Time {
     reservad::clock::read().0
 }
 
-/// Locks a directory. A program started by another test may hold the lock a moment longer.
-fn lock(folder: &Path) -> DiskStorage {
-    loop {
-        match DiskStorage::lock(folder) {
-            Err(Error::Locked { .. }) => std::thread::yield_now(),
-            locked => return locked.unwrap(),
-        }
-    }
-}
-
 /// Writes a journal that begins an hour ago and continues sixty years ahead. Returns the number of
 /// its last event.
 fn write_journal(folder: &Path) -> u64 {
     let capacity = Capacity { resources: 100, reservations: 100 };
-    let storage = lock(folder);
+    // Without the lock: a program that another test starts could hold it for a moment longer.
+    let storage = DiskStorage::at(folder);
     let (mut state, _) = State::open(storage, SyncPolicy::Always, capacity).unwrap();
     let zone = Zone::utc();
     let mut session = Session::new(SessionId(1));

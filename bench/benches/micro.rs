@@ -163,7 +163,7 @@ fn decide_and_apply_pair(bencher: Bencher, rooms: usize) {
 }
 
 fn enact_reserve(house: &mut House, request: &Request, who: &Who) {
-    let granted = house.inventory.reserve(request, who, house.now.time, &house.zone);
+    let granted = house.inventory.reserve(request, who, &house.zone);
     let Ok(Grant::New(reservation)) = granted else { panic!("{granted:?}") };
     house.inventory.enact(house.now.time, Event::Reserved(reservation), &mut house.batch);
 }

@@ -195,7 +195,9 @@ impl DiskStorage {
     /// [`super::check`].
     pub fn at(folder: impl Into<PathBuf>) -> DiskStorage {
         let folder = folder.into();
-        let directory = open_directory(&folder, OFlags::PATH);
+        // With O_PATH the directory cannot be synced, but it need not be readable either.
+        let directory = open_directory(&folder, OFlags::RDONLY)
+            .or_else(|_| open_directory(&folder, OFlags::PATH));
         let (parents, lock) = (RefCell::default(), RefCell::default());
         DiskStorage { folder, directory, parents, lock }
     }
