@@ -319,7 +319,7 @@ class Readers:
 
 
 def wait_for(port, *lines):
-    """A connection for each line, with the first line of its reply."""
+    """Opens a connection for each line, and reads the first line of its reply."""
     streams = []
     for line in lines:
         stream = dial(port)
@@ -332,14 +332,14 @@ def wait_for(port, *lines):
 
 
 def fill(asker, names):
-    """The room that all wait for, and others."""
+    """Adds the room that all wait for, and others."""
     asker.ask("ADD Hub", "ADD Probe", "RESERVE Probe", "RESERVE Hub")
     for first in range(1, names + 1, 10_000):
         asker.ask(f"ADD Room {first}..{min(names, first + 9_999)}")
 
 
 def places(options):
-    """100 with 32 long names and 100 with 32 patterns wait; one leaves, and the others are told."""
+    """100 waiters with 32 long names and 100 with 32 patterns: one leaves, the others get their places."""
     with server(options) as (process, port, folder):
         asker = Asker(port)
         fill(asker, 10)
@@ -360,7 +360,7 @@ def places(options):
 
 
 def grant(options):
-    """900 wait for one room and what nobody has, beside many names; the room becomes free."""
+    """900 waiters for one room and an unavailable name, beside many names: the room becomes free."""
     with server(options) as (process, port, folder):
         asker = Asker(port)
         fill(asker, options.names)
@@ -397,7 +397,7 @@ def ends(options):
 
 
 def pair(options):
-    """What a pair costs alone, and beside those who wait."""
+    """Measures a pair alone, and beside waiters."""
     with server(options) as (process, port, folder):
         asker = Asker(port)
         fill(asker, 100)
@@ -420,10 +420,10 @@ def pair(options):
 
 @contextlib.contextmanager
 def one_moment(options, name, *more):
-    """A server, somebody to ask, and the report of what the probe saw while `mark` was called."""
+    """Yields a server, a client, and `mark`; reports what the probe saw between the marks."""
     with server(options, *more) as (process, port, folder):
         asker = Asker(port)
-        # Before there are a thousand connections, which `select` has no room for.
+        # Opened first, because `select` cannot handle descriptors above a thousand.
         probe = Probe(port, options)
         moments = []
 
@@ -435,7 +435,7 @@ def one_moment(options, name, *more):
 
 
 def during(mark, work, seconds):
-    """Runs some work between two marks, and goes on for a while."""
+    """Runs some work between two marks, and waits a while."""
     time.sleep(1)
     mark()
     begun = time.monotonic()
@@ -450,7 +450,7 @@ def add_names(asker, options, count):
 
 
 def burst(options):
-    """Many clients with one costly line each, all at the same moment."""
+    """Many clients send one costly line each at the same moment."""
     with one_moment(options, "burst", "--max-clients=5000") as (asker, port, mark):
         add_names(asker, options, options.names)
         crowd = [dial(port) for _ in range(options.clients)]
@@ -468,7 +468,7 @@ def burst(options):
 
 
 def hangup(options):
-    """A client with many reservations that end with it goes away, another one says QUIT."""
+    """One client with many connection-bound reservations hangs up, another one sends QUIT."""
     count = options.bound
     with one_moment(options, "hang-up", f"--max-reservations={3 * count}") as (asker, port, mark):
         streams = [Asker(port), Asker(port)]
@@ -487,7 +487,7 @@ def hangup(options):
 
 
 def bind_many(holder, name, count):
-    """Makes so many reservations that end with the connection, each on a room of its own."""
+    """Makes `count` reservations bound to the connection, each of another room."""
     for first in range(1, count + 1, 10_000):
         last = min(count, first + 9_999)
         holder.ask(f"ADD {name} {first}..{last}")
@@ -496,7 +496,7 @@ def bind_many(holder, name, count):
 
 
 def cancel_by_name(options):
-    """Cancellations by name on a room with very many bookings."""
+    """Cancels by name on a room with very many bookings."""
     with one_moment(options, "cancel-by-name", f"--max-reservations={options.live + 10}") as (asker, port, mark):
         asker.ask("ALTA Hub", "IAM luis")
         begun = time.time() + 400 * 86400
@@ -522,7 +522,7 @@ def cancel_by_name(options):
 
 
 def watchers(options):
-    """Rooms are added beside very many who watch."""
+    """Adds rooms beside very many watchers."""
     with one_moment(options, "watchers", "--max-clients=60000") as (asker, port, mark):
         crowd = []
         for _ in range(options.watchers):
@@ -549,7 +549,7 @@ def watchers(options):
 
 
 def reap(options):
-    """Very many connections go away at one moment."""
+    """Very many connections close at one moment."""
     with one_moment(options, "reap", "--max-clients=60000") as (asker, port, mark):
         crowd = []
         for _ in range(options.watchers):

@@ -52,17 +52,17 @@ use guard::Order;
 use server::{Link, Server};
 use texts::Language;
 
-// Exit codes; the texts of `--help` and README's table say the same. As in sysexits where it has one.
-/// What was asked is wrong, and never worth repeating: the command line, the input, or the server
-/// answered 400, 401, 403, 404, 410 or 413.
+// Exit codes, as in sysexits where it has one. Keep in step with `--help` and the table in README.
+/// The request is wrong and never worth repeating: bad command line or input, or a reply 400, 401,
+/// 403, 404, 410 or 413.
 const EXIT_USAGE: u8 = 64;
-/// No server, or it went away or fell silent before the whole reply.
+/// No server, or it closed or stopped answering before the whole reply.
 const EXIT_UNAVAILABLE: u8 = 69;
-/// The system has no process, or no descriptor, for what is to be done.
+/// The system has no process or no descriptor left.
 const EXIT_OS: u8 = 71;
 /// Standard input or output failed.
 const EXIT_IO: u8 = 74;
-/// Not now, but perhaps later: the server answered 408, 409, 429 or 503.
+/// The request may succeed later: a reply 408, 409, 429 or 503.
 const EXIT_TRY_LATER: u8 = 75;
 /// The reservation for a program was lost.
 const EXIT_LOST: u8 = 76;
@@ -98,15 +98,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// What was chosen for the whole run.
+/// Options for the whole run.
 #[derive(Debug, Clone, Copy)]
 struct Settings {
     language: Language,
     /// How long the server may be silent, beyond any `wait=`.
     timeout: Duration,
-    /// No notices, and nothing on success.
+    /// Print no notices, and nothing on success.
     is_quiet: bool,
-    /// A reservation is held until everything that its program started has ended.
+    /// Keep a reservation until every process that its program started has ended.
     waits_for_children: bool,
 }
 
@@ -137,9 +137,8 @@ fn run(language: Language) -> Result<u8, Stop> {
     }
 }
 
-/// The server to talk to: `--server`, else the environment, else the default. A variable that is
-/// set to nothing counts as not set, as a shell script would have it; one that is no text is an
-/// error.
+/// Returns the server to use: `--server`, or the environment, or the default. As in a shell script,
+/// an empty variable counts as unset. A variable that is not UTF-8 is an error.
 fn server_of(arguments: &Arguments, language: Language) -> Result<Server, Stop> {
     let bad = |name: &[u8]| usage(language.say(texts::BAD_SERVER, &[&reply::shown(name)]));
     let set = env::var_os(SERVER_VARIABLE).filter(|value| !value.is_empty());
@@ -151,17 +150,17 @@ fn server_of(arguments: &Arguments, language: Language) -> Result<Server, Stop> 
     Server::parse(&name).ok_or_else(|| bad(name.as_bytes()))
 }
 
-/// The exit code for an `ERR`.
+/// Returns the exit code for an `ERR`.
 fn exit_of_refusal(line: &[u8]) -> u8 {
     match line.strip_prefix(b"ERR ").and_then(|rest| rest.get(..3)) {
         Some(b"408" | b"409" | b"429" | b"503") => EXIT_TRY_LATER,
-        // A code of a later version: by its class, as elsewhere on the net.
+        // Codes of later versions count by their class, as in HTTP.
         Some([b'5', ..]) => EXIT_TRY_LATER,
         _ => EXIT_USAGE,
     }
 }
 
-/// A thread, where the system has one.
+/// Starts a thread, if the system allows it.
 fn spawn(language: Language, work: impl FnOnce() + Send + 'static) -> Result<(), Stop> {
     let spawned = thread::Builder::new().spawn(work);
     spawned.map(drop).map_err(|error| {

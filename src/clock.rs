@@ -1,9 +1,8 @@
-//! Time. `calendar` reads and prints instants, durations and zones; `server`
-//! makes of the system's clocks what time it is to the server, with `confirm`, which says
-//! when one that is far ahead is believed.
+//! Time. `calendar` parses and prints instants, durations and zones. `server` derives the server's
+//! time from the system's clocks. `confirm` decides when a wall clock that is far ahead can be
+//! trusted.
 //!
-//! Everything else takes the time as an argument, so that tests and replay
-//! decide what time it is.
+//! Everything else takes the time as an argument, so that tests and replay control it.
 
 mod calendar;
 mod confirm;

@@ -44,11 +44,11 @@ pub struct Figures {
     pub max_clients: usize,
     pub uptime_s: u64,
     pub clock_behind_ms: i64,
-    /// How far ahead the wall clock is while it is not confirmed.
+    /// How far the wall clock is ahead while it is not confirmed.
     pub clock_unconfirmed_ms: Option<i64>,
     /// `always`, `never`, an interval, or `in-memory`.
     pub fsync: String,
-    /// The identity of this history, as 16 hex digits.
+    /// The identity of the journal, as 16 hex digits.
     pub journal: String,
     pub journal_bytes: u64,
 }
@@ -81,12 +81,12 @@ pub enum After {
     List(Box<dyn Source>),
     /// The connection is closed when its output is sent.
     Close,
-    /// The connection is closed once all that is bound to it is released; see [`leave`]. Until
-    /// then nothing is said.
+    /// The connection closes after everything bound to it is released; see [`leave`]. Nothing is
+    /// sent until then.
     Leave,
     /// Not one of ours (a browser, a mail server): closed without a word.
     Foreign,
-    /// Nothing was done: the line may cost this much, which is more than it is allowed now.
+    /// The line was not run, because it may cost this much, which is more than is allowed now.
     Later(u32),
 }
 
@@ -106,7 +106,7 @@ pub fn run(
     run_other(line, eol, session, desk, out)
 }
 
-/// Runs a line that is not as nearly all are.
+/// Runs a line that the fast path does not handle.
 #[inline(never)]
 fn run_other(
     line: &[u8],
@@ -116,7 +116,7 @@ fn run_other(
     out: &mut Vec<u8>,
 ) -> After {
     let line = match session.fresh {
-        // Some editors put it in front of a text file, and the file is piped here.
+        // Some editors put a byte order mark at the start of a text file, which may be piped here.
         true => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
         false => line,
     };
@@ -144,8 +144,8 @@ fn run_other(
     }
 }
 
-/// Whether a line may be run while [`Inventory::is_behind`]: nothing that still has to happen by itself can
-/// change what it does or says. What is not understood may always be told so.
+/// Returns whether a line may run while [`Inventory::is_behind`], because work that is still due
+/// cannot change its effect or its reply. Lines with errors always may.
 pub fn is_settled(line: &[u8], session: &mut Session, desk: &Desk) -> bool {
     let lang = session.lang;
     let mut joined = String::new();
@@ -155,7 +155,7 @@ pub fn is_settled(line: &[u8], session: &mut Session, desk: &Desk) -> bool {
     understood.map_or(true, |(command, _)| settled::is_settled(&command, desk.inventory, now))
 }
 
-/// The most that a line can look at, where that is asked.
+/// Returns the maximal cost of a line, for sessions with a limit.
 #[inline(never)]
 fn upper_bound(word: &[u8], rest: &[u8], session: &Session, inventory: &Inventory) -> u32 {
     if session.allowed_work == u32::MAX {
@@ -205,7 +205,7 @@ fn is_foreign(line: &[u8], fresh: bool) -> bool {
     fresh
         && match (words.next(), words.next(), words.next(), words.next()) {
             (Some(_), Some(_), Some(version), None) => version.starts_with(b"HTTP/"),
-            // A version was not always part of a request (HTTP/0.9).
+            // A request of HTTP/0.9 has no version.
             (Some(method), Some(path), None, _) => {
                 HTTP_METHODS.contains(&method) && path.starts_with(b"/")
             }
@@ -213,7 +213,7 @@ fn is_foreign(line: &[u8], fresh: bool) -> bool {
         }
 }
 
-/// The methods of HTTP, as a request begins with them. None of them is a verb.
+/// The methods with which HTTP requests begin. None of them is a verb.
 const HTTP_METHODS: [&[u8]; 9] =
     [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"CONNECT"];
 
@@ -538,13 +538,13 @@ pub fn quit(eol: Eol, session: &Session, desk: &mut Desk, out: &mut Vec<u8>) -> 
     After::Close
 }
 
-/// The reply to `SALIR`, when all that was bound to the connection is released.
+/// Appends the reply to `SALIR`, after everything bound to the connection is released.
 pub fn farewell(session: &Session, eol: Eol, out: &mut Vec<u8>) {
     push_line(session.lang.pick("OK ADIÓS", "OK BYE"), eol, out);
 }
 
-/// Ends what was `hasta=salir` of a connection that goes, at most `most` reservations. What it
-/// keeps alive (`por=`) ends only when it has said `SALIR`. Returns whether that was all.
+/// Ends up to `most` `hasta=salir` reservations of a connection that is closing. Those that it
+/// keeps alive (`por=`) end only after `SALIR`. Returns whether none is left.
 pub fn leave(session: SessionId, ending: Ending, most: usize, desk: &mut Desk) -> bool {
     for number in desk.inventory.bound_to(session, ending, most) {
         desk.enact(Event::Expired { number });
@@ -575,14 +575,14 @@ pub fn cut(session: &Session, eol: Eol, out: &mut Vec<u8>) {
     push_fault(&Fault::bad(text), eol, out);
 }
 
-/// Why a connection is turned away.
+/// Why a connection is rejected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoRoom {
-    /// As many clients, or as much memory, as the server may have.
+    /// The server has as many clients, or uses as much memory, as it may.
     Full,
-    /// As many connections from its address as one may have.
+    /// Its address has as many connections as one address may have.
     Address,
-    /// Others have come since, and it has said nothing.
+    /// It was the oldest of too many connections without a command.
     Silent,
 }
 
@@ -596,7 +596,7 @@ pub fn no_room(why: NoRoom, out: &mut Vec<u8>) {
             "ERR 503 hay demasiadas conexiones desde tu dirección, cierra alguna / too many connections from your address, close some"
         }
         NoRoom::Silent => {
-            "ERR 503 hay demasiadas conexiones que no han dicho nada, y la tuya es la más antigua / too many connections have said nothing, and yours is the oldest"
+            "ERR 503 hay demasiadas conexiones que no han enviado ninguna orden, y la tuya es la más antigua; conéctate de nuevo y envía una / too many connections have sent no command, and yours is the oldest; connect again and send one"
         }
     };
     push_line(text, Eol::Lf, out);

@@ -56,8 +56,8 @@ pub trait Source {
     /// Appends about `bytes` of text; `false` when that was the last of it.
     fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool;
 
-    /// Bytes of memory that it keeps, for the bound over all connections. It may count what others
-    /// share, so that what is counted is never less than what is kept.
+    /// Returns the bytes of memory that it keeps, which count towards the bound over all
+    /// connections. May include shared memory, so that the sum is never too small.
     fn retained_bytes(&self) -> usize {
         0
     }
@@ -103,7 +103,7 @@ impl Buffers {
         (self.taken, self.searched, self.sent) = (0, 0, 0);
     }
 
-    /// Start of the line that is still being received.
+    /// Returns the start of the line that is still being received.
     fn open_line(&self) -> usize {
         let unread = &self.input[self.taken..];
         self.taken + memchr::memrchr(b'\n', unread).map_or(0, |lf| lf + 1)
@@ -195,8 +195,8 @@ pub struct Conn<S> {
     /// The poll has said that the peer's side is closed: a short read does
     /// then not mean that the socket is empty.
     read_closed: bool,
-    /// Urgent data has arrived at least once. A read stops at the urgent mark, so a short read no
-    /// longer means that the socket is empty.
+    /// Whether urgent data has arrived at least once. A read stops at the urgent mark, so a short
+    /// read no longer means that the socket is empty.
     urgent: bool,
     eof: bool,
     /// Where in the input IAC IP has come last (Ctrl-C in telnet).
@@ -235,7 +235,7 @@ impl<S> Conn<S> {
         self.read_closed |= read_closed;
     }
 
-    /// Marks the stream as carrying urgent data; it stays marked.
+    /// Marks the stream as carrying urgent data, for good.
     pub fn set_urgent(&mut self) {
         self.readable = true;
         self.urgent = true;
@@ -309,7 +309,7 @@ impl<S> Conn<S> {
         self.writable && !self.is_flushed()
     }
 
-    /// Whether the peer has taken all that was written to it, as far as is known.
+    /// Returns whether the peer has read everything written to it, as far as is known.
     pub fn is_writable(&self) -> bool {
         self.writable
     }
@@ -319,12 +319,12 @@ impl<S> Conn<S> {
         self.source.is_none() && self.pending() <= OUTPUT_LOW_BYTES
     }
 
-    /// Whether this connection keeps memory for input, output or a list.
+    /// Returns whether this connection keeps memory for input, output or a list.
     pub fn keeps_memory(&self) -> bool {
         self.buffers.is_some() || self.source.is_some()
     }
 
-    /// Bytes of memory that this connection keeps: input, output and the list under way.
+    /// Returns the bytes of memory that this connection keeps for input, output and its list.
     pub fn retained_bytes(&self) -> usize {
         let buffers = self.buffers.as_ref().map_or(0, |buffers| {
             size_of::<Buffers>() + buffers.input.capacity() + buffers.output.capacity()
@@ -332,13 +332,13 @@ impl<S> Conn<S> {
         buffers + self.source.as_ref().map_or(0, |source| source.retained_bytes())
     }
 
-    /// Gives up all that was received and all that is owed: nothing more comes of this connection.
+    /// Drops all unread input and unsent output, because the connection is not used any more.
     pub fn abandon(&mut self) {
         self.buffers = None;
         self.source = None;
     }
 
-    /// Whether bytes were received that are not run.
+    /// Returns whether input is left that has not been run.
     pub fn has_input(&self) -> bool {
         self.unread() > 0
     }
@@ -367,8 +367,7 @@ impl<S> Conn<S> {
         (&buffers.input[at], &mut buffers.output)
     }
 
-    /// Takes back a line that [`Conn::next_frame`] has found from there on: it is to be found
-    /// again.
+    /// Puts back the line that [`Conn::next_frame`] found at `start`. The next call finds it again.
     pub fn put_back(&mut self, start: usize) {
         let buffers = self.buffers();
         buffers.taken = start;
@@ -525,7 +524,7 @@ impl<S: Read> Conn<S> {
         if count == 0 {
             self.eof = true;
         } else if count < scratch.len() && !self.read_closed && !self.urgent {
-            // The read has emptied the socket; more data will bring an event.
+            // The read has emptied the socket. More data will cause an event.
             self.readable = false;
         }
         let output = &mut self.buffers().output;

@@ -55,21 +55,21 @@ impl SessionId {
     pub const GONE: SessionId = SessionId(0);
 }
 
-/// Where a connection comes from, for what all from there may have together.
+/// The origin of a connection. Some bounds count all connections of one origin together.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Origin(pub u64);
 
 impl Origin {
-    /// The same host.
+    /// The server's own host.
     pub const LOCAL: Origin = Origin(0);
 }
 
-/// How a connection ends.
+/// How a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ending {
-    /// It has said `SALIR`: all that is bound to it ends.
+    /// It sent `SALIR`. All reservations bound to it end.
     Quit,
-    /// It was lost: what it keeps alive lives on for a while.
+    /// It was lost. Reservations that it keeps alive live on until their deadline.
     Lost,
 }
 
@@ -91,7 +91,7 @@ pub struct Details {
     pub key: Option<Key>,
     /// `hasta=salir`: the connection with which it ends.
     pub session: Option<SessionId>,
-    /// `hasta=salir por=D`: it also ends when nobody renews it.
+    /// Set for `hasta=salir por=D`, which also ends when nobody renews it.
     pub keep_alive: Option<KeepAlive>,
     /// All its resources, if it is on several.
     targets: Box<[ResourceId]>,
@@ -180,7 +180,7 @@ impl Reservation {
         self.details.as_ref()?.session
     }
 
-    /// How it is kept alive, if it is (`hasta=salir por=D`).
+    /// Returns how it is kept alive; `None` unless it was made with `hasta=salir por=D`.
     pub fn keep_alive(&self) -> Option<KeepAlive> {
         self.details.as_ref()?.keep_alive
     }
@@ -215,13 +215,13 @@ pub struct Inventory {
     leases: Runs<(Time, Number)>,
     /// `hasta=salir` reservations by connection.
     bound: Runs<(SessionId, Number)>,
-    /// Of those the ones that their connection keeps alive: they are here instead.
+    /// Reservations that their connection keeps alive. `owned` does not list these.
     kept_alive_by: Runs<(SessionId, Number)>,
     /// Deadlines of reservations that are kept alive, on the monotonic clock.
     keep_alives: Runs<(Tick, Number)>,
     /// Resources that will be added, for which there must be room.
     promised: usize,
-    /// What the monotonic clock says in this turn.
+    /// Reading of the monotonic clock in this turn.
     monotonic: Tick,
     /// Idempotency keys, by holder and key with a LF between.
     keys: HashMap<Box<str>, Number>,
@@ -345,7 +345,7 @@ impl Inventory {
         !matches!(self.booked[id as usize], Booked::Free | Booked::Gone)
     }
 
-    /// Whether a resource was not taken out.
+    /// Returns whether a resource has not been removed.
     fn is_live(&self, id: ResourceId) -> bool {
         !matches!(self.booked[id as usize], Booked::Gone)
     }
@@ -579,8 +579,8 @@ impl Inventory {
         owners.insert((session, number));
     }
 
-    /// The reservations that end with a connection that goes in this way, oldest first, at most
-    /// `most`.
+    /// Returns up to `most` reservations that end with a connection that ended this way, oldest
+    /// first.
     pub fn bound_to(&self, session: SessionId, ending: Ending, most: usize) -> Vec<Number> {
         let kept_alive = matches!(ending, Ending::Quit).then_some(&self.kept_alive_by);
         let sets = [Some(&self.bound), kept_alive].into_iter().flatten();
@@ -594,7 +594,7 @@ impl Inventory {
             .any(|set| owned_by(set, session).next().is_some())
     }
 
-    /// Where the connection of a `hasta=salir` reservation is kept.
+    /// Returns the index from connections to their `hasta=salir` reservations.
     fn owners(&mut self, is_kept_alive: bool) -> &mut Runs<(SessionId, Number)> {
         if is_kept_alive { &mut self.kept_alive_by } else { &mut self.bound }
     }
@@ -613,10 +613,10 @@ impl Inventory {
             && self.booked.len() >= 2 * self.names.len()
     }
 
-    /// Closes the gaps that removed resources have left in the ids, once they are
-    /// the larger part, a piece at a time: before the cursor there are none, and
-    /// what is behind it has its old ids. Not between a decision and its `apply`, and not while what
-    /// waits is being tried.
+    /// Closes the gaps that removed resources left in the ids once they are the larger part, one
+    /// piece per call. Ids before the cursor have no gaps; ids behind it are still the old ones.
+    ///
+    /// Must not be called between a decision and its `apply`, nor while waiters are being tried.
     pub fn tidy(&mut self) {
         if self.is_behind() {
             return;
@@ -712,19 +712,19 @@ impl Inventory {
                 kept.extend(self.unmoved());
                 kept.sort_unstable();
             }
-            assert_eq!(kept, known, "an end that is not kept, or kept for nothing");
+            assert_eq!(kept, known, "index of ends differs from the reservations");
         }
         for (is_kept_alive, set) in [(false, &self.bound), (true, &self.kept_alive_by)] {
             let owned = all().filter(|one| one.keep_alive().is_some() == is_kept_alive);
             let owned = owned.filter_map(|one| Some((one.session()?, one.number)));
             let mut owned: Vec<_> = owned.collect();
             owned.sort_unstable();
-            assert!(set.iter().eq(&owned), "a connection that is not kept, or kept for nothing");
+            assert!(set.iter().eq(&owned), "index of connections differs from the reservations");
         }
         let kept_alive = all().filter_map(|one| Some((one.keep_alive()?.deadline, one.number)));
         let mut kept_alive: Vec<_> = kept_alive.collect();
         kept_alive.sort_unstable();
-        assert!(self.keep_alives.iter().eq(&kept_alive), "a deadline that is not kept");
+        assert!(self.keep_alives.iter().eq(&kept_alive), "index of deadlines is incomplete");
         assert_eq!(self.keys.len(), all().filter_map(|one| full_key(one)).count());
         assert!(all().all(|one| one.number <= self.last_number));
         assert_eq!(self.names.len(), self.ids().count());

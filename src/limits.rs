@@ -34,7 +34,7 @@ pub const PATTERNS_ALWAYS: usize = 4;
 pub const ADD_MAX: usize = 10_000;
 /// Longest duration: ten years of days, leap days counted in full.
 pub const DURATION_MAX_MS: i64 = 3_653 * 86_400_000;
-/// Shortest `por=` beside `hasta=salir`: below it a pause of the network would end reservations.
+/// Shortest `por=` beside `hasta=salir`. With less, a pause of the network would end reservations.
 pub const KEEP_ALIVE_MIN_MS: i64 = 10_000;
 /// Most nights, the same ten years.
 pub const NIGHTS_MAX: u32 = 3_653;
@@ -63,19 +63,18 @@ pub const RELOAD_LINES: usize = 4_000;
 pub const RELOAD_ADDED: usize = WORK_BUDGET as usize / EVENT_WORK;
 /// Default for `--max-reservations`, in live ones.
 pub const RESERVATIONS_DEFAULT: u32 = 1 << 20;
-/// Descriptors kept back from clients, listeners aside: standard streams (3), the poll (1),
+/// Descriptors not available to clients, apart from listeners: standard streams (3), the poll (1),
 /// signals (5), timers (2), the lock, the journal, its successor and the file it replaces (4), the
-/// data directory (1), the inventory file (1), and the clients that are being refused.
+/// data directory (1), the inventory file (1), and clients that are being rejected.
 pub const DESCRIPTORS_RESERVED: u64 = 30;
-/// Descriptors of a listener: its socket, and the spare one that lets a client be refused when no
-/// other is left.
+/// Descriptors of a listener: its socket, and a spare one for rejecting a client when none is left.
 pub const LISTENER_DESCRIPTORS: u64 = 2;
-/// Default for `--max-per-address`: more than the programs of one host have open.
+/// Default for `--max-per-address`. More than the programs of one host usually have open.
 pub const PER_ADDRESS_DEFAULT: u32 = 256;
-/// A connection of so many is allowed to have said nothing yet: of those of an address one in
-/// four, of all three in four, so that places are left for those who say something.
+/// One in four connections of an address, and three in four of all, may have sent no line yet. The
+/// rest of the places is left for clients that do.
 pub const SILENT_OF_ADDRESS: usize = 4;
-/// So many may have said nothing however few clients there may be: people at `nc` type slowly.
+/// This many may have sent no line yet, even with few clients, because people at `nc` type slowly.
 pub const SILENT_LEAST: usize = 16;
 /// Connections over the limit that are told `ERR 503` with time to read it;
 /// more than that at one time are told and closed at once.
@@ -107,9 +106,9 @@ pub const WORK_BUDGET: u64 = 50_000;
 /// The same for all connections of a turn together, who have not spent so much
 /// before: the others keep their places for the next one. Some milliseconds.
 pub const TURN_WORK: u64 = 8 * WORK_BUDGET;
-/// A line that may look at more than this is known before it runs: it runs after those that
-/// cannot, and no more of these in a turn than fit into [`WORK_BUDGET`], but one at least. A
-/// thousand lines of just less take about as long as a person notices.
+/// Work above which a line is costly, as far as that is known before it runs. Costly lines run
+/// after all others, and per turn no more of them than fit into [`WORK_BUDGET`], but at least one.
+/// A thousand lines just below this take about as long as a person notices.
 pub const COSTLY_WORK: u32 = 5_000;
 /// What one event counts among these: its text, the journal's record of it, the
 /// notices. Who makes thousands in a line is costly, too.
@@ -118,22 +117,23 @@ pub const EVENT_WORK: usize = 50;
 /// and no more of them in a turn than fit once more into [`WORK_BUDGET`]. Long,
 /// for hundreds may take turns at it.
 pub const SLOW_MS: u64 = 10_000;
-/// Bookings of one resource that `CANCELAR` by name looks at, to see that one alone may be meant: a
-/// tenth of a millisecond. On a resource with more it takes the number.
+/// Bookings of one resource that `CANCELAR` by name visits to find the one that is meant, in a
+/// tenth of a millisecond. Beyond it, the client has to give the number.
 pub const CANCEL_LOOKS: usize = 1_000;
-/// Reservations bound to connections that are released in a turn, all together: a millisecond or
-/// two. The rest is released in the turns that follow.
+/// Reservations of closed connections that are released in one turn, a millisecond or two. The next
+/// turns release the rest.
 pub const RELEASES_A_TURN: usize = 2_000;
-/// The same of one connection before it is the turn of the next one that has gone.
+/// Reservations released for one closed connection before the next one gets its share.
 pub const RELEASES_AT_ONCE: usize = 500;
-/// Closed connections that are removed in a turn: the system takes some microseconds for each.
+/// Closed connections removed in one turn. The system takes some microseconds for each.
 pub const REAPED_A_TURN: usize = 256;
-/// Deadlines of connections that are looked at in a turn.
+/// Deadlines of connections handled in one turn.
 pub const DEADLINES_A_TURN: usize = 1_000;
-/// Watchers that are looked at in a turn for what they have not been sent yet; what is sent to
-/// all of them is bounded by [`TURN_WRITE_BYTES`].
+/// Watchers checked for new notices in one turn. [`TURN_WRITE_BYTES`] bounds the bytes sent to
+/// them.
 pub const WATCHERS_A_TURN: usize = 2_048;
-/// Events whose notices are kept for the next watcher: those who keep up are never further apart.
+/// Events whose notices are cached for further watchers. Watchers that keep up stay within this
+/// range.
 pub const NOTICES_KEPT: usize = 1_024;
 /// Addresses that may be listened on.
 pub const LISTENERS_MAX: usize = 256;
@@ -155,40 +155,42 @@ pub const WAIT_MAX_MS: i64 = 7 * 86_400_000;
 pub const PLACES_AT_ONCE: usize = 10;
 /// Those further back are told at most this often.
 pub const PLACES_EVERY_MS: i64 = 10_000;
-/// Work (see [`WORK_BUDGET`]) for telling places in one turn: a few milliseconds.
+/// Work (see [`WORK_BUDGET`]) for announcing places in one turn, a few milliseconds.
 pub const PLACES_WORK: u64 = 50_000;
-/// Requests that may wait.
+/// Maximal number of waiting requests.
 pub const WAITERS_MAX: usize = 131_072;
-/// Targets of waiting requests that want more than one resource by its name, all together: each of them
-/// is compared with the others when places are told, which takes at most some milliseconds for one.
+/// Maximal number of targets of waiting requests that want more than one resource by its name. Each
+/// such request is compared with the others when its place is announced, which takes no more than
+/// some milliseconds.
 pub const WAIT_TARGETS_MAX: usize = 16_384;
-/// The same of the clients of one address: 64 requests of 32.
+/// The same for the clients of one address: 64 requests of 32 targets.
 pub const WAIT_TARGETS_PER_ADDRESS: usize = 2_048;
-/// The same of the clients on the server's own host, which may be all there are.
+/// The same for the clients on the server's own host, which may be all clients.
 pub const WAIT_TARGETS_PER_HOST: usize = 12_288;
-/// Different patterns of waiting requests: each is held against every new resource.
+/// Maximal number of different patterns of waiting requests. Each is matched with every new
+/// resource.
 pub const WAIT_PATTERNS_MAX: usize = 4_096;
-/// Memory for what these patterns match: all of them where there are 100,000 resources.
+/// Memory for the matches of these patterns. Enough for all of them with 100,000 resources.
 pub const WAIT_MATCH_BYTES: usize = 64 << 20;
-/// Work that a turn does of what happens by itself: ends, steps of the clock, and grants of what became
-/// free. 2,000 ends, a few milliseconds with their commit.
+/// Work of one turn on expiries, steps of the clock, and grants of freed resources. Enough for
+/// 2,000 expiries, a few milliseconds with their commit.
 pub const BACKLOG_WORK: u64 = 100_000;
 /// A half-closed waiter is told its place this often, and a half-closed watcher
 /// that holds something by its connection is probed, to see whether they are
 /// still there.
 pub const NUDGE_MS: u64 = 10_000;
-/// Up to so many resources freed at one time it is looked which of them helps a waiter before all that
-/// it wants is searched; for more that is cheaper.
+/// Up to this many resources freed at one time, each is tested whether it helps a waiter before a
+/// full search for the waiter. With more, the full search is cheaper.
 pub const RELEASES_ONE_BY_ONE: usize = 64;
 /// Events that `OBSERVAR tras=` can go back, at the most.
 pub const HISTORY_EVENTS: usize = 16 << 10;
 /// The same in bytes of their texts; a small host can spare so much.
 pub const HISTORY_BYTES: usize = 2 << 20;
-/// So many times these bounds are held while a watcher that takes what it is sent was not sent
-/// all of it yet: one command makes 10,000 events, and the server sends them in turns.
+/// Multiple of these bounds that is held while a watcher that reads its output has not been sent
+/// all of it. One command makes up to 10,000 events, which are sent over several turns.
 pub const HISTORY_LAG_TIMES: usize = 8;
-/// A watcher with a pattern is sent its position after so many events without a notice for it, so
-/// that its `tras=` does not go stale.
+/// Events without a notice after which a watcher with a pattern is sent its position, so that its
+/// `tras=` does not become too old.
 pub const PROGRESS_EVERY: u64 = 4096;
 /// Bytes read but not yet run above which a socket is not read: a line and
 /// some. With one read more this is what each of thousands that wait may hold.
@@ -217,11 +219,11 @@ pub const TIDY_MIN_IDS: usize = 1024;
 /// Names and bookings that get new ids in a turn, and as many again for each
 /// resource that has come since: a millisecond or two.
 pub const TIDY_WORK: usize = 2_000;
-/// Default for `--max-output-memory`, in bytes: what all connections keep together, buffers and
-/// lists under way. Beyond it the one that has made no progress for longest is closed. A thousand
-/// readers of a million names fit, or two of a million rows.
+/// Default for `--max-output-memory`, in bytes: buffers and unfinished lists of all connections.
+/// Beyond it, the connection without progress for the longest time is closed. Enough for a thousand
+/// readers of a million names, or for two readers of a million rows.
 pub const OUTPUT_MEMORY_DEFAULT: u64 = 256 << 20;
-/// The least that it may be: some lists.
+/// Minimum of `--max-output-memory`, enough for a few lists.
 pub const OUTPUT_MEMORY_MIN: u64 = 1 << 20;
 
 /// A peer that takes none of its output for this long is closed.
@@ -231,7 +233,7 @@ pub const STALL_DEFAULT_MS: u64 = 60_000;
 pub const LINGER_MS: u64 = 2_000;
 /// Time that a stop gives to peers to take what they are owed.
 pub const STOP_GRACE_MS: u64 = 5_000;
-/// Reservations that nobody renewed in time and that are ended in one turn.
+/// Reservations without a renewal in time that are ended in one turn.
 pub const KEEP_ALIVES_ENDED: usize = 1024;
 /// Events that come alone and at most so far from each other are of a client that asks again as soon as it
 /// is answered.
@@ -262,29 +264,29 @@ pub const USER_TIMEOUT_MS: u32 = 120_000;
 /// milliseconds: what the network's time corrects by itself is not worth a word.
 pub const CLOCK_DOUBTFUL_MS: i64 = 1000;
 
-/// A wall clock that reads an earlier time was never set: the start of 2026, in milliseconds
-/// since 1970, is older than this program.
+/// The start of 2026, in milliseconds since 1970, which is before this program was written. A wall
+/// clock that reads less was never set.
 pub const CLOCK_UNSET_MS: i64 = 1_767_225_600_000;
 
 /// A wall clock that is ahead by more than this, in milliseconds, is not followed until it is
-/// confirmed. Corrections are minutes, or hours where a time zone was mistaken; a larger
-/// difference is a long downtime or a wrong clock.
+/// confirmed. Corrections are minutes, or hours after a mistaken time zone. A larger difference
+/// means a long downtime or a wrong clock.
 pub const CLOCK_FAR_MS: i64 = 86_400_000;
 
-/// A clock that is far ahead is confirmed when it has run for this long, in milliseconds,
-/// without being set again: a host that gets the time from the network has it by then.
+/// A clock that is far ahead is confirmed after it has run for this long, in milliseconds, without
+/// being set again. A host that gets the time from the network has it by then.
 pub const CLOCK_CONFIRM_MS: u64 = 600_000;
 
-/// It was set again if it has moved by more than this against elapsed time, in milliseconds.
+/// A clock that has moved by more than this against elapsed time, in milliseconds, was set again.
 /// Daemons that slew a clock move it by less in that time: chrony by 50 s, the kernel by 0.3 s.
 pub const CLOCK_SET_AGAIN_MS: i64 = 60_000;
 
-/// While a clock is not confirmed, how often the server looks whether it is, in milliseconds.
+/// Interval, in milliseconds, at which the server checks whether a clock has been confirmed.
 pub const CLOCK_CHECK_MS: u64 = 5_000;
 
-/// A journal to which nothing was committed for this long is sealed. Longer than the pauses of
-/// clients that take turns, so that a busy server has no sync more; short enough that a copy taken
-/// by hand after the last command is sealed.
+/// A journal is sealed after this long without a commit, in milliseconds. Longer than the pauses
+/// between the commands of busy clients, so that they cause no more syncs; short enough that a copy
+/// made by hand after the last command is sealed.
 pub const SEAL_AFTER_MS: u64 = 1_000;
 /// A journal smaller than this is not worth compacting.
 pub const COMPACT_MIN_BYTES: u64 = 4 << 20;
@@ -310,8 +312,8 @@ pub const COMPACT_CLOSE_BYTES: u64 = 32 << 20;
 /// be that somebody is copying it, who has opened it while it was the journal.
 pub const OLD_FILE_KEPT_MS: u64 = 60_000;
 
-/// So often it is checked, in turns that there are anyway, that the lock file and the journal still
-/// have their names: two system calls.
+/// Interval, in milliseconds, of the check that the lock file and the journal still have their
+/// names. The check takes two system calls and never causes a turn.
 pub const DIRECTORY_CHECK_MS: u64 = 60_000;
 
 const _: () = {

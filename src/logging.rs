@@ -1,22 +1,22 @@
-//! The log on standard error, which never makes the loop wait for a reader.
+//! The log on standard error. Writing to it never blocks the event loop.
 //!
-//! A pipe whose reader is stuck, or a terminal that was stopped with Ctrl-S, blocks whoever writes
-//! to it. The flag that would prevent this belongs to the open file, which other processes share,
-//! so the server asks before each line whether there is room for it. A line that finds none is
-//! dropped and counted, and the next one that finds room is preceded by the count.
+//! A pipe whose reader is stuck, or a terminal stopped with Ctrl-S, blocks its writers. The flag
+//! that would prevent this belongs to the open file description, which other processes share. So
+//! the server checks before each line whether there is room for it. A line without room is dropped
+//! and counted, and the count precedes the next line that is written.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// A pipe that is ready takes this much without blocking (PIPE_BUF). A longer line is cut.
+/// A writable pipe takes this much without blocking (`PIPE_BUF`). Longer lines are truncated.
 const LINE_MAX_BYTES: usize = 4096;
 
-/// How long the reason of a failed start or run waits for a reader before it is given up.
+/// How long the message of a failed start or run waits for a reader, in seconds.
 const FAREWELL_S: i64 = 1;
 
-/// Writes whole lines to `T`, and drops those for which it has no room at the moment.
+/// Writes whole lines to `T`, and drops lines that would block.
 pub struct LineSink<T> {
     target: T,
     line: Vec<u8>,
@@ -24,7 +24,7 @@ pub struct LineSink<T> {
 }
 
 impl<T: Write + AsFd> LineSink<T> {
-    /// A sink that has dropped nothing yet.
+    /// Returns a sink that has dropped nothing yet.
     pub fn new(target: T) -> LineSink<T> {
         LineSink { target, line: Vec::with_capacity(256), dropped: 0 }
     }
@@ -35,8 +35,10 @@ impl<T: Write + AsFd> LineSink<T> {
             self.line.push(b'\n');
         }
         if self.dropped > 0 {
-            let count =
-                format!("[WARN] {} log lines were dropped: nobody read them\n", self.dropped);
+            let count = format!(
+                "[WARN] dropped {} log lines: the reader of the log is too slow\n",
+                self.dropped
+            );
             if self.try_write(count.as_bytes()) {
                 self.dropped = 0;
             }
@@ -47,8 +49,8 @@ impl<T: Write + AsFd> LineSink<T> {
         self.line.clear();
     }
 
-    /// Whether all of the text was taken. What fails otherwise is not tried again: a log that
-    /// nobody can be given is no reason to stop.
+    /// Returns whether the text was written. Other errors than a full pipe are not retried, because
+    /// a log without a reader is no reason to stop.
     fn try_write(&mut self, text: &[u8]) -> bool {
         has_room(&self.target, 0) && self.target.write_all(text).is_ok()
     }
@@ -70,7 +72,7 @@ impl<T: Write + AsFd> Write for LineSink<T> {
     }
 }
 
-/// Says why the program ends. Waits a moment for a reader, not for ever.
+/// Writes the reason why the program exits. Waits briefly for a slow reader.
 pub fn say_farewell(reason: &str) {
     let stderr = io::stderr();
     if has_room(&stderr, FAREWELL_S) {
@@ -79,8 +81,8 @@ pub fn say_farewell(reason: &str) {
     }
 }
 
-/// Whether a line can be written without waiting, now or within some seconds. An error of the
-/// stream counts as room: the write will tell, and will not block.
+/// Returns whether a line can be written without blocking, now or within `seconds`. An error of the
+/// stream counts as room, because the write reports it without blocking.
 fn has_room(target: &impl AsFd, seconds: i64) -> bool {
     let mut fds = [PollFd::new(target, PollFlags::OUT)];
     let patience = Timespec { tv_sec: seconds, tv_nsec: 0 };
@@ -93,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// Fills a pipe until it has no room for one more line.
+    /// Fills a pipe until it has no room for another line.
     fn fill(pipe: &mut PipeWriter) -> usize {
         let mut filled = 0;
         while has_room(pipe, 0) {
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_nobody_reads_are_dropped_and_counted() {
+    fn lines_without_a_reader_are_dropped_and_counted() {
         let (mut reader, mut writer) = pipe().unwrap();
         let filled = fill(&mut writer);
         let mut sink = LineSink::new(writer);
@@ -112,17 +114,20 @@ mod tests {
             sink.write_all(format!("lost {n}\n").as_bytes()).unwrap();
         }
         reader.read_exact(&mut vec![0; filled]).unwrap();
-        // In pieces, as a logger writes.
+        // Written in pieces, as a logger does.
         sink.write_all(b"kept").unwrap();
         sink.write_all(b" 3\nkept 4\n").unwrap();
         drop(sink);
         let mut said = String::new();
         reader.read_to_string(&mut said).unwrap();
-        assert_eq!(said, "[WARN] 3 log lines were dropped: nobody read them\nkept 3\nkept 4\n");
+        assert_eq!(
+            said,
+            "[WARN] dropped 3 log lines: the reader of the log is too slow\nkept 3\nkept 4\n"
+        );
     }
 
     #[test]
-    fn long_line_is_cut_to_what_a_ready_pipe_takes() {
+    fn long_line_is_cut_to_the_size_that_a_pipe_takes() {
         let (mut reader, writer) = pipe().unwrap();
         let mut sink = LineSink::new(writer);
         sink.write_all(&[b'y'; 100_000]).unwrap();

@@ -48,21 +48,21 @@ SIGHUP reads the --inventory file again.
 Exit status: 0 stopped, 2 wrong usage, 1 anything else, with the reason on stderr.";
 
 const CHECK_HELP: &str = "\
-A server that stops, or has been idle for a second, seals its journal, and so does `reservad
-backup`. A copy that was cut short has no seal. Beside a server at work, or after a crash, a
-journal without one is as it should be.
-Exit status: 0 good and sealed, 3 good up to its end but without a seal (a torn tail
-included), 2 wrong usage, 1 damaged, missing or unreadable.";
+A server seals its journal when it stops or has been idle for a second, and `reservad backup`
+seals its copy. A copy that was cut short has no seal. A journal without a seal is normal
+while a server is running on it, or after a crash.
+Exit status: 0 good and sealed, 3 good up to its end but without a seal (or with a torn
+tail), 2 wrong usage, 1 damaged, missing or unreadable.";
 
 const BACKUP_HELP: &str = "\
-A server may be at work on the journal: everything it has acknowledged is in the copy.
-To restore, stop the server and put DIR/journal in the place of its journal, or start one
+The server may be running. The copy holds everything that it has acknowledged.
+To restore, stop the server and replace its journal with DIR/journal, or start a server
 with --data-dir DIR.
-Exit status: 0 copied, 2 wrong usage, 1 anything else, with no copy left behind.";
+Exit status: 0 copied, 2 wrong usage, 1 any other error, with no copy left behind.";
 
 #[derive(Subcommand)]
 enum Sub {
-    /// Say whether the journal is good and complete, or what is wrong with it; change nothing
+    /// Check that the journal is good and complete, without changing it
     #[command(after_help = CHECK_HELP)]
     Check {
         /// The folder with the data
@@ -72,7 +72,7 @@ enum Sub {
     /// Copy the journal, also of a running server: checked, sealed and synced
     #[command(after_help = BACKUP_HELP)]
     Backup {
-        /// Directory for the copy, made if missing; it must not have a journal
+        /// Directory for the copy, created if missing; it must not hold a journal
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
         /// The folder with the data
@@ -90,8 +90,8 @@ enum Sub {
 
 const RESET_HELP: &str = "\
 Set the system's clock and copy the directory first. Reservations that ended by the wrong
-clock stay ended. Leases (for=) keep the time that they had left, reservations without an end
-go on from now, dates stay as they are. Watchers can go on from the last event only.";
+clock stay ended. Leases (for=) keep the time that they had left. Reservations without an end
+continue from now. Dates do not change. Watchers can continue from the last event only.";
 
 #[derive(Args)]
 struct Serve {
@@ -101,7 +101,7 @@ struct Serve {
     /// Folder for the data
     #[arg(long, value_name = "DIR", conflicts_with = "in_memory")]
     data_dir: Option<PathBuf>,
-    /// Begin with nothing in a directory whose journal was deleted or emptied
+    /// Start with an empty journal in a directory whose journal was deleted or emptied
     #[arg(long, conflicts_with = "in_memory")]
     new: bool,
     /// Keep no journal: everything is forgotten at the end
@@ -113,13 +113,13 @@ struct Serve {
     /// When changes are synced to disk: always (before each reply), never, or a duration like 1s
     #[arg(long, value_name = "WHEN", default_value = "always", value_parser = parse_fsync)]
     fsync: SyncPolicy,
-    /// Most clients at one time [default: the descriptor limit less 30 and 2 a listener]
+    /// Serve at most this many clients [default: the descriptor limit minus 30, and 2 per listener]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_clients: Option<u32>,
-    /// Most clients from one address, of IPv6 from one /64; this host's own are not counted
+    /// Serve at most this many clients per address (IPv6: per /64), not counting this host
     #[arg(long, value_name = "N", default_value_t = PER_ADDRESS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..))]
     max_per_address: u32,
-    /// Most memory for replies and lists that clients have not taken yet, in bytes or as in 64M
+    /// Memory for replies that clients have not read yet, in bytes or with K, M or G
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
     max_output_memory: u64,
     /// Most resources
@@ -170,19 +170,20 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(ms.unsigned_abs()))
 }
 
-/// Bytes, or so many times 1024, 1024² or 1024³ of them.
+/// Parses a number of bytes, optionally with the unit K, M or G.
 fn parse_size(text: &str) -> Result<u64, String> {
     let upper = text.to_ascii_uppercase();
     let (digits, shift) = match upper.strip_suffix(['K', 'M', 'G']) {
         Some(digits) => (digits, 10 * (1 + "KMG".find(&upper[digits.len()..]).unwrap_or(0))),
         None => (&*upper, 0),
     };
-    let bytes =
-        digits.parse::<u64>().map_err(|_| "it is written 268435456, 256M or 1G".to_owned())?;
+    let bytes = digits
+        .parse::<u64>()
+        .map_err(|_| "expected a number of bytes, such as 268435456, 256M or 1G".to_owned())?;
     match bytes.checked_mul(1 << shift) {
         Some(bytes) if bytes >= OUTPUT_MEMORY_MIN => Ok(bytes),
-        Some(_) => Err(format!("{OUTPUT_MEMORY_MIN} bytes (1M) is the least")),
-        None => Err("it is more than any host has".to_owned()),
+        Some(_) => Err(format!("the minimum is {OUTPUT_MEMORY_MIN} bytes (1M)")),
+        None => Err("the number is too large; use 16G or less".to_owned()),
     }
 }
 
@@ -252,7 +253,7 @@ fn serve(options: Serve) -> Result<(), Failure> {
     let (mut state, mut clock) = open(&options)?;
     // Before anything is written: a start that fails must not count as the first one.
     let addresses: Vec<_> = options.listen.iter().flat_map(|list| list.0.clone()).collect();
-    // Before listening: who would be accepted could not be served.
+    // Before listening, because a client that is accepted must be served.
     let max_clients = max_clients(options.max_clients, addresses.len())?;
     let listeners = listen(&addresses)?;
     let names = first_names(&options, &state)?;
@@ -350,7 +351,7 @@ fn open(options: &Serve) -> Result<(State<DiskStorage>, Clock), Failure> {
     Ok((state, Clock::new(last_time)))
 }
 
-/// Describes the torn tail that opening a journal has cut, if there was one.
+/// Describes the torn tail that opening a journal has cut off, if there was one.
 fn torn_tail(report: &Report) -> Option<String> {
     let bad = report.bad.as_ref()?;
     Some(format!(
@@ -362,7 +363,7 @@ fn torn_tail(report: &Report) -> Option<String> {
     ))
 }
 
-/// Logs why other users could change the journal or put another one in its place.
+/// Warns if other users could change or replace the journal.
 fn warn_of_exposure(storage: &DiskStorage) {
     let user = rustix::process::geteuid().as_raw();
     for how in storage.exposures(user).unwrap_or_default() {
@@ -412,8 +413,8 @@ fn bind_failure(address: SocketAddr, error: &std::io::Error) -> Failure {
     Failure::from(format!("cannot listen on {address}: {error}{hint}"))
 }
 
-/// Raises the soft descriptor limit to the hard one. Returns how many clients it allows for beside
-/// these listeners and what the server itself needs, or how many were asked for.
+/// Raises the soft descriptor limit to the hard one. Returns the number of clients: `asked`, or by
+/// default the descriptors left by these listeners and by the server itself.
 fn max_clients(asked: Option<u32>, listeners: usize) -> Result<usize, Failure> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -426,7 +427,7 @@ fn max_clients(asked: Option<u32>, listeners: usize) -> Result<usize, Failure> {
     let reserved = DESCRIPTORS_RESERVED + LISTENER_DESCRIPTORS * listeners as u64;
     if most <= reserved {
         return Err(Failure::from(format!(
-            "the limit of {most} open files is too low for {listeners} listening sockets: {} are needed at least; raise it (ulimit -n, LimitNOFILE=) or listen on fewer addresses",
+            "the limit of {most} open files is too low for {listeners} listening sockets, which need {}; raise it (ulimit -n, LimitNOFILE=) or listen on fewer addresses",
             reserved + 1
         )));
     }
@@ -466,10 +467,10 @@ fn data_folder(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The journal is good, and it cannot be known whether it is complete.
+/// The exit status for a good journal without a seal, which may be incomplete.
 const UNSEALED: u8 = 3;
 
-/// `reservad check`: what the journal holds, on stdout.
+/// Runs `reservad check`, and prints the contents of the journal.
 fn check(folder: &Path) -> Result<ExitCode, Failure> {
     let mut inventory = unbounded_inventory();
     let report = journal::check(&DiskStorage::at(folder), |record| {
@@ -497,7 +498,7 @@ fn check(folder: &Path) -> Result<ExitCode, Failure> {
         None => {}
         Some(bad) if bad.verdict == Verdict::Cut => {
             println!(
-                "a torn tail from byte {} on (line {}: {}), never acknowledged as durable: the next start cuts {}. If a server is running on this folder, it may be writing just now.",
+                "a torn tail from byte {} on (line {}: {}), never acknowledged as durable; the next start cuts {}. If a server is running on this directory, it may be writing right now",
                 bad.offset_bytes,
                 bad.line,
                 plain(&bad.reason),
@@ -507,13 +508,13 @@ fn check(folder: &Path) -> Result<ExitCode, Failure> {
         Some(_) => return Err(describe(journal::Error::Refused(Box::new(report)))),
     }
     println!(
-        "ends without a seal: events after {} may be missing, unless a server is at work on it or was killed",
+        "ends without a seal: events after {} may be missing, unless a server is running on it or was killed",
         report.last_number
     );
     Ok(ExitCode::from(UNSEALED))
 }
 
-/// `reservad backup`: a copy of the journal, and what it holds on stdout.
+/// Runs `reservad backup`, and prints the contents of the copy.
 fn backup(folder: &Path, to: &Path) -> Result<ExitCode, Failure> {
     let mut inventory = unbounded_inventory();
     let done = journal::backup(&DiskStorage::at(folder), to, |record| {
@@ -530,12 +531,12 @@ fn backup(folder: &Path, to: &Path) -> Result<ExitCode, Failure> {
         identity(&copy),
     );
     if let Some(bad) = &source.bad {
-        println!("left out: {} after it, torn by a crash, or just being written", bad.tail());
+        println!("left out {} at its end, torn by a crash or still being written", bad.tail());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// One that accepts whatever some server's options have.
+/// Returns an inventory large enough for the journal of any server.
 fn unbounded_inventory() -> Inventory {
     Inventory::new(Capacity { resources: u32::MAX, reservations: u32::MAX })
 }
@@ -552,13 +553,13 @@ fn identity(report: &Report) -> String {
     report.id.map(|id| format!("; journal={id}")).unwrap_or_default()
 }
 
-/// Runs `reservad reset-time` and prints what was changed.
+/// Runs `reservad reset-time`, and prints the changes.
 fn reset_time(folder: &Path) -> Result<(), Failure> {
     let (now, _) = clock::read();
     let zone = zone_of_system()?;
     let shown = |time| zone.text(time, Round::Down);
     if now < Time::from_ms(CLOCK_UNSET_MS) {
-        let reason = format!("the system's clock says {}: set it first", shown(now));
+        let reason = format!("the system's clock reads {}: set it first", shown(now));
         return Err(Failure::from(reason));
     }
     // Opening would create a journal where there is none.
@@ -574,14 +575,14 @@ fn reset_time(folder: &Path) -> Result<(), Failure> {
     let (path, last_time) = (plain(&reset.report.path).to_string(), shown(reset.last_time));
     match reset.changed {
         None => println!(
-            "{path}: the last time in it, {last_time}, is not after {}, as the clock has it: nothing to do",
+            "{path}: nothing to do: its last time, {last_time}, is not after the system's time, {}",
             shown(now)
         ),
         Some(changed) => {
-            println!("{path}: its time was brought back from {last_time} to {}", shown(now));
+            println!("{path}: moved its time from {last_time} back to {}", shown(now));
             let numbers: Vec<_> = changed.iter().map(|number| format!("#{number}")).collect();
             if !numbers.is_empty() {
-                println!("these go on from now: {}", numbers.join(", "));
+                println!("moved to the present: {}", numbers.join(", "));
             }
         }
     }

@@ -76,7 +76,7 @@ pub trait Stream: Read + Write {
 pub struct Ready {
     pub readable: bool,
     pub writable: bool,
-    /// Urgent data (telnet's Synch) has arrived.
+    /// Whether urgent data (telnet's Synch) has arrived.
     pub urgent: bool,
     /// The peer has closed its side.
     pub read_closed: bool,
@@ -89,7 +89,7 @@ pub struct Ready {
 pub struct Config {
     pub max_clients: usize,
     pub crowd: CrowdLimits,
-    /// Bytes that all connections together may keep in buffers and lists.
+    /// Maximal number of bytes that all connections together may keep in buffers and lists.
     pub max_output_memory: u64,
     pub idle_timeout_ms: Option<u64>,
     pub stall_timeout_ms: u64,
@@ -123,16 +123,16 @@ pub struct Service<T: Stream, S: Storage> {
     new_queue: VecDeque<Key>,
     /// Who has cost a lot of late: likewise, and last.
     slow_queue: VecDeque<Key>,
-    /// Whose next line is known to cost a lot: likewise.
+    /// Clients whose next line is known to be costly, served last.
     costly_queue: VecDeque<Key>,
-    /// These three did not get their share of the last turn.
+    /// Whether the last turn ended before these three queues got their share.
     rest_is_owed: bool,
-    /// What was looked at in this turn, or for those of one of these three.
+    /// Work of this turn so far, or of one of these three queues.
     turn_work: u64,
     /// Served and not answered yet: to be flushed after the next commit.
     served: Vec<Key>,
-    /// Those in the middle of a list that can be sent more of it: these share what a turn may
-    /// send.
+    /// Clients in the middle of a list that can be sent more of it. They share the bytes that a
+    /// turn may send.
     listed: VecDeque<Key>,
     /// How many have had something to say in this turn.
     queued_in_turn: usize,
@@ -142,21 +142,21 @@ pub struct Service<T: Stream, S: Storage> {
     has_news: bool,
     /// What each of them is sent in this turn, in bytes, where there is more.
     write_share: usize,
-    /// Those that are known to be gone since the last reap.
+    /// Connections found closed since the last reap.
     dead: Vec<Key>,
-    /// Those that are gone and not removed yet.
+    /// Closed connections that are not removed yet.
     dying: VecDeque<Key>,
-    /// Those of which something is to be released.
+    /// Closed connections whose reservations are not all released yet.
     leavers: VecDeque<Leaver>,
     memory: Memory,
     crowd: Crowd,
-    /// Connections that watch; who was looked at last is the last one.
+    /// Watching connections, the least recently served first.
     watching: VecDeque<Key>,
-    /// How many of them, from the first on, may have something to be sent.
+    /// How many of them, from the first on, may have notices to be sent.
     untold: usize,
-    /// How many of them are left of the round that finds out which events they still need.
+    /// How many of them are left in this round, which finds the oldest event still needed.
     lag_round: usize,
-    /// The oldest event that one of this round has not been sent, of those that take what they are sent.
+    /// The oldest event of this round not yet sent to a watcher that reads its output.
     lag_from: Option<u64>,
     notices: Notices,
     /// Connections that wait, to find them when they are granted.
@@ -166,7 +166,7 @@ pub struct Service<T: Stream, S: Storage> {
     refused: usize,
     last_session: u64,
     sync_by: Option<Tick>,
-    /// When something was last committed.
+    /// The time of the last commit.
     committed: Tick,
     stopping: Option<Tick>,
     /// Until then the same is not logged again, for what strangers provoke.
@@ -193,7 +193,7 @@ pub struct Service<T: Stream, S: Storage> {
     clock: Clock,
     /// That it is, was logged.
     clock_doubtful: bool,
-    /// Whether the warning that it is far ahead and not confirmed has been logged.
+    /// Whether the warning that the wall clock is far ahead and not confirmed has been logged.
     clock_unconfirmed: bool,
     zone: Zone,
     config: Config,
@@ -332,7 +332,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
         let is_watcher = client.phase == Phase::Open && client.session.is_watching();
         if is_watcher && ready == (Ready { writable: true, ..Ready::default() }) {
-            // A thousand of them that can take more are not a turn of their own.
+            // Watchers that can be sent more do not need a turn of their own, not even a thousand
+            // of them.
             return self.look_at_watchers();
         }
         enqueue(&mut self.run_queue, client, key);
@@ -362,12 +363,12 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.now.time
     }
 
-    /// Whether the wall clock is far ahead and not followed yet.
+    /// Returns whether the wall clock is far ahead and not followed yet.
     pub fn is_clock_unconfirmed(&self) -> bool {
         self.clock.is_unconfirmed()
     }
 
-    /// Confirms the wall clock, which is then followed from the next turn on.
+    /// Confirms the wall clock. The server follows it from the next turn on.
     pub fn confirm_clock(&mut self) {
         self.clock.confirm();
     }
@@ -399,7 +400,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             );
             if self.clock.behind_ms() > CLOCK_FAR_MS {
                 warn!(
-                    "if the system's clock is right, the journal's time is wrong: stop the server and run reservad reset-time"
+                    "if the system's clock is right, the time in the journal is wrong: stop the server and run `reservad reset-time`"
                 );
             }
         }
@@ -417,7 +418,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             Some(ahead_ms) => {
                 let (time, zone) = (self.now.time, &self.zone);
                 warn!(
-                    "not following the system's clock, which reads {}: it is {} s ahead of the last known time, {}; time runs on from there and nothing ends by that clock until systemd-timesyncd has set it or it has run for {} s",
+                    "not following the system's clock, which reads {}: it is {} s ahead of the last known time, {}; the server counts elapsed time from there until systemd-timesyncd has set the clock or it has run for {} s",
                     zone.text(time.plus_ms(ahead_ms), Round::Down),
                     ahead_ms / 1000,
                     zone.text(time, Round::Down),
@@ -526,12 +527,12 @@ impl<T: Stream, S: Storage> Service<T, S> {
         enqueue(&mut self.run_queue, client, key);
         self.arm(key);
         if let Some(oldest) = self.crowd.join(peer, session, key) {
-            self.note_full("too many connections have said nothing yet");
+            self.note_full("too many connections have sent no command yet");
             self.send_away(oldest, NoRoom::Silent);
         }
     }
 
-    /// Why one more connection from there cannot be served, if it cannot.
+    /// Returns why one more connection from this peer cannot be served, if it cannot.
     fn refusal(&mut self, peer: Peer) -> Option<NoRoom> {
         if self.clients.len() - self.refused >= self.config.max_clients {
             self.note_full("--max-clients is reached");
@@ -540,14 +541,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
             self.note_full("--max-output-memory is reached");
             Some(NoRoom::Full)
         } else if !self.crowd.has_room(peer) {
-            self.note_full("an address has as many connections as --max-per-address allows for");
+            self.note_full("an address has reached --max-per-address");
             Some(NoRoom::Address)
         } else {
             None
         }
     }
 
-    /// Closes a connection that has nothing coming but the reason.
+    /// Closes a connection that is sent nothing but the reason.
     fn send_away(&mut self, key: Key, why: NoRoom) {
         let client = &mut self.clients[key];
         if client.phase == Phase::Dead {
@@ -595,7 +596,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         Ok(())
     }
 
-    /// When the journal is to be sealed, if it is.
+    /// Returns when to seal the journal; `None` if it must not be sealed now.
     fn seal_at(&self) -> Option<Tick> {
         self.store.wants_seal().then(|| self.committed.plus_ms(SEAL_AFTER_MS))
     }
@@ -696,10 +697,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.stopping.is_some_and(|by| is_done || by <= self.tick)
     }
 
-    /// Makes everything durable and seals the journal, at the end.
+    /// Makes everything durable and seals the journal, when the server stops.
     ///
     /// # Errors
-    /// The journal could not be written.
+    /// If the journal could not be written.
     pub fn finish(&mut self) -> Result<(), journal::Error> {
         self.store.commit(&mut self.batch)?;
         self.store.sync()?;

@@ -1,23 +1,23 @@
-//! What the program finds out about its host when it starts: the time zone, from `TZ`, else from
-//! `/etc/localtime`.
+//! Determines the time zone of the host at the start: `TZ` if set, or else `/etc/localtime`.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use reservad::clock::Zone;
 
-/// Returns the zone of the environment variable `TZ`, if it is set, else the zone that the file
-/// `localtime` (`/etc/localtime`) holds. The second value is a warning for the log where UTC is
-/// used because nothing says which zone applies.
+/// Returns the zone of the environment variable `TZ` if it is set, or else the zone of the file
+/// `localtime` (`/etc/localtime`). The second value is a warning for the log if neither exists and
+/// UTC is used.
 ///
 /// # Errors
-/// `TZ` or the file names a zone that cannot be read. UTC in its place would move every booking.
+/// If `TZ` or the file names a zone that cannot be read. Falling back to UTC would move every
+/// booking.
 pub fn system_zone(tz: Option<&OsStr>, localtime: &Path) -> Result<(Zone, Option<String>), String> {
     let Some(tz) = tz else { return zone_of_file(localtime) };
     let wrong = || {
         let tz = tz.to_string_lossy();
         format!(
-            "unknown time zone '{tz}' in the environment variable TZ: use an IANA name such as America/Montevideo, or UTC, and see that the package tzdata is installed"
+            "unknown time zone '{tz}' in the environment variable TZ: use an IANA name such as America/Montevideo, or UTC, and check that the package tzdata is installed"
         )
     };
     let text = tz.to_str().ok_or_else(wrong)?;
@@ -49,8 +49,8 @@ fn zone_of_file(localtime: &Path) -> Result<(Zone, Option<String>), String> {
     read_zone(localtime).map(|zone| (zone, None)).ok_or_else(wrong)
 }
 
-/// Reads a file of the zone database. Its name is where it lies, or where it links to: that is
-/// cheaper than a search of the whole database, which takes half of a start.
+/// Reads a file of the zone database. The zone gets the name of the path or of the link's target,
+/// which is cheaper than a search of the whole database, half of the time of a start.
 fn read_zone(path: &Path) -> Option<Zone> {
     let target = std::fs::canonicalize(path).ok()?;
     let name = target.to_str().and_then(|target| target.split_once("/zoneinfo/"));
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn an_unknown_zone_in_tz_is_an_error() {
         for tz in ["Amrica/Montevideo", "/nowhere/zone", "/dev/null", "3", "Europe/Madrid x"] {
-            let error = of_tz(tz).err().unwrap_or_else(|| panic!("'{tz}' is taken"));
+            let error = of_tz(tz).err().unwrap_or_else(|| panic!("'{tz}' is accepted"));
             assert!(error.contains(tz) && error.contains("IANA"), "{error}");
         }
         #[cfg(unix)]

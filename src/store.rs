@@ -39,7 +39,7 @@ const _: () = assert!(TERMS_BYTES + NAMES_BYTES + 2 * KEPT_TEXT_MAX_BYTES <= MAX
 pub struct Store<S: Storage> {
     journal: Option<Journal<S>>,
     id: JournalId,
-    /// Something was committed, or found, that no seal was tried for yet.
+    /// Whether anything was committed or replayed since the last attempt to seal.
     is_unsealed: bool,
     cursor: Option<Cursor>,
     history: History,
@@ -89,7 +89,8 @@ pub fn replay(inventory: &mut Inventory, record: Record) -> Result<Option<Time>,
     replay_and_tell(inventory, record, |_, _, _| {})
 }
 
-/// The same; `tell` gets each record that fits, with the inventory as it was before.
+/// Replays a record as [`replay`] does. `tell` gets each valid record before it is applied, with
+/// the inventory.
 fn replay_and_tell(
     inventory: &mut Inventory,
     record: Record,
@@ -169,7 +170,7 @@ impl<S: Storage> Store<S> {
         &self.history
     }
 
-    /// The same to say what watchers still need of it.
+    /// Returns the history, to set what watchers still need.
     pub fn history_mut(&mut self) -> &mut History {
         &mut self.history
     }
@@ -190,7 +191,7 @@ impl<S: Storage> Store<S> {
                 journal.commit(first, texts, extents)?;
             }
             if !journal.has_snapshot() && self.cursor.take().is_some() {
-                // The disk is full, and the commit has taken the snapshot's space.
+                // The disk is full, and the commit has taken the space of the snapshot.
                 self.compact_from_bytes = 2 * journal.bytes_since_snapshot();
             }
             if let Some(cursor) = self.cursor {
@@ -214,13 +215,13 @@ impl<S: Storage> Store<S> {
         self.journal.as_mut().map_or(Ok(()), Journal::sync)
     }
 
-    /// Which history this is: that of the journal, or a new one for each store without.
+    /// Returns the identity of the history: that of the journal, or a random one without a journal.
     pub fn journal_id(&self) -> JournalId {
         self.id
     }
 
-    /// Whether the journal is to be sealed once nothing more comes for a moment. What is not synced
-    /// yet is left to its sync; without syncs only the end of the server seals.
+    /// Returns whether to seal the journal when it becomes idle. Unsynced commits are left to their
+    /// sync. Without syncs, the journal is only sealed when the server stops.
     pub fn wants_seal(&self) -> bool {
         let may_be = |journal: &Journal<S>| {
             journal.policy() != SyncPolicy::Never && !journal.is_dirty() && !journal.is_sealed()
@@ -228,8 +229,8 @@ impl<S: Storage> Store<S> {
         self.is_unsealed && self.journal.as_ref().is_some_and(may_be)
     }
 
-    /// Says durably that everything up to here is complete, see [`Journal::seal`]. Once tried, it is
-    /// only wanted again after the next commit.
+    /// Records durably that everything so far is complete; see [`Journal::seal`]. After an attempt,
+    /// no other is made until the next commit.
     pub fn seal(&mut self) -> Result<(), Error> {
         self.is_unsealed = false;
         self.journal.as_mut().map_or(Ok(()), |journal| journal.seal().map(|_| ()))
@@ -250,12 +251,12 @@ impl<S: Storage> Store<S> {
         self.journal.as_ref().is_some_and(|journal| journal.policy() == SyncPolicy::Always)
     }
 
-    /// Checks that the directory is still this server's: see [`Journal::confirm_directory`].
+    /// Checks that this server still owns the directory; see [`Journal::confirm_directory`].
     pub fn confirm_directory(&mut self) -> Result<(), Error> {
         self.journal.as_mut().map_or(Ok(()), Journal::confirm_directory)
     }
 
-    /// What has gone wrong beside the journal since the last call, for the log.
+    /// Returns the problems with the journal since the last call, for the log.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         self.journal.as_mut().map(Journal::take_notices).unwrap_or_default()
     }
@@ -463,7 +464,7 @@ impl<S: Storage> State<S> {
     /// # Errors
     /// There is no room for the names.
     pub fn settle(&mut self, names: Vec<String>, now: Now, zone: &Zone) -> Result<(), String> {
-        // Nobody is there yet who would have to wait for it.
+        // No client is connected yet that would have to wait.
         self.inventory.advance(now, zone, &mut self.batch);
         while self.inventory.is_behind() {
             self.inventory.advance(now, zone, &mut self.batch);

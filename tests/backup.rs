@@ -1,5 +1,6 @@
-//! `reservad check` and `reservad backup` over the real program: what each status says, what no
-//! copy passes for, and that a backup of a server at work is all that was acknowledged before.
+//! `reservad check` and `reservad backup` with the real program: the exit statuses, which truncated
+//! copies are detected, and that a backup of a running server contains everything acknowledged
+//! before.
 
 mod common;
 
@@ -17,7 +18,7 @@ fn output(arguments: &[&str]) -> Output {
     command(arguments).stdout(Stdio::piped()).output().unwrap()
 }
 
-/// Status and output of `reservad check`.
+/// Returns the exit status and the output of `reservad check`.
 fn check(folder: &Path) -> (Option<i32>, String) {
     let done = output(&["check", "--data-dir", text_of(folder)]);
     (done.status.code(), text(&done.stdout) + &text(&done.stderr))
@@ -34,7 +35,7 @@ fn figure(server: &Server, key: &str) -> String {
     line.unwrap().to_owned()
 }
 
-/// What a restart, also on a backup, must not change.
+/// Returns the parts of the state that must survive a restart, also from a backup.
 fn state(server: &Server) -> (BTreeMap<u64, common::view::Row>, Vec<String>, [String; 4]) {
     let keys = ["resources", "last_number", "last_event", "journal"];
     (rows(server), server.connect().list("LISTAR"), keys.map(|key| figure(server, key)))
@@ -55,7 +56,7 @@ fn the_status_of_a_check_says_whether_the_end_is_there() {
     server.kill();
     let (status, told) = check(folder.path());
     assert_eq!(status, Some(3), "{told}");
-    assert!(told.ends_with("may be missing, unless a server is at work on it or was killed\n"));
+    assert!(told.ends_with("may be missing, unless a server is running on it or was killed\n"));
 
     let server = Server::durable(folder.path(), &[]);
     reserve(&mut server.connect(), "Habitación 2");
@@ -64,7 +65,7 @@ fn the_status_of_a_check_says_whether_the_end_is_there() {
     assert_eq!(status, Some(0), "{told}");
     assert!(told.contains("\nsealed at event 5: complete\n"), "{told}");
 
-    // However a copy is cut: it never passes as good.
+    // No truncated copy passes as complete.
     let good = fs::read(&journal).unwrap();
     let sealed = good.iter().rposition(|byte| *byte != b'\n').unwrap() + 2;
     let (copies, ends) = (Folder::new(), good[..sealed].split(|byte| *byte == b'\n'));
@@ -85,7 +86,7 @@ fn the_status_of_a_check_says_whether_the_end_is_there() {
     fs::write(copies.join("journal"), &good[..sealed]).unwrap();
     assert_eq!(check(copies.path()).0, Some(0), "the spare tail is not needed");
 
-    // A wrong bit in the last commit was "never acknowledged", and cut.
+    // A wrong bit in the last commit was once cut as "never acknowledged".
     let mut bad = good.clone();
     let place = good.windows(13).position(|it| it == b" RESERVED #2 ").unwrap();
     bad[place + 11] ^= 1;
@@ -98,7 +99,7 @@ fn the_status_of_a_check_says_whether_the_end_is_there() {
     assert_eq!(fs::read(&journal).unwrap(), bad, "nothing was changed");
 }
 
-/// It seals by itself once nothing more comes, with one sync, and then sleeps.
+/// The server seals when it becomes idle, with one sync, and then sleeps.
 #[test]
 fn an_idle_server_has_a_sealed_journal() {
     let folder = Folder::new();
@@ -108,7 +109,7 @@ fn an_idle_server_has_a_sealed_journal() {
         reserve(&mut client, name);
         until("the journal is sealed", || check(folder.path()).0 == Some(0));
     }
-    // A kill does not take that back.
+    // A kill does not remove the seal.
     server.kill();
     assert_eq!(check(folder.path()).0, Some(0));
     let server = Server::durable(folder.path(), &["--fsync", "1s"]);
@@ -121,9 +122,9 @@ fn an_idle_server_has_a_sealed_journal() {
     assert_eq!(check(folder.path()).0, Some(0), "at the end it is sealed whatever the policy");
 }
 
-/// A start on a sealed journal, and a stop after nothing has happened, write nothing.
+/// A start on a sealed journal, and a stop without new events, write nothing.
 #[test]
-fn what_is_sealed_is_not_sealed_again() {
+fn sealed_journal_is_not_sealed_again() {
     if !can_trace() {
         return;
     }
@@ -138,10 +139,10 @@ fn what_is_sealed_is_not_sealed_again() {
     assert!(!fs::read_to_string(&trace).unwrap().contains("pwrite64"));
 }
 
-/// With the whole head of a commit as its name a room made a torn tail look like damage, and the
-/// server did not start any more.
+/// A room whose name was a whole head of a commit once made a torn tail look like damage, and the
+/// server did not start.
 #[test]
-fn no_text_of_a_client_is_taken_for_a_line_of_the_journal() {
+fn client_text_is_never_mistaken_for_a_line_of_the_journal() {
     let folder = Folder::new();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
@@ -149,7 +150,7 @@ fn no_text_of_a_client_is_taken_for_a_line_of_the_journal() {
         |body: &str, sign: char| format!("{:08x}{sign}{body}", crc32fast::hash(body.as_bytes()));
     let bodies = ["commit 99 7 00000000 @999999", "seal 99 @999999"];
     for body in bodies {
-        // A TAB comes into no text: it is a space in names, and not taken elsewhere.
+        // A TAB never enters a text: names turn it into a space, and all other texts reject it.
         let forged = signed(body, '\t');
         for line in [
             format!("ALTA {forged}"),
@@ -178,7 +179,7 @@ fn no_text_of_a_client_is_taken_for_a_line_of_the_journal() {
         let mut torn = good.clone();
         torn[place..end].fill(b'\n');
         if place < end - 10 {
-            // The lines that are like heads are still there, and the head of their commit is not.
+            // The lines that look like heads are intact, and the head of their commit is not.
             torn[place + 30..end].copy_from_slice(&good[place + 30..end]);
         }
         fs::write(folder.join("journal"), &torn).unwrap();
@@ -201,14 +202,14 @@ fn a_backup_of_a_stopped_server_starts_as_it_was() {
     let journal = folder.join("journal");
     fs::set_permissions(&journal, fs::Permissions::from_mode(0o640)).unwrap();
     let original = fs::read(&journal).unwrap();
-    // It ends without a seal, and in the middle of a commit.
+    // The journal ends without a seal, in the middle of a commit.
     let torn = [original.trim_ascii_end(), b"\n0badc0de\tcommit 5 9"].concat();
     fs::write(&journal, &torn).unwrap();
     let (status, told) = backup(folder.path(), &to);
     assert_eq!(status, Some(0), "{told}");
     assert!(told.contains("sealed at event 4; ") && told.contains("1 live reservations"), "{told}");
     assert!(told.contains(&format!("journal={}", before.2[3])), "{told}");
-    assert!(told.contains("left out: 19 bytes with the beginnings of 0 commits"), "{told}");
+    assert!(told.contains("left out 19 bytes with the beginnings of 0 commits"), "{told}");
     assert_eq!(fs::read(&journal).unwrap(), torn, "it only reads");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&to.join("journal")), mode(&to)), (0o640, 0o700));
@@ -220,18 +221,18 @@ fn a_backup_of_a_stopped_server_starts_as_it_was() {
 }
 
 #[test]
-fn a_backup_replaces_nothing_and_leaves_nothing_that_is_no_backup() {
+fn a_backup_replaces_no_file_and_leaves_none_behind_if_it_fails() {
     let (folder, target) = (Folder::new(), Folder::new());
     let to = target.join("copy");
-    // Nothing to copy.
+    // There is no journal to copy.
     let (status, told) = backup(folder.path(), &to);
     assert_eq!(status, Some(1), "{told}");
     assert!(told.contains("there is no journal yet") && !to.exists(), "{told}");
     Server::durable(folder.path(), &[]).stop();
-    // Itself, another journal, a link, the rest of another backup.
+    // The directory itself, another journal, a link, a leftover of another backup.
     let (status, told) = backup(folder.path(), folder.path());
     assert_eq!(status, Some(1), "{told}");
-    assert!(told.contains("a backup replaces nothing"), "{told}");
+    assert!(told.contains("a backup does not replace files"), "{told}");
     assert_eq!(backup(folder.path(), &to).0, Some(0));
     let copy = fs::read(to.join("journal")).unwrap();
     assert_eq!(backup(folder.path(), &to).0, Some(1));
@@ -247,7 +248,7 @@ fn a_backup_replaces_nothing_and_leaves_nothing_that_is_no_backup() {
     assert_eq!(status, Some(1), "{told}");
     assert!(told.contains("journal.part"), "{told}");
     assert_eq!(fs::read(begun.join("journal.part")).unwrap(), b"x");
-    // Damage is told as the check tells it, and an event that cannot be.
+    // Damage and unacceptable events are reported as the check reports them.
     let mut bad = fs::read(folder.join("journal")).unwrap();
     bad[70] ^= 1;
     fs::write(folder.join("journal"), bad).unwrap();
@@ -259,9 +260,9 @@ fn a_backup_replaces_nothing_and_leaves_nothing_that_is_no_backup() {
     assert_eq!(fs::read_dir(&new).unwrap().count(), 0);
 }
 
-/// Backups one after the other while a client makes the journal grow until it is compacted.
+/// Repeated backups while a client makes the journal grow until it is compacted.
 #[test]
-fn backups_of_a_server_at_work_have_all_that_was_acknowledged() {
+fn backups_of_a_running_server_contain_everything_acknowledged() {
     let (folder, target) = (Folder::new(), Folder::new());
     let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
     let mut client = server.connect();
@@ -312,7 +313,7 @@ fn backups_of_a_server_at_work_have_all_that_was_acknowledged() {
     let (status, told) = backup(folder.path(), &last);
     assert_eq!(status, Some(0), "{told}");
     assert!(is_compacted(&fs::read_to_string(last.join("journal")).unwrap()));
-    // What two of them have of the same event is the same.
+    // Two backups agree on the events that both contain.
     let mut known: BTreeMap<u64, String> = history(folder.path()).0.into_iter().collect();
     for (to, events) in copies {
         for (number, event) in events {
@@ -327,7 +328,7 @@ fn backups_of_a_server_at_work_have_all_that_was_acknowledged() {
     }
     let (original, restored) = (Server::durable(folder.path(), &[]), Server::durable(&last, &[]));
     assert_eq!(state(&original), state(&restored));
-    // What is told of the past is the same, too, with names that the journal leaves out.
+    // The history is the same, too, including names that the journal leaves out.
     assert_eq!(notices(&original), told_before);
     assert_eq!(notices(&restored), told_before);
     original.stop();

@@ -381,7 +381,7 @@ fn the_language_is_that_of_the_first_variable_set() {
 }
 
 #[test]
-fn wrong_use_is_64_and_bothers_no_server() {
+fn wrong_use_is_64_and_contacts_no_server() {
     let nowhere = nowhere();
     let rows: [(&[&str], &str); 13] = [
         (&["--timeout", "soon", "LIST"], "soon"),
@@ -428,9 +428,9 @@ fn the_server_comes_from_the_option_or_the_environment() {
     server.ends();
 }
 
-/// Not the default, where somebody else may be served.
+/// The default must not be used instead, because another server may run there.
 #[test]
-fn a_server_in_the_environment_that_is_no_text_is_64() {
+fn a_server_in_the_environment_that_is_not_utf8_is_64() {
     use std::os::unix::ffi::OsStrExt;
     for words in [&["LIST"][..], &["run", "x", "--", "true"], &[]] {
         let mut command = client(words);
@@ -456,7 +456,7 @@ fn exit_codes_follow_the_code_of_the_reply() {
             server.ends();
         }
     }
-    // Of several the one that is not worth repeating.
+    // Of several refusals, the one not worth repeating decides.
     let reply = |line: &str| if line == "a" { "ERR 404 a\n" } else { "ERR 409 b\n" };
     for input in ["a\nb\n", "b\na\n"] {
         let server = Server::answers(move |line| reply(line).into());
@@ -465,7 +465,7 @@ fn exit_codes_follow_the_code_of_the_reply() {
     }
 }
 
-/// A server that takes everything and says nothing.
+/// A server that reads everything and answers nothing.
 #[test]
 fn a_silent_server_is_69() {
     let rows: [(&[&str], &str); 4] = [
@@ -478,7 +478,7 @@ fn a_silent_server_is_69() {
         let (gone, wait) = channel::<()>();
         let server = Server::plays(move |mut peer| {
             while peer.hear().is_some() {}
-            // A half-close is not the end.
+            // A half-close is not the end of the connection.
             wait.recv_timeout(PATIENCE).expect("the client has gone");
         });
         let words = [&["--timeout", "1s"], words].concat();
@@ -489,9 +489,9 @@ fn a_silent_server_is_69() {
     }
 }
 
-/// A wait may last; only beyond it the server is silent.
+/// A wait may last; the server only counts as silent beyond it.
 #[test]
-fn a_wait_is_no_silence() {
+fn a_wait_does_not_count_as_silence() {
     for (words, input) in [(&["RESERVE", "x", "wait=60s"][..], ""), (&[], "RESERVE x wait=60s\n")] {
         let server = Server::plays(|mut peer| {
             peer.hear();
@@ -504,7 +504,7 @@ fn a_wait_is_no_silence() {
     }
 }
 
-/// `x=$(reserva RESERVE …)` catches the reply and nothing else.
+/// `x=$(reserva RESERVE …)` captures only the reply.
 #[test]
 fn notices_of_a_single_command_go_to_standard_error() {
     let reply = "* QUEUE 1 x\nOK RESERVED #1 x\n";
@@ -521,7 +521,7 @@ fn notices_of_a_single_command_go_to_standard_error() {
 }
 
 #[test]
-fn input_is_text_and_a_byte_order_mark_is_not_of_it() {
+fn input_is_text_and_a_byte_order_mark_is_not_part_of_it() {
     let rows: [(&[u8], &str, i32, &[&str]); 4] = [
         (b"\xef\xbb\xbfa\n", "OK a\n", 0, &[]),
         (b"a\nb\xffc\nd\n", "OK a\n", 64, &["line 2", "byte 2", "0xff"]),
@@ -602,7 +602,7 @@ fn a_pipe_is_answered_in_order() {
 }
 
 #[test]
-fn one_err_among_the_replies_is_told_by_the_exit_code() {
+fn the_exit_code_reports_an_err_among_the_replies() {
     let server =
         Server::answers(
             |line| {

@@ -355,8 +355,8 @@ fn a_restart_while_the_clock_is_behind_ends_nothing_early() {
 const DAY_MS: i64 = 24 * HOUR_MS;
 const SIXTY_YEARS_MS: i64 = 60 * 365 * DAY_MS;
 
-/// A start far ahead, some commands, and the clock is right again: nothing has ended, and the
-/// journal has no time that never was.
+/// A start far ahead, some commands, and then the clock is right again: nothing has ended, and no
+/// wrong time is in the journal.
 #[test]
 fn a_start_sixty_years_ahead_ends_nothing_and_is_forgotten() {
     let mut world = World::new();
@@ -387,9 +387,9 @@ fn a_start_sixty_years_ahead_ends_nothing_and_is_forgotten() {
     assert!(world.is_live(2));
 }
 
-/// Nobody confirms the clock of a host that was off for a weekend, and it is right.
+/// The clock of a host that was off for a weekend is right, but nothing confirms it.
 #[test]
-fn after_a_weekend_what_is_due_ends_within_ten_minutes_each_at_its_own_time() {
+fn after_a_weekend_due_reservations_end_within_ten_minutes_each_at_its_own_time() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T13:00");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-23T12:00 hasta=2026-11-24T12:00");
@@ -407,12 +407,12 @@ fn after_a_weekend_what_is_due_ends_within_ten_minutes_each_at_its_own_time() {
     assert!(ends[1].starts_with("2026-11-24T12:00:00.000Z EXPIRED #2"), "{ends:?}");
     assert_eq!(world.outcomes, [(2, "#4".to_owned())], "who waited has it from then on");
     assert_eq!(world.until(4), "2026-11-25T14:10:00+00:00");
-    // How long the host was off could not be known: the lease has run for ten minutes.
+    // The downtime was unknown, so the lease has run for ten minutes.
     assert_eq!(world.until(3), "2026-11-25T13:00:00+00:00");
 }
 
 #[test]
-fn a_start_with_a_synchronised_clock_ends_at_once_what_is_due() {
+fn a_start_with_a_synchronised_clock_ends_due_reservations_at_once() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-24T12:00");
     world.say(0, "RESERVAR Sala 2 por=1h");
@@ -423,8 +423,8 @@ fn a_start_with_a_synchronised_clock_ends_at_once_what_is_due() {
     assert!(!world.is_live(1) && !world.is_live(2), "downtime counts");
 }
 
-/// Set ahead by two days while running: time goes on by what has elapsed, so dates come when
-/// they would have come, and the clock is followed when the time service has spoken.
+/// The clock is set ahead by two days while the server runs. Elapsed time continues, dates come
+/// when they would have come, and the clock is followed after the time service has confirmed it.
 #[test]
 fn a_leap_while_running_is_followed_once_it_is_confirmed() {
     let mut world = World::new();
@@ -443,9 +443,9 @@ fn a_leap_while_running_is_followed_once_it_is_confirmed() {
     assert_eq!(world.lives_s(3, 10_000), 1800 - 361, "a length");
 }
 
-/// Set once more before it was confirmed: that is no clock that has run for ten minutes.
+/// The clock is set once more before it was confirmed, so the ten minutes start again.
 #[test]
-fn a_clock_that_is_set_again_is_waited_for_again() {
+fn a_clock_that_is_set_again_has_to_run_for_ten_minutes_again() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T14:00");
     world.restart(SIXTY_YEARS_MS);
@@ -459,7 +459,7 @@ fn a_clock_that_is_set_again_is_waited_for_again() {
     assert!(world.say(0, "ESTADO").contains("clock=ok"));
 }
 
-/// Behind, and then far ahead: time goes on, and backwards at no point.
+/// First behind, then far ahead: time continues and never goes backwards.
 #[test]
 fn a_clock_that_is_behind_and_then_far_ahead_is_not_followed() {
     let mut world = World::new();
@@ -477,9 +477,9 @@ fn a_clock_that_is_behind_and_then_far_ahead_is_not_followed() {
     assert!(status.contains("time=2026-11-22T12:09:00+00:00"), "{status}");
 }
 
-/// When the alarm has to ring while the clock is not followed, by the clock that it rings by.
+/// While the clock is not followed, the alarm is still set in the wall clock's own readings.
 #[test]
-fn the_alarm_is_set_by_the_wall_clock_also_while_that_is_not_followed() {
+fn the_alarm_is_set_by_the_wall_clock_even_while_that_is_not_followed() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T13:00");
     let end = Time::from_ms(NOON + HOUR_MS);
@@ -623,9 +623,10 @@ fn the_server_starts_in_1970_and_is_set_by_the_network() {
     server.stop();
 }
 
-/// One start sixty years ahead, and one command: when the clock is right again all is as it was.
+/// One start sixty years ahead, and one command. When the clock is right again, nothing has
+/// changed.
 #[test]
-fn the_server_outlives_a_start_sixty_years_ahead() {
+fn the_server_survives_a_start_sixty_years_ahead() {
     let Some(clock) = FakeClock::new() else { return };
     let folder = Folder::new();
     let server = clock.start(folder.path());
@@ -639,7 +640,7 @@ fn the_server_outlives_a_start_sixty_years_ahead() {
     let mut client = server.connect();
     let status = client.list("STATUS").join("\n");
     assert!(status.contains("clock=unconfirmed, 189"), "{status}");
-    // Nobody says anything more until it ends: an alarm has to see to it.
+    // No client sends anything until it ends, so the alarm must wake the server.
     assert!(client.say("WATCH").starts_with("OK "));
     assert!(client.say("RESERVE Habitación 2 for=1s").starts_with("OK RESERVED #2 "));
     assert!(client.line().contains(" RESERVED #2 "));

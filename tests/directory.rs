@@ -1,5 +1,5 @@
-//! The data directory of a running server: moved away, taken by another server, without room, without
-//! descriptors; and a directory whose journal was deleted, emptied or brought back.
+//! The data directory of a running server: moved, taken by another server, full, without
+//! descriptors; and a directory whose journal was deleted, emptied or restored.
 
 mod common;
 
@@ -10,7 +10,7 @@ use common::disk::{SmallDisk, check_replay, events, text_of};
 use common::{Client, Folder, Server, command, fill_journal, wait};
 use reservad::journal::{DiskStorage, Journal, Notice, SyncPolicy};
 
-/// Runs a server that does not start; what it says.
+/// Runs a server that does not start, and returns its message.
 fn refused(arguments: &[&str]) -> String {
     let mut child = command(arguments).args(["--listen", "127.0.0.1:0"]).spawn().unwrap();
     assert_eq!(wait(&mut child).code(), Some(1), "{arguments:?}");
@@ -21,7 +21,7 @@ fn compactions(server: &mut Server) -> usize {
     server.log_so_far().matches("the journal was compacted").count()
 }
 
-/// Reserves and cancels until the log says something with `text`, or the server ends.
+/// Reserves and cancels until the log contains `text`, or the server ends.
 fn churn_until(server: &mut Server, client: &mut Client, text: &str) {
     let names: Vec<_> = (0..30).map(|n| format!("{n} {}", "x".repeat(100))).collect();
     let names = names.join(", ");
@@ -43,9 +43,9 @@ fn churn_until(server: &mut Server, client: &mut Client, text: &str) {
 
 // ------------------------------------------------------------ two servers
 
-/// The first server put its snapshot in the place of the second one's journal.
+/// The first server once replaced the second one's journal with its snapshot.
 #[test]
-fn a_directory_that_was_moved_away_takes_its_server_along() {
+fn a_server_keeps_using_its_directory_after_that_was_moved() {
     let folder = Folder::new();
     let (here, moved) = (folder.join("data"), folder.join("moved"));
     let mut first = Server::durable(&here, &[]);
@@ -72,25 +72,26 @@ fn a_directory_that_was_moved_away_takes_its_server_along() {
 }
 
 #[test]
-fn a_deleted_lock_file_is_locked_again_and_told() {
+fn a_deleted_lock_file_is_locked_again_with_a_warning() {
     let folder = Folder::new();
     let mut server = Server::durable(folder.path(), &[]);
     std::fs::remove_file(folder.join("lock")).unwrap();
     fill_journal(&mut server);
     let log = server.log_so_far();
-    assert!(log.contains("lock was deleted or replaced while the server runs"), "{log}");
+    assert!(log.contains("lock was deleted or replaced while the server was running"), "{log}");
     let told = refused(&["--data-dir", text_of(folder.path())]);
     assert!(told.contains("another process uses this data"), "{told}");
     server.stop();
 }
 
-/// Two servers on one directory, since the lock file was deleted: the second one's journal stays.
+/// Two servers use one directory, because the lock file was deleted. The second one's journal
+/// stays.
 #[test]
 fn a_server_whose_directory_was_taken_by_another_stops() {
     let folder = Folder::new();
     let mut first = Server::durable(folder.path(), &[]);
     let mut client = first.connect();
-    // The turn of the first answer, which looks at the lock, is over when there is a second one.
+    // The lock is checked in the turn of the first answer, which is over when the second arrives.
     (0..2).for_each(|_| assert_eq!(client.say("SOY ana"), "OK ana"));
     std::fs::remove_file(folder.join("lock")).unwrap();
     let second = Server::durable(folder.path(), &[]);
@@ -110,7 +111,7 @@ fn a_server_whose_directory_was_taken_by_another_stops() {
 
 // --------------------------------------------------- space and descriptors
 
-/// The snapshot has taken the last of a real file system.
+/// A snapshot has taken the last space of a real file system.
 #[test]
 fn a_commit_takes_the_space_of_a_compaction_on_a_full_disk() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
@@ -127,7 +128,7 @@ fn a_commit_takes_the_space_of_a_compaction_on_a_full_disk() {
             journal.snapshot_append(&"y".repeat(60_000));
             journal.snapshot_flush(usize::MAX).unwrap();
         }
-        // Somebody else fills the disk.
+        // Another process fills the disk.
         let ballast = std::fs::write(disk.path().join("ballast"), vec![0; 4 << 20]);
         assert_eq!(ballast.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
         for _ in 0..20 {
@@ -143,8 +144,8 @@ fn a_commit_takes_the_space_of_a_compaction_on_a_full_disk() {
     }
 }
 
-/// With 12 listeners and no more than one descriptor left the server stopped: it could not open
-/// its directory to sync it.
+/// With 12 listeners and only one descriptor left, the server once stopped, because it could not
+/// open its directory to sync it.
 #[test]
 fn a_compaction_needs_one_descriptor_and_is_given_up_without_it() {
     const LIMIT: usize = 100;
@@ -156,7 +157,7 @@ fn a_compaction_needs_one_descriptor_and_is_given_up_without_it() {
         shell.args([text_of(folder.path()), "--max-clients", "100", "--time-zone", "UTC"]);
         shell.args(["--listen", "127.0.0.1:0"].repeat(12));
         let mut server = Server::spawn(shell.stdin(Stdio::null()).stderr(Stdio::piped()));
-        // What the test has inherited may have higher numbers, which the limit does not count.
+        // Inherited descriptors may have higher numbers, which the limit does not count.
         let open = |server: &Server| {
             let entries = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
             let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -186,7 +187,7 @@ fn a_compaction_needs_one_descriptor_and_is_given_up_without_it() {
 // ------------------------------------------------------- the journal is gone
 
 #[test]
-fn a_journal_that_is_gone_is_missed_until_it_is_back_or_new_is_asked_for() {
+fn a_missing_journal_stops_the_start_until_it_is_restored_or_new_is_given() {
     let folder = Folder::new();
     let (journal, data) = (folder.join("journal"), text_of(folder.path()));
     let server = Server::durable(folder.path(), &[]);
@@ -195,7 +196,10 @@ fn a_journal_that_is_gone_is_missed_until_it_is_back_or_new_is_asked_for() {
     assert!(told.contains("another process uses this data"), "{told}");
     server.stop();
     let told = refused(&["--data-dir", data, "--new"]);
-    assert!(told.contains("journal exists, and --new begins with nothing"), "{told}");
+    assert!(
+        told.contains("journal exists, but --new requires a directory without a journal"),
+        "{told}"
+    );
     let backup = std::fs::read(&journal).unwrap();
 
     std::fs::write(&journal, "").unwrap();

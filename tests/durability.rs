@@ -344,7 +344,7 @@ fn kill_at_each_step_of_a_compaction() {
         ("journal.new", "pwrite64", 1),
         ("journal.new", "fdatasync", 1),
         ("journal.new", "?rename,?renameat,renameat2", 1),
-        // The first two are those of the start: for the journal and for its marker.
+        // The first two syncs are those of the start: for the journal and for its marker.
         (".", "fsync", 3),
     ];
     for (file, calls, when) in steps {
@@ -352,7 +352,7 @@ fn kill_at_each_step_of_a_compaction() {
         std::fs::copy(master.join("journal"), folder.join("journal")).unwrap();
         let path = if file == "." { folder.path().to_owned() } else { folder.join(file) };
         let inject = format!("inject={calls}:signal=KILL:when={when}");
-        // By its path and, where it is named relative to the directory, by its name.
+        // By its path, or by its name if it is opened relative to the directory.
         let options = ["-P", text_of(&path), "-P", file, "-e", &inject];
         let mut server = traced(folder.path(), &trace.join("trace"), &options, &[]);
         let status = server.wait();

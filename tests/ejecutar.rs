@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use common::terminal::Terminal;
 use common::{Client, Folder, Server, until, wait};
 
-/// The wrapper, with standard input empty and outputs gathered. With SIGINT as it usually is, also
-/// where the tests were started with it ignored.
+/// Returns the wrapper, with empty standard input and captured outputs. SIGINT has its default even
+/// if the tests were started with it ignored.
 fn wrapper(address: SocketAddr, words: &[&str]) -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_reserva")]);
@@ -236,7 +236,7 @@ fn signals_are_passed_on() {
     is_free(&mut server.connect());
 }
 
-/// As a terminal would, and `timeout`: not only the program hears it.
+/// Terminals and `timeout` signal the whole group, not only the program.
 #[test]
 fn signals_reach_the_whole_group() {
     let server = server();
@@ -500,7 +500,7 @@ fn a_program_ends_before_a_lease_that_cannot_be_renewed() {
         if is_killed {
             server.kill();
         } else {
-            // It is ended with the test.
+            // The server ends with the test.
             server.signal("STOP");
             stopped = Some(server);
         }
@@ -731,10 +731,10 @@ fn a_job_that_slept_through_its_lease_does_not_go_on() {
 }
 
 // ---------------------------------------------------------------------------------------------
-// Nothing outlives the reservation.
+// No process outlives the reservation.
 
-/// A program with a child in its group, a child in a session of its own, and an orphan in another
-/// one. Each says its name and number. On USR1 the program ends.
+/// A program with a child in its group, a child in its own session, and an orphan in another one.
+/// Each prints its name and number. On USR1 the program ends.
 const FAMILY: &str = r#"
     trap 'exit 5' USR1
     sleep 600 & echo "child $!"
@@ -743,7 +743,7 @@ const FAMILY: &str = r#"
     echo "program $$"
     while :; do wait; done"#;
 
-/// The family, once all of it is there.
+/// Returns the processes, once all of them have started.
 fn family(
     address: SocketAddr,
     request: &[&str],
@@ -758,9 +758,9 @@ fn family(
     (running, members)
 }
 
-/// The instance that was reported.
+/// The case that was reported.
 #[test]
-fn what_a_timeout_ends_is_ended_whole() {
+fn a_timeout_ends_all_processes() {
     let server = server();
     let mut shell = Command::new("env");
     shell.args(["--default-signal=INT", "timeout", "1", env!("CARGO_BIN_EXE_reserva")]);
@@ -774,13 +774,13 @@ fn what_a_timeout_ends_is_ended_whole() {
 }
 
 #[test]
-fn what_is_left_at_a_normal_end_is_ended_and_said() {
+fn processes_left_at_a_normal_end_are_ended_with_a_message() {
     let server = server();
     let script = "setsid sleep 600 & echo $!; exit 4";
     let mut running = Running::script(server.address, &["placa 1"], script);
     let pid = running.pid();
     let message = running.ends_with(4);
-    assert!(message.contains("left processes behind"), "{message}");
+    assert!(message.contains("left processes running"), "{message}");
     assert!(!is_alive(pid));
 }
 
@@ -797,7 +797,7 @@ fn wait_children_holds_until_they_end() {
     assert!(is_alive(pid));
     signal(pid, "KILL");
     running.ends_with(4);
-    // And who waits for it can end it.
+    // A signal can end the processes that it waits for.
     let mut running = Running::start(wrapper(server.address, &words));
     let pid = running.pid();
     running.error_line();
@@ -807,10 +807,10 @@ fn wait_children_holds_until_they_end() {
     assert!(server.connect().list("RESERVAS").is_empty());
 }
 
-/// Processes that never stand still: each starts the next one in a session of its own and ends.
-/// None of them can be caught with a single look.
+/// Processes that never stand still: each starts the next one in a new session and ends. No single
+/// scan can catch them all.
 #[test]
-fn who_runs_away_is_caught() {
+fn processes_that_keep_forking_are_caught() {
     let server = server();
     let mark = format!("runaway-{}", server.address.port());
     let script = format!(
@@ -825,7 +825,7 @@ fn who_runs_away_is_caught() {
     assert_eq!(String::from_utf8_lossy(&left.stdout), "");
 }
 
-/// Whoever is killed, and however: nothing of the program is there when the reservation is not.
+/// Whichever process is killed, and however: no process of the program outlives the reservation.
 #[test]
 fn ways_to_die() {
     const TERM_OF: &[&str] = &["placa 1"];
@@ -834,7 +834,8 @@ fn ways_to_die() {
     const SHORT: &[&str] = &["placa 1", "por=3s"];
     // The shortest term that a connection can keep alive.
     const SHORT_TERM: &[&str] = &["placa 1", "hasta=salir", "por=10s"];
-    // Who, how, under what, and the exit code of the wrapper; none where it is killed itself.
+    // Process, signal, kind of reservation, and the exit code of the wrapper, unless it is killed
+    // itself.
     let rows: [(&str, &str, &[&str], Option<i32>); 31] = [
         ("wrapper", "TERM", TERM_OF, Some(143)),
         ("wrapper", "TERM", LEASE, Some(143)),
@@ -886,7 +887,7 @@ fn ways_to_die() {
             "relay" => relay.cut(),
             _ => signal(pid, how),
         }
-        // What does not end by this is ended by what a person would do next.
+        // A process that survives the signal is ended by what a user would do next.
         match (who, how) {
             ("keeper", "TERM") | ("child" | "session" | "orphan", _) => {
                 if how != "STOP" {
@@ -922,15 +923,15 @@ fn ways_to_die() {
     }
 }
 
-/// The keeper of a wrapper that runs.
+/// Returns the keeper of a running wrapper.
 fn keeper_of(running: &Running) -> u32 {
     let children = Command::new("pgrep").args(["-P", &running.child.id().to_string()]).output();
     let children = String::from_utf8(children.expect("pgrep").stdout).expect("text");
     children.trim().parse().expect("one child")
 }
 
-/// Passes bytes on in both directions until it is cut: then it takes everything and says nothing,
-/// as a tunnel does whose other end is gone.
+/// Forwards bytes in both directions until it is cut. Then it reads everything and answers nothing,
+/// like a tunnel whose other end is gone.
 struct Relay {
     address: SocketAddr,
     is_cut: std::sync::Arc<std::sync::atomic::AtomicBool>,
@@ -972,9 +973,9 @@ impl Relay {
 }
 
 // ---------------------------------------------------------------------------------------------
-// What the wrapper was started with.
+// Signals inherited by the wrapper.
 
-/// Starts a program with these signals blocked and those ignored. It needs python3.
+/// Starts a program with these signals blocked and ignored. Needs python3.
 fn with_signals(blocked: &str, ignored: &str, words: &[&str]) -> Command {
     let script = format!(
         "import os, signal, sys
@@ -989,7 +990,7 @@ os.execvp(sys.argv[1], sys.argv[1:])"
 }
 
 #[test]
-fn the_program_has_the_signals_that_the_wrapper_was_started_with() {
+fn the_program_inherits_the_signals_that_the_wrapper_was_started_with() {
     let server = server();
     if !common::has("python3") {
         return;
@@ -1016,8 +1017,8 @@ fn the_program_has_the_signals_that_the_wrapper_was_started_with() {
     assert!(server.connect().list("RESERVAS").is_empty());
 }
 
-/// A user that nobody else is, with a copy of the client that it may run; `None` where we may not
-/// become another user.
+/// Returns a command that runs a copy of the client as an otherwise unused user; `None` if the test
+/// may not change the user.
 fn other_user(folder: &Folder, arguments: &[&str]) -> Option<Command> {
     const USER: &str = "54321";
     let client = folder.join("reserva");
@@ -1043,7 +1044,7 @@ fn at_the_limit_of_processes_there_is_an_error_and_no_reservation() {
         let output = command.args(["run", "placa 1", "--", "true"]).output().expect("it runs");
         let message = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(71), "{limit}: {message}");
-        assert!(message.contains("no process can be had"), "{message}");
+        assert!(message.contains("cannot create a process"), "{message}");
     }
     assert!(server.connect().list("RESERVAS").is_empty());
     let mut command = other_user(&folder, &["prlimit", "--nproc=1"]).expect("as before");
@@ -1054,8 +1055,9 @@ fn at_the_limit_of_processes_there_is_an_error_and_no_reservation() {
     assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"OK ana\n"[..]));
 }
 
-/// A wrapper of another user, under a lease of three seconds, with a program that has become root
-/// as with sudo: it cannot be signalled. Its number comes too; `None` where that cannot be had.
+/// Starts a wrapper as another user, under a lease of three seconds, with a program that has become
+/// root as with sudo and cannot be signalled. Also returns its number; `None` if that is impossible
+/// here.
 fn under_another_user(server: &Server, folder: &Folder) -> Option<(Running, u32)> {
     use std::os::unix::fs::PermissionsExt;
     let become_root = folder.join("become-root");
@@ -1079,7 +1081,7 @@ fn under_another_user(server: &Server, folder: &Folder) -> Option<(Running, u32)
     Some((running, pid?))
 }
 
-/// Renewals come, for longer than one term lasts.
+/// Waits for renewals, for longer than one term.
 fn is_renewed(server: &Server) {
     let mut client = server.connect();
     client.say("OBSERVAR");
@@ -1090,7 +1092,7 @@ fn is_renewed(server: &Server) {
 }
 
 #[test]
-fn a_program_of_another_user_keeps_its_reservation_and_is_told_of() {
+fn a_program_of_another_user_keeps_its_reservation_and_is_reported() {
     let (server, folder) = (server(), Folder::new());
     let Some((mut running, pid)) = under_another_user(&server, &folder) else {
         return;
@@ -1102,10 +1104,10 @@ fn a_program_of_another_user_keeps_its_reservation_and_is_told_of() {
     assert!(server.connect().say("CANCELAR #1").starts_with("OK"));
     let status = wait(&mut running.child);
     assert!(is_alive(pid));
-    // It has our pipes, too.
+    // It holds the pipes of the test, too.
     signal(pid, "KILL");
     let message = running.ends_with(76);
-    assert!(message.contains("GOES ON WITHOUT IT"), "{status} {message}");
+    assert!(message.contains("STILL RUN WITHOUT IT"), "{status} {message}");
     assert!(!message.contains("have ended"), "{message}");
 }
 
@@ -1126,9 +1128,9 @@ fn a_program_of_another_user_keeps_its_reservation_without_the_wrapper() {
     assert!(message.contains("cannot end process"), "{message}");
 }
 
-/// Somebody made an ordinary lease of it: the goodbye alone would not end it.
+/// After another client has turned it into an ordinary lease, the goodbye alone would not end it.
 #[test]
-fn renewed_by_somebody_else_it_is_released_all_the_same() {
+fn reservation_renewed_by_another_client_is_released_as_well() {
     let server = server();
     let mut running =
         Running::script(server.address, &["placa 1", "hasta=salir"], "echo a; sleep 600");
@@ -1141,9 +1143,9 @@ fn renewed_by_somebody_else_it_is_released_all_the_same() {
 }
 
 // ---------------------------------------------------------------------------------------------
-// Servers that are played.
+// Scripted servers.
 
-/// Plays a server: each script is a connection, what it hears and what it says to it.
+/// Plays a server. Each script is one connection: the expected lines and the replies to them.
 fn played(connections: Vec<Vec<(&'static str, &'static str)>>) -> (SocketAddr, Played) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
@@ -1153,11 +1155,11 @@ fn played(connections: Vec<Vec<(&'static str, &'static str)>>) -> (SocketAddr, P
             let mut client = Client::from_stream(stream);
             for (heard, said) in script {
                 assert_eq!(client.try_line().as_deref(), Some(heard));
-                // Nobody may be there to hear the last word.
+                // The client may be gone before the last reply.
                 client.try_send(said);
             }
         }
-        // Whoever comes now is not heard.
+        // Further connections are refused.
         drop(listener);
     });
     (address, thread)
@@ -1179,7 +1181,7 @@ fn run_under(address: SocketAddr, options: &[&str], script: &str) -> Running {
     Running::start(wrapper(address, &words))
 }
 
-/// A lost connection, and a lost watch, are a reconnect; the goodbye is said at the end.
+/// After a lost connection or watch the wrapper reconnects, and says goodbye at the end.
 #[test]
 fn a_held_reservation_outlives_its_connection() {
     let told_off = (
@@ -1205,7 +1207,8 @@ fn a_held_reservation_outlives_its_connection() {
     server.join().expect("the script holds");
 }
 
-/// A number of another history is somebody else's: it is neither renewed nor cancelled.
+/// A number in another history may belong to another client, so it is neither renewed nor
+/// cancelled.
 #[test]
 fn another_history_is_a_loss() {
     let other: (&str, &str) = ("STATUS", "OK 1 STATUS\njournal=ffffffffffffffff\n");
@@ -1217,24 +1220,25 @@ fn another_history_is_a_loss() {
             played(vec![vec![GRANT, WATCH, RENEWED, HISTORY], vec![watch, history]]);
         let running = run_under(address, &[], "exec sleep 600");
         let message = running.ends_with(76);
-        assert!(message.contains("began anew"), "{message}");
+        assert!(message.contains("lost its history"), "{message}");
         server.join().expect("the script holds");
     }
 }
 
-/// The same with the real server: it begins anew, and somebody else has the number.
+/// The same with the real server: it starts without its history, and another client gets the
+/// number.
 #[test]
-fn a_number_that_is_given_again_is_left_to_its_holder() {
+fn a_number_that_was_issued_again_is_left_to_its_new_holder() {
     let server = server();
     let address = server.address;
     let mut running = Running::script(address, &["placa 1", "por=60s"], "echo $$; exec sleep 600");
     let pid = running.pid();
     let mut before = server.connect();
-    // Not with as many events as the next one will have.
+    // The next server must have more events than this one.
     assert!(before.say("ALTA otra 1..20").starts_with("OK"));
     assert!(before.say("RESERVAR otra 1").starts_with("OK"));
     drop(before);
-    // A notice tells the wrapper how far this history has come.
+    // A notice shows the wrapper the position in this history.
     assert!(server.connect().say("RENOVAR #1 por=50s").starts_with("OK"));
     until("the wrapper has answered", || server.connect().list("RESERVAS").len() == 2);
     server.kill();
@@ -1250,7 +1254,7 @@ fn a_number_that_is_given_again_is_left_to_its_holder() {
     assert!(seconds > 600, "neither cancelled nor cut short: {left}");
 }
 
-/// A server that does not know the lease with a goodbye, and one that refuses anything else.
+/// A server that does not support `hasta=salir por=`, and one that refuses for another reason.
 #[test]
 fn only_a_400_makes_it_hold_by_the_connection_alone() {
     let (address, server) = played(vec![vec![
@@ -1269,7 +1273,8 @@ fn only_a_400_makes_it_hold_by_the_connection_alone() {
     server.join().expect("the script holds");
 }
 
-/// The wrapper is killed: the keeper says the goodbye, on the same connection, after all has ended.
+/// After the wrapper is killed, the keeper says goodbye on the same connection, once all have
+/// ended.
 #[test]
 fn the_keeper_says_the_goodbye_of_a_killed_wrapper() {
     let (address, server) = played(vec![vec![
@@ -1288,10 +1293,10 @@ fn the_keeper_says_the_goodbye_of_a_killed_wrapper() {
 }
 
 #[test]
-fn a_server_that_falls_silent_holds_nobody() {
+fn a_server_that_falls_silent_blocks_nobody() {
     let script = |lines: &[(&'static str, &'static str)]| {
         let mut lines = lines.to_vec();
-        // Nothing is answered any more; the client goes, or speaks on.
+        // No more answers. The client closes, or goes on sending.
         lines.push(("CANCEL #7", ""));
         lines
     };
@@ -1314,7 +1319,7 @@ fn a_server_that_falls_silent_holds_nobody() {
 }
 
 #[test]
-fn quiet_is_quiet() {
+fn quiet_prints_nothing_but_errors() {
     let server = server();
     let words = ["--quiet", "run", "placa 1", "por=1h", "--", "true"];
     assert_eq!(Running::start(wrapper(server.address, &words)).ends_with(0), "");

@@ -28,7 +28,7 @@
 //!   beginning of the run, up to [`SLACK_S`] seconds later. Other times are compared as they are.
 //! - `quedan=` and `left=` may be up to [`SLACK_S`] seconds less than they say.
 //! - In the lines of `ESTADO` whose keys are [`FIGURES`], any number stands for any other; after
-//!   [`IDENTITY`] 16 hex digits stand for any others.
+//!   [`IDENTITY`], any 16 hex digits match.
 //! - The port 12345 stands for the one that the server has.
 
 mod common;

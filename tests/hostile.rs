@@ -176,8 +176,8 @@ fn kinds() -> Vec<Kind> {
         kind("RESERVAS by pattern", |rng, _| line(format!("RESERVAS {}", costly(rng)))),
         kind("AYUDA", |_, _| many("AYUDA\nHELP RESERVE\n", 500)),
         kind("LISTAR", |_, _| many("LISTAR\n", 4)),
-        // All of them at the same moment, and then nothing for a while: none of them is known to
-        // be slow.
+        // All of them at once, and then nothing for a while, so that none of them is known to be
+        // slow.
         Kind {
             pause: ms(400),
             weight: 8,
@@ -294,7 +294,7 @@ fn large_additions(_: &mut Rng, n: usize) -> Vec<u8> {
     lines
 }
 
-/// Reserves much for as long as the connection lasts, which is not long.
+/// Reserves much for a connection that does not last long.
 fn hang_ups(_: &mut Rng, n: usize) -> Vec<u8> {
     let held = (1..=400).map(|at| format!("RESERVAR Suya {n} {at} hasta=salir\n"));
     let all: String = std::iter::once(format!("ALTA Suya {n} 1..400\n")).chain(held).collect();
@@ -313,7 +313,7 @@ fn waiters_with_patterns(rng: &mut Rng, _: usize) -> Vec<u8> {
     line(format!("RESERVAR Tomada, {}, {} espera=7d", costly(rng), costly(rng)))
 }
 
-/// Patterns and names, to be compared with those of all others whenever one of them goes.
+/// Patterns and names that are compared with those of all other waiters whenever one leaves.
 fn greedy_waiters(rng: &mut Rng, n: usize) -> Vec<u8> {
     let patterns = (0..3).map(|_| costly(rng));
     let names = (0..10).map(|at| format!("{}{:06}", "a".repeat(STEM), (n * 10 + at) % LONG_NAMES));
@@ -373,7 +373,7 @@ fn short_name(at: usize) -> String {
     format!("q{}q", at % SHORT_NAMES)
 }
 
-/// Many that end at one instant.
+/// Many reservations that end at one instant.
 fn leases(_: &mut Rng, n: usize) -> Vec<u8> {
     let lease = |at| format!("RESERVAR {} por=1s\n", long_name(n * 16 + at));
     (0..16).map(lease).collect::<String>().into_bytes()
@@ -735,7 +735,7 @@ fn all_kinds_at_once() {
     server.stop();
 }
 
-/// Each kind by itself for `HOSTILE_SECONDS`; `HOSTILE_KIND` is a part of the name of one.
+/// Runs each kind alone for `HOSTILE_SECONDS`. `HOSTILE_KIND` selects kinds by a part of the name.
 #[test]
 #[ignore = "takes minutes: run with -- --ignored"]
 fn each_kind_by_itself() {

@@ -130,7 +130,7 @@ impl Run {
             transcript: Vec::new(),
             seen: Seen::default(),
         };
-        // Mostly so little that what happens by itself is cut into many pieces.
+        // Usually so little that due work is cut into many pieces.
         let piece = run.dice.rng.pick(&[1, 10, 60, 200, BACKLOG_WORK]);
         run.inventory.set_backlog_work(piece);
         run.greet();
@@ -202,7 +202,7 @@ impl Run {
         self.compare();
     }
 
-    /// What is left of a piece, turn by turn.
+    /// Does the remaining due work, turn by turn.
     fn catch_up(&mut self) {
         while self.inventory.is_behind() {
             self.seen.pieces += 1;

@@ -1,5 +1,5 @@
-//! No resource is ever held twice at one instant, over the whole life of a journal: what was
-//! reserved, cancelled, renewed and ended is read back from the events and compared.
+//! Checks that no resource is ever held twice at one instant, over the whole life of a journal, by
+//! reading back all reservations, cancellations, renewals and ends from the events.
 
 mod common;
 
@@ -50,7 +50,7 @@ impl Server {
         String::from_utf8(out).unwrap()
     }
 
-    /// An instant from an hour ago to two hours ahead, as a client writes it.
+    /// Returns an instant from an hour ago to two hours ahead, as a client writes it.
     fn instant(&self, rng: &mut Rng) -> String {
         let offset_ms = (rng.below(180) as i64 - 60) * 60_000;
         Zone::utc().text(self.now.plus_ms(offset_ms), reservad::clock::Round::Down)
@@ -126,8 +126,8 @@ fn held(events: &[String]) -> HashMap<String, Vec<(Time, Time, u64)>> {
     held
 }
 
-/// A reservation that began in the past was compared with the live ones only, so the journal could
-/// say that two had held one room at one time.
+/// A reservation that began in the past was once compared with live ones only, so the journal could
+/// record two holders of one room at one time.
 #[test]
 fn nothing_is_held_twice_over_the_whole_journal() {
     let mut rng = Rng(seed());

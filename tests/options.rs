@@ -215,8 +215,8 @@ fn the_start_says_what_there_is() {
     assert!(log.contains("3 resources, 1 live reservations, room for 7 clients"), "{log}");
 }
 
-/// A line of the log went to a pipe that nobody reads, and the loop waited for ever: not even
-/// SIGTERM was seen.
+/// A line of the log once went to a full pipe, and the loop waited forever: not even SIGTERM was
+/// seen.
 #[test]
 fn full_pipe_at_stderr_does_not_stop_the_server() {
     let (reader, mut writer) = std::io::pipe().unwrap();
@@ -240,7 +240,7 @@ fn full_pipe_at_stderr_does_not_stop_the_server() {
     drop(reader);
 }
 
-/// An address of this host that is not loopback, if it has one. Nothing is sent.
+/// Returns an address of this host that is not loopback, if it has one. Sends nothing.
 fn own_address() -> Option<std::net::IpAddr> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.connect("192.0.2.77:9").ok()?;
@@ -248,7 +248,7 @@ fn own_address() -> Option<std::net::IpAddr> {
 }
 
 #[test]
-fn one_address_has_only_so_many_connections_and_loopback_as_many_as_it_likes() {
+fn bound_per_address_applies_to_other_addresses_but_not_to_loopback() {
     let limits = ["--max-per-address", "3", "--allow-anonymous"];
     let Some(address) = own_address() else {
         return println!("not tried: this host has no address but loopback");
@@ -269,7 +269,7 @@ fn one_address_has_only_so_many_connections_and_loopback_as_many_as_it_likes() {
         "{told}"
     );
     let from_here: Vec<_> = (0..10).map(|_| speaking(1)).collect();
-    // Who goes makes room.
+    // A connection that closes makes room.
     drop(from_there.pop());
     until("there is room again", || {
         let mut client = connect(0);
@@ -279,7 +279,7 @@ fn one_address_has_only_so_many_connections_and_loopback_as_many_as_it_likes() {
     server.stop();
 }
 
-/// A server under a limit of open files, listening on so many ports.
+/// Returns a server with a limit of open files and this many listeners.
 fn under_a_limit(files: usize, listeners: usize, folder: &Path) -> Command {
     let mut command = Command::new("sh");
     let limit = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
@@ -292,10 +292,10 @@ fn under_a_limit(files: usize, listeners: usize, folder: &Path) -> Command {
     command
 }
 
-/// The reserve did not count the listeners: with 12 of them clients had the descriptors that the
+/// The reserve once ignored the listeners: with 12 of them, clients took the descriptors that the
 /// compaction needs, and it stopped the server.
 #[test]
-fn a_compaction_has_its_descriptors_with_many_listeners_and_all_places_taken() {
+fn a_compaction_has_descriptors_with_many_listeners_and_all_places_taken() {
     let folder = Folder::new();
     let mut server = Server::spawn(&mut under_a_limit(100, 12, folder.path()));
     assert!(server.log_so_far().contains("room for 46 clients"), "{}", server.log_so_far());
@@ -629,7 +629,7 @@ fn the_time_zone_of_what_is_printed_and_read() {
     assert_eq!(figure(&mut client, "zone"), "America/Montevideo");
 }
 
-/// An unknown zone in TZ was UTC without a word.
+/// An unknown zone in TZ was once silently treated as UTC.
 #[test]
 fn an_unknown_zone_in_tz_stops_the_start() {
     let with_tz = |tz: &str| {

@@ -278,8 +278,8 @@ fn telnet_at_every_split() {
     server.stop();
 }
 
-/// EC erases the last character of the open line and EL all of it. Neither reaches a line that has
-/// ended.
+/// EC erases the last character of the open line, and EL the whole open line. Neither affects a
+/// line that has ended.
 #[test]
 fn telnet_edits_the_open_line() {
     const EC: u8 = 247;
@@ -305,8 +305,8 @@ fn telnet_edits_the_open_line() {
     server.stop();
 }
 
-/// Telnet's Synch sends its DM as urgent data. A read stops at the urgent mark, and no further event
-/// came for what was behind it; and the byte after the mark was taken for the DM.
+/// Telnet's Synch sends its DM as urgent data. A read stops at the urgent mark, and once no further
+/// event came for the bytes behind it, and the byte after the mark was taken for the DM.
 #[test]
 fn urgent_data_neither_stalls_a_connection_nor_eats_a_byte() {
     const DM: u8 = 242;
@@ -315,7 +315,7 @@ fn urgent_data_neither_stalls_a_connection_nor_eats_a_byte() {
         let mut client = server.connect();
         assert_eq!(client.list("LIST Sala *").len(), 0);
         let before: &[u8] = if urgent == [DM] { &[IAC] } else { b"" };
-        // All of it is there before the server reads.
+        // Everything arrives before the server reads.
         server.while_stopped(|| {
             client.send(before);
             socket2::SockRef::from(&*client.stream()).send_out_of_band(urgent).unwrap();
@@ -439,7 +439,7 @@ fn strangers_are_closed_unanswered() {
         format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{reserve}"),
         format!("CONNECT localhost:12345 HTTP/1.1\r\n\r\n{reserve}"),
         format!("\r\nGET / HTTP/1.1\r\n{reserve}"),
-        // Without a version, as the oldest HTTP has it.
+        // Without a version, as in HTTP/0.9.
         format!("GET /x\r\n{reserve}"),
         format!("GET /\n{reserve}"),
         format!("POST  /x?y \r\n{reserve}"),

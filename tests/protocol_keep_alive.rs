@@ -113,7 +113,7 @@ fn asking_again_under_the_key_moves_it() {
 }
 
 #[test]
-fn what_is_refused() {
+fn invalid_combinations_are_refused() {
     check(
         &[],
         "> RESERVAR Habitación 1 hasta=salir por=9s
@@ -139,7 +139,7 @@ fn what_is_refused() {
     );
 }
 
-/// It lives on for its length after a server start, and can be renewed from there.
+/// After a start of the server it lives on for its length, and can be renewed.
 #[test]
 fn it_outlives_the_server() {
     let folder = Folder::new();
@@ -166,7 +166,7 @@ fn it_outlives_the_server() {
     }
 }
 
-/// Ten seconds, the shortest there is, by the clock of the machine.
+/// Ten seconds, the shortest length, on the real clock.
 #[test]
 fn it_ends_by_itself_when_nobody_renews_it() {
     let server = Server::in_memory(&[]);

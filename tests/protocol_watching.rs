@@ -467,10 +467,10 @@ fn status(client: &mut Client, key: &str) -> u64 {
     value.unwrap().parse().unwrap()
 }
 
-/// Two commands of one turn made 20,000 events, and a watcher of something else was too far behind
-/// before it could be sent anything.
+/// Two commands of one turn made 20,000 events, and a watcher of another name was closed as too far
+/// behind before anything could be sent to it.
 #[test]
-fn many_changes_at_once_do_not_throw_a_filtered_watcher_out() {
+fn a_burst_of_events_does_not_close_a_filtered_watcher() {
     let folder = Folder::new();
     let file = folder.join("inventory");
     std::fs::write(&file, "Mesa\n").unwrap();
@@ -488,14 +488,14 @@ fn many_changes_at_once_do_not_throw_a_filtered_watcher_out() {
     assert_eq!((client.line(), other.line()), ("OK ADD 10000".into(), "OK ADD 10000".into()));
     assert_eq!(follow(&mut watcher, 1, 20_001), [""; 0]);
 
-    // Names that a reload brings.
+    // Names added by a reload.
     let names: String = (1..=20_000).map(|n| format!("C {n}\n")).collect();
     std::fs::write(&file, format!("Mesa\n{names}")).unwrap();
     server.signal("HUP");
     until("the names are there", || status(&mut client, "resources") == 40_001);
     assert_eq!(follow(&mut watcher, 20_001, 40_001), [""; 0]);
 
-    // Ends at one instant.
+    // Reservations that end at one instant.
     let time =
         client.list("STATUS").into_iter().find_map(|l| Some(l.strip_prefix("time=")?.to_owned()));
     let zone = Zone::utc();

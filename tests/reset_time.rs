@@ -1,4 +1,4 @@
-//! `reservad reset-time`: a journal that a clock far ahead has written to goes on in the present.
+//! `reservad reset-time`: a journal with times far ahead continues in the present.
 
 mod common;
 
@@ -22,8 +22,8 @@ fn present() -> Time {
     reservad::clock::read().0
 }
 
-/// A journal of an hour ago that was then written to sixty years ahead. Returns the number
-/// of its last event.
+/// Writes a journal that begins an hour ago and continues sixty years ahead. Returns the number of
+/// its last event.
 fn write_journal(folder: &Path) -> u64 {
     let capacity = Capacity { resources: 100, reservations: 100 };
     // Without the lock: a program that another test starts could hold it for a moment longer.
@@ -74,19 +74,19 @@ fn stdout_of(output: &Output) -> &str {
 }
 
 #[test]
-fn a_journal_from_a_time_that_never_was_goes_on_in_the_present() {
+fn a_journal_from_the_future_continues_in_the_present() {
     let folder = Folder::new();
     let last_event = write_journal(folder.path());
     let mut server = Server::durable(folder.path(), &[]);
     server.wait_log("run reservad reset-time");
     server.stop();
-    // The start has ended what was bound to a connection.
+    // The start has ended the reservation that was bound to a connection.
     let last_event = last_event + 1;
 
     let output = run("reset-time", folder.path());
     let said = stdout_of(&output);
-    assert!(said.contains("its time was brought back from 20"), "{said}");
-    assert!(said.ends_with("\nthese go on from now: #1, #4, #5\n"), "{said}");
+    assert!(said.contains("moved its time from 20"), "{said}");
+    assert!(said.ends_with("\nmoved to the present: #1, #4, #5\n"), "{said}");
     let good = run("check", folder.path());
     assert!(stdout_of(&good).contains("5 live reservations"), "{good:?}");
 
@@ -100,8 +100,7 @@ fn a_journal_from_a_time_that_never_was_goes_on_in_the_present() {
             let left = reply.trim_end().rsplit_once("left=").expect(&reply).1.to_owned();
             left.strip_suffix('s').expect(&left).parse::<i64>().unwrap()
         };
-        // An hour of three was gone when the clock was ahead. How long the test takes
-        // is not known.
+        // An hour of three was gone when the clock was ahead. The duration of the test is unknown.
         assert!((3_600..=7_200).contains(&left(client.say("VERIFY #1"))));
         assert!((1..=3_600).contains(&left(client.say("VERIFY #4"))));
         assert!(client.say("VERIFY #5").starts_with("OK VALID #5 R4"));
@@ -135,11 +134,11 @@ fn a_journal_that_is_not_ahead_is_left_as_it_is() {
 }
 
 #[test]
-fn the_time_of_a_running_server_is_not_brought_back() {
+fn the_time_of_a_running_server_is_not_reset() {
     let folder = Folder::new();
     write_journal(folder.path());
     let server = Server::durable(folder.path(), &[]);
-    // By the first reply everything from the start is written.
+    // By the first reply, everything from the start is written.
     server.connect().list("STATUS");
     let before = std::fs::read(folder.join("journal")).unwrap();
     let output = run("reset-time", folder.path());
@@ -150,7 +149,7 @@ fn the_time_of_a_running_server_is_not_brought_back() {
 }
 
 #[test]
-fn a_folder_without_a_journal_stays_without() {
+fn a_directory_without_a_journal_stays_without() {
     let folder = Folder::new();
     let missing = folder.join("nothing");
     let output = run("reset-time", &missing);

@@ -144,9 +144,9 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
     }
 }
 
-/// A terminal or a device as the inventory held the start up for ever, and everybody with SIGHUP.
+/// A terminal or a device as the inventory once blocked the start, and all clients on SIGHUP.
 #[test]
-fn an_inventory_that_is_no_regular_file_is_not_waited_for() {
+fn an_inventory_that_is_not_a_regular_file_is_refused_at_once() {
     let folder = Folder::new();
     let inventory = folder.join("inventory");
     let _socket = UnixListener::bind(folder.join("socket")).unwrap();
@@ -173,9 +173,9 @@ fn an_inventory_that_is_no_regular_file_is_not_waited_for() {
     server.stop();
 }
 
-/// TZ may name a file, which was read to its end, however far that is.
+/// TZ may name a file, which was once read to its end, however long.
 #[test]
-fn a_time_zone_that_is_no_regular_file_is_not_waited_for() {
+fn a_time_zone_that_is_not_a_regular_file_is_refused_at_once() {
     let folder = Folder::new();
     make_pipe(&folder.join("pipe"));
     for zone in [text(&folder.join("pipe")), ":/dev/zero"] {
@@ -209,7 +209,7 @@ fn files_are_ours_alone_whatever_the_umask() {
 }
 
 #[test]
-fn files_that_others_may_write_are_told() {
+fn files_that_others_may_write_cause_a_warning() {
     let folder = Folder::new();
     let journal = folder.join("journal");
     let told = |path: &Path, mode: u32| {
@@ -356,7 +356,7 @@ fn signed(body: &str) -> String {
     format!("{:08x}\t{body}\n", crc32fast::hash(body.as_bytes()))
 }
 
-/// The first line of a journal.
+/// Returns the first line of a journal.
 fn header(kind: &str) -> String {
     let line = format!("reservad-journal 3 0123456789abcdef {kind}");
     format!("{line}{:08x}\n", crc32fast::hash(line.as_bytes()))

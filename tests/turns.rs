@@ -1,6 +1,6 @@
-//! The work of one turn, in the inventory's own count (see `Inventory::take_work`): queues that were
-//! built to be costly, many ends at one instant, and clocks that are set. What does not fit a turn
-//! is left, and what is left is not seen.
+//! The work of one turn, in the inventory's own units (see `Inventory::take_work`): costly queues,
+//! many ends at one instant, and clocks that are set. Work that does not fit into a turn is left,
+//! and no reply shows a state in between.
 
 mod common;
 
@@ -21,7 +21,7 @@ use reservad::limits::{
 
 const NOON: i64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
 
-/// A piece may end with one thing that is begun before it is over.
+/// A piece may exceed its limit by one item.
 const SLACK: u64 = 20_000;
 
 struct World {
@@ -30,7 +30,7 @@ struct World {
     now: Now,
     sessions: BTreeMap<u64, Session>,
     origin: Origin,
-    /// What the journal has, one line an event.
+    /// The journal's content, one line per event.
     journal: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl World {
         }
     }
 
-    /// A world with a room that is taken, and others.
+    /// Returns a world with a room that is taken, and others.
     fn with_rooms(rooms: usize) -> World {
         let mut world = World::new();
         for first in (1..=rooms).step_by(10_000) {
@@ -71,7 +71,7 @@ impl World {
         })
     }
 
-    /// Runs a line of a session, whatever is left to happen.
+    /// Runs a line of a session, even if work is left.
     fn say(&mut self, id: u64, line: &str) -> String {
         let origin = self.origin;
         let new = || Session::from(SessionId(id), origin);
@@ -94,7 +94,7 @@ impl World {
         may || !self.inventory.is_behind()
     }
 
-    /// What a line costs.
+    /// Returns the cost of a line.
     fn cost(&mut self, id: u64, line: &str) -> u64 {
         self.inventory.take_work();
         self.say(id, line);
@@ -107,7 +107,7 @@ impl World {
         self.batch.clear();
     }
 
-    /// One turn: what it costs.
+    /// Runs one turn, and returns its cost.
     fn advance(&mut self) -> u64 {
         self.inventory.take_work();
         self.inventory.advance(self.now, &Zone::utc(), &mut self.batch);
@@ -115,7 +115,7 @@ impl World {
         self.inventory.take_work()
     }
 
-    /// Turns until nothing is left: how many, and the costliest.
+    /// Runs turns until no work is left. Returns their number and the highest cost.
     fn catch_up(&mut self) -> (usize, u64) {
         let (mut turns, mut most) = (0, 0);
         loop {
@@ -131,7 +131,7 @@ impl World {
         self.now = Now { time: self.now.time.plus_ms(ms), steady: self.now.steady.plus_ms(ms) };
     }
 
-    /// Those who were told their place, and where each is last.
+    /// Returns the last place announced to each waiter.
     fn places(&mut self) -> BTreeMap<u64, usize> {
         let outcomes = self.inventory.take_outcomes();
         let places = outcomes.into_iter().filter_map(|(session, outcome)| match outcome {
@@ -147,7 +147,7 @@ impl World {
         outcomes.into_iter().filter(|(_, it)| is_grant(it)).map(|(session, _)| session.0).collect()
     }
 
-    /// The same inventory from the journal; times never go back in it.
+    /// Returns the inventory replayed from the journal, whose times must not decrease.
     fn replay(&self) -> Inventory {
         let mut replayed = Inventory::new(Capacity { resources: 1 << 20, reservations: 1 << 20 });
         let mut last = Time::DAWN;
@@ -166,8 +166,8 @@ fn long_names(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{n:04} {}", "long name ".repeat(9)).trim().to_owned()).collect()
 }
 
-/// 100 that want 32 long names each and 100 with 32 patterns each: one goes, and ten
-/// seconds later all the others are told. That took 4.5 seconds at one go.
+/// 100 waiters for 32 long names each and 100 with 32 patterns each. One leaves, and ten seconds
+/// later all others are told their places. That once took 4.5 seconds in one turn.
 #[test]
 fn places_are_told_in_pieces() {
     let mut world = World::with_rooms(10);
@@ -185,7 +185,7 @@ fn places_are_told_in_pieces() {
         }
     }
     for at in 0..100 {
-        // They want none of these names, but Hub.
+        // They want none of these names, except Hub.
         let some: Vec<_> = (0..31).map(|n| format!("*{at:02}{n:02}z*")).collect();
         world.say(0, &format!("ADD {}", some.join(", ").replace('*', "x")));
         let told = world.say(101 + at as u64, &format!("RESERVE Hub, {} wait=1h", some.join(", ")));
@@ -206,7 +206,8 @@ fn places_are_told_in_pieces() {
     assert_eq!(told, expected);
 }
 
-/// 900 that want one room and what nobody has, beside 100,000 that are free: 2.6 seconds.
+/// 900 waiters for one room and an unavailable name, beside 100,000 free names. That once took 2.6
+/// seconds.
 #[test]
 fn grant_does_not_search_all_names_for_each_waiter() {
     let mut world = World::with_rooms(100_000);
@@ -220,14 +221,14 @@ fn grant_does_not_search_all_names_for_each_waiter() {
     assert!((900..BACKLOG_WORK).contains(&work), "{work}");
     assert!(!world.inventory.is_behind());
     assert_eq!(world.granted(), []);
-    // And with what it now waits for the first one gets both.
+    // After the release of the other name, the first waiter gets both.
     let work = world.cost(0, "CANCEL aqbqc");
     assert!(work < 10_000, "{work}");
     assert_eq!(world.granted(), [1]);
     world.inventory.check();
 }
 
-/// What is freed and waited for by nobody is no work, however many wait.
+/// Freeing a resource that nobody waits for takes no work, however many wait for others.
 #[test]
 fn pair_beside_pattern_waiters_costs_what_it_costs_alone() {
     let mut world = World::with_rooms(40);
@@ -242,7 +243,7 @@ fn pair_beside_pattern_waiters_costs_what_it_costs_alone() {
     }
     let beside = pair(&mut world);
     assert!(beside <= 2 * alone, "{beside} beside 100 that wait, {alone} alone");
-    // The same where nothing is free for anybody but by the patterns.
+    // The same if nothing else is free for the waiters, except by their patterns.
     let mut world = World::with_rooms(40);
     for id in 1..=100 {
         world.say(id, "RESERVE Hub, Room 4*, Room 3* wait=1h");
@@ -253,7 +254,7 @@ fn pair_beside_pattern_waiters_costs_what_it_costs_alone() {
     world.inventory.check();
 }
 
-/// A refusal tells how many wait, which was a comparison of each pattern with each name of each.
+/// A refusal counts the waiters, which once compared each pattern with each name of each waiter.
 #[test]
 fn refusal_beside_waiters_counts_them_and_their_cost() {
     let mut world = World::with_rooms(400);
@@ -272,15 +273,15 @@ fn refusal_beside_waiters_counts_them_and_their_cost() {
     assert!(world.say(2_000, &line).contains("in the queue: 900;"));
 }
 
-/// A million at one instant took 0.6 seconds; what a line may see of them meanwhile is nothing.
+/// A million ends at one instant once took 0.6 seconds. No line sees them half done.
 #[test]
-fn ends_at_one_instant_are_cut_into_turns_and_not_seen_meanwhile() {
+fn ends_at_one_instant_are_cut_into_turns_and_never_seen_half_done() {
     const COUNT: usize = 10_000;
     let mut world = World::with_rooms(COUNT + 1);
     for n in 1..=COUNT {
         world.say(0, &format!("RESERVE Room {n} for=1m"));
     }
-    // Waits for the last of them, and for another room that has nothing to do with it.
+    // Waits for the last of them, and for an unrelated room.
     let last = format!("Room {COUNT}");
     world.say(1, &format!("RESERVE {last} wait=1h"));
     let free = format!("Room {}", COUNT + 1);
@@ -315,7 +316,7 @@ fn ends_at_one_instant_are_cut_into_turns_and_not_seen_meanwhile() {
     assert_eq!(world.replay().last_event(), world.inventory.last_event());
 }
 
-/// Each lease gets a new end, which for a million took 0.8 seconds.
+/// Each lease gets a new end, which once took 0.8 seconds for a million.
 #[test]
 fn step_of_the_clock_is_cut_into_turns() {
     const COUNT: usize = 10_000;
@@ -349,7 +350,7 @@ fn step_of_the_clock_is_cut_into_turns() {
     world.replay().check();
 }
 
-/// Each of the waiting patterns was held against each new name before the line was answered.
+/// Each waiting pattern was once matched with each new name before the line was answered.
 #[test]
 fn new_names_are_offered_in_pieces() {
     let mut world = World::with_rooms(10);
@@ -370,7 +371,7 @@ fn new_names_are_offered_in_pieces() {
 }
 
 #[test]
-fn what_waiting_requests_may_want_is_bounded() {
+fn targets_of_waiting_requests_are_bounded() {
     let mut world = World::with_rooms(100);
     world.origin = Origin(7);
     let all: Vec<_> = (1..=31).map(|n| format!("Room {n}")).collect();
@@ -383,11 +384,11 @@ fn what_waiting_requests_may_want_is_bounded() {
     assert!(told.starts_with("ERR 429 the waiting requests from your address"), "{told}");
     let told = world.say(5_001, &line.replace("RESERVE", "RESERVAR"));
     assert!(told.starts_with("ERR 429 las peticiones en espera desde tu dirección"), "{told}");
-    // One name is always good, and another address is not concerned.
+    // A single name can always be waited for, and another address is not affected.
     assert!(world.say(5_002, "RESERVE Hub wait=1h").starts_with("* QUEUE"));
     world.origin = Origin(8);
     assert!(world.say(5_003, &line).starts_with("* QUEUE"));
-    // Who leaves makes room.
+    // A waiter that leaves makes room.
     world.inventory.leave_queue(SessionId(1), world.now);
     world.origin = Origin(7);
     assert!(world.say(5_004, &line).starts_with("* QUEUE"));
@@ -408,13 +409,13 @@ fn different_patterns_of_waiting_requests_are_bounded() {
         }
     }
     assert_eq!(refused, 2);
-    // Patterns that are there already are no more.
+    // A pattern that is already in use does not count again.
     let again: Vec<_> = (0..31).map(|n| format!("*001y{n:02}*")).collect();
     let told = world.say(9_000, &format!("RESERVE Hub, {} wait=1h", again.join(", ")));
     assert!(told.starts_with("* QUEUE"), "{told}");
 }
 
-/// Everybody on one room: a release does not look at them.
+/// A release does not visit the other waiters for the room.
 #[test]
 fn release_in_a_long_queue_is_cheap() {
     let mut world = World::with_rooms(3);
@@ -428,9 +429,9 @@ fn release_in_a_long_queue_is_cheap() {
     }
 }
 
-/// Random lines between the pieces of random ends, grants and steps of the clock. A line that may run says
-/// what it would say to a server that was never behind, as far as it can tell: of its room everything
-/// due is over, and nobody waits for it.
+/// Random lines between the pieces of random ends, grants and steps of the clock. A line that may
+/// run replies as a server without a backlog would: everything due on its room is over, and nobody
+/// waits for it.
 #[test]
 fn lines_beside_a_backlog_see_nothing_of_it() {
     const ROOMS: usize = 12;
@@ -477,7 +478,7 @@ fn lines_beside_a_backlog_see_nothing_of_it() {
                 }
                 let was_behind = world.inventory.is_behind();
                 if was_behind && line.starts_with("LIST") {
-                    // The naive answer: what the journal says, with everything due left out.
+                    // The naive answer: the journal's state, without everything due.
                     let replayed = world.replay();
                     let mut number = 0;
                     let mut is_free = true;

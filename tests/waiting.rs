@@ -316,8 +316,8 @@ fn one_connection_waits_and_watches() {
     assert_eq!(client.rest(), "");
 }
 
-/// More ends at one instant than a turn has time for. Lines that concern one of them are held back until
-/// it is over, in their order; so nobody finds a room taken whose time is up, and a waiter goes first.
+/// More ends at one instant than a turn can do. Lines that concern one of them are held back until
+/// it is over, in order, so a room is free as soon as its time is up, and waiters come first.
 #[test]
 fn lines_are_run_in_order_after_many_ends_at_one_instant() {
     const COUNT: usize = 6_000;
@@ -339,7 +339,7 @@ fn lines_are_run_in_order_after_many_ends_at_one_instant() {
         waiter.say(&format!("RESERVAR Sala {COUNT} espera=1h")),
         format!("* COLA 1 Sala {COUNT}")
     );
-    // Asked all the time, before and after: each is free as soon as its time is up, and not before.
+    // Asked repeatedly, before and after: each is free as soon as its time is up, and not before.
     let mut taken = 0;
     let mut rng = Rng(seed());
     loop {
@@ -357,7 +357,7 @@ fn lines_are_run_in_order_after_many_ends_at_one_instant() {
         let count: usize = owner.line().split(' ').nth(1).unwrap().parse().unwrap();
         let status: Vec<String> = (0..count).map(|_| owner.line()).collect();
         if is_over {
-            // Whatever was asked after it is over was asked after all of them are.
+            // A line asked after one of them is over runs after all of them are.
             assert!(status.contains(&"reservations=1".to_owned()), "{status:?}");
             break;
         }

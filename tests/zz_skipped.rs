@@ -1,5 +1,5 @@
-//! Runs last, after all other test binaries, and says which tests were skipped and why: the
-//! harness itself shows them as passed.
+//! Runs last, after all other test binaries, and prints which tests were skipped and why, because
+//! the harness shows them as passed.
 
 #[path = "common/skip.rs"]
 #[allow(dead_code)]

@@ -218,7 +218,7 @@ impl Storage for Memory {
     }
 
     fn create(&self, name: &str) -> io::Result<Memory> {
-        // What lies beside the journal is not kept.
+        // Files other than the journal are not kept.
         Ok(if name == journal::JOURNAL_FILE { self.clone() } else { Memory::default() })
     }
 

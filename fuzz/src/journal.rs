@@ -30,12 +30,12 @@ struct Whole {
     snapshot_end: usize,
     /// Where each commit ends.
     commit_ends: Vec<usize>,
-    /// Where the seal begins, if there is one.
+    /// The offset of the seal, if there is one.
     seal_start: Option<usize>,
 }
 
 impl Whole {
-    /// Where the last commit ends, or the snapshot.
+    /// Returns the offset at which the last commit ends, or the snapshot.
     fn content_end(&self) -> usize {
         self.seal_start.unwrap_or(self.bytes.len())
     }
@@ -64,28 +64,28 @@ fn raw(data: &[u8]) -> Folder {
     Folder { journal: journal.to_vec(), new_journal: new, whole: None }
 }
 
-/// Makes a journal from lines:
+/// Builds a journal from lines:
 ///
-/// | line | adds |
+/// | line | effect |
 /// | --- | --- |
 /// | `=ADDED A` | a record of a snapshot |
 /// | `.5` | the end of the snapshot, which holds everything up to event 5 |
 /// | `+ADDED A` | the next event, of a commit that goes on |
 /// | `>ADDED A` | the next event, the last of its commit |
-/// | `$` | a seal; what follows takes its place |
-/// | `!snap 7 …` | this, with its checksum |
-/// | `?7 45 ADDED A` | a commit of this event, which says that it is number 7 and `@45` |
+/// | `$` | a seal; what follows overwrites it |
+/// | `!snap 7 …` | this text, with its checksum |
+/// | `?7 45 ADDED A` | a commit of this event, with the number 7 and `@45` |
 /// | `\|…` | this line as it is |
-/// | `%new` | nothing, but an unfinished journal lies beside it |
-/// | `~cut 100` | nothing, but cuts the file there |
-/// | `~flip 100 7` | changes that byte by that |
+/// | `%new` | an unfinished journal beside it |
+/// | `~cut 100` | truncates the file there |
+/// | `~flip 100 7` | changes that byte by that value |
 /// | `~zero 100 50` | makes 50 bytes there NUL |
 /// | `~blank 100 50` | makes 50 bytes there LF |
-/// | `~tail 512` | nothing, but lengthens the file by so many LFs |
-/// | `~copy 100 200 50` | puts 50 bytes from 100 to 200, too |
+/// | `~tail 512` | appends this many LFs |
+/// | `~copy 100 200 50` | copies 50 bytes from 100 to 200 |
 ///
-/// A payload that does not begin with a digit gets a time. Damage is done at the end, in order,
-/// and its places count modulo the length of the file.
+/// A payload that does not begin with a digit gets a time. Damage is applied at the end, in order,
+/// and its offsets count modulo the length of the file.
 fn script(data: &[u8]) -> Folder {
     const MOST_LINES: usize = 60;
     let mut writer = Writer::default();
@@ -227,7 +227,7 @@ impl Writer {
     fn finish(mut self) -> (Whole, bool) {
         self.header(false);
         let Writer { bytes, snapshot_end, commit_ends, seal_start, .. } = self;
-        // No payload has a TAB.
+        // Payloads contain no TAB.
         let heads = bytes.split(|byte| *byte == b'\n').filter(|line| line.get(8) == Some(&b'\t'));
         let marks = bytes.iter().filter(|byte| **byte == b'\t').count();
         let is_ours = !self.is_foreign && snapshot_end > 0 && heads.count() == marks;
@@ -235,7 +235,7 @@ impl Writer {
     }
 }
 
-/// The first line of a journal.
+/// Returns the first line of a journal.
 fn header(snapshot: bool) -> Vec<u8> {
     let kind = if snapshot { "snapshot " } else { "" };
     let line = format!("reservad-journal 3 0123456789abcdef {kind}");
@@ -392,7 +392,7 @@ fn opens_again(disk: MemoryDisk, opened: &Opened, now: Now) {
 /// A disk that gives a few bytes at a time, and the good part alone.
 fn short_reads_and_no_tail(folder: &Folder, opened: &Opened) {
     let (server, slow) = Server::open(disk(folder, 13), START).expect("it has opened before");
-    // A new journal has another identity each time.
+    // Each new journal has another identity.
     let id = if opened.report.fresh { slow.report.id } else { opened.report.id };
     assert_eq!(slow.report, Report { id, ..opened.report.clone() }, "with short reads");
     assert_eq!(dump(&server.inventory), opened.dump, "with short reads");
@@ -476,7 +476,7 @@ fn plain_records(file: &[u8], all: &mut Vec<String>, commit: &mut Vec<String>) {
     }
 }
 
-/// Whether a snapshot follows, if it is a header.
+/// Returns whether a snapshot follows; `None` if the line is not a header.
 fn plain_header(line: &[u8]) -> Option<bool> {
     let (body, sum) = str::from_utf8(line).ok()?.rsplit_once(' ')?;
     let body = format!("{body} ");
@@ -576,7 +576,7 @@ fn damage_is_judged(whole: &Whole, damaged: &[u8], opened: Option<&Opened>) {
     if same == whole.bytes.len() {
         let report = &opened.expect("the whole of it is there, and yet it is refused").report;
         assert_eq!(report.end_bytes as usize, content_end, "something is lost");
-        // More of a file that was cut may follow the seal.
+        // The rest of a truncated file may follow the seal.
         let is_alone = damaged[same..].iter().all(|byte| *byte == b'\n');
         assert_eq!(report.is_sealed, whole.seal_start.is_some() && is_alone, "the seal");
         return;
@@ -584,7 +584,7 @@ fn damage_is_judged(whole: &Whole, damaged: &[u8], opened: Option<&Opened>) {
     let good_end = whole.commit_ends.iter().copied().filter(|end| *end <= same).max();
     let good_end = good_end.unwrap_or(whole.snapshot_end);
     let last_start = whole.commit_ends.iter().rev().nth(1).copied().unwrap_or(whole.snapshot_end);
-    // The last commit says that all before it was synced, the seal of the last commit too.
+    // The last commit records that everything before it was synced, including its seal.
     let is_intact = |start: usize, end| damaged.get(start..end) == Some(&whole.bytes[start..end]);
     let has_commits = !whole.commit_ends.is_empty();
     let by_commit = has_commits && same < last_start && is_intact(last_start, content_end);

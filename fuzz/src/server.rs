@@ -152,7 +152,8 @@ impl Server {
         })
     }
 
-    /// The texts of the events that are not committed yet, as the journal will have them.
+    /// Returns the texts of the events that are not committed yet, as the journal will contain
+    /// them.
     pub fn texts(&self) -> Vec<(u64, String)> {
         let texts = self.batch.for_journal().map(|(_, parts)| parts.concat());
         self.batch.iter().map(|(number, _, _)| number).zip(texts).collect()

@@ -9,13 +9,14 @@ use crate::server::Link;
 use crate::texts::{LOST_ASKING, LOST_WATCHING};
 use crate::{Settings, Stop, exit_of_refusal, words};
 
-/// Sends the line and prints its reply: OK on standard output, ERR on standard error, and there
-/// too the notices that come before the reply, so that a script that catches the output gets the
-/// reply and nothing else. After a watch has begun its notices are printed on standard output
-/// until the connection ends, or Ctrl-C.
+/// Sends the line and prints its reply: OK on standard output, ERR on standard error. Notices
+/// before the reply go to standard error as well, so that a script that captures the output gets
+/// only the reply. Notices of a watch are printed on standard output until the connection ends, or
+/// Ctrl-C.
 ///
-/// The connection is closed after the reply and not half-closed before it: half-closed, the
-/// server would be free to end it, and with it a reservation `hasta=salir`, while we still read.
+/// The connection is closed after the reply, not half-closed before it. After a half-close, the
+/// server could end it, and with it a reservation `hasta=salir`, while the reply is still being
+/// read.
 pub fn ask(link: &Link, line: &str, settings: Settings) -> Result<u8, Stop> {
     // A failed write is not the end: a full server says so and closes without reading. What it
     // said, or that it said nothing, is found by reading.
@@ -33,7 +34,7 @@ pub fn ask(link: &Link, line: &str, settings: Settings) -> Result<u8, Stop> {
                 Part::Foreign => return Err(link.foreign(line)),
                 Part::Notice if !is_watching => {
                     if !settings.is_quiet {
-                        // Standard error closed: nobody wants them.
+                        // Standard error is closed, so the notices have no reader.
                         let _ = notices.line(line).and_then(|()| notices.flush());
                     }
                 }
@@ -45,7 +46,7 @@ pub fn ask(link: &Link, line: &str, settings: Settings) -> Result<u8, Stop> {
                 output.flush()?;
                 return Ok(0);
             }
-            // A long list may come slowly, as long as it comes.
+            // A long list may take its time, as long as parts of it keep coming.
             if part != Part::Notice {
                 limit = Instant::now().checked_add(settings.timeout).filter(|_| !is_watching);
             }

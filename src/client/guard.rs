@@ -1,5 +1,5 @@
-//! `reserva ejecutar TARGETS [options] -- PROGRAM ARGS…`: a program that runs only as long as its
-//! reservation is ours.
+//! `reserva ejecutar TARGETS [options] -- PROGRAM ARGS…`: runs a program only while its reservation
+//! is held.
 //!
 //! ```text
 //!             OK            in force            the program ends       nothing is left
@@ -9,23 +9,24 @@
 //!     end                              Ending ──────────────────────────────────┘ connection; 76
 //! ```
 //!
-//! What is told apart by how the reservation ends:
+//! The kind of end of a reservation decides how it is kept:
 //!
-//! | end | lost with the connection | after a lost connection | on the way |
+//! | end | ends with the connection | after the connection is lost | during the connection |
 //! | --- | --- | --- | --- |
-//! | (none said) `hasta=salir por=1m` | no | reconnects, `RENOVAR` | notices, `RENOVAR` at a third of it |
+//! | (default) `hasta=salir por=1m` | no | reconnects, `RENOVAR` | notices, `RENOVAR` after a third
+//! of it |
 //! | `hasta=salir` | yes | – | notices |
-//! | `por=` | no | reconnects, `RENOVAR` | notices, `RENOVAR` at a third of the term |
+//! | `por=` | no | reconnects, `RENOVAR` | notices, `RENOVAR` after a third of the term |
 //! | `hasta=`, `noches=` | no | reconnects, `VERIFICAR` | notices |
 //!
-//! Each connection begins with a watch and a check behind it, in this order: what happens after
-//! the check is a notice, what happened before is in its answer, nothing falls between. From the
-//! second connection on the question which history this is comes between them: nothing is renewed
-//! in a history that is not ours, where the number may be somebody else's.
+//! Each connection begins with a watch followed by a check, in this order. Events after the check
+//! arrive as notices, those before it are in its answer, and none is missed. From the second
+//! connection on, the client asks in between for the identity of the history. In a different
+//! history, the number may belong to another client, so nothing is renewed there.
 //!
-//! The end of the reservation is counted from before the request was sent that the server agreed
-//! to, so it is never later here than there. A connection that was lost before the number of the
-//! reservation was known ends everything: what it may have left behind (`por=`) runs out.
+//! The end of the reservation is counted from before the granted request was sent, so it is never
+//! later here than on the server. If a connection is lost before the number of the reservation is
+//! known, the run ends, and a reservation that was made nevertheless (`por=`) expires.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -78,24 +79,24 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a wait that was interrupted may take to end.
 const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long one attempt to reach the server again may take.
+/// Timeout of one attempt to reconnect to the server.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between attempts to reach the server again: from the first to the second, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// After a KILL for all, how long their ends may take before we give up on a process that the
-/// system does not let us end, or cannot end (a disk that does not answer).
+/// How long processes may take to end after a KILL. After that, the client gives up on those that
+/// it cannot end, because they belong to another user or wait for a disk that does not answer.
 const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// To be added to the number of the signal that ended a program.
 const EXIT_SIGNAL: i32 = 128;
 
-/// A program that was killed.
+/// Exit code of a program that was killed.
 const EXIT_KILLED: u8 = 137;
 
-/// So many processes are named in a message.
+/// Maximal number of processes named in a message.
 const NAMED_PROCESSES: usize = 5;
 
 /// "Interrupt Process" of telnet: ends a wait of this connection.
@@ -113,7 +114,7 @@ pub fn other_self(language: Language) -> Option<u8> {
 pub fn run(order: &Order, server: &Server, settings: Settings) -> Result<u8, Stop> {
     let link = Link::open(server, settings.language, settings.timeout)?;
     let failed = |error: io::Error| failure(settings.language, &error);
-    // Before anything of our signals changes: the program is to have those that we were given.
+    // Before any change to the signals, because the program inherits those of this process.
     let program = Program::prepare(&order.program).map_err(failed)?;
     let mut guard = match Sources::start() {
         Ok(sources) => {
@@ -126,7 +127,7 @@ pub fn run(order: &Order, server: &Server, settings: Settings) -> Result<u8, Sto
         }
     };
     let ended = guard.adopt(link).map_err(failed).and_then(|()| guard.run());
-    // Nothing that still runs now can be ended by us.
+    // Whatever still runs now cannot be ended.
     if let Some(program) = guard.program.take() {
         program.dismiss();
     }
@@ -142,7 +143,7 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "reserva: {text}");
 }
 
-/// Processes for a person: `sleep (4711), sh (4712)`.
+/// Formats processes for a message: `sleep (4711), sh (4712)`.
 fn named(processes: &[Process]) -> String {
     let name = |process: &Process| format!("{} ({})", shown(process.name.as_bytes()), process.pid);
     let mut names: Vec<String> = processes.iter().take(NAMED_PROCESSES).map(name).collect();
@@ -170,20 +171,20 @@ enum Ask {
 enum Stage {
     /// Not reserved yet. With a signal: it is to be given up, until that moment at most.
     Reserving(Option<(u8, Moment)>),
-    /// Reserved; whether it still is will be answered next, until that moment at most.
+    /// Reserved. The answer to whether it still is must come before this time.
     Checking(Moment),
     Running,
-    /// The program has ended, and what it left behind not yet: that is killed from the moment on,
-    /// if there is one.
+    /// The program has ended, but processes that it left behind have not. They are killed from this
+    /// time on, if there is one.
     Clearing(u8, Option<Moment>),
-    /// The reservation is lost: the program was told to end, and will be killed from the moment on.
+    /// The reservation is lost. The program was asked to end, and is killed from this time on.
     Ending(Moment),
     /// The program has ended, or was never started; the server is told, until that moment at most.
     Releasing(u8, Moment),
     Over(u8),
 }
 
-/// What is waited for beside connections.
+/// Event sources other than connections.
 struct Sources {
     signals: Signals,
     timer: Timer,
@@ -195,17 +196,17 @@ impl Sources {
     }
 }
 
-/// A connection, and what comes on it.
+/// A connection, and the state of what arrives on it.
 struct Conversation {
     link: Link,
     incoming: Incoming<TcpStream>,
 }
 
-/// On the way to a new connection.
+/// The state of reconnecting.
 enum Reaching {
-    /// Not before this moment.
+    /// Waiting until this time before the next attempt.
     Pausing(Moment),
-    /// Until this moment at most.
+    /// Connecting, with a deadline.
     Trying(Connecting, Moment),
 }
 
@@ -215,7 +216,7 @@ struct Guard<'a> {
     language: Language,
     sources: Sources,
     stage: Stage,
-    /// How the reservation ends; the server may not know the way that we prefer.
+    /// How the reservation ends. A server that is too old may not support the preferred kind.
     end: End,
     lease: Lease,
     program: Option<Program>,
@@ -224,7 +225,7 @@ struct Guard<'a> {
     talk: Option<Conversation>,
     links: u64,
     reaching: Option<Reaching>,
-    /// Where the server was found, and which of them is next.
+    /// Addresses of the server, the next one to try first.
     addresses: Vec<SocketAddr>,
     next_address: usize,
     server_name: String,
@@ -232,16 +233,18 @@ struct Guard<'a> {
     pause: Duration,
     /// What the server has still to answer on this connection, and when it was sent.
     asked: VecDeque<(Ask, Moment)>,
-    /// The lines of a list that is coming.
+    /// The lines received so far of a list.
     rows: Vec<String>,
-    /// The history that the reservation is in, where the server tells, and its last event seen.
+    /// The identity of the history with the reservation, if the server reports it, and its last
+    /// event seen.
     journal: Option<String>,
     last_event: u64,
-    /// The keeper knows what to say on this connection.
+    /// Whether the keeper knows what to send on this connection.
     has_will: bool,
-    /// The server has another history now, in which our number is somebody else's.
+    /// Whether the server now has another history, in which the number may belong to another
+    /// client.
     has_other_history: bool,
-    /// It was said that we wait for what the program has left behind.
+    /// Whether the user was informed about processes that the program has left behind.
     has_told_children: bool,
     /// The release was sent before, on a connection that was lost.
     was_released: bool,
@@ -286,7 +289,7 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Reserves, and handles events until one of them is the last.
+    /// Reserves, and handles events until the run is over.
     fn run(&mut self) -> Result<u8, Stop> {
         self.begin();
         loop {
@@ -296,7 +299,7 @@ impl<'a> Guard<'a> {
             }
             self.sources.timer.set(self.next_moment());
             let [signals, program, server, reached] = self.wait();
-            // After a long stop first what has become of the reservation.
+            // After a long stop, first check whether the reservation is still held.
             self.tick(now())?;
             if signals {
                 while let Some(signal) = self.sources.signals.next() {
@@ -315,8 +318,8 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Waits until something happens or is due; says what: a signal, a word of the keeper, of
-    /// the server, a decision about a new connection.
+    /// Waits for an event or the next deadline. Returns which sources are ready: a signal, a report
+    /// of the keeper, a line of the server, a new connection.
     fn wait(&self) -> [bool; 4] {
         let program = self.program.as_ref().filter(|program| !program.is_orphaned());
         let connecting = match &self.reaching {
@@ -345,7 +348,7 @@ impl<'a> Guard<'a> {
     // -----------------------------------------------------------------------------------------
     // The connection.
 
-    /// Takes a new connection for its own. Fails where no descriptor is left.
+    /// Makes a new connection the current one. Fails if no descriptor is left.
     fn adopt(&mut self, link: Link) -> io::Result<()> {
         events::make_ends_known(&link.stream);
         link.stream.set_nonblocking(true)?;
@@ -367,7 +370,8 @@ impl<'a> Guard<'a> {
         true
     }
 
-    /// Sends a line. A failed write is left to the reading, which finds what was said before it.
+    /// Sends a line. Failed writes are ignored here, because reading finds what arrived before
+    /// them.
     fn ask(&mut self, ask: Ask, line: &str) {
         self.asked.push_back((ask, now()));
         if let Some(talk) = &self.talk {
@@ -394,9 +398,9 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Asks for notices of what happens to the reservation, and whether it is in force; for a
-    /// single resource only its own notices come. Also which history this is: on a later
-    /// connection the rest waits for [`learn_history`](Self::learn_history).
+    /// Asks for notices about the reservation, and whether it is in force. For a single resource,
+    /// only its own notices are requested. Also asks for the identity of the history; on a later
+    /// connection, the rest waits for [`learn_history`](Self::learn_history).
     fn check(&mut self) {
         let verbs = self.order.verbs;
         let watch = match self.lease.names.as_str() {
@@ -410,7 +414,7 @@ impl<'a> Guard<'a> {
         self.ask(Ask::History, verbs.status);
     }
 
-    /// Whether it is the connection on which the reservation was made.
+    /// Returns whether the reservation was made on the current connection.
     fn is_first_link(&self) -> bool {
         self.links == 1
     }
@@ -423,7 +427,7 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// The line that renews, if there is a term.
+    /// Returns the line that renews the reservation, if it has a term.
     fn renewal(&self) -> Option<String> {
         let (verbs, number) = (self.order.verbs, &self.lease.number);
         let for_term = |term| format!("{} {number} {}={term}", verbs.renew, verbs.for_option);
@@ -439,7 +443,7 @@ impl<'a> Guard<'a> {
         self.ask(Ask::Verify, &line);
     }
 
-    /// The connection is readable: takes what the server says.
+    /// Reads and handles lines of the server, after the connection has become readable.
     fn listen(&mut self) -> Result<(), Stop> {
         let Some(talk) = &mut self.talk else {
             return Ok(());
@@ -454,7 +458,7 @@ impl<'a> Guard<'a> {
         for (part, line) in lines {
             self.hear(part, &line)?;
             if link != self.links || matches!(self.stage, Stage::Over(_)) {
-                // The rest is of a connection that was given up.
+                // The remaining lines belong to a connection that was given up.
                 return Ok(());
             }
         }
@@ -504,7 +508,7 @@ impl<'a> Guard<'a> {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    /// Goes on with the way to a new connection.
+    /// Continues to reconnect.
     fn try_reach(&mut self) {
         let time = now();
         match self.reaching.take() {
@@ -541,7 +545,7 @@ impl<'a> Guard<'a> {
             return self.reconnect();
         }
         self.tell_holder();
-        // Also before a release: a number of another history is not ours to cancel.
+        // Before a release as well, because a number in another history must not be cancelled.
         self.check();
     }
 
@@ -607,7 +611,7 @@ impl<'a> Guard<'a> {
             (Ask::Holder, true) if self.lease.number.is_empty() => self.refused(line),
             (Ask::Holder, true) | (Ask::Watch, false) => {}
             (Ask::Watch, true) => self.learn_last_event(&text),
-            // A server that cannot tell which history this is.
+            // A server that cannot report its history.
             (Ask::History, _) => self.learn_history(&[]),
             (Ask::Reserve, false) if self.falls_back(&text) => {
                 self.end = End::Connection;
@@ -623,7 +627,7 @@ impl<'a> Guard<'a> {
         Ok(())
     }
 
-    /// Whether the server refuses the way of holding that was not asked for but is our own.
+    /// Returns whether the server rejects the default kind of end, which the user did not ask for.
     fn falls_back(&self, text: &str) -> bool {
         let is_ours =
             matches!(self.end, End::Heartbeat(..)) && self.order.plain != self.order.reserve;
@@ -668,7 +672,8 @@ impl<'a> Guard<'a> {
         Ok(())
     }
 
-    /// The watch tells the number of the last event. Behind what we saw, it is another history.
+    /// Checks the number of the last event, which the reply to the watch contains. If it is lower
+    /// than the last one seen, the history is another one.
     fn learn_last_event(&mut self, text: &str) {
         let Some(last) = lease::last_event(text) else {
             return;
@@ -679,7 +684,7 @@ impl<'a> Guard<'a> {
         self.last_event = self.last_event.max(last);
     }
 
-    /// The server has told which history this is, or cannot.
+    /// Handles the identity of the history, or its absence.
     fn learn_history(&mut self, rows: &[String]) {
         let journal = rows.iter().find_map(|row| row.strip_prefix("journal="));
         match (&self.journal, journal) {
@@ -695,7 +700,8 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// The server began anew, or was restored: the number may be somebody else's.
+    /// Handles a different history: the server lost its history or was restored, so the number may
+    /// belong to another client.
     fn lose_history(&mut self) {
         let why = self.language.plain(texts::WHY_HISTORY);
         match self.stage {
@@ -734,7 +740,7 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// The keeper is to know until when, and what to do about the reservation without us.
+    /// Informs the keeper until when the reservation lasts, and how to end it without the wrapper.
     fn inform_keeper(&mut self) {
         let (Some(program), Some(talk)) = (&self.program, &self.talk) else {
             return;
@@ -786,13 +792,13 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// There is no process for the program.
+    /// Handles the failure to start the program.
     fn fail(&mut self, error: &io::Error) {
         say(&self.language.say(texts::CANNOT_GUARD, &[&error.to_string()]));
         self.give_up(EXIT_OS);
     }
 
-    /// The keeper has something to say.
+    /// Handles a report of the keeper.
     fn take_report(&mut self, report: Report) {
         let is_before = matches!(self.stage, Stage::Reserving(_) | Stage::Checking(_));
         match report {
@@ -834,7 +840,7 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// The program has ended, but not all that it started.
+    /// Handles the end of the program while processes that it started are left.
     fn find_left_behind(&mut self) {
         let Some(program) = &self.program else {
             return;
@@ -850,7 +856,7 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Ends what the program has left behind.
+    /// Ends the processes that the program has left behind.
     fn clear(&mut self) {
         let Stage::Clearing(code, at) = self.stage else {
             return;
@@ -879,7 +885,8 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// The keeper was killed, and the program with it; the rest is ours.
+    /// Takes over after the keeper was killed, and the program with it. The remaining processes are
+    /// children of the wrapper now.
     fn take_over(&mut self) {
         if let Stage::Running | Stage::Clearing(..) = self.stage {
             say(self.language.plain(texts::KEEPER_GONE));
@@ -892,7 +899,7 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Nothing of the program is left.
+    /// Handles the end of the last process of the program.
     fn all_ended(&mut self) {
         if let Some(program) = self.program.take() {
             program.dismiss();
@@ -920,14 +927,14 @@ impl<'a> Guard<'a> {
         let ends = [SIGTERM, SIGINT, SIGHUP, SIGQUIT].contains(&signal);
         match (&self.program, self.stage) {
             (Some(program), Stage::Running | Stage::Ending(_)) => program.pass(signal),
-            // The program has ended: this is for those who are left.
+            // The program has ended, so the signal is for the remaining processes.
             (_, Stage::Clearing(..)) if ends => self.clear(),
             (_, Stage::Reserving(_) | Stage::Checking(_)) if ends => {
                 self.give_up(u8::try_from(EXIT_SIGNAL + signal).unwrap_or(u8::MAX));
             }
             (_, Stage::Reserving(_) | Stage::Checking(_)) if signal == SIGTSTP => stop_ourselves(),
             (Some(program), Stage::Clearing(..)) if signal == SIGCONT => program.pass(signal),
-            // Nobody is there yet, or any more, whom they could tell something.
+            // No process to pass the signal to.
             _ => {}
         }
     }
@@ -969,7 +976,7 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Goes on with the end of what is there.
+    /// Continues to end all processes.
     fn end_all(&mut self, at: Moment, time: Moment) {
         if time >= at {
             self.kill();
@@ -979,7 +986,7 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Not everything could be ended that runs without its reservation now.
+    /// Gives up on processes that cannot be ended and now run without their reservation.
     fn abandon(&mut self) {
         let left = self.program.as_ref().map(Program::descendants).unwrap_or_default();
         say(&self
@@ -1000,8 +1007,8 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// By number in every case: somebody may have made an ordinary lease of what was bound to
-    /// the connection.
+    /// Cancels by number even if the reservation is bound to the connection, because it may have
+    /// been turned into an ordinary lease meanwhile.
     fn cancel(&mut self) {
         let verbs = self.order.verbs;
         let line = format!("{} {}", verbs.cancel, self.lease.number);
@@ -1089,7 +1096,7 @@ impl<'a> Guard<'a> {
             self.lose(self.language.plain(texts::WHY_TERM).to_owned());
         } else if is_due(self.answer_limit()) {
             let reason = self.language.plain(texts::TIMED_OUT);
-            // While reserving there is an error, and only then.
+            // Returns an error only while reserving.
             let _ = self.lose_link(reason);
         } else if is_due(self.renew_at()) {
             self.renew();

@@ -60,7 +60,7 @@ impl Output {
     }
 }
 
-/// A line as it goes out: as it came, or for a terminal in its harmless form.
+/// Returns a line for output: unchanged, or with control characters escaped for a terminal.
 pub fn rendered(line: &[u8], is_terminal: bool) -> Cow<'_, [u8]> {
     if is_terminal { Cow::Owned(shown(line).into_bytes()) } else { Cow::Borrowed(line) }
 }

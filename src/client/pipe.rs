@@ -1,8 +1,8 @@
-//! All lines of standard input, all replies in their order.
+//! Sends all lines of standard input, and prints all replies in order.
 //!
-//! One loop does both and waits for all of them at once, with buffers of a fixed size, so neither
-//! can hold up the other: a server that waits for us to read would wait for ever while we wait
-//! for it to read. No thread: at the limit of processes there is none to be had.
+//! One loop does both with buffers of a fixed size, and waits for input, output and the server at
+//! once. This avoids a deadlock in which the server waits for the client to read while the client
+//! waits for the server. Uses no threads, because none can be started at the limit of processes.
 
 use std::io::{self, IsTerminal};
 use std::net::{Shutdown, TcpStream};
@@ -19,15 +19,17 @@ use crate::server::Link;
 use crate::texts::{self, LOST_PIPING};
 use crate::{EXIT_IO, EXIT_USAGE, Settings, Stop, exit_of_refusal, words};
 
-/// One read of the input, and so what waits to be sent; and about what waits to be shown.
+/// Bytes per read of the input, and thus the bound on unsent input; also about the bound on replies
+/// not yet printed.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What a pipe takes at once where `poll` says that it takes anything (`PIPE_BUF`).
+/// Bytes that a pipe accepts without blocking when `poll` reports it as writable (`PIPE_BUF`).
 const PIPE_BYTES: usize = 4096;
 
-/// Sends every line of standard input without waiting for replies and prints every reply. Ends
-/// when the server has answered all and closed, which it does after our half-close; or at the
-/// server's goodbye; or with an error as soon as the connection is lost or the server is silent.
+/// Sends every line of standard input without waiting for replies, and prints every reply. Ends
+/// when the server has answered all lines and closed the connection, which it does after the
+/// half-close or after its goodbye. Fails as soon as the connection is lost or the server is silent
+/// for too long.
 pub fn pipe(link: &Link, settings: Settings) -> Result<u8, Stop> {
     let gone = |error| link.lost(texts::LOST_ASKING, &Gone::Failed(error));
     link.stream.set_nonblocking(true).map_err(gone)?;
@@ -46,22 +48,22 @@ struct Pipe<'a> {
     end: Option<Result<(), BadInput>>,
     is_half_closed: bool,
     seen: Seen,
-    /// The connection has ended, and why.
+    /// Why the connection has ended, if it has.
     gone: Option<Gone>,
-    /// When the server last did something, and the longest wait of those lines that it has not
-    /// answered.
+    /// When the server was last active, and the longest wait of the lines that it has not answered
+    /// yet.
     active_at: Instant,
     longest_wait: Duration,
 }
 
-/// Why nothing more of the input can be sent.
+/// Why no more of the input can be sent.
 #[derive(Debug)]
 enum BadInput {
     Failed(io::Error),
     NotText(NotText),
 }
 
-/// What can go on now.
+/// The directions that can make progress.
 #[derive(Default)]
 struct Ready {
     input: bool,
@@ -112,7 +114,7 @@ impl<'a> Pipe<'a> {
         }
     }
 
-    /// Waits until something can go on, or the server has been silent for too long.
+    /// Waits until some direction can make progress, or the server has been silent for too long.
     fn wait(&mut self) -> Ready {
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let (is_open, has_room) = (self.gone.is_none(), self.to_show.len() < CHUNK_BYTES);
@@ -139,7 +141,7 @@ impl<'a> Pipe<'a> {
             if places[at] { found.next().unwrap_or(PollFlags::empty()) } else { PollFlags::empty() }
         };
         let (input, server, output) = (next(0), next(1), next(2));
-        // An end or an error is found by reading.
+        // Reading finds the end or the error.
         let failed = server.intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
         Ready {
             input: !input.is_empty(),
@@ -149,7 +151,8 @@ impl<'a> Pipe<'a> {
         }
     }
 
-    /// When the server has been silent for too long: while it owes us an answer, or its end.
+    /// Returns when the server will have been silent for too long, while an answer or its end is
+    /// due.
     fn limit(&self) -> Option<Instant> {
         let owes_end = self.is_half_closed && !self.seen.is_watching;
         let owes = self.seen.replies < self.lines.answered || owes_end;
@@ -157,7 +160,7 @@ impl<'a> Pipe<'a> {
         owes.then(|| self.active_at.checked_add(patience)).flatten()
     }
 
-    /// Reads some of the input, once.
+    /// Reads from the input once.
     fn read(&mut self) {
         let mut chunk = vec![0; CHUNK_BYTES];
         let read = match rustix::io::read(io::stdin().as_fd(), &mut chunk) {
@@ -180,10 +183,10 @@ impl<'a> Pipe<'a> {
         }
     }
 
-    /// Takes note of the lines that are to be sent.
+    /// Counts the lines about to be sent.
     fn count(&mut self) {
         if self.seen.replies >= self.lines.answered {
-            // The server owed us nothing so far.
+            // No answer was due until now.
             self.active_at = Instant::now();
             self.longest_wait = Duration::ZERO;
         }
@@ -201,7 +204,7 @@ impl<'a> Pipe<'a> {
                 self.active_at = Instant::now();
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
-            // The reading knows more: what the server said before.
+            // Reading finds the reason, and what the server sent before.
             Err(_) => self.to_send.clear(),
         }
         if self.to_send.is_empty() {
@@ -209,7 +212,7 @@ impl<'a> Pipe<'a> {
         }
     }
 
-    /// Tells the server that no more comes, if so it is.
+    /// Half-closes the connection after everything is sent.
     fn half_close(&mut self) {
         if self.end.is_some() && !std::mem::replace(&mut self.is_half_closed, true) {
             self.active_at = Instant::now();
@@ -238,7 +241,7 @@ impl<'a> Pipe<'a> {
         Ok(())
     }
 
-    /// Writes as much of the replies as the output takes for sure.
+    /// Writes as much of the replies as the output accepts without blocking.
     fn show(&mut self) -> Result<(), Stop> {
         let length = self.to_show.len().min(PIPE_BYTES);
         match rustix::io::write(io::stdout().as_fd(), &self.to_show[..length]) {
@@ -281,7 +284,8 @@ impl<'a> Pipe<'a> {
 #[derive(Default)]
 struct Seen {
     replies: u64,
-    /// For the worst refusal: one that is never worth repeating is worse than one that is later.
+    /// The exit code of the worst refusal. One that is never worth repeating is worse than one that
+    /// may succeed later.
     code: u8,
     /// The last reply was the server's goodbye. Only the last one counts: `IAM BYE` is
     /// answered `OK BYE` too, but not closed.
@@ -303,7 +307,7 @@ impl Seen {
     }
 }
 
-/// A byte of the input that is not UTF-8: in which line, at which place, both from 1.
+/// The position of a byte in the input that is not UTF-8. Lines and bytes count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct NotText {
     line: u64,
@@ -311,23 +315,23 @@ struct NotText {
     value: u8,
 }
 
-/// Lets the input through line by line, as long as it is text. A byte order mark at its
-/// beginning, which some editors write, belongs to no line.
+/// Passes the input on line by line, as long as it is UTF-8. Drops a byte order mark at the
+/// beginning, which some editors write.
 #[derive(Default)]
 struct Input {
-    /// The beginning of a line whose end has not come.
+    /// The beginning of a line without its end.
     held: Vec<u8>,
     has_begun: bool,
-    /// Whole lines so far.
+    /// The number of whole lines so far.
     lines: u64,
-    /// Bytes of the current line that are not in `held` any more.
+    /// Bytes of the current line that are no longer in `held`.
     passed: usize,
 }
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 impl Input {
-    /// Takes a piece of the input; whole lines, and what is too long to be held, go to `sent`.
+    /// Takes a piece of the input. Whole lines, and lines too long to be held, go to `sent`.
     fn take(&mut self, chunk: &[u8], sent: &mut Vec<u8>) -> Result<(), NotText> {
         self.held.extend_from_slice(chunk);
         if !self.has_begun {
@@ -352,7 +356,7 @@ impl Input {
         Ok(())
     }
 
-    /// The input has ended. The last line is run also without its LF, as a shell would.
+    /// Handles the end of the input. The last line counts even without an LF, as in a shell.
     fn finish(&mut self, sent: &mut Vec<u8>) -> Result<(), NotText> {
         let has_open_line = !self.held.is_empty();
         self.pass(self.held.len(), sent)?;
@@ -362,7 +366,7 @@ impl Input {
         Ok(())
     }
 
-    /// Lets so many of the held bytes through, or the lines before the one that is no text.
+    /// Passes on `length` of the held bytes, or the lines before the first invalid one.
     fn pass(&mut self, length: usize, sent: &mut Vec<u8>) -> Result<(), NotText> {
         let bytes = &self.held[..length];
         let wrong = str::from_utf8(bytes).err().map(|error| error.valid_up_to());
@@ -387,7 +391,7 @@ impl Input {
     }
 }
 
-/// Counts the lines that the server answers: all but blank ones.
+/// Counts the lines that the server answers, which are all except blank ones.
 #[derive(Default)]
 struct LineCount {
     answered: u64,
@@ -417,7 +421,7 @@ impl LineCount {
 mod tests {
     use super::*;
 
-    /// What is sent of the input, and what is wrong with it.
+    /// Returns what is sent of an input, and its first error.
     fn checked(chunks: &[&[u8]]) -> (Vec<u8>, Option<NotText>) {
         let (mut input, mut sent) = (Input::default(), Vec::new());
         for chunk in chunks {
@@ -430,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn input_is_text_up_to_the_line_that_is_none() {
+    fn input_is_sent_up_to_the_first_line_that_is_not_utf8() {
         let bad = |line, byte, value| Some(NotText { line, byte, value });
         let rows: [(&[u8], &[u8], Option<NotText>); 12] = [
             (b"", b"", None),
@@ -453,7 +457,7 @@ mod tests {
         }
     }
 
-    /// An endless line is passed on for the server to refuse, not gathered.
+    /// An endless line is passed on, for the server to reject, instead of being held in memory.
     #[test]
     fn a_long_line_is_not_held() {
         let long = "á".repeat(CHUNK_BYTES);

@@ -90,7 +90,7 @@ pub fn is_goodbye(line: &[u8]) -> bool {
 /// Why no more lines come.
 #[derive(Debug)]
 pub enum Gone {
-    /// Nothing came in time.
+    /// Nothing arrived in time.
     Silent,
     Closed,
     Failed(io::Error),
@@ -147,7 +147,7 @@ impl<R: Read> Incoming<R> {
         match read {
             Ok(0) => Err(Gone::Closed),
             Ok(_) => Ok(()),
-            // Nothing has come after all.
+            // Nothing has arrived after all.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(Gone::Failed(error)),
         }

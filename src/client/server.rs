@@ -46,7 +46,7 @@ impl Server {
         Some(Server { host: host.to_owned(), port })
     }
 
-    /// Connects to the first of its addresses that takes us; that address, and all of them.
+    /// Connects to the first address that accepts. Returns that address, and all of them.
     fn connect(
         &self,
         language: Language,
@@ -127,28 +127,28 @@ pub struct Link {
     name: String,
     /// The one of its addresses that took us. Kept, because a lost connection does not tell it.
     address: SocketAddr,
-    /// All addresses of the name.
+    /// All addresses of the host name.
     pub addresses: Vec<SocketAddr>,
 }
 
 impl Link {
-    /// Connects; each address may take this long.
+    /// Connects. The timeout applies to each address.
     pub fn open(server: &Server, language: Language, timeout: Duration) -> Result<Self, Stop> {
         let (stream, address, addresses) = server.connect(language, timeout)?;
         Ok(Link { stream, language, name: server.to_string(), address, addresses })
     }
 
-    /// A connection that was made to this address of a server.
+    /// Wraps a connection to this address of a server.
     pub fn of(stream: TcpStream, language: Language, name: String, address: SocketAddr) -> Self {
         Link { stream, language, name, address, addresses: Vec::new() }
     }
 
-    /// Ends it, also where another process has it too.
+    /// Closes the connection, even if another process has it open as well.
     pub fn hang_up(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Waits until something has come, at most until this moment; says whether it has.
+    /// Waits for input until `limit` at most. Returns whether there is some.
     pub fn wait_readable(&self, limit: Option<Instant>) -> bool {
         loop {
             let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
@@ -156,7 +156,7 @@ impl Link {
             let mut polled = [PollFd::new(&self.stream, PollFlags::IN)];
             match poll(&mut polled, timeout.as_ref()) {
                 Err(Errno::INTR) => {}
-                // Whatever is wrong is found by reading.
+                // Reading finds the error.
                 Err(_) => return true,
                 Ok(ready) => return ready > 0,
             }

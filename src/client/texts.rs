@@ -100,8 +100,8 @@ texts! {
         "un argumento no está en UTF-8; el servidor solo entiende UTF-8",
         "an argument is not UTF-8; UTF-8 is all that the server understands";
     BAD_TIMEOUT:
-        "«{}» no es una duración para --timeout; se escribe 30s, 5m o 1h",
-        "'{}' is not a length of time for --timeout; write 30s, 5m or 1h";
+        "«{}» no es una duración válida para --timeout; escribe 30s, 5m o 1h",
+        "'{}' is not a valid duration for --timeout; write 30s, 5m or 1h";
     BAD_SERVER:
         "«{}» no es un servidor; se escribe MÁQUINA, MÁQUINA:PUERTO o [IPv6]:PUERTO, con el puerto entre 1 y 65535",
         "'{}' is not a server; write HOST, HOST:PORT or [IPv6]:PORT, the port between 1 and 65535";
@@ -128,44 +128,44 @@ texts! {
         "the connection to {} was lost ({}) before the reservation was there; the program was not run.";
     CANNOT_RUN: "no se puede ejecutar «{}»: {}", "cannot run '{}': {}";
     CANNOT_GUARD:
-        "no hay proceso para el programa: {}",
-        "no process can be had for the program: {}";
+        "el sistema no puede crear un proceso para el programa: {}",
+        "the system cannot create a process for the program: {}";
     NO_THREAD:
-        "no hay hilo para la conversación: {}",
-        "no thread can be had for the conversation: {}";
+        "el sistema no puede crear un hilo para la conversación: {}",
+        "the system cannot create a thread for the conversation: {}";
     WAS_LOST:
-        "se perdió la reserva {} ({}); el programa y todo lo que inició terminaron.",
-        "reservation {} was lost ({}); the program and all that it started have ended.";
+        "se perdió la reserva {} ({}); el programa y todos sus procesos terminaron.",
+        "reservation {} was lost ({}); the program and all its processes have ended.";
     WAS_LOST_BEFORE:
         "se perdió la reserva {} ({}).",
         "reservation {} was lost ({}).";
     GOES_ON:
-        "¡se perdió la reserva {} ({}) y lo que inició el programa SIGUE SIN ELLA, porque no se puede terminar: {}!",
-        "reservation {} was lost ({}), and what the program started GOES ON WITHOUT IT because it cannot be ended: {}";
+        "¡se perdió la reserva {} ({}) y estos procesos del programa SIGUEN SIN ELLA, porque no se pueden terminar: {}!",
+        "reservation {} was lost ({}), and these processes of the program STILL RUN WITHOUT IT, because they cannot be ended: {}";
     CANNOT_END:
         "no se puede terminar el proceso {} ({}): es de otro usuario",
-        "cannot end process {} ({}): it is another user's";
+        "cannot end process {} ({}): it belongs to another user";
     CANNOT_PASS:
-        "no se puede enviar la señal al programa (proceso {}): es de otro usuario; sigue, y su reserva también",
-        "cannot pass the signal to the program (process {}): it is another user's; it goes on, and so does its reservation";
+        "no se puede enviar la señal al programa (proceso {}): es de otro usuario; el programa sigue, y su reserva también",
+        "cannot send the signal to the program (process {}): it belongs to another user; the program goes on, and so does its reservation";
     LEFT_BEHIND:
-        "el programa terminó y dejó procesos, que se terminan ahora: {}",
-        "the program has ended and left processes behind, which are being ended: {}";
+        "el programa terminó y dejó procesos en marcha; se terminan ahora: {}",
+        "the program has ended and left processes running, which are ended now: {}";
     WAITING_FOR:
-        "el programa terminó y dejó procesos; la reserva sigue hasta que terminen: {}",
-        "the program has ended and left processes behind; the reservation is kept until they end: {}";
+        "el programa terminó y dejó procesos en marcha; la reserva sigue hasta que terminen: {}",
+        "the program has ended and left processes running; the reservation is kept until they end: {}";
     WRAPPER_GONE:
-        "alguien mató a quien vigilaba el programa; se termina todo lo que inició.",
-        "whoever watched over the program was killed; all that it started is being ended.";
+        "alguien mató el proceso que vigilaba el programa; se terminan todos los procesos del programa.",
+        "the process that supervises the program was killed; all processes of the program are ended now.";
     KEEPER_GONE:
-        "alguien mató el proceso que guardaba el programa, y el programa con él.",
-        "the process that kept the program was killed, and the program with it.";
+        "alguien mató el proceso que vigilaba el programa, y el programa con él.",
+        "the process that supervises the program was killed, and the program with it.";
     NOT_CHECKED:
-        "se obtuvo la reserva {}, pero {} dejó de contestar; el programa no se ejecutó. Mira con RESERVAS.",
-        "reservation {} was obtained, then {} did not answer in time; the program was not run. Look with BOOKINGS.";
+        "se obtuvo la reserva {}, pero {} dejó de contestar y el programa no se ejecutó; consulta RESERVAS.",
+        "reservation {} was granted, but {} stopped answering and the program was not run; check with BOOKINGS.";
     WHY_HISTORY:
-        "el servidor empezó de nuevo o volvió a una copia",
-        "the server began anew or was restored from a copy";
+        "el servidor perdió su historial o se restauró de una copia",
+        "the server lost its history or was restored from a backup";
     WHY_ENDED: "otro la terminó", "somebody else ended it";
     WHY_SAID: "el servidor dijo «{}»", "the server said '{}'";
     WHY_CONNECTION: "la conexión con {}: {}", "the connection to {}: {}";
@@ -212,8 +212,8 @@ texts! {
 
     // Our own input and output.
     LINE_NOT_UTF8:
-        "línea {} de la entrada, byte {}: no es UTF-8 ({}); nada se hizo desde esa línea",
-        "line {} of the input, byte {}: not UTF-8 ({}); nothing from that line on was done";
+        "línea {} de la entrada, byte {}: no es UTF-8 ({}); no se ejecutó nada a partir de esa línea",
+        "line {} of the input, byte {}: not UTF-8 ({}); nothing from that line on was run";
     INPUT_FAILED: "no se puede leer la entrada: {}", "cannot read the input: {}";
     OUTPUT_FAILED: "no se puede escribir la salida: {}", "cannot write the output: {}";
     SIGNALS_FAILED: "no se puede atender a Ctrl-C: {}", "cannot watch for Ctrl-C: {}";
@@ -240,14 +240,14 @@ texts! {
         "The server; without it RESERVA_SERVER; without that 127.0.0.1:12345";
     HELP_TIMEOUT_VALUE: "DURACIÓN", "DURATION";
     HELP_TIMEOUT:
-        "Cuánto puede callar el servidor, además de espera=; si falta, 10s",
-        "How long the server may be silent, beyond any wait=; without it 10s";
+        "Tiempo máximo sin respuesta del servidor, además de espera=; por defecto, 10s",
+        "Time that the server may be silent, beyond any wait=; 10s by default";
     HELP_QUIET:
-        "No muestra avisos ni, si todo va bien, nada",
+        "No muestres avisos, ni nada si todo va bien",
         "Print no notices, and nothing on success";
     HELP_WAIT_CHILDREN:
-        "Con ejecutar: mantiene la reserva hasta que termine también lo que el programa deja en marcha",
-        "With run: keep the reservation until what the program leaves running has ended too";
+        "Con ejecutar: mantén la reserva hasta que terminen también los procesos que deja el programa",
+        "With run: keep the reservation until the processes left by the program have ended too";
     HELP_HELP: "Muestra esta ayuda", "Print this help";
     HELP_VERSION: "Muestra la versión", "Print the version";
     HELP_MORE:
@@ -267,10 +267,10 @@ línea) y RESERVA_HASTA en su entorno. Las opciones son las de RESERVAR, menos d
   hasta=salir     mientras dure la conexión
   espera=1h       espera su turno
   titular=ana     a nombre de ana
-Si la reserva se pierde (otro la cancela, el servidor no vuelve a tiempo, llega su final), el programa
-y todo lo que inició reciben TERM y, como mucho 5 segundos después y antes de que venza, KILL. Lo mismo
-ocurre si matan a reserva, y con lo que el programa deja en marcha al terminar, salvo --wait-children.
---quiet y --wait-children también se pueden escribir detrás de ejecutar.
+Si la reserva se pierde (otro la cancela, el servidor no vuelve a tiempo, llega su final), todos los
+procesos del programa reciben TERM y, como mucho 5 segundos después y antes de que venza, KILL. Lo
+mismo ocurre si matan a reserva, y con los procesos que el programa deja en marcha al terminar, salvo
+con --wait-children. --quiet y --wait-children también se pueden escribir detrás de ejecutar.
 
 Ejemplos:
   reserva LISTAR
@@ -282,12 +282,12 @@ Ejemplos:
 
 Termina con:
   0   todo OK
-  64  ERR 400, 401, 403, 404, 410, 413, uso incorrecto o entrada que no es texto: no lo repitas así
-  69  no hay servidor, o se perdió o calló antes de la respuesta completa
-  71  no hay proceso para el programa
+  64  ERR 400, 401, 403, 404, 410, 413, uso incorrecto o entrada que no es texto: corrígelo antes de repetir
+  69  no hay servidor, o la conexión se perdió o quedó sin respuesta
+  71  el sistema no puede crear un proceso para el programa
   74  falló la lectura de la entrada o la escritura de la salida
   75  ERR 408, 409, 429, 503: prueba más tarde
-y ejecutar, con lo que devuelve el programa (128+n si lo terminó la señal n), o con uno de esos, o:
+y ejecutar, con el código del programa (128+n si lo terminó la señal n), con uno de los anteriores, o:
   76  se perdió la reserva
   126, 127  el programa no se puede ejecutar, o no existe",
 "With words it sends one line made of them and prints the reply: OK on standard output, ERR on
@@ -307,9 +307,9 @@ RESERVA_HASTA in its environment. The options are those of RESERVE, but for from
   wait=1h         waits its turn
   holder=ana      in the name of ana
 If the reservation is lost (somebody cancels it, the server is not back in time, its end comes),
-the program and all that it started get TERM and, after 5 seconds at most and before it ends, KILL.
-So they do if reserva is killed, and so does what the program leaves running at its end, unless
---wait-children is given. --quiet and --wait-children may also stand behind run.
+all processes of the program get TERM and, within 5 seconds and before the reservation ends, KILL.
+The same happens if reserva is killed, and to processes that the program leaves running at its
+end, except with --wait-children. --quiet and --wait-children may also follow run.
 
 Examples:
   reserva LIST
@@ -321,12 +321,12 @@ Examples:
 
 Exit status:
   0   all OK
-  64  ERR 400, 401, 403, 404, 410, 413, wrong usage or input that is not text: do not repeat it so
-  69  no server, or it was lost or silent before the whole reply
-  71  no process can be had for the program
+  64  ERR 400, 401, 403, 404, 410, 413, wrong usage or input that is not text: correct it first
+  69  no server, or the connection was lost or silent before the whole reply
+  71  the system cannot create a process for the program
   74  reading the input or writing the output failed
   75  ERR 408, 409, 429, 503: try later
-and of run, what the program returns (128+n if signal n ended it), or one of these, or:
+run exits with the code of the program (128+n if signal n ended it), one of the above, or:
   76  the reservation was lost
   126, 127  the program cannot be run, or is not there";
 }

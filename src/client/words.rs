@@ -33,7 +33,7 @@ pub fn line(words: &[String], language: Language) -> Result<String, Stop> {
     Ok(line)
 }
 
-/// How long a line may wait in a queue: its `espera=`, if it has one that can be read.
+/// Returns how long a line may wait in the queue: its `espera=`, if that is valid.
 pub fn wait_of(line: &str) -> Duration {
     let mut words = line.split_ascii_whitespace();
     let wait = words.find_map(|word| {

@@ -1,6 +1,6 @@
-//! Instants, durations and zones: how they are read and printed.
+//! Instants, durations and zones, and how they are parsed and printed.
 //!
-//! Zone rules come from the system's database by `jiff`.
+//! `jiff` reads the zone rules from the system's database.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -14,13 +14,13 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// An instant: milliseconds since 1970-01-01T00:00:00Z.
 ///
-/// Invariant: either [`Time::NEVER`], [`Time::DAWN`], or within the years
-/// that can be printed (1970–9999, give or take a zone's offset).
+/// Invariant: either [`Time::NEVER`], [`Time::DAWN`], or within the years that can be printed
+/// (1970–9999, up to the offset of a zone).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Time(pub(super) i64);
 
 impl Time {
-    /// Later than every instant: the end of what has no end.
+    /// Later than every instant: the end of reservations without an end.
     pub const NEVER: Time = Time(i64::MAX);
     /// Earlier than every instant.
     pub const DAWN: Time = Time(i64::MIN);
@@ -61,11 +61,11 @@ impl Time {
 pub enum Round {
     /// Starts: the second it lies in.
     Down,
-    /// Ends: never before the real end, so that who waits until then is not early.
+    /// For ends: rounded up, so that nobody who waits until then is early.
     Up,
 }
 
-/// Why a text is no instant.
+/// Why a text is not an instant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum TimeError {
     /// Not of the form `2026-12-24[T15:00[:00[.000]][Z|±hh:mm]]`, `ahora` or `now`.
@@ -80,7 +80,7 @@ pub enum TimeError {
     Twice(String, String),
 }
 
-/// Why a text is no duration.
+/// Why a text is not a duration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DurationError {
     /// A number without a unit.
@@ -205,8 +205,8 @@ impl Zone {
         };
         let time = Time(ms.min(Time::LATEST.0).div_euclid(1000) * 1000);
         let mut offset = self.offset_at(time);
-        // RFC 3339 has no seconds in an offset (some zones had, up to 1972), and no year 10000,
-        // which begins before the end of 9999 in UTC.
+        // Offsets in RFC 3339 have no seconds, which some zones had up to 1972. The year 10000,
+        // which begins in some zones before 9999 ends in UTC, cannot be printed.
         if offset.seconds() % 60 != 0 || time.0 + offset_ms(offset) > Time::LATEST.0 {
             offset = Offset::UTC;
         }
@@ -294,13 +294,13 @@ fn offset_ms(offset: Offset) -> i64 {
     i64::from(offset.seconds()) * 1000
 }
 
-/// The civil reading at an offset; the ends of the calendar where it is beyond.
+/// Returns the civil time at an offset, limited to the ends of the calendar.
 fn civil_at(time: Time, offset: Offset) -> DateTime {
     if let Ok(instant) = Timestamp::from_millisecond(time.0) {
         return offset.to_datetime(instant);
     }
-    // jiff's instants end a day before the calendar does: of the last days it is
-    // asked what it is two days earlier.
+    // jiff's instants end a day before the calendar does. For the last days, compute the civil time
+    // two days earlier.
     match Timestamp::from_millisecond(time.0.saturating_sub(2 * DAY_MS)) {
         Ok(earlier) => {
             let civil = offset.to_datetime(earlier);
@@ -313,7 +313,7 @@ fn civil_at(time: Time, offset: Offset) -> DateTime {
 }
 
 fn in_range(ms: i64) -> Result<Time, TimeError> {
-    // A day of slack: what is in range in one zone may lie a day off in UTC.
+    // A day of slack, because an instant in range in one zone may be a day off in UTC.
     if (-DAY_MS..=Time::LATEST.0 + DAY_MS).contains(&ms) {
         Ok(Time(ms.min(Time::LATEST.0)))
     } else {
@@ -341,7 +341,7 @@ fn parse_offset(text: &[u8]) -> Option<Offset> {
     Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok()
 }
 
-/// What is left to read of a date or time.
+/// The unparsed rest of a date or time.
 struct Scan<'a>(&'a [u8]);
 
 impl Scan<'_> {
@@ -378,8 +378,9 @@ impl Scan<'_> {
         Date::new(year as i16, month as i8, day as i8).map_err(|_| TimeError::NoSuchDate)
     }
 
-    /// The time of day as RFC 3339 has it; the seconds may be left out, and a space may stand for
-    /// the `T`. `24:00` is the first instant of the next day. A fraction is cut to milliseconds.
+    /// Parses a time of day as in RFC 3339. The seconds may be left out, and a space may replace
+    /// the `T`. `24:00` is the first instant of the next day. Fractions are truncated to
+    /// milliseconds.
     fn time_of_day(&mut self, date: Date) -> Result<DateTime, TimeError> {
         self.mark(b"Tt ")?;
         let hour = self.number(2)?;
@@ -400,7 +401,7 @@ impl Scan<'_> {
         Ok(date.at(hour as i8, minute as i8, second as i8, ms * 1_000_000))
     }
 
-    /// A fraction of a second, if there is one, in milliseconds.
+    /// Parses an optional fraction of a second, and returns it in milliseconds.
     fn fraction_ms(&mut self) -> Result<i32, TimeError> {
         if self.mark(b".").is_err() {
             return Ok(0);
@@ -505,7 +506,7 @@ pub fn parse_utc(text: &str) -> Option<Time> {
     Some(Time(((hours * 60 + minute) * 60 + second) * 1000 + ms))
 }
 
-/// How many days a month of the Gregorian calendar has; `None` if it is none.
+/// Returns the number of days of a month of the Gregorian calendar; `None` for an invalid month.
 fn days_in(year: i64, month: i64) -> Option<i64> {
     let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     match month {
@@ -653,7 +654,7 @@ mod tests {
     }
 
     #[test]
-    fn last_hours_of_9999_are_printed_as_the_instants_that_they_are() {
+    fn last_hours_of_9999_are_printed_as_the_right_instants() {
         let hour_ms = Time::LATEST.0.div_euclid(3_600_000) * 3_600_000;
         for name in ["Pacific/Kiritimati", "Europe/Madrid", "UTC", "America/Montevideo"] {
             let zone = zone(name);
@@ -677,8 +678,7 @@ mod tests {
 
     #[test]
     fn journal_times_are_those_of_the_calendar() {
-        // Each day of 400 years, after which the calendar begins anew, at a
-        // time that differs.
+        // Each day of a cycle of 400 years, at a time of day that varies.
         for day in -800_i64..146_097 {
             let ms = day * 86_400_000 + day.abs() * 79_190_003 % 86_400_000;
             let text = print_utc(Time(ms));

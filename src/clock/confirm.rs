@@ -33,18 +33,18 @@ impl Leap {
     }
 }
 
-/// systemd-timesyncd touches this file each time that it has synchronised the clock.
-/// `adjtimex`, which knows of every time service, has no safe wrapper in a small crate.
+/// A file that systemd-timesyncd touches each time it synchronises the clock. `adjtimex`, which
+/// would cover every time service, has no safe wrapper in a small crate.
 const SYNCHRONIZED_FILE: &str = "/run/systemd/timesync/synchronized";
 
-/// Whether a wall clock that is far ahead of `time` and reads `wall` is known to be
-/// synchronised: the file was touched when the clock was far ahead already. A file that was
-/// touched before the clock was set ahead proves nothing.
+/// Returns whether a wall clock that is far ahead of `time` and reads `wall` is known to be
+/// synchronised, because the file was touched when the clock was already far ahead. A file touched
+/// before that proves nothing.
 pub fn is_synchronized(time: Time, wall: Time) -> bool {
     was_touched(SYNCHRONIZED_FILE, time.plus_ms(CLOCK_FAR_MS), wall)
 }
 
-/// Whether a file was touched after one time and not after another.
+/// Returns whether a file was touched after one time and not after another.
 fn was_touched(path: &str, after: Time, until: Time) -> bool {
     stat(path).is_ok_and(|file| {
         // Whole seconds, because some file systems keep no more.

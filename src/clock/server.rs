@@ -1,4 +1,4 @@
-//! The server's clock, and the one place of the program that reads the system's.
+//! The server's clock. Only this module reads the system's clocks.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,13 +6,13 @@ use super::Time;
 use super::confirm::Leap;
 use crate::limits::CLOCK_FAR_MS;
 
-/// A moment, as it is told and as it is counted.
+/// A time as shown to clients and as used for measuring.
 ///
-/// Invariant: `steady` is never before `time`, and after it only while the
-/// wall clock is behind what was told already.
+/// Invariant: `steady` is never before `time`, and is after it only while the wall clock is behind
+/// a time that was already shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Now {
-    /// What time it is: the wall clock, but never before a time that was told.
+    /// The wall clock, but never before a time that was already shown.
     pub time: Time,
     /// The same on a clock that does not stop while `time` waits for a wall
     /// clock that was set back. What counts elapsed time (`por=` from now on,
@@ -27,14 +27,13 @@ impl Now {
     }
 }
 
-/// The server's clock: it makes of two clocks of the system what time it is.
-/// Pure; [`read`] asks the system.
+/// The server's clock, derived from two clocks of the system. Pure; [`read`] reads the system's
+/// clocks.
 ///
-/// It never runs backwards: a wall clock that is set back is waited for, at
-/// the last time that was told. What counts elapsed time goes on meanwhile,
-/// by a clock that nobody can set. Both are brought together when the wall
-/// clock is no longer behind; by how much it was set in all is
-/// [`Clock::take_step`]'s, so that what counts elapsed time can be moved along.
+/// Time never runs backwards. When the wall clock is set back, time stands still at the last value
+/// until the wall clock reaches it. Elapsed time meanwhile goes on, on a clock that cannot be set.
+/// When the wall clock is no longer behind, [`Clock::take_step`] returns by how much it was set in
+/// total, so that leases and waits, which measure elapsed time, can be moved.
 ///
 /// A wall clock that is more than [`CLOCK_FAR_MS`](crate::limits::CLOCK_FAR_MS) ahead is
 /// not followed until it is confirmed. Until then time runs on from where it was, by
@@ -50,13 +49,13 @@ pub struct Clock {
     is_confirmed: bool,
 }
 
-/// The wall clock is taken to have been set when it is off by more than this
-/// against elapsed time: a lease ends that much too early or late at the most.
+/// The wall clock counts as set when it is off by more than this against elapsed time. A lease ends
+/// too early or late by no more than that.
 const STEP_MS: i64 = 500;
 
 impl Clock {
-    /// A clock that tells no time before `floor`, the last one in the journal. If that is
-    /// [`Time::DAWN`], because the journal has none, the first reading is followed.
+    /// Returns a clock that never reads less than `floor`, the last time in the journal. If that is
+    /// [`Time::DAWN`], because the journal has no time, the first reading is followed.
     pub fn new(floor: Time) -> Clock {
         Clock { now: Now::at(floor), seen: None, step_ms: 0, leap: None, is_confirmed: false }
     }
@@ -66,11 +65,11 @@ impl Clock {
         (self.now.time != Time::DAWN).then_some(self.now.time)
     }
 
-    /// What time it is when the wall clock says `wall` and the steady one
-    /// `tick`. Once a turn: everything in a turn happens at one moment.
+    /// Returns the time when the wall clock reads `wall` and the monotonic one `tick`. Called once
+    /// per turn, so that everything in a turn happens at one time.
     pub fn observe(&mut self, wall: Time, tick: Tick) -> Now {
         let steady = match self.seen {
-            // Nothing is known of what was before: it begins in step.
+            // Nothing is known about the past, so both clocks start equal.
             None => self.now.time,
             Some((_, last)) => self.now.steady.plus_ms(tick.0.saturating_sub(last.0).cast_signed()),
         };
@@ -101,12 +100,12 @@ impl Clock {
         Leap::of(self.leap, ahead_ms, tick)
     }
 
-    /// Confirms the wall clock: the next reading is followed, however far ahead it is.
+    /// Confirms the wall clock. The next reading is followed, however far ahead it is.
     pub fn confirm(&mut self) {
         self.is_confirmed = true;
     }
 
-    /// Whether the wall clock is far ahead and not confirmed.
+    /// Returns whether the wall clock is far ahead and not confirmed.
     pub fn is_unconfirmed(&self) -> bool {
         self.leap.is_some()
     }
@@ -128,13 +127,13 @@ impl Clock {
         }
     }
 
-    /// How far the wall clock is behind what was already told, in
-    /// milliseconds; 0 when all is well.
+    /// Returns how far the wall clock is behind a time that was already shown, in milliseconds;
+    /// usually 0.
     pub fn behind_ms(&self) -> i64 {
         self.seen.map_or(0, |(wall, _)| self.now.time.0.saturating_sub(wall.0).max(0))
     }
 
-    /// What the wall clock will say at a steady time, if it is not set before.
+    /// Returns what the wall clock will read at a monotonic time, if it is not set before.
     pub fn wall_at(&self, steady: Time) -> Time {
         let (wall, _) = self.seen.unwrap_or((self.now.time, Tick(0)));
         steady.plus_ms(wall.0.saturating_sub(self.now.steady.0))
@@ -144,7 +143,7 @@ impl Clock {
     pub fn wall_at_time(&self, time: Time) -> Time {
         match self.leap {
             None => time,
-            // Time runs on as the steady clock does.
+            // Time advances with the monotonic clock.
             Some(_) => self.wall_at(time),
         }
     }
@@ -157,7 +156,7 @@ pub fn read() -> (Time, Tick) {
         let before = tick();
         let wall = wall();
         let after = tick();
-        // Who was held up in between would take that for a step.
+        // A delay between the readings would look like a step of the clock.
         if after.0 - before.0 <= AT_ONCE_MS {
             return (wall, after);
         }
@@ -223,9 +222,8 @@ impl Tick {
 mod tests {
     use super::*;
 
-    /// A clock that has told 1,000,000, and what it says when the wall clock
-    /// says the one and the steady clock the other; with how far it is behind
-    /// and what it was set by.
+    /// Returns the readings of a clock that has shown 1,000,000, for pairs of wall and monotonic
+    /// readings: both times, how far it is behind, and the step it was set by.
     fn told(readings: &[(i64, u64)]) -> Vec<(i64, i64, i64, i64)> {
         let mut clock = Clock::new(Time(1_000_000));
         let told = readings.iter().map(|(wall, tick)| {

@@ -1,17 +1,17 @@
-//! What a line may cost, known before it is run: the most that it can look at, in the units of
-//! [`Inventory::work`]. It is taken from the bytes of the line, so it costs next to nothing.
+//! Upper bounds of the cost of a line before it is run, in the units of [`Inventory::work`]. They
+//! are computed from the bytes of the line, which costs next to nothing.
 
 use super::words::Verb;
 use crate::inventory::Inventory;
 use crate::limits::{ADD_MAX, COSTLY_WORK, EVENT_WORK};
 
-/// Whether a line with this first word may be one that costs a lot: by its first letter, so that
-/// the others need no look at the table of verbs.
+/// Returns whether a line with this first word may be costly. Tests only the first letter, so that
+/// most lines need no lookup in the table of verbs.
 pub fn may_begin_costly(word: &[u8]) -> bool {
     matches!(word[0].to_ascii_uppercase(), b'A' | b'B' | b'C' | b'L' | b'R' | b'W' | 0x80..)
 }
 
-/// The most that a line of this verb can look at. `rest` is what follows the verb.
+/// Returns the maximal cost of a line with this verb. `rest` is the text after the verb.
 pub fn upper_bound(verb: Verb, rest: &[u8], inventory: &Inventory) -> u32 {
     let cost = match verb {
         Verb::List => inventory.list_cost(has_targets(rest)),
@@ -26,7 +26,7 @@ pub fn upper_bound(verb: Verb, rest: &[u8], inventory: &Inventory) -> u32 {
     u32::try_from(cost).unwrap_or(u32::MAX)
 }
 
-/// The targets as they are written: what stands before the first option. No name has a `=`.
+/// Returns the targets as written, which is the text before the first option. Names contain no `=`.
 fn targets(rest: &[u8]) -> &[u8] {
     let Some(sign) = memchr::memchr(b'=', rest) else { return rest };
     let word = rest[..sign].iter().rposition(|byte| matches!(byte, b' ' | b'\t'));
@@ -48,7 +48,7 @@ fn patterns(rest: &[u8]) -> usize {
     items(rest).filter(|item| item.contains(&b'*')).count()
 }
 
-/// Bookings that a list may have to look at.
+/// Returns the maximal number of bookings that a list visits.
 fn bookings(rest: &[u8], inventory: &Inventory) -> usize {
     match patterns(rest) {
         0 if has_targets(rest) => named_bookings(rest, inventory),
@@ -56,10 +56,10 @@ fn bookings(rest: &[u8], inventory: &Inventory) -> usize {
     }
 }
 
-/// Bookings that a search for a time that fits may have to pass.
+/// Returns the maximal number of bookings that a search for a free interval visits.
 fn search(rest: &[u8], inventory: &Inventory) -> usize {
     const COSTLY: u64 = COSTLY_WORK as u64;
-    // No resource can have so many, as nearly everywhere: no name is looked up.
+    // No resource can have that many, which is the usual case, so no name is looked up.
     match inventory.reservation_count() as u64 {
         ..=COSTLY => 0,
         _ => named_bookings(rest, inventory),
@@ -70,20 +70,20 @@ fn named_bookings(rest: &[u8], inventory: &Inventory) -> usize {
     let has_gap =
         |item: &[u8]| item.contains(&b'\t') || memchr::memmem::find(item, b"  ").is_some();
     let bookings = |item| match has_gap(item) {
-        // Written with more than single spaces; nobody does so on purpose.
+        // Names with other whitespace than single spaces are rare and are not looked up.
         true => inventory.reservation_count(),
         false => inventory.bookings_at_most(item),
     };
     items(rest).map(bookings).sum()
 }
 
-/// Names that a line adds, each and those of ranges, as far as a line may.
+/// Returns the number of names that a line adds, including those of ranges, up to [`ADD_MAX`].
 fn added(rest: &[u8]) -> usize {
     let count = items(rest).map(|item| range(item).unwrap_or(1));
     count.fold(0, usize::saturating_add).min(ADD_MAX)
 }
 
-/// How many names `Sala 1..50` stands for.
+/// Returns the number of names in a range such as `Sala 1..50`.
 fn range(item: &[u8]) -> Option<usize> {
     let text = str::from_utf8(item).ok()?;
     let (head, last) = text.rsplit_once("..")?;
@@ -98,7 +98,7 @@ mod tests {
     use crate::clock::Time;
     use crate::inventory::{Capacity, Event, Reservation};
 
-    /// 100 rooms, the first with 6,000 bookings.
+    /// Returns an inventory of 100 rooms, the first with 6,000 bookings.
     fn inventory() -> Inventory {
         let mut inventory = Inventory::new(Capacity { resources: 1000, reservations: 10_000 });
         for n in 0..100 {

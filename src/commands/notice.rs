@@ -11,29 +11,29 @@ use crate::inventory::names::fold;
 use crate::inventory::pattern::Pattern;
 use crate::limits::NOTICES_KEPT;
 
-/// Notices of the last events that anybody was sent, so that the next watcher costs a copy: an
-/// event is read once, however many watch.
+/// Cache of the notices of recent events. Each event is parsed once, and each further watcher only
+/// costs a copy.
 #[derive(Debug, Default)]
 pub struct Notices {
-    /// The number of the first event that is kept.
+    /// The number of the first event in the cache.
     first: u64,
     kept: VecDeque<Kept>,
-    /// How often the text of an event was read.
+    /// Counts the events that were parsed.
     pub made: u64,
 }
 
-/// What is known of an event.
+/// The cached parts of an event.
 #[derive(Debug, Default)]
 struct Kept {
-    /// Its notice in both languages, if somebody wanted it; empty if it has none.
+    /// Its notice in both languages, if a watcher wanted it. Empty if it has none.
     lines: [Option<Box<str>>; 2],
-    /// Its names, folded, if somebody has a pattern.
+    /// Its names, folded, if a watcher has a pattern.
     folded: Option<Box<[String]>>,
 }
 
 impl Notices {
-    /// The notice of an event, without its ending; `None` if no name in it matches. `text` is as
-    /// `Event::encode` writes it.
+    /// Returns the notice of an event, without its line ending; `None` if no name in it matches.
+    /// `text` must be as `Event::encode` writes it.
     pub fn get(
         &mut self,
         number: u64,
@@ -61,7 +61,7 @@ impl Notices {
         Some(&**line).filter(|line| !line.is_empty())
     }
 
-    /// Where an event is kept. Somebody who is far behind the others, or before them, begins anew.
+    /// Returns the index of an event. Empties the cache for an event too far from the others.
     fn place(&mut self, number: u64) -> usize {
         let end = self.first + self.kept.len() as u64;
         if !(self.first..=end).contains(&number) {
@@ -81,20 +81,20 @@ impl Notices {
     }
 }
 
-/// The text of an event taken apart.
+/// The parts of the text of an event.
 struct Notice<'a> {
     time: &'a str,
-    /// Its word in the journal, and on the wire in both languages.
+    /// Its keyword in the journal, and on the wire in both languages.
     word: &'a str,
     words: (&'static str, &'static str),
-    /// Number and names, as they are told.
+    /// The number and the names, as notices contain them.
     body: &'a str,
     names: &'a str,
     terms: &'a str,
 }
 
 impl<'a> Notice<'a> {
-    /// `None` for what watchers are not told.
+    /// Parses a text. Returns `None` if watchers get no notice of it.
     fn read(text: &'a str) -> Option<Notice<'a>> {
         let (time, rest) = text.split_once(' ')?;
         let (word, rest) = rest.split_once(' ')?;
@@ -190,7 +190,7 @@ mod tests {
                 assert_eq!(got.is_some(), n == 7);
             }
         }
-        assert_eq!(notices.made, 100, "the names of each, too");
+        assert_eq!(notices.made, 100, "the names of each are cached, too");
     }
 
     #[test]

@@ -186,8 +186,8 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
         ),
         Refusal::TooManyToSearch(name) => say!(
             lang,
-            "«{}» tiene más de {} reservas, demasiadas para buscar la tuya por el nombre; CANCELAR #número",
-            "'{}' has more than {} reservations, too many to find yours by the name; CANCEL #number",
+            "«{}» tiene más de {} reservas, demasiadas para buscar la tuya por el nombre; usa CANCELAR #número",
+            "'{}' has more than {} reservations, too many to find yours by the name; use CANCEL #number",
             echo(&name),
             CANCEL_LOOKS,
         ),
@@ -210,8 +210,8 @@ fn several_text(name: &str, numbers: &[u64], is_all: bool, lang: Lang) -> String
     }
     say!(
         lang,
-        "«{}» tiene {}{} reservas que podrían ser: {}; CANCELAR #número",
-        "'{}' has {}{} reservations that could be meant: {}; CANCEL #number",
+        "«{}» tiene {}{} reservas posibles: {}; usa CANCELAR #número",
+        "'{}' has {}{} matching reservations: {}; use CANCEL #number",
         echo(name),
         if is_all { "" } else { lang.pick("al menos ", "at least ") },
         numbers.len(),
@@ -342,7 +342,7 @@ pub fn reserved(
     }
 }
 
-/// `hasta=…`, and how long it lives without a renewal.
+/// Appends `hasta=…`, and how long the reservation lives without a renewal.
 fn push_end(reservation: &Reservation, lang: Lang, zone: &Zone, out: &mut Vec<u8>) {
     push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
     if let Some(keep_alive) = reservation.keep_alive() {
@@ -528,7 +528,7 @@ impl Source for BookingList {
         false
     }
 
-    /// With the reservations: they stay while a row shows them, also when they are over.
+    /// Includes the reservations, which stay in memory while a row shows them, even after they end.
     fn retained_bytes(&self) -> usize {
         const ROW_BYTES: usize =
             size_of::<(ResourceId, Rc<Reservation>)>() + size_of::<Reservation>() + 16;
@@ -550,26 +550,26 @@ fn too_much_waits(limit: WaitLimit, lang: Lang) -> String {
     match limit {
         WaitLimit::Waiters => say!(
             lang,
-            "ya esperan {} peticiones, y no caben más; prueba más tarde, o sin espera=",
-            "{} requests wait already, which is all there may be; try later, or without wait=",
+            "la cola está llena: ya hay {} peticiones en espera; prueba más tarde, o sin espera=",
+            "the queue is full: {} requests are waiting; try later, or without wait=",
             WAITERS_MAX,
         ),
         WaitLimit::Targets => say!(
             lang,
-            "las peticiones en espera piden ya demasiado: caben {} nombres y patrones; espera un solo nombre, o prueba más tarde",
-            "the waiting requests ask for too much already: {} names and patterns are the most; wait for one name alone, or try later",
+            "las peticiones en espera ya piden el máximo de {} nombres y patrones; espera un solo nombre, o prueba más tarde",
+            "the waiting requests already ask for the maximum of {} names and patterns; wait for a single name, or try later",
             WAIT_TARGETS_MAX,
         ),
         WaitLimit::TargetsOfAddress(most) => say!(
             lang,
-            "las peticiones en espera desde tu dirección piden ya demasiado: caben {} nombres y patrones; espera un solo nombre, o prueba más tarde",
-            "the waiting requests from your address ask for too much already: {} names and patterns are the most; wait for one name alone, or try later",
+            "las peticiones en espera desde tu dirección ya piden el máximo de {} nombres y patrones; espera un solo nombre, o prueba más tarde",
+            "the waiting requests from your address already ask for the maximum of {} names and patterns; wait for a single name, or try later",
             most,
         ),
         WaitLimit::Patterns | WaitLimit::MatchBytes => say!(
             lang,
-            "las peticiones en espera tienen ya demasiados patrones distintos ({}); espera nombres, o prueba más tarde",
-            "the waiting requests have too many different patterns already ({}); wait for names, or try later",
+            "las peticiones en espera ya tienen el máximo de patrones distintos ({}); espera un nombre, o prueba más tarde",
+            "the waiting requests already have the maximum of different patterns ({}); wait for a name, or try later",
             if limit == WaitLimit::Patterns {
                 WAIT_PATTERNS_MAX.to_string()
             } else {

@@ -21,7 +21,7 @@ pub struct Session {
     pub(super) lang: Lang,
     /// No line has come yet.
     pub(super) fresh: bool,
-    /// A line that may look at more is not run; see [`After::Later`].
+    /// Lines that may cost more are not run; see [`After::Later`].
     pub(super) allowed_work: u32,
     /// What it has named last, perhaps; see [`Inventory::find_kept`].
     ///
@@ -49,7 +49,7 @@ pub(super) struct Watch {
     pub(super) eol: Eol,
     /// The number of the next event to tell.
     pub(super) next: u64,
-    /// The last number that it was sent.
+    /// The number of the last event that it was sent.
     pub(super) told: u64,
 }
 
@@ -67,14 +67,14 @@ impl Session {
         }
     }
 
-    /// A connection from this address.
+    /// Returns the session of a connection from this origin.
     pub fn from(id: SessionId, origin: Origin) -> Session {
         let mut session = Session::new(id);
         session.who.origin = origin;
         session
     }
 
-    /// Sets how much its next lines may look at, as far as that is known before they are run.
+    /// Sets how much its next lines may cost, as far as that is known before they run.
     pub fn allow(&mut self, work: u32) {
         self.allowed_work = work;
     }
@@ -89,7 +89,7 @@ impl Session {
         self.wait.is_some()
     }
 
-    /// The number of the next event that a watcher has to be sent.
+    /// Returns the number of the next event to send to a watcher.
     pub fn next_notice(&self) -> Option<u64> {
         self.watch.as_ref().map(|watch| watch.next)
     }

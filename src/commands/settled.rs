@@ -1,12 +1,12 @@
-//! Which commands may run while the inventory is behind: those whose answer is the same before and
-//! after what still has to happen by itself.
+//! Decides which commands may run while the inventory is behind: those that work still due cannot
+//! affect.
 
 use super::parse::Command;
 use crate::clock::Now;
 use crate::inventory::Inventory;
 use crate::inventory::decide::{Cancel, Wanted};
 
-/// Whether nothing that still has to happen by itself can change what this command does or says.
+/// Returns whether no work still due can change the effect or the reply of a command.
 pub fn is_settled(command: &Command, inventory: &Inventory, now: Now) -> bool {
     let is_name_settled = |name: &str| {
         let id = inventory.names().find(name);
@@ -26,7 +26,7 @@ pub fn is_settled(command: &Command, inventory: &Inventory, now: Now) -> bool {
     match command {
         Command::Help(_) | Command::IAm(_) | Command::Watch { .. } | Command::Quit => true,
         Command::Status => false,
-        // What is due may be what makes it full, and what has the key.
+        // Without the work that is due, the inventory could be full, or the key still be in use.
         Command::Reserve(request) => {
             !inventory.is_full()
                 && request.key.is_none()
@@ -44,7 +44,7 @@ pub fn is_settled(command: &Command, inventory: &Inventory, now: Now) -> bool {
         Command::Verify { number, .. } => {
             inventory.reservation(*number).is_none_or(|one| !inventory.is_stale(one, now))
         }
-        // Somebody may wait for what is new.
+        // A request may be waiting for the new name.
         Command::Add(_) => !inventory.queue().has_patterns(),
         Command::Remove(names) => names.iter().all(|name| is_name_settled(name)),
     }

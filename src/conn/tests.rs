@@ -484,7 +484,7 @@ fn a_long_list_is_made_as_it_is_read() {
     Rows { next: 0, rows }.fill(usize::MAX, &mut want);
     assert!(conn.stream().written == want);
     assert!(conn.may_run() && conn.is_drained());
-    assert!(conn.retained_bytes() < 1000, "what the list has kept is given back");
+    assert!(conn.retained_bytes() < 1000, "the memory of the list is released");
     let frame = conn.next_frame().unwrap();
     assert_eq!(shown(&mut conn, frame), "[LISTAR]\\n");
 }

@@ -60,7 +60,7 @@ impl Booked {
         found.copied()
     }
 
-    /// How many there are.
+    /// Returns the number of bookings.
     pub fn len(&self) -> usize {
         match self {
             Booked::Many(many) => many.len(),

@@ -170,9 +170,9 @@ pub enum Refusal {
     NotYours { what: String, number: Number, holder: String },
     /// 404: the resource exists but has no reservation.
     NotReserved(String),
-    /// 409: several reservations could be meant, these and perhaps more.
+    /// 409: the name could mean any of these reservations, and perhaps more.
     Several { name: String, numbers: Vec<Number>, is_all: bool },
-    /// 409: it has so many reservations that one cannot be chosen by the name.
+    /// 409: the resource has too many reservations to choose one by the name.
     TooManyToSearch(String),
     /// 404: the reservation has no such resource.
     NotPartOf { number: Number, name: String },
@@ -192,7 +192,7 @@ pub enum Refusal {
     StillReserved { name: String, number: Number },
     /// 429: patterns to hold against all names, and how many that may be.
     TooManyPatterns { patterns: usize, most: usize },
-    /// 429: as much as may wait.
+    /// 429: a bound on waiting requests is reached.
     TooMuchWaits(WaitLimit),
     /// 503: as many resources as the server may have.
     TooManyResources(u32),
@@ -226,7 +226,7 @@ pub struct Busy {
 }
 
 impl Inventory {
-    /// Whether and how a request is granted, at the moment at which its interval was checked.
+    /// Returns whether and how a request is granted, at the time at which its interval was checked.
     pub fn reserve(&self, request: &Request, who: &Who, zone: &Zone) -> Result<Grant, Refusal> {
         let sought = self.resolve(&request.wanted)?;
         let key = request.full_key();
@@ -420,8 +420,9 @@ impl Inventory {
         self.cancel_one(id, who).map(|(number, _)| (number, id))
     }
 
-    /// The reservation that a resource leaves when it is cancelled by its name: yours first, else
-    /// nobody's; and whether it holds nothing else. Looks at [`CANCEL_LOOKS`] bookings at most.
+    /// Returns the reservation to release when a resource is cancelled by its name: one of the
+    /// caller's, or else one without an owner. Also returns whether it holds nothing else. Looks at
+    /// no more than [`CANCEL_LOOKS`] bookings.
     pub fn cancel_one(&self, id: ResourceId, who: &Who) -> Result<(Number, bool), Refusal> {
         // Nearly always there is one, and nothing to choose.
         if let Booked::One(one) = &self.booked[id as usize] {
@@ -463,9 +464,9 @@ impl Inventory {
         }
     }
 
-    /// Moves the end of a reservation, all of it. A length counts from now,
-    /// or from the start if that is ahead. Returns no event where the reservation is kept alive
-    /// and is to be kept alive for as long.
+    /// Moves the end of a whole reservation. A length counts from now, or from the start if that is
+    /// in the future. Returns no event if the reservation is already kept alive for the same
+    /// length.
     pub fn renew(
         &self,
         number: Number,

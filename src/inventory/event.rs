@@ -1,8 +1,7 @@
-//! What can happen to the inventory, and the text of it. A text is one line
-//! without its ending: the time in UTC, a word, and what it is about, in the
-//! words of the wire where they exist. The history keeps it as it is, for
-//! notices. The journal leaves out names that a replay knows: those of a
-//! reservation that is renewed, expires, or is cancelled as a whole.
+//! Events of the inventory and their text. A text is one line without its line ending: the time in
+//! UTC, a keyword, and the subject, in the words of the wire where they exist. The history keeps
+//! the whole text for notices. The journal leaves out names that a replay knows, which are those of
+//! a reservation that is renewed, expires, or is cancelled as a whole.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -27,7 +26,7 @@ pub enum Event {
     /// Somebody cancelled these resources of the reservation; with its last
     /// one it is over.
     Cancelled { number: Number, targets: Ids },
-    /// Its end was moved, later or earlier; or it is now kept alive, for so long at a time.
+    /// Its end moved, later or earlier; or it is now kept alive, for `keep_alive_ms` at a time.
     Renewed { number: Number, until: Time, lease: bool, keep_alive_ms: Option<i64> },
     /// A reservation reached its end.
     Expired { number: Number },
@@ -36,7 +35,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// Appends the text of this event, which happens at `time`. `held` finds what a
+    /// Appends the text of this event, which happens at `time`. `held` returns the resources that a
     /// reservation still holds.
     fn encode<'a>(
         &self,
@@ -59,7 +58,7 @@ impl Event {
             Event::Cancelled { number, targets } => {
                 out.push_str(" CANCELLED ");
                 let head = push_head(*number, targets, name, out);
-                // One by one: it is nearly always one.
+                // Compared one by one, because a reservation usually holds a single resource.
                 return match held(*number).iter().eq(targets) {
                     true => head,
                     false => Places { left_out: 0..0, ..head },
@@ -86,8 +85,11 @@ impl Event {
         Places { head: out.len()..out.len(), left_out: 0..0 }
     }
 
-    /// Reads what the journal keeps of [`Event::encode`]'s text, of an event that was
-    /// next for this inventory. An error says what is wrong with the text.
+    /// Parses the journal's form of [`Event::encode`]'s text. The event must be the next one for
+    /// this inventory.
+    ///
+    /// # Errors
+    /// A description of the mistake in the text.
     pub fn decode(text: &str, inventory: &Inventory) -> Result<(Time, Event), String> {
         let names = inventory.names();
         let (time, rest) = cut(text, b' ').ok_or("no time")?;
@@ -142,14 +144,14 @@ struct Change {
     subject: Subject,
     /// Where its text ends; it begins where the one before ends.
     end: usize,
-    /// What of it the journal leaves out.
+    /// The range that the journal leaves out.
     left_out: Range<usize>,
 }
 
-/// Where a text ends among others that are run together, and what of it the journal leaves out.
+/// The end of a text in a buffer of concatenated texts, and the range that the journal leaves out.
 pub type Extent = (usize, Range<usize>);
 
-/// Where things are in a text.
+/// Ranges of the parts of a text.
 struct Places {
     /// The number of a reservation and its names.
     head: Range<usize>,
@@ -205,7 +207,8 @@ impl Batch {
         })
     }
 
-    /// The events in order: what each is about, and its text for the journal, in two parts.
+    /// Iterates over the events in order: the subject of each, and its text for the journal in two
+    /// parts.
     pub fn for_journal(&self) -> impl Iterator<Item = (Subject, [&str; 2])> {
         let mut start = 0;
         self.changes.iter().map(move |change| {
@@ -217,8 +220,7 @@ impl Batch {
         })
     }
 
-    /// Number of the first, all texts run together, where each ends, and what the journal leaves
-    /// out of it.
+    /// Returns the number of the first event, all texts concatenated, and the extent of each.
     pub fn run_together(&self) -> Option<(u64, &str, impl ExactSizeIterator<Item = Extent>)> {
         let extents = self.changes.iter().map(|change| (change.end, change.left_out.clone()));
         (!self.is_empty()).then_some((self.first, &self.texts, extents))
@@ -244,9 +246,10 @@ pub struct Written {
 }
 
 impl Batch {
-    /// Notes an event of one resource of a reservation, of which nothing but its name is
-    /// needed: for who has that at hand. `is_all`: the reservation holds no other. Returns also what
-    /// both its text and its reply say: `#42 Habitación 1`. The next is [`Inventory::make_so`].
+    /// Prepares an event about one resource of a reservation, for callers that know its name.
+    /// `is_all` says whether the reservation holds no other resource. Also returns the part that
+    /// the text and the reply share, such as `#42 Habitación 1`. [`Inventory::make_so`] must be
+    /// called next.
     pub fn write(&mut self, time: Time, event: Event, name: &str, is_all: bool) -> (Written, &str) {
         let held = |_| match &event {
             Event::Cancelled { targets, .. } if is_all => targets.as_slice(),
@@ -276,7 +279,7 @@ impl Inventory {
         batch.changes.push(Change { subject, end, left_out });
     }
 
-    /// Appends the journal's text of an event that is about to happen.
+    /// Appends the journal's text of an event that is about to be applied.
     pub fn encode(&self, time: Time, event: &Event, out: &mut String) {
         let start = out.len();
         let places = self.encode_with(time, event, &mut Times::default(), out);
@@ -301,8 +304,9 @@ impl Inventory {
         event.encode(time, |id| texts.name(id), held, times, out)
     }
 
-    /// The whole text of an event that was read from the journal and is about to happen: with
-    /// the names that the journal has left out. It is made in `place` if it has some.
+    /// Returns the whole text of an event that was read from the journal and is about to be
+    /// applied, including the names that the journal leaves out. Uses `place` as a buffer if there
+    /// are such names.
     pub fn whole_text<'a>(&self, kept: &'a str, event: &Event, place: &'a mut String) -> &'a str {
         let number = match event {
             Event::Cancelled { number, .. }
@@ -310,7 +314,7 @@ impl Inventory {
             | Event::Expired { number } => *number,
             _ => return kept,
         };
-        // Neither a time nor a word has this sign.
+        // Neither a time nor a keyword contains `#`.
         let (Some(sign), Some(old)) = (kept.find('#'), self.reservation(number)) else {
             return kept;
         };
@@ -345,8 +349,8 @@ fn push_each<'a>(
     }
 }
 
-/// The number and the names that most texts have; returns where they are, with all names to be left
-/// out.
+/// Appends the number and the names that most texts have, and returns their ranges, with all names
+/// marked as left out.
 fn push_head<'a>(
     number: Number,
     ids: &[ResourceId],
@@ -393,7 +397,7 @@ fn encode_keep_alive(ms: i64, out: &mut String) {
     out.extend([" until=quit for=", itoa::Buffer::new().format(ms / 1000), "s"]);
 }
 
-/// Reads the length of a keep-alive as `encode_keep_alive` writes it.
+/// Parses the length of a keep-alive as `encode_keep_alive` writes it.
 fn decode_keep_alive_ms(text: &str) -> Result<i64, String> {
     let ms =
         text.strip_suffix('s').and_then(|digits| digits.parse::<i64>().ok()?.checked_mul(1000));
@@ -459,7 +463,7 @@ fn decode_number(text: &str) -> Result<(Number, &str), String> {
     Ok((number, rest))
 }
 
-/// `#42` and nothing else.
+/// Parses a reservation number that nothing follows.
 fn decode_number_alone(text: &str) -> Result<Number, String> {
     match decode_number(text)? {
         (number, "") => Ok(number),
@@ -470,7 +474,7 @@ fn decode_number_alone(text: &str) -> Result<Number, String> {
 fn decode_cancelled(text: &str, inventory: &Inventory) -> Result<Event, String> {
     let (number, text) = decode_number(text)?;
     let targets = match (text, inventory.reservation(number)) {
-        // All that the reservation has.
+        // The journal leaves out the names when all resources of the reservation are meant.
         ("", Some(old)) => Ids::from_slice(old.targets()),
         ("", None) => return Err(format!("there is no reservation #{number}")),
         _ => decode_names(text, inventory.names())?,

@@ -20,7 +20,7 @@ pub enum Term {
     Open,
     /// Until the connection ends (`hasta=salir`).
     Quit,
-    /// Until the connection says `SALIR`, or so many milliseconds after the last renewal
+    /// Until the connection sends `SALIR`, or this many milliseconds after the last renewal
     /// (`hasta=salir por=D`).
     KeepAlive(i64),
     /// Until an instant.
@@ -82,12 +82,12 @@ impl When {
         }
     }
 
-    /// Returns the half-open interval `[from, until)` that it means at `now`: not empty, and not
-    /// before `now`. A start that has passed becomes `now`. The end is computed from the start as
-    /// it was said.
+    /// Returns the half-open interval `[from, until)` that it means at `now`. The interval is not
+    /// empty and does not begin before `now`: a start that has passed becomes `now`. The end is
+    /// computed from the start as written.
     ///
     /// # Errors
-    /// The end has passed or is not after the start, or a time is beyond the calendar.
+    /// If the end has passed or is not after the start, or a time is beyond the calendar.
     pub fn interval(&self, now: Now, zone: &Zone) -> Result<(Time, Time), WhenError> {
         let from = self.from(now.time);
         let counted_from = if self.is_lease() { now.steady } else { from };
@@ -138,10 +138,10 @@ pub enum Earliest {
 /// When a refused request would fit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NextFit {
-    /// As it was asked.
+    /// For the interval as it was asked for.
     AsAsked(Earliest),
-    /// Never as it was asked, because its end is fixed and something is reserved up to there;
-    /// for the same length from this instant on.
+    /// Never as it was asked for, because its end is fixed and a booking extends up to it. The same
+    /// length fits from this time on.
     SameLength(Time),
 }
 
@@ -227,7 +227,7 @@ impl<'a> Sought<'a> {
         any.map(|(id, _)| id as ResourceId).collect()
     }
 
-    /// The same to keep, with all that the patterns match.
+    /// Returns the targets in an owned form, with all resources that the patterns match.
     pub fn wants(&self) -> Wants {
         let targets = self.goals.iter().map(|goal| match goal {
             Goal::Named(id) => Target::Named(*id),
@@ -240,12 +240,12 @@ impl<'a> Sought<'a> {
         Wants { targets: targets.collect(), matches: matches.collect() }
     }
 
-    /// Whether any of it is a pattern.
+    /// Returns whether any target is a pattern.
     pub fn has_pattern(&self) -> bool {
         self.goals.iter().any(|goal| matches!(goal, Goal::Any(_)))
     }
 
-    /// The resources that it asks for by name.
+    /// Iterates over the resources that it asks for by name.
     pub fn names(&self) -> impl Iterator<Item = ResourceId> + '_ {
         self.goals.iter().filter_map(|goal| match goal {
             Goal::Named(id) => Some(*id),
@@ -296,8 +296,8 @@ impl<'a> Sought<'a> {
         Earliest::Unknown
     }
 
-    /// Returns when a request that does not fit in an interval would: `earliest` as it was asked,
-    /// or, if its end is fixed and no start before that fits, for the same length.
+    /// Returns when a request that does not fit in an interval would fit: `earliest` as it was
+    /// asked or, if its end is fixed and no start before that fits, for the same length.
     pub fn next_fit(
         &self,
         earliest: Earliest,
@@ -424,7 +424,7 @@ impl Search<'_, '_> {
     }
 }
 
-/// Bytes of a name that count as one look at it.
+/// Bytes of a name that count as one unit of work.
 const BYTES_A_LOOK: usize = 16;
 
 impl Inventory {
@@ -433,26 +433,26 @@ impl Inventory {
         self.booked[id as usize].first_overlap(from, until)
     }
 
-    /// The most that a list of free resources looks at: each of them, and their names where there
-    /// is a pattern.
+    /// Returns the maximal cost of listing free resources: one unit for each resource, and with a
+    /// pattern also the bytes of their names.
     pub fn list_cost(&self, has_pattern: bool) -> usize {
         self.booked.len() + if has_pattern { self.match_cost() } else { 0 }
     }
 
-    /// The most that a request with so many patterns looks at: the names, and where nothing is
-    /// free what is busy, until the search is broken off.
+    /// Returns the maximal cost of a request with this many patterns: matching the names and, where
+    /// nothing is free, the bookings that the search visits before it stops.
     pub fn choice_cost(&self, patterns: usize) -> usize {
         let matched = patterns * self.match_cost();
         let searched = matched.saturating_mul(self.reservations.len()).min(SEARCH_BUDGET);
         matched + searched
     }
 
-    /// The most that holding a pattern against every name looks at.
+    /// Returns the maximal cost of matching a pattern with every name.
     fn match_cost(&self) -> usize {
         self.booked.len() + self.names.bytes() / BYTES_A_LOOK
     }
 
-    /// Bookings of the resource of that name; 0 where there is none.
+    /// Returns an upper bound of the bookings of the resource with that name; 0 if there is none.
     pub fn bookings_at_most(&self, name: &[u8]) -> usize {
         let found = str::from_utf8(name).ok().and_then(|name| self.names.find(name));
         found.map_or(0, |id| self.booked[id as usize].len())

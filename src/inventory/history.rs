@@ -1,5 +1,5 @@
-//! The texts of the last events, in memory, for watchers. How many are held is bounded; a watcher
-//! that asks for older ones is told where the history begins.
+//! The texts of the last events, in memory, for watchers. The number held is bounded; a watcher
+//! that asks for older ones gets an error that states where the history begins.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -19,7 +19,7 @@ pub struct History {
     blocks: VecDeque<Block>,
     /// One that is not needed any more, for its memory.
     spare: Block,
-    /// The oldest event that a watcher which takes what it is sent was not sent yet.
+    /// The oldest event not yet sent to a watcher that reads its output.
     needed: Option<u64>,
 }
 
@@ -84,17 +84,17 @@ impl History {
         self.forget_old();
     }
 
-    /// Holds the events from this one on, within [`HISTORY_LAG_TIMES`]; `None` if no watcher lags.
+    /// Sets the oldest event to hold, within [`HISTORY_LAG_TIMES`]; `None` if no watcher lags.
     pub fn set_needed(&mut self, number: Option<u64>) {
         self.needed = number;
     }
 
-    /// Holds the events from this one on, too.
+    /// Extends the events to hold back to this one.
     pub fn need(&mut self, number: u64) {
         self.needed = Some(self.needed.map_or(number, |needed| needed.min(number)));
     }
 
-    /// Forgets what exceeds the bounds, and, where nobody needs it, what exceeds the usual ones.
+    /// Drops the events beyond the wider bounds, and beyond the usual ones those that nobody needs.
     fn forget_old(&mut self) {
         self.forget_beyond(
             HISTORY_LAG_TIMES * HISTORY_EVENTS,
@@ -104,7 +104,7 @@ impl History {
         self.forget_beyond(HISTORY_EVENTS, HISTORY_BYTES, self.needed);
     }
 
-    /// Forgets the oldest events beyond these bounds, up to one that is needed.
+    /// Drops the oldest events beyond these bounds, but none from `needed` on.
     fn forget_beyond(&mut self, events: usize, bytes: usize, needed: Option<u64>) {
         let before = needed.map_or(u64::MAX, |needed| needed.saturating_sub(self.floor() + 1));
         let mut spare = usize::try_from(before).unwrap_or(usize::MAX);

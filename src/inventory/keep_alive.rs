@@ -1,9 +1,9 @@
-//! Reservations that a connection keeps alive (`hasta=salir por=D`): each ends when its connection
-//! says `SALIR`, or `D` after it was granted or last renewed. A connection that is merely lost does
-//! not end it earlier.
+//! Reservations that a connection keeps alive (`hasta=salir por=D`). Each ends when its connection
+//! sends `SALIR`, or `D` after it was granted or last renewed. Losing the connection does not end
+//! it earlier.
 //!
-//! `D` is measured on the monotonic clock, and a deadline that moves is not an event: the journal
-//! has `D` alone, so after a start a reservation lives on for `D`.
+//! `D` is measured on the monotonic clock, and moving a deadline is not an event. The journal holds
+//! `D` alone, so after a restart a reservation lives on for `D`.
 
 use std::rc::Rc;
 
@@ -22,25 +22,25 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// One whose deadline is set once its reservation enters the inventory.
+    /// Returns a keep-alive whose deadline is set once its reservation enters the inventory.
     pub fn of_ms(ms: i64) -> KeepAlive {
         KeepAlive { ms, deadline: Tick::NEVER }
     }
 }
 
 impl Inventory {
-    /// Sets what the monotonic clock says; deadlines count from it.
+    /// Sets the reading of the monotonic clock from which deadlines count.
     pub fn set_monotonic(&mut self, tick: Tick) {
         self.monotonic = tick;
     }
 
-    /// When the next reservation ends that nobody renews.
+    /// Returns the earliest deadline of a reservation that is kept alive.
     pub fn next_keep_alive(&self) -> Option<Tick> {
         self.keep_alives.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Returns how long a reservation lives if nobody renews it, in milliseconds; `None` where no
-    /// end is known.
+    /// Returns how long a reservation lives without a renewal, in milliseconds; `None` if it has no
+    /// known end.
     pub fn left_ms(&self, reservation: &Reservation, now: Now) -> Option<i64> {
         if let Some(keep_alive) = reservation.keep_alive() {
             return Some(keep_alive.deadline.0.saturating_sub(self.monotonic.0).cast_signed());
@@ -49,9 +49,8 @@ impl Inventory {
         (!reservation.until.is_never()).then(|| reservation.until.ms() - now.ms())
     }
 
-    /// Ends the reservations that were not renewed in time, at most `most` of them: a
-    /// deadline in milliseconds is nothing that anybody could hold against the next turn. Returns
-    /// whether there was any.
+    /// Ends up to `most` reservations that were not renewed in time. The rest can wait for the next
+    /// turn, since nobody can observe a deadline to the millisecond. Returns whether any ended.
     pub fn expire_keep_alives(&mut self, now: Now, most: usize, batch: &mut Batch) -> bool {
         let mut count = 0;
         while count < most
@@ -70,13 +69,13 @@ impl Inventory {
         self.rebind(number, session);
     }
 
-    /// Counts every deadline from now: the server has just started.
+    /// Restarts all deadlines from now, after a start of the server.
     pub fn restart_keep_alives(&mut self) {
         let all: Vec<_> = self.keep_alives.iter().map(|(_, number)| *number).collect();
         all.into_iter().for_each(|number| self.set_deadline(number));
     }
 
-    /// Counts the deadline of a reservation, if it has one, from now.
+    /// Restarts the deadline of a reservation, if it has one.
     pub(super) fn set_deadline(&mut self, number: Number) {
         let Some(reservation) = self.reservations.get_mut(&number) else { return };
         let Some(old) = reservation.keep_alive() else { return };

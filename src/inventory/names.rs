@@ -198,9 +198,9 @@ pub fn is_unprintable(c: char) -> bool {
         || (c as u32) & 0xFFFE == 0xFFFE
 }
 
-/// Zero-width and bidirectional controls, letters that look like nothing, the
-/// tags that repeat ASCII unseen, and all other format characters of Unicode
-/// (Cf), such as U+070F, which draws a line over its neighbours.
+/// Returns whether a character is invisible or changes how its neighbours appear: zero-width and
+/// bidirectional controls, blank letters, the tags that mirror ASCII, and all other format
+/// characters of Unicode (Cf), such as U+070F, which draws a line over its neighbours.
 pub fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{AD}' | '\u{34F}' | '\u{600}'..='\u{605}' | '\u{61C}' | '\u{6DD}' | '\u{70F}'
@@ -217,11 +217,10 @@ fn is_accent(c: char) -> bool {
     matches!(c, '\u{300}'..='\u{36F}')
 }
 
-/// The folded form: decomposed, accents (U+0300–U+036F) dropped, case gone.
-/// Lower, upper and lower case again brings all forms of a letter together:
-/// `ß`, `ẞ` and `SS`, the three sigmas. The one exception is the Greek iota
-/// below a letter, which is dropped like an accent and stays where capitals
-/// write it out: `ᾳ` is found by `α`, not by `ΑΙ`.
+/// Returns the folded form of a name: decomposed, without accents (U+0300–U+036F), in one case.
+/// Mapping to lower, upper and lower case again unifies all forms of a letter, such as `ß`, `ẞ` and
+/// `SS`, or the three sigmas. The one exception is the Greek iota subscript, which is dropped like
+/// an accent but is a letter of its own in capitals: `α` finds `ᾳ`, and `ΑΙ` does not.
 pub fn fold(text: &str) -> String {
     match fold_plain(text, &mut [0; NAME_MAX_BYTES]) {
         Some(folded) => folded.iter().copied().map(char::from).collect(),
@@ -324,7 +323,7 @@ impl NameTexts {
         &chunk.folded[start.1 as usize..end.1 as usize]
     }
 
-    /// Bytes that a clone keeps for itself: a pointer to each chunk of names.
+    /// Returns the bytes that a clone does not share: a pointer to each chunk of names.
     pub fn retained_bytes(&self) -> usize {
         self.chunks.capacity() * size_of::<Rc<Chunk>>()
     }
@@ -545,7 +544,7 @@ mod tests {
         assert_ne!(fold("Sala 1"), fold("Sala 11"));
     }
 
-    /// Capital `ẞ` was another letter than `ß`.
+    /// Capital `ẞ` was once folded differently from `ß`.
     #[test]
     fn all_cases_of_a_letter_are_one_but_for_the_greek_iota_below() {
         let (mut pairs, mut exceptions) = (0, 0);
@@ -563,12 +562,12 @@ mod tests {
             }
         }
         println!("{pairs} pairs");
-        assert!(pairs > 2_700, "{pairs} are too few to prove anything");
-        // Itself, and the 63 letters that have it, in their upper case.
+        assert!(pairs > 2_700, "{pairs} pairs are too few to test the rule");
+        // U+0345 itself, and the 63 letters that contain it, in their upper case.
         assert_eq!(exceptions, 64);
     }
 
-    /// All that Unicode 16 has of the category Cf.
+    /// The code points with the category Cf in Unicode 16.
     #[test]
     fn no_format_character_is_in_a_name() {
         let ranges = [

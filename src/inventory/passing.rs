@@ -1,11 +1,12 @@
-//! The passing of time: ends, grants, waits that are over, and a clock that was set.
+//! The passage of time: expiry, grants, timed-out waits, and steps of the wall clock.
 //!
-//! Each thing happens at its own moment, and all of a moment in this order: ends, the grants that
-//! they allow, waits that are over, places. There may be more of it than a turn has time for, a
-//! million ends at one instant: then it is left and gone on with in the next turn, and meanwhile
-//! the inventory [is behind](Inventory::is_behind). What still has to happen concerns some resources;
-//! a command that has nothing to do with them ([`Inventory::is_settled`]) may go before, the others
-//! must wait, or they would see what is over, or take what an older request is to be granted.
+//! Each of these happens at its own time. Everything due at one time happens in this order:
+//! expiries, the grants that they allow, timed-out waits, notices of places. When more is due than
+//! one turn can do (a million reservations can end at one instant), the rest is left for the next
+//! turns, and meanwhile the inventory [is behind](Inventory::is_behind). The remaining work
+//! concerns only some resources. A command that does not touch these ([`Inventory::is_settled`])
+//! may run first. All others must wait; otherwise they would see reservations that are over, or
+//! take a resource that an older request is about to get.
 
 use std::collections::VecDeque;
 
@@ -17,27 +18,28 @@ use super::{Deadlines, Event, Inventory, Number, Reservation};
 use crate::clock::{Now, Time, Zone};
 use crate::limits::BACKLOG_WORK;
 
-/// Pieces that the grants after all commands of a turn may take together.
+/// Pieces that the grants after all commands of a turn may take in total.
 const TURNS_PIECES: u64 = 4;
 
-/// What the passing of time has brought and was not worked off.
+/// Work that the passage of time has made due and that is not done yet.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    /// Work that one turn does of it at the most; see [`Inventory::work`].
+    /// Maximal work per turn; see [`Inventory::work`].
     piece: u64,
-    /// Work that is left in this turn for grants after commands.
+    /// Work left in this turn for grants after commands.
     left: u64,
-    /// The moment that is being worked off.
+    /// The time at which due work is being done.
     moment: Option<Now>,
-    /// Its ends and grants are done, and places told; waits that are over are left.
+    /// Whether expiries, grants and notices of places are done for `moment`, so that only timed-out
+    /// waits are left.
     has_granted: bool,
-    /// Steps of the wall clock that come next, in order.
+    /// Steps of the wall clock still to apply, in order.
     steps: VecDeque<Step>,
-    /// It was left before everything was done.
+    /// Whether the last turn left work.
     is_behind: bool,
-    /// The last event, and the time of the turn, when it was left last.
+    /// The last event and the time of the turn in which work was last left.
     left_at: (u64, Time),
-    /// No event has an earlier time than this.
+    /// Lower bound of the times of further events.
     floor: Time,
     /// How far the steady clock was ahead of the time, the last time.
     delay_ms: i64,
@@ -63,47 +65,46 @@ impl Default for Backlog {
 #[derive(Debug)]
 struct Step {
     by_ms: i64,
-    /// What the clocks said afterwards.
+    /// Readings of the clocks after the step.
     now: Now,
-    /// Its leases are being moved; these are left.
+    /// The ends of leases that are not moved yet, once the step has begun.
     unmoved: Option<Runs<(Time, Number)>>,
 }
 
 impl Inventory {
-    /// Bounds the work of one turn for what happens by itself; for tests.
+    /// Sets the maximal work per turn on due work, for tests.
     pub fn set_backlog_work(&mut self, piece: u64) {
         (self.backlog.piece, self.backlog.left) = (piece, TURNS_PIECES * piece);
     }
 
-    /// Whether something that has happened by itself, or what it allows, is left for the next turn:
-    /// then call [`Inventory::advance`] again, and meanwhile run nothing that is not
-    /// [settled](Inventory::is_settled).
+    /// Returns whether due work was left for the next turn. If so, call [`Inventory::advance`]
+    /// again, and until then run only commands that are [settled](Inventory::is_settled).
     #[inline]
     pub fn is_behind(&self) -> bool {
         self.backlog.is_behind
     }
 
-    /// Whether [`Inventory::advance`] has something to do now whatever the time is.
+    /// Returns whether [`Inventory::advance`] has work now, independent of the time.
     pub fn has_backlog(&self) -> bool {
         self.backlog.is_behind || self.has_places_to_tell()
     }
 
-    /// Applies what is due up to `now`, each at its own time: ends, then the
-    /// grants that they allow, then waits that are over. If that is more than one turn has time
-    /// for, [`Inventory::is_behind`] afterwards. Call it at the start of each turn: what commands do in
-    /// that turn must have the time `now`.
+    /// Applies everything that is due up to `now`, each at its own time: expiries, then the grants
+    /// that they allow, then timed-out waits. Afterwards [`Inventory::is_behind`] if that was more
+    /// than one turn can do. Call it at the start of each turn. Commands of that turn must use the
+    /// time `now`.
     pub fn advance(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
         let start = self.work();
         let end = start.saturating_add(self.backlog.piece);
         if self.backlog.is_behind && self.backlog.left_at.0 != self.last_event() {
-            // What has happened meanwhile has that turn's time, and times do not go back.
+            // Events since then have the time of that turn, and times of events never decrease.
             self.backlog.floor = self.backlog.floor.max(self.backlog.left_at.1);
         }
         let delay_ms = now.steady.ms() - now.time.ms();
         let caught_up = std::mem::replace(&mut self.backlog.delay_ms, delay_ms) > delay_ms;
         if caught_up {
-            // A length from now on ends earlier than it did while the time stood, and may fit
-            // before what is booked.
+            // A length counted from now ends earlier than it did while the time stood still, so it
+            // may now fit before a booking.
             self.queue.try_everybody();
         }
         let is_done = self.work_off(now, end, zone, batch);
@@ -115,7 +116,7 @@ impl Inventory {
         }
     }
 
-    /// Notes whether something is left.
+    /// Records whether work is left.
     fn leave_backlog(&mut self, is_behind: bool, now: Now) {
         self.backlog.is_behind = is_behind;
         match is_behind {
@@ -124,7 +125,7 @@ impl Inventory {
         }
     }
 
-    /// Returns whether everything was done.
+    /// Does due work until `end`. Returns whether all of it was done.
     fn work_off(&mut self, now: Now, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
         loop {
             if let Some(then) = self.backlog.moment {
@@ -151,7 +152,7 @@ impl Inventory {
         }
     }
 
-    /// What happens by itself at a moment. Returns whether that was all.
+    /// Does the work due at one time. Returns whether all of it was done.
     fn pass(&mut self, then: Now, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
         while let Some((_, number)) = self.due(then) {
             if self.work() >= end {
@@ -188,7 +189,7 @@ impl Inventory {
     }
 
     fn grant_freed(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
-        // What is left of an earlier moment comes first, in the next turn.
+        // Work left of an earlier time must be done first, in the next turn.
         if !self.backlog.is_behind && !self.queue.pass.is_over() {
             let before = self.work();
             let left = self.backlog.left;
@@ -203,7 +204,7 @@ impl Inventory {
         }
     }
 
-    /// Makes an event of the backlog so.
+    /// Applies an event that has become due.
     pub(super) fn apply_due(&mut self, time: Time, event: Event, batch: &mut Batch) {
         self.enact(time.max(self.backlog.floor), event, batch);
     }
@@ -235,21 +236,23 @@ impl Inventory {
         Some(Now { time: next.min(now.time), steady: next })
     }
 
-    /// The wall clock was set by so much, and says `now`: what counts elapsed
-    /// time goes on as before, so its end is told anew; what has dates is
-    /// where the clock now says. [`Inventory::advance`], which comes next, does that.
+    /// Records that the wall clock was set by `by_ms` milliseconds and now reads `now`. Leases and
+    /// waits measure elapsed time, so their ends move by the same amount. Dates stay where they are
+    /// on the new clock. The next [`Inventory::advance`] does this work.
     ///
-    /// A lease that would run into a booking ends where that begins: no two
-    /// may overlap, and the booking was promised its dates.
+    /// A lease that would overlap a booking ends where the booking begins, because the booking was
+    /// promised its dates.
     pub fn clock_was_set(&mut self, by_ms: i64, now: Now) {
         self.backlog.steps.push_back(Step { by_ms, now, unmoved: None });
     }
 
-    /// Works off a step of the clock. Returns the moment after it if that was all.
+    /// Applies the next step of the clock. Returns the readings after it, or `None` if work is
+    /// left.
     fn step_clock(&mut self, end: u64, batch: &mut Batch) -> Option<Now> {
         let step = self.backlog.steps.front()?;
         let (by_ms, now) = (step.by_ms, step.now);
-        // Over by the clock as it is now; nobody is granted what a lease has.
+        // First end what is over by the new clock. Nobody is granted anything that a lease still
+        // holds.
         while let Some((until, number)) = self.ends.first().copied().filter(|it| it.0 <= now.time) {
             if self.work() >= end {
                 return None;
@@ -285,7 +288,7 @@ impl Inventory {
         self.apply_due(now, event, batch);
     }
 
-    /// Forgets an end that is kept.
+    /// Removes an end from its index.
     pub(super) fn forget_end(&mut self, lease: bool, end: (Time, Number)) {
         let steps = self.backlog.steps.iter_mut().filter(|_| lease);
         let unmoved = steps.filter_map(|step| step.unmoved.as_mut());
@@ -295,24 +298,24 @@ impl Inventory {
         self.ends_of(lease).remove(&end);
     }
 
-    /// The ends of leases that a step of the clock has not moved yet.
+    /// Iterates over the ends of leases that a step of the clock has not moved yet.
     pub(super) fn unmoved(&self) -> impl Iterator<Item = &(Time, Number)> {
         self.backlog.steps.iter().filter_map(|step| step.unmoved.as_ref()).flat_map(Runs::iter)
     }
 
-    /// Whether nothing that is still to happen by itself concerns a resource: no end on it is due, no
-    /// lease on it is to be moved, and nobody waits for it.
+    /// Returns whether no due work concerns a resource: no reservation of it has to end, none of
+    /// its leases has to be moved, and no request waits for it.
     pub fn is_settled(&self, id: ResourceId, now: Now) -> bool {
         if !self.backlog.is_behind {
             return true;
         }
-        // They do not overlap: if any has ended the first has.
+        // Bookings do not overlap, so if any has ended, the first has.
         let first = self.booked[id as usize].iter().next();
         let first = first.and_then(|booking| self.reservations.get(&booking.number));
         first.is_none_or(|first| !self.is_stale(first, now)) && !self.is_waited_for(id)
     }
 
-    /// Whether a reservation is not what it will be when everything has happened up to `now`.
+    /// Returns whether due work up to `now` will change a reservation.
     pub fn is_stale(&self, reservation: &Reservation, now: Now) -> bool {
         if !self.backlog.is_behind {
             return false;

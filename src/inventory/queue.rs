@@ -1,14 +1,14 @@
 //! Requests that wait (`espera=`): first come, first served.
 //!
-//! Whatever makes room grants every waiter, oldest first, whose whole request now fits; nothing
-//! is held in part, so waiters cannot block each other in a circle. Between two commands no waiter
-//! fits, which is why a newcomer may simply be tried: every older one has been tried since the
-//! last change. While [`Inventory::is_behind`] that holds only for resources that nobody waits for.
+//! When something becomes free, every waiter whose whole request now fits is granted, oldest first.
+//! Nothing is held in part, so waiters cannot deadlock. Between two commands no waiter fits.
+//! Therefore a new request can be tried at once: every older one has been tried since the last
+//! change. While [`Inventory::is_behind`], this holds only for resources that no request waits for.
 //!
-//! The work follows what changed:
-//! - [`watch`] knows what each waiter is blocked by, so that a change only reaches those it may help;
-//! - [`patterns`] keeps each pattern once, with what it matches;
-//! - [`places`] ranks those who wait for one name, and compares only the few that want more.
+//! The work is proportional to the change:
+//! - [`watch`] records what blocks each waiter, so that a change only reaches waiters it may help;
+//! - [`patterns`] keeps each pattern once, with the resources that it matches;
+//! - [`places`] ranks the waiters for one name, and compares only the few that want more.
 
 mod patterns;
 mod places;
@@ -34,11 +34,11 @@ use patterns::{PatternId, Patterns};
 use ranks::Ranks;
 use watch::{Pass, Watch};
 
-/// The older of two waiters has the lower ticket.
+/// The order of waiters. The older of two has the lower ticket.
 pub type Ticket = u64;
 
-/// What a request wants that is about to wait: its targets, and what each of the patterns among
-/// them matches, in order.
+/// What a request that is about to wait asks for: its targets, and for each pattern the resources
+/// that it matches, in order.
 #[derive(Debug)]
 pub struct Wants {
     pub targets: Vec<Target>,
@@ -52,20 +52,20 @@ enum Want {
     Pattern(PatternId),
 }
 
-/// A request that waits. A connection waits for one thing at a time.
+/// A waiting request. A connection has no more than one.
 #[derive(Debug)]
 struct Waiter {
     who: Who,
     request: Request<'static>,
     wants: SmallVec<[Want; 1]>,
     key: Option<Key>,
-    /// Until when it waits, by the clock of the queue; see [`Queue::clock_offset_ms`].
+    /// The end of the wait on the clock of the queue; see [`Queue::clock_offset_ms`].
     patience: Time,
     /// When what it asks for would be over.
     own_end: Time,
     /// The place that it was told last.
     told: usize,
-    /// What it is blocked by.
+    /// What blocks it.
     watch: Watch,
 }
 
@@ -76,7 +76,7 @@ impl Waiter {
         self.request.when.start == Start::Unsaid
     }
 
-    /// The name that is all it wants.
+    /// Returns the resource if it asks for one name and nothing else.
     fn only_name(&self) -> Option<ResourceId> {
         match self.wants[..] {
             [Want::Name(id)] => Some(id),
@@ -119,18 +119,18 @@ pub enum Outcome {
     Place(usize),
 }
 
-/// Which bound on waiting requests is reached.
+/// The bound on waiting requests that is reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WaitLimit {
-    /// Requests that wait.
+    /// The number of waiting requests.
     Waiters,
-    /// Targets of those that want more than one name.
+    /// The number of targets of requests that want more than one name.
     Targets,
-    /// The same, of those from one address.
+    /// The same for requests from one address.
     TargetsOfAddress(usize),
-    /// Different patterns.
+    /// The number of different patterns.
     Patterns,
-    /// Memory for what the patterns match.
+    /// The memory for the resources that patterns match.
     MatchBytes,
 }
 
@@ -138,13 +138,13 @@ pub enum WaitLimit {
 #[derive(Debug, Default)]
 pub struct Queue {
     waiters: BTreeMap<Ticket, Waiter>,
-    /// Those who name a resource.
+    /// Waiters by each resource that they name.
     by_name: BTreeSet<(ResourceId, Ticket)>,
-    /// Those who want one resource by its name and nothing else: nearly all.
+    /// Waiters for one resource by its name and nothing else, which are the majority.
     by_only_name: BTreeMap<ResourceId, Ranks>,
-    /// The others, of whom there are not many.
+    /// All other waiters.
     complex: BTreeSet<Ticket>,
-    /// Those of them with a pattern.
+    /// The waiters of `complex` that have a pattern.
     with_pattern: BTreeSet<Ticket>,
     patterns: Patterns,
     by_session: BTreeMap<SessionId, Ticket>,
@@ -153,17 +153,17 @@ pub struct Queue {
     patience: BTreeSet<(Time, Ticket)>,
     /// Those that are known.
     own_ends: BTreeSet<(Time, Ticket)>,
-    /// Targets of `complex`.
+    /// The number of targets of the waiters in `complex`.
     complex_targets: usize,
     complex_targets_of: HashMap<Origin, usize>,
-    /// The clock of the queue is so far behind the steady clock: it does not know that the
-    /// wall clock was set.
+    /// The amount by which the clock of the queue is behind the monotonic clock. It changes when
+    /// the wall clock is set.
     clock_offset_ms: i64,
-    /// What each waiter is blocked by.
+    /// What blocks each waiter.
     index: watch::Index,
     pub(super) pass: Pass,
     places: places::News,
-    /// Of a resource those of `complex` that want it, as far as somebody has asked.
+    /// Cache of the waiters in `complex` that want a resource.
     wanting: RefCell<HashMap<ResourceId, Rc<[Ticket]>>>,
     outcomes: Vec<(SessionId, Outcome)>,
     last_ticket: Ticket,
@@ -194,18 +194,18 @@ impl Queue {
         self.waiters.is_empty()
     }
 
-    /// The first who names a resource, after a ticket.
+    /// Returns the first waiter after a ticket that names a resource.
     fn next_by_name(&self, id: ResourceId, after: Ticket) -> Option<Ticket> {
         let mut rest = self.by_name.range((id, after + 1)..=(id, Ticket::MAX));
         rest.next().map(|(_, ticket)| *ticket)
     }
 
-    /// Whether somebody names this resource.
+    /// Returns whether a waiter names this resource.
     pub(super) fn is_named(&self, id: ResourceId) -> bool {
         self.next_by_name(id, 0).is_some()
     }
 
-    /// Whether somebody waits with a pattern.
+    /// Returns whether a waiter has a pattern.
     pub fn has_patterns(&self) -> bool {
         !self.with_pattern.is_empty()
     }
@@ -234,7 +234,7 @@ impl Queue {
         self.places.shift(by_ms);
     }
 
-    /// Which bound, if any, one more request would break.
+    /// Returns the bound that one more request would exceed, if any.
     fn limit(&self, wants: &Wants, who: &Who, ids: usize) -> Option<WaitLimit> {
         if self.waiters.len() >= WAITERS_MAX {
             return Some(WaitLimit::Waiters);
@@ -342,12 +342,12 @@ impl Queue {
 }
 
 impl Inventory {
-    /// The waiting requests.
+    /// Returns the queue of waiting requests.
     pub fn queue(&self) -> &Queue {
         &self.queue
     }
 
-    /// Why a request cannot wait, if it cannot.
+    /// Checks that a request may wait.
     pub(super) fn check_wait(&self, wants: &Wants, who: &Who) -> Result<(), Refusal> {
         match self.queue.limit(wants, who, self.booked.len()) {
             None => Ok(()),
@@ -355,8 +355,8 @@ impl Inventory {
         }
     }
 
-    /// Puts a request that does not fit into the queue, as its youngest, and
-    /// returns its place. What it wants was found at `now`.
+    /// Adds a request that does not fit to the end of the queue, and returns its place. `wants`
+    /// must have been found at `now`.
     pub fn wait(
         &mut self,
         request: Request,
@@ -411,7 +411,7 @@ impl Inventory {
         all.filter(|(_, other)| other.key == waiter.key).map(|(ticket, _)| ticket).collect()
     }
 
-    /// Takes a waiter out of the queue.
+    /// Removes a waiter from the queue.
     fn leave(&mut self, ticket: Ticket) -> Option<Waiter> {
         let waiter = self.queue.remove(ticket)?;
         if waiter.has_pattern() {
@@ -421,7 +421,7 @@ impl Inventory {
         Some(waiter)
     }
 
-    /// Ends a wait and notes what has become of it.
+    /// Ends a wait and records its outcome.
     pub(super) fn end_wait(&mut self, ticket: Ticket, outcome: Outcome) {
         if let Some(waiter) = self.leave(ticket) {
             self.queue.outcomes.push((waiter.who.session, outcome));
@@ -486,7 +486,7 @@ impl Inventory {
         self.queue.waiters.get(ticket).map(|waiter| waiter.told)
     }
 
-    /// Whether some waiter wants this resource, by its name or by a pattern.
+    /// Returns whether a waiter wants this resource, by its name or by a pattern.
     pub fn is_waited_for(&self, id: ResourceId) -> bool {
         if self.queue.is_named(id) {
             return true;
@@ -496,9 +496,9 @@ impl Inventory {
         found
     }
 
-    /// A resource has another id: those who wait for it go along. Not while a grant is yet to be
-    /// told, for that has the ids of its moment (but then its event is yet to be committed, too),
-    /// and not while [`Inventory::is_behind`]. Returns how much was changed.
+    /// Changes the id of a resource in all waiters that want it, and returns the number of changes.
+    /// Must not be called while [`Inventory::is_behind`], nor before all grants have been reported,
+    /// because those hold the ids of their time.
     pub(super) fn renumber_waiters(&mut self, old: ResourceId, new: ResourceId) -> usize {
         let is_grant = |(_, outcome): &(SessionId, Outcome)| matches!(outcome, Outcome::Granted(_));
         debug_assert!(!self.queue.outcomes.iter().any(is_grant));
@@ -509,7 +509,7 @@ impl Inventory {
         for ticket in &tickets {
             queue.by_name.remove(&(old, *ticket));
             queue.by_name.insert((new, *ticket));
-            let waiter = queue.waiters.get_mut(ticket).expect("the index says what the queue says");
+            let waiter = queue.waiters.get_mut(ticket).expect("the index lists only waiters");
             let is_old = |want: &&mut Want| **want == Want::Name(old);
             waiter.wants.iter_mut().filter(is_old).for_each(|want| *want = Want::Name(new));
         }
@@ -528,7 +528,7 @@ impl Inventory {
         self.queue.patterns.truncate(count);
     }
 
-    /// Checks the invariants of the queue, the slow way; for tests.
+    /// Checks the invariants of the queue without its indexes, for tests.
     pub(super) fn check_queue(&self) {
         let queue = &self.queue;
         let mut complex = 0;
@@ -548,7 +548,7 @@ impl Inventory {
             for id in self.ids() {
                 let want = matcher.matches(self.names.texts().folded(id));
                 let got = queue.patterns.is_match(pattern, id, self.names.texts());
-                assert_eq!(got, want, "a match set that is wrong at {id}");
+                assert_eq!(got, want, "wrong match set at {id}");
             }
         }
         let uses = queue.waiters.values().flat_map(Waiter::patterns).count();
@@ -557,11 +557,11 @@ impl Inventory {
         assert_eq!(queue.complex_targets_of.values().sum::<usize>(), complex);
         let ranked: usize = queue.by_only_name.values().map(Ranks::len).sum();
         assert_eq!(ranked + queue.complex.len(), queue.waiters.len());
-        assert!(!queue.waiters.is_empty() || queue.patterns.len() == 0, "a pattern of nobody");
+        assert!(!queue.waiters.is_empty() || queue.patterns.len() == 0, "unused pattern");
     }
 
-    /// Whether a waiter could be granted at this moment, which between two
-    /// commands none can unless [`Inventory::is_behind`]; for tests.
+    /// Returns whether a waiter could be granted now, for tests. Between two commands none can,
+    /// unless [`Inventory::is_behind`].
     pub fn some_waiter_fits(&self, now: Now, zone: &Zone) -> bool {
         !self.is_full()
             && self.queue.waiters.values().any(|waiter| {

@@ -6,12 +6,12 @@ use super::{Inventory, Number, Reservation};
 use crate::clock::Time;
 
 impl Inventory {
-    /// Moves leases and reservations without an end from `then`, the last time of a clock
-    /// that was ahead, back to `now`, and returns the numbers of those that changed. A lease
-    /// keeps the time that it had left at `then`; whatever began after `now` begins at `now`.
-    /// Reservations with dates do not change.
+    /// Moves leases and reservations without an end from `then`, the last time of a clock that was
+    /// ahead, back to `now`, and returns the numbers of those that changed. A lease keeps the time
+    /// that it had left at `then`. What began after `now` begins at `now`. Reservations with dates
+    /// do not change.
     ///
-    /// This is no event: the caller must write a snapshot of the result.
+    /// The change is not an event; the caller must write a snapshot of the result.
     pub fn bring_back(&mut self, then: Time, now: Time) -> Vec<Number> {
         let goes_on = |one: &Reservation| one.lease || (one.until.is_never() && one.from > now);
         let all: Vec<_> =
@@ -27,8 +27,8 @@ impl Inventory {
             self.end(old.number);
             let until = new.until;
             let is_free = |id: &_| self.overlap(*id, new.from, until).is_none();
-            // Whatever ended before `then` is gone, so nothing can be in the way. If the
-            // journal says otherwise, the reservation stays as it is.
+            // What ended before `then` is gone, so nothing can be in the way. If the journal
+            // contradicts this, the reservation stays as it is.
             if new.targets().iter().all(is_free) {
                 changed.push(new.number);
                 self.insert(Rc::new(new));

@@ -1,4 +1,4 @@
-//! A sealed, checked copy of a journal, also of one that a server writes to and compacts meanwhile.
+//! Makes a sealed and verified copy of a journal, even while a server appends to it or compacts it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -12,41 +12,42 @@ use super::recover::{self, Record, Report, Verdict};
 use super::storage::{Storage, StorageFile};
 use super::{Error, JOURNAL_FILE, OnRecord, record, write_fully};
 
-/// The name of a copy that is not finished. No server opens it or makes one.
+/// The name of an unfinished copy. The server neither opens nor creates such a file.
 const PART_FILE: &str = "journal.part";
 
-/// The server gives the space of a file back that a compaction has replaced, also under a reader,
-/// but not in the first minute. So one more attempt nearly always does; this many only fail where
-/// each takes longer than that.
+/// The server frees the space of a file that a compaction has replaced, even while it is being
+/// read, but not within the first minute. A second attempt therefore usually succeeds. All attempts
+/// fail only if each takes longer than a minute.
 const ATTEMPTS: usize = 5;
 
 /// Bytes copied at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// What a backup has copied.
+/// The result of a backup.
 #[derive(Debug)]
 pub struct Backup {
-    /// What was found in the journal.
+    /// What was read in the journal.
     pub source: Report,
-    /// What is in the copy: the same up to the last good commit, and a seal.
+    /// What is in the copy: the journal up to its last good commit, and a seal.
     pub copy: Report,
 }
 
-/// Copies the journal up to its last whole commit into the directory `to`, which is made if it is
-/// missing, seals the copy, syncs it, and replays it through `on_record` before it gets its name. It
-/// has the identity of the journal and its mode.
+/// Copies the journal up to its last whole commit into the directory `to`, which is created if
+/// missing. Seals and syncs the copy, and replays it through `on_record` before it gets its name.
+/// The copy has the identity and the mode of the journal.
 ///
 /// Everything that was acknowledged before the call is in the copy.
 ///
 /// # Errors
-/// [`Error::Exists`] if there is a journal or an unfinished copy in `to`, [`Error::Missing`] if there
-/// is nothing to copy, [`Error::Refused`] if the journal is damaged. None leaves a copy behind.
+/// [`Error::Exists`] if there is a journal or an unfinished copy in `to`, [`Error::Missing`] if
+/// there is no journal to copy, [`Error::Refused`] if the journal is damaged. No error leaves a
+/// copy behind.
 pub fn backup<S: Storage>(
     from: &S,
     to: &Path,
     mut on_record: impl FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Backup, Error> {
-    // Before anything is made.
+    // Checked before anything is created.
     open(from)?;
     let mut part = Part::create(to)?;
     let mut attempt = 1;
@@ -71,7 +72,7 @@ fn open<S: Storage>(from: &S) -> Result<S::File, Error> {
     found.ok_or(Error::Missing { path })
 }
 
-/// A copy without its final name; removed unless it gets that.
+/// A copy without its final name. Dropping it removes the file.
 struct Part {
     directory: PathBuf,
     file: File,
@@ -83,7 +84,7 @@ impl Part {
         let journal = directory.join(JOURNAL_FILE);
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
         made.map_err(|e| Error::io("make the directory", directory.display(), e))?;
-        // Also where it is a link that leads nowhere.
+        // Detects a dangling symbolic link, too.
         if fs::symlink_metadata(&journal).is_ok() {
             return Err(Error::Exists { path: journal.display().to_string() });
         }
@@ -101,9 +102,9 @@ impl Part {
         self.directory.join(PART_FILE)
     }
 
-    /// Copies what is good of the journal now, and seals it.
+    /// Copies the good part of the journal, and seals the copy.
     fn copy<S: Storage>(&mut self, from: &S) -> Result<Report, Error> {
-        // A compaction may replace the file from here on: this one stays as it is.
+        // A compaction may replace the file from here on, but does not change this one.
         let (file, path) = (open(from)?, from.path_of(JOURNAL_FILE));
         let mut accept_all = |_: Record<'_>| Ok(());
         let report = recover::scan(&file, path.clone(), &mut accept_all as &mut OnRecord)
@@ -126,7 +127,7 @@ impl Part {
             self.write(offset, |part| write_fully(part, &piece[..count], offset))?;
             offset += count as u64;
         }
-        // What the seal says must be durable before it is.
+        // Everything before the seal must be durable before the seal is written.
         self.write(offset, StorageFile::sync_data)?;
         let mut seal = Vec::new();
         record::push_seal(&mut seal, report.last_number, report.end_bytes);
@@ -148,7 +149,7 @@ impl Part {
         action(&self.file).map_err(|e| Error::io_at("write", path, offset, e))
     }
 
-    /// Reads the copy back: it is to be all of the source, sealed, and to be accepted.
+    /// Reads the copy back, and checks that it is sealed, complete and accepted by `on_record`.
     fn check(&self, source: &Report, on_record: &mut OnRecord) -> Result<Report, Error> {
         let path = self.path().display().to_string();
         let copy = recover::scan(&self.file, path.clone(), on_record)
@@ -157,26 +158,26 @@ impl Part {
             == (source.id, source.last_number, source.end_bytes);
         match copy.is_sealed && copy.bad.is_none() && is_same {
             true => Ok(copy),
-            // The place is the same in the journal, and that is what it is to be looked for in.
+            // The offset is the same in the journal, and an operator will look for it there.
             false => Err(Error::Refused(Box::new(Report { path: source.path.clone(), ..copy }))),
         }
     }
 
-    /// Gives it its name, in the place of nothing, durably.
+    /// Gives the copy its final name durably, without replacing another file.
     fn finish(mut self) -> Result<(), Error> {
         let (part, journal) = (self.path(), self.directory.join(JOURNAL_FILE));
         let exists = || Error::Exists { path: journal.display().to_string() };
         match renameat_with(CWD, &part, CWD, &journal, RenameFlags::NOREPLACE) {
             Ok(()) => self.is_finished = true,
             Err(Errno::EXIST) => return Err(exists()),
-            // A file system that does not know how. A second name replaces nothing either.
+            // The file system cannot rename without replacing. A hard link does not replace either.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 fs::hard_link(&part, &journal).map_err(|e| match e.kind() {
                     io::ErrorKind::AlreadyExists => exists(),
-                    _ => Error::io("give its name to", journal.display(), e),
+                    _ => Error::io("rename the copy to", journal.display(), e),
                 })?;
             }
-            Err(e) => return Err(Error::io("give its name to", journal.display(), e.into())),
+            Err(e) => return Err(Error::io("rename the copy to", journal.display(), e.into())),
         }
         let parent = self.directory.parent().filter(|parent| !parent.as_os_str().is_empty());
         for directory in [&self.directory, parent.unwrap_or(Path::new("."))] {
@@ -190,7 +191,7 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.is_finished {
-            // A leftover would only have to be deleted by hand.
+            // An operator would have to delete a leftover by hand.
             let _ = fs::remove_file(self.path());
         }
     }

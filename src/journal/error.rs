@@ -21,17 +21,17 @@ pub enum Error {
     Lost { path: String, marker: String },
     /// The journal is not the one that the marker of its directory names.
     OtherJournal { path: String, found: JournalId, marker: String, wanted: JournalId },
-    /// A new journal was asked for where there is one.
+    /// A new journal was requested for a directory that has one.
     NotNew { path: String },
-    /// There is nothing to copy.
+    /// There is no journal to copy.
     Missing { path: String },
-    /// A copy would replace this.
+    /// A copy would replace this file.
     Exists { path: String },
     /// Another process has the folder.
     Locked { path: String },
-    /// Another process has taken the directory after its lock file was deleted.
+    /// Another process has taken the directory, after its lock file was deleted.
     LockLost { path: String },
-    /// Another file has the journal's name.
+    /// Another file now has the journal's name.
     JournalReplaced { path: String },
     /// An earlier write or sync failed (told again), so nothing may be relied on any more.
     Poisoned(String),
@@ -73,34 +73,34 @@ impl Display for Error {
             ),
             Error::Lost { path, marker } => write!(
                 f,
-                "{path} is missing or empty, and {marker} says that there was a journal: bring it \
-                 back from a backup, or begin with nothing by --new"
+                "{path} is missing or empty, but {marker} records that there was a journal: restore \
+                 it from a backup, or start with an empty journal with --new"
             ),
             Error::OtherJournal { path, found, marker, wanted } => write!(
                 f,
-                "{path} has the id {found}, and {marker} says that the journal of this directory \
-                 is {wanted}: bring that one back, or to go on with this one delete {marker}"
+                "{path} has the id {found}, but {marker} records that the journal of this directory \
+                 is {wanted}: restore that journal, or delete {marker} to use this one"
             ),
             Error::NotNew { path } => write!(
                 f,
-                "{path} exists, and --new begins with nothing: leave out --new, or name another \
-                 directory"
+                "{path} exists, but --new requires a directory without a journal: leave out --new, or \
+                 name another directory"
             ),
             Error::LockLost { path } => write!(
                 f,
-                "cannot go on with this journal: {path} was deleted, and another process has \
+                "cannot use this journal any more: {path} was deleted, and another process has \
                  locked a new one and uses the directory"
             ),
             Error::JournalReplaced { path } => write!(
                 f,
-                "{path} is another file than the one that the server writes to; stop the server \
-                 before you replace its journal"
+                "{path} is not the file that the server writes to; stop the server before you \
+                 replace its journal"
             ),
             Error::Missing { path } => write!(f, "{path}: there is no journal yet"),
             Error::Exists { path } => write!(
                 f,
-                "{path} exists already, and a backup replaces nothing: name another directory, \
-                 or move that file away"
+                "{path} already exists, and a backup does not replace files: name another \
+                 directory, or move that file away"
             ),
             Error::Locked { path } => write!(
                 f,
@@ -112,16 +112,16 @@ impl Display for Error {
     }
 }
 
-/// Something that has gone wrong beside the journal, which goes on.
+/// A problem that does not stop the journal.
 #[derive(Debug)]
 pub enum Notice {
-    /// The disk had no room for a commit, so a snapshot in progress was given up for it.
+    /// The disk had no room for a commit, so the snapshot in progress was discarded.
     SnapshotGivenUp { path: String },
-    /// The lock file was deleted or replaced, and nobody has taken the directory since.
+    /// The lock file was deleted or replaced, and no other process has taken the directory since.
     LockRetaken { path: String },
-    /// The journal has lost its name. The next snapshot takes it.
+    /// The journal has no name in its directory any more. The next snapshot restores it.
     JournalMissing { path: String },
-    /// The directory is not as it should be.
+    /// The directory could not be checked.
     Directory(Error),
 }
 
@@ -130,18 +130,17 @@ impl Display for Notice {
         match self {
             Notice::SnapshotGivenUp { path } => write!(
                 f,
-                "compaction given up: the disk is full, and the space of {path} was needed for \
-                 reservations"
+                "stopped a compaction: the disk is full, and reservations needed the space of {path}"
             ),
             Notice::LockRetaken { path } => write!(
                 f,
-                "{path} was deleted or replaced while the server runs; it is locked again. \
-                 Never delete it: another server could use the same directory"
+                "{path} was deleted or replaced while the server was running; it is locked again. \
+                 Never delete it, because another server could then use the same directory"
             ),
             Notice::JournalMissing { path } => write!(
                 f,
-                "{path} was deleted or moved while the server runs; what is reserved from now on \
-                 is lost at the next stop unless a compaction comes before it"
+                "{path} was deleted or moved while the server was running; reservations made from now \
+                 on are lost at the next stop unless a compaction happens first"
             ),
             Notice::Directory(error) => write!(f, "{error}"),
         }

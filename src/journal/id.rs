@@ -4,16 +4,16 @@ use std::fmt::{self, Display};
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// Tells one history from another: made with a new journal, and kept over compactions and in
+/// Identifies a history. It is chosen when a journal is created, and kept across compactions and in
 /// backups. Displayed as 16 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalId(pub u64);
 
 impl JournalId {
-    /// Returns one that nobody had before, as far as chance goes.
+    /// Returns a new identity, unique up to chance.
     ///
-    /// Panics if the system has no randomness; Linux has some since 3.17, for so few bytes without
-    /// an error.
+    /// Panics if the system has no random numbers. On Linux since 3.17, a request for so few bytes
+    /// cannot fail.
     pub fn random() -> JournalId {
         let mut bytes = [0; 8];
         let filled = getrandom(&mut bytes, GetRandomFlags::empty());
@@ -21,7 +21,7 @@ impl JournalId {
         JournalId(u64::from_ne_bytes(bytes))
     }
 
-    /// Parses what `Display` prints.
+    /// Parses the output of `Display`.
     pub fn parse(digits: &str) -> Option<JournalId> {
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         let is_one = digits.len() == 16 && digits.bytes().all(is_digit);
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_displayed_is_parsed_and_nothing_else() {
+    fn only_the_displayed_form_is_parsed() {
         for id in [JournalId(0), JournalId(0x0123_4567_89ab_cdef), JournalId::random()] {
             assert_eq!(JournalId::parse(&id.to_string()), Some(id));
         }

@@ -1,29 +1,30 @@
-//! The marker: a small file that says that a directory has a journal, and which one, so that a
-//! journal that was deleted or emptied is not taken for one that never was.
+//! The marker, a small file that records that a directory has a journal, and which one. A journal
+//! that was deleted or emptied is thus not mistaken for a new directory.
 //!
-//! It is written after the journal and removed before a new one is begun. So a crash leaves at
-//! worst a journal without a marker, which the next open writes; never a marker without a journal.
+//! The marker is written after the journal, and removed before a new journal is begun. A crash can
+//! leave a journal without a marker, which the next open writes, but never a marker without a
+//! journal.
 
 use std::io;
 
 use super::storage::{Storage, StorageFile};
 use super::{Error, JOURNAL_FILE, JournalId, NEW_JOURNAL_FILE, recover, write_fully};
 
-/// The marker's name in the directory. It holds the journal's id and an LF.
+/// The name of the marker in the directory. It holds the journal's id and an LF.
 pub const MARKER_FILE: &str = "journal.id";
 
 const MARKER_BYTES: usize = 17;
 
-/// What is found of the marker beside a journal that belongs there.
+/// The state of the marker beside the journal that it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Marker {
     Good,
-    /// There is none yet, or its writing was interrupted.
+    /// It does not exist yet, or writing it was interrupted.
     Unwritten,
 }
 
-/// Prepares a directory whose journal is missing or empty for a new one, by removing the marker.
-/// Needs the lock of the directory.
+/// Removes the marker of a directory whose journal is missing or empty, so that a new journal can
+/// begin. The caller must hold the lock of the directory.
 ///
 /// Errors: [`Error::NotNew`] if there is a journal, [`Error::OnlyLeftover`] if there is an
 /// unfinished snapshot, [`Error::Io`].
@@ -46,7 +47,7 @@ pub fn begin_again(storage: &impl Storage) -> Result<(), Error> {
     storage.sync_folder().map_err(|e| Error::io("sync the folder of", &marker, e))
 }
 
-/// Looks for the marker of the journal at `path`, whose id is `id` if it has one.
+/// Reads the marker of the journal at `path`, whose id is `id` if it has one.
 ///
 /// Errors: [`Error::OtherJournal`] if it names another journal.
 pub(super) fn look(
@@ -66,7 +67,7 @@ pub(super) fn look(
     }
 }
 
-/// Refuses to begin a journal at `path` where a marker says that there was one.
+/// Checks that no marker records a journal, before one is begun at `path`.
 pub(super) fn must_be_absent(storage: &impl Storage, path: &str) -> Result<(), Error> {
     match read(storage)? {
         None => Ok(()),
@@ -74,7 +75,7 @@ pub(super) fn must_be_absent(storage: &impl Storage, path: &str) -> Result<(), E
     }
 }
 
-/// Writes the marker of a journal that is durable, in the place of an interrupted one.
+/// Writes the marker of a durable journal, replacing one whose writing was interrupted.
 pub(super) fn write(storage: &impl Storage, id: JournalId) -> Result<(), Error> {
     let path = storage.path_of(MARKER_FILE);
     let file = storage.create(MARKER_FILE).map_err(|e| Error::io("create", &path, e))?;
@@ -84,7 +85,7 @@ pub(super) fn write(storage: &impl Storage, id: JournalId) -> Result<(), Error> 
         .map_err(|e| Error::io("write", path, e))
 }
 
-/// The id in the marker; `None` for no marker, `Some(None)` for one that cannot be read.
+/// Returns the id in the marker; `None` if there is no marker, `Some(None)` if it cannot be parsed.
 fn read(storage: &impl Storage) -> Result<Option<Option<JournalId>>, Error> {
     let path = storage.path_of(MARKER_FILE);
     let read = || -> io::Result<Option<Option<JournalId>>> {

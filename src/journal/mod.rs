@@ -1,10 +1,10 @@
-//! The journal: numbered text records that are on disk before anybody is told so.
+//! The journal: numbered text records that are on disk before anyone is notified of them.
 //!
 //! * Records become durable together with [`Journal::commit`]: one write, one checksum and one sync
-//!   for all of them (group commit). The commit is the unit of recovery: it comes back whole or not
-//!   at all.
+//! for all of them (group commit). A commit is the unit of recovery, which restores all or none of
+//! it.
 //! * [`Journal::open`] replays what is there, cuts a torn tail, and refuses a damaged file.
-//! * A seal after the last commit says that nothing is missing ([`Journal::seal`]).
+//! * A seal after the last commit proves that nothing is missing ([`Journal::seal`]).
 //! * A snapshot, written in pieces beside the journal, takes its place in one rename
 //!   ([`Journal::begin_snapshot`] … [`Journal::finish_snapshot`]).
 //!
@@ -85,16 +85,16 @@ pub struct Journal<S: Storage> {
     last_number: u64,
     /// Number of the last event in the file's snapshot.
     base_number: u64,
-    /// Bytes of header and snapshot.
-    /// `snapshot_bytes <= end_bytes <= filled_bytes <= allocated_bytes`.
+    /// Bytes of header and snapshot. `snapshot_bytes <= end_bytes <= filled_bytes <=
+    /// allocated_bytes`.
     snapshot_bytes: u64,
     /// Where the next commit goes.
     end_bytes: u64,
-    /// From `end_bytes` to here the file is blank, but for a seal at `end_bytes`.
+    /// The end of the blank part, which begins at `end_bytes`, with a seal there or not.
     filled_bytes: u64,
-    /// Up to here a write to the file does not run out of disk space.
+    /// Writes to the file before this offset cannot run out of disk space.
     allocated_bytes: u64,
-    /// Whether a durable seal is there.
+    /// Whether there is a durable seal at `end_bytes`.
     is_sealed: bool,
     /// Up to here the file is durable. `<= end_bytes`.
     synced_bytes: u64,
@@ -103,12 +103,12 @@ pub struct Journal<S: Storage> {
     snapshot: Option<Snapshot<S::File>>,
     /// What a snapshot has taken the place of, or what an abandoned one has left.
     nameless: Option<Nameless<S::File>>,
-    /// What the owner is to log.
+    /// Problems for the owner to log.
     notices: Vec<Notice>,
 }
 
-/// What gets the records where nobody waits for it: the code to read a journal is there once for all
-/// of these.
+/// Receives records where speed does not matter. A trait object, so that the code that reads a
+/// journal is compiled only once for all of these.
 type OnRecord<'a> = dyn FnMut(Record<'_>) -> Result<(), String> + 'a;
 
 /// Judges a journal and changes nothing, not even its folder. Give it a callback that refuses
@@ -166,7 +166,7 @@ impl<S: Storage> Journal<S> {
         storage.remove(NEW_JOURNAL_FILE).map_err(|e| Error::io("remove", leftover, e))?;
         // The name too: whoever made or renamed this file may have been killed before doing so.
         storage.sync_folder().map_err(|e| Error::io("sync the folder of", &path, e))?;
-        // A file that is not refused and not fresh has a good header.
+        // A file that is neither refused nor fresh has a good header.
         let id = report.id.expect("the identity of a journal that was read");
         if marker != Marker::Good {
             marker::write(&storage, id)?;
@@ -189,7 +189,8 @@ impl<S: Storage> Journal<S> {
         write_fully(&file, &header, 0).map_err(|e| Error::io("write", &path, e))?;
         file.sync_data().map_err(|e| Error::io("sync", &path, e))?;
         storage.sync_folder().map_err(|e| Error::io("sync the folder of", &path, e))?;
-        // After the journal: a crash before it leaves a journal without a marker, which is good.
+        // Written after the journal. A crash before this leaves a journal without a marker, which
+        // is fine.
         marker::write(&storage, id)?;
         let size = header.len() as u64;
         let report = Report {
@@ -227,15 +228,15 @@ impl<S: Storage> Journal<S> {
         }
     }
 
-    /// Writes these records as one commit, and syncs them if the policy is [`SyncPolicy::Always`]:
-    /// the number of the first, their payloads run together, and where each of them ends, perhaps
-    /// with a part that is not written. Only after `Ok` may anybody be told of them. Without records it does nothing.
+    /// Writes records as one commit, and syncs them if the policy is [`SyncPolicy::Always`].
+    /// `first` is the number of the first. `payloads` holds their payloads concatenated, and
+    /// `extents` the end of each and any part not to be written. Nobody may be notified of the
+    /// records before this returns `Ok`. Without records it does nothing.
     ///
-    /// Where the disk has no room left, a snapshot in progress is given up for it, with a
-    /// [`Notice`].
+    /// If the disk is full, a snapshot in progress is discarded to make room, with a [`Notice`].
     ///
-    /// On `Err` the journal is poisoned, and what was written may or may not be there after the
-    /// next open.
+    /// On `Err` the journal is poisoned, and the commit may or may not be there after the next
+    /// open.
     ///
     /// Panics if `first` is not the next number, or if a payload has an LF, TAB or NUL, begins with `"` or
     /// is longer than [`MAX_PAYLOAD_BYTES`].
@@ -259,7 +260,7 @@ impl<S: Storage> Journal<S> {
         if end > self.allocated_bytes {
             self.allocate(end)?;
         }
-        // A seal is overwritten: no commit is shorter.
+        // A seal is overwritten completely, because no commit is shorter.
         self.is_sealed = false;
         let written = write_fully(&self.file, &self.lines[start..], self.end_bytes);
         self.fatal("write", written)?;
@@ -277,9 +278,8 @@ impl<S: Storage> Journal<S> {
         if self.policy == SyncPolicy::Always { self.sync() } else { Ok(()) }
     }
 
-    /// Finds room on the disk for a commit that ends at `end`, while nothing of it is written yet.
-    /// A snapshot in progress, and the file that the last one has replaced, are given up before
-    /// the commit is.
+    /// Allocates disk space for a commit that ends at `end`, before any of it is written. If the
+    /// disk is full, gives up a snapshot in progress and the file that the last one has replaced.
     #[cold]
     #[inline(never)]
     fn allocate(&mut self, end: u64) -> Result<(), Error> {
@@ -292,7 +292,7 @@ impl<S: Storage> Journal<S> {
 
     fn try_allocate(&mut self, end: u64) -> io::Result<()> {
         let from = self.allocated_bytes;
-        // Ahead, or each commit without a spare tail would be two calls.
+        // Ahead of the end, because each commit without a spare tail would need two calls.
         let step = self.spare_end(end);
         for target in [step, end] {
             match self.file.allocate(from, target - from) {
@@ -305,7 +305,7 @@ impl<S: Storage> Journal<S> {
                 Err(e) => return Err(e),
             }
         }
-        // Space that was written to is there, too.
+        // Space that was written to is allocated as well.
         fill_blank(&self.file, &mut self.filled_bytes, step)?;
         self.allocated_bytes = self.allocated_bytes.max(self.filled_bytes);
         if self.allocated_bytes < end {
@@ -314,14 +314,14 @@ impl<S: Storage> Journal<S> {
         Ok(())
     }
 
-    /// What the owner of the journal should log, oldest first. Each is returned once.
+    /// Returns the problems to log, oldest first. Each is returned once.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }
 
-    /// Checks that this process still owns the directory and that the journal still has its name,
-    /// which somebody may have deleted or replaced. What is wrong is a [`Notice`]. Meant for once
-    /// in a while.
+    /// Checks that this process still owns the directory, and that the journal has not been deleted
+    /// or replaced under its name. Problems become a [`Notice`]. Meant to be called from time to
+    /// time.
     ///
     /// Errors: [`Error::LockLost`], which poisons the journal.
     pub fn confirm_directory(&mut self) -> Result<(), Error> {
@@ -332,8 +332,8 @@ impl<S: Storage> Journal<S> {
         Ok(())
     }
 
-    /// Whether the journal may be replaced by a snapshot: `Ok(Err(_))` if not now, `Err` if another
-    /// process owns the directory, which poisons the journal.
+    /// Checks whether a snapshot may replace the journal. Returns `Ok(Err(_))` if it may not now,
+    /// and `Err` if another process owns the directory, which poisons the journal.
     fn may_replace(&mut self) -> Result<Result<(), Error>, Error> {
         let lock = self.storage.path_of(LOCK_FILE);
         match self.storage.confirm_lock() {
@@ -368,17 +368,17 @@ impl<S: Storage> Journal<S> {
         Ok(())
     }
 
-    /// Says durably, after the last commit, that everything up to here is complete: damage to it is
-    /// then told from a torn tail, and a copy that lacks its end from a whole one. The next commit
-    /// takes the seal's place. True if there was something to do.
+    /// Records durably, after the last commit, that everything so far is complete. Damage can then
+    /// be distinguished from a torn tail, and a whole copy from one that lacks its end. The next
+    /// commit overwrites the seal. Returns whether a seal was written.
     ///
-    /// A disk too full for it is no error: the journal stays unsealed. On any other error it is
-    /// poisoned.
+    /// A disk that is too full is not an error; the journal stays unsealed. Any other error poisons
+    /// it.
     pub fn seal(&mut self) -> Result<bool, Error> {
         if self.is_sealed {
             return Ok(false);
         }
-        // Before the seal is written: it may reach the disk at any moment after that.
+        // Before the seal is written, because the seal may reach the disk at any moment after that.
         self.sync()?;
         let mut line = Vec::new();
         record::push_seal(&mut line, self.last_number, self.end_bytes);
@@ -393,7 +393,7 @@ impl<S: Storage> Journal<S> {
         Ok(true)
     }
 
-    /// Whether a durable seal says that everything is complete.
+    /// Returns whether a durable seal proves that everything is complete.
     pub fn is_sealed(&self) -> bool {
         self.is_sealed
     }
@@ -429,7 +429,7 @@ impl<S: Storage> Journal<S> {
         Ok(self.filled_bytes > before)
     }
 
-    /// The first multiple of the step that leaves at least half a step after `end`.
+    /// Returns the first multiple of the step that leaves at least half a step after `end`.
     fn spare_end(&self, end: u64) -> u64 {
         let step = self.storage.spare_step_bytes();
         (end + step / 2).next_multiple_of(step)
@@ -452,7 +452,7 @@ impl<S: Storage> Journal<S> {
         self.poisoned.as_deref()
     }
 
-    /// Which history this is.
+    /// Returns the identity of the history.
     pub fn id(&self) -> JournalId {
         self.id
     }
@@ -561,10 +561,10 @@ fn write_fully<F: StorageFile>(file: &F, mut data: &[u8], mut offset: u64) -> io
     Ok(())
 }
 
-/// Writes blank space from `filled` on up to `target`, and moves `filled` along. Stops without an
-/// error when the disk is full.
+/// Writes blank space from `filled` up to `target`, and advances `filled`. Stops without an error
+/// when the disk is full.
 ///
-/// Never inlined: its piece of blank space is not to be in the frame of every commit.
+/// Never inlined, so that its buffer of blanks is not part of the stack frame of every commit.
 #[cold]
 #[inline(never)]
 fn fill_blank<F: StorageFile>(file: &F, filled: &mut u64, target: u64) -> io::Result<()> {
@@ -580,12 +580,12 @@ fn fill_blank<F: StorageFile>(file: &F, filled: &mut u64, target: u64) -> io::Re
     Ok(())
 }
 
-/// Whether a file cannot become larger: the disk has no space for it, or a limit forbids it.
+/// Returns whether a file cannot grow, because the disk is full or a limit forbids it.
 fn is_full(e: &io::Error) -> bool {
     is_out_of_space(e) || e.kind() == io::ErrorKind::FileTooLarge
 }
 
-/// Whether another file that becomes smaller could help.
+/// Returns whether freeing space of another file could help.
 fn is_out_of_space(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -1,4 +1,4 @@
-//! What the file is made of: how it is written and how it is read back. No files here.
+//! The parts of the file, and how they are written and parsed. No files here.
 //!
 //! ```text
 //! reservad-journal 3 <16 hex: identity> [snapshot ]<8 hex: CRC-32 of what precedes it>
@@ -9,13 +9,13 @@
 //! <8 hex>⇥seal <last event> @<end of the last commit>
 //! ```
 //!
-//! A TAB (⇥) follows the checksum of every line that is not a payload, and no payload has one. So no
-//! text of a client can be taken for such a line, wherever the search for them in a damaged file
-//! begins.
+//! A TAB (⇥) follows the checksum of every line that is not a payload, and no payload contains one.
+//! So text sent by a client can never be mistaken for such a line, wherever in a damaged file the
+//! search for one begins.
 //!
-//! A commit has one checksum for all of its events, since it is good or bad as a whole anyway: a
-//! sum, a number and a time for each would be two thirds of the file. Its head has one of its own,
-//! so that it can be believed when its events cannot be read.
+//! A commit has one checksum for all of its events, because it is good or bad as a whole. A
+//! checksum, a number and a time for each event would be two thirds of the file. The head has a
+//! checksum of its own, so that it can be trusted when the events cannot be read.
 
 use std::ops::Range;
 
@@ -27,12 +27,11 @@ pub const FORMAT_VERSION: u32 = 3;
 /// What the first line begins with, whatever the version.
 pub(super) const HEADER_WORD: &[u8] = b"reservad-journal ";
 
-/// What the first line of a file of this version begins with.
+/// The beginning of the first line of a file of this version.
 const HEADER_VERSION: &[u8] = b"reservad-journal 3 ";
 
-/// Stands before the checksum in the header of a compacted file. It says so in the header, because
-/// a reader that finds the first snapshot record broken could not know otherwise that the numbers
-/// do not begin at 1.
+/// Precedes the checksum in the header of a compacted file. A reader that finds the first snapshot
+/// record broken could not know otherwise that the numbers do not begin at 1.
 const SNAPSHOT_WORD: &[u8] = b"snapshot ";
 
 /// Hex digits of the identity.
@@ -41,7 +40,7 @@ const ID_DIGITS: usize = 16;
 /// Bytes of the header of a file that begins with event 1.
 pub(super) const NEW_HEADER_BYTES: usize = HEADER_VERSION.len() + ID_DIGITS + 1 + CRC_DIGITS + 1;
 
-/// No header is longer.
+/// Maximal length of a header in bytes.
 pub(super) const MAX_HEADER_BYTES: usize = NEW_HEADER_BYTES + SNAPSHOT_WORD.len();
 
 /// Longest line, its LF included. An event names at most 32 resources of 128 bytes and a note: a
@@ -57,10 +56,10 @@ pub const MAX_PAYLOAD_BYTES: usize = MAX_LINE_BYTES - MAX_FIELDS_BYTES;
 /// Hex digits of the checksum.
 const CRC_DIGITS: usize = 8;
 
-/// Follows the checksum of every line that is not a payload, and is in no payload.
+/// Follows the checksum of every line that is not a payload. No payload contains it.
 pub(super) const MARK: u8 = b'\t';
 
-/// Where the mark is in such a line.
+/// Offset of the mark in such a line.
 pub(super) const MARK_AT: usize = CRC_DIGITS;
 
 /// Stands in the place of a payload's first word, up to its first space, where that is the one of
@@ -89,12 +88,12 @@ pub(super) struct Head {
     pub synced: u64,
 }
 
-/// Says that all up to a place is there and was durable before this was written.
+/// A record that everything before it is complete, and was durable before the seal was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seal {
-    /// Number of the last event.
+    /// The number of the last event.
     pub last: u64,
-    /// Where the last commit ends, and where the seal begins.
+    /// The offset where the last commit ends and the seal begins.
     pub end: u64,
 }
 
@@ -149,7 +148,7 @@ fn parse_body(body: &[u8]) -> Option<Line<'_>> {
     }
 }
 
-/// Reads the first line, given without its LF: the identity, and whether a snapshot follows.
+/// Parses the first line, without its LF. Returns the identity, and whether a snapshot follows.
 pub(super) fn parse_header(line: &[u8]) -> Option<(JournalId, bool)> {
     let rest = line.strip_prefix(HEADER_VERSION)?;
     let (digits, rest) = rest.split_at_checked(ID_DIGITS)?;
@@ -164,8 +163,8 @@ pub(super) fn parse_header(line: &[u8]) -> Option<(JournalId, bool)> {
     (rest.is_empty() && crc32fast::hash(body) == crc).then_some((id, is_snapshot))
 }
 
-/// Whether this may be all that there is of a new journal whose creation was interrupted: a first
-/// part of its header, or what a power cut makes of one, with NULs in the place of what is lost.
+/// Returns whether this may be a new journal whose creation was interrupted: a prefix of a header,
+/// or the result of a power cut, with NULs in place of lost bytes.
 pub(super) fn is_torn_header(found: &[u8]) -> bool {
     let is_digit = |byte: u8| HEX_VALUES[usize::from(byte)] < 16;
     let fits = |(at, byte): (usize, &u8)| match at.checked_sub(HEADER_VERSION.len()) {
@@ -179,7 +178,7 @@ pub(super) fn is_torn_header(found: &[u8]) -> bool {
     found.len() <= NEW_HEADER_BYTES && !is_whole && found.iter().enumerate().all(fits)
 }
 
-/// The first line of a file.
+/// Returns the first line of a file.
 pub(super) fn header(id: JournalId, is_snapshot: bool) -> Vec<u8> {
     let snapshot: &[u8] = if is_snapshot { SNAPSHOT_WORD } else { b"" };
     let mut line = [HEADER_VERSION, id.to_string().as_bytes(), b" ", snapshot].concat();
@@ -227,7 +226,7 @@ fn take_number(text: &[u8]) -> Option<(u64, &[u8])> {
     is_number.then(|| (value, &text[digits..]))
 }
 
-/// Where a payload ends among others that are run together, and a part in it that is not written.
+/// The end of a payload among concatenated payloads, and a part of it that is not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extent {
     pub end: usize,
@@ -242,15 +241,15 @@ impl From<(usize, Range<usize>)> for Extent {
 }
 
 impl From<usize> for Extent {
-    /// Nothing is left out.
+    /// Returns the extent of a payload that is written as a whole.
     fn from(end: usize) -> Extent {
         Extent { end, left_out: 0..0 }
     }
 }
 
 impl Extent {
-    /// What is written of a payload from `start` on: what precedes the part that is left out, and
-    /// what follows it.
+    /// Returns the parts of a payload, from `start` on, that are written: before and after the part
+    /// that is left out.
     fn parts<'a>(&self, start: usize, payloads: &'a [u8]) -> [&'a [u8]; 2] {
         match self.left_out.is_empty() {
             true => [&payloads[start..self.end], b""],
@@ -501,7 +500,7 @@ mod tests {
         assert_eq!(parse(&out[..out.len() - 1]), Ok(Line::Seal(seal)));
     }
 
-    /// What is written in the place of a seal must leave nothing of it.
+    /// A commit must overwrite a seal completely.
     #[test]
     fn no_commit_is_shorter_than_the_seal_before_it() {
         for number in [0, 9, 99, u64::MAX - 1] {
@@ -532,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_not_written() {
+    fn part_that_is_left_out_is_not_written() {
         let mut out = Vec::new();
         let payloads = "now a #1 Sala 1now b #2 Sala 2 c=dnow e";
         let extents = [

@@ -36,7 +36,7 @@ pub struct Report {
     pub path: String,
     /// There is no journal yet, or one that was being created when the machine stopped.
     pub fresh: bool,
-    /// Which history this is, if there is a journal and its header can be read.
+    /// The identity of the history, if there is a journal with a readable header.
     pub id: Option<JournalId>,
     /// Good records of the snapshot, 0 if there is none.
     pub snapshot_records: u64,
@@ -48,13 +48,13 @@ pub struct Report {
     pub last_number: u64,
     /// Bytes from the start of the file to the end of the last good commit.
     pub end_bytes: u64,
-    /// Bytes that are known to be synced: what the seal or the last good commit says, or a
-    /// snapshot. 0 in a file of a header alone, whose creation may have failed at its sync.
+    /// Bytes known to be synced, from the seal, the last good commit or a snapshot. 0 in a file
+    /// with only a header, because the sync at its creation may have failed.
     pub synced_bytes: u64,
     /// Size of the file, spare tail included.
     pub file_bytes: u64,
-    /// Whether a seal says that everything is here: that nothing was committed after the last good
-    /// event. Without one the end may be missing.
+    /// Whether a seal proves that nothing was committed after the last good event. Without one,
+    /// events at the end may be missing.
     pub is_sealed: bool,
     /// The first bad place, if there is one.
     pub bad: Option<Bad>,
@@ -92,7 +92,7 @@ pub enum Why {
     /// The commit at `offset_bytes`, whose first event is `number`, says that the bad place had been
     /// synced before it was written.
     Synced { number: u64, offset_bytes: u64 },
-    /// The seal at `offset_bytes`, after event `number`, says that the bad place had been synced.
+    /// The seal at `offset_bytes`, after event `number`, proves that the bad bytes had been synced.
     Sealed { number: u64, offset_bytes: u64 },
     /// The checksum is right and the record is out of order: no crash does this.
     OutOfOrder,
@@ -305,9 +305,10 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
         }
     }
 
-    /// Reads commits to the end of the file. Blank lines are the spare tail, which a seal may
-    /// precede: a commit begins where the one before it ended, so one after them means that
-    /// something between is lost, and one after a seal that what has overwritten it is.
+    /// Reads commits to the end of the file. Blank lines are the spare tail, and a seal may precede
+    /// it. A commit begins where the previous one ended, so a commit after blank lines means that
+    /// something in between is lost. One after a seal means that the commit that overwrote the seal
+    /// is lost.
     fn commits(&mut self) -> Result<(), Stop> {
         let mut blank: Option<Span> = None;
         loop {
@@ -330,8 +331,8 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
         }
     }
 
-    /// Reads what begins with this line: a commit, which is handed over if all of it is good, or a
-    /// seal.
+    /// Reads the commit or the seal that begins with this line. A commit is handed over only if all
+    /// of it is good.
     fn commit_or_seal(&mut self, at: Span) -> Result<(), Stop> {
         let head = match parse(self.reader.bytes(at)) {
             Ok(Line::Commit(head)) => head,
@@ -360,7 +361,8 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
         self.events(lines, head.synced)
     }
 
-    /// Notes a good seal. What is good still ends before it: the next commit takes its place.
+    /// Records a good seal. The good part still ends before it, where the next commit will be
+    /// written.
     fn seal(&mut self, at: Span, seal: Seal) -> Result<(), Stop> {
         let wanted = Seal { last: self.report.last_number, end: at.offset };
         if seal != wanted {
@@ -455,10 +457,10 @@ struct Rest {
 }
 
 /// Searches everything from `from`, the end of the last good commit, for heads of commits and seals
-/// with a right checksum. One that says that more than `from` was synced proves damage.
+/// with a correct checksum. One that records a sync beyond `from` proves damage.
 ///
-/// It looks for them in the middle of lines too: a broken byte may be the LF before one. The text of
-/// an event cannot be taken for one, since it has no mark.
+/// Searches the middle of lines as well, because a broken byte may be the LF before one. Event text
+/// cannot be mistaken for one, because it contains no mark.
 fn look_on<F: StorageFile>(file: &F, from: u64, file_bytes: u64) -> io::Result<Rest> {
     let mut rest = Rest { readable: 0, evidence: None, content_end: from };
     let mut buf = Vec::new();

@@ -158,7 +158,7 @@ impl<S: Storage> Journal<S> {
         let snapshot = self.snapshot.as_mut().expect("a snapshot is in progress");
         record::push_end(&mut snapshot.buffer, snapshot.records, base_number);
         let end_bytes = snapshot.written_bytes + snapshot.buffer.len() as u64;
-        // All of the file is synced before it gets its name, so this costs nothing.
+        // The whole file is synced before it gets its name, so a seal costs nothing.
         record::push_seal(&mut snapshot.buffer, base_number, end_bytes);
         let fill = self.policy != SyncPolicy::Never;
         let step = self.storage.spare_step_bytes();
@@ -206,17 +206,17 @@ impl<S: Storage> Journal<S> {
         removed.map_err(|e| Error::io("remove", path, e))
     }
 
-    /// Frees the space of a snapshot in progress and of the file that was taken out of use, all of
-    /// it at once; false if there is neither.
+    /// Frees the space of a snapshot in progress and of a replaced file, all at once. Returns false
+    /// if there is neither.
     pub(super) fn give_up_space(&mut self) -> bool {
         if self.snapshot.is_some() {
             let path = self.storage.path_of(NEW_JOURNAL_FILE);
             self.notices.push(Notice::SnapshotGivenUp { path });
-            // A file that keeps its name is cut as well.
+            // A file that keeps its name is truncated as well.
             let _ = self.abandon_snapshot();
         }
         match self.nameless.take() {
-            // Whoever has it open, to copy it, would keep the space as well.
+            // A process that has it open to copy it would keep the space as well.
             Some(old) => old.file.set_size(0).is_ok(),
             None => false,
         }
@@ -233,8 +233,8 @@ impl<S: Storage> Journal<S> {
     }
 }
 
-/// An error if so much more of a snapshot would leave less of the disk than commits need: the next
-/// step of the journal's tail, and that of the snapshot's own.
+/// Fails if writing this much more of a snapshot would leave less disk space than commits need: the
+/// next step of the journal's tail, and that of the snapshot's own.
 fn leave_reserve(storage: &impl Storage, bytes: usize) -> io::Result<()> {
     let reserve = 2 * storage.spare_step_bytes();
     let wanted = bytes as u64 + reserve;

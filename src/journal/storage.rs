@@ -1,9 +1,9 @@
-//! Where the journal lives: a directory with files. `DiskStorage` is the real one; tests implement
-//! the same two traits with a disk that can lose power.
+//! The storage of the journal: a directory with files. `DiskStorage` is the real one; tests
+//! implement the same two traits with a disk that can lose power.
 //!
 //! `DiskStorage` holds the directory by a descriptor, and opens, renames and removes files relative
-//! to it. A directory that is moved away takes its server along, and whatever gets its path later is
-//! never touched. Every descriptor is closed on exec.
+//! to it. If the directory is moved, the server goes on writing in it, and never touches whatever
+//! takes its path. Every descriptor is closed on exec.
 
 use std::cell::RefCell;
 use std::fs::{DirBuilder, File, TryLockError};
@@ -21,15 +21,15 @@ use rustix::io::Errno;
 
 use super::{Error, FILL_STEP_BYTES, JOURNAL_FILE};
 
-/// The file whose lock says that a process owns the directory. The server never deletes it: a
-/// process that waits on a deleted file and one that makes a new one would both believe they own
-/// the directory.
+/// The file whose lock marks the owner of the directory. The server never deletes it: a process
+/// that waits for the lock of a deleted file and one that creates a new file would both believe
+/// that they own the directory.
 pub const LOCK_FILE: &str = "lock";
 
-/// How often an opened lock file may turn out to have lost its name before the start is given up.
+/// How many times a lock file may lose its name while it is being locked before the start fails.
 const LOCK_ATTEMPTS: usize = 16;
 
-/// One directory of files, known by plain names.
+/// A directory of files with plain names.
 ///
 /// Nothing done to the *names* (`create`, `rename`, `remove`) is durable before `sync_folder`, and
 /// nothing done to the *contents* of a file before its own `sync_data`.
@@ -57,30 +57,30 @@ pub trait Storage {
     /// The name as a person would find it, for messages.
     fn path_of(&self, name: &str) -> String;
 
-    /// Returns what `name` now stands for, compared with the open `file`.
+    /// Returns what `name` refers to now, compared with the open `file`.
     fn compare(&self, name: &str, file: &Self::File) -> io::Result<NameState> {
         let _ = (name, file);
         Ok(NameState::Same)
     }
 
-    /// Checks that this process still owns the directory, and takes it again if its lock file was
-    /// deleted and nobody else has taken the directory since.
+    /// Checks that this process still owns the directory. Takes it again if the lock file was
+    /// deleted and no other process has taken the directory since.
     fn confirm_lock(&self) -> io::Result<LockState> {
         Ok(LockState::Held)
     }
 
-    /// The step in which the spare tail of a journal here grows, in bytes.
+    /// Returns the step, in bytes, by which the spare tail of a journal here grows.
     fn spare_step_bytes(&self) -> u64 {
         FILL_STEP_BYTES
     }
 
-    /// Bytes that can still be allocated on the disk; `None` if that is not known.
+    /// Returns the bytes that can still be allocated on the disk; `None` if unknown.
     fn free_bytes(&self) -> io::Result<Option<u64>> {
         Ok(None)
     }
 }
 
-/// What a name stands for, compared with a file that was opened under it.
+/// What a name refers to, compared with a file that was opened under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameState {
     Same,
@@ -88,13 +88,13 @@ pub enum NameState {
     Other,
 }
 
-/// What became of the lock of a directory.
+/// The state of the lock of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockState {
     Held,
     /// The lock file was deleted or replaced. A new one is locked now.
     Retaken,
-    /// Another process holds the lock: it owns the directory.
+    /// Another process holds the lock and owns the directory.
     Lost,
 }
 
@@ -114,8 +114,8 @@ pub trait StorageFile {
     /// Makes contents and size durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Reserves disk space for these bytes, so that no write to them runs out of it. Changes
-    /// neither size nor contents.
+    /// Reserves disk space for a range, so that writes to it cannot run out of space. Changes
+    /// neither the size nor the contents.
     ///
     /// Errors: `Unsupported` where the file system cannot do that.
     fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()> {
@@ -123,7 +123,7 @@ pub trait StorageFile {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Who may do what with it, as in `chmod`.
+    /// Returns the permission bits, as in `chmod`.
     fn mode(&self) -> io::Result<u32> {
         Ok(0o600)
     }
@@ -182,16 +182,17 @@ impl StorageFile for File {
 pub struct DiskStorage {
     /// The path that it was opened by, for messages only.
     folder: PathBuf,
-    /// The error of a directory that could not be opened is that of each use of it.
+    /// If the directory could not be opened, every use of it returns this error.
     directory: Result<OwnedFd, Errno>,
-    /// Directories whose entries were made and are not known to be durable.
+    /// Directories with new entries that are not known to be durable.
     parents: RefCell<Vec<File>>,
     /// Held open, never read: closing it (also by the end of the process) gives the lock back.
     lock: RefCell<Option<File>>,
 }
 
 impl DiskStorage {
-    /// The directory as it is: nothing is made and nothing is locked. Enough for [`super::check`].
+    /// Opens the directory as it is, without creating or locking anything. Enough for
+    /// [`super::check`].
     pub fn at(folder: impl Into<PathBuf>) -> DiskStorage {
         let folder = folder.into();
         // With O_PATH the directory cannot be synced, but it need not be readable either.
@@ -201,11 +202,11 @@ impl DiskStorage {
         DiskStorage { folder, directory, parents, lock }
     }
 
-    /// Takes the directory for this process for as long as the value lives. The directory (mode
-    /// 0700) and its parents are made if they are missing; one that is there keeps its mode. Like
-    /// all names, theirs are durable after `sync_folder`.
+    /// Takes the directory for this process for the lifetime of the value. Creates the directory
+    /// (mode 0700) and its parents if they are missing; an existing one keeps its mode. Like all
+    /// names, theirs are durable only after `sync_folder`.
     ///
-    /// Errors: [`Error::Locked`] if another process has it, [`Error::Io`] for the rest.
+    /// Errors: [`Error::Locked`] if another process has it, [`Error::Io`] for all others.
     pub fn lock(folder: impl Into<PathBuf>) -> Result<DiskStorage, Error> {
         let folder = folder.into();
         let make = || -> io::Result<(OwnedFd, Vec<File>)> {
@@ -226,8 +227,8 @@ impl DiskStorage {
         })
     }
 
-    /// Returns why other users could put another journal in the place of this one, or change it: a
-    /// few words for each reason. `user` is whose process this is.
+    /// Returns a short text for each reason why users other than `user`, who runs this process,
+    /// could change or replace the journal.
     pub fn exposures(&self, user: u32) -> io::Result<Vec<String>> {
         let directory = self.directory()?;
         let mut found = Vec::new();
@@ -335,8 +336,8 @@ impl Storage for DiskStorage {
     }
 }
 
-/// Opens a file to read it, if it is a regular one. Never waits: opening a pipe would last until
-/// somebody writes to it, and reading a terminal until somebody types.
+/// Opens a regular file for reading. Never blocks, unlike opening a pipe, which waits for a writer,
+/// or reading a terminal.
 pub fn open_regular_file(path: &Path) -> io::Result<File> {
     open_regular(CWD, path, OFlags::RDONLY)
 }
@@ -346,7 +347,7 @@ fn open_regular(
     name: impl rustix::path::Arg + Copy,
     access: OFlags,
 ) -> io::Result<File> {
-    // Before it is opened, since opening a device may already do something.
+    // Checked before opening, because opening a device can have effects.
     must_be_regular(&statat(directory, name, AtFlags::empty())?)?;
     let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = openat(directory, name, flags, Mode::empty())?;
@@ -372,10 +373,10 @@ fn open_directory(folder: &Path, access: OFlags) -> Result<OwnedFd, Errno> {
     openat(CWD, folder, access | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Opens or makes the lock file and locks it; `None` if another process has locked it.
+/// Opens or creates the lock file and locks it; `None` if another process has locked it.
 ///
-/// Whoever holds the lock of the file that has the name owns the directory. Between opening and
-/// locking the name may have gone to another file; the lock is worth nothing then.
+/// The directory belongs to the process that has locked the file of that name. Between opening and
+/// locking, the name may have moved to another file, and then the lock is worthless.
 fn take_lock(directory: BorrowedFd) -> io::Result<Option<File>> {
     for _ in 0..LOCK_ATTEMPTS {
         // A link would make a file wherever it points to.
@@ -401,7 +402,7 @@ fn take_lock(directory: BorrowedFd) -> io::Result<Option<File>> {
             return Ok(Some(lock));
         }
     }
-    Err(io::Error::other("the lock file is being replaced again and again"))
+    Err(io::Error::other("the lock file was replaced repeatedly"))
 }
 
 fn compare(directory: BorrowedFd, name: &str, file: &File) -> io::Result<NameState> {
@@ -416,14 +417,13 @@ fn compare(directory: BorrowedFd, name: &str, file: &File) -> io::Result<NameSta
     }
 }
 
-/// Makes the directory and what is missing above it. Returns the directories that have new entries
-/// now, to be synced: later, because a sync of them after one of a file within often has nothing
-/// left to do.
+/// Creates a directory and its missing parents. Returns the directories that have new entries, to
+/// be synced later: a sync after one of a file inside often has nothing left to do.
 fn make_folder(folder: &Path) -> io::Result<Vec<File>> {
     let missing: Vec<&Path> =
         folder.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
     if let Err(e) = DirBuilder::new().recursive(true).mode(0o700).create(folder) {
-        // `File exists` would be true, and no help.
+        // `File exists` would be true but not helpful.
         let is_file = e.kind() == io::ErrorKind::AlreadyExists;
         return Err(if is_file { io::ErrorKind::NotADirectory.into() } else { e });
     }

@@ -39,8 +39,8 @@ pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     }
     rustix::net::bind(&socket, &address)?;
     set_liveness(&socket)?;
-    // Telnet sends the DM of its Synch as urgent data. Out of line it would be missing from the
-    // stream, and the byte after it would be taken for the command that follows IAC (RFC 6093).
+    // Telnet sends the DM of its Synch as urgent data. Out of line, it would be missing from the
+    // stream, and the byte after it would be parsed as the command that follows IAC (RFC 6093).
     sockopt::set_socket_oobinline(&socket, true)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(TcpListener::from(socket))
@@ -153,9 +153,9 @@ impl Listener {
     }
 }
 
-/// What counts as one address: an IPv4 address, and of IPv6 a network of 64 bits, which is the
-/// least that anybody is given. The two cannot be taken for each other: no network begins with the
-/// bits that mark an IPv4 address.
+/// Returns the unit by which connections are counted: an IPv4 address, or the /64 network of an
+/// IPv6 address, which is the smallest network that a site gets. The two cannot collide, because no
+/// network begins with the bits that mark an IPv4 address.
 fn peer(address: IpAddr) -> Peer {
     const IPV4: u64 = 0xFFFF << 32;
     match address.to_canonical() {

@@ -16,8 +16,8 @@ use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, COSTLY_WORK, LIST_PIECE_BYTES,
 pub enum Phase {
     /// Lines are read and run.
     Open,
-    /// It has said `SALIR`: nothing more is run, and it is answered when all that is bound to it
-    /// is released.
+    /// It has sent `SALIR`. No more lines are run, and the reply is sent after everything bound to
+    /// it is released.
     Leaving,
     /// Nothing more is run; what was said is still sent.
     Closing,
@@ -41,22 +41,22 @@ pub struct Client<T> {
     pub slow_until: Tick,
     /// Lines were left because of a budget or the high-water mark.
     pub unfinished: bool,
-    /// A line is kept back until more of what happens by itself has happened.
+    /// Whether a line waits until more of the work that is due is done.
     pub is_held_back: bool,
-    /// What its next line may cost, if that is known to be a lot: the line was not run yet.
+    /// The cost of its next line, if that line was put off because it is costly; otherwise 0.
     pub costly: u32,
-    /// Among those whose list goes on; see `flush_lists`.
+    /// Whether it is in the queue of `flush_lists`.
     pub listed: bool,
-    /// It has left, and what is bound to it is released or will be.
+    /// Whether the release of everything bound to it has begun.
     pub leaves: bool,
     /// The poll has said that nothing reaches the peer any more, and will not
     /// say so again.
     pub broken: bool,
     /// Over `--max-clients`: here only to be told so.
     pub refused: bool,
-    /// What its buffers and lists were counted as; see `Memory`.
+    /// The bytes of its buffers and lists that [`Memory`] has counted.
     pub retained: u32,
-    /// Since when it has kept something and made no progress; never, if it keeps nothing.
+    /// Since when it has kept memory without progress; never if it keeps none.
     pub holds_since: Tick,
     /// When bytes last came in, or the peer had taken all that it was owed.
     pub heard: Tick,
@@ -101,9 +101,9 @@ impl<T> Client<T> {
     }
 }
 
-/// Runs lines until there is no whole one, the budget is spent, or the peer
-/// has to read first. A line that is known to cost a lot is not run but put off; if one was, the
-/// first line may cost anything. Returns whether the peer speaks another protocol.
+/// Runs lines until no whole one is left, the budget is spent, or the peer must read first. A line
+/// that is known to be costly is put off instead; if one was, the first line may cost anything.
+/// Returns whether the peer speaks another protocol.
 pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -> bool {
     (client.unfinished, client.is_held_back) = (false, false);
     if client.phase != Phase::Open {

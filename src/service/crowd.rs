@@ -1,9 +1,9 @@
-//! Where connections come from, and how many there are of each.
+//! Counts connections by their address, and limits those that have not sent a line.
 //!
-//! A connection that has said nothing costs a place. Of these the oldest is closed when there are
-//! too many: who is at work sends its first line as soon as it is connected, so a crowd would have
-//! to fill the whole bound in that moment to harm it. Refusing the newest instead would let a crowd
-//! that sits there keep everybody else out.
+//! A connection without a line yet uses one of the places. When there are too many of these, the
+//! oldest is closed. A legitimate client sends its first line as soon as it is connected, so an
+//! attacker would have to fill the whole bound within that moment to affect it. Refusing the newest
+//! instead would let idle connections keep all others out.
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU64;
@@ -11,23 +11,24 @@ use std::num::NonZeroU64;
 use super::Key;
 use crate::inventory::{Origin, SessionId};
 
-/// Where a connection comes from, as far as connections are counted.
+/// The address of a connection, as far as connections are counted by it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Peer {
-    /// This host. Tunnels and proxies make all connections look like this one, so these are not
-    /// counted by address.
+    /// This host. Tunnels and proxies make all connections appear to come from here, so these are
+    /// not counted by address.
     Local,
-    /// An address that counts as one, in a form that the caller chooses.
+    /// An address or network that counts as one. The caller chooses the encoding.
     Address(NonZeroU64),
 }
 
 impl Peer {
-    /// An address as a number. Zero stands for the network `::/64`, from which nobody comes.
+    /// Returns the peer with this number. Zero stands for the network `::/64`, which has no
+    /// clients.
     pub fn address(number: u64) -> Peer {
         Peer::Address(NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX))
     }
 
-    /// The same as the inventory counts it.
+    /// Returns the origin under which the inventory counts it.
     pub fn origin(self) -> Origin {
         match self {
             Peer::Local => Origin::LOCAL,
@@ -36,29 +37,29 @@ impl Peer {
     }
 }
 
-/// How many connections there may be.
+/// Bounds on the number of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct CrowdLimits {
-    /// Of one address.
+    /// Connections of one address.
     pub per_address: usize,
-    /// Of one address, that have not sent a line yet.
+    /// Connections of one address that have not sent a line yet.
     pub silent_per_address: usize,
-    /// Of all, that have not sent a line yet.
+    /// All connections that have not sent a line yet.
     pub silent: usize,
 }
 
-/// Connections that have been let in, by where they come from.
+/// The accepted connections, by address.
 #[derive(Debug)]
 pub struct Crowd {
     limits: CrowdLimits,
     by_address: HashMap<NonZeroU64, usize>,
-    /// Those that have not sent a line yet; a lower session is an older connection.
+    /// Connections that have not sent a line yet. A lower session is an older connection.
     silent: BTreeSet<(SessionId, Key)>,
     silent_by_address: BTreeSet<(NonZeroU64, SessionId, Key)>,
 }
 
 impl Crowd {
-    /// Nobody yet.
+    /// Returns an empty crowd.
     pub fn new(limits: CrowdLimits) -> Crowd {
         Crowd {
             limits,
@@ -68,7 +69,7 @@ impl Crowd {
         }
     }
 
-    /// Whether one more may come from there.
+    /// Returns whether one more connection from this peer is within the bounds.
     pub fn has_room(&self, peer: Peer) -> bool {
         match peer {
             Peer::Local => true,
@@ -80,8 +81,7 @@ impl Crowd {
         self.by_address.get(&address).copied().unwrap_or(0)
     }
 
-    /// Counts a connection that has come. Returns one that has said nothing and is to be closed
-    /// for it, if there are too many of these.
+    /// Adds a connection. If too many have not sent a line yet, returns the one to close.
     pub fn join(&mut self, peer: Peer, session: SessionId, key: Key) -> Option<Key> {
         self.silent.insert((session, key));
         if let Peer::Address(address) = peer {
@@ -100,7 +100,7 @@ impl Crowd {
         }
     }
 
-    /// It has sent a line.
+    /// Records that a connection has sent a line.
     pub fn has_spoken(&mut self, peer: Peer, session: SessionId, key: Key) {
         self.silent.remove(&(session, key));
         if let Peer::Address(address) = peer {
@@ -108,7 +108,7 @@ impl Crowd {
         }
     }
 
-    /// It is gone.
+    /// Removes a connection.
     pub fn leave(&mut self, peer: Peer, session: SessionId, key: Key) {
         self.has_spoken(peer, session, key);
         if let Peer::Address(address) = peer
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_has_only_so_many_connections_and_this_host_as_many_as_it_likes() {
+    fn bound_applies_to_each_address_but_not_to_this_host() {
         let mut crowd = crowd();
         for n in 0..4 {
             assert!(crowd.has_room(Peer::address(7)));
@@ -146,11 +146,11 @@ mod tests {
         (0..4).filter(|n| *n != 1).for_each(|n| {
             crowd.leave(Peer::address(7), SessionId(n + 1), n as Key);
         });
-        assert!(crowd.by_address.is_empty(), "an address without connections is forgotten");
+        assert!(crowd.by_address.is_empty(), "addresses without connections are forgotten");
     }
 
     #[test]
-    fn oldest_silent_connection_of_the_address_goes_first_and_then_the_oldest_of_all() {
+    fn oldest_silent_connection_of_the_address_is_closed_and_then_the_oldest_of_all() {
         let mut crowd = crowd();
         assert_eq!(crowd.join(Peer::Local, SessionId(1), 10), None);
         assert_eq!(crowd.join(Peer::address(7), SessionId(2), 20), None);
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(crowd.join(Peer::address(8), SessionId(6), 60), None);
         assert_eq!(crowd.join(Peer::address(9), SessionId(7), 70), Some(10));
         crowd.leave(Peer::Local, SessionId(1), 10);
-        // Who has said something is not silent, however old.
+        // A connection that has sent a line is never closed for its age.
         crowd.has_spoken(Peer::address(7), SessionId(3), 30);
         assert_eq!(crowd.join(Peer::address(9), SessionId(8), 80), None);
         assert_eq!(crowd.join(Peer::Local, SessionId(9), 90), Some(40));

@@ -40,7 +40,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.write_share = (TURN_WRITE_BYTES / fit.max(1)).min(WRITE_BUDGET_BYTES);
         for _ in 0..fit {
             let Some(key) = self.listed.pop_front() else { return };
-            // Another one may have its place by now.
+            // The slot may hold another connection by now.
             let is_it = |client: &mut Client<T>| std::mem::take(&mut client.listed);
             if self.clients.get_mut(key).is_some_and(is_it) {
                 self.flush(key);
@@ -48,7 +48,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
     }
 
-    /// Sends what a connection is owed and sees what is next for it. Returns how many bytes went.
+    /// Sends pending output of a connection and updates its state. Returns the number of bytes
+    /// sent.
     pub(super) fn flush(&mut self, key: Key) -> usize {
         let Some(client) = self.clients.get_mut(key) else { return 0 };
         if client.phase == Phase::Dead {
@@ -85,7 +86,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             client.conn.drop_input();
         }
         client.conn.tidy(&mut self.spare);
-        // Nearly never: what it has said is run, and what it is owed is sent.
+        // In the usual case all input was run and all output sent, and nothing is kept.
         let keeps = client.retained > 0 || client.conn.keeps_memory();
         let is_open = client.phase == Phase::Open && client.conn.is_drained();
         let goes_on = is_open && has_more(client);

@@ -1,5 +1,5 @@
-//! Connections that go: they leave the queue at once, and are removed, and what was bound to them
-//! is released, in pieces over as many turns as that takes.
+//! Closing connections. They leave the wait queue at once. Their removal, and the release of their
+//! reservations, is spread over as many turns as it takes.
 
 use log::debug;
 
@@ -11,18 +11,17 @@ use crate::inventory::{Ending, SessionId};
 use crate::journal::Storage;
 use crate::limits::{REAPED_A_TURN, RELEASES_A_TURN, RELEASES_AT_ONCE};
 
-/// A connection of which something is still to be released.
+/// A connection whose reservations are not all released yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Leaver {
     session: SessionId,
-    /// Where it is, if it has said `SALIR` and is to be answered.
+    /// The connection to answer when all is released, if it has sent `SALIR`.
     asked: Option<Key>,
 }
 
 impl<T: Stream, S: Storage> Service<T, S> {
-    /// A connection that has ended, and is owed nothing, releases what it held
-    /// in its turn, so that the next one in this very turn may have it; one
-    /// that is still to be told something does at the reap.
+    /// Releases the reservations of a closed connection without pending output at once, so that a
+    /// later client of this turn can have them. For others, the next reap does it.
     pub(super) fn end_in_turn(&mut self, key: Key) {
         let client = &mut self.clients[key];
         if client.phase == Phase::Closing && client.conn.is_eof() && client.conn.is_flushed() {
@@ -32,7 +31,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
     }
 
-    /// Releases a first piece of what is bound to a connection, and notes it for the rest.
+    /// Releases a first part of the reservations of a connection, and queues the rest.
     fn release_first(&mut self, key: Key, session: SessionId) {
         self.clients[key].leaves = true;
         let leaver = Leaver { session, asked: None };
@@ -42,16 +41,15 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
     }
 
-    /// A connection has said `SALIR` and holds more than is released at once: it is answered when
-    /// all is.
+    /// Queues a connection that has sent `SALIR` and holds more than is released at once. It gets
+    /// its reply when everything is released.
     pub(super) fn leave_later(&mut self, key: Key) {
         let client = &mut self.clients[key];
         client.leaves = true;
         self.leavers.push_back(Leaver { session: client.session.id(), asked: Some(key) });
     }
 
-    /// Ends at most so many reservations that are bound to a connection. Returns whether that was
-    /// all.
+    /// Ends up to `most` reservations bound to a connection. Returns whether none is left.
     fn release(&mut self, leaver: Leaver, most: usize) -> bool {
         let moment = Moment { now: self.now, zone: &self.zone };
         let mut desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
@@ -63,7 +61,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.trace.note(Step::Left(leaver.session));
         let Some(key) = leaver.asked else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
-        // Another one may have its place by now.
+        // The slot may hold another connection by now.
         if client.session.id() == leaver.session && client.phase == Phase::Leaving {
             let eol = client.conn.eol();
             commands::farewell(&client.session, eol, client.conn.out());
@@ -72,8 +70,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
     }
 
-    /// Removes who is gone, and releases a piece of what was bound to them. Returns whether
-    /// somebody was removed.
+    /// Removes closed connections, and releases a part of what they held. Returns whether any
+    /// connection was removed.
     pub(super) fn reap(&mut self) -> bool {
         if self.dead.is_empty() && self.dying.is_empty() && self.leavers.is_empty() {
             return false;
@@ -97,14 +95,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if watched {
             let clients = &self.clients;
             self.watching.retain(|key| clients.contains(*key));
-            // Which of them are still to be looked at is not known any more.
+            // The position in the list is lost, so all watchers are visited again.
             self.untold = self.watching.len();
         }
         self.release_some();
         count > 0
     }
 
-    /// Removes a connection. Returns whether it watched.
+    /// Removes a connection. Returns whether it was a watcher.
     fn remove(&mut self, key: Key) -> bool {
         let mut client = self.clients.remove(key);
         self.memory.forget(&mut client, key);
@@ -123,8 +121,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         client.session.is_watching()
     }
 
-    /// Releases what is bound to those who go: something of each in turn, as much as a turn has
-    /// time for.
+    /// Releases reservations of closing connections, in rounds, up to the limit of a turn.
     fn release_some(&mut self) {
         let mut left = RELEASES_A_TURN;
         while left > 0

@@ -1,6 +1,6 @@
-//! What connections keep in memory: buffers, and the lists that they are sent. All of it together
-//! is bounded. Beyond the bound the connection that has made no progress for longest is closed,
-//! which is never one that takes its replies and sends whole lines: it keeps nothing.
+//! The memory that connections keep for buffers and lists, which is bounded in total. Beyond the
+//! bound, the connection without progress for the longest time is closed. This never affects a
+//! connection that reads its replies and sends whole lines, because it keeps no memory.
 
 use std::collections::BTreeSet;
 
@@ -9,40 +9,41 @@ use super::{Key, Service, Step, Stream};
 use crate::clock::Tick;
 use crate::journal::Storage;
 
-/// The memory of all connections.
+/// Accounts for the memory of all connections.
 #[derive(Debug)]
 pub struct Memory {
     most: u64,
     retained: u64,
-    /// As much as may be kept before this turn has to send some of it.
+    /// Maximal number of bytes before some of it must be sent in this turn.
     turn_limit: u64,
-    /// Those that keep something after they were served, by when they have last made progress.
+    /// Connections that still kept memory after they were served, by the time of their last
+    /// progress.
     holders: BTreeSet<(Tick, Key)>,
 }
 
 impl Memory {
-    /// With a bound in bytes.
+    /// Returns an account with a bound in bytes.
     pub fn new(most: u64) -> Memory {
         Memory { most, retained: 0, turn_limit: most / 8, holders: BTreeSet::new() }
     }
 
-    /// Whether connections keep as much as they may.
+    /// Returns whether the bound is reached.
     pub fn is_full(&self) -> bool {
         self.retained > self.most
     }
 
-    /// A turn begins.
+    /// Starts a turn.
     pub fn start_turn(&mut self) {
         self.turn_limit = self.retained + self.most / 8;
     }
 
-    /// Whether those who were served in this turn keep so much that the others have to wait until
-    /// it is sent: before a sync nothing is.
+    /// Returns whether the connections served in this turn keep so much that the others must wait
+    /// until some of it is sent, which happens only after the next sync.
     pub fn has_grown(&self) -> bool {
         self.retained > self.turn_limit
     }
 
-    /// Counts what a connection keeps now.
+    /// Updates the bytes that a connection keeps.
     pub fn count<T>(&mut self, client: &mut Client<T>) {
         // No list has 4 GiB of rows.
         let bytes = u32::try_from(client.conn.retained_bytes()).unwrap_or(u32::MAX);
@@ -50,7 +51,7 @@ impl Memory {
         self.retained = self.retained + u64::from(bytes) - u64::from(before);
     }
 
-    /// Notes since when a connection that keeps something has made no progress; see `count`.
+    /// Updates since when a connection that keeps memory has made no progress; see `count`.
     fn rank(&mut self, client: &mut Client<impl Sized>, key: Key) {
         let since = match client.retained {
             0 => Tick::NEVER,
@@ -68,7 +69,7 @@ impl Memory {
         }
     }
 
-    /// Forgets a connection that goes.
+    /// Removes a connection.
     pub fn forget(&mut self, client: &mut Client<impl Sized>, key: Key) {
         client.conn.abandon();
         self.count(client);
@@ -77,7 +78,7 @@ impl Memory {
 }
 
 impl<T: Stream, S: Storage> Service<T, S> {
-    /// Keeps the memory of all connections within its bound, after this one was served.
+    /// Enforces the bound on memory after a connection was served.
     pub(super) fn bound_memory(&mut self, key: Key) {
         let client = &mut self.clients[key];
         self.memory.count(client);
@@ -92,14 +93,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
             // Others are perhaps served before it is reaped.
             self.inventory.leave_queue(session, self.now);
             self.trace.note(Step::LeftQueue(session));
-            self.note_slow("made no progress for longest, because --max-output-memory is reached");
+            self.note_slow("made the least recent progress when --max-output-memory was reached");
         }
     }
 }
 
 #[cfg(test)]
 impl Memory {
-    /// Whether no connection keeps anything.
+    /// Returns whether no connection keeps any memory.
     pub fn is_empty(&self) -> bool {
         self.retained == 0 && self.holders.is_empty()
     }

@@ -58,10 +58,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
         Ok(())
     }
 
-    /// Newcomers, of whom it is not known yet what they cost, then those who
-    /// have cost a lot, and then lines that are known to: each kind until it has
-    /// cost as much as one of them may, but one at least. Who is new does not wait behind
-    /// who is slow, and neither behind somebody's costly line.
+    /// Serves new clients, whose cost is unknown, then clients that were costly, and then lines
+    /// that are known to be costly. Each kind is served until it has used its budget, but at least
+    /// once. A new client thus waits neither for slow clients nor for a costly line.
     fn serve_rest(&mut self) {
         self.turn_work = 0;
         while self.turn_work <= WORK_BUDGET {
@@ -74,7 +73,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             self.serve_one(key);
         }
         self.turn_work = 0;
-        // Who comes back in this turn has had its share.
+        // Clients that queue again in this turn have had their share.
         for at in 0..self.costly_queue.len() {
             let Some(key) = self.costly_queue.front().copied() else { break };
             let next = self.clients.get(key).map_or(0, |client| client.costly);
@@ -269,7 +268,7 @@ pub(super) mod tests {
     pub struct End {
         sent: Vec<u8>,
         told: String,
-        /// Cannot be written to, and what it has not sent before will not come.
+        /// Writing fails, and no more input arrives.
         is_gone: bool,
         /// Bytes that it still takes.
         takes: usize,
@@ -344,7 +343,7 @@ pub(super) mod tests {
 
     pub const NOW: (Time, Tick) = (Time::from_ms(1_795_363_200_000), Tick(1));
 
-    /// As most tests want it: room for a few, and each is answered by itself.
+    /// A configuration with few clients, each answered by itself.
     pub fn config() -> Config {
         Config {
             max_clients: 9,
@@ -358,7 +357,7 @@ pub(super) mod tests {
         }
     }
 
-    /// A server in memory, with Sala 1.
+    /// Returns a server in memory with Sala 1.
     fn server() -> Service<Peer, DiskStorage> {
         let state = State::in_memory(Capacity { resources: 9, reservations: 9 });
         let mut server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), config());
@@ -371,7 +370,7 @@ pub(super) mod tests {
         turn_at(server, NOW.1, ready);
     }
 
-    /// The same at another time.
+    /// Runs a turn at another time.
     pub fn turn_at(
         server: &mut Service<Peer, DiskStorage>,
         tick: Tick,

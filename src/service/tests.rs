@@ -1,4 +1,4 @@
-//! What a turn may do is bounded, whatever clients have come up with: tests that count it.
+//! Tests that count the work of a turn and check that it is bounded, whatever clients do.
 
 use std::io::Cursor;
 
@@ -37,7 +37,7 @@ fn join_many(server: &mut Server, count: usize) -> Vec<(Peer, (Key, SessionId))>
     (0..count).map(|_| join(server)).collect()
 }
 
-/// Reserves so many of the names for as long as the connection lasts.
+/// Reserves `count` of the names for as long as the connection lasts.
 fn bind(server: &mut Server, (peer, place): &(Peer, (Key, SessionId)), count: usize) {
     for n in 0..count {
         peer.sends(&format!("RESERVAR Placa {n} hasta=salir\n"));
@@ -49,7 +49,7 @@ fn bind(server: &mut Server, (peer, place): &(Peer, (Key, SessionId)), count: us
 }
 
 #[test]
-fn burst_of_costly_lines_waits_behind_a_cheap_one_that_came_last() {
+fn costly_lines_wait_behind_a_cheap_line_that_came_last() {
     const CROWD: usize = 60;
     let mut server = server(many());
     add_names(&mut server, 2 * COSTLY_WORK as usize);
@@ -71,9 +71,9 @@ fn burst_of_costly_lines_waits_behind_a_cheap_one_that_came_last() {
     };
     let first: Vec<SessionId> = ran(&mut server);
     let most = 1 + WORK_BUDGET as usize / (2 * COSTLY_WORK as usize);
-    assert_eq!(first[0], at.1, "it is the first, though it came last");
+    assert_eq!(first[0], at.1, "the cheap line is first, though it came last");
     assert!((2..=1 + most).contains(&first.len()), "{} lines in a turn", first.len());
-    // All of the others have their turn, once, and nobody else waits for them.
+    // Each of the others has its turn once, and no other client waits for them.
     let mut lists = first.len() - 1;
     for _ in 0..CROWD {
         good.sends("CANCELAR Sala 1\nRESERVAR Sala 1\n");
@@ -92,9 +92,9 @@ fn burst_of_costly_lines_waits_behind_a_cheap_one_that_came_last() {
     }
 }
 
-/// The first line of a newcomer, in several pieces of input, beside lines that cost nothing.
+/// The first line of a new client, in several pieces of input, beside cheap lines.
 #[test]
-fn line_that_was_put_off_is_run_once_and_in_its_place() {
+fn line_that_was_put_off_runs_once_and_in_order() {
     let mut server = server(many());
     add_names(&mut server, 2 * COSTLY_WORK as usize);
     let peer = Peer::new();
@@ -104,7 +104,7 @@ fn line_that_was_put_off_is_run_once_and_in_its_place() {
     while server.has_work() {
         turn(&mut server, &[]);
         turns += 1;
-        assert!(turns < 10, "it does not end");
+        assert!(turns < 10, "the session does not end");
     }
     let told = peer.told();
     let lines: Vec<_> = told.split_inclusive('\n').collect();
@@ -115,7 +115,7 @@ fn line_that_was_put_off_is_run_once_and_in_its_place() {
 }
 
 #[test]
-fn what_a_client_held_that_hangs_up_is_released_over_several_turns() {
+fn reservations_of_a_lost_connection_are_released_over_several_turns() {
     const BOUND: usize = 3 * RELEASES_A_TURN;
     let mut server = server(many());
     add_names(&mut server, BOUND);
@@ -144,7 +144,7 @@ fn what_a_client_held_that_hangs_up_is_released_over_several_turns() {
 }
 
 #[test]
-fn quit_is_answered_when_all_that_it_held_is_released() {
+fn quit_is_answered_after_everything_is_released() {
     const BOUND: usize = 2 * RELEASES_A_TURN;
     let mut server = server(many());
     add_names(&mut server, BOUND);
@@ -158,12 +158,12 @@ fn quit_is_answered_when_all_that_it_held_is_released() {
         turn(&mut server, &[owner.1]);
     }
     turn(&mut server, &[owner.1]);
-    assert_eq!(owner.0.told(), "OK BYE\r\n", "and nothing after it");
+    assert_eq!(owner.0.told(), "OK BYE\r\n", "the last reply");
     assert_eq!(server.inventory().reservation_count(), 0);
 }
 
 #[test]
-fn stop_waits_for_those_who_leave() {
+fn stop_waits_for_connections_that_are_leaving() {
     const BOUND: usize = 2 * RELEASES_A_TURN;
     let mut server = server(many());
     add_names(&mut server, BOUND);
@@ -173,16 +173,16 @@ fn stop_waits_for_those_who_leave() {
     turn(&mut server, &[owner.1]);
     server.stop();
     while !server.is_over(true) {
-        assert!(server.has_work(), "nothing would wake it");
+        assert!(server.has_work(), "the server would not wake up");
         turn(&mut server, &[]);
     }
     assert_eq!(owner.0.told(), "OK ADIÓS\n");
     assert_eq!(server.inventory().reservation_count(), 0);
 }
 
-/// What is not released when the server dies is released by the next start.
+/// The next start releases what the server had not released when it died.
 #[test]
-fn server_that_dies_while_somebody_leaves_holds_nothing_of_it_after_a_start() {
+fn restart_releases_what_a_leaving_connection_still_held() {
     const BOUND: usize = 3 * RELEASES_A_TURN;
     let folder = std::env::temp_dir().join(format!("reservad-leaving-{}", std::process::id()));
     let open = || {
@@ -202,14 +202,14 @@ fn server_that_dies_while_somebody_leaves_holds_nothing_of_it_after_a_start() {
     drop(server);
     let state = open();
     assert_eq!(state.inventory.reservation_count(), 0);
-    // What the last turn has released was not committed yet.
-    assert_eq!(state.batch.len(), left + RELEASES_A_TURN, "an end for each");
+    // The releases of the last turn were not committed yet.
+    assert_eq!(state.batch.len(), left + RELEASES_A_TURN, "one end for each");
     drop(state);
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
-fn connections_that_go_at_one_moment_are_removed_over_several_turns() {
+fn connections_lost_at_once_are_removed_over_several_turns() {
     const CROWD: usize = 3 * REAPED_A_TURN;
     let mut server = server(many());
     let crowd = join_many(&mut server, CROWD);
@@ -236,9 +236,9 @@ fn connections_that_go_at_one_moment_are_removed_over_several_turns() {
     assert_eq!(server.clients.len(), 1);
 }
 
-/// 10,000 events beside 15,000 who watch were one turn of seconds.
+/// With 15,000 watchers, 10,000 events once took a single turn of seconds.
 #[test]
-fn watchers_are_told_over_several_turns_and_others_are_answered_in_between() {
+fn watchers_are_notified_over_several_turns_and_others_are_answered_in_between() {
     const CROWD: usize = 700;
     const EVENTS: usize = 2_000;
     let mut server = server(many());
@@ -266,7 +266,7 @@ fn watchers_are_told_over_several_turns_and_others_are_answered_in_between() {
         if !server.has_work() {
             break;
         }
-        // Its own two events are told, too, in the end.
+        // Its own two events are sent to the watchers in the end, too.
         if turns < 10 {
             good.sends("ESTADO\n");
             turn(&mut server, &[at]);
@@ -282,11 +282,11 @@ fn watchers_are_told_over_several_turns_and_others_are_answered_in_between() {
         assert_eq!(*count, if n % 3 == 2 { sevens } else { EVENTS }, "watcher {n}");
     }
     let reads = server.notices.made;
-    assert!(reads <= 30 * EVENTS as u64, "{reads} times a text of {EVENTS} was read");
+    assert!(reads <= 30 * EVENTS as u64, "{EVENTS} texts were parsed {reads} times");
 }
 
 #[test]
-fn memory_of_all_connections_is_bounded_and_the_slowest_reader_goes() {
+fn memory_of_all_connections_is_bounded_and_the_slowest_reader_is_closed() {
     const MOST: u64 = 1 << 20;
     let mut server = server(Config { max_output_memory: MOST, ..many() });
     add_names(&mut server, 20_000);
@@ -317,8 +317,8 @@ fn memory_of_all_connections_is_bounded_and_the_slowest_reader_goes() {
     while server.has_work() {
         turn_at(&mut server, now, &[]);
     }
-    assert_eq!(last.told().lines().count(), 20_002, "the newest has all of its list");
-    // When all are gone nothing is counted any more.
+    assert_eq!(last.told().lines().count(), 20_002, "the newest gets its whole list");
+    // After all have left, nothing is counted.
     for (peer, (key, session)) in &readers {
         peer.goes();
         let gone = super::Ready { error: true, write_closed: true, ..super::Ready::default() };
@@ -332,7 +332,7 @@ fn memory_of_all_connections_is_bounded_and_the_slowest_reader_goes() {
 }
 
 #[test]
-fn list_that_is_larger_than_the_memory_for_all_is_closed() {
+fn list_larger_than_the_total_memory_closes_its_connection() {
     let mut server = server(Config { max_output_memory: 10_000, ..many() });
     add_names(&mut server, 20_000);
     let (peer, place) = join(&mut server);
@@ -347,7 +347,7 @@ fn list_that_is_larger_than_the_memory_for_all_is_closed() {
 }
 
 #[test]
-fn connection_over_the_bound_of_its_address_is_told_so_and_others_are_served() {
+fn connection_over_the_bound_of_its_address_gets_503_and_others_are_served() {
     let crowd = CrowdLimits { per_address: 3, silent_per_address: 2, silent: 100 };
     let mut server = server(Config { crowd, ..many() });
     let come = |server: &mut Server, from: super::Peer, line: &str| {
@@ -371,7 +371,7 @@ fn connection_over_the_bound_of_its_address_is_told_so_and_others_are_served() {
     for _ in 0..10 {
         assert_eq!(come(&mut server, super::Peer::Local, "SOY luis\n").0.told(), "OK luis\n");
     }
-    // Who goes makes room.
+    // A connection that closes makes room.
     let (gone, (key, session)) = all.remove(0);
     gone.goes();
     server.mark(key, session, super::Ready { error: true, ..super::Ready::default() });
@@ -382,7 +382,7 @@ fn connection_over_the_bound_of_its_address_is_told_so_and_others_are_served() {
 }
 
 #[test]
-fn of_those_who_have_said_nothing_the_oldest_goes_and_who_speaks_stays() {
+fn oldest_silent_connection_is_closed_and_one_that_speaks_stays() {
     let crowd = CrowdLimits { per_address: 100, silent_per_address: 100, silent: 3 };
     let mut server = server(Config { crowd, ..many() });
     let come = |server: &mut Server, line: &str| {
@@ -396,10 +396,10 @@ fn of_those_who_have_said_nothing_the_oldest_goes_and_who_speaks_stays() {
     let silent: Vec<_> = (0..3).map(|_| come(&mut server, "SOY")).collect();
     assert!(silent.iter().all(|peer| peer.told().is_empty()));
     assert_eq!(speaks.told(), "OK ana\n");
-    // One that speaks at once costs nobody but the oldest of these its place.
+    // One that speaks at once only displaces the oldest of the silent ones.
     assert_eq!(come(&mut server, "SOY eva\n").told(), "OK eva\n");
     let told = silent[0].told();
-    assert!(told.starts_with("ERR 503 ") && told.contains("said nothing"), "{told}");
+    assert!(told.starts_with("ERR 503 ") && told.contains("sent no command"), "{told}");
     for n in 0..50 {
         assert_eq!(come(&mut server, "SOY eva\n").told(), "OK eva\n", "{n}");
     }
@@ -426,7 +426,7 @@ fn cancel_by_name_looks_at_a_bounded_number_of_bookings() {
     turn(&mut server, &[place]);
     eva.told();
     let too_many = "ERR 409 'Sala 1' has more than 1000 reservations, too many to find yours";
-    let several = "ERR 409 'Sala 1' has at least 1000 reservations that could be meant: #1, #2";
+    let several = "ERR 409 'Sala 1' has at least 1000 matching reservations: #1, #2";
     for (who, at, want) in
         [(&ana, at, several), (&eva, place, too_many), (&nobody, place_of_nobody, too_many)]
     {
@@ -441,9 +441,9 @@ fn cancel_by_name_looks_at_a_bounded_number_of_bookings() {
     assert_eq!(ana.told(), "OK CANCELLED #2500 Sala 1\n");
 }
 
-/// What a waiter has sent ahead is kept, too; when it is closed for that nothing is granted to it.
+/// Input behind the waiting request counts, too. A waiter closed for it is not granted.
 #[test]
-fn waiter_that_is_closed_for_its_memory_is_not_granted_what_a_later_line_releases() {
+fn waiter_closed_for_its_memory_is_not_granted_what_a_later_line_releases() {
     let mut server = server(Config { max_output_memory: 6_000, ..many() });
     let ((ana, a), (gone, b), (luis, c)) =
         (join(&mut server), join(&mut server), join(&mut server));
@@ -455,7 +455,7 @@ fn waiter_that_is_closed_for_its_memory_is_not_granted_what_a_later_line_release
     ana.sends("CANCELAR Sala 1\n");
     turn_at(&mut server, Tick(NOW.1.0 + 2), &[c, a]);
     assert_eq!(ana.told(), "OK RESERVADO #1 Sala 1\nOK CANCELADO #1 Sala 1\n");
-    assert_eq!(server.inventory().reservation_count(), 0, "nobody is there to have it");
+    assert_eq!(server.inventory().reservation_count(), 0, "the grant has no owner");
 }
 
 fn inventory_file(count: usize) -> Box<InventoryFile<Cursor<String>>> {

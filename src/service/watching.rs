@@ -1,18 +1,18 @@
-//! Those who watch: what has happened is told to them after everything else in a turn, to one
-//! after the other as far as the turn has time for it, and to the others in the next one.
+//! Sends notices to watchers, after everything else in a turn. A turn serves as many as it has time
+//! for, and the next turn continues with the others.
 
 use super::{Key, Service, Stream};
 use crate::journal::Storage;
 use crate::limits::{TURN_WRITE_BYTES, WATCHERS_A_TURN, WRITE_BUDGET_BYTES, WRITE_MIN_BYTES};
 
 impl<T: Stream, S: Storage> Service<T, S> {
-    /// Something may be sent to some of those who watch.
+    /// Marks all watchers as having notices to be sent.
     pub(super) fn look_at_watchers(&mut self) {
         self.untold = self.watching.len();
     }
 
-    /// Tells as many as a turn has time for, each its share; who has had its share is behind all
-    /// others.
+    /// Sends notices to as many watchers as the turn has time for, each up to its quota. A watcher
+    /// that was served goes to the end of the list.
     pub(super) fn tell_watchers(&mut self) {
         let share = TURN_WRITE_BYTES / self.untold.max(1);
         self.write_share = share.clamp(WRITE_MIN_BYTES, WRITE_BUDGET_BYTES);
@@ -25,15 +25,15 @@ impl<T: Stream, S: Storage> Service<T, S> {
             self.watching.push_back(key);
             self.untold -= 1;
             if self.wants_notices(key) {
-                // A call of the system costs as much as some of them.
+                // A system call costs as much as sending `WRITE_MIN_BYTES`.
                 bytes = bytes.saturating_sub(self.flush(key).max(WRITE_MIN_BYTES));
             }
             self.note_lag(key);
         }
     }
 
-    /// Notes what a watcher that has had its share still needs of the history. One that does not
-    /// take what it is sent has had its chance, and nothing is held for it.
+    /// Records which events a watcher still needs after it was served. Nothing is held for a
+    /// watcher that does not read its output, because it has had its chance.
     fn note_lag(&mut self, key: Key) {
         let watcher = self.clients.get(key).filter(|client| client.conn.is_writable());
         let next = watcher.and_then(|client| client.session.next_notice());

@@ -75,7 +75,7 @@ pub fn history(folder: &Path) -> (Vec<(u64, String)>, u64) {
     (events, last)
 }
 
-/// Whether the journal with this text begins with a snapshot.
+/// Returns whether the journal with this text begins with a snapshot.
 pub fn is_compacted(journal: &str) -> bool {
     journal.lines().next().is_some_and(|header| header.contains(" snapshot "))
 }

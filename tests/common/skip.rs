@@ -1,23 +1,23 @@
-//! Tests that cannot run here say so. The harness shows them as passed, so each is also noted in a
-//! file that the last test binary, `zz_skipped`, prints.
+//! Records tests that cannot run here. The harness shows them as passed, so each is also recorded
+//! in a file that the last test binary, `zz_skipped`, prints.
 
 use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Where skipped tests are noted.
+/// Returns the path of the list of skipped tests.
 pub fn notes() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("skipped")
 }
 
-/// Notes that the calling test is skipped.
+/// Records that the calling test is skipped.
 pub fn skip(why: impl Display) {
     println!("skipped: {why}");
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("?");
     let file = OpenOptions::new().create(true).append(true).open(notes());
-    // One write: tests of several threads note at the same time.
+    // A single write, because tests of several threads record at the same time.
     let line = format!("{}::{test}: {why}\n", env!("CARGO_CRATE_NAME"));
     file.and_then(|mut file| file.write_all(line.as_bytes())).expect("a place for notes");
 }

@@ -44,9 +44,9 @@ struct Inode {
     sizes: Vec<usize>,
     /// Bytes that the next sync has to write.
     unsynced: usize,
-    /// Space that is kept for it whatever its size is.
+    /// Space reserved for it, whatever its size.
     allocated: usize,
-    /// How many open files there are of it. One without a name goes with the last of them.
+    /// The number of open handles. A file without a name is removed with its last handle.
     handles: usize,
 }
 
@@ -67,13 +67,13 @@ pub struct Faults {
     pub name_fails_at: Option<u64>,
     /// No file may become larger than this: writes stop short, then fail with ENOSPC.
     pub room_bytes: Option<usize>,
-    /// What all files together may take. A file takes its pages and what is allocated for it.
+    /// Maximal total size of all files, which includes their pages and their allocated space.
     pub disk_bytes: Option<usize>,
-    /// The disk allocates nothing ahead of a write, as old file systems.
+    /// Whether the disk cannot allocate space ahead of writes, like old file systems.
     pub no_allocation: bool,
-    /// What somebody has done to the lock file.
+    /// What another process has done to the lock file.
     pub lock: Option<LockState>,
-    /// What somebody has done to the journal's name.
+    /// What another process has done to the journal's name.
     pub renamed: Option<NameState>,
     /// Every write takes a few bytes only, or is interrupted.
     pub short_writes: bool,
@@ -158,7 +158,7 @@ impl World {
         Ok(())
     }
 
-    /// Bytes that all files take: those that have a name or are open.
+    /// Returns the bytes of all files that have a name or are open.
     fn used(&self) -> usize {
         let named = |inode: usize| self.names.values().any(|other| *other == inode);
         let inodes = self.inodes.iter().enumerate();
@@ -168,7 +168,7 @@ impl World {
             .sum()
     }
 
-    /// Up to where a file may grow, as far as the disk goes.
+    /// Returns how large a file may grow on this disk.
     fn most_bytes(&self, inode: usize) -> usize {
         let Some(disk) = self.faults.disk_bytes else { return usize::MAX };
         let taken = self.inodes[inode].taken(self.page);
@@ -271,12 +271,12 @@ impl SimDisk {
         disk
     }
 
-    /// Makes the spare tail grow in other steps.
+    /// Changes the step by which the spare tail grows.
     pub fn set_step(&self, bytes: u64) {
         self.0.borrow_mut().step = bytes;
     }
 
-    /// Somebody else takes all the space that is left.
+    /// Lets another process use all remaining space.
     pub fn fill_up(&self) {
         let mut world = self.0.borrow_mut();
         world.faults.disk_bytes = Some(world.used());
@@ -391,7 +391,7 @@ impl SimDisk {
         SimFile { world: self.0.clone(), inode }
     }
 
-    /// Bytes that all files take.
+    /// Returns the bytes of all files.
     pub fn used_bytes(&self) -> usize {
         self.0.borrow().used()
     }
@@ -455,7 +455,7 @@ impl Storage for SimDisk {
     fn confirm_lock(&self) -> io::Result<LockState> {
         let lock = &mut self.0.borrow_mut().faults.lock;
         match *lock {
-            // Once it is taken it is held.
+            // After it was retaken, it is held.
             Some(LockState::Retaken) => Ok(lock.take().unwrap()),
             state => Ok(state.unwrap_or(LockState::Held)),
         }

@@ -144,20 +144,20 @@ fn a_snapshot_that_fails_is_abandoned() {
     }
 }
 
-/// What a compaction has taken of the disk when it fills up.
+/// How a compaction uses the disk when it fills up.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Taken {
     Nothing,
-    /// A snapshot is under way.
+    /// A snapshot is in progress.
     Snapshot,
-    /// The same, and its file cannot be removed.
+    /// The same, but its file cannot be removed.
     StuckSnapshot,
-    /// A snapshot was finished, and the file that it has replaced is still there.
+    /// A snapshot is finished, and the file that it has replaced still exists.
     OldFile,
 }
 
-/// Commits until the disk is full; how many more were acknowledged since the compaction, and
-/// whether it was said that one was given up.
+/// Commits until the disk is full. Returns the number of commits acknowledged since the compaction,
+/// and whether a notice reported a discarded snapshot.
 fn commit_until_full(taken: Taken, faults: &Faults, policy: SyncPolicy) -> (usize, bool) {
     let disk = SimDisk::new(4096, 0);
     disk.set_faults(faults.clone());
@@ -192,7 +192,7 @@ fn commit_until_full(taken: Taken, faults: &Faults, policy: SyncPolicy) -> (usiz
     (acknowledged, matches!(notices[..], [Notice::SnapshotGivenUp { .. }]))
 }
 
-/// The snapshot had taken the last of the disk, and the server stopped at the next commit.
+/// A snapshot once took the last space of the disk, and the server stopped at the next commit.
 #[test]
 fn a_compaction_gives_its_space_to_commits() {
     let every = SyncPolicy::Every(Duration::from_secs(1));
@@ -211,7 +211,7 @@ fn a_compaction_gives_its_space_to_commits() {
     }
 }
 
-/// A snapshot does not go on until the disk is full, since others write to it as well.
+/// A snapshot stops before the disk is full, because other processes write to it as well.
 #[test]
 fn a_snapshot_leaves_the_reserve_to_commits() {
     for finishes in [false, true] {
@@ -245,8 +245,8 @@ fn a_snapshot_leaves_the_reserve_to_commits() {
     }
 }
 
-/// Another server with the same directory lost what it had acknowledged when this one put its
-/// snapshot in the place of the journal.
+/// Another server with the same directory once lost acknowledged events when this one replaced the
+/// journal with its snapshot.
 #[test]
 fn a_directory_that_another_process_has_taken_is_left_alone() {
     let taken = || Faults { lock: Some(LockState::Lost), ..Faults::default() };
@@ -275,7 +275,7 @@ fn a_directory_that_another_process_has_taken_is_left_alone() {
 }
 
 #[test]
-fn a_deleted_lock_file_is_locked_again_and_told() {
+fn a_deleted_lock_file_is_locked_again_with_a_notice() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["a"]);
@@ -296,10 +296,10 @@ fn a_deleted_lock_file_is_locked_again_and_told() {
     assert!(journal.take_notices().is_empty());
 }
 
-/// Somebody has put a backup in its place, or has deleted it.
+/// Another process has replaced the journal with a backup, or has deleted it.
 #[test]
 fn a_journal_that_was_replaced_stays_and_one_that_was_deleted_comes_back() {
-    for (name, told) in [(NameState::Other, "is another file"), (NameState::Missing, "was deleted")]
+    for (name, told) in [(NameState::Other, "is not the file"), (NameState::Missing, "was deleted")]
     {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();

@@ -37,7 +37,7 @@ fn text(folder: &Path) -> String {
     fs::read_to_string(folder.join("journal")).unwrap().trim_end().to_string()
 }
 
-/// The same with an identity that is always the same.
+/// The same with a fixed identity.
 fn example(folder: &Path) -> String {
     let text = text(folder);
     let (header, rest) = text.split_once('\n').unwrap();
@@ -186,10 +186,10 @@ fn check_needs_no_lock_and_makes_nothing() {
     assert_eq!(report.end_bytes, journal.used_bytes());
 }
 
-/// A journal whose file the server cuts, because a compaction has replaced it, while it is copied.
+/// A journal that the server truncates while it is copied, because a compaction has replaced it.
 struct Replaced {
     content: Vec<u8>,
-    /// How many of those that are opened are cut.
+    /// How many of the opened files are truncated.
     cut: usize,
     opened: Cell<usize>,
 }

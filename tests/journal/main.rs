@@ -12,7 +12,7 @@ mod sealing;
 use disk::SimDisk;
 use reservad::journal::{Error, Journal, JournalId, Record, Report, Storage, SyncPolicy};
 
-/// The identity in the headers of files that a test makes.
+/// The identity in the headers of files made by tests.
 pub const ID: JournalId = JournalId(0x0123_4567_89ab_cdef);
 pub const HEADER: &str = "reservad-journal 3 0123456789abcdef 18901257\n";
 pub const SNAPSHOT_HEADER: &str = "reservad-journal 3 0123456789abcdef snapshot 9713aa50\n";

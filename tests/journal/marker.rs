@@ -1,4 +1,4 @@
-//! The marker of a directory that was in use: a journal that was deleted or emptied is missed.
+//! The marker of a directory in use, which detects that its journal was deleted or emptied.
 
 use crate::disk::{Faults, SimDisk};
 use crate::{commit, replay};
@@ -8,7 +8,7 @@ use reservad::journal::{
 
 const POLICY: SyncPolicy = SyncPolicy::Always;
 
-/// A disk with a journal of one event.
+/// Returns a disk with a journal of one event.
 fn used() -> SimDisk {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), POLICY).unwrap();
@@ -29,7 +29,7 @@ fn assert_lost(disk: &SimDisk) {
 }
 
 #[test]
-fn a_journal_that_was_deleted_or_emptied_is_not_begun_anew() {
+fn no_new_journal_begins_where_one_was_deleted_or_emptied() {
     let disk = used();
     let whole = disk.content(JOURNAL_FILE).unwrap();
     disk.remove(JOURNAL_FILE).unwrap();
@@ -39,13 +39,13 @@ fn a_journal_that_was_deleted_or_emptied_is_not_begun_anew() {
         assert_lost(&disk);
         assert_eq!(disk.content(JOURNAL_FILE).unwrap(), emptied);
     }
-    // Brought back it is good.
+    // The restored journal is good.
     disk.put(JOURNAL_FILE, &whole);
     assert_eq!(replay(disk, POLICY).unwrap().1, ["1 a"]);
 }
 
 #[test]
-fn a_new_journal_is_begun_where_that_is_asked_for() {
+fn a_new_journal_begins_where_one_is_requested() {
     for emptied in [None, Some(&b"reserv"[..])] {
         let disk = used();
         let marker = disk.content(MARKER_FILE);
@@ -57,14 +57,14 @@ fn a_new_journal_is_begun_where_that_is_asked_for() {
         disk.remove(JOURNAL_FILE).unwrap();
         assert_lost(&disk);
     }
-    // In a directory that was never used as well.
+    // In a directory that was never used, too.
     let disk = SimDisk::new(512, 0);
     begin_again(&disk).unwrap();
     assert!(replay(disk, POLICY).unwrap().1.is_empty());
 }
 
 #[test]
-fn a_journal_is_never_given_up_for_a_new_one() {
+fn an_existing_journal_is_never_replaced_by_a_new_one() {
     let disk = used();
     let steps = disk.steps();
     assert!(matches!(begin_again(&disk), Err(Error::NotNew { .. })));
@@ -77,7 +77,7 @@ fn a_journal_is_never_given_up_for_a_new_one() {
     assert_eq!(disk.names(), [MARKER_FILE, NEW_JOURNAL_FILE]);
 }
 
-/// A backup of another directory, or two that were mixed up.
+/// A backup of another directory, or two directories that were mixed up.
 #[test]
 fn a_journal_of_another_directory_is_refused_with_both_ids() {
     let disk = used();
@@ -95,7 +95,7 @@ fn a_journal_of_another_directory_is_refused_with_both_ids() {
     replay(disk, POLICY).unwrap();
 }
 
-/// From a backup, or written before there were markers, or by a start that was killed.
+/// From a backup, or written before markers existed, or by a start that was killed.
 #[test]
 fn a_journal_without_a_good_marker_gets_one() {
     for marker in [None, Some(&b""[..]), Some(b"0123456789abcde"), Some(b"0123456789abcdeg\n")] {
@@ -114,10 +114,10 @@ fn a_journal_without_a_good_marker_gets_one() {
     }
 }
 
-/// A crash while a directory is prepared, or while its first journal is made, makes no start refuse
-/// that had not to.
+/// A crash while a directory is prepared, or while its first journal is created, never makes a
+/// start fail that would have succeeded.
 #[test]
-fn power_cut_at_every_step_of_a_new_beginning() {
+fn power_cut_at_every_step_of_beginning_a_new_journal() {
     let mut last = 0;
     for step in 0.. {
         let mut done = false;
@@ -130,7 +130,7 @@ fn power_cut_at_every_step_of_a_new_beginning() {
             disk.lose_power();
             match replay(disk.clone(), POLICY) {
                 Ok((_, records, _)) => assert!(records.is_empty()),
-                // As it was: the operator says it again.
+                // Nothing has changed, and the operator repeats the command.
                 Err(Error::Lost { .. }) => assert!(!prepared),
                 Err(error) => panic!("{error}"),
             }

@@ -152,7 +152,7 @@ fn events_in_every_kind_of_disorder() {
     let long = "x".repeat(200_000);
     let three = written(2, end1, &["payload 2", "payload 3", "payload 4"]);
     let out_of_order = || Found::Refused(Why::OutOfOrder);
-    // A name may look like the head of a commit or a seal, its sum included, but for the TAB.
+    // A name may look like the head of a commit or a seal, checksum included, except for the TAB.
     let imitation = line(&format!("commit 9 2 00000000 @{}", end1 + 1)).replace('\t', " ");
     let imitating = written(3, 45, &[&format!("ADDED {}", imitation.trim_end())]);
     let seal = line(&format!("seal 9 @{}", end1 + 1)).replace('\t', " ");

@@ -1,4 +1,4 @@
-//! Seals: what they prove, what becomes of them, and what a power cut makes of them.
+//! Seals: what they prove, how they are overwritten, and the effects of a power cut.
 
 use crate::disk::{Faults, SimDisk};
 use crate::recovery::Growing;
@@ -9,8 +9,8 @@ use std::time::Duration;
 const POLICIES: [SyncPolicy; 3] =
     [SyncPolicy::Always, SyncPolicy::Every(Duration::from_secs(1)), SyncPolicy::Never];
 
-/// A sealed journal of three commits without its spare tail, and where the last of them begins and
-/// ends.
+/// Returns a sealed journal of three commits without its spare tail, and the range of the last
+/// commit.
 fn sealed(policy: SyncPolicy, compacted: bool) -> (Vec<u8>, usize, usize) {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
@@ -37,8 +37,8 @@ fn verdict(content: &[u8]) -> (Option<Verdict>, bool) {
     (report.bad.map(|bad| bad.verdict), report.is_sealed)
 }
 
-/// Every bit of the last commit of a journal, which a clean stop has sealed, was cut as a torn tail,
-/// "never acknowledged", when it was wrong.
+/// A wrong bit in the last commit of a journal that was sealed at a clean stop was once cut as a
+/// torn tail, "never acknowledged".
 #[test]
 fn every_wrong_bit_of_a_sealed_journal_is_damage_except_in_the_seal_itself() {
     for policy in POLICIES {
@@ -61,7 +61,7 @@ fn every_wrong_bit_of_a_sealed_journal_is_damage_except_in_the_seal_itself() {
                 }
             }
             assert_eq!(of_the_last, 2 * 8 * (end - start));
-            // Nothing that was committed is lost with the seal, and it is not there any more.
+            // No commit is lost with the seal, which is gone.
             for bit in end * 8..content.len() * 8 {
                 let mut content = content.clone();
                 content[bit / 8] ^= 1 << (bit % 8);
@@ -128,7 +128,7 @@ fn seals_in_every_kind_of_disorder() {
 }
 
 #[test]
-fn a_seal_is_one_write_and_one_sync_and_only_where_there_is_none() {
+fn a_seal_takes_one_write_and_one_sync_and_none_if_there_is_one() {
     for policy in POLICIES {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
@@ -151,9 +151,9 @@ fn a_seal_is_one_write_and_one_sync_and_only_where_there_is_none() {
     }
 }
 
-/// What is not synced yet when it is sealed must be so before the seal can be on the disk.
+/// Unsynced data must be synced before the seal can reach the disk.
 #[test]
-fn what_is_sealed_is_synced_before() {
+fn everything_before_a_seal_is_synced_first() {
     let disk = SimDisk::new(512, 0);
     let every = SyncPolicy::Every(Duration::from_secs(1));
     let (mut journal, _, _) = replay(disk.clone(), every).unwrap();
@@ -165,7 +165,7 @@ fn what_is_sealed_is_synced_before() {
     assert!(!journal.is_dirty());
 }
 
-/// The seal is overwritten, so that a journal does not grow by it.
+/// The next commit overwrites the seal, so seals do not make a journal grow.
 #[test]
 fn the_next_commit_takes_the_place_of_the_seal() {
     for policy in POLICIES {
@@ -187,7 +187,7 @@ fn the_next_commit_takes_the_place_of_the_seal() {
     }
 }
 
-/// The power goes at every step of a commit, its seal and the commit after it.
+/// The power fails at every step of a commit, its seal and the commit after it.
 #[test]
 fn a_power_cut_beside_a_seal_leaves_a_good_journal() {
     let long = "long ".repeat(300);
@@ -279,7 +279,7 @@ fn the_identity_is_random_and_stays() {
 }
 
 #[test]
-fn what_is_told_of_damage_before_a_seal() {
+fn damage_before_a_seal_is_reported_with_the_seal_as_evidence() {
     let (mut content, _, end) = sealed(SyncPolicy::Always, false);
     content[end - 2] ^= 1;
     let error = replay_bytes(&content).unwrap_err().to_string();
@@ -288,7 +288,7 @@ fn what_is_told_of_damage_before_a_seal() {
     assert!(error.contains(&told), "{error}");
 }
 
-/// The check reads the seal, half of the commit that is taking its place, or what follows later.
+/// The check reads the seal, half of the commit that overwrites it, or a later state.
 #[test]
 fn a_seal_that_is_overwritten_during_a_check_is_no_damage() {
     let disk = SimDisk::new(512, 0);
@@ -303,7 +303,7 @@ fn a_seal_that_is_overwritten_during_a_check_is_no_damage() {
     }
     states.iter_mut().for_each(|(_, content)| content.truncate(600));
     let (_, last) = states.last().unwrap().clone();
-    // From each sealed state over each half of the next commit, and of the one after it.
+    // From each sealed state, over each half of the next commit and of the one after it.
     for at in [1, 3] {
         let (_, sealed) = &states[at];
         for later in [at + 1, 5] {

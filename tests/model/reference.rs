@@ -861,8 +861,8 @@ impl Model {
         self.floor = floor;
     }
 
-    /// The journal goes on at `now`, which is before its last time: a lease has left what it
-    /// had left then, and what has no end has begun.
+    /// Continues the journal at `now`, which is before its last time `then`: a lease keeps the time
+    /// that it had left at `then`, and reservations without an end have begun.
     pub fn bring_back(&mut self, then: i64, now: i64) {
         for one in self.live.iter_mut().filter(|one| one.from <= then) {
             if one.lease {

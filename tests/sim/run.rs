@@ -38,7 +38,7 @@ pub struct Run {
     pub seen: Seen,
     dice: Dice,
     disk: SimDisk,
-    /// The disk has a bound: it may be too full for what is left out then.
+    /// Whether the disk is bounded, so that it may be too full for a seal or a spare tail.
     lacks_room: bool,
     policy: SyncPolicy,
     capacity: Capacity,
@@ -57,9 +57,9 @@ pub struct Run {
     now: i64,
     steady: i64,
     seen_tick: u64,
-    /// Since when the wall clock is far ahead and not believed, and how far it was then.
+    /// Since when the wall clock is far ahead and not trusted, and how far it was ahead then.
     astray: Option<(u64, i64)>,
-    /// It is said to be right.
+    /// Whether the clock was confirmed.
     confirmed: bool,
     /// By how much the wall clock was set, as far as that was not told.
     untold_ms: i64,
@@ -80,7 +80,7 @@ pub struct Run {
     peers: Vec<Peer>,
     newcomers: Vec<Peer>,
     stop: bool,
-    /// The disk will be full as soon as there is a snapshot.
+    /// Whether the disk fills up as soon as there is a snapshot.
     fills_up: bool,
     quiet: bool,
     transcript: Option<Vec<String>>,
@@ -211,7 +211,8 @@ impl Run {
             6 => faults.sync_fails_at = Some(rng.below(20) as u64),
             7 => faults.name_fails_at = Some(rng.below(3) as u64),
             8 => faults.room_bytes = Some(size + rng.below(600)),
-            // Before or after the reserve is touched: others write to the disk as well.
+            // Before or after the reserve is reached, because other processes write to the disk as
+            // well.
             9 => faults.disk_bytes = Some(used + rng.below(1 << 20)),
             10 | 11 | 14 | 15 => self.fills_up = true,
             12 => faults.lock = Some(rng.pick(&[LockState::Retaken, LockState::Lost])),
@@ -290,7 +291,7 @@ impl Run {
         unreachable!("attempts do not end")
     }
 
-    /// Between two servers somebody brings the journal's time back to what the wall clock says.
+    /// Resets the journal's time to the wall clock, between two servers.
     fn reset_time(&mut self) {
         self.disk.set_faults(Faults::default());
         let reset = store::reset_time(self.disk.clone(), Time::from_ms(self.wall));
@@ -439,7 +440,7 @@ impl Run {
         if synced == 0 {
             return;
         }
-        // Then all of what was committed is proof against damage, the last commit too.
+        // After that everything committed is protected against damage, including the last commit.
         self.seen.count("sealed journals", usize::from(report.is_sealed));
         let at = self.rng().below(synced);
         if self.rng().one_in(2) {
@@ -503,14 +504,14 @@ impl Run {
         let had_snapshot = has_snapshot(self);
         let before = self.model.last_event();
         let served = server.serve_queue();
-        // While there is something that can be given up, and a commit to come.
+        // While something can be given up, and a commit follows.
         let snapshot_bytes = self.disk.with_live(NEW_JOURNAL_FILE, <[u8]>::len).unwrap_or(0);
         if self.fills_up && snapshot_bytes > 0 && server.inventory().last_event() > before {
             self.fills_up = false;
             self.disk.fill_up();
         }
         let ran = served.and_then(|()| server.conclude());
-        // Commits do nothing to it but this.
+        // Only commits can remove it.
         if had_snapshot && ran.is_ok() && !has_snapshot(self) {
             self.seen.one("snapshots given up for a commit");
         }
@@ -611,7 +612,7 @@ impl Run {
         self.seen_tick = self.tick;
         self.steady += elapsed_ms;
         if self.is_astray(self.wall - self.steady) {
-            self.seen.one("turns with a clock that is not believed");
+            self.seen.one("turns with a clock that is not trusted");
             self.now = self.steady;
             self.model.lag = 0;
             return (self.untold_ms.abs() >= 500).then(|| std::mem::take(&mut self.untold_ms));
@@ -627,8 +628,8 @@ impl Run {
         (self.untold_ms.abs() >= 500).then(|| std::mem::take(&mut self.untold_ms))
     }
 
-    /// Whether a wall clock that is so far ahead is not to be believed: for ten minutes without
-    /// being set again, unless somebody says that it is right.
+    /// Returns whether a wall clock this far ahead must not be trusted: for ten minutes without
+    /// being set again, unless it is confirmed.
     fn is_astray(&mut self, ahead_ms: i64) -> bool {
         let was = self.astray.take();
         if std::mem::take(&mut self.confirmed) || ahead_ms <= 86_400_000 {
@@ -776,7 +777,7 @@ impl Run {
         finished.map_err(|_| Ended)?;
         let (_, report) = replay(&self.disk);
         let is_whole = report.is_sealed && report.bad.is_none();
-        // A disk may be too full for a seal.
+        // The disk may be too full for a seal.
         assert!(is_whole || self.lacks_room, "a stopped server has left {report:?}");
         self.candidates.drain(..self.candidates.len() - 1);
         self.told_event = self.model.last_event();

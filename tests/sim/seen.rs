@@ -12,7 +12,7 @@ const MUST: [&str; 52] = [
     "turns",
     "steps of the clock",
     "turns with a clock that is behind",
-    "turns with a clock that is not believed",
+    "turns with a clock that is not trusted",
     "journals brought back",
     "turns that were cut",
     "pieces that were committed",

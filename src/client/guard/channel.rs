@@ -1,7 +1,7 @@
-//! Messages between the wrapper, its keeper and the process that becomes the program. All three
-//! are this program; each has the next one's messages on its standard input, which is a socket
-//! that keeps messages apart. A message is a word and what belongs to it, and may bring a
-//! descriptor along: so the standard input that the program is to have goes from hand to hand.
+//! Messages between the wrapper, its keeper and the process that becomes the program. All three run
+//! this executable. Each receives messages on its standard input, which is a socket that preserves
+//! message boundaries. A message consists of a keyword and its fields, and can carry a descriptor.
+//! The standard input for the program is passed on in this way.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,17 +12,17 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-/// Longer than any message: the names of a reservation, and a few words.
+/// Enough for every message, which at most holds the names of a reservation and a few words.
 const MESSAGE_MAX_BYTES: usize = 32 * 1024;
 
-/// What separates the fields of a message. No argument and no variable can have it.
+/// Separates the fields of a message. Arguments and environment variables cannot contain it.
 const SEPARATOR: u8 = 0;
 
-/// One end of the line between two of the processes.
+/// One end of a connection between two of the processes.
 #[derive(Debug)]
 pub struct Channel(OwnedFd);
 
-/// A message: its fields, of which the first says what it is.
+/// A message. Its first field is the keyword.
 #[derive(Debug)]
 pub struct Message {
     pub fields: Vec<String>,
@@ -30,14 +30,14 @@ pub struct Message {
 }
 
 impl Channel {
-    /// Both ends.
+    /// Returns both ends of a new channel.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         Ok((Channel(ours), theirs))
     }
 
-    /// The end that was given to this process as its standard input.
+    /// Returns the end that this process received as its standard input.
     pub fn from_stdin() -> io::Result<Self> {
         Ok(Channel(io::stdin().as_fd().try_clone_to_owned()?))
     }
@@ -46,7 +46,7 @@ impl Channel {
         self.send_with(fields, None)
     }
 
-    /// Sends a message, and with it a descriptor.
+    /// Sends a message, optionally with a descriptor.
     pub fn send_with(&self, fields: &[&str], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let text = fields.join(&char::from(SEPARATOR).to_string());
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -55,7 +55,7 @@ impl Channel {
         if !fds.is_empty() {
             control.push(SendAncillaryMessage::ScmRights(&fds));
         }
-        // Who does not read must not hold us: the end of a reservation waits for nobody.
+        // A receiver that does not read must not block the end of a reservation.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         rustix::io::retry_on_intr(|| {
             sendmsg(&self.0, &[IoSlice::new(text.as_bytes())], &mut control, flags)
@@ -63,7 +63,7 @@ impl Channel {
         Ok(())
     }
 
-    /// The next message; waits for it. `None` when the other end is closed.
+    /// Waits for the next message; `None` when the other end is closed.
     pub fn receive(&self) -> io::Result<Option<Message>> {
         let mut bytes = vec![0; MESSAGE_MAX_BYTES];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -74,7 +74,7 @@ impl Channel {
         });
         let length = match received {
             Ok(received) => received.bytes,
-            // It ended before it had read all that we said.
+            // The other end closed before it had read everything.
             Err(rustix::io::Errno::CONNRESET) => 0,
             Err(error) => return Err(error.into()),
         };
@@ -92,7 +92,7 @@ impl Channel {
 }
 
 impl Message {
-    /// The word that says what it is.
+    /// Returns the keyword.
     pub fn word(&self) -> &str {
         self.fields.first().map_or("", String::as_str)
     }

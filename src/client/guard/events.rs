@@ -1,6 +1,6 @@
-//! What can happen while a reservation is held, and waiting for all of it at once: signals, an
-//! alarm, connections. No thread: at the limit of processes there is none to be had, and a
-//! reservation that is held already must be kept all the same.
+//! The events while a reservation is held, and waiting for all of them at once: signals, an alarm,
+//! connections. Uses no threads, because none can be started at the limit of processes, and a
+//! reservation must be kept even then.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -26,7 +26,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 4;
 const USER_TIMEOUT_MS: u32 = 30_000;
 
-/// The signals that are passed on to the program.
+/// Signals that are passed on to the program.
 const PASSED: [Signal; 9] = [
     Signal::SIGTERM,
     Signal::SIGINT,
@@ -45,15 +45,15 @@ pub fn now() -> Moment {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Waits until something can be read; says which of them.
+/// Waits until at least one descriptor is readable. Returns which ones are.
 pub fn readable<const N: usize>(fds: [BorrowedFd<'_>; N]) -> [bool; N] {
     let mut polled = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-    // A failure, which is an interruption, is like nothing: whoever waits looks again.
+    // The only failure is an interruption, and then the caller tries again.
     let _ = poll(&mut polled, None);
     polled.map(|fd| !fd.revents().is_empty())
 }
 
-/// Waits until something can be read, at most so long; says whether it can.
+/// Waits up to `limit` until a descriptor is readable. Returns whether it is.
 pub fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
     let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
     let limit = Timespec::try_from(limit).ok();
@@ -74,7 +74,7 @@ pub fn make_ends_known(stream: &TcpStream) {
     let _ = sockopt::set_tcp_user_timeout(stream, USER_TIMEOUT_MS);
 }
 
-/// A connection that is being made. Readable or in error when that is decided.
+/// A connection in progress. Becomes readable or fails when the outcome is known.
 pub struct Connecting {
     stream: TcpStream,
     pub address: SocketAddr,
@@ -95,7 +95,7 @@ impl Connecting {
         Ok(Connecting { stream: TcpStream::from(socket), address })
     }
 
-    /// Whether it is decided, and how.
+    /// Returns the outcome, once it is known.
     pub fn finish(&self) -> Option<io::Result<TcpStream>> {
         let mut polled = [PollFd::new(&self.stream, PollFlags::OUT)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -122,17 +122,17 @@ impl AsFd for Connecting {
     }
 }
 
-/// Signals, read like a connection: those that are passed on.
+/// The signals to be passed on, read from a descriptor.
 ///
-/// Whoever started us with a signal ignored (`nohup`, `&` in a script) wants it ignored by the
-/// program too, so that one is left alone.
+/// A signal that was ignored at the start (`nohup`, `&` in a script) must be ignored by the program
+/// as well, so it is left alone.
 pub struct Signals {
     source: SignalFd,
 }
 
 impl Signals {
-    /// From now on our mask is our own: what was blocked when we were started is not any more.
-    /// The program has it as it was; its process was made before.
+    /// Starts to receive signals, including those that were blocked at the start. The program keeps
+    /// the original mask, because its process was created before.
     pub fn start() -> io::Result<Self> {
         let ignored = ignored_signals();
         let watched: SigSet = PASSED
@@ -140,7 +140,7 @@ impl Signals {
             .filter(|signal| ignored & (1 << (*signal as i32 - 1)) == 0)
             .collect();
         let mut blocked = watched;
-        // Blocked, it does not stop us when we take the terminal back.
+        // With SIGTTOU blocked, taking the terminal back does not stop this process.
         blocked.add(Signal::SIGTTOU);
         blocked.thread_set_mask()?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
@@ -166,7 +166,7 @@ fn ignored_signals() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// One alarm, which can be set anew, on the clock of [`now`]: the time-outs of `poll` do not
+/// A timer on the clock of [`now`]. The time-outs of `poll` are not enough, because they do not
 /// count while the machine sleeps.
 pub struct Timer {
     timer: OwnedFd,
@@ -178,7 +178,7 @@ impl Timer {
         Ok(Timer { timer: timerfd_create(TimerfdClockId::Boottime, flags)? })
     }
 
-    /// It is readable from this time on, or at once if that is past; never for `None`.
+    /// Makes it readable from this time on, or at once if the time has passed; never for `None`.
     pub fn set(&self, at: Option<Moment>) {
         // All zeros would turn it off.
         let at = at.map(|at| at.max(Duration::from_nanos(1))).unwrap_or_default();
@@ -187,7 +187,7 @@ impl Timer {
             tv_nsec: at.subsec_nanos().into(),
         };
         let once = Itimerspec { it_interval: Timespec::default(), it_value };
-        // Every time that there is can be set.
+        // Cannot fail for any valid time.
         let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once);
     }
 }

@@ -1,25 +1,25 @@
-//! The keeper: a process between the wrapper and the program, whose only task is that nothing
-//! of the program outlives the reservation, whatever happens to the wrapper.
+//! The keeper, a process between the wrapper and the program. It ensures that no process of the
+//! program outlives the reservation, whatever happens to the wrapper.
 //!
 //! ```text
 //! wrapper ──▶ keeper ──▶ program ──▶ …
 //! ```
 //!
-//! It is the parent of the program and a subreaper: every descendant that loses its parent
-//! becomes its child, also after `setsid` or a double fork. When it has no child any more,
-//! nothing is left of the program; no other way to know it is free of races.
+//! The keeper is the parent of the program and a subreaper: every descendant that loses its parent
+//! becomes its child, even after `setsid` or a double fork. When the keeper has no child left, no
+//! process of the program is left. There is no other race-free way to know that.
 //!
-//! - It tells the wrapper when the program ends or stops, and when nobody is left.
-//! - It ends everything when the reservation is about to end, should the wrapper be stopped.
-//! - When the wrapper is gone it ends everything and then, on the connection that it was given,
-//!   the reservation. What it may not end keeps the reservation: that is renewed meanwhile.
-//! - When it is killed itself, the program is killed with it (`PR_SET_PDEATHSIG`), and the
-//!   wrapper, a subreaper too, ends the rest.
+//! - It reports to the wrapper when the program ends or stops, and when no process is left.
+//! - It ends everything when the reservation is about to end, in case the wrapper is stopped.
+//! - When the wrapper is gone, it ends everything and then the reservation, on the connection that
+//!   it was given. If it may not end some process, it keeps the reservation and renews it.
+//! - When the keeper itself is killed, the program is killed with it (`PR_SET_PDEATHSIG`), and the
+//!   wrapper, which is a subreaper too, ends the other processes.
 //!
-//! The program's process is made at once, before the wrapper and the keeper change anything of
-//! their signals, and waits at its gate ([`become_program`]) for the word to go. So it has the
-//! mask and the dispositions that the wrapper was started with, and a system that has no process
-//! left says so before anything is reserved.
+//! The process of the program is created first, before the wrapper and the keeper change their
+//! signals, and waits at its gate ([`become_program`]). So it inherits the signal mask and
+//! dispositions with which the wrapper was started. If the system has no process left, that is
+//! known before anything is reserved.
 
 use std::collections::HashSet;
 use std::env;
@@ -57,10 +57,10 @@ pub const OURSELVES: &str = "/proc/self/exe";
 const EXIT_NOT_FOUND: u8 = 127;
 const EXIT_NOT_RUNNABLE: u8 = 126;
 
-/// While processes are ended, those that were born meanwhile are looked for this often.
+/// Interval between scans for new processes while all processes are being ended.
 pub const KILL_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long the server may take to confirm the end of an orphaned reservation.
+/// How long the server may take to confirm the end of a reservation whose wrapper is gone.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What we are if we were started by ourselves: the exit code, once that is done.
@@ -90,7 +90,7 @@ fn keep(words: impl Iterator<Item = OsString>, language: Language) -> u8 {
     }
 }
 
-/// Makes the process that will be the program, the leader of its own group.
+/// Creates the process that will become the program, as the leader of its own group.
 fn start_program(words: impl Iterator<Item = OsString>) -> io::Result<(Channel, Pid)> {
     let (gate, theirs) = Channel::pair()?;
     let mut command = Command::new(OURSELVES);
@@ -101,31 +101,31 @@ fn start_program(words: impl Iterator<Item = OsString>) -> io::Result<(Channel, 
 
 struct Keeper<'a> {
     wrapper: &'a Channel,
-    /// The program waits for its word at the other end; `None` once it has it.
+    /// The channel to the process of the program, which waits for its start; `None` afterwards.
     gate: Option<Channel>,
-    /// The process that the program is; `None` after its end.
+    /// The process of the program; `None` after its end.
     program: Option<Pid>,
     /// Readable when a child has ended or stopped.
     children: SignalFd,
     timer: Timer,
     language: Language,
-    /// When everything must be ended, whatever the wrapper does.
+    /// When everything must be ended, independently of the wrapper.
     kill_at: Option<Moment>,
     is_expired: bool,
-    /// No child is left.
+    /// Whether no child is left.
     is_alone: bool,
-    /// What to do about the reservation without the wrapper.
+    /// How to end the reservation without the wrapper.
     will: Option<Will>,
-    /// Processes that we may not signal, and said so.
+    /// Processes reported to the wrapper because they may not be signalled.
     refused: HashSet<Pid>,
 }
 
-/// The connection of the reservation, and what to say on it.
+/// The connection of the reservation, and the lines to send on it.
 struct Will {
     connection: OwnedFd,
     release: String,
     renew: String,
-    /// How often to renew; `None`: it needs none.
+    /// The interval of renewals; `None` if none are needed.
     interval: Option<Duration>,
 }
 
@@ -137,9 +137,9 @@ impl<'a> Keeper<'a> {
         language: Language,
     ) -> io::Result<Self> {
         set_child_subreaper(Some(getpid()))?;
-        // Ignored, the ends of children would not be told. The handler itself never runs.
+        // If SIGCHLD were ignored, ends of children would not be reported. The handler never runs.
         signal_hook::flag::register(SIGCHLD, std::sync::Arc::default())?;
-        // What is for the wrapper must not end its keeper.
+        // Signals for the wrapper must not end its keeper.
         SigSet::all().thread_set_mask()?;
         let mut mask = SigSet::empty();
         mask.add(nix::sys::signal::Signal::SIGCHLD);
@@ -162,7 +162,7 @@ impl<'a> Keeper<'a> {
         Ok(keeper)
     }
 
-    /// Keeps until the wrapper kills us, or is gone.
+    /// Runs until the wrapper kills this process or is gone.
     fn run(&mut self) -> u8 {
         loop {
             self.timer.set(self.next_moment());
@@ -198,7 +198,7 @@ impl<'a> Keeper<'a> {
                 if let Some(gate) = self.gate.take() {
                     let fields: Vec<&str> = message.fields.iter().map(String::as_str).collect();
                     let input = message.descriptor.as_ref().map(AsFd::as_fd);
-                    // A program that cannot start is told like any other end.
+                    // A program that cannot start is reported like any other end.
                     let _ = gate.send_with(&fields, input);
                 }
             }
@@ -225,7 +225,7 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// The number is the program's own: it is not reaped, since only we do that.
+    /// The number cannot have been reused, because only this process reaps the program.
     fn signal_group(&self, signal: Signal) {
         let Some(program) = self.program else {
             return;
@@ -235,7 +235,7 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// Takes note of children that ended or stopped; returns whether there is none left.
+    /// Reaps children that ended, and reports stops. Returns whether no child is left.
     fn reap(&mut self) -> bool {
         while let Ok(Some(_)) = self.children.read_signal() {}
         loop {
@@ -264,7 +264,7 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// The reservation is about to end, and the wrapper has not ended the program.
+    /// Ends everything, because the reservation is about to end and the wrapper has not done it.
     fn expire(&mut self) {
         if !std::mem::replace(&mut self.is_expired, true) {
             self.tell(&["expired"]);
@@ -282,7 +282,7 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// The wrapper is gone: ends everything, and then the reservation.
+    /// Ends everything and then the reservation, after the wrapper is gone.
     fn conclude(&mut self) -> u8 {
         let was_started = self.gate.take().is_none();
         let in_time = now() + GRACE;
@@ -298,7 +298,7 @@ impl<'a> Keeper<'a> {
             if now() >= kill_at {
                 self.signal_all(Signal::KILL);
             }
-            // What we may not end goes on, so the reservation does too.
+            // Processes that may not be ended still run, so the reservation must go on.
             if let Some(will) = &self.will
                 && let Some(interval) = will.interval
                 && now() >= renewed + interval
@@ -320,11 +320,11 @@ impl<'a> Keeper<'a> {
 impl Will {
     fn say(&self, line: &str) {
         let _ = rustix::io::write(&self.connection, line.as_bytes());
-        // What is answered interests nobody, but must not stand in the way.
+        // Replies are not needed, but must be read so that the server does not block.
         let _ = rustix::io::read(&self.connection, &mut [0; 8 * 1024]);
     }
 
-    /// Waits until the server has closed.
+    /// Waits until the server has closed the connection.
     fn hear_the_end(&self) {
         let limit = now() + LAST_WORDS_TIMEOUT;
         while let Some(left) = limit.checked_sub(now()).filter(|left| !left.is_zero()) {
@@ -338,8 +338,8 @@ impl Will {
     }
 }
 
-/// Asks to die with the keeper, waits for the word, and becomes the program. Returns only if it
-/// cannot.
+/// Sets up to die with the keeper, waits for the start, and becomes the program. Returns only on
+/// failure.
 fn become_program(
     mut arguments: impl Iterator<Item = OsString>,
     report: impl Fn(&OsStr, &io::Error),

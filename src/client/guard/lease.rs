@@ -107,12 +107,12 @@ fn is_number(word: &str) -> bool {
     word.strip_prefix('#').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The number of the event that a notice tells of: `* 7 RESERVADO …`, `* 7 AVANCE`.
+/// Returns the number of the event in a notice: `* 7 RESERVADO …`, `* 7 AVANCE`.
 pub fn event_number(notice: &str) -> Option<u64> {
     notice.split(' ').nth(1)?.parse().ok()
 }
 
-/// The last event before a watch began: `OK OBSERVANDO tras=7`.
+/// Returns the number of the last event before a watch began: `OK OBSERVANDO tras=7`.
 pub fn last_event(reply: &str) -> Option<u64> {
     let mut words = reply.split(' ');
     let number = words

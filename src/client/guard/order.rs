@@ -15,9 +15,9 @@ pub struct Order {
     pub holder: Option<String>,
     /// The line that reserves.
     pub reserve: String,
-    /// The same for a server that does not know [`End::Heartbeat`].
+    /// The same line for a server that does not support [`End::Heartbeat`].
     pub plain: String,
-    /// How long it may wait in a queue.
+    /// How long the request may wait in the queue.
     pub wait: Duration,
     pub end: End,
     /// The program and its arguments, byte by byte as they were given.
@@ -29,7 +29,7 @@ pub struct Order {
 pub enum End {
     /// With the connection (`hasta=salir`).
     Connection,
-    /// With our goodbye, or this long after the last renewal (`hasta=salir por=`).
+    /// After `SALIR`, or this long after the last renewal (`hasta=salir por=`).
     Heartbeat(String, Duration),
     /// After a term that is renewed (`por=`), as it was written and as a length.
     Lease(String, Duration),
@@ -38,7 +38,7 @@ pub enum End {
 }
 
 impl End {
-    /// How long it lasts from a renewal, if it has any.
+    /// Returns how long it lasts from a renewal, if it can be renewed.
     pub fn term(&self) -> Option<Duration> {
         match self {
             End::Heartbeat(_, term) | End::Lease(_, term) => Some(*term),
@@ -47,8 +47,8 @@ impl End {
     }
 }
 
-/// How long a reservation without an end of its own outlives a wrapper that vanished with its
-/// machine, and for how long the server may be away.
+/// How long a reservation without an explicit end outlives a wrapper whose machine has failed,
+/// which is also how long the server may be unreachable.
 const HEARTBEAT: (&str, Duration) = ("60s", Duration::from_secs(60));
 
 /// The words of one language of the wire.
@@ -105,8 +105,8 @@ fn verbs_of(first: &OsString) -> Option<&'static Verbs> {
 }
 
 impl Order {
-    /// `None` if these words are a line for the server and no order for us. Options of ours may
-    /// also stand behind the verb.
+    /// Parses a command line; `None` if it is a line for the server. Options of the client may also
+    /// follow the verb.
     pub fn of(given: &[OsString], settings: &mut Settings) -> Result<Option<Self>, Stop> {
         let language = settings.language;
         let Some(verbs) = given.first().and_then(verbs_of) else {
@@ -142,7 +142,7 @@ struct Request {
     /// What travels, in its order.
     line: Vec<String>,
     holder: Option<String>,
-    /// `por=`, as it was written; a term that is none is told by the server.
+    /// `por=`, as written. The server reports invalid values.
     term: Option<String>,
     /// `hasta=salir`.
     is_bound: bool,
@@ -227,7 +227,7 @@ impl Request {
             (None, true, false) => End::Connection,
             (Some((text, Some(term))), true, false) => End::Heartbeat(text, term),
             (Some((text, Some(term))), false, false) => End::Lease(text, term),
-            // Two ends that do not go together are told by the server.
+            // The server reports ends that exclude each other.
             _ => End::Fixed,
         }
     }

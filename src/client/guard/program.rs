@@ -1,10 +1,10 @@
-//! The program that runs under a reservation, as the wrapper sees it: through its keeper
-//! (`keeper.rs`), its descendants, and the terminal.
+//! The program that runs under a reservation, as seen by the wrapper: its keeper (`keeper.rs`), its
+//! descendants, and the terminal.
 //!
-//! The program leads a process group of its own: in its parent's group there may be a whole
-//! pipeline, or the script that started us. At a terminal that group must be the one in the
-//! foreground. We give it the terminal when it starts, or when it first wants it, and take it
-//! back at its end.
+//! The program leads its own process group, because its parent's group may contain a whole
+//! pipeline, or the script that started the wrapper. At a terminal, that group must be in the
+//! foreground. The wrapper gives it the terminal when the program starts or first needs it, and
+//! takes it back when the program ends.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -32,18 +32,18 @@ use super::tree::{self, Process, Refused};
 /// nobody could wake us we do not stop with it. This keeps that from being a busy loop.
 const BACKGROUND_PAUSE: Duration = Duration::from_millis(100);
 
-/// What the keeper says.
+/// A report of the keeper.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Report {
-    /// A signal stopped the program: Ctrl-Z, or it wanted a terminal that it does not have.
+    /// A signal stopped the program: Ctrl-Z, or it used a terminal that it does not have.
     Stopped(i32),
-    /// The program has ended; what we shall return for it.
+    /// The program has ended; the exit code to return for it.
     Ended(u8),
-    /// Nothing is left of the program; or something still is.
+    /// Whether processes of the program are left.
     Left(bool),
     /// The reservation was about to end, and everything is being killed.
     Expired,
-    /// The program may not be signalled by us.
+    /// A process may not be signalled.
     Refused(Pid),
     /// The keeper itself was killed.
     Gone,
@@ -55,29 +55,29 @@ pub struct Program {
     keeper_pid: Pid,
     /// The process, and its group.
     pid: Pid,
-    /// The keeper was killed, and what it kept is ours to end.
+    /// The keeper was killed, so the wrapper has to end the processes.
     is_orphaned: bool,
-    /// We are a subreaper, so that it is.
+    /// Whether this process is a subreaper, and thus the parent of those processes.
     is_subreaper: bool,
     /// The terminal that it can be given.
     terminal: Option<File>,
     /// The program has been given the terminal.
     has_terminal: bool,
-    /// Processes that could not be signalled.
+    /// Processes that could not be signalled and were reported.
     refused: HashSet<Pid>,
 }
 
 impl Program {
-    /// Makes its process and its keeper, with the signals that we were started with; the program
-    /// itself waits for [`start`](Self::start).
+    /// Creates the process of the program and its keeper, with the signals inherited by the
+    /// wrapper. The program itself runs after [`start`](Self::start).
     pub fn prepare(words: &[OsString]) -> io::Result<Self> {
-        // What whoever started us has left us for children is not ours to end.
+        // Children inherited from the process that started this one must not be ended.
         let is_subreaper = !tree::has_children(getpid());
         let (channel, theirs) = Channel::pair()?;
         let mut command = Command::new(OURSELVES);
         command.arg0(AS_KEEPER).args(words).stdin(Stdio::from(theirs)).process_group(0);
         let keeper = command.spawn()?;
-        // It holds the other end.
+        // The child holds the other end.
         drop(command);
         if is_subreaper {
             set_child_subreaper(Some(getpid()))?;
@@ -111,11 +111,11 @@ impl Program {
         }
     }
 
-    /// Starts it, with these in its environment.
+    /// Starts the program, with these variables in its environment.
     pub fn start(&mut self, variables: [(&str, &str); 3]) -> io::Result<()> {
-        // Before it runs: stopped for want of the terminal and continued, it would not see a
-        // Ctrl-Z that came between. With standard output in a pipe, somebody of our own group (a
-        // pager) may need the terminal more than the program does.
+        // Before it runs: if it were stopped for want of the terminal and continued, it would miss
+        // a Ctrl-Z in between. With standard output in a pipe, another process of the wrapper's
+        // group (a pager) may need the terminal more than the program does.
         if io::stdin().is_terminal() && io::stdout().is_terminal() {
             self.offer_terminal();
         }
@@ -124,7 +124,7 @@ impl Program {
         self.channel.send_with(&["start", id, resources, until], Some(io::stdin().as_fd()))
     }
 
-    /// What the keeper has to say; the channel is readable.
+    /// Reads a report of the keeper, after its channel has become readable.
     pub fn report(&mut self) -> Option<Report> {
         let Ok(Some(message)) = self.channel.receive() else {
             self.is_orphaned = true;
@@ -137,14 +137,14 @@ impl Program {
         self.is_orphaned
     }
 
-    /// Tells the keeper when everything must have been killed.
+    /// Informs the keeper when everything must have been killed.
     pub fn must_end_at(&self, at: Option<Moment>) {
         let at = at.map_or_else(|| "-".to_owned(), |at| at.as_millis().to_string());
         let _ = self.channel.send(&["lease", &at]);
     }
 
-    /// Tells the keeper what to say, and where, should we be gone; without a connection that it
-    /// has nothing to say.
+    /// Informs the keeper what to send on which connection if the wrapper dies. Without a
+    /// connection there is nothing to send.
     pub fn leave_will(&self, connection: Option<BorrowedFd<'_>>, words: [&str; 3]) {
         let [release, renew, interval] = words;
         let _ = self.channel.send_with(&["will", release, renew, interval], connection);
@@ -165,34 +165,36 @@ impl Program {
         foreground == self.pid
     }
 
-    /// The terminal is ours again, if the program has it.
+    /// Takes the terminal back if the program has it.
     pub fn take_terminal_back(&mut self) {
         if let Some(terminal) = &self.terminal
             && std::mem::take(&mut self.has_terminal)
             && tcgetpgrp(terminal) == Ok(self.pid)
         {
-            // We are in the background now and would be stopped, but SIGTTOU is blocked.
+            // This process is in the background now and would be stopped if SIGTTOU were not
+            // blocked.
             let _ = tcsetpgrp(terminal, getpgrp());
         }
     }
 
-    /// Passes a signal on to the program's whole group, as a terminal would.
+    /// Passes a signal on to the program's process group, as a terminal would.
     pub fn pass(&self, signal: i32) {
         let _ = self.channel.send(&["signal", &signal.to_string()]);
     }
 
-    /// Tells all of it to end; returns those that we may not tell, each only once. They must be
-    /// running to hear it.
+    /// Asks all processes of the program to end, and continues stopped ones so that they can.
+    /// Returns those that may not be signalled, each only once.
     pub fn ask_to_end(&mut self) -> Vec<Process> {
         let refused = self.signal_all(Signal::TERM);
         self.signal_all(Signal::CONT);
         refused
     }
 
-    /// Kills all of it that is there now; returns those that we may not kill, each only once.
+    /// Kills all current processes of the program. Returns those that may not be killed, each only
+    /// once.
     pub fn kill(&mut self) -> Vec<Process> {
         if !self.is_orphaned {
-            // Stopped, it could not tell us that nobody is left.
+            // A stopped keeper could not report that no process is left.
             let _ = kill_process(self.keeper_pid, Signal::CONT);
         }
         self.signal_all(Signal::KILL)
@@ -201,7 +203,7 @@ impl Program {
     fn signal_all(&mut self, signal: Signal) -> Vec<Process> {
         let all = self.descendants();
         if all.is_empty() {
-            // Where `/proc` does not show them the group is what can be had.
+            // If `/proc` does not list them, at least the group can be signalled.
             self.pass(signal.as_raw());
         }
         let refuses = |process: &Process| process.signal(signal) == Err(Refused);
@@ -209,7 +211,7 @@ impl Program {
         refused.into_iter().filter(|process| self.refused.insert(process.pid)).collect()
     }
 
-    /// What lives of it.
+    /// Returns the living processes of the program.
     pub fn descendants(&self) -> Vec<Process> {
         match (self.is_orphaned, self.is_subreaper) {
             (false, _) => tree::descendants(self.keeper_pid),
@@ -218,9 +220,9 @@ impl Program {
         }
     }
 
-    /// After the end of the keeper: whether nothing is left. What had no other parent is ours.
+    /// Reaps processes after the end of the keeper. Returns whether none is left.
     pub fn reap(&self) -> bool {
-        // Not a subreaper, we cannot know of more than the program itself.
+        // Without being a subreaper, nothing is known about processes other than the program.
         if !self.is_subreaper {
             return true;
         }
@@ -260,7 +262,7 @@ impl Program {
         self.pass(Signal::CONT.as_raw());
     }
 
-    /// The keeper has nothing to keep any more.
+    /// Ends the keeper when no process of the program is left.
     pub fn dismiss(mut self) {
         self.take_terminal_back();
         let _ = self.keeper.kill();

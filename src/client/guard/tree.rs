@@ -1,12 +1,12 @@
-//! The descendants of a process: who they are, and signals for all of them.
+//! The descendants of a process, and signals for all of them.
 //!
-//! A process group is not enough: `setsid`, a shell with job control and every daemon leave it.
-//! What nobody can leave is the descent: whoever loses its parent becomes a child of the nearest
+//! A process group is not enough, because `setsid`, a shell with job control and every daemon leave
+//! it. Descent cannot be left: a process that loses its parent becomes a child of the nearest
 //! ancestor that is a subreaper, which the keeper is (`keeper.rs`).
 //!
-//! A scan of `/proc` is no snapshot: who is born or orphaned while it runs may be missing. So it
-//! serves to find whom to signal, again and again, and never to conclude that nobody is left;
-//! that is said by the system alone, when the subreaper has no child any more.
+//! A scan of `/proc` is not a snapshot. Processes that are created or orphaned during the scan may
+//! be missing. So scans are used repeatedly to find processes to signal, but never to conclude that
+//! none is left. Only the kernel can tell that, when the subreaper has no child any more.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -15,29 +15,29 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-/// A process that lives.
+/// A living process.
 #[derive(Debug, Clone)]
 pub struct Process {
     pub pid: Pid,
-    /// When it was started, in ticks since the machine was. Tells it from a later process that
-    /// was given the same number.
+    /// Start time in clock ticks since boot. Distinguishes it from a later process with the same
+    /// number.
     start: u64,
     pub name: String,
 }
 
-/// The system does not let us signal a process: it runs as somebody else.
+/// The kernel does not permit signalling a process, because it runs as another user.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refused;
 
 impl Process {
-    /// Sends it a signal. That it has ended meanwhile is no failure.
+    /// Sends a signal. A process that has ended meanwhile is not an error.
     pub fn signal(&self, signal: Signal) -> Result<(), Refused> {
         let sent = match pidfd_open(self.pid, PidfdFlags::empty()) {
-            // The handle is that of the process which has the number now.
+            // The handle refers to the process that has the number now.
             Ok(_) if Stat::of(self.pid).is_none_or(|stat| stat.start != self.start) => Ok(()),
             Ok(handle) => pidfd_send_signal(handle, signal),
             Err(Errno::SRCH) => Ok(()),
-            // No descriptor is left, or the system is too old.
+            // No descriptor is left, or the kernel is too old.
             Err(_) => kill_process(self.pid, signal),
         };
         match sent {
@@ -47,7 +47,7 @@ impl Process {
     }
 }
 
-/// The living descendants of `root`, without itself. Empty where `/proc` cannot be read.
+/// Returns the living descendants of `root`, without `root`. Empty if `/proc` cannot be read.
 pub fn descendants(root: Pid) -> Vec<Process> {
     let all = stats().unwrap_or_default();
     let parents: HashMap<i32, i32> = all.iter().map(|stat| (stat.pid, stat.parent)).collect();
@@ -61,14 +61,14 @@ pub fn descendants(root: Pid) -> Vec<Process> {
         .collect()
 }
 
-/// Whether this process has the known root among its ancestors.
+/// Returns whether a process has the known root among its ancestors.
 fn descends(pid: i32, parents: &HashMap<i32, i32>, known: &mut HashMap<i32, bool>) -> bool {
     let (mut at, mut path) = (pid, HashSet::new());
     let descends = loop {
         if let Some(answer) = known.get(&at) {
             break *answer;
         }
-        // Numbers given again while they were read could make a circle.
+        // Numbers reused during the scan could form a cycle.
         match parents.get(&at) {
             Some(parent) if path.insert(at) => at = *parent,
             _ => break false,
@@ -78,13 +78,13 @@ fn descends(pid: i32, parents: &HashMap<i32, i32>, known: &mut HashMap<i32, bool
     descends
 }
 
-/// Whether this process has children, dead ones included.
+/// Returns whether a process has children, including dead ones.
 pub fn has_children(pid: Pid) -> bool {
     let all = stats().unwrap_or_default();
     all.iter().any(|stat| stat.parent == pid.as_raw_pid())
 }
 
-/// What `/proc/PID/stat` tells of a process.
+/// The fields of `/proc/PID/stat` that are needed.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     pid: i32,
@@ -100,7 +100,8 @@ impl Stat {
         Stat::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// `PID (NAME) STATE PARENT …`; the name may be anything and ends with the last `)`.
+    /// Parses `PID (NAME) STATE PARENT …`. The name may contain any character and ends at the last
+    /// `)`.
     fn parse(line: &[u8]) -> Option<Self> {
         let (open, close) =
             (line.iter().position(|b| *b == b'(')?, line.iter().rposition(|b| *b == b')')?);
@@ -111,7 +112,7 @@ impl Stat {
         let parent = fields.get(1)?.parse().ok()?;
         let threads: u64 = fields.get(17)?.parse().ok()?;
         let start = fields.get(19)?.parse().ok()?;
-        // A process whose first thread has ended looks dead while its other threads work.
+        // A process whose main thread has ended looks dead while its other threads still run.
         let lives = !matches!(*fields.first()?, "Z" | "X") || threads > 1;
         Some(Stat { pid, parent, start, lives, name })
     }
@@ -131,13 +132,13 @@ fn stats() -> io::Result<Vec<Stat>> {
 mod tests {
     use super::*;
 
-    /// A line of `/proc/PID/stat` up to the time of the start.
+    /// Returns a line of `/proc/PID/stat` up to the start time.
     fn line(head: &str, threads: u32) -> Vec<u8> {
         format!("{head} 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 {threads} 0 777 0").into_bytes()
     }
 
     #[test]
-    fn stat_is_read_behind_any_name() {
+    fn stat_is_parsed_behind_any_name() {
         let rows = [
             ("5 (sh) S 7", 1, true),
             ("5 (a) Z 1 7 (b) R 7", 1, true),

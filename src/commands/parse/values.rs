@@ -50,7 +50,7 @@ impl Line<'_> {
         }
     }
 
-    /// The length beside `hasta=salir`.
+    /// Parses the length beside `hasta=salir`.
     fn keep_alive(&self, text: &str) -> Result<Term, Fault> {
         match self.duration(Opt::For, text)? {
             ms if ms >= KEEP_ALIVE_MIN_MS => Ok(Term::KeepAlive(ms)),

@@ -1,11 +1,11 @@
 //! The patterns of waiting requests, each kept once with the resources that it matches.
 //!
-//! A pattern is held against the names once, when the first request with it begins to wait, and
-//! against new names when somebody asks for them. After that "does it match" is a test of a bit,
-//! and the next match is found by words of bits.
+//! A pattern is matched with all names once, when the first request with it begins to wait, and
+//! with new names when a request asks for them. After that, a match is a test of a bit, and the
+//! next match is found by scanning words.
 //!
-//! Sets may hold ids of resources that were removed; whoever iterates skips them. Ids from
-//! `evaluated` on are not in a set yet and are decided by their name.
+//! Sets may hold ids of resources that were removed; iterations must skip them. Ids from
+//! `evaluated` on are not in a set yet, and are matched by their name.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -16,18 +16,18 @@ use crate::inventory::names::{NameTexts, ResourceId};
 use crate::inventory::pattern::Pattern;
 use crate::limits::WAIT_MATCH_BYTES;
 
-/// A pattern that some waiting request has.
+/// The id of a pattern that at least one waiting request has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PatternId(u32);
 
-/// Resource ids: sorted while they are few, else a bit for each.
+/// A set of resource ids: a sorted list while it is sparse, a bitmap when it is dense.
 #[derive(Debug)]
 enum MatchSet {
     Sparse(Vec<ResourceId>),
     Dense(Vec<u64>),
 }
 
-/// In a set of bits an id costs at least a 32nd of what it costs in a list.
+/// A bitmap is used from one match in this many ids on, where it is no larger than a list.
 const DENSE_FROM: usize = 32;
 
 impl MatchSet {
@@ -65,7 +65,7 @@ impl MatchSet {
         }
     }
 
-    /// Adds an id that is higher than all.
+    /// Adds an id that is higher than all others.
     fn push(&mut self, id: ResourceId) {
         match self {
             MatchSet::Sparse(sorted) => sorted.push(id),
@@ -79,7 +79,7 @@ impl MatchSet {
         }
     }
 
-    /// The first id from `first` on, in order, that passes the test.
+    /// Returns the first id from `first` on, in order, that passes the test.
     fn find(
         &self,
         first: ResourceId,
@@ -108,7 +108,7 @@ impl MatchSet {
         }
     }
 
-    /// A resource moves down to a lower id; everything between the two is gone.
+    /// Moves an id down to a lower one. All ids in between must be unused.
     fn renumber(&mut self, old: ResourceId, new: ResourceId, is_match: bool) {
         match self {
             MatchSet::Sparse(sorted) => {
@@ -157,14 +157,14 @@ impl MatchSet {
     }
 }
 
-/// Those who wait until something that one pattern matches becomes free.
+/// Waiters blocked until a resource that one pattern matches becomes free.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
-    /// They want to begin at once.
+    /// Waiters that want to begin at once.
     pub from_now: BTreeSet<Ticket>,
-    /// They want dates.
+    /// Waiters that want dates.
     pub dated: BTreeSet<Ticket>,
-    /// The starts of the latter.
+    /// The starts of `dated`.
     starts: BTreeSet<(Time, Ticket)>,
 }
 
@@ -173,7 +173,7 @@ impl Watchers {
         self.from_now.len() + self.dated.len()
     }
 
-    /// The earliest start of those who want dates.
+    /// Returns the earliest start of the waiters that want dates.
     pub fn first_start(&self) -> Option<Time> {
         self.starts.first().map(|(start, _)| *start)
     }
@@ -182,58 +182,59 @@ impl Watchers {
 #[derive(Debug)]
 struct Interned {
     pattern: Pattern,
-    /// How many targets of waiting requests it is.
+    /// The number of targets of waiting requests with this pattern.
     uses: usize,
     matches: MatchSet,
-    /// The lowest id that is not decided in `matches`.
+    /// The lowest id that `matches` does not cover.
     evaluated: ResourceId,
     watchers: Watchers,
 }
 
-/// What some patterns match.
+/// The union of the matches of some patterns.
 pub(super) struct Union {
     words: Vec<u64>,
     ids: ResourceId,
 }
 
 impl Union {
-    /// Whether any of them matches; nothing if that is not decided for all.
+    /// Returns whether any of the patterns matches; `None` if the id is not covered for all of
+    /// them.
     pub fn get(&self, id: ResourceId) -> Option<bool> {
         let bit = |word: &u64| word >> (id % 64) & 1 == 1;
         (id < self.ids).then(|| self.words.get(id as usize / 64).is_some_and(bit))
     }
 }
 
-/// All patterns of waiting requests.
+/// The patterns of all waiting requests.
 #[derive(Debug, Default)]
 pub struct Patterns {
     slots: Vec<Option<Interned>>,
     by_text: HashMap<Box<str>, PatternId>,
-    /// Free slots; the lowest is given first.
+    /// Free slots. The lowest is used first.
     free: std::collections::BinaryHeap<Reverse<u32>>,
-    /// Memory of all match sets.
+    /// Bytes of all match sets.
     bytes: usize,
     watched: BTreeSet<PatternId>,
-    /// At least what the watched patterns match, of the ids that are decided in their sets.
+    /// A superset of the matches of all watched patterns.
     union: Vec<u64>,
-    /// The lowest id of which `union` says nothing.
+    /// The lowest id that `union` does not cover.
     union_ids: ResourceId,
-    /// Patterns that are not watched any more and may still be part of `union`.
+    /// Patterns that are no longer watched but may still be part of `union`.
     unwatched: usize,
 }
 
 impl Patterns {
-    /// How many different ones there are.
+    /// Returns the number of different patterns.
     pub fn len(&self) -> usize {
         self.by_text.len()
     }
 
-    /// Memory of all match sets.
+    /// Returns the bytes of all match sets.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The id of a pattern that some request has.
+    /// Returns the id of a pattern that a waiting request has.
     pub fn find(&self, pattern: &Pattern) -> Option<PatternId> {
         self.by_text.get(pattern.as_str()).copied()
     }
@@ -246,7 +247,8 @@ impl Patterns {
         self.slots[id.0 as usize].as_mut().expect("a pattern lives as long as its requests")
     }
 
-    /// Takes a pattern up, with what it matches of the `ids` that there are.
+    /// Adds a use of a pattern. `matches` lists the resources among the first `ids` that it
+    /// matches.
     pub fn intern(
         &mut self,
         pattern: &Pattern,
@@ -272,7 +274,7 @@ impl Patterns {
         id
     }
 
-    /// Lets go of one use of a pattern.
+    /// Drops a use of a pattern.
     pub fn release(&mut self, id: PatternId) {
         let interned = self.get_mut(id);
         interned.uses -= 1;
@@ -286,7 +288,7 @@ impl Patterns {
         }
     }
 
-    /// Whether a pattern matches a resource.
+    /// Returns whether a pattern matches a resource.
     pub fn is_match(&self, pattern: PatternId, id: ResourceId, texts: &NameTexts) -> bool {
         let interned = self.get(pattern);
         match id < interned.evaluated {
@@ -295,7 +297,7 @@ impl Patterns {
         }
     }
 
-    /// Whether any pattern matches a resource. Returns also how many were asked.
+    /// Returns whether any pattern matches a resource, and the number of patterns tested.
     pub fn some_match(&self, id: ResourceId, texts: &NameTexts) -> (bool, usize) {
         let mut looked_at = 0;
         let found = self.by_text.values().any(|pattern| {
@@ -305,7 +307,7 @@ impl Patterns {
         (found, looked_at)
     }
 
-    /// The first id, in order, that a pattern matches and that passes the test.
+    /// Returns the first id, in order, that a pattern matches and that passes the test.
     pub fn find_match(
         &self,
         pattern: PatternId,
@@ -321,7 +323,8 @@ impl Patterns {
         })
     }
 
-    /// How many words or ids a search through all matches of a pattern looks at besides them.
+    /// Returns the cost of a search through all matches of a pattern, in words or ids, without the
+    /// cost of testing the matches.
     pub fn search_work(&self, pattern: PatternId, ids: ResourceId) -> usize {
         let interned = self.get(pattern);
         let words = match &interned.matches {
@@ -331,8 +334,8 @@ impl Patterns {
         words + (ids - interned.evaluated) as usize
     }
 
-    /// Decides up to `most` new ids for a pattern. Returns how many were decided; none if its
-    /// set is up to date or may not grow.
+    /// Matches a pattern with up to `most` new names and returns their number; 0 if its set is up
+    /// to date or may not grow.
     pub fn extend(
         &mut self,
         pattern: PatternId,
@@ -360,22 +363,22 @@ impl Patterns {
         (end - first) as usize
     }
 
-    /// All of them.
+    /// Iterates over all patterns.
     pub(super) fn ids(&self) -> impl Iterator<Item = PatternId> + '_ {
         self.by_text.values().copied()
     }
 
-    /// How many targets they are, all together.
+    /// Returns the total number of uses of all patterns.
     pub(super) fn uses(&self) -> usize {
         self.slots.iter().flatten().map(|interned| interned.uses).sum()
     }
 
-    /// The pattern itself.
+    /// Returns the pattern with this id.
     pub(super) fn pattern(&self, id: PatternId) -> &Pattern {
         &self.get(id).pattern
     }
 
-    /// What any of these matches, of the ids that are decided for all of them.
+    /// Returns the union of the matches of these patterns, for ids that all of them cover.
     pub(super) fn union_of(&self, patterns: impl Iterator<Item = PatternId>) -> Union {
         let mut union = Union { words: Vec::new(), ids: ResourceId::MAX };
         for pattern in patterns {
@@ -386,12 +389,12 @@ impl Patterns {
         union
     }
 
-    /// Those who watch a pattern.
+    /// Returns the waiters that watch a pattern.
     pub(super) fn watchers(&self, pattern: PatternId) -> Option<&Watchers> {
         Some(&self.slots.get(pattern.0 as usize)?.as_ref()?.watchers)
     }
 
-    /// Adds somebody who waits for what a pattern matches; with a start if for dates.
+    /// Adds a waiter for the matches of a pattern, with its start if it wants dates.
     pub(super) fn watch(&mut self, pattern: PatternId, ticket: Ticket, start: Option<Time>) {
         let watchers = &mut self.get_mut(pattern).watchers;
         let is_first = watchers.len() == 0;
@@ -419,7 +422,7 @@ impl Patterns {
         }
     }
 
-    /// Takes that back.
+    /// Reverses [`Patterns::watch`].
     pub(super) fn unwatch(&mut self, pattern: PatternId, ticket: Ticket, start: Option<Time>) {
         let watchers = &mut self.get_mut(pattern).watchers;
         match start {
@@ -440,7 +443,7 @@ impl Patterns {
         }
     }
 
-    /// Makes it anew.
+    /// Recomputes the union of the watched patterns.
     pub(super) fn rebuild_union(&mut self) {
         let mut union = std::mem::take(&mut self.union);
         union.fill(0);
@@ -454,7 +457,7 @@ impl Patterns {
         self.union = union;
     }
 
-    /// Whether somebody may wait for this resource by a pattern.
+    /// Returns whether a watched pattern may match this resource.
     pub(super) fn may_be_watched(&self, id: ResourceId) -> bool {
         if self.watched.is_empty() {
             return false;
@@ -463,13 +466,13 @@ impl Patterns {
         id >= self.union_ids || self.union.get(id as usize / 64).is_some_and(bit)
     }
 
-    /// The watched patterns after one.
+    /// Returns the next watched pattern.
     pub(super) fn watched_after(&self, last: Option<PatternId>) -> Option<PatternId> {
         let first = last.map_or(0, |last| last.0 + 1);
         self.watched.range(PatternId(first)..).next().copied()
     }
 
-    /// A resource has a lower id now. Returns how many sets were changed.
+    /// Moves a resource to a lower id. Returns the number of sets that changed.
     pub(super) fn renumber(
         &mut self,
         old: ResourceId,
@@ -484,7 +487,7 @@ impl Patterns {
             };
             interned.matches.renumber(old, new, is_match);
         }
-        // It says nothing of ids any more until it is made again.
+        // The union covers no ids until it is recomputed.
         self.union_ids = 0;
         self.len()
     }
@@ -530,7 +533,7 @@ mod tests {
             for first in [0, 1, 63, 64, 65, 999, 1_003, 1_004, 9_000] {
                 assert_eq!(set.find(first, |_| true), want.range(first..).next().copied());
             }
-            // 400 moves down to 390, past what was removed; 401 to 391.
+            // 400 moves down to 390, over removed ids, and 401 to 391.
             let (was, next) = (set.contains(400), set.contains(401));
             want.retain(|id| !(390..=401).contains(id));
             want.extend([(390, was), (391, next)].iter().filter(|it| it.1).map(|it| it.0));

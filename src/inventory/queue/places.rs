@@ -1,10 +1,10 @@
-//! The places of waiting requests: one more than the number of older ones that want something of
-//! the same. Any two patterns are taken to want something of the same.
+//! The places of waiting requests. A place is one more than the number of older requests that want
+//! one of the same resources. Any two patterns count as wanting the same.
 //!
-//! Nearly all want one resource by its name: their place is a rank, and the few others ("complex")
-//! are compared with them by tests of bits. The first ten places are told at once, the others every
-//! ten seconds, in pieces. When more has changed at once than a turn has time for, the rest of
-//! the first ten is told with the next turns.
+//! Most requests want one resource by its name, and their place is a rank. The few others, called
+//! complex, are compared with them by tests of bits. The first ten places are announced at once,
+//! all others every ten seconds, in pieces. When more changes at once than a turn can announce, the
+//! next turns announce the rest of the first ten.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -16,27 +16,27 @@ use crate::inventory::fit::Sought;
 use crate::inventory::names::ResourceId;
 use crate::limits::{PLACES_AT_ONCE, PLACES_EVERY_MS, PLACES_WORK, RELEASES_ONE_BY_ONE};
 
-/// Names that are looked at, after somebody with a pattern has left, for those whose first waiters
-/// move up at once.
+/// After a waiter with a pattern has left, the number of names whose first waiters are told their
+/// new places at once.
 const NAMES_AT_ONCE: usize = 4_096;
 
-/// Resources for which it is kept which complex requests want them.
+/// Resources for which the list of complex requests that want them is cached.
 const WANTING_KEPT: usize = 256;
 
-/// What has changed and was not told yet.
+/// Changed places that are not announced yet.
 #[derive(Debug)]
 pub(super) struct News {
     /// Resources whose waiters have moved up.
     moved: BTreeSet<ResourceId>,
-    /// Those with patterns have.
+    /// Whether waiters with patterns have moved up.
     patterns_moved: bool,
-    /// Of the first ones with patterns, those that want something that has moved.
+    /// The first waiters with patterns that want one of the moved resources.
     concerned: BTreeSet<Ticket>,
     /// When those further back are told their places, by the steady clock.
     tell_at: Option<Time>,
-    /// They are being told: from whom on.
+    /// The next waiter to announce a place to, while all places are announced.
     telling: Option<Ticket>,
-    /// Work that is left for places in this turn.
+    /// Work left in this turn for places.
     work: u64,
 }
 
@@ -118,13 +118,13 @@ impl Inventory {
         named + complex.count()
     }
 
-    /// How many older than a ticket want nothing but this resource by its name.
+    /// Returns the number of older waiters that want this resource by its name and nothing else.
     fn ranked(&self, id: ResourceId, ticket: Ticket) -> usize {
         self.add_work(1);
         self.queue.by_only_name.get(&id).map_or(0, |ranks| ranks.before(ticket))
     }
 
-    /// Whether a waiter wants this resource, by its name or by a pattern.
+    /// Returns whether a waiter wants this resource, by its name or by a pattern.
     fn wants(&self, waiter: &Waiter, id: ResourceId) -> bool {
         waiter.wants.iter().any(|want| match want {
             Want::Name(name) => *name == id,
@@ -134,7 +134,7 @@ impl Inventory {
         })
     }
 
-    /// The complex requests that want this resource, oldest first.
+    /// Returns the complex requests that want this resource, oldest first.
     fn wanting(&self, id: ResourceId) -> Rc<[Ticket]> {
         let queue = &self.queue;
         if let Some(kept) = queue.wanting.borrow().get(&id) {
@@ -151,8 +151,8 @@ impl Inventory {
         all
     }
 
-    /// One more than the older waiters that want something of the same, which are not counted any
-    /// further once they are `bound`.
+    /// Returns one more than the number of older waiters that want one of the same resources. Stops
+    /// counting at `bound`.
     pub(super) fn place_of(&self, ticket: Ticket, bound: usize) -> usize {
         let queue = &self.queue;
         let waiter = &queue.waiters[&ticket];
@@ -190,7 +190,7 @@ impl Inventory {
         1 + ahead + waiter.names().map(|id| self.ranked(id, ticket)).sum::<usize>()
     }
 
-    /// Whether two complex requests want something of the same.
+    /// Returns whether two complex requests want one of the same resources.
     fn meet(&self, one: &Waiter, other: &Waiter) -> bool {
         if one.has_pattern() && other.has_pattern() {
             self.add_work(1);
@@ -206,7 +206,7 @@ impl Inventory {
         found
     }
 
-    /// Notes whose places have changed because somebody with patterns has left.
+    /// Records whose places have changed because a waiter with patterns has left.
     pub(super) fn note_moved_by_patterns(&mut self, gone: &Waiter) {
         self.queue.places.patterns_moved = true;
         if self.queue.places.work == 0 {
@@ -230,8 +230,8 @@ impl Inventory {
         self.queue.places.moved.extend(found);
     }
 
-    /// Tells those at the front of what has moved their new places, and sees
-    /// that the others are told before long.
+    /// Announces the new places of the first waiters for resources that have moved up, and
+    /// schedules the announcement for all others.
     pub(in crate::inventory) fn tell_first_places(&mut self, now: Now) {
         if !self.queue.places.has_moved() {
             return;
@@ -257,8 +257,8 @@ impl Inventory {
         self.queue.places.work = self.queue.places.work.saturating_sub(spent);
     }
 
-    /// Tells the first of those who name a resource; of those with patterns it is noted whether
-    /// they want it.
+    /// Announces their places to the first waiters that name a resource, and records which of those
+    /// with patterns want it.
     fn tell_first_of(&mut self, id: ResourceId) {
         self.add_work(1);
         let first = self.queue.with_pattern.iter().take(PLACES_AT_ONCE);
@@ -280,7 +280,7 @@ impl Inventory {
         }
     }
 
-    /// The time has come to tell those further back.
+    /// Begins to announce all changed places if it is time to.
     pub(in crate::inventory) fn begin_telling(&mut self, now: Now) {
         if self.queue.places.tell_at.is_some_and(|tell_at| tell_at <= now.steady) {
             self.queue.places.tell_at = None;
@@ -289,18 +289,18 @@ impl Inventory {
         }
     }
 
-    /// A new turn has as much work for places as any.
+    /// Restores the work that a turn has for places.
     pub(in crate::inventory) fn new_turn_for_places(&mut self) {
         self.queue.places.work = PLACES_WORK;
     }
 
-    /// Goes on with what the last turn has left.
+    /// Continues the announcement that the last turn left.
     pub(in crate::inventory) fn tell_places(&mut self, now: Now) {
         self.tell_first_places(now);
         self.tell_on();
     }
 
-    /// Tells those whose places have changed, from where that was left, while there is time.
+    /// Announces changed places, from where the last call stopped, until the work is used up.
     fn tell_on(&mut self) {
         let Some(first) = self.queue.places.telling else { return };
         let end = self.work() + self.queue.places.work;
@@ -321,7 +321,7 @@ impl Inventory {
         self.queue.places.telling = None;
     }
 
-    /// Whether places are to be told in the next turn.
+    /// Returns whether places have to be announced in the next turn.
     pub(in crate::inventory) fn has_places_to_tell(&self) -> bool {
         let places = &self.queue.places;
         places.telling.is_some() || places.has_moved() && !self.queue.is_empty()

@@ -1,20 +1,22 @@
-//! How many of those who wait for one resource are older than another: a list in order of
+//! The number of waiters for one resource that are older than another: a list in the order of
 //! tickets with the counts of a Fenwick tree (Peter Fenwick, "A new data structure for cumulative
-//! frequency tables", 1994). A newcomer is the last, so nothing is ever inserted in the middle.
+//! frequency tables", 1994). New waiters are always the youngest, so nothing is inserted in the
+//! middle.
 
 use super::Ticket;
 
-/// Tickets in ascending order, with the number of those before each in O(log n).
+/// Tickets in ascending order. Counts the tickets before each in O(log n).
 #[derive(Debug, Default)]
 pub struct Ranks {
-    /// Also those that have left, until half of them have.
+    /// Includes tickets that have left, until these are half of all.
     tickets: Vec<Ticket>,
-    /// Of entry `i`, counted from 1: how many live ones there are in the `i & -i` entries up to it.
+    /// For entry `i`, counted from 1, the number of live tickets among the `i & -i` entries up to
+    /// it.
     tree: Vec<u32>,
     len: usize,
 }
 
-/// The lowest bit that is set.
+/// Returns the lowest set bit.
 fn low_bit(at: usize) -> usize {
     at & at.wrapping_neg()
 }
@@ -25,7 +27,7 @@ impl Ranks {
         self.len
     }
 
-    /// Adds the youngest.
+    /// Adds the youngest ticket.
     pub fn push(&mut self, ticket: Ticket) {
         debug_assert!(self.tickets.last().is_none_or(|last| *last < ticket));
         self.tickets.push(ticket);
@@ -40,12 +42,12 @@ impl Ranks {
         self.len += 1;
     }
 
-    /// How many are older than a ticket, which need not be there.
+    /// Returns the number of tickets older than this one, which need not be in the list.
     pub fn before(&self, ticket: Ticket) -> usize {
         self.count(self.tickets.partition_point(|other| *other < ticket))
     }
 
-    /// Live ones among the first entries.
+    /// Returns the number of live tickets among the first entries.
     fn count(&self, mut entries: usize) -> usize {
         let mut count = 0;
         while entries > 0 {
@@ -55,7 +57,7 @@ impl Ranks {
         count
     }
 
-    /// Takes a ticket out that is there.
+    /// Removes a ticket, which must be in the list.
     pub fn remove(&mut self, ticket: Ticket) {
         let Ok(found) = self.tickets.binary_search(&ticket) else { return };
         let mut at = found + 1;
@@ -81,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rank_is_what_counting_says() {
+    fn rank_equals_a_plain_count() {
         let mut state = 11u64;
         let mut next = move |bound: u64| {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

@@ -1,17 +1,17 @@
-//! What each waiter is blocked by, and the pass that grants what has become free.
+//! Records what blocks each waiter, and grants waiters after something has become free.
 //!
-//! A waiter that does not fit watches the first thing that is in its way, in the order in which
-//! resources are chosen (names, then patterns from left to right):
-//! - a name that is taken now, and it wants to begin now: until the resource is free at this moment;
+//! A waiter that does not fit watches the first obstacle, in the order in which resources are
+//! chosen (names, then patterns from left to right):
+//! - a name that is taken now, if it wants to begin now: until the resource is free now;
 //! - a name with another booking in the way: until that booking goes or is shortened;
-//! - a pattern of which nothing is free: until something that it matches becomes free;
-//! - a pattern of which all that is free was chosen for another of its own patterns: until something
-//!   becomes free that this one or one before it matches. Choosing is greedy, so something that
-//!   is taken never helps: each choice then only moves on, and what was chosen for others stays so.
+//! - a pattern without any free match: until a resource that it matches becomes free;
+//! - a pattern whose free matches were all chosen for its other patterns: until a resource becomes
+//!   free that this pattern or one before it matches. The choice is greedy, so taking a resource
+//!   never helps: each choice only moves on to a later one, and the choices for the others stay.
 //!
-//! Time alone frees nothing: an interval that begins at the grant only moves forward, and
-//! what is in its way goes with an event. The exceptions (the wall clock was set, or has caught up)
-//! try everybody.
+//! Time alone frees nothing. An interval that begins at the grant only moves forward, and every
+//! obstacle goes with an event. The exceptions (the wall clock was set, or has caught up) retry all
+//! waiters.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -28,62 +28,63 @@ use crate::inventory::{Booking, Event, Ids, Inventory, Number};
 use crate::limits::RELEASES_ONE_BY_ONE;
 use std::rc::Rc;
 
-/// Names that a pattern is held against before it is looked whether there is time for more.
+/// Names matched with a pattern between two checks of the remaining work.
 const EXTEND_PIECE: usize = 1_000;
 
-/// What a waiter is blocked by.
+/// What blocks a waiter.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Watch {
-    /// It has not been tried.
+    /// Not tried yet.
     Nothing,
-    /// The resource is taken at this moment.
+    /// The resource is taken now.
     Taken(ResourceId),
-    /// That booking of the resource.
+    /// This booking of the resource.
     Booking(ResourceId, Number),
-    /// Nothing that these match is free for it. With one that is alone nothing at all is; else
-    /// what there is was chosen for another of its patterns.
+    /// No match of these patterns is free for it. `is_alone` if its one pattern has no free match
+    /// at all; otherwise the free matches were chosen for its other patterns.
     Patterns { patterns: SmallVec<[PatternId; 1]>, start: Option<Time>, is_alone: bool },
 }
 
-/// Waiters by what they watch; those who watch patterns are with the patterns.
+/// Waiters by what they watch. Those that watch patterns are listed in [`Patterns`].
 #[derive(Debug, Default)]
 pub(super) struct Index {
     taken: BTreeSet<(ResourceId, Ticket)>,
     bookings: BTreeSet<(ResourceId, Number, Ticket)>,
 }
 
-/// Waiters in order of their tickets that something may have helped.
+/// Waiters, in the order of their tickets, that a change may have helped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Source {
-    /// Everybody.
+    /// All waiters.
     All,
-    /// Those who watch a resource that is taken; nobody once it is taken again.
+    /// Waiters that watch a taken resource. Empty once it is taken again.
     Taken(ResourceId),
-    /// Those who watch a booking that is gone.
+    /// Waiters that watch a booking that is gone.
     Booking(ResourceId, Number),
-    /// Those who watch a pattern and want to begin now; nobody once all that was freed is taken
-    /// again up to this resource, and so on.
+    /// Waiters that watch a pattern and want to begin now. Freed resources before this id are taken
+    /// again; the source is empty once all of them are.
     FromNow(PatternId, ResourceId),
-    /// Those who watch a pattern and want dates.
+    /// Waiters that watch a pattern and want dates.
     Dated(PatternId),
 }
 
-/// What has become free, and how far the waiters that it may help have been tried. It can be
-/// left and gone on with at any point.
+/// The resources that have become free, and how far the waiters that they may help have been tried.
+/// It can be interrupted and continued at any point.
 #[derive(Debug)]
 pub(in crate::inventory) struct Pass {
-    /// Freed, and no sources are made of it yet.
+    /// Freed resources for which no source exists yet.
     fresh: BTreeSet<ResourceId>,
     fresh_bookings: Vec<(ResourceId, Number)>,
     everybody: bool,
-    /// Of these the sources are being made: the watched patterns after this one are left.
+    /// Resources for which sources are being made. The watched patterns up to `sorted_up_to` are
+    /// done.
     sorting: BTreeSet<ResourceId>,
     sorted_up_to: Option<PatternId>,
-    /// Of these they are made.
+    /// Resources for which all sources exist.
     freed: BTreeSet<ResourceId>,
     freed_bookings: Vec<(ResourceId, Number)>,
     is_for_everybody: bool,
-    /// What has become free lies between these.
+    /// Bounds of the time that has become free.
     first: Time,
     last: Time,
     /// The next ticket of each source.
@@ -109,12 +110,12 @@ impl Default for Pass {
 }
 
 impl Pass {
-    /// Whether nobody is to be tried.
+    /// Returns whether there are no waiters to try.
     pub fn is_over(&self) -> bool {
         self.heap.is_empty() && self.sorting.is_empty() && !self.has_fresh()
     }
 
-    /// Whether somebody can be tried now.
+    /// Returns whether a waiter can be tried now.
     pub fn can_go_on(&self, is_full: bool) -> bool {
         !is_full && !self.is_over()
     }
@@ -123,7 +124,7 @@ impl Pass {
         self.everybody || !self.fresh.is_empty() || !self.fresh_bookings.is_empty()
     }
 
-    /// Begins again from the start, when there is room for another reservation.
+    /// Restarts from the beginning, when there is room for another reservation again.
     fn start_over(&mut self) {
         self.fresh.append(&mut self.sorting);
         self.fresh.append(&mut self.freed);
@@ -155,7 +156,7 @@ impl Pass {
 }
 
 impl Queue {
-    /// Notes that a booking is gone, or what it has had in `[from, until)`.
+    /// Records that a booking is gone, or has lost `[from, until)`.
     #[inline]
     pub(in crate::inventory) fn free(&mut self, id: ResourceId, freed: Booking) {
         if !self.waiters.is_empty() {
@@ -179,22 +180,22 @@ impl Queue {
         }
     }
 
-    /// A resource is new: as if it had been taken for ever.
+    /// Adds a new resource, as if it had been taken until now.
     pub(in crate::inventory) fn add(&mut self, id: ResourceId) {
         self.free(id, Booking { from: Time::DAWN, until: Time::NEVER, number: 0 });
     }
 
-    /// Everybody is to be tried.
+    /// Records that all waiters have to be tried.
     pub(in crate::inventory) fn try_everybody(&mut self) {
         self.pass.everybody = !self.waiters.is_empty();
     }
 
-    /// What was noted for those who wait, once nobody does.
+    /// Forgets all freed resources, when the last waiter has left.
     pub(super) fn forget_freed(&mut self) {
         self.pass = Pass::default();
     }
 
-    /// A waiter is blocked by something else now.
+    /// Changes what blocks a waiter.
     pub(super) fn set_watch(&mut self, ticket: Ticket, watch: Watch) {
         let Some(waiter) = self.waiters.get_mut(&ticket) else { return };
         if waiter.watch == watch {
@@ -250,7 +251,7 @@ impl Queue {
         self.pass.renumber(old, new);
     }
 
-    /// The first ticket of a source from one on.
+    /// Returns the first waiter of a source from a ticket on.
     fn next_of(&self, source: Source, from: Ticket) -> Option<Ticket> {
         let last = Ticket::MAX;
         match source {
@@ -279,7 +280,7 @@ impl Queue {
 }
 
 impl Inventory {
-    /// Sees that a newcomer, which does not fit, watches what is in its way.
+    /// Makes a new waiter, which does not fit, watch its obstacle.
     pub(super) fn watch_what_blocks(&mut self, ticket: Ticket, now: Now, zone: &Zone) {
         let waiter = &self.queue.waiters[&ticket];
         let watch = match waiter.request.when.interval(now, zone) {
@@ -288,12 +289,13 @@ impl Inventory {
         };
         match watch {
             Some(watch) => self.queue.set_watch(ticket, watch),
-            // It cannot be; if it is it is granted in the next pass.
+            // Cannot happen. If it does, the next pass grants the waiter.
             None => self.queue.try_everybody(),
         }
     }
 
-    /// Grants what fits of what has become free until `work` is spent. Returns whether that was all.
+    /// Grants waiters that fit in what has become free until `work` is used up. Returns whether all
+    /// of them were tried.
     pub(in crate::inventory) fn grant_piece(
         &mut self,
         now: Now,
@@ -307,7 +309,7 @@ impl Inventory {
                 self.queue.pass.clear();
                 return true;
             }
-            // What was freed is kept until there is room for another reservation.
+            // Freed resources are kept until there is room for another reservation.
             if self.is_full() {
                 self.queue.pass.start_over();
                 return true;
@@ -325,7 +327,7 @@ impl Inventory {
         }
     }
 
-    /// Finds out who may be helped by what was freed last.
+    /// Makes the sources of the waiters that newly freed resources may help.
     fn make_sources(&mut self, now: Time, end: u64) {
         if !self.sort_by_resource(now, end) {
             return;
@@ -367,12 +369,12 @@ impl Inventory {
         queue.pass.freed.append(&mut sorting);
     }
 
-    /// Those who are found by the resource itself. Returns whether that was all.
+    /// Makes the sources that are indexed by resource. Returns whether all of them were made.
     fn sort_by_resource(&mut self, now: Time, end: u64) -> bool {
         if !self.queue.pass.has_fresh() {
             return true;
         }
-        // The watched patterns are held against all of it.
+        // All of the resources have to be matched with the watched patterns.
         self.queue.pass.sorted_up_to = None;
         if std::mem::take(&mut self.queue.pass.everybody) {
             self.queue.pass.is_for_everybody = true;
@@ -400,7 +402,7 @@ impl Inventory {
         self.overlap(id, now, now.plus_ms(1)).is_none()
     }
 
-    /// Tries the next of a source, and puts the source back.
+    /// Tries the next waiter of a source, and puts the source back.
     fn try_next(
         &mut self,
         ticket: Ticket,
@@ -411,14 +413,14 @@ impl Inventory {
     ) {
         self.add_work(1);
         match self.queue.next_of(source, ticket) {
-            // Nobody is left there; perhaps nobody has that pattern any more.
+            // No waiter is left in the source, and perhaps none has that pattern any more.
             None => return,
             Some(next) if next > ticket => {
                 return self.queue.pass.heap.push(Reverse((next, source)));
             }
             Some(_) => {}
         }
-        // What it wants to have freed may be taken again, by an older one.
+        // An older waiter may have taken the freed resource again.
         let source = match source {
             Source::Taken(id) if !self.is_free_at(id, now.time) => return,
             Source::FromNow(pattern, id) => match self.next_free(pattern, id, now.time) {
@@ -431,8 +433,7 @@ impl Inventory {
         self.queue.push_source(source, ticket + 1);
     }
 
-    /// The first resource from `id` on that was freed, is free at this moment, and that a
-    /// pattern matches.
+    /// Returns the first freed resource from `id` on that a pattern matches and that is free now.
     fn next_free(&self, pattern: PatternId, id: ResourceId, now: Time) -> Option<ResourceId> {
         let mut rest = self.queue.pass.freed.range(id..).inspect(|_| self.add_work(1));
         let is_match = |id| self.queue.patterns.is_match(pattern, id, self.names.texts());
@@ -450,8 +451,8 @@ impl Inventory {
         let Some(waiter) = self.queue.waiters.get(&ticket) else { return };
         let Ok(interval) = waiter.request.when.interval(now, zone) else { return };
         let helped = match source {
-            // What was freed lies before the start that was said, or behind the end. A start that
-            // has passed is not moved to now here: a booking that ends now was in its way.
+            // The freed time is before the requested start or after the end. A start that has
+            // passed is not moved to now here, because a booking that ends now was in its way.
             Source::Dated(_)
                 if self.queue.pass.last <= waiter.request.when.from(now.time)
                     || interval.1 <= self.queue.pass.first =>
@@ -470,8 +471,8 @@ impl Inventory {
             Ok(ids) => ids,
             Err(watch) => return self.queue.set_watch(ticket, watch),
         };
-        // A retry with the same key waits too; what is bound to a connection
-        // goes to the one that asked last.
+        // A retry with the same key waits as well. A reservation bound to a connection goes to the
+        // latest retry.
         let same = self.same_request(ticket);
         let who = match same.last().and_then(|last| self.queue.waiters.get(last)) {
             Some(last) => last.who.clone(),
@@ -486,7 +487,7 @@ impl Inventory {
         }
     }
 
-    /// Whether something that was freed, that a pattern matches, is free in an interval.
+    /// Returns whether a freed resource that a pattern matches is free in an interval.
     fn may_help(&self, pattern: PatternId, (from, until): (Time, Time)) -> bool {
         let pass = &self.queue.pass;
         if pass.freed.len() > RELEASES_ONE_BY_ONE {
@@ -502,8 +503,8 @@ impl Inventory {
         found
     }
 
-    /// Resources for all that a waiter wants, as [`Inventory::place`] chooses them, or what is in
-    /// its way. `helped` is the pattern, of those that it watches, that has something freed.
+    /// Returns resources for everything a waiter wants, as [`Inventory::place`] chooses them, or
+    /// what blocks it. `helped` is the watched pattern that a freed resource matches.
     fn fit_waiter(
         &self,
         waiter: &Waiter,
@@ -511,7 +512,7 @@ impl Inventory {
         helped: Option<PatternId>,
     ) -> Result<Ids, Watch> {
         let mut chosen = Ids::new();
-        /// In the place of what a pattern is yet to choose.
+        /// Placeholder for a resource that a pattern has still to choose.
         const NOT_YET: ResourceId = ResourceId::MAX;
         self.add_work(waiter.wants.len() / 2);
         for want in &waiter.wants {
@@ -528,7 +529,7 @@ impl Inventory {
             }
             chosen.push(*id);
         }
-        // Of what it watched alone, nothing else can have become free.
+        // For a pattern that it watches alone, only the freed resources can be free.
         let mut only_freed = match &waiter.watch {
             Watch::Patterns { is_alone: true, .. } => {
                 helped.filter(|_| self.queue.pass.freed.len() <= RELEASES_ONE_BY_ONE)
@@ -563,8 +564,8 @@ impl Inventory {
         Ok(chosen)
     }
 
-    /// The first resource in inventory order that a pattern matches, that is free and not
-    /// chosen; else whether there is one that is chosen.
+    /// Returns the first resource, in inventory order, that a pattern matches and that is free and
+    /// not chosen yet. If there is none, returns whether a match was chosen already.
     fn choose_match(
         &self,
         pattern: PatternId,
@@ -587,7 +588,7 @@ impl Inventory {
         found.ok_or(is_contended)
     }
 
-    /// The same among what was freed.
+    /// Does the same among the freed resources.
     fn choose_freed(
         &self,
         pattern: PatternId,
@@ -608,7 +609,7 @@ impl Inventory {
         found.ok_or(is_contended)
     }
 
-    /// Checks that an index knows what a waiter watches, and that it is in its way; for tests.
+    /// Checks that the index holds what a waiter watches, and that it does block it, for tests.
     pub(super) fn check_watch(&self, ticket: Ticket) {
         let queue = &self.queue;
         let waiter = &queue.waiters[&ticket];
