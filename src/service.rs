@@ -28,7 +28,7 @@ use std::io::{self, Read, Write};
 use log::{error, info, warn};
 use slab::Slab;
 
-use crate::clock::{Clock, Now, Round, Tick, Time, Zone};
+use crate::clock::{Clock, Now, Round, Tick, Time, Zone, earlier};
 use crate::commands::parse::Moment;
 use crate::commands::words::plain;
 use crate::commands::{self, Desk, Figures, NoRoom, Notices, Session};
@@ -314,7 +314,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if ready.writable || ready.write_closed || ready.error {
             client.conn.set_writable();
         }
-        let is_watcher = client.phase == Phase::Open && client.session.is_watching();
+        let is_watcher = client.session.is_watching() && client.phase == Phase::Open;
         if is_watcher && ready == (Ready { writable: true, ..Ready::default() }) {
             // A thousand of them that can take more are not a turn of their own.
             return self.look_at_watchers();
@@ -327,7 +327,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// by [`Service::next_end`] does not hold any more.
     pub fn end_due(&mut self) -> bool {
         let was_set = self.heed_clock();
-        if self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch) {
+        if self.inventory.next_keep_alive().is_some_and(|at| at <= self.tick) {
+            self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch);
             self.inventory.settle(self.now, &self.zone, &mut self.batch);
         }
         self.inventory.advance(self.now, &self.zone, &mut self.batch);
@@ -608,9 +609,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// Whether another turn is due at once.
     pub fn has_work(&self) -> bool {
         !self.run_queue.is_empty()
-            || !self.new_queue.is_empty()
-            || !self.slow_queue.is_empty()
-            || !self.costly_queue.is_empty()
+            || self.has_rest()
             || !self.listed.is_empty()
             || !self.batch.is_empty()
             || !self.dead.is_empty()
@@ -630,7 +629,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let clock = self.is_clock_unconfirmed().then(|| self.tick.plus_ms(CLOCK_CHECK_MS));
         let keep_alive = self.inventory.next_keep_alive();
         let own = [self.sync_by, self.stopping, shrink, clock, self.seal_at()];
-        [first, keep_alive].into_iter().chain(own).flatten().min()
+        own.into_iter().fold(earlier(first, keep_alive), earlier)
     }
 
     /// When something ends, or somebody's wait: what the wall clock then says.
@@ -638,7 +637,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let Deadlines { dated, steady } = self.inventory.deadlines();
         let dated = dated.map(|time| self.clock.wall_at_time(time));
         let steady = steady.map(|steady| self.clock.wall_at(steady));
-        dated.into_iter().chain(steady).min()
+        earlier(dated, steady)
     }
 
     /// Begins to stop: what was received is answered, then everybody is closed.

@@ -50,20 +50,11 @@ impl Event {
         match self {
             Event::Added { name } => out.extend([" ADDED ", name]),
             Event::Removed { id } => out.extend([" REMOVED ", name(*id)]),
-            Event::Reserved(new) => {
-                out.push_str(" RESERVED ");
-                let head = push_head(new.number, new.targets(), name, out);
-                encode_terms(new, time, times, out);
-                return Places { left_out: 0..0, ..head };
-            }
+            Event::Reserved(new) => return push_reserved(new, time, name, times, out),
             Event::Cancelled { number, targets } => {
-                out.push_str(" CANCELLED ");
-                let head = push_head(*number, targets, name, out);
                 // One by one: it is nearly always one.
-                return match held(*number).iter().eq(targets) {
-                    true => head,
-                    false => Places { left_out: 0..0, ..head },
-                };
+                let is_all = held(*number).iter().eq(targets);
+                return push_cancelled(*number, targets, is_all, name, out);
             }
             Event::Renewed { number, until, lease, keep_alive_ms } => {
                 out.push_str(" RENEWED ");
@@ -127,6 +118,7 @@ pub struct Batch {
 struct Times(Option<(Time, String)>);
 
 impl Times {
+    #[inline]
     fn print(&mut self, time: Time) -> &str {
         let is_it = |last: &(Time, String)| last.0 == time;
         if !self.0.as_ref().is_some_and(is_it) {
@@ -243,18 +235,36 @@ pub struct Written {
     left_out: Range<usize>,
 }
 
+/// For one resource whose name is at hand. Both return, beside the event, what its text and its
+/// reply have in common: `#42 Habitación 1`. [`Inventory::make_so`] must follow.
 impl Batch {
-    /// Notes an event of one resource of a reservation, of which nothing but its name is
-    /// needed: for who has that at hand. `is_all`: the reservation holds no other. Returns also what
-    /// both its text and its reply say: `#42 Habitación 1`. The next is [`Inventory::make_so`].
-    pub fn write(&mut self, time: Time, event: Event, name: &str, is_all: bool) -> (Written, &str) {
-        let held = |_| match &event {
-            Event::Cancelled { targets, .. } if is_all => targets.as_slice(),
-            _ => &[],
-        };
+    /// Notes that a request for one resource is granted.
+    pub fn write_reserved(
+        &mut self,
+        time: Time,
+        new: Rc<Reservation>,
+        name: &str,
+    ) -> (Written, &str) {
+        self.texts.push_str(self.times.print(time));
         let Places { head, left_out } =
-            event.encode(time, |_| name, held, &mut self.times, &mut self.texts);
-        (Written { event, left_out }, &self.texts[head])
+            push_reserved(&new, time, |_| name, &mut self.times, &mut self.texts);
+        (Written { event: Event::Reserved(new), left_out }, &self.texts[head])
+    }
+
+    /// Notes that a resource of a reservation is cancelled. `is_all`: the reservation has no
+    /// other.
+    pub fn write_cancelled(
+        &mut self,
+        time: Time,
+        (number, id): (Number, ResourceId),
+        name: &str,
+        is_all: bool,
+    ) -> (Written, &str) {
+        self.texts.push_str(self.times.print(time));
+        let targets = Ids::from_slice(&[id]);
+        let Places { head, left_out } =
+            push_cancelled(number, &targets, is_all, |_| name, &mut self.texts);
+        (Written { event: Event::Cancelled { number, targets }, left_out }, &self.texts[head])
     }
 }
 
@@ -342,6 +352,36 @@ fn push_each<'a>(
             push(", ");
         }
         push(name(*id));
+    }
+}
+
+/// The text of [`Event::Reserved`] after its time.
+fn push_reserved<'a>(
+    new: &Reservation,
+    time: Time,
+    name: impl Fn(ResourceId) -> &'a str,
+    times: &mut Times,
+    out: &mut String,
+) -> Places {
+    out.push_str(" RESERVED ");
+    let head = push_head(new.number, new.targets(), name, out);
+    encode_terms(new, time, times, out);
+    Places { left_out: 0..0, ..head }
+}
+
+/// The text of [`Event::Cancelled`] after its time.
+fn push_cancelled<'a>(
+    number: Number,
+    targets: &[ResourceId],
+    is_all: bool,
+    name: impl Fn(ResourceId) -> &'a str,
+    out: &mut String,
+) -> Places {
+    out.push_str(" CANCELLED ");
+    let head = push_head(number, targets, name, out);
+    match is_all {
+        true => head,
+        false => Places { left_out: 0..0, ..head },
     }
 }
 

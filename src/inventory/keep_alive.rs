@@ -50,9 +50,8 @@ impl Inventory {
     }
 
     /// Ends the reservations that were not renewed in time, at most `most` of them: a
-    /// deadline in milliseconds is nothing that anybody could hold against the next turn. Returns
-    /// whether there was any.
-    pub fn expire_keep_alives(&mut self, now: Now, most: usize, batch: &mut Batch) -> bool {
+    /// deadline in milliseconds is nothing that anybody could hold against the next turn.
+    pub fn expire_keep_alives(&mut self, now: Now, most: usize, batch: &mut Batch) {
         let mut count = 0;
         while count < most
             && let Some((deadline, number)) = self.keep_alives.first().copied()
@@ -61,7 +60,6 @@ impl Inventory {
             self.enact(now.time, Event::Expired { number }, batch);
             count += 1;
         }
-        count > 0
     }
 
     /// Renews a reservation that is kept alive, and binds it to this connection.

@@ -14,7 +14,7 @@ use super::names::ResourceId;
 use super::queue::Outcome;
 use super::runs::Runs;
 use super::{Deadlines, Event, Inventory, Number, Reservation};
-use crate::clock::{Now, Time, Zone};
+use crate::clock::{Now, Time, Zone, earlier};
 use crate::limits::BACKLOG_WORK;
 
 /// Pieces that the grants after all commands of a turn may take together.
@@ -109,7 +109,7 @@ impl Inventory {
         self.leave_backlog(!is_done, now);
         self.backlog.left = TURNS_PIECES * self.backlog.piece;
         self.new_turn_for_places();
-        if is_done {
+        if is_done && self.has_places_to_tell() {
             self.tell_places(now);
         }
     }
@@ -142,7 +142,7 @@ impl Inventory {
             }
             match self.next_moment(now) {
                 Some(then) => self.backlog.moment = Some(then),
-                None if self.queue.pass.can_go_on(self.is_full()) => {
+                None if !self.queue.is_empty() && self.queue.pass.can_go_on(self.is_full()) => {
                     self.backlog.moment = Some(now);
                 }
                 None => return true,
@@ -212,17 +212,14 @@ impl Inventory {
         let first = |ends: &Runs<(Time, Number)>| ends.first().map(|(until, _)| *until);
         let (end, lease) = (first(&self.ends), first(&self.leases));
         let waits = self.queue.deadlines();
-        Deadlines {
-            dated: end.into_iter().chain(waits.dated).min(),
-            steady: lease.into_iter().chain(waits.steady).min(),
-        }
+        Deadlines { dated: earlier(end, waits.dated), steady: earlier(lease, waits.steady) }
     }
 
     /// The next reservation whose end has come, in order of ends.
     pub fn due(&self, now: Now) -> Option<(Time, Number)> {
         let dated = self.ends.first().filter(|(until, _)| *until <= now.time);
         let lease = self.leases.first().filter(|(until, _)| *until <= now.steady);
-        dated.into_iter().chain(lease).min().copied()
+        earlier(dated, lease).copied()
     }
 
     /// The next moment up to `now` at which something happens by itself.
@@ -230,7 +227,7 @@ impl Inventory {
         let next = self.deadlines();
         let dated = next.dated.filter(|time| *time <= now.time);
         let steady = next.steady.filter(|time| *time <= now.steady);
-        let next = dated.into_iter().chain(steady).min()?;
+        let next = earlier(dated, steady)?;
         Some(Now { time: next.min(now.time), steady: next })
     }
 

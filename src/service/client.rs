@@ -75,6 +75,13 @@ impl<T> Client<T> {
         self.slow_until.is_never()
     }
 
+    /// Whether nothing is left to do for it, as mostly after its lines: they are run, and the
+    /// replies are sent. One that watches is left to those who look closer.
+    pub fn is_at_rest(&self) -> bool {
+        let keeps = self.retained > 0 || self.conn.keeps_memory();
+        !keeps && self.phase == Phase::Open && !self.session.is_watching() && !has_more(self)
+    }
+
     /// A connection that has just come.
     pub fn new(conn: Conn<T>, session: Session, peer: Peer, tick: Tick) -> Client<T> {
         Client {

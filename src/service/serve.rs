@@ -58,12 +58,25 @@ impl<T: Stream, S: Storage> Service<T, S> {
         Ok(())
     }
 
+    /// Whether somebody waits to be served after the others.
+    pub(super) fn has_rest(&self) -> bool {
+        !self.new_queue.is_empty() || !self.slow_queue.is_empty() || !self.costly_queue.is_empty()
+    }
+
     /// Newcomers, of whom it is not known yet what they cost, then those who
     /// have cost a lot, and then lines that are known to: each kind until it has
     /// cost as much as one of them may, but one at least. Who is new does not wait behind
     /// who is slow, and neither behind somebody's costly line.
+    #[inline]
     fn serve_rest(&mut self) {
         self.turn_work = 0;
+        if self.has_rest() {
+            self.serve_queued_rest();
+        }
+    }
+
+    #[cold]
+    fn serve_queued_rest(&mut self) {
         while self.turn_work <= WORK_BUDGET {
             let Some(key) = self.new_queue.pop_front() else { break };
             self.serve_one(key);
