@@ -123,17 +123,17 @@ fn run_other(
     if (fresh || word.ends_with(b":")) && is_foreign(line, fresh) {
         return After::Foreign;
     }
-    let exact = Verb::find_exact(word);
+    let (exact, marks) = (Verb::find_exact(word), Marks::of(rest));
     if session.allowed_work < u32::MAX && cost::may_begin_costly(word) {
         let verb = exact.or_else(|| Verb::find(str::from_utf8(word).ok()?));
-        let cost = verb.map_or(0, |(verb, _)| cost::upper_bound(verb, rest, desk.inventory));
+        let cost = verb.map_or(0, |(verb, _)| cost::upper_bound(verb, rest, marks, desk.inventory));
         if cost > session.allowed_work {
             session.fresh = fresh;
             return After::Later(cost);
         }
     }
-    match understand(line, (exact, rest), session, desk.moment, &mut String::new()) {
-        Ok((command, lang)) => execute(command, lang, eol, session, desk, out),
+    match understand(line, (exact, rest, marks), session, desk.moment, &mut String::new()) {
+        Ok(command) => execute(command, session.lang, eol, session, desk, out),
         Err(fault) => {
             push_fault(&fault, eol, out);
             After::Next
@@ -148,11 +148,11 @@ pub fn is_settled(line: &[u8], session: &mut Session, desk: &Desk) -> bool {
     let lang = session.lang;
     let mut joined = String::new();
     let (word, rest) = split_word(line);
-    let exact = Verb::find_exact(word);
-    let understood = understand(line, (exact, rest), session, desk.moment, &mut joined);
+    let (exact, marks) = (Verb::find_exact(word), Marks::of(rest));
+    let understood = understand(line, (exact, rest, marks), session, desk.moment, &mut joined);
     session.lang = lang;
     let now = desk.moment.now;
-    understood.map_or(true, |(command, _)| settled::is_settled(&command, desk.inventory, now))
+    understood.map_or(true, |command| settled::is_settled(&command, desk.inventory, now))
 }
 
 /// Reserves or cancels one resource if the line is nothing but one of these verbs and a
@@ -208,23 +208,23 @@ fn is_foreign(line: &[u8], fresh: bool) -> bool {
 const HTTP_METHODS: [&[u8]; 9] =
     [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"CONNECT"];
 
-/// Reads a line, given whole, in the language of its verb, and remembers that. `exact` is the verb
-/// if it is written as it is shown, and `rest` what follows it.
+/// Reads a line, given whole, in the language of its verb, which the session then has. `exact` is
+/// the verb if it is written as it is shown, and `rest` what follows it, with its marks.
 #[inline(always)]
 fn understand<'a>(
     line: &'a [u8],
-    (exact, rest): (Option<(Verb, Lang)>, &'a [u8]),
+    (exact, rest, marks): (Option<(Verb, Lang)>, &'a [u8], Marks),
     session: &mut Session,
     moment: Moment,
     joined: &'a mut String,
-) -> Result<(Command<'a>, Lang), Fault> {
+) -> Result<Command<'a>, Fault> {
     // Nearly all that come here: a verb as it is shown, and nothing that is not text.
     if let Some((verb, lang)) = exact
-        && let Ok(rest) = str::from_utf8(rest).map(Text::of)
-        && !rest.marks.any(Marks::CONTROL)
+        && !marks.any(Marks::CONTROL)
+        && let Ok(text) = str::from_utf8(rest)
     {
         session.lang = lang;
-        return parse(verb, rest, lang, moment, joined).map(|command| (command, lang));
+        return parse(verb, Text { text, marks }, lang, moment, joined);
     }
     let (text, broken) = match str::from_utf8(line) {
         Ok(text) => (text, None),
@@ -257,7 +257,7 @@ fn understand<'a>(
         )));
     }
     let Some((verb, lang)) = found else { return Err(parse::unknown_verb(word, lang)) };
-    parse(verb, rest, lang, moment, joined).map(|command| (command, lang))
+    parse(verb, rest, lang, moment, joined)
 }
 
 fn execute(

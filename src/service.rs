@@ -624,12 +624,16 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
     /// When a turn is due even if nothing happens, ends of reservations aside.
     pub fn next_deadline(&self) -> Option<Tick> {
-        let first = self.deadlines.first().map(|(when, _)| *when);
-        let shrink = self.store.has_old_file().then_some(self.old_file_until);
-        let clock = self.is_clock_unconfirmed().then(|| self.tick.plus_ms(CLOCK_CHECK_MS));
-        let keep_alive = self.inventory.next_keep_alive();
-        let own = [self.sync_by, self.stopping, shrink, clock, self.seal_at()];
-        own.into_iter().fold(earlier(first, keep_alive), earlier)
+        let mut next = Tick::NEVER;
+        let mut add = |when: Option<Tick>| next = next.min(when.unwrap_or(Tick::NEVER));
+        add(self.deadlines.first().map(|(when, _)| *when));
+        add(self.inventory.next_keep_alive());
+        add(self.sync_by);
+        add(self.stopping);
+        add(self.seal_at());
+        add(self.store.has_old_file().then_some(self.old_file_until));
+        add(self.is_clock_unconfirmed().then(|| self.tick.plus_ms(CLOCK_CHECK_MS)));
+        (!next.is_never()).then_some(next)
     }
 
     /// When something ends, or somebody's wait: what the wall clock then says.

@@ -91,13 +91,8 @@ impl Inventory {
     /// Applies what is due up to `now`, each at its own time: ends, then the
     /// grants that they allow, then waits that are over. If that is more than one turn has time
     /// for, [`Inventory::is_behind`] afterwards.
+    #[inline]
     pub fn advance(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
-        let start = self.work();
-        let end = start.saturating_add(self.backlog.piece);
-        if self.backlog.is_behind && self.backlog.left_at.0 != self.last_event() {
-            // What has happened meanwhile has that turn's time, and times do not go back.
-            self.backlog.floor = self.backlog.floor.max(self.backlog.left_at.1);
-        }
         let delay_ms = now.steady.ms() - now.time.ms();
         let caught_up = std::mem::replace(&mut self.backlog.delay_ms, delay_ms) > delay_ms;
         if caught_up {
@@ -105,13 +100,29 @@ impl Inventory {
             // before what is booked.
             self.queue.try_everybody();
         }
-        let is_done = self.work_off(now, end, zone, batch);
-        self.leave_backlog(!is_done, now);
+        // Most turns have nothing to do here.
+        let is_idle = self.queue.is_empty()
+            && !self.backlog.is_behind
+            && self.backlog.steps.is_empty()
+            && self.next_moment(now).is_none();
+        let is_done = is_idle || self.advance_piece(now, zone, batch);
         self.backlog.left = TURNS_PIECES * self.backlog.piece;
         self.new_turn_for_places();
         if is_done && self.has_places_to_tell() {
             self.tell_places(now);
         }
+    }
+
+    /// Returns whether everything was done.
+    fn advance_piece(&mut self, now: Now, zone: &Zone, batch: &mut Batch) -> bool {
+        let end = self.work().saturating_add(self.backlog.piece);
+        if self.backlog.is_behind && self.backlog.left_at.0 != self.last_event() {
+            // What has happened meanwhile has that turn's time, and times do not go back.
+            self.backlog.floor = self.backlog.floor.max(self.backlog.left_at.1);
+        }
+        let is_done = self.work_off(now, end, zone, batch);
+        self.leave_backlog(!is_done, now);
+        is_done
     }
 
     /// Notes whether something is left.
@@ -142,7 +153,7 @@ impl Inventory {
             }
             match self.next_moment(now) {
                 Some(then) => self.backlog.moment = Some(then),
-                None if !self.queue.is_empty() && self.queue.pass.can_go_on(self.is_full()) => {
+                None if self.queue.pass.can_go_on(self.is_full()) => {
                     self.backlog.moment = Some(now);
                 }
                 None => return true,
@@ -208,6 +219,7 @@ impl Inventory {
     }
 
     /// When something happens by itself: an end, or a wait that is over.
+    #[inline]
     pub fn deadlines(&self) -> Deadlines {
         let first = |ends: &Runs<(Time, Number)>| ends.first().map(|(until, _)| *until);
         let (end, lease) = (first(&self.ends), first(&self.leases));
