@@ -23,7 +23,9 @@ use crate::inventory::fit::{Start, Term};
 use crate::inventory::history::History;
 use crate::inventory::pattern::Pattern;
 use crate::inventory::{Ending, Event, Inventory, Reservation, SessionId};
-use crate::limits::{CLOCK_DOUBTFUL_MS, LINE_MAX_BYTES, LIST_PIECE_BYTES, RELEASES_AT_ONCE};
+use crate::limits::{
+    CLOCK_DOUBTFUL_MS, COSTLY_WORK, LINE_MAX_BYTES, LIST_PIECE_BYTES, RELEASES_AT_ONCE,
+};
 pub use notice::Notices;
 use parse::{Command, Fault, Marks, Moment, Text, find_control, parse, split_word};
 pub use session::{Session, notices, resolve, tell_place};
@@ -124,10 +126,10 @@ fn run_other(
         return After::Foreign;
     }
     let (exact, marks) = (Verb::find_exact(word), Marks::of(rest));
-    if session.allowed_work < u32::MAX && cost::may_begin_costly(word) {
+    if !session.allows_costly && cost::may_begin_costly(word) {
         let verb = exact.or_else(|| Verb::find(str::from_utf8(word).ok()?));
         let cost = verb.map_or(0, |(verb, _)| cost::upper_bound(verb, rest, marks, desk.inventory));
-        if cost > session.allowed_work {
+        if cost > COSTLY_WORK {
             session.fresh = fresh;
             return After::Later(cost);
         }

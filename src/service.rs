@@ -490,7 +490,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let entry = self.clients.vacant_entry();
         let key = entry.key();
         let session_of = Session::from(session, peer.origin());
-        let client = entry.insert(Client::new(Conn::new(stream), session_of, peer, self.tick));
+        let client = entry.insert(Client::new(Conn::new(stream), session_of, self.tick));
         if let Err(error) = register(client.conn.stream(), key, session) {
             error!("a client could not be registered: {error}");
             self.clients.remove(key);
@@ -532,7 +532,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if client.phase == Phase::Dead {
             return;
         }
-        self.crowd.has_spoken(client.peer, client.session.id(), key);
+        self.crowd.has_spoken(client.peer(), client.session.id(), key);
         client.phase = Phase::Closing;
         commands::no_room(why, client.conn.out());
         self.flush(key);

@@ -27,6 +27,11 @@ impl Peer {
         Peer::Address(NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX))
     }
 
+    /// Where connections come from that the inventory counts under this.
+    pub fn of(Origin(number): Origin) -> Peer {
+        NonZeroU64::new(number).map_or(Peer::Local, Peer::Address)
+    }
+
     /// The same as the inventory counts it.
     pub fn origin(self) -> Origin {
         match self {

@@ -112,7 +112,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.refused -= usize::from(client.refused);
         let session = client.session.id();
         if !client.refused {
-            self.crowd.leave(client.peer, session, key);
+            self.crowd.leave(client.peer(), session, key);
         }
         if !client.leaves {
             self.leavers.push_back(Leaver { session, asked: None });

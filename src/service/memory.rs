@@ -2,7 +2,7 @@
 //! is bounded. Beyond the bound the connection that has made no progress for longest is closed,
 //! which is never one that takes its replies and sends whole lines: it keeps nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::client::{Client, bury};
 use super::{Key, Service, Step, Stream};
@@ -18,12 +18,20 @@ pub struct Memory {
     turn_limit: u64,
     /// Those that keep something after they were served, by when they have last made progress.
     holders: BTreeSet<(Tick, Key)>,
+    /// The same by connection. Here, because hardly any keeps something.
+    since: BTreeMap<Key, Tick>,
 }
 
 impl Memory {
     /// With a bound in bytes.
     pub fn new(most: u64) -> Memory {
-        Memory { most, retained: 0, turn_limit: most / 8, holders: BTreeSet::new() }
+        Memory {
+            most,
+            retained: 0,
+            turn_limit: most / 8,
+            holders: BTreeSet::new(),
+            since: BTreeMap::new(),
+        }
     }
 
     /// Whether connections keep as much as they may.
@@ -51,19 +59,19 @@ impl Memory {
     }
 
     /// Notes since when a connection that keeps something has made no progress; see `count`.
-    fn rank(&mut self, client: &mut Client<impl Sized>, key: Key) {
-        let since = match client.retained {
-            0 => Tick::NEVER,
-            _ => client.blocked.min(client.heard),
+    fn rank(&mut self, client: &Client<impl Sized>, key: Key) {
+        let since = (client.retained > 0).then(|| client.blocked.min(client.heard));
+        let before = match since {
+            Some(since) => self.since.insert(key, since),
+            None => self.since.remove(&key),
         };
-        let before = std::mem::replace(&mut client.holds_since, since);
         if before == since {
             return;
         }
-        if !before.is_never() {
+        if let Some(before) = before {
             self.holders.remove(&(before, key));
         }
-        if !since.is_never() {
+        if let Some(since) = since {
             self.holders.insert((since, key));
         }
     }
@@ -101,6 +109,6 @@ impl<T: Stream, S: Storage> Service<T, S> {
 impl Memory {
     /// Whether no connection keeps anything.
     pub fn is_empty(&self) -> bool {
-        self.retained == 0 && self.holders.is_empty()
+        self.retained == 0 && self.holders.is_empty() && self.since.is_empty()
     }
 }

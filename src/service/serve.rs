@@ -186,7 +186,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             client.slow_until = self.tick;
         }
         if was_new && !client.is_new() {
-            self.crowd.has_spoken(client.peer, client.session.id(), key);
+            self.crowd.has_spoken(client.peer(), client.session.id(), key);
         }
         if client.session.is_watching() && !was_watching {
             self.watching.push_back(key);

@@ -268,7 +268,7 @@ fn watchers_are_told_over_several_turns_and_others_are_answered_in_between() {
         if turns < 10 {
             good.sends("ESTADO\n");
             turn(&mut server, &[at]);
-            assert!(told(&good)[0].starts_with("OK 14 "));
+            assert!(told(&good)[0].starts_with("OK 15 "));
         } else {
             turn(&mut server, &[]);
         }
