@@ -353,6 +353,7 @@ fn push_end(reservation: &Reservation, lang: Lang, zone: &Zone, out: &mut Vec<u8
 
 /// [`reserved`] or [`cancelled`] for one resource without dates, of which number and name
 /// are at hand as they are shown, `#42 Habitación 1`, with its ending.
+#[inline]
 pub fn done_one(verb: Verb, told: &str, lang: Lang, eol: Eol, out: &mut Vec<u8>) {
     // Each by itself: what is of a known length is not copied by a call.
     match (verb, lang) {
