@@ -333,10 +333,12 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// by [`Service::next_end`] does not hold any more.
     pub fn end_due(&mut self) -> bool {
         let was_set = self.heed_clock();
+        self.inventory.advance(self.now, &self.zone, &mut self.batch);
+        // These have the time of this turn, so everything earlier comes before them: ends, and
+        // leases that a step of the clock moves. Before that a waiter could be granted their time.
         if self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch) {
             self.inventory.settle(self.now, &self.zone, &mut self.batch);
         }
-        self.inventory.advance(self.now, &self.zone, &mut self.batch);
         self.trace.note(Step::EndedDue);
         was_set
     }
