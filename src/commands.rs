@@ -249,8 +249,8 @@ fn understand<'a>(
     if let Some((place, c)) = find_control(text) {
         return Err(Fault::bad(say!(
             lang,
-            "carácter de control U+{:04X} en el lugar {} de la línea",
-            "control character U+{:04X} at place {} of the line",
+            "carácter de control U+{:04X} en la posición {} de la línea",
+            "control character U+{:04X} at position {} of the line",
             c as u32,
             place,
         )));
@@ -556,8 +556,8 @@ pub fn leave(session: SessionId, ending: Ending, most: usize, desk: &mut Desk) -
 pub fn too_long(session: &Session, eol: Eol, out: &mut Vec<u8>) {
     let text = say!(
         session.lang,
-        "la línea pasa de {} bytes",
-        "the line has more than {} bytes",
+        "la línea supera los {} bytes",
+        "the line is longer than {} bytes",
         LINE_MAX_BYTES,
     );
     push_fault(&Fault { code: 413, text }, eol, out);
@@ -568,7 +568,7 @@ pub fn too_long(session: &Session, eol: Eol, out: &mut Vec<u8>) {
 pub fn cut(session: &Session, eol: Eol, out: &mut Vec<u8>) {
     let text = say!(
         session.lang,
-        "la última línea no termina en LF, así que no se ha hecho",
+        "la última línea no termina en LF, así que no se ha ejecutado",
         "the last line does not end in LF, so it was not run",
     );
     push_fault(&Fault::bad(text), eol, out);

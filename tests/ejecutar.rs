@@ -1186,7 +1186,7 @@ fn run_under(address: SocketAddr, options: &[&str], script: &str) -> Running {
 fn a_held_reservation_outlives_its_connection() {
     let told_off = (
         "RENEW #7 for=60s until=quit",
-        "OK RENEWED #7 x until=quit for=60s\n* 42 PROGRESS\n* END you are too far behind: come back with WATCH after=42\n",
+        "OK RENEWED #7 x until=quit for=60s\n* 42 PROGRESS\n* END you are too far behind; continue with WATCH after=42\n",
     );
     let (address, server) = played(vec![
         vec![GRANT, WATCH, RENEWED, HISTORY],

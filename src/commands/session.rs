@@ -152,7 +152,7 @@ pub fn resolve(session: &mut Session, outcome: &Outcome, desk: &Desk, out: &mut 
         Outcome::Removed(name) => say!(
             wait.lang,
             "ERR 404 «{}» ya no existe: se dio de baja",
-            "ERR 404 '{}' is no more: it was removed",
+            "ERR 404 '{}' no longer exists: it was removed",
             echo(name),
         ),
         Outcome::Stopping => say!(
@@ -187,8 +187,8 @@ pub fn notices(
             }
             let line = say!(
                 watch.lang,
-                "* FIN vas demasiado atrás: vuelve con OBSERVAR tras={}",
-                "* END you are too far behind: come back with WATCH after={}",
+                "* FIN te has quedado demasiado atrás; sigue con OBSERVAR tras={}",
+                "* END you are too far behind; continue with WATCH after={}",
                 history.floor(),
             );
             push_line(&line, watch.eol, out);

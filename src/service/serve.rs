@@ -486,8 +486,11 @@ pub(super) mod tests {
         eva.takes(usize::MAX);
         turn(&mut server, &[b]);
         let told = eva.told();
-        let again =
-            told.lines().last().unwrap().strip_prefix("* FIN vas demasiado atrás: vuelve con ");
+        let again = told
+            .lines()
+            .last()
+            .unwrap()
+            .strip_prefix("* FIN te has quedado demasiado atrás; sigue con ");
         let again = again.expect("a last notice");
         let (leo, c) = join(&mut server);
         leo.sends(&format!("{again}\n"));
