@@ -226,7 +226,11 @@ fn a_backup_replaces_nothing_and_leaves_nothing_that_is_no_backup() {
     // Nothing to copy.
     let (status, told) = backup(folder.path(), &to);
     assert_eq!(status, Some(1), "{told}");
-    assert!(told.contains("there is no journal yet") && !to.exists(), "{told}");
+    assert!(
+        told.contains("there is no journal; name the server's directory with --data-dir")
+            && !to.exists(),
+        "{told}"
+    );
     Server::durable(folder.path(), &[]).stop();
     // Itself, another journal, a link, the rest of another backup.
     let (status, told) = backup(folder.path(), folder.path());

@@ -149,14 +149,14 @@ texts! {
         "no se puede enviar la señal al programa (proceso {}): es de otro usuario; sigue, y su reserva también",
         "cannot pass the signal to the program (process {}): it is another user's; it goes on, and so does its reservation";
     LEFT_BEHIND:
-        "el programa terminó y dejó procesos, que se terminan ahora: {}",
+        "el programa terminó y dejó procesos en marcha, a los que se pone fin: {}",
         "the program has ended and left processes behind, which are being ended: {}";
     WAITING_FOR:
-        "el programa terminó y dejó procesos; la reserva sigue hasta que terminen: {}",
+        "el programa terminó y dejó procesos en marcha; la reserva sigue hasta que terminen: {}",
         "the program has ended and left processes behind; the reservation is kept until they end: {}";
     WRAPPER_GONE:
-        "alguien mató a quien vigilaba el programa; se termina todo lo que inició.",
-        "whoever watched over the program was killed; all that it started is being ended.";
+        "alguien mató a reserva; se pone fin al programa y a todo lo que inició.",
+        "reserva was killed; the program and all that it started are being ended.";
     KEEPER_GONE:
         "alguien mató el proceso que guardaba el programa, y el programa con él.",
         "the process that kept the program was killed, and the program with it.";
@@ -164,8 +164,8 @@ texts! {
         "se obtuvo la reserva {}, pero {} dejó de contestar; el programa no se ejecutó. Mira con RESERVAS.",
         "reservation {} was obtained, then {} did not answer in time; the program was not run. Look with BOOKINGS.";
     WHY_HISTORY:
-        "el servidor empezó de nuevo o volvió a una copia",
-        "the server began anew or was restored from a copy";
+        "el servidor tiene un journal nuevo o se recuperó de una copia",
+        "the server has a new journal or was restored from a backup";
     WHY_ENDED: "otro la terminó", "somebody else ended it";
     WHY_SAID: "el servidor dijo «{}»", "the server said '{}'";
     WHY_CONNECTION: "la conexión con {}: {}", "the connection to {}: {}";
@@ -176,11 +176,11 @@ texts! {
 
     // The server cannot be reached.
     UNRESOLVED:
-        "no se encuentra la máquina de {}: {}\n¿Está bien escrito el nombre? Se elige con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
+        "no se encuentra la máquina de {}: {}\n¿Está bien escrito el nombre? Elígelo con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
         "cannot find the host of {}: {}\nIs the name spelled right? Choose it with --server HOST:PORT or RESERVA_SERVER.";
     NO_ADDRESS: "el nombre no tiene direcciones", "the name has no address";
     UNREACHABLE:
-        "no se puede conectar con {}: {}\n¿Está en marcha? Se arranca con «reservad»; otro se elige con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
+        "no se puede conectar con {}: {}\n¿Está en marcha? Arráncalo con «reservad», o elige otro con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
         "cannot connect to {}: {}\nIs it running? Start it with 'reservad', or choose another with --server HOST:PORT or RESERVA_SERVER.";
     REFUSED: "conexión rechazada", "connection refused";
     TIMED_OUT: "no contesta a tiempo", "no answer in time";
@@ -200,19 +200,19 @@ texts! {
         "se perdió la conexión con {} ({}).\nVuelve a empezar con «reserva» cuando el servidor esté en marcha.",
         "the connection to {} was lost ({}).\nStart 'reserva' again when the server is running.";
     LOST_PIPING:
-        "se perdió la conexión con {} ({}): llegaron {} respuestas completas a {} líneas enviadas.\nLas que no tienen respuesta quizá se cumplieron: mira con RESERVAS antes de repetirlas.",
-        "the connection to {} was lost ({}): {} complete replies came to {} lines sent.\nThose without a reply may have been done: look with BOOKINGS before you repeat them.";
+        "se perdió la conexión con {} ({}): respuestas completas: {}; líneas enviadas: {}.\nLas que no tienen respuesta quizá se cumplieron: mira con RESERVAS antes de repetirlas.",
+        "the connection to {} was lost ({}): complete replies: {}; lines sent: {}.\nThose without a reply may have been done: look with BOOKINGS before you repeat them.";
     NO_GOODBYE:
         "{} no ha confirmado la despedida; la conexión se cierra sin ella.",
         "{} did not confirm the goodbye; the connection is closed without it.";
     FOREIGN:
-        "{} no habla como reservad; dijo «{}».\n¿Es el puerto correcto? Se elige con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
+        "{} no habla como reservad; dijo «{}».\n¿Es el puerto correcto? Elígelo con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
         "{} does not speak like reservad; it said '{}'.\nIs it the right port? Choose it with --server HOST:PORT or RESERVA_SERVER.";
     ENDLESS: "una línea sin fin", "a line without an end";
 
     // Our own input and output.
     LINE_NOT_UTF8:
-        "línea {} de la entrada, byte {}: no es UTF-8 ({}); nada se hizo desde esa línea",
+        "línea {} de la entrada, byte {}: no es UTF-8 ({}); no se ha hecho nada desde esa línea",
         "line {} of the input, byte {}: not UTF-8 ({}); nothing from that line on was done";
     INPUT_FAILED: "no se puede leer la entrada: {}", "cannot read the input: {}";
     OUTPUT_FAILED: "no se puede escribir la salida: {}", "cannot write the output: {}";
@@ -243,8 +243,8 @@ texts! {
         "Cuánto puede callar el servidor, además de espera=; si falta, 10s",
         "How long the server may be silent, beyond any wait=; without it 10s";
     HELP_QUIET:
-        "No muestra avisos ni, si todo va bien, nada",
-        "Print no notices, and nothing on success";
+        "Muestra solo los errores",
+        "Print only errors";
     HELP_WAIT_CHILDREN:
         "Con ejecutar: mantiene la reserva hasta que termine también lo que el programa deja en marcha",
         "With run: keep the reservation until what the program leaves running has ended too";
@@ -269,7 +269,7 @@ línea) y RESERVA_HASTA en su entorno. Las opciones son las de RESERVAR, menos d
   titular=ana     a nombre de ana
 Si la reserva se pierde (otro la cancela, el servidor no vuelve a tiempo, llega su final), el programa
 y todo lo que inició reciben TERM y, como mucho 5 segundos después y antes de que venza, KILL. Lo mismo
-ocurre si matan a reserva, y con lo que el programa deja en marcha al terminar, salvo --wait-children.
+ocurre si alguien mata a reserva, y con lo que el programa deja en marcha al terminar, salvo --wait-children.
 --quiet y --wait-children también se pueden escribir detrás de ejecutar.
 
 Ejemplos:

@@ -224,8 +224,8 @@ pub fn name_fault(text: &str, error: NameError, lang: Lang) -> Fault {
         ),
         NameError::Forbidden('*') => say!(
             lang,
-            "aquí no valen patrones con *: «{}»",
-            "patterns with * are not taken here: '{}'",
+            "aquí no valen patrones con *: «{}»; escribe el nombre entero",
+            "patterns with * are not taken here: '{}'; write the whole name",
             echo(text),
         ),
         NameError::Forbidden(c) => say!(
