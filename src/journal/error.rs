@@ -64,10 +64,12 @@ impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Io { action, path, offset_bytes: None, source } => {
-                write!(f, "cannot {action} {path}: {source}{}", remedy(action, source.kind()))
+                let remedy = remedy(action, source.kind());
+                write!(f, "cannot {action} {path}: {source}{remedy}")
             }
             Error::Io { action, path, offset_bytes: Some(offset), source } => {
-                write!(f, "cannot {action} {path} at byte {offset}: {source}")
+                let remedy = remedy(action, source.kind());
+                write!(f, "cannot {action} {path} at byte {offset}: {source}{remedy}")
             }
             Error::Refused(report) => refused(f, report),
             Error::OnlyLeftover { path, leftover } => write!(
@@ -120,8 +122,11 @@ impl Display for Error {
     }
 }
 
-/// What to do about a data directory that cannot be used.
+/// Returns what to do about a full disk or a data directory that cannot be used.
 fn remedy(action: &str, kind: io::ErrorKind) -> &'static str {
+    if kind == io::ErrorKind::StorageFull {
+        return "; make room on its disk";
+    }
     if ![OPEN_DIRECTORY, LOCK].contains(&action) {
         return "";
     }
