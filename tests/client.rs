@@ -749,7 +749,7 @@ fn a_name_like_a_goodbye_hides_no_loss() {
     run_with(to(&server.address, &[]), "IAM BYE\na\nb\n").fails(
         69,
         "OK BYE\nOK a\n",
-        &["2 complete"],
+        &["complete replies: 2"],
     );
     server.ends();
 }
