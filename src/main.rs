@@ -63,14 +63,14 @@ Exit status: 0 copied, 2 wrong usage, 1 any other error, with no copy left behin
 #[derive(Subcommand)]
 enum Sub {
     /// Check that the journal is good and complete, without changing it
-    #[command(after_help = CHECK_HELP)]
+    #[command(after_help = CHECK_HELP, override_usage = "reservad check [--data-dir DIR]")]
     Check {
         /// The folder with the data
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
     /// Copy the journal, also of a running server: checked, sealed and synced
-    #[command(after_help = BACKUP_HELP)]
+    #[command(after_help = BACKUP_HELP, override_usage = "reservad backup --to DIR [--data-dir DIR]")]
     Backup {
         /// Directory for the copy, created if missing; it must not hold a journal
         #[arg(long, value_name = "DIR")]
@@ -80,7 +80,7 @@ enum Sub {
         data_dir: Option<PathBuf>,
     },
     /// Bring the journal's time back to the present after a wrong clock; stop the server first
-    #[command(after_help = RESET_HELP)]
+    #[command(after_help = RESET_HELP, override_usage = "reservad reset-time [--data-dir DIR]")]
     ResetTime {
         /// The folder with the data
         #[arg(long, value_name = "DIR")]
@@ -138,7 +138,7 @@ struct Serve {
     #[arg(long, value_name = "ZONE", value_parser = Zone::named)]
     time_zone: Option<Zone>,
     /// Log down to this level: off, error, warn, info, debug
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
     log_level: LevelFilter,
     /// Allow addresses other than loopback, where every client may do everything
     #[arg(long)]
@@ -185,6 +185,10 @@ fn parse_size(text: &str) -> Result<u64, String> {
         Some(_) => Err(format!("the minimum is {OUTPUT_MEMORY_MIN} bytes (1M)")),
         None => Err("the number is too large; use 16G or less".to_owned()),
     }
+}
+
+fn parse_level(text: &str) -> Result<LevelFilter, String> {
+    text.parse().map_err(|_| "it is one of off, error, warn, info, debug".to_owned())
 }
 
 fn parse_fsync(text: &str) -> Result<SyncPolicy, String> {
@@ -480,13 +484,15 @@ fn check(folder: &Path) -> Result<ExitCode, Failure> {
     if report.fresh {
         return Err(describe(journal::Error::Missing { path: report.path }));
     }
+    let events = match report.last_number - report.base_number {
+        0 => "no events".to_owned(),
+        _ => format!("events {} to {}", report.base_number + 1, report.last_number),
+    };
     println!(
-        "{}: good up to byte {}; {} snapshot records, events {} to {}; {}{}",
+        "{}: good up to byte {}; {} snapshot records, {events}; {}{}",
         plain(&report.path),
         report.end_bytes,
         report.snapshot_records,
-        report.base_number + 1,
-        report.last_number,
         contents(&inventory),
         identity(&report),
     );
@@ -565,7 +571,7 @@ fn reset_time(folder: &Path) -> Result<(), Failure> {
     // Opening would create a journal where there is none.
     let found = journal::check(&DiskStorage::at(folder), |_| Ok(())).map_err(describe)?;
     if found.fresh {
-        return Err(Failure::from(format!("{}: there is no journal yet", found.path)));
+        return Err(describe(journal::Error::Missing { path: found.path }));
     }
     let storage = DiskStorage::lock(folder).map_err(describe)?;
     let reset = store::reset_time(storage, now).map_err(describe)?;

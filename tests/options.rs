@@ -97,7 +97,8 @@ fn wrong_usage_ends_with_2() {
         (&["--max-clients", "many"], "many"),
         (&["--max-resources", "-1"], "-1"),
         (&["--max-reservations", "x"], "--max-reservations"),
-        (&["--log-level", "loud"], "loud"),
+        (&["--log-level", "loud"], "it is one of off, error, warn, info, debug"),
+        (&["check", "x"], "reservad check [--data-dir DIR]"),
         (&["--in-memory", "--data-dir", "x"], "--data-dir"),
         (&["check", "--in-memory"], "--in-memory"),
         (&["backup"], "--to <DIR>"),
@@ -548,7 +549,10 @@ fn check_says_that_there_is_nothing() {
     let folder = Folder::new();
     let (code, out, err) = outcome(&mut command(&["check", "--data-dir", text(folder.path())]));
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(err.contains("there is no journal yet"), "{err}");
+    assert!(
+        err.contains("there is no journal; name the server's directory with --data-dir"),
+        "{err}"
+    );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "and changes nothing");
 }
 

@@ -88,6 +88,13 @@ fn code(refusal: &Refusal) -> u16 {
 
 fn plain_text(refusal: Refusal, lang: Lang) -> String {
     match refusal {
+        Refusal::NoResource(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => say!(
+            lang,
+            "no existe «{}»; LISTAR * dice lo que está libre, y una reserva se escribe #{}",
+            "there is no '{}'; LIST * tells what is free, and a reservation is written #{}",
+            echo(&name),
+            echo(&name),
+        ),
         Refusal::NoResource(name) => say!(
             lang,
             "no existe «{}»; LISTAR * muestra lo que está libre",

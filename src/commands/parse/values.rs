@@ -230,8 +230,8 @@ pub fn name_fault(text: &str, error: NameError, lang: Lang) -> Fault {
         ),
         NameError::Forbidden('*') => say!(
             lang,
-            "aquí no se admiten patrones con *: «{}»",
-            "patterns with * are not allowed here: '{}'",
+            "aquí no se admiten patrones con *: «{}»; escribe el nombre entero",
+            "patterns with * are not allowed here: '{}'; write the whole name",
             echo(text),
         ),
         NameError::Forbidden(c) => say!(
