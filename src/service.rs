@@ -402,7 +402,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             Some(ahead_ms) => {
                 let (time, zone) = (self.now.time, &self.zone);
                 warn!(
-                    "not following the system's clock, which reads {}: it is {} s ahead of the last known time, {}; the server counts elapsed time from there until systemd-timesyncd has set the clock or it has run for {} s",
+                    "not following the system's clock, which reads {}: it is {} s ahead of the last known time, {}; time continues from there and nothing ends by that clock until systemd-timesyncd has set it or it has run for {} s",
                     zone.text(time.plus_ms(ahead_ms), Round::Down),
                     ahead_ms / 1000,
                     zone.text(time, Round::Down),
