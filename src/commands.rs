@@ -13,7 +13,11 @@ mod session;
 mod settled;
 pub mod words;
 
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::rc::Rc;
+
+use foldhash::fast::RandomState;
 
 use crate::clock::Time;
 use crate::conn::{Eol, Source};
@@ -21,6 +25,7 @@ use crate::inventory::decide::{Grant, Refusal, Request, Wanted, cancellations};
 use crate::inventory::event::{Batch, push_names};
 use crate::inventory::fit::{Start, Term};
 use crate::inventory::history::History;
+use crate::inventory::names::{check_name, fold};
 use crate::inventory::pattern::Pattern;
 use crate::inventory::{Ending, Event, Ids, Inventory, Reservation, SessionId};
 use crate::limits::{CLOCK_DOUBTFUL_MS, LINE_MAX_BYTES, LIST_PIECE_BYTES, RELEASES_AT_ONCE};
@@ -625,28 +630,55 @@ fn push_list(lines: &[impl AsRef<str>], word: &str, eol: Eol, out: &mut Vec<u8>)
     }
 }
 
-/// The names of an inventory file: one a line, `#` comments and blank lines.
-///
-/// # Errors
-/// The first bad line: its number, from 1, and what is wrong with it.
-pub fn read_names(text: &str) -> Result<Vec<String>, (usize, String)> {
-    let mut names = Vec::new();
-    let mut seen = std::collections::HashMap::new();
-    for (at, line) in text.trim_start_matches('\u{FEFF}').lines().enumerate() {
-        let number = at + 1;
-        let line = line.split([' ', '\t']).filter(|word| !word.is_empty());
-        let line = line.collect::<Vec<_>>().join(" ");
+/// Reads the names of an inventory file, line by line: one a line, `#` comments and blank lines.
+#[derive(Default)]
+pub struct NameReader {
+    lines: usize,
+    names: Vec<String>,
+    /// The line of each.
+    places: Vec<usize>,
+    /// Which one has a folded form with this hash, or one just below it.
+    seen: HashMap<u64, usize, RandomState>,
+}
+
+impl NameReader {
+    /// Reads the next line, without its ending.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(&mut self, line: &[u8]) -> Result<(), String> {
+        self.lines += 1;
+        let line = str::from_utf8(line).map_err(|_| "not UTF-8; save the file as UTF-8")?;
+        let line = line.strip_prefix('\u{FEFF}').filter(|_| self.lines == 1).unwrap_or(line);
+        let words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+        let line = words.collect::<Vec<_>>().join(" ");
         if line.is_empty() || line.starts_with('#') {
-            continue;
+            return Ok(());
         }
-        let checked = crate::inventory::names::check_name(&line);
-        let name =
-            checked.map_err(|error| (number, parse::name_fault(&line, error, Lang::En).text))?;
-        let folded = crate::inventory::names::fold(&name);
-        if let Some(first) = seen.insert(folded, number) {
-            return Err((number, format!("'{}' is the same name as in line {first}", echo(&name))));
+        let checked = check_name(&line);
+        let name = checked.map_err(|error| parse::name_fault(&line, error, Lang::En).text)?;
+        let folded = fold(&name);
+        let mut hash = self.seen.hasher().hash_one(&folded);
+        while let Some(at) = self.seen.get(&hash) {
+            if fold(&self.names[*at]) == folded {
+                let first = self.places[*at];
+                return Err(format!("'{}' is the same name as in line {first}", echo(&name)));
+            }
+            hash = hash.wrapping_add(1);
         }
-        names.push(name.into_owned());
+        self.seen.insert(hash, self.names.len());
+        self.places.push(self.lines);
+        self.names.push(name.into_owned());
+        Ok(())
     }
-    Ok(names)
+
+    /// The number of the last line, from 1.
+    pub fn line_number(&self) -> usize {
+        self.lines.max(1)
+    }
+
+    /// Takes the names that were read.
+    pub fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.names)
+    }
 }

@@ -219,6 +219,8 @@ pub struct Inventory {
     kept_alive_by: Runs<(SessionId, Number)>,
     /// Deadlines of reservations that are kept alive, on the monotonic clock.
     keep_alives: Runs<(Tick, Number)>,
+    /// Resources that will be added, for which there must be room.
+    promised: usize,
     /// Reading of the monotonic clock in this turn.
     monotonic: Tick,
     /// Idempotency keys, by holder and key with a LF between.
@@ -257,6 +259,7 @@ impl Inventory {
             bound: Runs::default(),
             kept_alive_by: Runs::default(),
             keep_alives: Runs::default(),
+            promised: 0,
             monotonic: Tick(0),
             keys: HashMap::new(),
             queue: Queue::default(),
@@ -594,6 +597,12 @@ impl Inventory {
     /// Returns the index from connections to their `hasta=salir` reservations.
     fn owners(&mut self, is_kept_alive: bool) -> &mut Runs<(SessionId, Number)> {
         if is_kept_alive { &mut self.kept_alive_by } else { &mut self.bound }
+    }
+
+    /// Keeps room for so many resources, instead of as many as before: nothing else can be added
+    /// in their place.
+    pub fn promise_resources(&mut self, count: usize) {
+        self.promised = count;
     }
 
     /// Whether most ids are of resources that are gone, and nothing is done

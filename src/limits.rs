@@ -56,6 +56,11 @@ pub const RESOURCES_DEFAULT: u32 = 1 << 20;
 /// Largest `--inventory` file: as many of the longest names as the default
 /// allows for, and as much again for comments.
 pub const INVENTORY_FILE_MAX_BYTES: u64 = 256 << 20;
+/// Lines of the `--inventory` file that are read in a turn, or names of it that are looked up, when
+/// it is read again: some milliseconds.
+pub const RELOAD_LINES: usize = 4_000;
+/// New resources of that file that are added in a turn: as much as one client may cost.
+pub const RELOAD_ADDED: usize = WORK_BUDGET as usize / EVENT_WORK;
 /// Default for `--max-reservations`, in live ones.
 pub const RESERVATIONS_DEFAULT: u32 = 1 << 20;
 /// Descriptors not available to clients, apart from listeners: standard streams (3), the poll (1),

@@ -42,7 +42,7 @@ use crate::inventory::SessionId;
 use crate::journal::{self, DiskStorage};
 use crate::limits::{ACCEPT_BUDGET, ACCEPT_RETRY_MS, GATHER_MS, GATHER_ROUNDS, LISTENERS_MAX};
 use crate::service::{Key, Peer, Ready, Service};
-use crate::store;
+use crate::store::InventoryFile;
 use net::{Accepted, Listener};
 use wake::{Alarm, Foretick, Signal, Signals};
 
@@ -298,16 +298,15 @@ impl Reactor {
         self.service.is_over(self.listeners.is_empty())
     }
 
-    /// Takes up new names of the inventory file.
+    /// Begins to take up new names of the inventory file.
     fn reload(&mut self) {
         let Some(path) = &self.inventory_file else {
             return warn!("SIGHUP: there is no --inventory file to read again");
         };
-        let names = store::read_inventory_file(path);
-        match names.and_then(|names| self.service.add_names(names)) {
-            Ok(count) => {
-                info!("SIGHUP: {count} new resources from {}", plain(&path.display().to_string()));
-            }
+        // There is one descriptor for it.
+        self.service.give_up_reload();
+        match InventoryFile::open(path) {
+            Ok(file) => self.service.reload(Box::new(file)),
             Err(error) => error!("SIGHUP: {}; nothing of that file was taken", plain(&error)),
         }
     }

@@ -17,6 +17,7 @@ mod deadlines;
 mod flush;
 mod leaving;
 mod memory;
+mod reload;
 mod serve;
 mod trace;
 mod waiting;
@@ -47,6 +48,7 @@ use client::{Client, Phase, bury, enqueue};
 use crowd::Crowd;
 use leaving::Leaver;
 use memory::Memory;
+use reload::Reload;
 use trace::Trace;
 
 pub use crowd::{CrowdLimits, Peer};
@@ -180,6 +182,8 @@ pub struct Service<T: Stream, S: Storage> {
     inventory: Inventory,
     batch: Batch,
     store: Store<S>,
+    /// An inventory file that is being taken up.
+    reload: Option<Reload>,
     /// What was done for clients since the last piece of a compaction.
     done_since_piece: usize,
     /// Until then the file that the last one has left behind stays whole.
@@ -252,6 +256,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             inventory: state.inventory,
             batch: state.batch,
             store: state.store,
+            reload: None,
             done_since_piece: 0,
             old_file_until: tick,
             check_directory_at: tick,
@@ -273,6 +278,11 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// with which the following begins.
     pub fn take_steps(&mut self) -> Vec<Step> {
         self.trace.take()
+    }
+
+    /// Bounds the work of one turn for what happens by itself; for tests.
+    pub fn set_backlog_work(&mut self, piece: u64) {
+        self.inventory.set_backlog_work(piece);
     }
 
     /// Commits what the start has settled, and fills the journal's spare tail before the first
@@ -334,11 +344,17 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// by [`Service::next_end`] does not hold any more.
     pub fn end_due(&mut self) -> bool {
         let was_set = self.heed_clock();
-        if self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch) {
+        self.inventory.advance(self.now, &self.zone, &mut self.batch);
+        // These have the time of this turn, so everything that was due before comes first.
+        if !self.inventory.is_behind()
+            && self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch)
+        {
             self.inventory.settle(self.now, &self.zone, &mut self.batch);
         }
-        self.inventory.advance(self.now, &self.zone, &mut self.batch);
         self.trace.note(Step::EndedDue);
+        if self.reload.is_some() {
+            self.go_on_with_reload();
+        }
         was_set
     }
 
@@ -626,6 +642,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             || self.untold > 0
             || self.inventory.has_outcomes()
             || self.inventory.has_backlog()
+            || self.reload.is_some()
             || self.may_shrink()
             || self.store.wants_compaction(&self.inventory)
     }
@@ -690,7 +707,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.store.seal()
     }
 
-    /// Adds the names that are not there yet; returns how many.
+    /// Adds the names that are not there yet, all of them in one turn; returns how many.
     ///
     /// # Errors
     /// There is no room for all of them; then none was added.

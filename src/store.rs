@@ -7,12 +7,12 @@
 //! be visited as it is then. So at its end it says exactly what the
 //! inventory says, and no turn is held up by all of it.
 
+mod inventory_file;
 mod reset;
-use std::io::{self, Read};
+
 use std::path::Path;
 
 use crate::clock::{Now, Time, Zone};
-use crate::commands::read_names;
 use crate::inventory::decide::Refusal;
 use crate::inventory::event::{Batch, Subject};
 use crate::inventory::history::History;
@@ -20,14 +20,13 @@ use crate::inventory::names::ResourceId;
 use crate::inventory::{Capacity, Ending, Event, Inventory, Number, SessionId};
 use crate::journal::{
     Error, Journal, JournalId, MAX_PAYLOAD_BYTES, Notice, Record, Report, Storage, SyncPolicy,
-    open_regular_file,
 };
 use crate::limits::{
     COMPACT_CLOSE_BYTES, COMPACT_FREE_BYTES, COMPACT_MIN_BYTES, COMPACT_MOST_TIMES,
-    COMPACT_SOON_MS, INVENTORY_FILE_MAX_BYTES, KEPT_TEXT_MAX_BYTES, NAME_MAX_BYTES, NUMBER_MAX,
-    TARGETS_MAX,
+    COMPACT_SOON_MS, KEPT_TEXT_MAX_BYTES, NAME_MAX_BYTES, NUMBER_MAX, TARGETS_MAX,
 };
 
+pub use inventory_file::InventoryFile;
 pub use reset::{Reset, reset_time};
 
 /// Times, options and the number of a reservation in the journal: less than this.
@@ -494,18 +493,23 @@ pub fn ensure(
 ) -> Result<usize, String> {
     let missing: Vec<_> =
         names.into_iter().filter(|name| inventory.names().find(name).is_none()).collect();
-    let events = inventory.add(missing).map_err(|refusal| match refusal {
+    let events = inventory.add(missing).map_err(|refusal| no_room(&refusal))?;
+    let count = events.len();
+    events.into_iter().for_each(|event| inventory.enact(now, event, batch));
+    Ok(count)
+}
+
+/// Why names that are not there yet cannot be added.
+pub fn no_room(refusal: &Refusal) -> String {
+    match refusal {
         Refusal::TooManyResources(most) => {
             format!(
                 "there are more names than the {most} resources that --max-resources allows for"
             )
         }
-        // Which are there is asked above, and a file with one name twice is not read.
+        // A file with one name twice is not read.
         _ => "the names cannot be added".to_owned(),
-    })?;
-    let count = events.len();
-    events.into_iter().for_each(|event| inventory.enact(now, event, batch));
-    Ok(count)
+    }
 }
 
 /// Reads an inventory file.
@@ -513,24 +517,10 @@ pub fn ensure(
 /// # Errors
 /// One line that names the file, the line and the reason.
 pub fn read_inventory_file(path: &Path) -> Result<Vec<String>, String> {
-    let shown = path.display();
-    let bytes = read_bounded(path).map_err(|error| format!("{shown}: {error}"))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("{shown}, line {line}: not UTF-8; save the file as UTF-8")
-    })?;
-    read_names(&text).map_err(|(line, reason)| format!("{shown}, line {line}: {reason}"))
-}
-
-/// Reads a whole regular file. Reading a pipe or a terminal would block the server until somebody
-/// writes to it, at the latest when the file is read again.
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_regular_file(path)?.take(INVENTORY_FILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > INVENTORY_FILE_MAX_BYTES {
-        let reason = format!("it has more than {INVENTORY_FILE_MAX_BYTES} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    let mut file = InventoryFile::open(path)?;
+    loop {
+        if let Some(names) = file.read_piece(usize::MAX)? {
+            return Ok(names);
+        }
     }
-    Ok(bytes)
 }

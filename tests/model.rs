@@ -18,14 +18,14 @@ use std::collections::BTreeMap;
 use common::Rng;
 use dice::{Dice, HOLDERS, ROOMS};
 use reference::{Command, Lang, Line, Model, Request, Start, Term};
-use reservad::clock::{Now, Time, Zone};
+use reservad::clock::{Now, Tick, Time, Zone};
 use reservad::commands::parse::Moment;
 use reservad::commands::{self, After, Desk, Figures, Notices, Session};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::{Capacity, Ending, Inventory, SessionId};
 use reservad::journal::DiskStorage;
-use reservad::limits::BACKLOG_WORK;
+use reservad::limits::{BACKLOG_WORK, KEEP_ALIVES_ENDED};
 use reservad::store::Store;
 
 /// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
@@ -69,6 +69,9 @@ struct Seen {
     places: usize,
     booked_as_told: usize,
     pieces: usize,
+    keep_alives: usize,
+    renewed_keep_alives: usize,
+    ended_keep_alives: usize,
     codes: BTreeMap<u16, usize>,
 }
 
@@ -82,6 +85,9 @@ impl Seen {
         self.places += other.places;
         self.booked_as_told += other.booked_as_told;
         self.pieces += other.pieces;
+        self.keep_alives += other.keep_alives;
+        self.renewed_keep_alives += other.renewed_keep_alives;
+        self.ended_keep_alives += other.ended_keep_alives;
         for (code, count) in &other.codes {
             *self.codes.entry(*code).or_default() += count;
         }
@@ -160,6 +166,9 @@ impl Run {
     /// One turn of the loop, in the reactor's order.
     fn turn(&mut self) {
         self.pass();
+        let tick = (self.now - START_MS).unsigned_abs();
+        self.inventory.set_monotonic(Tick(tick));
+        self.model.tick = tick;
         let mut dead = Vec::new();
         // A reset of one that waits shows before anything else is done.
         for session in self.model.waiting() {
@@ -172,7 +181,13 @@ impl Run {
         }
         self.inventory.advance(Now::at(self.time()), &self.zone, &mut self.batch);
         self.catch_up();
+        let now = Now::at(self.time());
+        if self.inventory.expire_keep_alives(now, KEEP_ALIVES_ENDED, &mut self.batch) {
+            self.inventory.settle(now, &self.zone, &mut self.batch);
+            self.catch_up();
+        }
         self.model.advance(self.now);
+        self.model.end_keep_alives(self.now);
         self.check();
         for _ in 0..self.dice.rng.pick(&[0, 1, 1, 2, 3]) {
             self.serve(&mut dead);
@@ -198,7 +213,9 @@ impl Run {
 
     /// Lets time pass: often just so far that something is due, or not yet.
     fn pass(&mut self) {
-        let due = self.model.next_time().filter(|_| self.dice.rng.one_in(3));
+        let kept_alive = self.model.next_keep_alive().map(|tick| START_MS + tick.cast_signed());
+        let due = self.model.next_time().into_iter().chain(kept_alive).min();
+        let due = due.filter(|_| self.dice.rng.one_in(3));
         self.now = match due {
             Some(due) => self.now.max(due + self.dice.rng.pick(&[-1, 0, 0, 1, 700])),
             None => {
@@ -340,7 +357,7 @@ impl Run {
             let told = peer.out[before..].iter().filter(|byte| **byte == b'\n').count();
             self.seen.notices += told;
         }
-        self.model.tell_watchers();
+        self.model.tell_watchers(self.model.last_event());
     }
 
     /// All who are dead leave the queue before any of them releases anything.
@@ -378,7 +395,7 @@ impl Run {
     /// Everybody was told what the reference says, and nothing else.
     fn compare(&mut self) {
         let mut want: BTreeMap<u64, Vec<Line>> = BTreeMap::new();
-        for (session, line) in std::mem::take(&mut self.model.said) {
+        for (session, line, _) in self.model.take_said() {
             want.entry(session).or_default().push(line);
         }
         let mut peers = std::mem::take(&mut self.peers);
@@ -421,7 +438,11 @@ fn run_sequence(seed: u64, zones: &[Zone]) -> Seen {
         run.turn();
     }
     let mut seen = std::mem::take(&mut run.seen);
-    (seen.granted_later, seen.timed_out) = (run.model.granted_later, run.model.timed_out);
+    let of = |what| run.model.seen.get(what).copied().unwrap_or(0);
+    (seen.granted_later, seen.timed_out) = (of("granted later"), of("waits timed out"));
+    seen.keep_alives = of("kept alive");
+    seen.renewed_keep_alives = of("renewed for the same length");
+    seen.ended_keep_alives = of("not renewed in time");
     seen
 }
 
@@ -469,16 +490,22 @@ fn every_reply_is_what_a_list_and_loops_would_say() {
         places,
         booked_as_told,
         pieces,
+        keep_alives,
+        renewed_keep_alives,
+        ended_keep_alives,
         codes,
     } = &seen;
     println!(
         "{commands} commands, {waits} waits, {granted_later} granted later, {timed_out} timed out, \
          {places} new places, {notices} notices, {booked_as_told} booked as told, \
-         {pieces} pieces left, errors {codes:?}"
+         {pieces} pieces left, {keep_alives} kept alive, {renewed_keep_alives} renewed for the \
+         same length, {ended_keep_alives} not renewed in time, errors {codes:?}"
     );
     if count >= 10_000 {
         let all = [*waits, *granted_later, *timed_out, *notices, *places, *booked_as_told, *pieces];
+        let keep_alives = [*keep_alives, *renewed_keep_alives, *ended_keep_alives];
         assert!(all.iter().all(|one| *one > 1_000), "the dice leave something out");
+        assert!(keep_alives.iter().all(|one| *one > 100), "too few that are kept alive");
         for code in [400, 401, 403, 404, 409, 410, 503] {
             assert!(codes.get(&code).is_some_and(|seen| *seen > 100), "too few {code}");
         }
@@ -546,6 +573,22 @@ fn who_could_not_be_granted_for_lack_of_room_is_granted_when_there_is_room() {
     assert!(talk.told().is_empty(), "two is the most there may be");
     assert_eq!(talk.say("CANCELAR Sala 3"), "OK CANCELADO #2 Sala 3");
     assert_eq!(talk.told(), ["3 OK RESERVADO #3 Sala 1"]);
+}
+
+/// Its interval moves along with the time, past what has just ended; it was taken for one of
+/// dates, which an end at its start never helps.
+#[test]
+fn waiter_for_a_pattern_whose_start_has_passed_is_granted_at_an_end() {
+    let mut talk = Talk::new(10);
+    talk.run.last_session = 0;
+    talk.say("ALTA Sala 1");
+    assert!(talk.say("RESERVAR Sala 1 por=1m").starts_with("OK RESERVADO #1 "));
+    assert_eq!(talk.say("RESERVAR Sala * desde=ahora espera=1h"), "* COLA 1 Sala *");
+    let run = &mut talk.run;
+    run.now += 60_000;
+    run.inventory.advance(Now::at(run.time()), &run.zone, &mut run.batch);
+    let told = talk.told();
+    assert!(told[0].starts_with("3 OK RESERVADO #2 Sala 1 desde="), "{told:?}");
 }
 
 /// So many at once that every waiter is tried: oldest first all the same.

@@ -575,7 +575,7 @@ impl Inventory {
                 None => {}
             }
         }
-        if self.names.len() + names.len() > self.capacity.resources as usize {
+        if self.names.len() + self.promised + names.len() > self.capacity.resources as usize {
             return Err(Refusal::TooManyResources(self.capacity.resources));
         }
         Ok(names.into_iter().map(|name| Event::Added { name }).collect())

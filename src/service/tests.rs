@@ -1,15 +1,17 @@
 //! Tests that count the work of a turn and check that it is bounded, whatever clients do.
 
+use std::io::Cursor;
+
 use super::serve::tests::{NOW, Peer, config, join, turn, turn_at};
 use super::{Config, CrowdLimits, Key, Service, Step};
 use crate::clock::{Clock, Tick, Time, Zone};
 use crate::inventory::{Capacity, SessionId};
 use crate::journal::{DiskStorage, SyncPolicy};
 use crate::limits::{
-    CANCEL_LOOKS, COSTLY_WORK, REAPED_A_TURN, RELEASES_A_TURN, RELEASES_AT_ONCE, TURN_WRITE_BYTES,
-    WORK_BUDGET, WRITE_MIN_BYTES,
+    CANCEL_LOOKS, COSTLY_WORK, REAPED_A_TURN, RELEASES_A_TURN, RELEASES_AT_ONCE, RELOAD_ADDED,
+    RELOAD_LINES, TURN_WRITE_BYTES, WORK_BUDGET, WRITE_MIN_BYTES,
 };
-use crate::store::State;
+use crate::store::{InventoryFile, State};
 
 type Server = Service<Peer, DiskStorage>;
 
@@ -454,4 +456,109 @@ fn waiter_closed_for_its_memory_is_not_granted_what_a_later_line_releases() {
     turn_at(&mut server, Tick(NOW.1.0 + 2), &[c, a]);
     assert_eq!(ana.told(), "OK RESERVADO #1 Sala 1\nOK CANCELADO #1 Sala 1\n");
     assert_eq!(server.inventory().reservation_count(), 0, "the grant has no owner");
+}
+
+fn inventory_file(count: usize) -> Box<InventoryFile<Cursor<String>>> {
+    let text = (0..count).map(|n| format!("Placa {n}\n")).collect();
+    Box::new(InventoryFile::new("file".to_owned(), Cursor::new(text)))
+}
+
+fn resources(server: &Server) -> usize {
+    server.inventory().names().len()
+}
+
+/// All of it was one turn: with a million names more than a second.
+#[test]
+fn inventory_file_is_taken_up_over_several_turns_and_others_are_answered_in_between() {
+    const NAMES: usize = 3 * RELOAD_LINES;
+    let mut server = server(many());
+    let (ana, at) = join(&mut server);
+    server.reload(inventory_file(NAMES));
+    let (mut turns, mut adding) = (0, 0);
+    while server.has_work() {
+        let before = resources(&server);
+        ana.sends("RESERVAR Sala 1\nCANCELAR Sala 1\n");
+        turn(&mut server, &[at]);
+        assert!(ana.told().ends_with(" Sala 1\n"));
+        let added = resources(&server) - before;
+        assert!(added <= RELOAD_ADDED, "{added} in a turn");
+        turns += 1;
+        adding += usize::from(added > 0);
+    }
+    assert_eq!(resources(&server), NAMES + 1);
+    assert_eq!(adding, NAMES / RELOAD_ADDED);
+    assert!(turns >= adding + 2 * (NAMES / RELOAD_LINES), "{turns} turns");
+    // Now all of them are known.
+    server.reload(inventory_file(NAMES));
+    let events = server.inventory().last_event();
+    let mut turns = 0;
+    while server.has_work() {
+        turn(&mut server, &[]);
+        turns += 1;
+    }
+    assert!(turns > 2 * (NAMES / RELOAD_LINES), "{turns} turns");
+    assert_eq!(server.inventory().last_event(), events);
+}
+
+#[test]
+fn names_of_an_inventory_file_have_room_whatever_clients_add_meanwhile() {
+    let state = State::in_memory(Capacity { resources: 3_000, reservations: 9 });
+    let mut server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), many());
+    let (ana, at) = join(&mut server);
+    server.reload(inventory_file(2_900));
+    while resources(&server) == 0 {
+        turn(&mut server, &[]);
+    }
+    ana.sends("ALTA Sala 1..200\nALTA Sala 1..100\nALTA Placa 2899\n");
+    turn(&mut server, &[at]);
+    let told = ana.told();
+    let told: Vec<_> = told.lines().map(|line| &line[..7]).collect();
+    assert_eq!(told, ["ERR 503", "OK ALTA", "ERR 503"], "the last one is still to come");
+    while server.has_work() {
+        turn(&mut server, &[]);
+    }
+    assert_eq!(resources(&server), 3_000);
+    // One name too many, and nothing is added; what clients add has room again.
+    ana.sends("BAJA Sala 1, Sala 2\n");
+    turn(&mut server, &[at]);
+    server.reload(inventory_file(2_903));
+    while server.has_work() {
+        turn(&mut server, &[]);
+    }
+    assert_eq!(resources(&server), 2_998);
+    ana.sends("ALTA Sala 1, Sala 2\n");
+    turn(&mut server, &[at]);
+    assert_eq!(ana.told().lines().last(), Some("OK ALTA 2"));
+}
+
+#[test]
+fn second_inventory_file_takes_the_place_of_one_that_is_being_taken_up() {
+    let mut server = server(many());
+    server.reload(inventory_file(5_000));
+    while resources(&server) == 1 {
+        turn(&mut server, &[]);
+    }
+    let added = resources(&server);
+    let other = InventoryFile::new("other".to_owned(), Cursor::new("Otra\n".to_owned()));
+    server.reload(Box::new(other));
+    while server.has_work() {
+        turn(&mut server, &[]);
+    }
+    assert_eq!(resources(&server), added + 1, "what was added stays");
+    assert!(server.inventory().names().find("Otra").is_some());
+}
+
+/// It had the time of the turn and was first, so a waiter whose patience had ended before got
+/// what it had.
+#[test]
+fn what_nobody_renews_ends_after_the_waits_that_were_over_before() {
+    let mut server = server(many());
+    let ((ana, a), (eva, b)) = (join(&mut server), join(&mut server));
+    ana.sends("RESERVAR Sala 1 hasta=salir por=10s\n");
+    eva.sends("RESERVAR Sala 1 espera=5s\n");
+    turn(&mut server, &[a, b]);
+    assert_eq!(eva.told(), "* COLA 1 Sala 1\n");
+    turn_at(&mut server, Tick(NOW.1.0 + 60_000), &[]);
+    assert_eq!(eva.told(), "ERR 408 se acabó la espera de Sala 1\n");
+    assert_eq!(server.inventory().reservation_count(), 0);
 }

@@ -90,6 +90,8 @@ struct World {
     step: u64,
     faults: Faults,
     dead: bool,
+    /// How often a name was found to be another file's, or nobody's.
+    strange_names: usize,
     steps: u64,
     /// The most that one sync had to write, and that one call has cut off a file.
     most_synced: usize,
@@ -254,6 +256,7 @@ impl SimDisk {
             step: FILL_STEP_BYTES,
             faults: Faults::default(),
             dead: false,
+            strange_names: 0,
             steps: 0,
             most_synced: 0,
             most_cut: 0,
@@ -307,6 +310,11 @@ impl SimDisk {
     pub fn longest_calls(&self) -> (usize, usize) {
         let world = self.0.borrow();
         (world.most_synced, world.most_cut)
+    }
+
+    /// How often a name was found to be another file's, or nobody's, since the last call.
+    pub fn take_strange_names(&self) -> usize {
+        std::mem::take(&mut self.0.borrow_mut().strange_names)
     }
 
     pub fn set_faults(&self, faults: Faults) {
@@ -439,7 +447,9 @@ impl Storage for SimDisk {
     }
 
     fn compare(&self, _: &str, _: &SimFile) -> io::Result<NameState> {
-        Ok(self.0.borrow().faults.renamed.unwrap_or(NameState::Same))
+        let mut world = self.0.borrow_mut();
+        world.strange_names += usize::from(world.faults.renamed.is_some());
+        Ok(world.faults.renamed.unwrap_or(NameState::Same))
     }
 
     fn confirm_lock(&self) -> io::Result<LockState> {

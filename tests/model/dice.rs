@@ -46,9 +46,18 @@ impl Dice {
             0..45 => Command::Reserve(self.request(of)),
             45..61 => Command::Cancel(self.items(of)),
             61..70 => {
-                let term = match self.rng.one_in(2) {
-                    true => Term::For(self.length()),
-                    false => Term::Until(self.instant(of)),
+                let kept_alive = of.model.kept_alive();
+                if !kept_alive.is_empty() && self.rng.one_in(2) {
+                    let (number, ms) = kept_alive[self.rng.below(kept_alive.len())];
+                    let again = Term::KeepAlive(ms);
+                    let other = self.keep_alive();
+                    let term = if self.rng.one_in(3) { other } else { again };
+                    return Command::Renew(number, term);
+                }
+                let term = match self.rng.below(8) {
+                    0 => self.keep_alive(),
+                    1..4 => Term::For(self.length()),
+                    _ => Term::Until(self.instant(of)),
                 };
                 Command::Renew(self.number(of), term)
             }
@@ -83,9 +92,10 @@ impl Dice {
     }
 
     fn request(&mut self, of: Of) -> Request {
-        let term = match self.rng.below(10) {
+        let term = match self.rng.below(11) {
             0 | 1 => Term::Open,
             2 | 3 => Term::Quit,
+            10 => self.keep_alive(),
             4 | 5 => Term::Until(self.instant(of)),
             _ => self.length_or_nights(),
         };
@@ -102,6 +112,10 @@ impl Dice {
 
     fn length(&mut self) -> i64 {
         self.rng.pick(&[1_000, 2_000, 5_000, 60_000, 3_600_000, 5_400_000, 86_400_000])
+    }
+
+    fn keep_alive(&mut self) -> Term {
+        Term::KeepAlive(self.rng.pick(&[10_000, 10_000, 60_000, 3_600_000]))
     }
 
     fn length_or_nights(&mut self) -> Term {
@@ -280,15 +294,21 @@ impl Dice {
             Start::Now => Some("ahora".to_owned()),
             Start::At(from) => Some(text(from)),
         };
+        let quit = ("hasta", "until", "salir".to_owned());
+        let length = |ms| ("por", "for", format!("{}s", ms / 1000));
         let end = match term {
-            Term::Open => None,
-            Term::Quit => Some(("hasta", "until", "salir".to_owned())),
-            Term::Until(until) => Some(("hasta", "until", text(until))),
-            Term::For(ms) => Some(("por", "for", format!("{}s", ms / 1000))),
-            Term::Nights(nights) => Some(("noches", "nights", nights.to_string())),
+            Term::Open => vec![],
+            Term::Quit => vec![quit],
+            Term::KeepAlive(ms) => vec![quit, length(ms)],
+            Term::Until(until) => vec![("hasta", "until", text(until))],
+            Term::For(ms) => vec![length(ms)],
+            Term::Nights(nights) => vec![("noches", "nights", nights.to_string())],
         };
         let from = from.map(|from| format!("{}={from}", self.either("desde", "from")));
-        let end = end.map(|(es, en, value)| format!("{}={value}", self.either(es, en)));
-        from.into_iter().chain(end).collect()
+        let mut options: Vec<String> = from.into_iter().collect();
+        for (es, en, value) in end {
+            options.push(format!("{}={value}", self.either(es, en)));
+        }
+        options
     }
 }

@@ -3,6 +3,7 @@
 //! inventory; only the printing of times and the ends of nights come from the
 //! zone rules of [`reservad::clock`].
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use reservad::clock::{Round, Time, Zone};
@@ -36,6 +37,8 @@ pub enum Start {
 pub enum Term {
     Open,
     Quit,
+    /// `hasta=salir por=D`, of so many milliseconds.
+    KeepAlive(i64),
     Until(i64),
     For(i64),
     Nights(u32),
@@ -111,6 +114,8 @@ struct Reservation {
     session: Option<u64>,
     /// A length from now on: it ends by the clock that nobody can set.
     lease: bool,
+    /// How long it lives without a renewal, and until when, by the monotonic clock.
+    keep_alive: Option<(i64, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -167,9 +172,13 @@ pub struct Model {
     floor: u64,
     /// What was to be said since the last look, by connection.
     pub said: Vec<(u64, Line)>,
+    /// The last event by then, for each line of these.
+    pub said_after: Vec<u64>,
+    /// The models between two events of one step, each with the number of the last one; for who
+    /// wants to see them.
+    pub between: Option<Vec<(u64, Model)>>,
     /// How often something was reached, to see that the dice reach all.
-    pub granted_later: usize,
-    pub timed_out: usize,
+    pub seen: BTreeMap<&'static str, usize>,
     /// Somebody has left the queue since the places were told.
     moved: bool,
     /// When those beyond the first ten places are told.
@@ -179,6 +188,8 @@ pub struct Model {
     pub lag: i64,
     /// What it was the last time.
     last_lag: i64,
+    /// The monotonic clock.
+    pub tick: u64,
 }
 
 /// Case and accents gone, for the letters that the test uses.
@@ -238,12 +249,14 @@ impl Model {
             happenings: Vec::new(),
             floor: 0,
             said: Vec::new(),
-            granted_later: 0,
-            timed_out: 0,
+            said_after: Vec::new(),
+            between: None,
+            seen: BTreeMap::new(),
             moved: false,
             tell_at: None,
             lag: 0,
             last_lag: 0,
+            tick: 0,
         }
     }
 
@@ -271,6 +284,12 @@ impl Model {
         self.live.iter().map(|one| one.number).collect()
     }
 
+    /// The numbers and lengths of those that are kept alive.
+    pub fn kept_alive(&self) -> Vec<(u64, i64)> {
+        let length = |one: &Reservation| Some((one.number, one.keep_alive?.0));
+        self.live.iter().filter_map(length).collect()
+    }
+
     pub fn booked_rooms(&self) -> Vec<String> {
         self.live.iter().flat_map(|one| one.rooms.clone()).collect()
     }
@@ -279,7 +298,12 @@ impl Model {
         self.waiters.iter().map(|waiter| waiter.session).collect()
     }
 
-    /// The next time at which something happens by itself.
+    /// The next tick at which one ends that nobody renews.
+    pub fn next_keep_alive(&self) -> Option<u64> {
+        self.live.iter().filter_map(|one| one.keep_alive).map(|(_, deadline)| deadline).min()
+    }
+
+    /// The next time at which something happens by itself, by the clocks that are not monotonic.
     pub fn next_time(&self) -> Option<i64> {
         let steady = self.next_steady().map(|time| time - self.lag);
         self.next_dated().into_iter().chain(steady).min()
@@ -305,8 +329,30 @@ impl Model {
         self.zone.text(Time::from_ms(ms), Round::Up)
     }
 
+    fn saw(&mut self, what: &'static str, many: usize) {
+        if many > 0 {
+            *self.seen.entry(what).or_default() += many;
+        }
+    }
+
     fn say(&mut self, session: u64, line: Line) {
         self.said.push((session, line));
+        self.said_after.push(self.last_event());
+    }
+
+    /// Takes what was to be said, each line with the last event by then.
+    pub fn take_said(&mut self) -> Vec<(u64, Line, u64)> {
+        let after = std::mem::take(&mut self.said_after);
+        let said = std::mem::take(&mut self.said).into_iter().zip(after);
+        said.map(|((session, line), after)| (session, line, after)).collect()
+    }
+
+    /// An event is complete.
+    fn look_between(&mut self) {
+        if let Some(mut between) = self.between.take() {
+            between.push((self.last_event(), self.clone()));
+            self.between = Some(between);
+        }
     }
 
     fn person(&mut self, session: u64) -> &mut Person {
@@ -346,7 +392,7 @@ impl Model {
 
     fn end_of(&self, term: Term, from: i64) -> Option<i64> {
         match term {
-            Term::Open | Term::Quit => Some(NEVER),
+            Term::Open | Term::Quit | Term::KeepAlive(_) => Some(NEVER),
             Term::Until(until) => Some(until),
             Term::For(ms) => Some(from + ms),
             Term::Nights(nights) => {
@@ -479,12 +525,16 @@ impl Model {
         }
     }
 
+    fn deadline(&self, ms: i64) -> (i64, u64) {
+        (ms, self.tick + ms.unsigned_abs())
+    }
+
     fn reserved(&self, number: u64, start: Start, lang: Lang) -> Line {
         let one = self.live.iter().find(|one| one.number == number).expect("it lives");
         let word = lang.pick("RESERVADO", "RESERVED");
         let mut text = format!("OK {word} #{number} {}", one.rooms.join(", "));
         if start != Start::Unsaid || one.until != NEVER || one.session.is_some() {
-            text += &format!(" {}", self.span(one, lang));
+            text += &format!(" {}{}", self.span(one, lang), length(one, lang));
         }
         Line::Is(text)
     }
@@ -512,17 +562,34 @@ impl Model {
     ) -> u64 {
         self.last_number += 1;
         let number = self.last_number;
-        let bound = (request.term == Term::Quit).then_some(session);
+        let keep_alive = match request.term {
+            Term::KeepAlive(ms) => Some(self.deadline(ms)),
+            _ => None,
+        };
+        self.saw("kept alive", usize::from(keep_alive.is_some()));
+        let bound = (request.term == Term::Quit || keep_alive.is_some()).then_some(session);
         let note = request.note.clone();
         let lease = is_lease(request.start, request.term);
-        let one =
-            Reservation { number, rooms, from, until, holder, note, key, session: bound, lease };
+        let one = Reservation {
+            number,
+            rooms,
+            from,
+            until,
+            holder,
+            note,
+            key,
+            session: bound,
+            lease,
+            keep_alive,
+        };
         let is_plain = until == NEVER && bound.is_none() && from == now;
         let terms = (!is_plain).then(|| {
-            (format!(" {}", self.span(&one, Lang::Es)), format!(" {}", self.span(&one, Lang::En)))
+            let text = |lang| format!(" {}{}", self.span(&one, lang), length(&one, lang));
+            (text(Lang::Es), text(Lang::En))
         });
         self.happen(("RESERVADO", "RESERVED"), Some(number), &one.rooms.clone(), terms);
         self.live.push(one);
+        self.look_between();
         number
     }
 
@@ -530,6 +597,7 @@ impl Model {
         let at = self.live.iter().position(|one| one.number == number).expect("it lives");
         let one = self.live.remove(at);
         self.happen(("VENCIDO", "EXPIRED"), Some(number), &one.rooms, None);
+        self.look_between();
     }
 
     /// Grants every waiter whose whole request fits, oldest first.
@@ -562,7 +630,9 @@ impl Model {
                     self.moved = true;
                     let line = self.reserved(number, waiter.request.start, waiter.lang);
                     self.say(waiter.session, line);
-                    self.granted_later += 1;
+                    self.saw("granted later", 1);
+                    let has_pattern = waiter.request.wants.iter().any(|want| is_pattern(want));
+                    self.saw("granted by a pattern", usize::from(has_pattern));
                 }
                 continue 'again;
             }
@@ -642,6 +712,23 @@ impl Model {
         }
     }
 
+    /// What nobody has renewed in time ends, after all that is due by the other clocks.
+    pub fn end_keep_alives(&mut self, now: i64) {
+        let mut over: Vec<(u64, u64)> = Vec::new();
+        for one in &self.live {
+            if let Some((_, deadline)) = one.keep_alive.filter(|(_, it)| *it <= self.tick) {
+                over.push((deadline, one.number));
+            }
+        }
+        over.sort();
+        self.saw("not renewed in time", over.len());
+        let any = !over.is_empty();
+        over.into_iter().for_each(|(_, number)| self.expire(number));
+        if any {
+            self.grant_waiters(now);
+        }
+    }
+
     fn look_at_waiters(&mut self, time: i64) {
         let steady = time + self.lag;
         self.grant_waiters(time);
@@ -683,6 +770,7 @@ impl Model {
             self.happen(("RENOVADO", "RENEWED"), Some(one.number), &one.rooms, Some(terms));
             let lives = self.live.iter_mut().find(|other| other.number == one.number);
             lives.expect("it lives").until = until;
+            self.look_between();
         }
         self.waiters.iter_mut().for_each(|waiter| waiter.patience += by_ms);
         self.tell_at = self.tell_at.map(|at| at + by_ms);
@@ -696,7 +784,7 @@ impl Model {
             Lang::Es => format!("ERR 408 se acabó la espera de {}", waiter.text),
             Lang::En => format!("ERR 408 the wait for {} is over", waiter.text),
         };
-        self.timed_out += 1;
+        self.saw("waits timed out", 1);
         self.say(waiter.session, Line::Is(text));
     }
 
@@ -715,12 +803,23 @@ impl Model {
         }
     }
 
-    /// What was bound to a connection ends with it.
+    /// A connection is gone: what was bound to it ends with it, but not what is kept alive.
     pub fn leave(&mut self, session: u64, now: i64) {
-        let bound = self.live.iter().filter(|one| one.session == Some(session));
-        let mut bound: Vec<u64> = bound.map(|one| one.number).collect();
+        self.release(session, false, now);
+    }
+
+    fn release(&mut self, session: u64, with_kept_alive: bool, now: i64) {
+        let is_its = |one: &&Reservation| one.session == Some(session);
+        let kept = self.live.iter().filter(is_its).filter(|one| one.keep_alive.is_some()).count();
+        self.saw("kept alive without a connection", if with_kept_alive { 0 } else { kept });
+        let bound = self
+            .live
+            .iter()
+            .filter(is_its)
+            .filter(|one| with_kept_alive || one.keep_alive.is_none());
+        let mut bound: Vec<_> = bound.map(|one| (one.keep_alive.is_some(), one.number)).collect();
         bound.sort();
-        bound.into_iter().for_each(|number| self.expire(number));
+        bound.into_iter().for_each(|(_, number)| self.expire(number));
         self.people.retain(|person| person.session != session);
         self.grant_waiters(now);
     }
@@ -744,13 +843,20 @@ impl Model {
     /// The server has ended, and another one begins with what was on disk:
     /// nobody is connected. `floor` is the last event in the snapshot.
     pub fn restart(&mut self, floor: u64) {
-        let bound = self.live.iter().filter(|one| one.session.is_some());
-        let mut bound: Vec<u64> = bound.map(|one| one.number).collect();
+        let bound = |one: &&Reservation| one.session.is_some() && one.keep_alive.is_none();
+        let mut bound: Vec<u64> = self.live.iter().filter(bound).map(|one| one.number).collect();
         bound.sort();
         bound.into_iter().for_each(|number| self.expire(number));
+        // What is kept alive is kept by nobody, from the start of the server on.
+        let tick = self.tick;
+        for one in self.live.iter_mut() {
+            one.keep_alive = one.keep_alive.map(|(ms, _)| (ms, tick + ms.unsigned_abs()));
+            one.session = one.keep_alive.map(|_| 0);
+        }
         self.waiters.clear();
         self.people.clear();
         self.said.clear();
+        self.said_after.clear();
         (self.moved, self.tell_at, self.lag, self.last_lag) = (false, None, 0, 0);
         self.floor = floor;
     }
@@ -789,7 +895,7 @@ impl Model {
         for one in live {
             let key = one.key.as_ref().map(|(key, _)| key);
             text += &format!(
-                "\n#{} {:?} {} {} {} {:?} {:?} {:?} {key:?}",
+                "\n#{} {:?} {} {} {} {:?} {:?} {:?} {key:?} {:?}",
                 one.number,
                 one.rooms,
                 one.from,
@@ -797,17 +903,19 @@ impl Model {
                 one.lease,
                 one.session,
                 one.holder,
-                one.note
+                one.note,
+                one.keep_alive.map(|(ms, _)| ms),
             );
         }
         text
     }
 
-    /// Tells the watchers what has happened since.
-    pub fn tell_watchers(&mut self) {
+    /// Tells the watchers what has happened since, up to an event.
+    pub fn tell_watchers(&mut self, last: u64) {
+        let end = self.happenings.len().min(last as usize);
         for person in &mut self.people {
             let Some(watch) = &mut person.watch else { continue };
-            for (at, one) in self.happenings.iter().enumerate().skip(watch.next) {
+            for (at, one) in self.happenings.iter().enumerate().take(end).skip(watch.next) {
                 if let Some(pattern) = &watch.pattern
                     && !one.rooms.iter().any(|room| is_match(pattern, room))
                 {
@@ -822,8 +930,9 @@ impl Model {
                 let rooms = one.rooms.join(", ");
                 let text = format!("* {} {word} {number}{rooms}{terms}", at + 1);
                 self.said.push((person.session, Line::Is(text)));
+                self.said_after.push(at as u64 + 1);
             }
-            watch.next = self.happenings.len();
+            watch.next = watch.next.max(end);
         }
     }
 
@@ -859,7 +968,7 @@ impl Model {
             }
             Command::Quit => {
                 self.say(me, Line::Is(lang.pick("OK ADIÓS", "OK BYE").to_owned()));
-                return self.leave(me, now);
+                return self.release(me, true, now);
             }
         };
         lines.into_iter().for_each(|line| self.say(me, line));
@@ -894,6 +1003,8 @@ impl Model {
                     return error_with(409, &[word, &number]);
                 }
                 one.session = one.session.map(|_| me);
+                let tick = self.tick;
+                one.keep_alive = one.keep_alive.map(|(ms, _)| (ms, tick + ms.unsigned_abs()));
                 let number = one.number;
                 return self.reserved(number, request.start, lang);
             }
@@ -940,6 +1051,11 @@ impl Model {
             _ => NEVER,
         };
         let patience = now + self.lag + request.wait_ms.expect("it waits");
+        let patterns = request.wants.iter().filter(|want| is_pattern(want)).count();
+        let has_both = patterns > 0 && patterns < request.wants.len();
+        self.saw("waits for several patterns", usize::from(patterns > 1));
+        self.saw("waits for names and patterns", usize::from(has_both));
+        self.saw("waits for dates", usize::from(request.start != Start::Unsaid));
         let text: Vec<_> = request
             .wants
             .iter()
@@ -1047,6 +1163,22 @@ impl Model {
             Ok(one) if one.holder.is_some() && one.holder != holder => return error(403),
             Ok(one) => one.clone(),
         };
+        let kept_alive = match term {
+            Term::KeepAlive(ms) => Some(self.deadline(ms)),
+            _ => None,
+        };
+        let (word, option) = lang.pick(("RENOVADO", "hasta"), ("RENEWED", "until"));
+        if kept_alive.is_some() && one.keep_alive.map(|it| it.0) == kept_alive.map(|it| it.0) {
+            // Only its length begins again: that is no event.
+            self.saw("renewed for the same length", 1);
+            self.saw("kept alive by another connection", usize::from(one.session != Some(me)));
+            let other = self.live.iter_mut().find(|other| other.number == number);
+            let other = other.expect("it lives");
+            (other.keep_alive, other.session) = (kept_alive, Some(me));
+            let (rooms, end) = (one.rooms.join(", "), lang.pick("salir", "quit"));
+            let length = length(&one, lang);
+            return Line::Is(format!("OK {word} #{number} {rooms} {option}={end}{length}"));
+        }
         let has_begun = one.from <= now;
         let counted_from = if has_begun { now + self.lag } else { one.from };
         let until = self.end_of(term, counted_from).expect("no nights here");
@@ -1059,18 +1191,21 @@ impl Model {
                 return Line::Error(409, vec![format!("#{}", next.number), self.down(next.from)]);
             }
         }
-        let end = self.up(until);
-        let terms = (format!(" hasta={end}"), format!(" until={end}"));
-        self.happen(("RENOVADO", "RENEWED"), Some(number), &one.rooms, Some(terms));
-        for other in &mut self.live {
-            if other.number == number {
-                other.until = until;
-                other.lease = has_begun && matches!(term, Term::For(_));
-                other.session = None;
-            }
-        }
-        let (word, option) = lang.pick(("RENOVADO", "hasta"), ("RENEWED", "until"));
-        Line::Is(format!("OK {word} #{number} {} {option}={end}", one.rooms.join(", ")))
+        let bound = Reservation {
+            until,
+            lease: has_begun && matches!(term, Term::For(_)),
+            session: kept_alive.map(|_| me),
+            keep_alive: kept_alive,
+            ..one
+        };
+        let end = |lang| format!("{}{}", self.end(&bound, lang), length(&bound, lang));
+        let terms = (format!(" hasta={}", end(Lang::Es)), format!(" until={}", end(Lang::En)));
+        let end = end(lang);
+        let rooms = bound.rooms.clone();
+        self.happen(("RENOVADO", "RENEWED"), Some(number), &rooms, Some(terms));
+        let at = self.live.iter().position(|other| other.number == number).expect("it lives");
+        self.live[at] = bound;
+        Line::Is(format!("OK {word} #{number} {} {option}={end}", rooms.join(", ")))
     }
 
     fn when(&self, wants: &[String], start: Start, term: Term, lang: Lang, now: i64) -> Line {
@@ -1191,6 +1326,10 @@ impl Model {
             return Line::Error(409, vec![self.down(one.from)]);
         }
         let left = match one.until {
+            _ if one.keep_alive.is_some() => {
+                let (_, deadline) = one.keep_alive.expect("it is kept alive");
+                format!("{}s", (deadline - self.tick) / 1000)
+            }
             NEVER => "-".to_owned(),
             until if one.lease => format!("{}s", (until - now - self.lag) / 1000),
             until => format!("{}s", (until - now) / 1000),
@@ -1266,6 +1405,12 @@ impl Model {
         let (word, option) = lang.pick(("OBSERVANDO", "tras"), ("WATCHING", "after"));
         Line::Is(format!("OK {word} {option}={after}"))
     }
+}
+
+/// How long it lives without a renewal, where that is told.
+fn length(one: &Reservation, lang: Lang) -> String {
+    let text = |(ms, _)| format!(" {}={}s", lang.pick("por", "for"), ms / 1000);
+    one.keep_alive.map_or(String::new(), text)
 }
 
 fn queue_line(waiter: &Waiter) -> Line {

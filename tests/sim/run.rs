@@ -13,7 +13,7 @@ use reservad::inventory::Capacity;
 use reservad::journal::{
     Error, FILL_STEP_BYTES, JOURNAL_FILE, LockState, NEW_JOURNAL_FILE, NameState, SyncPolicy,
 };
-use reservad::limits::{OUTPUT_MEMORY_DEFAULT, STALL_DEFAULT_MS};
+use reservad::limits::{BACKLOG_WORK, OUTPUT_MEMORY_DEFAULT, STALL_DEFAULT_MS};
 use reservad::service::{Compaction, Config, CrowdLimits, Ready, Service, Step};
 use reservad::store::{self, Opened, Reset, State};
 
@@ -44,6 +44,8 @@ pub struct Run {
     capacity: Capacity,
     compaction: Compaction,
     share_clients: usize,
+    /// How much of what happens by itself a turn does.
+    backlog_work: u64,
     rooms: Vec<String>,
     most_peers: usize,
     moody: bool,
@@ -65,6 +67,8 @@ pub struct Run {
     /// What a restart may find: the model after each commit that may be the
     /// last on disk, with the number of its last event.
     candidates: Vec<(u64, Model)>,
+    /// The last event that the server has come to, while it is behind the model.
+    done: Option<u64>,
     /// Clients know of everything up to this event.
     told_event: u64,
     /// With syncs at an interval: the last event of a commit that is older.
@@ -110,6 +114,7 @@ impl Run {
         disk.set_step(rng.pick(&[64, 64, 1_000, FILL_STEP_BYTES]));
         let crowd = rng.one_in(20);
         let share_clients = rng.pick(&[1, 2, 3, 64]);
+        let backlog_work = rng.pick(&[1, 10, 60, BACKLOG_WORK, BACKLOG_WORK]);
         Run {
             step: 0,
             seen: Seen::default(),
@@ -119,6 +124,7 @@ impl Run {
             capacity,
             compaction,
             share_clients,
+            backlog_work,
             rooms,
             most_peers: if crowd { 16 } else { rng.pick(&[2, 4, 7]) },
             moody: !rng.one_in(4),
@@ -132,6 +138,7 @@ impl Run {
             confirmed: false,
             untold_ms: 0,
             candidates: vec![(0, model.clone())],
+            done: None,
             model,
             told_event: 0,
             safe_event: 0,
@@ -183,9 +190,9 @@ impl Run {
             assert!(self.turn(&mut server).is_ok(), "a turn without a fault");
         }
         self.settle_down(&mut server);
-        let (granted, timed_out) = (self.model.granted_later, self.model.timed_out);
-        self.seen.count("granted later", granted);
-        self.seen.count("waits timed out", timed_out);
+        for (what, many) in std::mem::take(&mut self.model.seen) {
+            self.seen.count(what, many);
+        }
         self.seen.count("reservations", self.model.last_number() as usize);
     }
 
@@ -246,6 +253,7 @@ impl Run {
             self.seen.one("kills");
             self.disk.lose_process();
         }
+        self.seen.count("journals without their name", self.disk.take_strange_names());
         self.peers.clear();
         self.newcomers.clear();
         self.unsafe_events.clear();
@@ -322,6 +330,7 @@ impl Run {
         };
         self.note(|| format!("== start: {report:?}"));
         self.seen.count("torn tails", usize::from(report.bad.is_some()));
+        state.inventory.set_backlog_work(self.backlog_work);
         self.adopt(report.last_number, report.base_number);
         assert_no_overlap(&state.inventory);
         assert_eq!(dump(&state.inventory, Sessions::Known), self.model.dump(), "what is replayed");
@@ -359,6 +368,8 @@ impl Run {
         server.take_steps();
         server.prepare().map_err(|error| error.to_string())?;
         self.forget_candidates();
+        let lives_on = self.model.kept_alive().len();
+        self.seen.count("kept alive over a start", lives_on);
         assert_eq!(dump(server.inventory(), Sessions::Known), self.model.dump(), "at the start");
         match self.disk.is_off() {
             true => Err("the power is off".to_owned()),
@@ -370,6 +381,7 @@ impl Run {
     /// anybody was told is missing.
     fn adopt(&mut self, last: u64, base: u64) {
         self.take_candidate(last);
+        self.model.tick = self.tick;
         self.model.restart(base);
         self.note_candidate();
     }
@@ -395,10 +407,20 @@ impl Run {
 
     /// What was just enacted may turn out to be on disk.
     fn note_candidate(&mut self) {
-        let last = self.model.last_event();
-        if self.candidates.last().is_none_or(|(end, _)| *end < last) {
-            self.candidates.push((last, self.model.clone()));
+        let last = self.done.unwrap_or(self.model.last_event());
+        if self.candidates.last().is_some_and(|(end, _)| *end >= last) {
+            return;
         }
+        let model = match last == self.model.last_event() {
+            true => &self.model,
+            false => {
+                let found = self.model.between.iter().flatten().find(|(end, _)| *end == last);
+                &found.expect("the model has been there").1
+            }
+        };
+        let mut model = model.clone();
+        model.between = None;
+        self.candidates.push((last, model));
     }
 
     /// A commit has succeeded: with this policy it cannot be lost any more.
@@ -471,6 +493,8 @@ impl Run {
         }
         server.begin(Time::from_ms(self.wall), Tick(self.tick));
         let step_ms = self.tell_time();
+        self.model.tick = self.tick;
+        let step_ms = self.catch_up(server, step_ms)?;
         self.mark(server);
         server.end_due();
         if std::mem::take(&mut self.stop) {
@@ -512,6 +536,73 @@ impl Run {
         }
         self.age_commits();
         Ok(())
+    }
+
+    /// Ends what is due, in turns without anybody's lines where it is more than one turn does. The
+    /// model does all of it at once. Returns the step of the clock that is still to be told.
+    fn catch_up(
+        &mut self,
+        server: &mut Server,
+        step_ms: Option<i64>,
+    ) -> Result<Option<i64>, Ended> {
+        // Grants after a line are not cut: the model does those at once, too.
+        server.set_backlog_work(self.backlog_work);
+        server.end_due();
+        if !server.inventory().is_behind() {
+            server.set_backlog_work(BACKLOG_WORK);
+            return Ok(step_ms);
+        }
+        self.seen.one("turns that were cut");
+        self.model.between = Some(Vec::new());
+        let mut untold = step_ms;
+        let mut outcome = Ok(());
+        while outcome.is_ok() && server.inventory().is_behind() {
+            if self.is_calm(server) {
+                outcome = self.commit_a_piece(server, &mut untold);
+            }
+            server.begin(Time::from_ms(self.wall), Tick(self.tick));
+            server.end_due();
+        }
+        (self.model.between, self.done) = (None, None);
+        server.set_backlog_work(BACKLOG_WORK);
+        outcome.map(|()| untold)
+    }
+
+    /// Whether the end of a turn does nothing but commit and tell: nobody is found to be gone.
+    fn is_calm(&self, server: &Server) -> bool {
+        let is_here = |peer: &Peer| {
+            let wire = peer.wire.borrow();
+            !peer.over && !wire.is_finished() && !wire.server_shut
+        };
+        let is_due = server.next_deadline().is_some_and(|due| due <= Tick(self.tick));
+        !is_due && self.peers.iter().all(is_here)
+    }
+
+    fn commit_a_piece(
+        &mut self,
+        server: &mut Server,
+        untold: &mut Option<i64>,
+    ) -> Result<(), Ended> {
+        self.note(|| "-- a piece".to_owned());
+        self.done = Some(server.inventory().last_event());
+        let ran = server.conclude();
+        let steps = server.take_steps();
+        let is_told = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
+        assert_eq!(is_told, untold.take().is_some(), "a step of the clock");
+        let is_quiet = |step: &Step| {
+            matches!(step, Step::ClockSet(_) | Step::EndedDue | Step::Spared(_) | Step::Committed)
+        };
+        assert!(steps.iter().all(is_quiet), "{steps:?}");
+        self.follow(steps, ran.is_ok());
+        self.judge();
+        self.seen.one("pieces that were committed");
+        if let Err(error) = ran {
+            self.note(|| format!("== {error}"));
+            self.seen.one("failed turns");
+            self.count_failure(&error.to_string());
+            return Err(Ended);
+        }
+        if self.disk.is_off() { Err(Ended) } else { Ok(()) }
     }
 
     /// What time it is for the server by the clocks, the plain way, and by how

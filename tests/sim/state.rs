@@ -37,13 +37,14 @@ pub fn dump(inventory: &Inventory, sessions: Sessions) -> String {
         let key = one.key().map(|key| &key.key);
         write!(
             text,
-            "\n#{} {names:?} {} {} {} {session} {:?} {:?} {key:?}",
+            "\n#{} {names:?} {} {} {} {session} {:?} {:?} {key:?} {:?}",
             one.number,
             one.from.ms(),
             one.until.ms(),
             one.lease,
             one.holder.as_deref(),
-            one.note()
+            one.note(),
+            one.keep_alive().map(|it| it.ms),
         )
         .unwrap();
         after = one.number;

@@ -19,6 +19,7 @@ impl Run {
                 }
                 Step::EndedDue => {
                     self.model.advance(self.now);
+                    self.model.end_keep_alives(self.now);
                     let ended = self.model.last_event() + 1 - first;
                     self.seen.count("ends", ended as usize);
                 }
@@ -39,7 +40,7 @@ impl Run {
                 }
                 Step::EndedWaits => self.model.end_waits(),
                 Step::Committed => {
-                    self.model.tell_watchers();
+                    self.model.tell_watchers(self.done.unwrap_or(self.model.last_event()));
                     self.seen.count(
                         "commits",
                         usize::from(self.candidates.last().unwrap().0 < self.model.last_event()),
@@ -49,7 +50,7 @@ impl Run {
                 }
                 Step::Left(session) => self.model.leave(session.0, self.now),
             }
-            self.say(first);
+            self.say(first, step);
         }
         if !committed {
             self.note_candidate();
@@ -57,9 +58,15 @@ impl Run {
     }
 
     /// What the model has said is what its clients want to be told.
-    fn say(&mut self, first: u64) {
-        let last = self.model.last_event();
-        for (session, line) in std::mem::take(&mut self.model.said) {
+    fn say(&mut self, first: u64, step: Step) {
+        // What happens by itself may be cut into pieces, and is told when its own event is durable.
+        let by_itself = matches!(step, Step::EndedDue | Step::ClockSet(_));
+        for (session, line, after) in self.model.take_said() {
+            let is_grant = matches!(&line, Line::Is(text) if text.starts_with("OK "));
+            let (first, last) = match by_itself {
+                true => (if is_grant { after } else { after + 1 }, after),
+                false => (first, self.model.last_event()),
+            };
             self.note(|| format!("{session}< {line:?}"));
             let Some(peer) = self.peers.iter_mut().find(|it| it.session == session) else {
                 continue;

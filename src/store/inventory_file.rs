@@ -1,0 +1,181 @@
+//! The inventory file: resources that are to exist, one a line. It is read in pieces, because it
+//! may have a million of them and is read again while everybody is connected.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Take};
+use std::path::Path;
+
+use crate::commands::NameReader;
+use crate::journal::open_regular_file;
+use crate::limits::INVENTORY_FILE_MAX_BYTES;
+
+/// Bytes that are asked for at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// An inventory file that is being read.
+pub struct InventoryFile<R: Read = Take<File>> {
+    shown: String,
+    source: R,
+    /// How many bytes were read.
+    read_bytes: u64,
+    /// The last of them: up to `taken` they are lines that were read, from there to `searched`
+    /// there is no line ending.
+    unread: Vec<u8>,
+    taken: usize,
+    searched: usize,
+    is_at_end: bool,
+    names: NameReader,
+}
+
+impl InventoryFile {
+    /// Opens a regular file. A pipe or a terminal would hold the server up until somebody
+    /// writes to it, at the latest when it is read again.
+    ///
+    /// # Errors
+    /// One line that names the file and the reason.
+    pub fn open(path: &Path) -> Result<InventoryFile, String> {
+        let shown = path.display().to_string();
+        match open_regular_file(path) {
+            Ok(file) => Ok(InventoryFile::new(shown, file.take(INVENTORY_FILE_MAX_BYTES + 1))),
+            Err(error) => Err(format!("{shown}: {error}")),
+        }
+    }
+}
+
+impl<R: Read> InventoryFile<R> {
+    /// Reads from anything, which has this name in errors.
+    pub fn new(shown: String, source: R) -> InventoryFile<R> {
+        InventoryFile {
+            shown,
+            source,
+            read_bytes: 0,
+            unread: Vec::new(),
+            taken: 0,
+            searched: 0,
+            is_at_end: false,
+            names: NameReader::default(),
+        }
+    }
+
+    /// The file as errors name it.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Reads up to `most` lines; a read of the file counts as one. Returns the names once all of it
+    /// is read.
+    ///
+    /// # Errors
+    /// One line that names the file, the line and the reason; then none of it counts.
+    pub fn read_piece(&mut self, most: usize) -> Result<Option<Vec<String>>, String> {
+        for _ in 0..most {
+            if let Some(end) = memchr::memchr(b'\n', &self.unread[self.searched..]) {
+                let line = self.taken..self.searched + end;
+                (self.taken, self.searched) = (line.end + 1, line.end + 1);
+                self.read_line(line)?;
+            } else if self.is_at_end {
+                self.read_line(self.taken..self.unread.len())?;
+                return Ok(Some(self.names.take()));
+            } else {
+                self.read_more().map_err(|error| format!("{}: {error}", self.shown))?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn read_line(&mut self, line: std::ops::Range<usize>) -> Result<(), String> {
+        let line = &self.unread[line];
+        let read = self.names.read(line.strip_suffix(b"\r").unwrap_or(line));
+        read.map_err(|reason| {
+            format!("{}, line {}: {reason}", self.shown, self.names.line_number())
+        })
+    }
+
+    fn read_more(&mut self) -> io::Result<()> {
+        self.unread.drain(..self.taken);
+        (self.taken, self.searched) = (0, self.unread.len());
+        let before = self.unread.len();
+        self.unread.resize(before + READ_BYTES, 0);
+        let read = self.source.read(&mut self.unread[before..]);
+        self.unread.truncate(before + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(count) => {
+                self.is_at_end = count == 0;
+                self.read_bytes += count as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if self.read_bytes > INVENTORY_FILE_MAX_BYTES {
+            let reason = format!("it has more than {INVENTORY_FILE_MAX_BYTES} bytes");
+            return Err(io::Error::new(ErrorKind::FileTooLarge, reason));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A few bytes a read, and now and then an interruption.
+    struct Slow<'a>(&'a [u8], usize);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.1 += 1;
+            if self.1.is_multiple_of(3) {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            let count = self.0.len().min(self.1 % 7 + 1).min(buf.len());
+            let (now, rest) = self.0.split_at(count);
+            buf[..count].copy_from_slice(now);
+            self.0 = rest;
+            Ok(count)
+        }
+    }
+
+    fn read(bytes: &[u8], most: usize) -> Result<Vec<String>, String> {
+        let mut file = InventoryFile::new("f".to_owned(), Slow(bytes, 0));
+        loop {
+            if let Some(names) = file.read_piece(most)? {
+                return Ok(names);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_the_same_in_pieces_of_any_size() {
+        let text = "\u{FEFF}Sala 1\r\n# una\n\n  Sala \t 2 \nÁrbol\n\u{212B}ngström";
+        for most in [1, 2, 3, usize::MAX] {
+            let names = read(text.as_bytes(), most).unwrap();
+            assert_eq!(names, ["Sala 1", "Sala 2", "Árbol", "Ångström"], "{most}");
+            assert_eq!(read(b"", most).unwrap(), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn first_bad_line_is_named_in_pieces_of_any_size() {
+        let cases: [(&[u8], &str); 4] = [
+            (b"Sala 1\n\nSala, 2\n\xff\n", "f, line 3: "),
+            (b"Sala 1\nSala\xff\nSala, 2\n", "f, line 2: not UTF-8; save the file as UTF-8"),
+            (b"Sala 1\n# una\nSALA 1\n", "f, line 3: 'SALA 1' is the same name as in line 1"),
+            (b"Sala 1\nx\x07", "f, line 2: "),
+        ];
+        for (bytes, reason) in cases {
+            for most in [1, 2, usize::MAX] {
+                let error = read(bytes, most).unwrap_err();
+                assert!(error.starts_with(reason), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn piece_reads_no_more_lines_than_it_may() {
+        let text = "Sala\n".repeat(3) + "# una\n";
+        let mut file = InventoryFile::new("f".to_owned(), text.as_bytes());
+        assert_eq!(file.read_piece(2), Ok(None), "a read and a line");
+        assert_eq!(file.names.line_number(), 1);
+        assert!(file.read_piece(1).unwrap_err().contains("line 2"));
+    }
+}
