@@ -28,6 +28,7 @@ else
 fi
 
 folder=$(mktemp -d)
+: >"$folder/inventory"
 keep=${KEEP:-$folder/keep}
 mkdir -p "$keep"
 server=
@@ -74,7 +75,7 @@ count() {
     shift
     # shellcheck disable=SC2086  # the options of the server have no spaces
     valgrind --tool=callgrind --callgrind-out-file="$life" --log-file="$folder/valgrind" \
-        "$program" $options --inventory=/dev/null --time-zone=UTC --listen=127.0.0.1:0 2>"$folder/log" &
+        "$program" $options "--inventory=$folder/inventory" --time-zone=UTC --listen=127.0.0.1:0 2>"$folder/log" &
     server=$!
     found=$(port)
     "$load" --protocol=reservad "--port=$found" "--count=$operations" "$@" >/dev/null

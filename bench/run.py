@@ -193,7 +193,9 @@ class Server:
 def reservad(program, mode):
     def command(port, folder):
         data = [] if "--in-memory" in mode else [f"--data-dir={folder}/data"]
-        common = ["--inventory=/dev/null", "--time-zone=UTC", f"--listen=127.0.0.1:{port}"]
+        inventory = Path(folder) / "inventory"
+        inventory.touch()
+        common = [f"--inventory={inventory}", "--time-zone=UTC", f"--listen=127.0.0.1:{port}"]
         return [program, *mode, *data, *common]
 
     return command

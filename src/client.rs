@@ -261,6 +261,12 @@ fn command(language: Language) -> Command {
         )
 }
 
+/// Prints the help.
+fn help(language: Language) -> Stop {
+    let _ = command(language).print_help();
+    Stop::Silent
+}
+
 /// clap speaks English only, so its few possible complaints are told again from our own table.
 fn explain(error: &clap::Error, language: Language) -> Stop {
     let context = |kind| error.get(kind).map_or_else(String::new, |value| value.to_string());

@@ -27,8 +27,10 @@ use crate::inventory::fit::{Start, Term};
 use crate::inventory::history::History;
 use crate::inventory::names::{check_name, fold};
 use crate::inventory::pattern::Pattern;
-use crate::inventory::{Ending, Event, Ids, Inventory, Reservation, SessionId};
-use crate::limits::{CLOCK_DOUBTFUL_MS, LINE_MAX_BYTES, LIST_PIECE_BYTES, RELEASES_AT_ONCE};
+use crate::inventory::{Ending, Event, Inventory, Reservation, SessionId};
+use crate::limits::{
+    CLOCK_DOUBTFUL_MS, COSTLY_WORK, LINE_MAX_BYTES, LIST_PIECE_BYTES, RELEASES_AT_ONCE,
+};
 pub use notice::Notices;
 use parse::{Command, Fault, Marks, Moment, Text, find_control, parse, split_word};
 pub use session::{Session, notices, resolve, tell_place};
@@ -107,7 +109,7 @@ pub fn run(
 }
 
 /// Runs a line that the fast path does not handle.
-#[inline(never)]
+#[inline(always)]
 fn run_other(
     line: &[u8],
     eol: Eol,
@@ -128,15 +130,17 @@ fn run_other(
     if (fresh || word.ends_with(b":")) && is_foreign(line, fresh) {
         return After::Foreign;
     }
-    if cost::may_begin_costly(word) {
-        let cost = upper_bound(word, rest, session, desk.inventory);
-        if cost > session.allowed_work {
+    let (exact, marks) = (Verb::find_exact(word), Marks::of(rest));
+    if !session.allows_costly && cost::may_begin_costly(word) {
+        let verb = exact.or_else(|| Verb::find(str::from_utf8(word).ok()?));
+        let cost = verb.map_or(0, |(verb, _)| cost::upper_bound(verb, rest, marks, desk.inventory));
+        if cost > COSTLY_WORK {
             session.fresh = fresh;
             return After::Later(cost);
         }
     }
-    match understand(line, (word, rest), session, desk.moment, &mut String::new()) {
-        Ok((command, lang)) => execute(command, lang, eol, session, desk, out),
+    match understand(line, (exact, rest, marks), session, desk.moment, &mut String::new()) {
+        Ok(command) => execute(command, session.lang, eol, session, desk, out),
         Err(fault) => {
             push_fault(&fault, eol, out);
             After::Next
@@ -146,28 +150,22 @@ fn run_other(
 
 /// Returns whether a line may run while [`Inventory::is_behind`], because work that is still due
 /// cannot change its effect or its reply. Lines with errors always may.
+#[cold]
 pub fn is_settled(line: &[u8], session: &mut Session, desk: &Desk) -> bool {
     let lang = session.lang;
     let mut joined = String::new();
-    let understood = understand(line, split_word(line), session, desk.moment, &mut joined);
+    let (word, rest) = split_word(line);
+    let (exact, marks) = (Verb::find_exact(word), Marks::of(rest));
+    let understood = understand(line, (exact, rest, marks), session, desk.moment, &mut joined);
     session.lang = lang;
     let now = desk.moment.now;
-    understood.map_or(true, |(command, _)| settled::is_settled(&command, desk.inventory, now))
-}
-
-/// Returns the maximal cost of a line, for sessions with a limit.
-#[inline(never)]
-fn upper_bound(word: &[u8], rest: &[u8], session: &Session, inventory: &Inventory) -> u32 {
-    if session.allowed_work == u32::MAX {
-        return 0;
-    }
-    let verb = Verb::find_exact(word).or_else(|| Verb::find(str::from_utf8(word).ok()?));
-    verb.map_or(0, |(verb, _)| cost::upper_bound(verb, rest, inventory))
+    understood.map_or(true, |command| settled::is_settled(&command, desk.inventory, now))
 }
 
 /// Reserves or cancels one resource if the line is nothing but one of these verbs and a
 /// name, both as they are shown, and it can be done: nearly every line. What is not done
 /// here is looked at as any other line is.
+#[inline(always)]
 fn at_once(
     line: &[u8],
     eol: Eol,
@@ -179,13 +177,13 @@ fn at_once(
     let (id, name) = desk.inventory.find_kept(session.near, name)?;
     session.near = id;
     let now = desk.moment.now.time;
-    let (event, is_all) = if verb == Verb::Reserve {
-        (Event::Reserved(desk.inventory.reserve_one(id, &session.who, now)?), true)
+    let (written, told) = if verb == Verb::Reserve {
+        let new = desk.inventory.reserve_one(id, &session.who, now)?;
+        desk.batch.write_reserved(now, new, name)
     } else {
         let (number, is_all) = desk.inventory.cancel_one(id, &session.who).ok()?;
-        (Event::Cancelled { number, targets: Ids::from_slice(&[id]) }, is_all)
+        desk.batch.write_cancelled(now, (number, id), name, is_all)
     };
-    let (written, told) = desk.batch.write(now, event, name, is_all);
     reply::done_one(verb, told, lang, eol, out);
     desk.inventory.make_so(written, desk.batch);
     session.lang = lang;
@@ -217,22 +215,23 @@ fn is_foreign(line: &[u8], fresh: bool) -> bool {
 const HTTP_METHODS: [&[u8]; 9] =
     [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"CONNECT"];
 
-/// Reads a line, given whole and split after its first word, in the language of
-/// its verb, and remembers that.
+/// Reads a line, given whole, in the language of its verb, which the session then has. `exact` is
+/// the verb if it is written as it is shown, and `rest` what follows it, with its marks.
+#[inline(always)]
 fn understand<'a>(
     line: &'a [u8],
-    (word, rest): (&[u8], &'a [u8]),
+    (exact, rest, marks): (Option<(Verb, Lang)>, &'a [u8], Marks),
     session: &mut Session,
     moment: Moment,
     joined: &'a mut String,
-) -> Result<(Command<'a>, Lang), Fault> {
+) -> Result<Command<'a>, Fault> {
     // Nearly all that come here: a verb as it is shown, and nothing that is not text.
-    if let Some((verb, lang)) = Verb::find_exact(word)
-        && let Ok(rest) = str::from_utf8(rest).map(Text::of)
-        && !rest.marks.any(Marks::CONTROL)
+    if let Some((verb, lang)) = exact
+        && !marks.any(Marks::CONTROL)
+        && let Ok(text) = str::from_utf8(rest)
     {
         session.lang = lang;
-        return parse(verb, rest, lang, moment, joined).map(|command| (command, lang));
+        return parse(verb, Text { text, marks }, lang, moment, joined);
     }
     let (text, broken) = match str::from_utf8(line) {
         Ok(text) => (text, None),
@@ -250,8 +249,8 @@ fn understand<'a>(
     if let Some((place, c)) = find_control(text) {
         return Err(Fault::bad(say!(
             lang,
-            "carácter de control U+{:04X} en el lugar {} de la línea",
-            "control character U+{:04X} at place {} of the line",
+            "carácter de control U+{:04X} en la posición {} de la línea",
+            "control character U+{:04X} at position {} of the line",
             c as u32,
             place,
         )));
@@ -265,7 +264,7 @@ fn understand<'a>(
         )));
     }
     let Some((verb, lang)) = found else { return Err(parse::unknown_verb(word, lang)) };
-    parse(verb, rest, lang, moment, joined).map(|command| (command, lang))
+    parse(verb, rest, lang, moment, joined)
 }
 
 fn execute(
@@ -557,8 +556,8 @@ pub fn leave(session: SessionId, ending: Ending, most: usize, desk: &mut Desk) -
 pub fn too_long(session: &Session, eol: Eol, out: &mut Vec<u8>) {
     let text = say!(
         session.lang,
-        "la línea pasa de {} bytes",
-        "the line has more than {} bytes",
+        "la línea supera los {} bytes",
+        "the line is longer than {} bytes",
         LINE_MAX_BYTES,
     );
     push_fault(&Fault { code: 413, text }, eol, out);
@@ -569,7 +568,7 @@ pub fn too_long(session: &Session, eol: Eol, out: &mut Vec<u8>) {
 pub fn cut(session: &Session, eol: Eol, out: &mut Vec<u8>) {
     let text = say!(
         session.lang,
-        "la última línea no termina en LF, así que no se ha hecho",
+        "la última línea no termina en LF, así que no se ha ejecutado",
         "the last line does not end in LF, so it was not run",
     );
     push_fault(&Fault::bad(text), eol, out);

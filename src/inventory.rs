@@ -457,17 +457,24 @@ impl Inventory {
         if !new.until.is_never() {
             self.ends_of(new.lease).insert((new.until, number));
         }
-        if let Some(session) = new.session() {
-            self.owners(new.keep_alive().is_some()).insert((session, number));
-        }
-        if let Some(full_key) = full_key(&new) {
-            self.keys.insert(full_key, number);
-        }
         self.last_number = self.last_number.max(number);
-        let is_kept_alive = new.keep_alive().is_some();
+        let has_details = new.details.is_some();
+        if has_details {
+            self.insert_details(&new);
+        }
         self.reservations.insert(new);
-        if is_kept_alive {
+        if has_details {
             self.set_deadline(number);
+        }
+    }
+
+    /// Indexes what most reservations do not have.
+    fn insert_details(&mut self, new: &Reservation) {
+        if let Some(session) = new.session() {
+            self.owners(new.keep_alive().is_some()).insert((session, new.number));
+        }
+        if let Some(full_key) = full_key(new) {
+            self.keys.insert(full_key, new.number);
         }
     }
 
@@ -554,11 +561,17 @@ impl Inventory {
         if !until.is_never() {
             self.forget_end(old.lease, (until, number));
         }
+        if old.details.is_some() {
+            self.forget_details(old);
+        }
+    }
+
+    fn forget_details(&mut self, old: &Reservation) {
         if let Some(session) = old.session() {
-            self.owners(old.keep_alive().is_some()).remove(&(session, number));
+            self.owners(old.keep_alive().is_some()).remove(&(session, old.number));
         }
         if let Some(keep_alive) = old.keep_alive() {
-            self.keep_alives.remove(&(keep_alive.deadline, number));
+            self.keep_alives.remove(&(keep_alive.deadline, old.number));
         }
         if let Some(full_key) = full_key(old) {
             self.keys.remove(&full_key);

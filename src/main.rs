@@ -28,7 +28,7 @@ use startup::system_zone;
 /// What a server without data and without --inventory starts with.
 const SAMPLE: [&str; 3] = ["Habitación 1", "Habitación 2", "Habitación 3"];
 
-/// A reservation server for small hosts: rooms, boards, rigs; plain lines of text over TCP.
+/// A reservation server for rooms, boards and rigs: plain lines of text over TCP.
 #[derive(Parser)]
 #[command(version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -39,13 +39,13 @@ struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Without options it listens on 127.0.0.1:12345, keeps its data in $STATE_DIRECTORY,
-else $XDG_STATE_HOME/reservad, else ~/.local/state/reservad, and begins with three
-sample rooms. Talk to it with `reserva`, `nc 127.0.0.1 12345` or telnet; say AYUDA or HELP.
+Without options the server listens on 127.0.0.1:12345, keeps its data in $STATE_DIRECTORY,
+otherwise in $XDG_STATE_HOME/reservad or ~/.local/state/reservad, and starts with three
+sample rooms. Connect with `reserva`, `nc 127.0.0.1 12345` or telnet, and send AYUDA or HELP.
 
-SIGTERM and SIGINT stop it after answering what was received, a second one at once;
-SIGHUP reads the --inventory file again.
-Exit status: 0 stopped, 2 wrong usage, 1 anything else, with the reason on stderr.";
+SIGTERM and SIGINT stop the server after it has answered what it received; a second signal
+stops it at once. SIGHUP reads the --inventory file again.
+Exit status: 0 stopped, 2 wrong usage, 1 any other error, with the reason on stderr.";
 
 const CHECK_HELP: &str = "\
 A server seals its journal when it stops or has been idle for a second, and `reservad backup`
@@ -63,14 +63,14 @@ Exit status: 0 copied, 2 wrong usage, 1 any other error, with no copy left behin
 #[derive(Subcommand)]
 enum Sub {
     /// Check that the journal is good and complete, without changing it
-    #[command(after_help = CHECK_HELP)]
+    #[command(after_help = CHECK_HELP, override_usage = "reservad check [--data-dir DIR]")]
     Check {
         /// The folder with the data
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
     /// Copy the journal, also of a running server: checked, sealed and synced
-    #[command(after_help = BACKUP_HELP)]
+    #[command(after_help = BACKUP_HELP, override_usage = "reservad backup --to DIR [--data-dir DIR]")]
     Backup {
         /// Directory for the copy, created if missing; it must not hold a journal
         #[arg(long, value_name = "DIR")]
@@ -80,7 +80,7 @@ enum Sub {
         data_dir: Option<PathBuf>,
     },
     /// Bring the journal's time back to the present after a wrong clock; stop the server first
-    #[command(after_help = RESET_HELP)]
+    #[command(after_help = RESET_HELP, override_usage = "reservad reset-time [--data-dir DIR]")]
     ResetTime {
         /// The folder with the data
         #[arg(long, value_name = "DIR")]
@@ -95,22 +95,22 @@ continue from now. Dates do not change. Watchers can continue from the last even
 
 #[derive(Args)]
 struct Serve {
-    /// Address to listen on, HOST:PORT; may be given several times; port 0 takes a free one
+    /// Listen on this address, HOST:PORT; can be repeated; port 0 picks a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:12345", value_parser = parse_address)]
     listen: Vec<Addresses>,
-    /// Folder for the data
+    /// Keep the data in this directory
     #[arg(long, value_name = "DIR", conflicts_with = "in_memory")]
     data_dir: Option<PathBuf>,
     /// Start with an empty journal in a directory whose journal was deleted or emptied
     #[arg(long, conflicts_with = "in_memory")]
     new: bool,
-    /// Keep no journal: everything is forgotten at the end
+    /// Keep no journal: all data is lost at the end
     #[arg(long)]
     in_memory: bool,
-    /// File of resources, one a line, that are to exist; read again on SIGHUP
+    /// Create the resources in this file, one per line, if missing; read again on SIGHUP
     #[arg(long, value_name = "FILE")]
     inventory: Option<PathBuf>,
-    /// When changes are synced to disk: always (before each reply), never, or a duration like 1s
+    /// Sync changes to disk always (before each reply), never, or at an interval such as 1s
     #[arg(long, value_name = "WHEN", default_value = "always", value_parser = parse_fsync)]
     fsync: SyncPolicy,
     /// Serve at most this many clients [default: the descriptor limit minus 30, and 2 per listener]
@@ -122,25 +122,25 @@ struct Serve {
     /// Memory for replies that clients have not read yet, in bytes or with K, M or G
     #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
     max_output_memory: u64,
-    /// Most resources
+    /// Hold at most this many resources
     #[arg(long, value_name = "N", default_value_t = RESOURCES_DEFAULT)]
     max_resources: u32,
-    /// Most live reservations
+    /// Hold at most this many live reservations
     #[arg(long, value_name = "N", default_value_t = RESERVATIONS_DEFAULT)]
     max_reservations: u32,
-    /// Close clients that have sent nothing for this long and hold nothing by their connection [default: none]
+    /// Close clients that sent nothing for this long and have nothing bound to their connection [default: none]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     idle_timeout: Option<Duration>,
-    /// Close clients that take none of their replies for this long
+    /// Close clients that read none of their replies for this long
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1m")]
     stall_timeout: Duration,
-    /// Zone of dates without an offset, an IANA name [default: the system's]
+    /// Read and print dates in this zone, an IANA name [default: the system's]
     #[arg(long, value_name = "ZONE", value_parser = Zone::named)]
     time_zone: Option<Zone>,
-    /// How much to log: off, error, warn, info, debug
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    /// Log down to this level: off, error, warn, info, debug
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
     log_level: LevelFilter,
-    /// Listen on other than loopback addresses although anybody there may do everything
+    /// Allow addresses other than loopback, where every client may do everything
     #[arg(long)]
     allow_anonymous: bool,
 }
@@ -152,20 +152,20 @@ struct Addresses(Vec<SocketAddr>);
 fn parse_address(text: &str) -> Result<Addresses, String> {
     match text.to_socket_addrs().map(Iterator::collect::<Vec<_>>) {
         Ok(addresses) if !addresses.is_empty() => Ok(Addresses(addresses)),
-        Ok(_) => Err("that host has no address".to_owned()),
+        Ok(_) => Err("the host has no address".to_owned()),
         Err(error) => {
-            Err(format!("{error}; it is written HOST:PORT, as in 127.0.0.1:12345 or [::1]:0"))
+            Err(format!("{error}; expected HOST:PORT, such as 127.0.0.1:12345 or [::1]:0"))
         }
     }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let form = "it is written 90s, 30m, 2h, 3d or 1h30m";
+    let form = "write 90s, 30m, 2h, 3d or 1h30m";
     let ms = parse_duration_ms(text).map_err(|error| match error {
-        DurationError::NoUnit => format!("it has no unit; {form}"),
-        DurationError::Form => form.to_owned(),
-        DurationError::Zero => format!("it lasts no time; {form}"),
-        DurationError::TooLong => "it is over ten years".to_owned(),
+        DurationError::NoUnit => format!("the unit is missing; {form}"),
+        DurationError::Form => format!("invalid duration; {form}"),
+        DurationError::Zero => format!("must be longer than zero; {form}"),
+        DurationError::TooLong => "longer than ten years".to_owned(),
     })?;
     Ok(Duration::from_millis(ms.unsigned_abs()))
 }
@@ -187,13 +187,17 @@ fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+fn parse_level(text: &str) -> Result<LevelFilter, String> {
+    text.parse().map_err(|_| "it is one of off, error, warn, info, debug".to_owned())
+}
+
 fn parse_fsync(text: &str) -> Result<SyncPolicy, String> {
     match text {
         "always" => Ok(SyncPolicy::Always),
         "never" => Ok(SyncPolicy::Never),
         text => parse_duration(text)
             .map(SyncPolicy::Every)
-            .map_err(|error| format!("always, never or a duration: {error}")),
+            .map_err(|error| format!("expected always, never or a duration: {error}")),
     }
 }
 
@@ -239,7 +243,7 @@ fn check_exposure(options: &Serve) -> Result<(), Failure> {
         Some(open) if !options.allow_anonymous => Err(Failure {
             code: 2,
             reason: format!(
-                "{open} can be reached from other hosts, and anybody there could reserve, cancel and remove everything: add --allow-anonymous if that is meant, else listen on 127.0.0.1 or [::1]"
+                "{open} can be reached from other hosts, where anybody could reserve, cancel and remove everything; add --allow-anonymous to allow that, or listen on 127.0.0.1 or [::1]"
             ),
         }),
         _ => Ok(()),
@@ -387,7 +391,7 @@ fn first_names(options: &Serve, state: &State<DiskStorage>) -> Result<Vec<String
 fn listen(addresses: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, Failure> {
     if addresses.len() > LISTENERS_MAX {
         let reason = format!(
-            "{} addresses to listen on are too many: {LISTENERS_MAX} at the most",
+            "{} addresses to listen on are too many; the maximum is {LISTENERS_MAX}",
             addresses.len()
         );
         return Err(Failure { code: 2, reason });
@@ -403,10 +407,10 @@ fn listen(addresses: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, Failur
 fn bind_failure(address: SocketAddr, error: &std::io::Error) -> Failure {
     let hint = match error.kind() {
         std::io::ErrorKind::AddrInUse => {
-            "; another program has it, perhaps another reservad: choose another with --listen, or port 0"
+            "; another program uses it, perhaps another reservad; choose another port with --listen, or port 0"
         }
         std::io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need a privilege: choose a higher one with --listen"
+            "; ports below 1024 need a privilege; choose a higher one with --listen"
         }
         _ => "",
     };
@@ -462,7 +466,7 @@ fn data_folder(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
         Some(home) => Ok(Path::new(&home).join(".local/state/reservad")),
         None => Err(Failure {
             code: 2,
-            reason: "there is no $HOME to keep the data in: name a folder with --data-dir, or use --in-memory".to_owned(),
+            reason: "no data directory: $HOME is not set; name a directory with --data-dir, or use --in-memory".to_owned(),
         }),
     }
 }
@@ -480,13 +484,15 @@ fn check(folder: &Path) -> Result<ExitCode, Failure> {
     if report.fresh {
         return Err(describe(journal::Error::Missing { path: report.path }));
     }
+    let events = match report.last_number - report.base_number {
+        0 => "no events".to_owned(),
+        _ => format!("events {} to {}", report.base_number + 1, report.last_number),
+    };
     println!(
-        "{}: good up to byte {}; {} snapshot records, events {} to {}; {}{}",
+        "{}: good up to byte {}; {} snapshot records, {events}; {}{}",
         plain(&report.path),
         report.end_bytes,
         report.snapshot_records,
-        report.base_number + 1,
-        report.last_number,
         contents(&inventory),
         identity(&report),
     );
@@ -565,7 +571,7 @@ fn reset_time(folder: &Path) -> Result<(), Failure> {
     // Opening would create a journal where there is none.
     let found = journal::check(&DiskStorage::at(folder), |_| Ok(())).map_err(describe)?;
     if found.fresh {
-        return Err(Failure::from(format!("{}: there is no journal yet", found.path)));
+        return Err(describe(journal::Error::Missing { path: found.path }));
     }
     let storage = DiskStorage::lock(folder).map_err(describe)?;
     let reset = store::reset_time(storage, now).map_err(describe)?;

@@ -151,7 +151,8 @@ impl Reactor {
         {
             self.service.confirm_clock();
         }
-        if events.iter().take(2).count() == 1 {
+        let mut all = events.iter();
+        if all.next().is_some() && all.next().is_none() {
             self.foretick.lone_event(now);
         }
         self.service.begin(wall, now);
@@ -210,8 +211,7 @@ impl Reactor {
         if self.alarm.take_clock_set() || may_accept || self.service.has_work() {
             return Some(Duration::ZERO);
         }
-        let both = [self.service.next_deadline(), self.accept_again];
-        let next = both.into_iter().flatten().min()?;
+        let next = clock::earlier(self.service.next_deadline(), self.accept_again)?;
         Some(tick().until(next))
     }
 

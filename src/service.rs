@@ -29,7 +29,7 @@ use std::io::{self, Read, Write};
 use log::{error, info, warn};
 use slab::Slab;
 
-use crate::clock::{Clock, Now, Round, Tick, Time, Zone};
+use crate::clock::{Clock, Now, Round, Tick, Time, Zone, earlier};
 use crate::commands::parse::Moment;
 use crate::commands::words::plain;
 use crate::commands::{self, Desk, Figures, NoRoom, Notices, Session};
@@ -330,7 +330,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if ready.writable || ready.write_closed || ready.error {
             client.conn.set_writable();
         }
-        let is_watcher = client.phase == Phase::Open && client.session.is_watching();
+        let is_watcher = client.session.is_watching() && client.phase == Phase::Open;
         if is_watcher && ready == (Ready { writable: true, ..Ready::default() }) {
             // Watchers that can be sent more do not need a turn of their own, not even a thousand
             // of them.
@@ -346,9 +346,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let was_set = self.heed_clock();
         self.inventory.advance(self.now, &self.zone, &mut self.batch);
         // Their events have the time of this turn, so everything due earlier must come first.
-        if !self.inventory.is_behind()
-            && self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch)
-        {
+        let is_due = self.inventory.next_keep_alive().is_some_and(|at| at <= self.tick);
+        if is_due && !self.inventory.is_behind() {
+            self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch);
             self.inventory.settle(self.now, &self.zone, &mut self.batch);
         }
         self.trace.note(Step::EndedDue);
@@ -512,7 +512,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let entry = self.clients.vacant_entry();
         let key = entry.key();
         let session_of = Session::from(session, peer.origin());
-        let client = entry.insert(Client::new(Conn::new(stream), session_of, peer, self.tick));
+        let client = entry.insert(Client::new(Conn::new(stream), session_of, self.tick));
         if let Err(error) = register(client.conn.stream(), key, session) {
             error!("a client could not be registered: {error}");
             self.clients.remove(key);
@@ -554,7 +554,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if client.phase == Phase::Dead {
             return;
         }
-        self.crowd.has_spoken(client.peer, client.session.id(), key);
+        self.crowd.has_spoken(client.peer(), client.session.id(), key);
         client.phase = Phase::Closing;
         commands::no_room(why, client.conn.out());
         self.flush(key);
@@ -631,9 +631,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// Whether another turn is due at once.
     pub fn has_work(&self) -> bool {
         !self.run_queue.is_empty()
-            || !self.new_queue.is_empty()
-            || !self.slow_queue.is_empty()
-            || !self.costly_queue.is_empty()
+            || self.has_rest()
             || !self.listed.is_empty()
             || !self.batch.is_empty()
             || !self.dead.is_empty()
@@ -649,12 +647,16 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
     /// When a turn is due even if nothing happens, ends of reservations aside.
     pub fn next_deadline(&self) -> Option<Tick> {
-        let first = self.deadlines.first().map(|(when, _)| *when);
-        let shrink = self.store.has_old_file().then_some(self.old_file_until);
-        let clock = self.is_clock_unconfirmed().then(|| self.tick.plus_ms(CLOCK_CHECK_MS));
-        let keep_alive = self.inventory.next_keep_alive();
-        let own = [self.sync_by, self.stopping, shrink, clock, self.seal_at()];
-        [first, keep_alive].into_iter().chain(own).flatten().min()
+        let mut next = Tick::NEVER;
+        let mut add = |when: Option<Tick>| next = next.min(when.unwrap_or(Tick::NEVER));
+        add(self.deadlines.first().map(|(when, _)| *when));
+        add(self.inventory.next_keep_alive());
+        add(self.sync_by);
+        add(self.stopping);
+        add(self.seal_at());
+        add(self.store.has_old_file().then_some(self.old_file_until));
+        add(self.is_clock_unconfirmed().then(|| self.tick.plus_ms(CLOCK_CHECK_MS)));
+        (!next.is_never()).then_some(next)
     }
 
     /// When something ends, or somebody's wait: what the wall clock then says.
@@ -662,7 +664,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let Deadlines { dated, steady } = self.inventory.deadlines();
         let dated = dated.map(|time| self.clock.wall_at_time(time));
         let steady = steady.map(|steady| self.clock.wall_at(steady));
-        dated.into_iter().chain(steady).min()
+        earlier(dated, steady)
     }
 
     /// Begins to stop: what was received is answered, then everybody is closed.

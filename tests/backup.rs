@@ -227,7 +227,11 @@ fn a_backup_replaces_no_file_and_leaves_none_behind_if_it_fails() {
     // There is no journal to copy.
     let (status, told) = backup(folder.path(), &to);
     assert_eq!(status, Some(1), "{told}");
-    assert!(told.contains("there is no journal yet") && !to.exists(), "{told}");
+    assert!(
+        told.contains("there is no journal; name the server's directory with --data-dir")
+            && !to.exists(),
+        "{told}"
+    );
     Server::durable(folder.path(), &[]).stop();
     // The directory itself, another journal, a link, a leftover of another backup.
     let (status, told) = backup(folder.path(), folder.path());

@@ -366,12 +366,12 @@ fn nobody_there_is_69_in_both_languages() {
 #[test]
 fn the_language_is_that_of_the_first_variable_set() {
     let rows: [(&[(&str, &str)], &str); 6] = [
-        (&[], "there is no option"),
-        (&[("LANG", "es_ES.UTF-8")], "no existe la opción"),
-        (&[("LANG", "es_ES.UTF-8"), ("LC_MESSAGES", "en_US")], "there is no option"),
-        (&[("LANG", "en_US"), ("LC_MESSAGES", "es")], "no existe la opción"),
-        (&[("LANG", "es"), ("LC_MESSAGES", "es"), ("LC_ALL", "C")], "there is no option"),
-        (&[("LANG", "en"), ("LC_MESSAGES", ""), ("LC_ALL", "es_MX")], "no existe la opción"),
+        (&[], "unknown option"),
+        (&[("LANG", "es_ES.UTF-8")], "opción desconocida"),
+        (&[("LANG", "es_ES.UTF-8"), ("LC_MESSAGES", "en_US")], "unknown option"),
+        (&[("LANG", "en_US"), ("LC_MESSAGES", "es")], "opción desconocida"),
+        (&[("LANG", "es"), ("LC_MESSAGES", "es"), ("LC_ALL", "C")], "unknown option"),
+        (&[("LANG", "en"), ("LC_MESSAGES", ""), ("LC_ALL", "es_MX")], "opción desconocida"),
     ];
     for (variables, message) in rows {
         let mut command = client(&["--verbose"]);
@@ -388,7 +388,7 @@ fn wrong_use_is_64_and_contacts_no_server() {
         (&["--timeout", "0s", "LIST"], "0s"),
         (&["--bogus"], "--bogus"),
         (&["--server"], "--server"),
-        (&["--server", ""], "is not a server"),
+        (&["--server", ""], "invalid server"),
         (&["--server", "host:puerto", "LIST"], "host:puerto"),
         (&["--server", "host:0", "LIST"], "host:0"),
         (&["--server", &nowhere, "a\nb"], "U+000A"),
@@ -435,7 +435,7 @@ fn a_server_in_the_environment_that_is_not_utf8_is_64() {
     for words in [&["LIST"][..], &["run", "x", "--", "true"], &[]] {
         let mut command = client(words);
         command.env("RESERVA_SERVER", std::ffi::OsStr::from_bytes(b"h\xff:1"));
-        run(command).fails(64, "", &["h\\xff:1", "is not a server"]);
+        run(command).fails(64, "", &["h\\xff:1", "invalid server"]);
     }
 }
 
@@ -700,7 +700,11 @@ fn a_pipe_lost_in_a_list_is_69() {
         peer.say("OK a\nOK 2 LISTA\nuno\ndo");
     });
     let lost = run_with(to(&server.address, &[]), "a\nb\n");
-    lost.fails(69, "OK a\nOK 2 LISTA\nuno\n", &[&server.address, "1 complete replies", "2 lines"]);
+    lost.fails(
+        69,
+        "OK a\nOK 2 LISTA\nuno\n",
+        &[&server.address, "complete replies: 1", "lines sent: 2"],
+    );
     server.ends();
 }
 
@@ -745,7 +749,7 @@ fn a_name_like_a_goodbye_hides_no_loss() {
     run_with(to(&server.address, &[]), "IAM BYE\na\nb\n").fails(
         69,
         "OK BYE\nOK a\n",
-        &["2 complete"],
+        &["complete replies: 2"],
     );
     server.ends();
 }

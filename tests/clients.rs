@@ -383,7 +383,12 @@ fn reserva_with_words() {
         (&["VERIFICAR", "#2"], 0, "OK VIGENTE #2 Habitación 2 quedan=-\n", ""),
         (&["CANCELAR", "#1,", "#2"], 0, "OK CANCELADO #1 Habitación 1, #2 Habitación 2\n", ""),
         (&["CANCEL", "#1"], 64, "", "ERR 410 #1 is over\n"),
-        (&["dance"], 64, "", "ERR 400 no conozco «dance»; AYUDA dice lo que se puede decir\n"),
+        (
+            &["dance"],
+            64,
+            "",
+            "ERR 400 orden desconocida «dance»; AYUDA muestra las órdenes disponibles\n",
+        ),
         (&["QUIT"], 0, "OK BYE\n", ""),
     ];
     for (words, code, out, err) in rows {
@@ -434,7 +439,7 @@ fn a_hundred_thousand_lines_through_a_pipe() {
 fn an_err_in_a_pipe_is_told_by_the_exit_code() {
     let server = Server::in_memory(&[]);
     let got = run(reserva(&server, &[]), "SOY ana\nCANCELAR #1\nSOY luis\n", "reserva");
-    let expected = "OK ana\nERR 404 #1 no se ha dado nunca\nOK luis\n";
+    let expected = "OK ana\nERR 404 #1 no existe\nOK luis\n";
     assert_eq!((got.code, got.out.as_str()), (Some(64), expected));
 }
 

@@ -694,7 +694,7 @@ fn a_full_disk_stops_the_server_with_the_reason() {
     let mut server = Server::durable(folder, &[]);
     let acknowledged = until_it_ends(&server, 0);
     assert!(acknowledged > 50, "{acknowledged}");
-    stopped_because(&mut server, "No space left on device");
+    stopped_because(&mut server, "No space left on device (os error 28); make room on its disk");
     // It even starts on the full disk, for it has nothing to write.
     let server = Server::durable(folder, &[]);
     assert_eq!(rows(&server).len(), acknowledged);

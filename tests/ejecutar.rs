@@ -311,6 +311,22 @@ fn wrong_use_is_64() {
 }
 
 #[test]
+fn help_may_stand_behind_run() {
+    for words in [&["run", "--help"][..], &["ejecutar", "x", "-h", "--", "true"]] {
+        let nowhere = "127.0.0.3:1".parse().expect("an address");
+        let done = wrapper(nowhere, words).output().expect("the client starts");
+        let shown = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && shown.contains("--wait-children"), "{words:?}: {done:?}");
+    }
+    // What stands behind the `--` is the program's.
+    let server = server();
+    let mut program =
+        Running::start(wrapper(server.address, &["run", "placa 1", "--", "echo", "-h"]));
+    assert_eq!(program.line(), "-h");
+    program.ends_with(0);
+}
+
+#[test]
 fn a_wait_is_told_and_ends_with_the_grant() {
     let server = server();
     let mut holder = server.connect();
@@ -1186,7 +1202,7 @@ fn run_under(address: SocketAddr, options: &[&str], script: &str) -> Running {
 fn a_held_reservation_outlives_its_connection() {
     let told_off = (
         "RENEW #7 for=60s until=quit",
-        "OK RENEWED #7 x until=quit for=60s\n* 42 PROGRESS\n* END you are too far behind: come back with WATCH after=42\n",
+        "OK RENEWED #7 x until=quit for=60s\n* 42 PROGRESS\n* END you are too far behind; continue with WATCH after=42\n",
     );
     let (address, server) = played(vec![
         vec![GRANT, WATCH, RENEWED, HISTORY],

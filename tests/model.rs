@@ -182,10 +182,9 @@ impl Run {
         self.inventory.advance(Now::at(self.time()), &self.zone, &mut self.batch);
         self.catch_up();
         let now = Now::at(self.time());
-        if self.inventory.expire_keep_alives(now, KEEP_ALIVES_ENDED, &mut self.batch) {
-            self.inventory.settle(now, &self.zone, &mut self.batch);
-            self.catch_up();
-        }
+        self.inventory.expire_keep_alives(now, KEEP_ALIVES_ENDED, &mut self.batch);
+        self.inventory.settle(now, &self.zone, &mut self.batch);
+        self.catch_up();
         self.model.advance(self.now);
         self.model.end_keep_alives(self.now);
         self.check();

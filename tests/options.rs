@@ -90,14 +90,15 @@ fn wrong_usage_ends_with_2() {
         (&["--listen", "127.0.0.1:65536"], "HOST:PORT"),
         (&["--time-zone", "Nowhere/City"], "Nowhere/City"),
         (&["--fsync", "sometimes"], "always, never or a duration"),
-        (&["--fsync", "5"], "has no unit"),
-        (&["--idle-timeout", "0s"], "lasts no time"),
-        (&["--stall-timeout", "5"], "has no unit"),
+        (&["--fsync", "5"], "the unit is missing"),
+        (&["--idle-timeout", "0s"], "must be longer than zero"),
+        (&["--stall-timeout", "5"], "the unit is missing"),
         (&["--max-clients", "0"], "--max-clients"),
         (&["--max-clients", "many"], "many"),
         (&["--max-resources", "-1"], "-1"),
         (&["--max-reservations", "x"], "--max-reservations"),
-        (&["--log-level", "loud"], "loud"),
+        (&["--log-level", "loud"], "it is one of off, error, warn, info, debug"),
+        (&["check", "x"], "reservad check [--data-dir DIR]"),
         (&["--in-memory", "--data-dir", "x"], "--data-dir"),
         (&["check", "--in-memory"], "--in-memory"),
         (&["backup"], "--to <DIR>"),
@@ -548,7 +549,10 @@ fn check_says_that_there_is_nothing() {
     let folder = Folder::new();
     let (code, out, err) = outcome(&mut command(&["check", "--data-dir", text(folder.path())]));
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(err.contains("there is no journal yet"), "{err}");
+    assert!(
+        err.contains("there is no journal; name the server's directory with --data-dir"),
+        "{err}"
+    );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "and changes nothing");
 }
 

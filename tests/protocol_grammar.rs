@@ -86,18 +86,18 @@ fn verbs_are_matched_whole() {
 /// one on this connection; Spanish at first.
 #[test]
 fn the_language_follows_the_verb() {
-    let (es, en) = ("ERR 400 no conozco «bailar»{*}", "ERR 400 'bailar' is not known{*}");
+    let (es, en) = ("ERR 400 orden desconocida «bailar»{*}", "ERR 400 unknown command 'bailar'{*}");
     check(
         &[],
         &format!(
             "> bailar
              < {es}
              > LIST por=0s
-             < ERR 400 for=0s: lasts no time{{*}}
+             < ERR 400 for=0s: must be longer than zero{{*}}
              > bailar
              < {en}
              > LISTAR for=0s
-             < ERR 400 por=0s: no dura nada{{*}}
+             < ERR 400 por=0s: debe ser mayor que cero{{*}}
              > bailar
              < {es}
              > HELP bailar
@@ -112,7 +112,7 @@ fn the_language_follows_the_verb() {
              b> LIST\u{7}
              b< ERR 400 {{*}}control{{*}}
              b> QUIT x
-             b< ERR 400 QUIT stands alone{{*}}"
+             b< ERR 400 QUIT takes no arguments{{*}}"
         ),
     );
 }
@@ -154,12 +154,12 @@ fn options_in_any_order_in_either_language_each_once() {
     );
     let server = Server::in_memory(&[]);
     let bad = [
-        ("RESERVAR Habitación 1 por=1h por=2h", "ERR 400 por= está dos veces"),
-        ("RESERVE Habitación 1 por=1h for=1h", "ERR 400 for= is there twice"),
+        ("RESERVAR Habitación 1 por=1h por=2h", "ERR 400 por= aparece dos veces"),
+        ("RESERVE Habitación 1 por=1h for=1h", "ERR 400 for= is given twice"),
         ("RESERVAR Habitación 1 nota= nota=", "ERR 400 nota= {*}"),
         // An unknown option, a bare word after one, a name in quotes: said so.
         ("RESERVAR Habitación 1 color=rojo", "ERR 400 {*}color={*}"),
-        ("RESERVE Habitación 1 color=red", "ERR 400 RESERVE has no option 'color='{*}"),
+        ("RESERVE Habitación 1 color=red", "ERR 400 unknown option 'color='; RESERVE takes {*}"),
         ("RESERVAR Habitación 1 titular=ana", "ERR 400 {*}titular={*}"),
         ("RESERVAR Habitación 1 =x", "ERR 400 {*}"),
         ("RESERVAR Habitación 1 \"nota\"=x", "ERR 400 {*}"),

@@ -13,19 +13,19 @@ fn a_refusal_tells_the_length_of_the_queue() {
         "> RESERVAR Habitación 1, Habitación 2 hasta=2090-01-01
          < OK RESERVADO #1 {*}
          > RESERVAR Habitación 1 por=1h
-         < ERR 409 «Habitación 1» no está libre: #1 desde={T} hasta=2090-01-01T00:00:00+00:00; cabe desde 2090-01-01T00:00:00+00:00
+         < ERR 409 «Habitación 1» no está libre: #1 desde={T} hasta=2090-01-01T00:00:00+00:00; libre desde 2090-01-01T00:00:00+00:00
          a> RESERVAR Habitación 1 espera=10m
          a< * COLA 1 Habitación 1
          > RESERVAR Habitación 1 por=1h
-         < ERR 409 {*}; en cola: 1; cabe desde 2090-01-01T00:00:00+00:00
+         < ERR 409 {*}; en cola: 1; libre desde 2090-01-01T00:00:00+00:00
          b> RESERVAR Habitación 1 espera=10m
          b< * COLA 2 Habitación 1
          > RESERVE Habitación 1 for=1h
-         < ERR 409 {*}; in the queue: 2; fits from 2090-01-01T00:00:00+00:00
+         < ERR 409 {*}; in the queue: 2; free from 2090-01-01T00:00:00+00:00
          > CUANDO Habitación 1 por=1h
          < OK 2090-01-01T00:00:00+00:00 Habitación 1
          > RESERVAR Habitación 2
-         < ERR 409 «Habitación 2» no está libre: #1 desde={T} hasta=2090-01-01T00:00:00+00:00; cabe desde 2090-01-01T00:00:00+00:00
+         < ERR 409 «Habitación 2» no está libre: #1 desde={T} hasta=2090-01-01T00:00:00+00:00; libre desde 2090-01-01T00:00:00+00:00
          a!
          b!",
     );

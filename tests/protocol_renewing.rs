@@ -168,9 +168,9 @@ fn it_does_not_run_into_the_next_one() {
          > RESERVAR Habitación 1 desde=2090-01-03 hasta=2090-01-04
          < OK RESERVADO #2 {*}
          > RENOVAR #1 hasta=2090-01-04
-         < ERR 409 «Habitación 1» no está libre tanto tiempo: #2 desde=2090-01-03T00:00:00+00:00 hasta=2090-01-04T00:00:00+00:00; #1 puede durar hasta 2090-01-03T00:00:00+00:00
+         < ERR 409 «Habitación 1» no está libre tanto tiempo: #2 desde=2090-01-03T00:00:00+00:00 hasta=2090-01-04T00:00:00+00:00; #1 se puede renovar hasta 2090-01-03T00:00:00+00:00
          > RENEW #1 until=2090-01-04
-         < ERR 409 'Habitación 1' is not free for so long: #2 from=2090-01-03T00:00:00+00:00 until=2090-01-04T00:00:00+00:00; #1 can last until 2090-01-03T00:00:00+00:00",
+         < ERR 409 'Habitación 1' is not free for that long: #2 from=2090-01-03T00:00:00+00:00 until=2090-01-04T00:00:00+00:00; #1 can be renewed until 2090-01-03T00:00:00+00:00",
     );
 }
 
@@ -261,8 +261,8 @@ fn what_is_no_renewal() {
         ("RENOVAR #1 por=3653d1s", "{*}por=3653d1s{*}"),
         ("RENEW #1 for=4000d", "{*}for=4000d{*}"),
         ("RENOVAR #1 por=99999999999999999999s", "{*}por=99999999999999999999s{*}"),
-        ("RENOVAR #1 noches=2", "{*}RENOVAR{*}noches={*}por={*}hasta={*}"),
-        ("RENEW #1 nights=2", "{*}RENEW{*}nights={*}for={*}until={*}"),
+        ("RENOVAR #1 noches=2", "{*}noches={*}RENOVAR{*}por={*}hasta={*}"),
+        ("RENEW #1 nights=2", "{*}nights={*}RENEW{*}for={*}until={*}"),
         ("RENOVAR #1 desde=2090-01-11 hasta=2090-01-15", "{*}desde={*}"),
         ("RENOVAR #1 espera=5m por=1h", "{*}espera={*}"),
         ("RENOVAR #1 por=1h nota=y", "{*}nota={*}"),

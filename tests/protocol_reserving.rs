@@ -135,11 +135,11 @@ fn a_409_says_with_what_and_when_it_would_fit() {
         &[],
         &format!(
             "{setup}RESERVAR Habitación 3 desde=2090-01-15 por=1d
-             < ERR 409 {{*}}#5 titular=ana desde=2090-01-01T00:00:00+00:00 hasta=-; no se sabe desde cuándo cabe
+             < ERR 409 {{*}}#5 titular=ana desde=2090-01-01T00:00:00+00:00 hasta=-; no se sabe cuándo quedará libre
              > RESERVE Habitación 3 from=2090-01-15 for=1d
-             < ERR 409 {{*}}#5 holder=ana from=2090-01-01T00:00:00+00:00 until=-; it is not known from when it fits
+             < ERR 409 {{*}}#5 holder=ana from=2090-01-01T00:00:00+00:00 until=-; no end is known
              > RESERVAR Habitación 3, Habitación 1 desde=2090-01-15 por=1d
-             < ERR 409 {{*}}no se sabe desde cuándo cabe"
+             < ERR 409 {{*}}no se sabe cuándo quedará libre"
         ),
     );
 }
@@ -178,7 +178,7 @@ fn the_time_that_a_409_names_is_the_earliest() {
         let got = client.say(&format!("RESERVAR {targets} desde=2090-01-01T09:00 {length}"));
         assert!(got.starts_with("ERR 409 "), "{targets} {length}: {got}");
         let time = format!("2090-01-01T{want}:00+00:00");
-        assert!(got.contains(&format!("; cabe desde {time}")), "{targets} {length}: {got}");
+        assert!(got.contains(&format!("; libre desde {time}")), "{targets} {length}: {got}");
         let got = client.say(&format!("RESERVAR {targets} desde={time} {length}"));
         assert!(got.starts_with("OK RESERVADO "), "{targets} {length}: {got}");
         let number = got.split(' ').nth(2).unwrap();
@@ -221,14 +221,14 @@ fn a_request_without_end_is_told_until_when_it_is_free() {
          > RESERVAR Sala 3
          < OK RESERVADO #4 Sala 3
          > RESERVAR Sala *
-         < ERR 409 {*}Sala *{*}Sala 2{*}#3 {*}nota=\"x\"; libre hasta 2090-01-03T00:00:00+00:00{*}por={*}; cabe desde 2090-01-02T00:00:00+00:00
+         < ERR 409 {*}Sala *{*}Sala 2{*}#3 {*}nota=\"x\"; libre hasta 2090-01-03T00:00:00+00:00{*}por={*}; libre desde 2090-01-02T00:00:00+00:00
          > RESERVE Sala *
-         < ERR 409 {*}Sala *{*}Sala 2{*}#3 {*}note=\"x\"; free until 2090-01-03T00:00:00+00:00{*}for={*}; fits from 2090-01-02T00:00:00+00:00
+         < ERR 409 {*}Sala *{*}Sala 2{*}#3 {*}note=\"x\"; free until 2090-01-03T00:00:00+00:00{*}for={*}; free from 2090-01-02T00:00:00+00:00
          > RESERVAR Habitación 1 hasta=2090-01-10
          < OK RESERVADO #5 {*}
          -- now it is not free at all, and that is what is said
          > RESERVAR Habitación 1
-         < ERR 409 {*}#5 {*}; cabe desde 2090-01-20T00:00:00+00:00
+         < ERR 409 {*}#5 {*}; libre desde 2090-01-20T00:00:00+00:00
          > RESERVAR Habitación 1 desde=2090-01-20
          < OK RESERVADO #6 {*}",
     );

@@ -102,9 +102,9 @@ fn the_earliest_start_and_who_has_it() {
         let in_english = client.say(&format!("WHEN {targets} {from} {length}"));
         if want.is_empty() {
             assert!(got.starts_with("ERR 409 "), "{targets} {length}: {got}");
-            assert!(got.ends_with("no se sabe desde cuándo cabe"), "{targets} {length}: {got}");
+            assert!(got.ends_with("no se sabe cuándo quedará libre"), "{targets} {length}: {got}");
             assert!(in_english.starts_with("ERR 409 "), "{in_english}");
-            assert!(in_english.ends_with("not known from when it fits"), "{in_english}");
+            assert!(in_english.ends_with("; no end is known"), "{in_english}");
             continue;
         }
         let time = format!("2090-01-01T{}+00:00", clock(seconds(want)));
@@ -112,7 +112,7 @@ fn the_earliest_start_and_who_has_it() {
         assert_eq!(in_english, got);
         let refused = client.say(&format!("RESERVAR {targets} {length} {from}"));
         if refused.starts_with("ERR 409 ") {
-            assert!(refused.ends_with(&format!("; cabe desde {time}")), "{targets}: {refused}");
+            assert!(refused.ends_with(&format!("; libre desde {time}")), "{targets}: {refused}");
             let before = format!("desde=2090-01-01T{}", clock(seconds(want) - 1));
             let got = client.say(&format!("RESERVAR {targets} {length} {before}"));
             assert!(got.starts_with("ERR 409 "), "{targets} {length} {before}: {got}");
@@ -191,8 +191,8 @@ fn the_answer_is_the_earliest_of_all() {
                 let refused = client.say(&format!("RESERVE {targets} {length} from={time}"));
                 assert!(refused.starts_with("ERR 409 "), "{targets} {length} {time}: {refused}");
                 let fits = match &found {
-                    Some(found) => refused.ends_with(&format!("; fits from {found}")),
-                    None => refused.ends_with("; it is not known from when it fits"),
+                    Some(found) => refused.ends_with(&format!("; free from {found}")),
+                    None => refused.ends_with("; no end is known"),
                 };
                 assert!(fits, "{targets} {length} {time}: {refused}\nnot {got}");
             }
@@ -255,7 +255,7 @@ fn from_now_on_and_between_the_seconds() {
         assert_eq!(client.say("WHEN Habitación 1 from=2020-01-01 for=1h"), got);
         assert_eq!(client.say("CUANDO Habitación 1 desde=ahora"), got);
         let refused = client.say("RESERVE Habitación 1 for=1h");
-        assert!(refused.ends_with(&format!("; fits from {until}")), "{refused}");
+        assert!(refused.ends_with(&format!("; free from {until}")), "{refused}");
         let booked = client.say(&format!("RESERVE Habitación 1 for=1h from={until}"));
         assert!(booked.starts_with("OK RESERVED #"), "{booked}");
         // What is free is free from the next second on.

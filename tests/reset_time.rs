@@ -89,6 +89,7 @@ fn a_journal_from_the_future_continues_in_the_present() {
     assert!(said.ends_with("\nmoved to the present: #1, #4, #5\n"), "{said}");
     let good = run("check", folder.path());
     assert!(stdout_of(&good).contains("5 live reservations"), "{good:?}");
+    assert!(stdout_of(&good).contains(" snapshot records, no events; "), "{good:?}");
 
     for _ in 0..2 {
         let server = Server::durable(folder.path(), &[]);
@@ -154,6 +155,10 @@ fn a_directory_without_a_journal_stays_without() {
     let missing = folder.join("nothing");
     let output = run("reset-time", &missing);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(str::from_utf8(&output.stderr).unwrap().contains("there is no journal yet"));
+    assert!(
+        str::from_utf8(&output.stderr)
+            .unwrap()
+            .contains("there is no journal; name the server's directory with --data-dir")
+    );
     assert!(!missing.exists());
 }

@@ -138,7 +138,7 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
         }
         let error = fails(&["--data-dir", text(&data)]);
         assert!(error.contains("cannot open the data directory"), "{error}");
-        assert!(error.contains("not a directory"), "{error}");
+        assert!(error.contains("not a directory; name another directory"), "{error}");
         let error = fails(&["check", "--data-dir", text(&data)]);
         assert!(error.contains("Not a directory"), "{error}");
     }

@@ -860,14 +860,14 @@ fn a_line_has_no_more_patterns_than_the_names_allow() {
     assert_eq!(
         reply,
         format!(
-            "ERR 429 son {more} patrones; con tantos recursos como hay caben {most} en una línea"
+            "ERR 429 {more} patrones son demasiados; con tantos recursos, una línea admite {most} como máximo"
         )
     );
     let reply = client.say(&format!("WHEN {} for=1h", patterns(32)));
     assert_eq!(
         reply,
         format!(
-            "ERR 429 there are 32 patterns; with as many resources as there are a line takes {most}"
+            "ERR 429 32 patterns are too many; with this many resources, a line takes at most {most}"
         )
     );
     let reply = client.say(&format!("RESERVAR {}", patterns(most)));

@@ -228,8 +228,8 @@ fn ctrl_c_ends_a_wait_and_a_timing_mark_is_answered_during_it() {
 fn a_wait_that_cannot_be_is_refused_at_once() {
     let (_server, mut owner) = taken();
     let rows = [
-        ("RESERVAR Habitación 1 espera=8d", "ERR 400 espera=8d: se espera como mucho 7d"),
-        ("RESERVE Habitación 1 wait=169h", "ERR 400 wait=169h: 7d is the longest wait"),
+        ("RESERVAR Habitación 1 espera=8d", "ERR 400 espera=8d: la espera máxima es 7d"),
+        ("RESERVE Habitación 1 wait=169h", "ERR 400 wait=169h: the longest wait is 7d"),
         ("RESERVAR Sala 9 espera=5m", "ERR 404 "),
         ("RESERVAR sala* espera=5m", "ERR 404 "),
         ("RESERVAR Habitación 1 espera=5", "ERR 400 "),

@@ -83,49 +83,49 @@ texts! {
         "Conectado a {}.",
         "Connected to {}.";
     HINT:
-        "AYUDA dice qué se puede pedir; SALIR, Ctrl-D o Ctrl-C terminan.",
-        "HELP tells what can be asked; QUIT, Ctrl-D or Ctrl-C ends.";
+        "AYUDA muestra las órdenes; SALIR, Ctrl-D o Ctrl-C para terminar.",
+        "HELP lists the commands; QUIT, Ctrl-D or Ctrl-C to leave.";
     PROMPT: "reserva> ", "reserva> ";
     // The verb that ends a conversation, in the language that its reply should have.
     GOODBYE: "SALIR", "QUIT";
 
     // Wrong use.
     UNKNOWN_OPTION:
-        "no existe la opción {}; las opciones van antes de la primera palabra (véase reserva --help)",
-        "there is no option {}; options come before the first word (see reserva --help)";
+        "opción desconocida {}; las opciones van antes de la primera palabra (consulta reserva --help)",
+        "unknown option {}; options come before the first word (see reserva --help)";
     NO_VALUE:
-        "falta el valor de {} (véase reserva --help)",
+        "falta el valor de {} (consulta reserva --help)",
         "{} needs a value (see reserva --help)";
     NOT_UTF8:
-        "un argumento no está en UTF-8; el servidor solo entiende UTF-8",
-        "an argument is not UTF-8; UTF-8 is all that the server understands";
+        "un argumento no está en UTF-8; el servidor solo acepta UTF-8",
+        "an argument is not UTF-8; the server accepts only UTF-8";
     BAD_TIMEOUT:
         "«{}» no es una duración válida para --timeout; escribe 30s, 5m o 1h",
         "'{}' is not a valid duration for --timeout; write 30s, 5m or 1h";
     BAD_SERVER:
-        "«{}» no es un servidor; se escribe MÁQUINA, MÁQUINA:PUERTO o [IPv6]:PUERTO, con el puerto entre 1 y 65535",
-        "'{}' is not a server; write HOST, HOST:PORT or [IPv6]:PORT, the port between 1 and 65535";
+        "servidor no válido «{}»; escribe MÁQUINA, MÁQUINA:PUERTO o [IPv6]:PUERTO, con un puerto entre 1 y 65535",
+        "invalid server '{}'; write HOST, HOST:PORT or [IPv6]:PORT, with a port from 1 to 65535";
     CONTROL_CHARACTER:
-        "la palabra «{}» tiene un carácter de control ({}); una orden es una sola línea de texto",
-        "the word '{}' has a control character ({}) in it; a command is one line of text";
+        "la palabra «{}» contiene un carácter de control ({}); una orden es una sola línea de texto",
+        "the word '{}' contains a control character ({}); a command is one line of text";
     NOTHING_TO_SEND:
         "no hay nada que enviar: las palabras están en blanco",
-        "there is nothing to send: the words are blank";
+        "nothing to send: the words are blank";
 
     NO_PROGRAM:
         "falta el programa: reserva ejecutar OBJETIVOS [opciones] -- PROGRAMA ARGUMENTOS...",
         "the program is missing: reserva run TARGETS [options] -- PROGRAM ARGUMENTS...";
     NO_TARGETS:
-        "falta qué reservar: reserva ejecutar OBJETIVOS [opciones] -- PROGRAMA ARGUMENTOS...",
-        "what to reserve is missing: reserva run TARGETS [options] -- PROGRAM ARGUMENTS...";
+        "falta el recurso que reservar: reserva ejecutar OBJETIVOS [opciones] -- PROGRAMA ARGUMENTOS...",
+        "the resource to reserve is missing: reserva run TARGETS [options] -- PROGRAM ARGUMENTS...";
     NOT_WITH_A_PROGRAM:
-        "«{}» no va con ejecutar: el programa empieza ahora y su reserva es solo suya",
-        "'{}' does not go with run: the program starts now, and its reservation is its own";
+        "«{}» no se puede usar con ejecutar: el programa empieza ahora y con una reserva propia",
+        "'{}' cannot be used with run: the program starts now, under a reservation of its own";
 
     // A program under a reservation.
     LOST_RESERVING:
-        "se perdió la conexión con {} ({}) antes de tener la reserva; el programa no se ejecutó.",
-        "the connection to {} was lost ({}) before the reservation was there; the program was not run.";
+        "se perdió la conexión con {} ({}) antes de obtener la reserva; el programa no se ejecutó.",
+        "the connection to {} was lost ({}) before the reservation was granted; the program was not run.";
     CANNOT_RUN: "no se puede ejecutar «{}»: {}", "cannot run '{}': {}";
     CANNOT_GUARD:
         "el sistema no puede crear un proceso para el programa: {}",
@@ -171,44 +171,44 @@ texts! {
     WHY_CONNECTION: "la conexión con {}: {}", "the connection to {}: {}";
     WHY_TERM: "llegaba su final", "its end was near";
     NOT_CONFIRMED:
-        "el servidor no confirmó el final de la reserva {}; mira con RESERVAS.",
-        "the server did not confirm the end of reservation {}; look with BOOKINGS.";
+        "el servidor no confirmó el final de la reserva {}; consulta RESERVAS.",
+        "the server did not confirm the end of reservation {}; check with BOOKINGS.";
 
     // The server cannot be reached.
     UNRESOLVED:
-        "no se encuentra la máquina de {}: {}\n¿Está bien escrito el nombre? Se elige con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
+        "no se encuentra la máquina de {}: {}\n¿Está bien escrito el nombre? Elígelo con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
         "cannot find the host of {}: {}\nIs the name spelled right? Choose it with --server HOST:PORT or RESERVA_SERVER.";
     NO_ADDRESS: "el nombre no tiene direcciones", "the name has no address";
     UNREACHABLE:
-        "no se puede conectar con {}: {}\n¿Está en marcha? Se arranca con «reservad»; otro se elige con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
+        "no se puede conectar con {}: {}\n¿Está en marcha? Arráncalo con «reservad», o elige otro con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
         "cannot connect to {}: {}\nIs it running? Start it with 'reservad', or choose another with --server HOST:PORT or RESERVA_SERVER.";
     REFUSED: "conexión rechazada", "connection refused";
     TIMED_OUT: "no contesta a tiempo", "no answer in time";
-    HOST_UNREACHABLE: "no hay camino hasta la máquina", "no route to the host";
-    NETWORK_UNREACHABLE: "no hay camino hasta la red", "no route to the network";
-    RESET: "el servidor la cortó", "the server cut it";
+    HOST_UNREACHABLE: "no hay ruta hasta la máquina", "no route to the host";
+    NETWORK_UNREACHABLE: "no hay ruta hasta la red", "no route to the network";
+    RESET: "el servidor la cortó", "the server reset it";
     CLOSED: "el servidor la cerró", "the server closed it";
 
     // The server went away.
     LOST_ASKING:
-        "se perdió la conexión con {} antes de la respuesta completa ({}).\nQuizá la orden se cumplió: mira con RESERVAS antes de repetirla.",
-        "the connection to {} was lost before the whole reply ({}).\nThe command may have been done: look with BOOKINGS before you repeat it.";
+        "se perdió la conexión con {} antes de la respuesta completa ({}).\nQuizá la orden se cumplió: consulta RESERVAS antes de repetirla.",
+        "the connection to {} was lost before the whole reply ({}).\nThe command may have been run: check with BOOKINGS before you repeat it.";
     LOST_WATCHING:
-        "se perdió la conexión con {} ({}).\nOBSERVAR tras=N, con el número del último aviso, sigue donde quedó.",
-        "the connection to {} was lost ({}).\nWATCH after=N, with the number of the last notice, goes on from there.";
+        "se perdió la conexión con {} ({}).\nOBSERVAR tras=N, con el número del último aviso, continúa desde ahí.",
+        "the connection to {} was lost ({}).\nWATCH after=N, with the number of the last notice, continues from there.";
     LOST_TALKING:
         "se perdió la conexión con {} ({}).\nVuelve a empezar con «reserva» cuando el servidor esté en marcha.",
         "the connection to {} was lost ({}).\nStart 'reserva' again when the server is running.";
     LOST_PIPING:
-        "se perdió la conexión con {} ({}): llegaron {} respuestas completas a {} líneas enviadas.\nLas que no tienen respuesta quizá se cumplieron: mira con RESERVAS antes de repetirlas.",
-        "the connection to {} was lost ({}): {} complete replies came to {} lines sent.\nThose without a reply may have been done: look with BOOKINGS before you repeat them.";
+        "se perdió la conexión con {} ({}): llegaron {} respuestas completas a {} líneas enviadas.\nLas que no tienen respuesta quizá se cumplieron: consulta RESERVAS antes de repetirlas.",
+        "the connection to {} was lost ({}): {} complete replies came to {} lines sent.\nThose without a reply may have been run: check with BOOKINGS before you repeat them.";
     NO_GOODBYE:
-        "{} no ha confirmado la despedida; la conexión se cierra sin ella.",
-        "{} did not confirm the goodbye; the connection is closed without it.";
+        "{} no confirmó SALIR; la conexión se cierra de todos modos.",
+        "{} did not confirm QUIT; the connection is closed anyway.";
     FOREIGN:
-        "{} no habla como reservad; dijo «{}».\n¿Es el puerto correcto? Se elige con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
-        "{} does not speak like reservad; it said '{}'.\nIs it the right port? Choose it with --server HOST:PORT or RESERVA_SERVER.";
-    ENDLESS: "una línea sin fin", "a line without an end";
+        "{} no responde como reservad; envió «{}».\n¿Es el puerto correcto? Elígelo con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
+        "{} does not answer like reservad; it sent '{}'.\nIs it the right port? Choose it with --server HOST:PORT or RESERVA_SERVER.";
+    ENDLESS: "una línea sin fin", "an endless line";
 
     // Our own input and output.
     LINE_NOT_UTF8:
@@ -216,7 +216,7 @@ texts! {
         "line {} of the input, byte {}: not UTF-8 ({}); nothing from that line on was run";
     INPUT_FAILED: "no se puede leer la entrada: {}", "cannot read the input: {}";
     OUTPUT_FAILED: "no se puede escribir la salida: {}", "cannot write the output: {}";
-    SIGNALS_FAILED: "no se puede atender a Ctrl-C: {}", "cannot watch for Ctrl-C: {}";
+    SIGNALS_FAILED: "no se puede atender Ctrl-C: {}", "cannot handle Ctrl-C: {}";
 
     // --help.
     HELP_ABOUT:
@@ -232,12 +232,12 @@ texts! {
     HELP_OPTIONS: "Opciones", "Options";
     HELP_WORDS_VALUE: "PALABRAS", "WORDS";
     HELP_WORDS:
-        "La orden que se envía, por ejemplo: RESERVAR Habitación 1",
-        "The command to send, for example: RESERVE Habitación 1";
+        "Orden que se envía, por ejemplo: RESERVAR Habitación 1",
+        "Command to send, for example: RESERVE Habitación 1";
     HELP_SERVER_VALUE: "MÁQUINA:PUERTO", "HOST:PORT";
     HELP_SERVER:
-        "El servidor; si falta, RESERVA_SERVER; si falta, 127.0.0.1:12345",
-        "The server; without it RESERVA_SERVER; without that 127.0.0.1:12345";
+        "Servidor al que conectarse; por defecto, RESERVA_SERVER o 127.0.0.1:12345",
+        "Server to connect to; RESERVA_SERVER or 127.0.0.1:12345 by default";
     HELP_TIMEOUT_VALUE: "DURACIÓN", "DURATION";
     HELP_TIMEOUT:
         "Tiempo máximo sin respuesta del servidor, además de espera=; por defecto, 10s",
@@ -251,12 +251,12 @@ texts! {
     HELP_HELP: "Muestra esta ayuda", "Print this help";
     HELP_VERSION: "Muestra la versión", "Print the version";
     HELP_MORE:
-"Con palabras, envía una línea hecha con ellas y muestra la respuesta: OK en la salida, ERR en la
-salida de errores. Las opciones van antes de la primera palabra. Las comillas que quita el shell
-las repone: nota='dos adultos' viaja como nota=\"dos adultos\".
+"Con argumentos, envía con ellos una línea y muestra la respuesta: OK en la salida estándar, ERR en
+la de errores. Las opciones van antes de la primera palabra. Repone las comillas que quita el
+shell: nota='dos adultos' se envía como nota=\"dos adultos\".
 
-Sin palabras y en un terminal, conversa. Sin palabras y con otra entrada, envía todas sus líneas
-sin esperar y muestra todas las respuestas en orden, también las ERR, en la salida.
+Sin argumentos y en un terminal, es interactivo. Sin argumentos y con otra entrada, envía todas sus
+líneas sin esperar y muestra todas las respuestas, también las ERR, en orden y en la salida estándar.
 
 ejecutar (o run) reserva, ejecuta el programa y libera. El programa recibe sus argumentos, la
 entrada, las salidas, el terminal y las señales tal cual, y RESERVA_ID, RESERVA_RECURSOS (uno por
@@ -290,17 +290,18 @@ Termina con:
 y ejecutar, con el código del programa (128+n si lo terminó la señal n), con uno de los anteriores, o:
   76  se perdió la reserva
   126, 127  el programa no se puede ejecutar, o no existe",
-"With words it sends one line made of them and prints the reply: OK on standard output, ERR on
-standard error. Options come before the first word. Quotes that the shell takes away are put
-back: note='two adults' travels as note=\"two adults\".
+"With arguments, sends them as one line and prints the reply: OK on standard output, ERR on
+standard error. Options come before the first word. Quotes that the shell removes are restored:
+note='two adults' is sent as note=\"two adults\".
 
-Without words, on a terminal, it is a conversation. Without words and with any other input it
-sends all its lines without waiting and prints all replies in order, ERR too, on standard output.
+Without arguments on a terminal, it is interactive. Without arguments and with any other input, it
+sends all input lines without waiting and prints all replies, including ERR, in order on standard
+output.
 
 run (or ejecutar) reserves, runs the program and releases. The program gets its arguments, input,
-outputs, terminal and signals as they are, and RESERVA_ID, RESERVA_RECURSOS (one a line) and
-RESERVA_HASTA in its environment. The options are those of RESERVE, but for from= and key=:
-  for=30m         renewed at each third of the term; outlives a shorter outage of the server
+outputs, terminal and signals unchanged, and RESERVA_ID, RESERVA_RECURSOS (one a line) and
+RESERVA_HASTA in its environment. The options are those of RESERVE, except from= and key=:
+  for=30m         renewed after each third of its term; survives a shorter server outage
   until= nights=  until then, not renewed
   (none)          until=quit for=1m: renewed every 20 seconds
   until=quit      as long as the connection lasts

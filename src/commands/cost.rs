@@ -1,9 +1,10 @@
 //! Upper bounds of the cost of a line before it is run, in the units of [`Inventory::work`]. They
 //! are computed from the bytes of the line, which costs next to nothing.
 
+use super::parse::Marks;
 use super::words::Verb;
 use crate::inventory::Inventory;
-use crate::limits::{ADD_MAX, COSTLY_WORK, EVENT_WORK};
+use crate::limits::{ADD_MAX, COSTLY_WORK, EVENT_WORK, TARGETS_MAX};
 
 /// Returns whether a line with this first word may be costly. Tests only the first letter, so that
 /// most lines need no lookup in the table of verbs.
@@ -11,14 +12,20 @@ pub fn may_begin_costly(word: &[u8]) -> bool {
     matches!(word[0].to_ascii_uppercase(), b'A' | b'B' | b'C' | b'L' | b'R' | b'W' | 0x80..)
 }
 
-/// Returns the maximal cost of a line with this verb. `rest` is the text after the verb.
-pub fn upper_bound(verb: Verb, rest: &[u8], inventory: &Inventory) -> u32 {
+/// Returns the maximal cost of a line with this verb. `rest` is the text after the verb, and `marks`
+/// are its marks.
+pub fn upper_bound(verb: Verb, rest: &[u8], marks: Marks, inventory: &Inventory) -> u32 {
     let cost = match verb {
         Verb::List => inventory.list_cost(has_targets(rest)),
         Verb::Bookings => inventory.list_cost(has_targets(rest)) + bookings(rest, inventory),
-        Verb::Reserve | Verb::When => match patterns(rest) {
-            0 => search(rest, inventory),
-            count => inventory.choice_cost(count),
+        Verb::Reserve | Verb::When if !marks.any(Marks::STAR) => search(rest, inventory),
+        Verb::Reserve | Verb::When => match inventory.choice_cost(TARGETS_MAX) {
+            // Not worth counting them.
+            most if most <= COSTLY_WORK as usize => most,
+            _ => match patterns(rest) {
+                0 => search(rest, inventory),
+                count => inventory.choice_cost(count),
+            },
         },
         Verb::Add => added(rest) * EVENT_WORK,
         _ => 0,
@@ -129,7 +136,10 @@ mod tests {
     #[test]
     fn cost_is_known_before_the_line_is_run() {
         let inventory = inventory();
-        let of = |verb, rest: &str| upper_bound(verb, rest.as_bytes(), &inventory);
+        let of = |verb, rest: &str| {
+            let rest = rest.as_bytes();
+            upper_bound(verb, rest, Marks::of(rest), &inventory)
+        };
         assert_eq!(of(Verb::List, ""), 100);
         assert_eq!(of(Verb::List, "desde=2030-01-01"), 100);
         let matched = of(Verb::List, "*a*");

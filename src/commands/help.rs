@@ -12,8 +12,8 @@ fn rows(verb: Verb) -> [&'static [&'static str]; 2] {
                 "RESERVAR Habitación * por=2h: cualquiera que esté libre, dos horas",
                 "RESERVAR Habitación 1, Sala 2 desde=2026-12-24 noches=3 nota=\"dos adultos\"",
                 "RESERVAR Placa 3 hasta=salir: mientras dure esta conexión",
-                "RESERVAR GPU * por=2h espera=30m: si no hay, esperar en la cola; * COLA dice el lugar",
-                "clave=K (después de SOY): repetir la petición es seguro, da el mismo número",
+                "RESERVAR GPU * por=2h espera=30m: si no hay, espera en la cola; * COLA indica tu lugar",
+                "clave=K (después de SOY): repetir la petición es seguro y da el mismo número",
             ],
             &[
                 "RESERVE name[, name …] [from=] [until=|for=|nights=] [wait=] [note=] [key=]: all or nothing, under one number",
@@ -21,18 +21,18 @@ fn rows(verb: Verb) -> [&'static [&'static str]; 2] {
                 "RESERVE Room * for=2h: any one that is free, for two hours",
                 "RESERVE Room 1, Hall 2 from=2026-12-24 nights=3 note=\"two adults\"",
                 "RESERVE Board 3 until=quit: as long as this connection lasts",
-                "RESERVE GPU * for=2h wait=30m: if there is none, wait in the queue; * QUEUE tells the place",
-                "key=K (after IAM): repeating the request is safe, it gives the same number",
+                "RESERVE GPU * for=2h wait=30m: if none is free, wait in the queue; * QUEUE shows your place",
+                "key=K (after IAM): repeating the request is safe and returns the same number",
             ],
         ],
         Verb::Cancel => [
             &[
                 "CANCELAR #42: toda la reserva",
-                "CANCELAR Habitación 1[, …]: solo ese recurso deja su reserva",
+                "CANCELAR Habitación 1[, …]: libera solo ese recurso",
             ],
             &[
                 "CANCEL #42: the whole reservation",
-                "CANCEL Room 1[, …]: only that resource leaves its reservation",
+                "CANCEL Room 1[, …]: releases only that resource",
             ],
         ],
         Verb::List => [
@@ -62,8 +62,12 @@ fn rows(verb: Verb) -> [&'static [&'static str]; 2] {
             ],
         ],
         Verb::When => [
-            &["CUANDO nombre[, …] [por=|noches=] [desde=]: lo antes que se podría reservar eso"],
-            &["WHEN name[, …] [for=|nights=] [from=]: the earliest that this could be reserved"],
+            &[
+                "CUANDO nombre[, …] [por=|noches=] [desde=]: la primera hora en que se podría reservar",
+            ],
+            &[
+                "WHEN name[, …] [for=|nights=] [from=]: the earliest time when this could be reserved",
+            ],
         ],
         Verb::Verify => [
             &["VERIFICAR #42 [nombre]: ¿está vigente ahora?"],
@@ -71,15 +75,15 @@ fn rows(verb: Verb) -> [&'static [&'static str]; 2] {
         ],
         Verb::Watch => [
             &[
-                "OBSERVAR [patrón] [tras=]: avisa de cada cambio desde ahora, o después del suceso tras=",
+                "OBSERVAR [patrón] [tras=]: avisa de cada cambio desde ahora, o desde el suceso tras=",
             ],
             &[
-                "WATCH [pattern] [after=]: tells every change from now on, or after the event after=",
+                "WATCH [pattern] [after=]: reports every change from now on, or since the event after=",
             ],
         ],
         Verb::IAm => [
-            &["SOY ana: las reservas que siguen son de ana"],
-            &["IAM ana: what is reserved from now on is ana's"],
+            &["SOY ana: lo que reserves desde ahora es de ana"],
+            &["IAM ana: what you reserve from now on belongs to ana"],
         ],
         Verb::Add => [
             &["ALTA nombre[, …]: recursos nuevos; ALTA Habitación 4..50 da de alta 47"],
@@ -87,15 +91,15 @@ fn rows(verb: Verb) -> [&'static [&'static str]; 2] {
         ],
         Verb::Remove => [
             &["BAJA nombre[, …]: quita recursos que no tienen reservas"],
-            &["REMOVE name[, …]: takes out resources that have no reservations"],
+            &["REMOVE name[, …]: removes resources that have no reservations"],
         ],
-        Verb::Status => [&["ESTADO: cifras del servidor"], &["STATUS: figures of the server"]],
+        Verb::Status => [&["ESTADO: estadísticas del servidor"], &["STATUS: server statistics"]],
         Verb::Help => {
-            [&["AYUDA [verbo]: lo que se puede decir"], &["HELP [verb]: what can be said"]]
+            [&["AYUDA [verbo]: las órdenes disponibles"], &["HELP [verb]: the available commands"]]
         }
         Verb::Quit => [
-            &["SALIR: termina lo reservado con hasta=salir y cierra"],
-            &["QUIT: ends what was reserved with until=quit, and closes"],
+            &["SALIR: termina lo reservado con hasta=salir y cierra la conexión"],
+            &["QUIT: ends what was reserved with until=quit and closes the connection"],
         ],
     }
 }

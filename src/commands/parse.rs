@@ -193,16 +193,16 @@ impl<'a> Line<'a> {
     fn quoted_name(&self) -> Fault {
         Fault::bad(say!(
             self.lang,
-            "las comillas van solo tras el = de una opción (nota=\"…\"); los nombres se escriben sin ellas",
-            "quotes go only after an option's = (note=\"…\"); names are written without them",
+            "las comillas solo van tras el = de una opción (nota=\"…\"); escribe los nombres sin ellas",
+            "quotes go only after an option's = (note=\"…\"); write names without them",
         ))
     }
 
     fn bare_word(&self, word: &str) -> Fault {
         Fault::bad(say!(
             self.lang,
-            "«{}» está después de una opción: primero los nombres, luego las opciones; un valor con espacios va entre comillas (nota=\"…\")",
-            "'{}' comes after an option: names first, options last; a value with spaces goes in quotes (note=\"…\")",
+            "«{}» va después de una opción; escribe primero los nombres y luego las opciones, y entre comillas los valores con espacios (nota=\"…\")",
+            "'{}' follows an option; write names first and options last, and quote values with spaces (note=\"…\")",
             echo(word),
         ))
     }
@@ -215,8 +215,8 @@ impl<'a> Line<'a> {
         if self.options.iter().any(|(other, _)| *other == option) {
             return Err(Fault::bad(say!(
                 self.lang,
-                "{}= está dos veces",
-                "{}= is there twice",
+                "{}= aparece dos veces",
+                "{}= is given twice",
                 option.word(self.lang),
             )));
         }
@@ -236,7 +236,7 @@ impl<'a> Line<'a> {
         if known.is_empty() {
             return Fault::bad(say!(
                 self.lang,
-                "{} no lleva opciones, y «{}=» lo parece",
+                "{} no lleva opciones, y «{}=» parece una",
                 "{} takes no options, and '{}=' looks like one",
                 verb,
                 echo(word),
@@ -244,11 +244,11 @@ impl<'a> Line<'a> {
         }
         Fault::bad(say!(
             self.lang,
-            "{} no tiene la opción «{}=»; tiene {}",
-            "{} has no option '{}='; it has {}",
-            verb,
+            "opción desconocida «{}=»; {} admite {}",
+            "unknown option '{}='; {} takes {}",
             echo(word),
-            known.join(" "),
+            verb,
+            known.join(", "),
         ))
     }
 
@@ -285,8 +285,8 @@ impl<'a> Line<'a> {
         }
         Err(Fault::bad(say!(
             self.lang,
-            "las comillas de {}= no se cierran",
-            "the quotes of {}= do not end",
+            "faltan las comillas de cierre de {}=",
+            "the closing quote of {}= is missing",
             option.word(self.lang),
         )))
     }
@@ -294,8 +294,8 @@ impl<'a> Line<'a> {
     fn quotes(&self, option: Opt) -> Fault {
         Fault::bad(say!(
             self.lang,
-            "en {}= las comillas van justo tras el = y al final del valor; dentro se escriben \\\"",
-            "in {}= quotes go right after the = and at the end of the value; inside they are written \\\"",
+            "en {}= las comillas van justo tras el = y al final del valor; dentro del valor escribe \\\"",
+            "in {}= quotes go right after the = and at the end of the value; inside the value write \\\"",
             option.word(self.lang),
         ))
     }
@@ -318,7 +318,7 @@ impl<'a> Line<'a> {
     fn usage(&self, usage_es: &str, usage_en: &str) -> Fault {
         let verb = self.verb.word(self.lang);
         let usage = self.lang.pick(usage_es, usage_en);
-        Fault::bad(say!(self.lang, "se escribe {} {}", "it is written {} {}", verb, usage))
+        Fault::bad(say!(self.lang, "uso: {} {}", "usage: {} {}", verb, usage))
     }
 
     fn alone(&self, command: Command<'a>) -> Result<Command<'a>, Fault> {
@@ -327,8 +327,8 @@ impl<'a> Line<'a> {
         }
         Err(Fault::bad(say!(
             self.lang,
-            "{} va solo en su línea, sin «{}»",
-            "{} stands alone on its line, without '{}'",
+            "{} no lleva argumentos; quita «{}»",
+            "{} takes no arguments; remove '{}'",
             self.verb.word(self.lang),
             echo(self.targets),
         )))
@@ -348,15 +348,15 @@ impl<'a> Line<'a> {
             return Err(Fault::bad(say!(
                 self.lang,
                 "falta un nombre junto a una coma en «{}»",
-                "a name is missing beside a comma in '{}'",
+                "a name is missing next to a comma in '{}'",
                 echo(self.targets),
             )));
         }
         if items.len() > TARGETS_MAX {
             return Err(Fault::bad(say!(
                 self.lang,
-                "son {} nombres; en una línea caben {}",
-                "there are {} names; a line takes {}",
+                "{} nombres son demasiados; una línea admite {} como máximo",
+                "{} names are too many; a line takes at most {}",
                 items.len(),
                 TARGETS_MAX,
             )));
@@ -428,8 +428,8 @@ fn word(text: &str) -> (usize, Option<usize>) {
 pub fn unknown_verb(word: &str, lang: Lang) -> Fault {
     Fault::bad(say!(
         lang,
-        "no conozco «{}»; AYUDA dice lo que se puede decir",
-        "'{}' is not known; HELP tells what can be said",
+        "orden desconocida «{}»; AYUDA muestra las órdenes disponibles",
+        "unknown command '{}'; HELP lists the commands",
         echo(word),
     ))
 }

@@ -26,15 +26,15 @@ pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
         Refusal::Busy(busy) => busy_text(&busy, lang, zone),
         Refusal::Ahead { number, from } => say!(
             lang,
-            "#{} empieza más tarde, desde {}",
-            "#{} begins later, at {}",
+            "#{} aún no ha empezado; empieza el {}",
+            "#{} has not started; it starts at {}",
             number,
             zone.text(from, Round::Down),
         ),
         Refusal::EndsTooEarly { number, from } => say!(
             lang,
-            "#{} empieza {}: el final tiene que ser después",
-            "#{} begins {}: the end must come after that",
+            "#{} empieza el {}; el final debe ser posterior",
+            "#{} starts at {}; the end must be later",
             number,
             zone.text(from, Round::Down),
         ),
@@ -42,15 +42,15 @@ pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
             let mut text = say!(
                 lang,
                 "«{}» no está libre tanto tiempo: #{}",
-                "'{}' is not free for so long: #{}",
+                "'{}' is not free for that long: #{}",
                 name,
                 booking.number
             );
             push_holding(&next, lang, zone, &mut text);
             text + &say!(
                 lang,
-                "; #{} puede durar hasta {}",
-                "; #{} can last until {}",
+                "; #{} se puede renovar hasta {}",
+                "; #{} can be renewed until {}",
                 number,
                 zone.text(booking.from, Round::Down),
             )
@@ -88,22 +88,34 @@ fn code(refusal: &Refusal) -> u16 {
 
 fn plain_text(refusal: Refusal, lang: Lang) -> String {
     match refusal {
+        Refusal::NoResource(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => say!(
+            lang,
+            "no existe «{}»; LISTAR * dice lo que está libre, y una reserva se escribe #{}",
+            "there is no '{}'; LIST * tells what is free, and a reservation is written #{}",
+            echo(&name),
+            echo(&name),
+        ),
         Refusal::NoResource(name) => say!(
             lang,
-            "no existe «{}»; LISTAR * dice lo que está libre",
-            "there is no '{}'; LIST * tells what is free",
+            "no existe «{}»; LISTAR * muestra lo que está libre",
+            "there is no '{}'; LIST * shows what is free",
             echo(&name),
         ),
         Refusal::NoMatch(pattern) => {
-            say!(lang, "nada se llama como «{}»", "nothing is named like '{}'", echo(&pattern),)
+            say!(
+                lang,
+                "ningún recurso coincide con «{}»",
+                "no resource matches '{}'",
+                echo(&pattern),
+            )
         }
         Refusal::NeverIssued(number) => {
-            say!(lang, "#{} no se ha dado nunca", "#{} was never issued", number,)
+            say!(lang, "#{} no existe", "#{} was never issued", number,)
         }
         Refusal::HistoryGone { asked, floor, last } => say!(
             lang,
-            "tras={} no vale: se guardan los sucesos después de {}, y el último es {}; empieza con OBSERVAR tras={}",
-            "after={} does not do: the events after {} are held, and the last one is {}; begin with WATCH after={}",
+            "tras={} no está disponible; el servidor guarda los sucesos posteriores a {}, hasta el {}; usa OBSERVAR tras={}",
+            "after={} is not available; the server keeps the events after {}, up to {}; use WATCH after={}",
             asked,
             floor,
             last,
@@ -111,30 +123,30 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
         ),
         Refusal::Over(number) => say!(lang, "#{} ya terminó", "#{} is over", number),
         Refusal::Twice(what) => {
-            say!(lang, "«{}» está dos veces", "'{}' is there twice", echo(&what),)
+            say!(lang, "«{}» aparece dos veces", "'{}' is given twice", echo(&what),)
         }
         Refusal::KeyNeedsHolder => say!(
             lang,
-            "clave= necesita un titular; antes di SOY nombre",
-            "key= needs a holder; say IAM name first",
+            "clave= necesita un titular; envía antes SOY nombre",
+            "key= needs a holder; send IAM name first",
         ),
         Refusal::KeyUsed { key, number } => say!(
             lang,
-            "la clave «{}» es de otra petición tuya, la de #{}",
-            "the key '{}' is of another request of yours, that of #{}",
+            "la clave «{}» ya es de otra petición tuya, la de #{}; usa otra clave",
+            "the key '{}' already belongs to another request of yours, that of #{}; use another key",
             echo(&key),
             number,
         ),
         Refusal::KeyWaiting(key) => say!(
             lang,
-            "la clave «{}» es de otra petición tuya, que está esperando",
-            "the key '{}' is of another request of yours, which waits",
+            "la clave «{}» ya es de otra petición tuya, que está en espera; usa otra clave",
+            "the key '{}' already belongs to another request of yours, which is waiting; use another key",
             echo(&key),
         ),
         Refusal::NotYours { what, number, holder } => say!(
             lang,
-            "{}: #{} es de {}; quien la tiene dice antes SOY {}",
-            "{}: #{} is held by {}; its holder says IAM {} first",
+            "{}: #{} es de {}; su titular debe decir antes SOY {}",
+            "{}: #{} is held by {}; its holder must say IAM {} first",
             echo(&what),
             number,
             holder,
@@ -145,15 +157,15 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
         }
         Refusal::NotPartOf { number, name } => say!(
             lang,
-            "#{} no tiene «{}», o ya no",
-            "#{} does not have '{}', or not any more",
+            "#{} no incluye «{}», o ya no lo incluye",
+            "#{} does not include '{}', or no longer does",
             number,
             echo(&name),
         ),
         Refusal::Exists { name, existing } => say!(
             lang,
-            "«{}» ya existe, como «{}»; no se ha dado de alta nada",
-            "'{}' exists, as '{}'; nothing was added",
+            "«{}» ya existe como «{}»; no se ha dado de alta nada",
+            "'{}' already exists as '{}'; nothing was added",
             echo(&name),
             echo(&existing),
         ),
@@ -166,22 +178,22 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
         ),
         Refusal::TooManyPatterns { patterns, most } => say!(
             lang,
-            "son {} patrones; con tantos recursos como hay caben {} en una línea",
-            "there are {} patterns; with as many resources as there are a line takes {}",
+            "{} patrones son demasiados; con tantos recursos, una línea admite {} como máximo",
+            "{} patterns are too many; with this many resources, a line takes at most {}",
             patterns,
             most,
         ),
         Refusal::TooMuchWaits(limit) => too_much_waits(limit, lang),
         Refusal::TooManyResources(most) => say!(
             lang,
-            "el servidor está lleno: caben {} recursos (--max-resources)",
-            "the server is full: it takes {} resources (--max-resources)",
+            "el servidor está lleno: el límite es de {} recursos (--max-resources)",
+            "the server is full: the limit is {} resources (--max-resources)",
             most,
         ),
         Refusal::TooManyReservations(most) => say!(
             lang,
-            "el servidor está lleno: caben {} reservas (--max-reservations)",
-            "the server is full: it takes {} reservations (--max-reservations)",
+            "el servidor está lleno: el límite es de {} reservas (--max-reservations)",
+            "the server is full: the limit is {} reservations (--max-reservations)",
             most,
         ),
         Refusal::TooManyToSearch(name) => say!(
@@ -192,7 +204,11 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
             CANCEL_LOOKS,
         ),
         Refusal::OutOfRange => {
-            say!(lang, "fuera de los años 1970 a 9999", "outside the years 1970 to 9999")
+            say!(
+                lang,
+                "la fecha debe estar entre los años 1970 y 9999",
+                "the date must be within the years 1970 to 9999"
+            )
         }
         Refusal::Busy(_)
         | Refusal::Ahead { .. }
@@ -227,15 +243,15 @@ fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
         }
         (Some(pattern), Some((name, ..))) => say!(
             lang,
-            "nada de «{}» está libre todo ese tiempo; «{}»: ",
-            "nothing of '{}' is free for all that time; '{}': ",
+            "ningún recurso que coincide con «{}» está libre todo ese tiempo; «{}»: ",
+            "no resource matching '{}' is free for all that time; '{}': ",
             echo(pattern),
             echo(name),
         ),
         (pattern, None) => say!(
             lang,
-            "«{}» no da para tanto",
-            "there is not enough of '{}'",
+            "no hay suficientes recursos libres que coincidan con «{}»",
+            "not enough free resources match '{}'",
             echo(pattern.as_deref().unwrap_or_default()),
         ),
     };
@@ -245,8 +261,8 @@ fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
         if busy.open && booking.from > busy.from {
             text += &say!(
                 lang,
-                "; libre hasta {}: con un final (por=, hasta=) puede caber",
-                "; free until {}: with an end (for=, until=) it may fit",
+                "; libre hasta {}: indica un final anterior (por=, hasta=)",
+                "; free until {}: give an earlier end (for=, until=)",
                 zone.text(booking.from, Round::Down),
             );
         }
@@ -256,7 +272,7 @@ fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
     }
     text += &match busy.fit {
         NextFit::AsAsked(Earliest::At(time)) => {
-            say!(lang, "; cabe desde {}", "; fits from {}", zone.text(time, Round::Up))
+            say!(lang, "; libre desde {}", "; free from {}", zone.text(time, Round::Up))
         }
         NextFit::SameLength(time) => say!(
             lang,
@@ -265,12 +281,12 @@ fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
             zone.text(time, Round::Up),
         ),
         NextFit::AsAsked(Earliest::Never) => {
-            say!(lang, "; no se sabe desde cuándo cabe", "; it is not known from when it fits",)
+            say!(lang, "; no se sabe cuándo quedará libre", "; no end is known",)
         }
         NextFit::AsAsked(Earliest::Unknown) => say!(
             lang,
-            "; no cabe pronto, prueba con otro desde=",
-            "; it does not fit soon, try another from=",
+            "; no queda libre pronto; prueba con otro desde=",
+            "; not free soon; try another from=",
         ),
     };
     text
@@ -353,6 +369,7 @@ fn push_end(reservation: &Reservation, lang: Lang, zone: &Zone, out: &mut Vec<u8
 
 /// [`reserved`] or [`cancelled`] for one resource without dates, of which number and name
 /// are at hand as they are shown, `#42 Habitación 1`, with its ending.
+#[inline]
 pub fn done_one(verb: Verb, told: &str, lang: Lang, eol: Eol, out: &mut Vec<u8>) {
     // Each by itself: what is of a known length is not copied by a call.
     match (verb, lang) {

@@ -21,8 +21,9 @@ pub struct Session {
     pub(super) lang: Lang,
     /// No line has come yet.
     pub(super) fresh: bool,
-    /// Lines that may cost more are not run; see [`After::Later`].
-    pub(super) allowed_work: u32,
+    /// Whether lines that may cost more than [`COSTLY_WORK`](crate::limits::COSTLY_WORK) run; see
+    /// [`After::Later`].
+    pub(super) allows_costly: bool,
     /// What it has named last, perhaps; see [`Inventory::find_kept`].
     ///
     /// [`Inventory::find_kept`]: crate::inventory::Inventory::find_kept
@@ -60,7 +61,7 @@ impl Session {
             who: Who { session: id, origin: Origin::LOCAL, holder: None },
             lang: Lang::Es,
             fresh: true,
-            allowed_work: u32::MAX,
+            allows_costly: true,
             near: 0,
             watch: None,
             wait: None,
@@ -74,9 +75,9 @@ impl Session {
         session
     }
 
-    /// Sets how much its next lines may cost, as far as that is known before they run.
-    pub fn allow(&mut self, work: u32) {
-        self.allowed_work = work;
+    /// Sets whether its next lines may be costly, as far as that is known before they run.
+    pub fn allow_costly(&mut self, is_allowed: bool) {
+        self.allows_costly = is_allowed;
     }
 
     /// Whether it waits for notices, so that it is not over with its input.
@@ -104,6 +105,11 @@ impl Session {
     pub fn can_be_told(&self, history: &History, is_flushed: bool) -> bool {
         let is_held = |watch: &Watch| watch.next > history.floor();
         self.is_behind(history) && (is_flushed || self.watch.as_deref().is_some_and(is_held))
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> Origin {
+        self.who.origin
     }
 
     /// Which connection it is.
@@ -146,7 +152,7 @@ pub fn resolve(session: &mut Session, outcome: &Outcome, desk: &Desk, out: &mut 
         Outcome::Removed(name) => say!(
             wait.lang,
             "ERR 404 «{}» ya no existe: se dio de baja",
-            "ERR 404 '{}' is no more: it was removed",
+            "ERR 404 '{}' no longer exists: it was removed",
             echo(name),
         ),
         Outcome::Stopping => say!(
@@ -181,8 +187,8 @@ pub fn notices(
             }
             let line = say!(
                 watch.lang,
-                "* FIN vas demasiado atrás: vuelve con OBSERVAR tras={}",
-                "* END you are too far behind: come back with WATCH after={}",
+                "* FIN te has quedado demasiado atrás; sigue con OBSERVAR tras={}",
+                "* END you are too far behind; continue with WATCH after={}",
                 history.floor(),
             );
             push_line(&line, watch.eol, out);

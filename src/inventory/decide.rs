@@ -262,6 +262,7 @@ impl Inventory {
 
     /// What a request for one resource and nothing else leads to, from now on until
     /// it is cancelled, if it is granted: the same as [`Inventory::reserve`] says.
+    #[inline]
     pub fn reserve_one(&self, id: ResourceId, who: &Who, now: Time) -> Option<Rc<Reservation>> {
         if self.is_full() || self.overlap(id, now, Time::NEVER).is_some() {
             return None;

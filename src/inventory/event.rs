@@ -49,20 +49,11 @@ impl Event {
         match self {
             Event::Added { name } => out.extend([" ADDED ", name]),
             Event::Removed { id } => out.extend([" REMOVED ", name(*id)]),
-            Event::Reserved(new) => {
-                out.push_str(" RESERVED ");
-                let head = push_head(new.number, new.targets(), name, out);
-                encode_terms(new, time, times, out);
-                return Places { left_out: 0..0, ..head };
-            }
+            Event::Reserved(new) => return push_reserved(new, time, name, times, out),
             Event::Cancelled { number, targets } => {
-                out.push_str(" CANCELLED ");
-                let head = push_head(*number, targets, name, out);
                 // Compared one by one, because a reservation usually holds a single resource.
-                return match held(*number).iter().eq(targets) {
-                    true => head,
-                    false => Places { left_out: 0..0, ..head },
-                };
+                let is_all = held(*number).iter().eq(targets);
+                return push_cancelled(*number, targets, is_all, name, out);
             }
             Event::Renewed { number, until, lease, keep_alive_ms } => {
                 out.push_str(" RENEWED ");
@@ -129,6 +120,7 @@ pub struct Batch {
 struct Times(Option<(Time, String)>);
 
 impl Times {
+    #[inline]
     fn print(&mut self, time: Time) -> &str {
         let is_it = |last: &(Time, String)| last.0 == time;
         if !self.0.as_ref().is_some_and(is_it) {
@@ -245,19 +237,36 @@ pub struct Written {
     left_out: Range<usize>,
 }
 
+/// Prepare events about one resource, for callers that know its name. Both also return the part that
+/// the text and the reply share, such as `#42 Habitación 1`. [`Inventory::make_so`] must be called next.
 impl Batch {
-    /// Prepares an event about one resource of a reservation, for callers that know its name.
-    /// `is_all` says whether the reservation holds no other resource. Also returns the part that
-    /// the text and the reply share, such as `#42 Habitación 1`. [`Inventory::make_so`] must be
-    /// called next.
-    pub fn write(&mut self, time: Time, event: Event, name: &str, is_all: bool) -> (Written, &str) {
-        let held = |_| match &event {
-            Event::Cancelled { targets, .. } if is_all => targets.as_slice(),
-            _ => &[],
-        };
+    /// Prepares the grant of one resource.
+    pub fn write_reserved(
+        &mut self,
+        time: Time,
+        new: Rc<Reservation>,
+        name: &str,
+    ) -> (Written, &str) {
+        self.texts.push_str(self.times.print(time));
         let Places { head, left_out } =
-            event.encode(time, |_| name, held, &mut self.times, &mut self.texts);
-        (Written { event, left_out }, &self.texts[head])
+            push_reserved(&new, time, |_| name, &mut self.times, &mut self.texts);
+        (Written { event: Event::Reserved(new), left_out }, &self.texts[head])
+    }
+
+    /// Prepares the cancellation of one resource. `is_all` says whether the reservation holds no
+    /// other.
+    pub fn write_cancelled(
+        &mut self,
+        time: Time,
+        (number, id): (Number, ResourceId),
+        name: &str,
+        is_all: bool,
+    ) -> (Written, &str) {
+        self.texts.push_str(self.times.print(time));
+        let targets = Ids::from_slice(&[id]);
+        let Places { head, left_out } =
+            push_cancelled(number, &targets, is_all, |_| name, &mut self.texts);
+        (Written { event: Event::Cancelled { number, targets }, left_out }, &self.texts[head])
     }
 }
 
@@ -349,8 +358,38 @@ fn push_each<'a>(
     }
 }
 
+/// Appends the text of [`Event::Reserved`] after its time.
+fn push_reserved<'a>(
+    new: &Reservation,
+    time: Time,
+    name: impl Fn(ResourceId) -> &'a str,
+    times: &mut Times,
+    out: &mut String,
+) -> Places {
+    out.push_str(" RESERVED ");
+    let head = push_head(new.number, new.targets(), name, out);
+    encode_terms(new, time, times, out);
+    Places { left_out: 0..0, ..head }
+}
+
+/// Appends the text of [`Event::Cancelled`] after its time.
+fn push_cancelled<'a>(
+    number: Number,
+    targets: &[ResourceId],
+    is_all: bool,
+    name: impl Fn(ResourceId) -> &'a str,
+    out: &mut String,
+) -> Places {
+    out.push_str(" CANCELLED ");
+    let head = push_head(number, targets, name, out);
+    match is_all {
+        true => head,
+        false => Places { left_out: 0..0, ..head },
+    }
+}
+
 /// Appends the number and the names that most texts have, and returns their ranges, with all names
-/// marked as left out.
+/// left out.
 fn push_head<'a>(
     number: Number,
     ids: &[ResourceId],

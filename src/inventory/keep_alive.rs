@@ -50,8 +50,8 @@ impl Inventory {
     }
 
     /// Ends up to `most` reservations that were not renewed in time. The rest can wait for the next
-    /// turn, since nobody can observe a deadline to the millisecond. Returns whether any ended.
-    pub fn expire_keep_alives(&mut self, now: Now, most: usize, batch: &mut Batch) -> bool {
+    /// turn, since nobody can observe a deadline to the millisecond.
+    pub fn expire_keep_alives(&mut self, now: Now, most: usize, batch: &mut Batch) {
         let mut count = 0;
         while count < most
             && let Some((deadline, number)) = self.keep_alives.first().copied()
@@ -60,7 +60,6 @@ impl Inventory {
             self.enact(now.time, Event::Expired { number }, batch);
             count += 1;
         }
-        count > 0
     }
 
     /// Renews a reservation that is kept alive, and binds it to this connection.

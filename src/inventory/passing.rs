@@ -15,7 +15,7 @@ use super::names::ResourceId;
 use super::queue::Outcome;
 use super::runs::Runs;
 use super::{Deadlines, Event, Inventory, Number, Reservation};
-use crate::clock::{Now, Time, Zone};
+use crate::clock::{Now, Time, Zone, earlier};
 use crate::limits::BACKLOG_WORK;
 
 /// Pieces that the grants after all commands of a turn may take in total.
@@ -93,13 +93,8 @@ impl Inventory {
     /// that they allow, then timed-out waits. Afterwards [`Inventory::is_behind`] if that was more
     /// than one turn can do. Call it at the start of each turn. Commands of that turn must use the
     /// time `now`.
+    #[inline]
     pub fn advance(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
-        let start = self.work();
-        let end = start.saturating_add(self.backlog.piece);
-        if self.backlog.is_behind && self.backlog.left_at.0 != self.last_event() {
-            // Events since then have the time of that turn, and times of events never decrease.
-            self.backlog.floor = self.backlog.floor.max(self.backlog.left_at.1);
-        }
         let delay_ms = now.steady.ms() - now.time.ms();
         let caught_up = std::mem::replace(&mut self.backlog.delay_ms, delay_ms) > delay_ms;
         if caught_up {
@@ -107,13 +102,29 @@ impl Inventory {
             // may now fit before a booking.
             self.queue.try_everybody();
         }
-        let is_done = self.work_off(now, end, zone, batch);
-        self.leave_backlog(!is_done, now);
+        // Most turns have nothing to do here.
+        let is_idle = self.queue.is_empty()
+            && !self.backlog.is_behind
+            && self.backlog.steps.is_empty()
+            && self.next_moment(now).is_none();
+        let is_done = is_idle || self.advance_piece(now, zone, batch);
         self.backlog.left = TURNS_PIECES * self.backlog.piece;
         self.new_turn_for_places();
-        if is_done {
+        if is_done && self.has_places_to_tell() {
             self.tell_places(now);
         }
+    }
+
+    /// Returns whether everything was done.
+    fn advance_piece(&mut self, now: Now, zone: &Zone, batch: &mut Batch) -> bool {
+        let end = self.work().saturating_add(self.backlog.piece);
+        if self.backlog.is_behind && self.backlog.left_at.0 != self.last_event() {
+            // Events since then have the time of that turn, and times of events never decrease.
+            self.backlog.floor = self.backlog.floor.max(self.backlog.left_at.1);
+        }
+        let is_done = self.work_off(now, end, zone, batch);
+        self.leave_backlog(!is_done, now);
+        is_done
     }
 
     /// Records whether work is left.
@@ -210,21 +221,19 @@ impl Inventory {
     }
 
     /// When something happens by itself: an end, or a wait that is over.
+    #[inline]
     pub fn deadlines(&self) -> Deadlines {
         let first = |ends: &Runs<(Time, Number)>| ends.first().map(|(until, _)| *until);
         let (end, lease) = (first(&self.ends), first(&self.leases));
         let waits = self.queue.deadlines();
-        Deadlines {
-            dated: end.into_iter().chain(waits.dated).min(),
-            steady: lease.into_iter().chain(waits.steady).min(),
-        }
+        Deadlines { dated: earlier(end, waits.dated), steady: earlier(lease, waits.steady) }
     }
 
     /// The next reservation whose end has come, in order of ends.
     pub fn due(&self, now: Now) -> Option<(Time, Number)> {
         let dated = self.ends.first().filter(|(until, _)| *until <= now.time);
         let lease = self.leases.first().filter(|(until, _)| *until <= now.steady);
-        dated.into_iter().chain(lease).min().copied()
+        earlier(dated, lease).copied()
     }
 
     /// The next moment up to `now` at which something happens by itself.
@@ -232,7 +241,7 @@ impl Inventory {
         let next = self.deadlines();
         let dated = next.dated.filter(|time| *time <= now.time);
         let steady = next.steady.filter(|time| *time <= now.steady);
-        let next = dated.into_iter().chain(steady).min()?;
+        let next = earlier(dated, steady)?;
         Some(Now { time: next.min(now.time), steady: next })
     }
 

@@ -25,7 +25,7 @@ use super::decide::{Refusal, Request, Wanted, Who};
 use super::fit::{Start, Target, Term, When};
 use super::names::ResourceId;
 use super::{Deadlines, Inventory, Key, Origin, Reservation, SessionId};
-use crate::clock::{Now, Time, Zone};
+use crate::clock::{Now, Time, Zone, earlier};
 use crate::limits::{
     WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX, WAIT_TARGETS_PER_ADDRESS,
     WAIT_TARGETS_PER_HOST, WAITERS_MAX,
@@ -211,13 +211,14 @@ impl Queue {
     }
 
     /// When the queue has something to do by itself.
+    #[inline]
     pub(super) fn deadlines(&self) -> Deadlines {
+        if self.is_empty() {
+            return Deadlines::default();
+        }
         let first = |ends: &BTreeSet<(Time, Ticket)>| ends.first().map(|(time, _)| *time);
         let patience = first(&self.patience).map(|time| time.plus_ms(self.clock_offset_ms));
-        Deadlines {
-            dated: first(&self.own_ends),
-            steady: patience.into_iter().chain(self.places.tell_at()).min(),
-        }
+        Deadlines { dated: first(&self.own_ends), steady: earlier(patience, self.places.tell_at()) }
     }
 
     /// The next wait whose time is up.
@@ -225,7 +226,7 @@ impl Queue {
         let steady = now.steady.plus_ms(-self.clock_offset_ms);
         let patience = self.patience.first().filter(|(time, _)| *time <= steady);
         let own_end = self.own_ends.first().filter(|(time, _)| *time <= now.time);
-        patience.into_iter().chain(own_end).min().map(|(_, ticket)| *ticket)
+        earlier(patience, own_end).map(|(_, ticket)| *ticket)
     }
 
     /// What counts elapsed time is that much later on a clock that was set.
@@ -336,6 +337,7 @@ impl Queue {
         self.own_ends.remove(&(waiter.own_end, ticket));
         if self.waiters.is_empty() {
             self.forget_freed();
+            self.places.forget();
         }
         Some(waiter)
     }

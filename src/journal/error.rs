@@ -37,6 +37,10 @@ pub enum Error {
     Poisoned(String),
 }
 
+/// Actions of [`Error::Io`] that fail because of the directory that was named.
+pub(super) const OPEN_DIRECTORY: &str = "open the data directory";
+pub(super) const LOCK: &str = "lock";
+
 impl Error {
     pub(super) fn io(action: &'static str, path: impl Display, source: io::Error) -> Error {
         Error::Io { action, path: path.to_string(), offset_bytes: None, source }
@@ -60,10 +64,12 @@ impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Io { action, path, offset_bytes: None, source } => {
-                write!(f, "cannot {action} {path}: {source}")
+                let remedy = remedy(action, source.kind());
+                write!(f, "cannot {action} {path}: {source}{remedy}")
             }
             Error::Io { action, path, offset_bytes: Some(offset), source } => {
-                write!(f, "cannot {action} {path} at byte {offset}: {source}")
+                let remedy = remedy(action, source.kind());
+                write!(f, "cannot {action} {path} at byte {offset}: {source}{remedy}")
             }
             Error::Refused(report) => refused(f, report),
             Error::OnlyLeftover { path, leftover } => write!(
@@ -96,7 +102,11 @@ impl Display for Error {
                 "{path} is not the file that the server writes to; stop the server before you \
                  replace its journal"
             ),
-            Error::Missing { path } => write!(f, "{path}: there is no journal yet"),
+            Error::Missing { path } => write!(
+                f,
+                "{path}: there is no journal; name the server's directory with --data-dir, or if \
+                 this is it, bring the journal back from a backup"
+            ),
             Error::Exists { path } => write!(
                 f,
                 "{path} already exists, and a backup does not replace files: name another \
@@ -109,6 +119,25 @@ impl Display for Error {
             ),
             Error::Poisoned(first) => write!(f, "the journal failed before: {first}"),
         }
+    }
+}
+
+/// Returns what to do about a full disk or a data directory that cannot be used.
+fn remedy(action: &str, kind: io::ErrorKind) -> &'static str {
+    if kind == io::ErrorKind::StorageFull {
+        return "; make room on its disk";
+    }
+    if ![OPEN_DIRECTORY, LOCK].contains(&action) {
+        return "";
+    }
+    match kind {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; let the server's user write there, or name another directory with --data-dir"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::NotFound => {
+            "; name another directory with --data-dir"
+        }
+        _ => "",
     }
 }
 

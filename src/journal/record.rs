@@ -436,8 +436,10 @@ fn crc_digits(mut crc: u32) -> [u8; CRC_DIGITS] {
 
 /// Panics (a bug of the caller) on payloads that would not come back as they were.
 pub(super) fn assert_payloads(payloads: &str) {
-    let unfit = memchr::memchr3(b'\n', MARK, 0, payloads.as_bytes());
-    assert!(unfit.is_none(), "payload with an LF, TAB or NUL: {payloads:?}");
+    // The lowest byte, which is found many bytes at a time, nearly always says that none is there.
+    let lowest = payloads.bytes().fold(u8::MAX, u8::min);
+    let is_unfit = lowest < b' ' && memchr::memchr3(b'\n', MARK, 0, payloads.as_bytes()).is_some();
+    assert!(!is_unfit, "payload with an LF, TAB or NUL: {payloads:?}");
 }
 
 /// Panics (a bug of the caller) on a payload that would not come back as it was.

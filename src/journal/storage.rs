@@ -19,6 +19,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::error::{LOCK, OPEN_DIRECTORY};
 use super::{Error, FILL_STEP_BYTES, JOURNAL_FILE};
 
 /// The file whose lock marks the owner of the directory. The server never deletes it: a process
@@ -214,10 +215,10 @@ impl DiskStorage {
             Ok((open_directory(&folder, OFlags::RDONLY)?, parents))
         };
         let (directory, parents) =
-            make().map_err(|e| Error::io("open the data directory", folder.display(), e))?;
+            make().map_err(|e| Error::io(OPEN_DIRECTORY, folder.display(), e))?;
         let path = folder.join(LOCK_FILE);
         let lock = take_lock(directory.as_fd())
-            .map_err(|e| Error::io("lock", path.display(), e))?
+            .map_err(|e| Error::io(LOCK, path.display(), e))?
             .ok_or_else(|| Error::Locked { path: path.display().to_string() })?;
         Ok(DiskStorage {
             folder,

@@ -9,7 +9,7 @@ use crate::clock::{Tick, Zone};
 use crate::commands::{self, After, Desk, Notices, Session};
 use crate::conn::{Conn, Frame};
 use crate::inventory::history::History;
-use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, COSTLY_WORK, LIST_PIECE_BYTES, WORK_BUDGET};
+use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES, WORK_BUDGET};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,7 +32,6 @@ pub enum Phase {
 pub struct Client<T> {
     pub conn: Conn<T>,
     pub session: Session,
-    pub peer: Peer,
     pub phase: Phase,
     /// In the run queue or the slow one.
     pub queued: bool,
@@ -56,8 +55,6 @@ pub struct Client<T> {
     pub refused: bool,
     /// The bytes of its buffers and lists that [`Memory`] has counted.
     pub retained: u32,
-    /// Since when it has kept memory without progress; never if it keeps none.
-    pub holds_since: Tick,
     /// When bytes last came in, or the peer had taken all that it was owed.
     pub heard: Tick,
     /// Since when the peer has taken nothing of what it is owed; never, if it has.
@@ -75,12 +72,23 @@ impl<T> Client<T> {
         self.slow_until.is_never()
     }
 
+    /// Where it comes from.
+    pub fn peer(&self) -> Peer {
+        Peer::of(self.session.origin())
+    }
+
+    /// Returns whether nothing is left to do for it, which is usual after its lines: they have run,
+    /// and the replies are sent. A watcher is never at rest.
+    pub fn is_at_rest(&self) -> bool {
+        let keeps = self.retained > 0 || self.conn.keeps_memory();
+        !keeps && self.phase == Phase::Open && !self.session.is_watching() && !has_more(self)
+    }
+
     /// A connection that has just come.
-    pub fn new(conn: Conn<T>, session: Session, peer: Peer, tick: Tick) -> Client<T> {
+    pub fn new(conn: Conn<T>, session: Session, tick: Tick) -> Client<T> {
         Client {
             conn,
             session,
-            peer,
             phase: Phase::Open,
             queued: false,
             slow_until: Tick::NEVER,
@@ -92,7 +100,6 @@ impl<T> Client<T> {
             broken: false,
             refused: false,
             retained: 0,
-            holds_since: Tick::NEVER,
             heard: tick,
             blocked: Tick::NEVER,
             armed: Tick::NEVER,
@@ -109,7 +116,7 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
     if client.phase != Phase::Open {
         return false;
     }
-    client.session.allow(if client.costly > 0 { u32::MAX } else { COSTLY_WORK });
+    client.session.allow_costly(client.costly > 0);
     for _ in 0..COMMAND_BUDGET {
         if client.session.is_waiting() {
             return false;
@@ -149,7 +156,7 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
                 }
                 if client.costly > 0 {
                     client.costly = 0;
-                    client.session.allow(COSTLY_WORK);
+                    client.session.allow_costly(false);
                 }
                 after
             }

@@ -28,6 +28,11 @@ impl Peer {
         Peer::Address(NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX))
     }
 
+    /// Returns the peers that the inventory counts under this origin.
+    pub fn of(Origin(number): Origin) -> Peer {
+        NonZeroU64::new(number).map_or(Peer::Local, Peer::Address)
+    }
+
     /// Returns the origin under which the inventory counts it.
     pub fn origin(self) -> Origin {
         match self {

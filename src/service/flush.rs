@@ -86,7 +86,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
             client.conn.drop_input();
         }
         client.conn.tidy(&mut self.spare);
-        // In the usual case all input was run and all output sent, and nothing is kept.
+        if client.is_at_rest() {
+            self.arm(key);
+            return sent;
+        }
         let keeps = client.retained > 0 || client.conn.keeps_memory();
         let is_open = client.phase == Phase::Open && client.conn.is_drained();
         let goes_on = is_open && has_more(client);

@@ -113,7 +113,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let session = client.session.id();
         debug!("closed connection {}", session.0);
         if !client.refused {
-            self.crowd.leave(client.peer, session, key);
+            self.crowd.leave(client.peer(), session, key);
         }
         if !client.leaves {
             self.leavers.push_back(Leaver { session, asked: None });

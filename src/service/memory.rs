@@ -2,7 +2,7 @@
 //! bound, the connection without progress for the longest time is closed. This never affects a
 //! connection that reads its replies and sends whole lines, because it keeps no memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::client::{Client, bury};
 use super::{Key, Service, Step, Stream};
@@ -19,12 +19,20 @@ pub struct Memory {
     /// Connections that still kept memory after they were served, by the time of their last
     /// progress.
     holders: BTreeSet<(Tick, Key)>,
+    /// The same by connection. Not in the connections, because few of them have an entry.
+    since: BTreeMap<Key, Tick>,
 }
 
 impl Memory {
     /// Returns an account with a bound in bytes.
     pub fn new(most: u64) -> Memory {
-        Memory { most, retained: 0, turn_limit: most / 8, holders: BTreeSet::new() }
+        Memory {
+            most,
+            retained: 0,
+            turn_limit: most / 8,
+            holders: BTreeSet::new(),
+            since: BTreeMap::new(),
+        }
     }
 
     /// Returns whether the bound is reached.
@@ -52,19 +60,19 @@ impl Memory {
     }
 
     /// Updates since when a connection that keeps memory has made no progress; see `count`.
-    fn rank(&mut self, client: &mut Client<impl Sized>, key: Key) {
-        let since = match client.retained {
-            0 => Tick::NEVER,
-            _ => client.blocked.min(client.heard),
+    fn rank(&mut self, client: &Client<impl Sized>, key: Key) {
+        let since = (client.retained > 0).then(|| client.blocked.min(client.heard));
+        let before = match since {
+            Some(since) => self.since.insert(key, since),
+            None => self.since.remove(&key),
         };
-        let before = std::mem::replace(&mut client.holds_since, since);
         if before == since {
             return;
         }
-        if !before.is_never() {
+        if let Some(before) = before {
             self.holders.remove(&(before, key));
         }
-        if !since.is_never() {
+        if let Some(since) = since {
             self.holders.insert((since, key));
         }
     }
@@ -102,6 +110,6 @@ impl<T: Stream, S: Storage> Service<T, S> {
 impl Memory {
     /// Returns whether no connection keeps any memory.
     pub fn is_empty(&self) -> bool {
-        self.retained == 0 && self.holders.is_empty()
+        self.retained == 0 && self.holders.is_empty() && self.since.is_empty()
     }
 }

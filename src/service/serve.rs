@@ -58,11 +58,24 @@ impl<T: Stream, S: Storage> Service<T, S> {
         Ok(())
     }
 
+    /// Returns whether a client waits to be served after the others.
+    pub(super) fn has_rest(&self) -> bool {
+        !self.new_queue.is_empty() || !self.slow_queue.is_empty() || !self.costly_queue.is_empty()
+    }
+
     /// Serves new clients, whose cost is unknown, then clients that were costly, and then lines
     /// that are known to be costly. Each kind is served until it has used its budget, but at least
     /// once. A new client thus waits neither for slow clients nor for a costly line.
+    #[inline]
     fn serve_rest(&mut self) {
         self.turn_work = 0;
+        if self.has_rest() {
+            self.serve_queued_rest();
+        }
+    }
+
+    #[cold]
+    fn serve_queued_rest(&mut self) {
         while self.turn_work <= WORK_BUDGET {
             let Some(key) = self.new_queue.pop_front() else { break };
             self.serve_one(key);
@@ -172,7 +185,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             client.slow_until = self.tick;
         }
         if was_new && !client.is_new() {
-            self.crowd.has_spoken(client.peer, client.session.id(), key);
+            self.crowd.has_spoken(client.peer(), client.session.id(), key);
         }
         if let Some(next) = client.session.next_notice() {
             self.store.history_mut().need(next);
@@ -473,8 +486,11 @@ pub(super) mod tests {
         eva.takes(usize::MAX);
         turn(&mut server, &[b]);
         let told = eva.told();
-        let again =
-            told.lines().last().unwrap().strip_prefix("* FIN vas demasiado atrás: vuelve con ");
+        let again = told
+            .lines()
+            .last()
+            .unwrap()
+            .strip_prefix("* FIN te has quedado demasiado atrás; sigue con ");
         let again = again.expect("a last notice");
         let (leo, c) = join(&mut server);
         leo.sends(&format!("{again}\n"));

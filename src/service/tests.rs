@@ -562,3 +562,43 @@ fn keep_alive_ends_after_the_waits_that_were_over_before() {
     assert_eq!(eva.told(), "ERR 408 se acabó la espera de Sala 1\n");
     assert_eq!(server.inventory().reservation_count(), 0);
 }
+
+/// A server with two resources and what two clients have said.
+fn two_clients(first: &str, second: &str) -> (Server, [(Peer, (Key, SessionId)); 2]) {
+    let mut server = server(config());
+    add_names(&mut server, 2);
+    let clients = [join(&mut server), join(&mut server)];
+    for ((peer, place), lines) in clients.iter().zip([first, second]) {
+        peer.sends(lines);
+        turn(&mut server, &[*place]);
+    }
+    (server, clients)
+}
+
+#[test]
+fn deadline_of_a_kept_reservation_and_an_earlier_end_in_one_turn_are_in_order_of_time() {
+    let lines = "RESERVAR Placa 0 por=10s\nRESERVAR Placa 1 hasta=salir por=10s\n";
+    let (mut server, _) = two_clients(lines, "ESTADO\n");
+    turn_at(&mut server, NOW.1.plus_ms(11_000), &[]);
+    assert_eq!(server.inventory().reservation_count(), 0);
+    let history = server.store.history();
+    let events = (1..=history.last()).map(|number| history.get(number).unwrap());
+    let times: Vec<_> = events.map(|text| &text[..24]).collect();
+    assert!(times.is_sorted(), "{times:#?}");
+}
+
+#[test]
+fn deadline_in_the_turn_of_a_clock_step_does_not_shorten_a_lease() {
+    let lines = "RESERVAR Placa 0 hasta=salir por=10s\nRESERVAR Placa 1 por=30m\n";
+    let waits = "RESERVAR Placa 0, Placa 1 por=1m espera=2h\n";
+    let (mut server, [_, (eva, _)]) = two_clients(lines, waits);
+    assert_eq!(eva.told(), "* COLA 1 Placa 0, Placa 1\n");
+    // Set forward by an hour, in the turn of the deadline.
+    server.begin(NOW.0.plus_ms(3_610_000), NOW.1.plus_ms(10_000));
+    server.end_due();
+    server.serve_queue().unwrap();
+    server.conclude().unwrap();
+    assert_eq!(eva.told(), "");
+    let numbers = [1, 2].map(|n| server.inventory().reservation(n).is_some());
+    assert_eq!(numbers, [false, true], "the lease has 29 minutes left");
+}

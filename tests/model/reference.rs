@@ -456,7 +456,7 @@ impl Model {
         let is_fixed = matches!(term, Term::Until(_)) && from < until;
         let same_length = || self.earliest(wants, Term::For(until - from), from);
         let (before, start) = match earliest {
-            Some(start) => (lang.pick("cabe desde ", "fits from "), Some(start)),
+            Some(start) => (lang.pick("libre desde ", "free from "), Some(start)),
             None => (
                 lang.pick(
                     "así no cabrá nunca; con esa duración, libre desde ",
@@ -465,8 +465,7 @@ impl Model {
                 is_fixed.then(same_length).flatten(),
             ),
         };
-        let unknown =
-            lang.pick("no se sabe desde cuándo cabe", "it is not known from when it fits");
+        let unknown = lang.pick("no se sabe cuándo quedará libre", "no end is known");
         let fits = match start {
             Some(start) => format!("{before}{}", self.up(start)),
             None => unknown.to_owned(),
@@ -499,9 +498,9 @@ impl Model {
             let free = self.down(other.from);
             text += &match lang {
                 Lang::Es => {
-                    format!("; libre hasta {free}: con un final (por=, hasta=) puede caber")
+                    format!("; libre hasta {free}: indica un final anterior (por=, hasta=)")
                 }
-                Lang::En => format!("; free until {free}: with an end (for=, until=) it may fit"),
+                Lang::En => format!("; free until {free}: give an earlier end (for=, until=)"),
             };
         }
         Line::Is(format!("{text}{queue}; {fits}"))
@@ -1379,7 +1378,7 @@ impl Model {
                 self.moved = true;
                 let text = match waiter.lang {
                     Lang::Es => format!("ERR 404 «{room}» ya no existe: se dio de baja"),
-                    Lang::En => format!("ERR 404 '{room}' is no more: it was removed"),
+                    Lang::En => format!("ERR 404 '{room}' no longer exists: it was removed"),
                 };
                 self.say(waiter.session, Line::Is(text));
             }

@@ -207,7 +207,7 @@ mod tests {
             ("* 7 CANCELADO #4 Sala 1", None),
             ("* 7 CANCELADO #421 Sala #42", None),
             ("* 7 ALTA #42 x", None),
-            ("* FIN vas demasiado atrás", None),
+            ("* FIN te has quedado demasiado atrás", None),
             ("* COLA 1 x", None),
             ("*", None),
         ];

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::texts::{self, Language};
-use crate::{Settings, Stop, usage, words};
+use crate::{Settings, Stop, help, usage, words};
 
 /// A reservation to hold and a program to run under it.
 #[derive(Debug)]
@@ -114,6 +114,10 @@ impl Order {
         };
         let wrong = |text| usage(language.plain(text).to_owned());
         let dashes = given.iter().position(|word| word == "--");
+        let ours = &given[1..dashes.unwrap_or(given.len())];
+        if ours.iter().any(|word| word == "--help" || word == "-h") {
+            return Err(help(language));
+        }
         let dashes = dashes.ok_or_else(|| wrong(texts::NO_PROGRAM))?;
         let program = given[dashes + 1..].to_vec();
         if program.is_empty() {

@@ -36,8 +36,8 @@ impl Line<'_> {
         if let Some((other, _)) = second {
             return Err(Fault::bad(say!(
                 self.lang,
-                "{}= y {}= dicen el final dos veces; basta una",
-                "{}= and {}= say the end twice; one is enough",
+                "{}= y {}= indican ambas el final; usa solo una",
+                "{}= and {}= both set the end; use only one",
                 option.word(self.lang),
                 other.word(self.lang),
             )));
@@ -70,8 +70,8 @@ impl Line<'_> {
             Some(nights) if (1..=NIGHTS_MAX).contains(&nights) => Ok(nights),
             _ => Err(Fault::bad(say!(
                 self.lang,
-                "{}={} no es un número de noches, de 1 a {}",
-                "{}={} is no number of nights, from 1 to {}",
+                "{}={}: número de noches no válido; debe ser de 1 a {}",
+                "{}={}: invalid number of nights; it must be from 1 to {}",
                 Opt::Nights.word(self.lang),
                 echo(text),
                 NIGHTS_MAX,
@@ -82,15 +82,19 @@ impl Line<'_> {
     pub(super) fn duration(&self, option: Opt, text: &str) -> Result<i64, Fault> {
         parse_duration_ms(text).map_err(|error| {
             let what = match error {
-                DurationError::NoUnit => self.lang.pick("le falta la unidad", "has no unit"),
-                DurationError::Form => self.lang.pick("no es una duración", "is no duration"),
-                DurationError::Zero => self.lang.pick("no dura nada", "lasts no time"),
-                DurationError::TooLong => self.lang.pick("pasa de diez años", "is over ten years"),
+                DurationError::NoUnit => self.lang.pick("falta la unidad", "the unit is missing"),
+                DurationError::Form => self.lang.pick("duración no válida", "invalid duration"),
+                DurationError::Zero => {
+                    self.lang.pick("debe ser mayor que cero", "must be longer than zero")
+                }
+                DurationError::TooLong => {
+                    self.lang.pick("supera los diez años", "longer than ten years")
+                }
             };
             Fault::bad(say!(
                 self.lang,
-                "{}={}: {}; se escribe 90s, 30m, 2h, 3d o 1h30m",
-                "{}={}: {}; it is written 90s, 30m, 2h, 3d or 1h30m",
+                "{}={}: {}; escribe 90s, 30m, 2h, 3d o 1h30m",
+                "{}={}: {}; write 90s, 30m, 2h, 3d or 1h30m",
                 option.word(self.lang),
                 echo(text),
                 what,
@@ -115,13 +119,13 @@ impl Line<'_> {
         Fault::bad(match error {
             WhenError::Backwards => say!(
                 self.lang,
-                "el final tiene que ser después del principio",
-                "the end must come after the start",
+                "el final debe ser posterior al principio",
+                "the end must be later than the start",
             ),
             WhenError::Past => say!(
                 self.lang,
-                "ese final ya ha pasado: aquí son las {}",
-                "that end has passed: here it is {}",
+                "ese final ya ha pasado; la hora del servidor es {}",
+                "that end has passed; the server's time is {}",
                 now,
             ),
             WhenError::Time(error) => time_error(&error, self.lang),
@@ -138,8 +142,8 @@ impl Line<'_> {
         if let Some(c) = text.chars().find(|c| is_hidden(*c) && !is_emoji_part(*c)) {
             return Err(Fault::bad(say!(
                 self.lang,
-                "{}= no puede llevar el carácter U+{:04X}",
-                "{}= cannot have the character U+{:04X}",
+                "{}= no puede contener el carácter U+{:04X}",
+                "{}= cannot contain the character U+{:04X}",
                 option.word(self.lang),
                 c as u32,
             )));
@@ -150,8 +154,8 @@ impl Line<'_> {
     pub(super) fn too_long(&self, what: &str, bytes: usize, max: usize) -> Fault {
         Fault::bad(say!(
             self.lang,
-            "«{}» ocupa {} bytes; caben {}",
-            "'{}' has {} bytes; {} are the most",
+            "«{}» ocupa {} bytes; el máximo es {}",
+            "'{}' is {} bytes long; the maximum is {}",
             echo(what),
             bytes,
             max,
@@ -177,28 +181,30 @@ fn time_error(error: &TimeError, lang: Lang) -> String {
     match error {
         TimeError::Form => say!(
             lang,
-            "no es una fecha; se escribe 2026-12-24, 2026-12-24T15:00, 2026-12-24T15:00-03:00 o ahora",
-            "is no date; it is written 2026-12-24, 2026-12-24T15:00, 2026-12-24T15:00-03:00 or now",
+            "fecha no válida; se espera 2026-12-24, 2026-12-24T15:00, 2026-12-24T15:00-03:00 o ahora",
+            "invalid date; expected 2026-12-24, 2026-12-24T15:00, 2026-12-24T15:00-03:00 or now",
         ),
-        TimeError::NoSuchDate => say!(
-            lang,
-            "el calendario no tiene esa fecha u hora",
-            "the calendar has no such date or time",
-        ),
+        TimeError::NoSuchDate => {
+            say!(lang, "esa fecha u hora no existe", "there is no such date or time",)
+        }
         TimeError::OutOfRange => {
-            say!(lang, "fuera de los años 1970 a 9999", "outside the years 1970 to 9999")
+            say!(
+                lang,
+                "la fecha debe estar entre los años 1970 y 9999",
+                "the date must be within the years 1970 to 9999"
+            )
         }
         TimeError::Skipped(earlier, later) => say!(
             lang,
-            "ese día el reloj se salta esa hora; di {} o {}",
-            "that day the clock skips that time; say {} or {}",
+            "ese día el reloj se salta esa hora; usa {} o {}",
+            "the clock skips that time on that day; use {} or {}",
             earlier,
             later,
         ),
         TimeError::Twice(earlier, later) => say!(
             lang,
-            "ese día el reloj pasa dos veces por esa hora; di {} o {}",
-            "that day the clock has that time twice; say {} or {}",
+            "ese día el reloj pasa dos veces por esa hora; usa {} o {}",
+            "that time occurs twice on that day; use {} or {}",
             earlier,
             later,
         ),
@@ -211,34 +217,34 @@ pub fn name_fault(text: &str, error: NameError, lang: Lang) -> Fault {
         NameError::Empty => say!(lang, "el nombre está vacío", "the name is empty"),
         NameError::TooLong => say!(
             lang,
-            "el nombre «{}» ocupa más de {} bytes",
-            "the name '{}' has more than {} bytes",
+            "el nombre «{}» supera los {} bytes",
+            "the name '{}' is longer than {} bytes",
             echo(text),
             NAME_MAX_BYTES,
         ),
         NameError::Forbidden('"') => say!(
             lang,
-            "los nombres se escriben sin comillas: «{}»",
-            "names are written without quotes: '{}'",
+            "escribe los nombres sin comillas: «{}»",
+            "write names without quotes: '{}'",
             echo(text),
         ),
         NameError::Forbidden('*') => say!(
             lang,
-            "aquí no valen patrones con *: «{}»",
-            "patterns with * are not taken here: '{}'",
+            "aquí no se admiten patrones con *: «{}»; escribe el nombre entero",
+            "patterns with * are not allowed here: '{}'; write the whole name",
             echo(text),
         ),
         NameError::Forbidden(c) => say!(
             lang,
-            "el nombre «{}» no puede llevar {}",
-            "the name '{}' cannot have {}",
+            "el nombre «{}» no puede contener {}",
+            "the name '{}' cannot contain {}",
             echo(text),
             show_char(c),
         ),
         NameError::Stars => say!(
             lang,
             "el patrón «{}» tiene más de {} asteriscos",
-            "the pattern '{}' has more than {} stars",
+            "the pattern '{}' has more than {} asterisks",
             echo(text),
             STARS_MAX,
         ),

@@ -31,8 +31,8 @@ impl<'a> Line<'a> {
             wait_ms if wait_ms <= WAIT_MAX_MS => Ok(Some(wait_ms)),
             _ => Err(Fault::bad(say!(
                 self.lang,
-                "{}={}: se espera como mucho 7d",
-                "{}={}: 7d is the longest wait",
+                "{}={}: la espera máxima es 7d",
+                "{}={}: the longest wait is 7d",
                 Opt::Wait.word(self.lang),
                 echo(&text),
             ))),
@@ -78,8 +78,9 @@ impl<'a> Line<'a> {
     pub(super) fn quit_here(&self) -> Fault {
         Fault::bad(say!(
             self.lang,
-            "hasta=salir es solo para RESERVAR; aquí hace falta una fecha",
-            "until=quit is for RESERVE only; here it takes a date",
+            "{} no admite hasta=salir; escribe una fecha",
+            "{} does not take until=quit; write a date",
+            self.verb.word(self.lang),
         ))
     }
 
@@ -106,15 +107,15 @@ impl<'a> Line<'a> {
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Fault::bad(say!(
                 self.lang,
-                "«#{}» no es un número de reserva; se escribe #42",
-                "'#{}' is no confirmation number; it is written #42",
+                "número de reserva no válido «#{}»; escribe, por ejemplo, #42",
+                "invalid reservation number '#{}'; write, for example, #42",
                 echo(digits),
             )));
         }
         // More than fits was never issued either.
         digits.parse().map_err(|_| Fault {
             code: 404,
-            text: say!(self.lang, "#{} no se ha dado nunca", "#{} was never issued", echo(digits),),
+            text: say!(self.lang, "#{} no existe", "#{} was never issued", echo(digits),),
         })
     }
 
@@ -162,8 +163,8 @@ impl<'a> Line<'a> {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(Fault::bad(say!(
                 self.lang,
-                "{}={} no es un número de suceso",
-                "{}={} is no event number",
+                "{}={}: número de suceso no válido",
+                "{}={}: invalid event number",
                 Opt::After.word(self.lang),
                 echo(text),
             )));
@@ -180,8 +181,8 @@ impl<'a> Line<'a> {
         if name.contains(' ') {
             return Err(Fault::bad(say!(
                 self.lang,
-                "el nombre de un titular es una sola palabra, y este servidor no guarda contraseñas: SOY ana",
-                "a holder's name is a single word, and this server keeps no tokens: IAM ana",
+                "el nombre de un titular es una sola palabra, y este servidor no usa contraseñas; escribe, por ejemplo, SOY ana",
+                "a holder's name is a single word, and this server uses no tokens; write, for example, IAM ana",
             )));
         }
         if name.len() > HOLDER_MAX_BYTES {
@@ -190,8 +191,8 @@ impl<'a> Line<'a> {
         if !name.starts_with(char::is_alphabetic) {
             return Err(Fault::bad(say!(
                 self.lang,
-                "el nombre de un titular empieza por una letra: «{}»",
-                "a holder's name begins with a letter: '{}'",
+                "el nombre de un titular debe empezar por una letra: «{}»",
+                "a holder's name must begin with a letter: '{}'",
                 echo(&name),
             )));
         }
@@ -217,7 +218,7 @@ impl<'a> Line<'a> {
             if count > ADD_MAX {
                 return Err(Fault::bad(say!(
                     self.lang,
-                    "en una línea caben como mucho {} altas",
+                    "una línea da de alta {} recursos como máximo",
                     "a line adds at most {} resources",
                     ADD_MAX,
                 )));
@@ -247,8 +248,8 @@ impl<'a> Line<'a> {
         if range.first > range.last {
             return Err(Fault::bad(say!(
                 self.lang,
-                "en «{}» el primero es mayor que el último",
-                "in '{}' the first is greater than the last",
+                "en «{}» el primer número es mayor que el último",
+                "in '{}' the first number is greater than the last",
                 echo(item),
             )));
         }

@@ -73,7 +73,8 @@ impl News {
     pub fn forget(&mut self) {
         self.moved.clear();
         self.concerned.clear();
-        (self.patterns_moved, self.telling) = (false, None);
+        self.patterns_moved = false;
+        (self.tell_at, self.telling) = (None, None);
     }
 
     pub fn renumber(&mut self, old: ResourceId, new: ResourceId) {
@@ -322,9 +323,10 @@ impl Inventory {
     }
 
     /// Returns whether places have to be announced in the next turn.
+    #[inline]
     pub(in crate::inventory) fn has_places_to_tell(&self) -> bool {
         let places = &self.queue.places;
-        places.telling.is_some() || places.has_moved() && !self.queue.is_empty()
+        places.telling.is_some() || !self.queue.is_empty() && places.has_moved()
     }
 
     fn tell(&mut self, ticket: Ticket, place: usize) {
