@@ -7,8 +7,8 @@
 #
 # Usage: scripts/siege.sh DURATION [CLIENTS]      (90, 90s, 10m, 1h; 250 clients)
 #
-# Ends with status 1 if a bar is not met. HOSTILE_KIND=… with a part of a name lets each
-# kind with that name attack alone for so long. RESERVAD_SEED=… repeats the dice.
+# Exits with status 1 if a bar is not met. With HOSTILE_KIND=…, each kind whose name contains
+# the text attacks alone for DURATION. RESERVAD_SEED=… repeats the random choices.
 set -eu
 
 case ${1:-} in

@@ -629,22 +629,22 @@ fn push_list(lines: &[impl AsRef<str>], word: &str, eol: Eol, out: &mut Vec<u8>)
     }
 }
 
-/// Reads the names of an inventory file, line by line: one a line, `#` comments and blank lines.
+/// Parses an inventory file line by line: one name per line, `#` comments and blank lines.
 #[derive(Default)]
 pub struct NameReader {
     lines: usize,
     names: Vec<String>,
-    /// The line of each.
+    /// The line number of each name.
     places: Vec<usize>,
-    /// Which one has a folded form with this hash, or one just below it.
+    /// Indexes of names by the hash of their folded form, or the next free value above it.
     seen: HashMap<u64, usize, RandomState>,
 }
 
 impl NameReader {
-    /// Reads the next line, without its ending.
+    /// Parses the next line, without its ending.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the mistake.
     pub fn read(&mut self, line: &[u8]) -> Result<(), String> {
         self.lines += 1;
         let line = str::from_utf8(line).map_err(|_| "not UTF-8; save the file as UTF-8")?;
@@ -671,12 +671,12 @@ impl NameReader {
         Ok(())
     }
 
-    /// The number of the last line, from 1.
+    /// Returns the number of the last line, from 1.
     pub fn line_number(&self) -> usize {
         self.lines.max(1)
     }
 
-    /// Takes the names that were read.
+    /// Takes the names read so far.
     pub fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.names)
     }

@@ -219,7 +219,7 @@ pub struct Inventory {
     kept_alive_by: Runs<(SessionId, Number)>,
     /// Deadlines of reservations that are kept alive, on the monotonic clock.
     keep_alives: Runs<(Tick, Number)>,
-    /// Resources that will be added, for which there must be room.
+    /// Number of resources for which room is reserved.
     promised: usize,
     /// Reading of the monotonic clock in this turn.
     monotonic: Tick,
@@ -612,8 +612,7 @@ impl Inventory {
         if is_kept_alive { &mut self.kept_alive_by } else { &mut self.bound }
     }
 
-    /// Keeps room for so many resources, instead of as many as before: nothing else can be added
-    /// in their place.
+    /// Sets the number of resources for which room is reserved, so that others cannot take it.
     pub fn promise_resources(&mut self, count: usize) {
         self.promised = count;
     }

@@ -56,10 +56,10 @@ pub const RESOURCES_DEFAULT: u32 = 1 << 20;
 /// Largest `--inventory` file: as many of the longest names as the default
 /// allows for, and as much again for comments.
 pub const INVENTORY_FILE_MAX_BYTES: u64 = 256 << 20;
-/// Lines of the `--inventory` file that are read in a turn, or names of it that are looked up, when
-/// it is read again: some milliseconds.
+/// Lines of the `--inventory` file read in one turn of a reload, or names of it looked up, which
+/// takes some milliseconds.
 pub const RELOAD_LINES: usize = 4_000;
-/// New resources of that file that are added in a turn: as much as one client may cost.
+/// New resources of that file added in one turn. They cost as much as one client may.
 pub const RELOAD_ADDED: usize = WORK_BUDGET as usize / EVENT_WORK;
 /// Default for `--max-reservations`, in live ones.
 pub const RESERVATIONS_DEFAULT: u32 = 1 << 20;

@@ -431,7 +431,7 @@ fn max_clients(asked: Option<u32>, listeners: usize) -> Result<usize, Failure> {
     let reserved = DESCRIPTORS_RESERVED + LISTENER_DESCRIPTORS * listeners as u64;
     if most <= reserved {
         return Err(Failure::from(format!(
-            "the limit of {most} open files is too low for {listeners} listening sockets, which need {}; raise it (ulimit -n, LimitNOFILE=) or listen on fewer addresses",
+            "the limit of {most} open files is too low for {listeners} listening sockets: at least {} are needed; raise it (ulimit -n, LimitNOFILE=) or listen on fewer addresses",
             reserved + 1
         )));
     }

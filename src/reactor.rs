@@ -298,12 +298,12 @@ impl Reactor {
         self.service.is_over(self.listeners.is_empty())
     }
 
-    /// Begins to take up new names of the inventory file.
+    /// Starts to reload the inventory file.
     fn reload(&mut self) {
         let Some(path) = &self.inventory_file else {
             return warn!("SIGHUP: there is no --inventory file to read again");
         };
-        // There is one descriptor for it.
+        // Only one descriptor is reserved for the file.
         self.service.give_up_reload();
         match InventoryFile::open(path) {
             Ok(file) => self.service.reload(Box::new(file)),

@@ -182,7 +182,7 @@ pub struct Service<T: Stream, S: Storage> {
     inventory: Inventory,
     batch: Batch,
     store: Store<S>,
-    /// An inventory file that is being taken up.
+    /// The reload of the inventory file in progress.
     reload: Option<Reload>,
     /// What was done for clients since the last piece of a compaction.
     done_since_piece: usize,
@@ -280,7 +280,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.trace.take()
     }
 
-    /// Bounds the work of one turn for what happens by itself; for tests.
+    /// Sets the maximal work per turn on due work, for tests.
     pub fn set_backlog_work(&mut self, piece: u64) {
         self.inventory.set_backlog_work(piece);
     }
@@ -345,7 +345,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     pub fn end_due(&mut self) -> bool {
         let was_set = self.heed_clock();
         self.inventory.advance(self.now, &self.zone, &mut self.batch);
-        // These have the time of this turn, so everything that was due before comes first.
+        // Their events have the time of this turn, so everything due earlier must come first.
         let is_due = self.inventory.next_keep_alive().is_some_and(|at| at <= self.tick);
         if is_due && !self.inventory.is_behind() {
             self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch);
@@ -418,7 +418,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             Some(ahead_ms) => {
                 let (time, zone) = (self.now.time, &self.zone);
                 warn!(
-                    "not following the system's clock, which reads {}: it is {} s ahead of the last known time, {}; the server counts elapsed time from there until systemd-timesyncd has set the clock or it has run for {} s",
+                    "not following the system's clock, which reads {}: it is {} s ahead of the last known time, {}; time continues from there and nothing ends by that clock until systemd-timesyncd has set it or it has run for {} s",
                     zone.text(time.plus_ms(ahead_ms), Round::Down),
                     ahead_ms / 1000,
                     zone.text(time, Round::Down),
@@ -709,7 +709,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.store.seal()
     }
 
-    /// Adds the names that are not there yet, all of them in one turn; returns how many.
+    /// Adds missing names, all in one turn, and returns their number.
     ///
     /// # Errors
     /// There is no room for all of them; then none was added.

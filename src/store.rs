@@ -499,7 +499,7 @@ pub fn ensure(
     Ok(count)
 }
 
-/// Why names that are not there yet cannot be added.
+/// Describes why missing names cannot be added.
 pub fn no_room(refusal: &Refusal) -> String {
     match refusal {
         Refusal::TooManyResources(most) => {
@@ -507,7 +507,7 @@ pub fn no_room(refusal: &Refusal) -> String {
                 "there are more names than the {most} resources that --max-resources allows for"
             )
         }
-        // A file with one name twice is not read.
+        // A file with a duplicate name is refused when it is read.
         _ => "the names cannot be added".to_owned(),
     }
 }

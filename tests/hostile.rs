@@ -72,12 +72,12 @@ struct Kind {
     weight: usize,
 }
 
-/// How much it reads of what it is told.
+/// How much of its output it reads.
 #[derive(Clone, Copy, PartialEq)]
 enum Reads {
     All,
     Never,
-    /// So many bytes a round.
+    /// This many bytes per round.
     Some(usize),
 }
 
@@ -334,7 +334,7 @@ fn waiters_with_many_names(rng: &mut Rng, n: usize) -> Vec<u8> {
     line(format!("RESERVAR Tomada, {} espera=7d", names.collect::<Vec<_>>().join(", ")))
 }
 
-/// Those that are granted it hold it for a moment, or until they go.
+/// A granted waiter holds it for a moment, or until its connection closes.
 fn waiters_for_hub(_: &mut Rng, n: usize) -> Vec<u8> {
     line(format!("RESERVAR Hub, *q*q* espera=7d {}", ["por=1s", "hasta=salir"][n % 2]))
 }
@@ -381,7 +381,7 @@ fn leases(_: &mut Rng, n: usize) -> Vec<u8> {
     (0..16).map(lease).collect::<String>().into_bytes()
 }
 
-/// The same, all of them: at the next whole second but one.
+/// The same for dates: all end at the second after the next whole one.
 fn dated_ends(_: &mut Rng, n: usize) -> Vec<u8> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let end = Time::from_ms((since.as_secs() as i64 + 2) * 1000);
@@ -390,7 +390,7 @@ fn dated_ends(_: &mut Rng, n: usize) -> Vec<u8> {
     (0..512).map(one).collect::<String>().into_bytes()
 }
 
-/// They end ten seconds later, all of a connection at once.
+/// All reservations of a connection end together, ten seconds later.
 fn keep_alives(rng: &mut Rng, _: usize) -> Vec<u8> {
     let first = rng.below(SHORT_NAMES);
     let one = |at| format!("RESERVAR {} hasta=salir por=10s\n", short_name(first + at));

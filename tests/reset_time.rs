@@ -78,7 +78,7 @@ fn a_journal_from_the_future_continues_in_the_present() {
     let folder = Folder::new();
     let last_event = write_journal(folder.path());
     let mut server = Server::durable(folder.path(), &[]);
-    server.wait_log("run reservad reset-time");
+    server.wait_log("run `reservad reset-time`");
     server.stop();
     // The start has ended the reservation that was bound to a connection.
     let last_event = last_event + 1;

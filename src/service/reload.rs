@@ -1,7 +1,7 @@
-//! Taking up the inventory file while everybody is connected: in pieces, one a turn. First all of
-//! it is read, then its names are looked up, and only then those that are missing are added, so a
-//! file with an error changes nothing. They have room from when they are counted, whatever clients
-//! add meanwhile.
+//! Reloads the inventory file while clients are connected, one piece per turn. The whole file is
+//! read first, then its names are looked up, and only then missing ones are added, so a file with an
+//! error changes nothing. Room for the missing names is reserved as soon as they are counted,
+//! whatever clients add meanwhile.
 
 use std::vec::IntoIter;
 
@@ -13,7 +13,7 @@ use crate::journal::Storage;
 use crate::limits::{RELOAD_ADDED, RELOAD_LINES};
 use crate::store::{self, InventoryFile};
 
-/// An inventory file that is being taken up.
+/// A reload in progress.
 pub(super) struct Reload {
     shown: String,
     stage: Stage,
@@ -25,15 +25,15 @@ enum Stage {
     Adding { missing: IntoIter<String>, added: usize },
 }
 
-/// Where the names come from.
+/// The source of the names.
 pub trait Source {
-    /// What it is called in the log.
+    /// Returns its name for the log.
     fn shown(&self) -> &str;
 
-    /// As [`InventoryFile::read_piece`].
+    /// Reads a piece, as [`InventoryFile::read_piece`] does.
     ///
     /// # Errors
-    /// One line that says what is wrong and where.
+    /// A line with the mistake and its place.
     fn read_piece(&mut self, most: usize) -> Result<Option<Vec<String>>, String>;
 }
 
@@ -48,20 +48,20 @@ impl<R: std::io::Read> Source for InventoryFile<R> {
 }
 
 impl<T: Stream, S: Storage> Service<T, S> {
-    /// Begins to take up an inventory file: turns follow until that is done, which is then logged.
-    /// One that is being taken up already is given up; what was added of it stays.
+    /// Starts to reload an inventory file. Turns follow until it is done, which is then logged. A
+    /// reload in progress is abandoned; names that it has added stay.
     pub fn reload(&mut self, file: Box<dyn Source>) {
         self.give_up_reload();
         self.reload = Some(Reload { shown: file.shown().to_owned(), stage: Stage::Reading(file) });
     }
 
-    /// Stops taking up an inventory file, if one is being taken up, and closes it.
+    /// Abandons the reload in progress, if there is one, and closes its file.
     pub fn give_up_reload(&mut self) {
         self.inventory.promise_resources(0);
         self.reload = None;
     }
 
-    /// Does a piece of it.
+    /// Does the next piece of the reload.
     #[cold]
     pub(super) fn go_on_with_reload(&mut self) {
         let Some(Reload { shown, stage }) = self.reload.take() else { return };
@@ -77,7 +77,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         }
     }
 
-    /// Returns how it goes on.
+    /// Does one piece and returns the next stage.
     fn reload_piece(&mut self, stage: Stage) -> Result<Stage, String> {
         match stage {
             Stage::Reading(mut file) => Ok(match file.read_piece(RELOAD_LINES)? {
@@ -94,7 +94,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 self.inventory.add(Vec::new()).map_err(|refusal| store::no_room(&refusal))?;
                 Ok(Stage::Adding { missing: missing.into_iter(), added: 0 })
             }
-            // Somebody older may wait for what is new.
+            // An older request may be waiting for a new name.
             Stage::Adding { .. } if self.inventory.is_behind() => Ok(stage),
             Stage::Adding { mut missing, mut added } => {
                 let piece = missing.by_ref().take(RELOAD_ADDED).collect();

@@ -467,9 +467,9 @@ fn resources(server: &Server) -> usize {
     server.inventory().names().len()
 }
 
-/// All of it was one turn: with a million names more than a second.
+/// With a million names, a reload once took a single turn of more than a second.
 #[test]
-fn inventory_file_is_taken_up_over_several_turns_and_others_are_answered_in_between() {
+fn reload_is_spread_over_several_turns_and_others_are_answered_in_between() {
     const NAMES: usize = 3 * RELOAD_LINES;
     let mut server = server(many());
     let (ana, at) = join(&mut server);
@@ -488,7 +488,7 @@ fn inventory_file_is_taken_up_over_several_turns_and_others_are_answered_in_betw
     assert_eq!(resources(&server), NAMES + 1);
     assert_eq!(adding, NAMES / RELOAD_ADDED);
     assert!(turns >= adding + 2 * (NAMES / RELOAD_LINES), "{turns} turns");
-    // Now all of them are known.
+    // All names exist now.
     server.reload(inventory_file(NAMES));
     let events = server.inventory().last_event();
     let mut turns = 0;
@@ -501,7 +501,7 @@ fn inventory_file_is_taken_up_over_several_turns_and_others_are_answered_in_betw
 }
 
 #[test]
-fn names_of_an_inventory_file_have_room_whatever_clients_add_meanwhile() {
+fn reload_reserves_room_for_its_names_whatever_clients_add_meanwhile() {
     let state = State::in_memory(Capacity { resources: 3_000, reservations: 9 });
     let mut server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), many());
     let (ana, at) = join(&mut server);
@@ -513,12 +513,12 @@ fn names_of_an_inventory_file_have_room_whatever_clients_add_meanwhile() {
     turn(&mut server, &[at]);
     let told = ana.told();
     let told: Vec<_> = told.lines().map(|line| &line[..7]).collect();
-    assert_eq!(told, ["ERR 503", "OK ALTA", "ERR 503"], "the last one is still to come");
+    assert_eq!(told, ["ERR 503", "OK ALTA", "ERR 503"], "the file has yet to add the last one");
     while server.has_work() {
         turn(&mut server, &[]);
     }
     assert_eq!(resources(&server), 3_000);
-    // One name too many, and nothing is added; what clients add has room again.
+    // With one name too many nothing is added, and clients have room again.
     ana.sends("BAJA Sala 1, Sala 2\n");
     turn(&mut server, &[at]);
     server.reload(inventory_file(2_903));
@@ -532,7 +532,7 @@ fn names_of_an_inventory_file_have_room_whatever_clients_add_meanwhile() {
 }
 
 #[test]
-fn second_inventory_file_takes_the_place_of_one_that_is_being_taken_up() {
+fn second_reload_replaces_the_one_in_progress() {
     let mut server = server(many());
     server.reload(inventory_file(5_000));
     while resources(&server) == 1 {
@@ -544,14 +544,14 @@ fn second_inventory_file_takes_the_place_of_one_that_is_being_taken_up() {
     while server.has_work() {
         turn(&mut server, &[]);
     }
-    assert_eq!(resources(&server), added + 1, "what was added stays");
+    assert_eq!(resources(&server), added + 1, "names already added stay");
     assert!(server.inventory().names().find("Otra").is_some());
 }
 
-/// It had the time of the turn and was first, so a waiter whose patience had ended before got
-/// what it had.
+/// The end of a keep-alive, at the time of the turn, once came first, so a waiter whose wait was over
+/// was granted the resource.
 #[test]
-fn what_nobody_renews_ends_after_the_waits_that_were_over_before() {
+fn keep_alive_ends_after_the_waits_that_were_over_before() {
     let mut server = server(many());
     let ((ana, a), (eva, b)) = (join(&mut server), join(&mut server));
     ana.sends("RESERVAR Sala 1 hasta=salir por=10s\n");

@@ -1,5 +1,5 @@
-//! The inventory file: resources that are to exist, one a line. It is read in pieces, because it
-//! may have a million of them and is read again while everybody is connected.
+//! The inventory file, which lists resources to create if missing, one per line. It is read in
+//! pieces, because it may have a million lines and is reloaded while clients are connected.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Take};
@@ -9,17 +9,17 @@ use crate::commands::NameReader;
 use crate::journal::open_regular_file;
 use crate::limits::INVENTORY_FILE_MAX_BYTES;
 
-/// Bytes that are asked for at once.
+/// Bytes per read of the file.
 const READ_BYTES: usize = 64 << 10;
 
-/// An inventory file that is being read.
+/// An inventory file in the course of reading.
 pub struct InventoryFile<R: Read = Take<File>> {
     shown: String,
     source: R,
-    /// How many bytes were read.
+    /// Number of bytes read so far.
     read_bytes: u64,
-    /// The last of them: up to `taken` they are lines that were read, from there to `searched`
-    /// there is no line ending.
+    /// The last bytes read. Lines up to `taken` are parsed, and there is no line ending from there
+    /// to `searched`.
     unread: Vec<u8>,
     taken: usize,
     searched: usize,
@@ -28,11 +28,11 @@ pub struct InventoryFile<R: Read = Take<File>> {
 }
 
 impl InventoryFile {
-    /// Opens a regular file. A pipe or a terminal would hold the server up until somebody
-    /// writes to it, at the latest when it is read again.
+    /// Opens a regular file. Reading a pipe or a terminal would block the server until somebody
+    /// writes to it, at the latest when the file is read again.
     ///
     /// # Errors
-    /// One line that names the file and the reason.
+    /// A line with the file and the reason.
     pub fn open(path: &Path) -> Result<InventoryFile, String> {
         let shown = path.display().to_string();
         match open_regular_file(path) {
@@ -43,7 +43,7 @@ impl InventoryFile {
 }
 
 impl<R: Read> InventoryFile<R> {
-    /// Reads from anything, which has this name in errors.
+    /// Reads from any source, with this name in errors.
     pub fn new(shown: String, source: R) -> InventoryFile<R> {
         InventoryFile {
             shown,
@@ -57,16 +57,16 @@ impl<R: Read> InventoryFile<R> {
         }
     }
 
-    /// The file as errors name it.
+    /// Returns the name of the file for messages.
     pub fn shown(&self) -> &str {
         &self.shown
     }
 
-    /// Reads up to `most` lines; a read of the file counts as one. Returns the names once all of it
-    /// is read.
+    /// Reads up to `most` lines, where a read of the file counts as one. Returns all names once the
+    /// file is read, and `None` before.
     ///
     /// # Errors
-    /// One line that names the file, the line and the reason; then none of it counts.
+    /// A text with the file, the line and the reason. The whole file is then invalid.
     pub fn read_piece(&mut self, most: usize) -> Result<Option<Vec<String>>, String> {
         for _ in 0..most {
             if let Some(end) = memchr::memchr(b'\n', &self.unread[self.searched..]) {
