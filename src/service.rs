@@ -511,10 +511,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         // Its first line is mostly there already.
         enqueue(&mut self.run_queue, client, key);
         self.arm(key);
-        if let Some(oldest) = self.crowd.join(peer, session, key) {
-            self.note_full("too many connections have said nothing yet");
-            self.send_away(oldest, NoRoom::Silent);
-        }
+        self.crowd.join(peer);
     }
 
     /// Why one more connection from there cannot be served, if it cannot.

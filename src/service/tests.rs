@@ -394,14 +394,36 @@ fn of_those_who_have_said_nothing_the_oldest_goes_and_who_speaks_stays() {
     let silent: Vec<_> = (0..3).map(|_| come(&mut server, "SOY")).collect();
     assert!(silent.iter().all(|peer| peer.told().is_empty()));
     assert_eq!(speaks.told(), "OK ana\n");
-    // One that speaks at once costs nobody but the oldest of these its place.
+    // One that speaks at once costs nobody its place, one more that says nothing the oldest.
     assert_eq!(come(&mut server, "SOY eva\n").told(), "OK eva\n");
+    assert!(silent.iter().all(|peer| peer.told().is_empty()));
+    assert_eq!(come(&mut server, "SOY").told(), "");
     let told = silent[0].told();
     assert!(told.starts_with("ERR 503 ") && told.contains("said nothing"), "{told}");
     for n in 0..50 {
         assert_eq!(come(&mut server, "SOY eva\n").told(), "OK eva\n", "{n}");
     }
     assert_eq!(speaks.told(), "");
+}
+
+/// They were closed for having said nothing, although their lines were there.
+#[test]
+fn newcomers_that_come_in_one_moment_and_have_sent_a_line_are_all_served() {
+    let crowd = CrowdLimits { per_address: 100, silent_per_address: 2, silent: 3 };
+    let mut server = server(Config { crowd, ..many() });
+    let from = |n: u64| if n == 9 { super::Peer::Local } else { super::Peer::address(n % 2) };
+    let come = |server: &mut Server, n: u64, line: &str| {
+        let peer = Peer::new();
+        peer.sends(line);
+        server.welcome(peer.clone(), from(n), |_, _, _| Ok(()));
+        peer
+    };
+    let good: Vec<_> = (0..10).map(|n| come(&mut server, n, "SOY ana\n")).collect();
+    let silent: Vec<_> = (0..10).map(|n| come(&mut server, n, "")).collect();
+    turn(&mut server, &[]);
+    assert!(good.iter().all(|peer| peer.told() == "OK ana\n"));
+    let closed = silent.iter().filter(|peer| peer.told().starts_with("ERR 503 ")).count();
+    assert_eq!(closed, 7, "three of all may stay");
 }
 
 #[test]
