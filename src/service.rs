@@ -457,6 +457,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if !self.batch.is_empty() {
             self.has_news = true;
             self.committed = self.tick;
+            // Before anything is written: another server may be at work on the journal.
+            self.check_directory()?;
         }
         self.store.commit(&mut self.batch)?;
         self.trace.note(Step::Committed);
@@ -553,10 +555,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if self.may_shrink() {
             self.store.shrink_old_file();
         }
-        if self.check_directory_at <= self.tick {
-            self.check_directory_at = self.tick.plus_ms(DIRECTORY_CHECK_MS);
-            self.store.confirm_directory()?;
-        }
+        self.check_directory()?;
         if self.batch.is_empty() && self.seal_at().is_some_and(|when| when <= self.tick) {
             self.store.seal()?;
         }
@@ -572,8 +571,21 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 info!("the journal was compacted to {} bytes", self.store.journal_bytes());
             }
         }
+        self.log_notices();
+        Ok(())
+    }
+
+    fn log_notices(&mut self) {
         for notice in self.store.take_notices() {
             warn!("{}", plain(&notice.to_string()));
+        }
+    }
+
+    /// Checks, once a minute at most, that the data directory is still this server's.
+    fn check_directory(&mut self) -> Result<(), journal::Error> {
+        if self.check_directory_at <= self.tick {
+            self.check_directory_at = self.tick.plus_ms(DIRECTORY_CHECK_MS);
+            self.store.confirm_directory()?;
         }
         Ok(())
     }
@@ -678,11 +690,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.stopping.is_some_and(|by| is_done || by <= self.tick)
     }
 
-    /// Makes everything durable and seals the journal, at the end.
+    /// Makes everything durable and seals the journal, at the end. Whoever has deleted the journal
+    /// is told now at the latest.
     ///
     /// # Errors
-    /// The journal could not be written.
+    /// The journal could not be written, or another server is at work on it.
     pub fn finish(&mut self) -> Result<(), journal::Error> {
+        self.store.confirm_directory()?;
+        self.log_notices();
         self.store.commit(&mut self.batch)?;
         self.store.sync()?;
         self.store.seal()

@@ -206,6 +206,38 @@ fn server_that_dies_while_somebody_leaves_holds_nothing_of_it_after_a_start() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+/// Its first commit after an idle time lay over what the other one had written meanwhile.
+#[test]
+fn server_whose_lock_was_taken_while_it_was_idle_writes_nothing() {
+    let folder = std::env::temp_dir().join(format!("reservad-taken-{}", std::process::id()));
+    let open = || {
+        let storage = DiskStorage::lock(&folder).unwrap();
+        State::open(storage, SyncPolicy::Never, CAPACITY).unwrap().0
+    };
+    let start = || Service::new(open(), Clock::new(NOW.0), NOW, Zone::utc(), config());
+    let mut first: Server = start();
+    add_names(&mut first, 3);
+    let (ana, at) = join(&mut first);
+    std::fs::remove_file(folder.join("lock")).unwrap();
+    let mut second: Server = start();
+    let (eva, place) = join(&mut second);
+    eva.sends("RESERVAR Placa 0\n");
+    turn(&mut second, &[place]);
+    assert_eq!(eva.told(), "OK RESERVADO #1 Placa 0\n");
+    let written = std::fs::read(folder.join("journal")).unwrap();
+    let tick = NOW.1.plus_ms(crate::limits::DIRECTORY_CHECK_MS);
+    ana.sends("RESERVAR Placa 1\n");
+    first.begin(NOW.0, tick);
+    first.mark(at.0, at.1, super::Ready { readable: true, ..super::Ready::default() });
+    first.end_due();
+    first.serve_queue().and_then(|()| first.conclude()).expect_err("another one has the lock");
+    first.finish().expect_err("another one has the lock");
+    assert_eq!(ana.told(), "");
+    assert!(std::fs::read(folder.join("journal")).unwrap() == written, "it wrote something");
+    drop((first, second));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn connections_that_go_at_one_moment_are_removed_over_several_turns() {
     const CROWD: usize = 3 * REAPED_A_TURN;
