@@ -12,6 +12,7 @@ use crate::limits::{
 use crate::store::State;
 
 type Server = Service<Peer, DiskStorage>;
+type Joined = (Peer, (Key, SessionId));
 
 const CAPACITY: Capacity = Capacity { resources: 100_000, reservations: 100_000 };
 
@@ -511,7 +512,7 @@ fn waiter_that_is_closed_for_its_memory_is_not_granted_what_a_later_line_release
 }
 
 /// A server with two resources and what two clients have said.
-fn two_clients(first: &str, second: &str) -> (Server, [(Peer, (Key, SessionId)); 2]) {
+fn two_clients(first: &str, second: &str) -> (Server, [Joined; 2]) {
     let mut server = server(config());
     add_names(&mut server, 2);
     let clients = [join(&mut server), join(&mut server)];
