@@ -472,6 +472,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if !self.batch.is_empty() {
             self.has_news = true;
             self.committed = self.tick;
+            // Before anything is written: another server may be at work on the journal.
+            self.check_directory()?;
         }
         self.store.commit(&mut self.batch)?;
         self.trace.note(Step::Committed);
@@ -526,10 +528,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         // Its first line is mostly there already.
         enqueue(&mut self.run_queue, client, key);
         self.arm(key);
-        if let Some(oldest) = self.crowd.join(peer, session, key) {
-            self.note_full("too many connections have sent no command yet");
-            self.send_away(oldest, NoRoom::Silent);
-        }
+        self.crowd.join(peer);
     }
 
     /// Returns why one more connection from this peer cannot be served, if it cannot.
@@ -571,10 +570,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if self.may_shrink() {
             self.store.shrink_old_file();
         }
-        if self.check_directory_at <= self.tick {
-            self.check_directory_at = self.tick.plus_ms(DIRECTORY_CHECK_MS);
-            self.store.confirm_directory()?;
-        }
+        self.check_directory()?;
         if self.batch.is_empty() && self.seal_at().is_some_and(|when| when <= self.tick) {
             self.store.seal()?;
         }
@@ -590,8 +586,21 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 info!("the journal was compacted to {} bytes", self.store.journal_bytes());
             }
         }
+        self.log_notices();
+        Ok(())
+    }
+
+    fn log_notices(&mut self) {
         for notice in self.store.take_notices() {
             warn!("{}", plain(&notice.to_string()));
+        }
+    }
+
+    /// Checks, once a minute at most, that the data directory is still this server's.
+    fn check_directory(&mut self) -> Result<(), journal::Error> {
+        if self.check_directory_at <= self.tick {
+            self.check_directory_at = self.tick.plus_ms(DIRECTORY_CHECK_MS);
+            self.store.confirm_directory()?;
         }
         Ok(())
     }
@@ -699,11 +708,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.stopping.is_some_and(|by| is_done || by <= self.tick)
     }
 
-    /// Makes everything durable and seals the journal, when the server stops.
+    /// Makes everything durable and seals the journal, when the server stops. Notices that the journal
+    /// was deleted now, at the latest.
     ///
     /// # Errors
-    /// If the journal could not be written.
+    /// The journal could not be written, or another server works on it.
     pub fn finish(&mut self) -> Result<(), journal::Error> {
+        self.store.confirm_directory()?;
+        self.log_notices();
         self.store.commit(&mut self.batch)?;
         self.store.sync()?;
         self.store.seal()

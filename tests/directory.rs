@@ -84,8 +84,20 @@ fn a_deleted_lock_file_is_locked_again_with_a_warning() {
     server.stop();
 }
 
-/// Two servers use one directory, because the lock file was deleted. The second one's journal
-/// stays.
+#[test]
+fn a_journal_that_was_deleted_under_a_server_is_told_at_its_stop() {
+    let folder = Folder::new();
+    let here = folder.join("data");
+    let mut server = Server::durable(&here, &[]);
+    assert_eq!(server.connect().say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
+    std::fs::remove_file(here.join("journal")).unwrap();
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let log = server.log_so_far();
+    assert!(log.contains("journal was deleted"), "{log}");
+}
+
+/// Two servers on one directory, since the lock file was deleted: the second one's journal stays.
 #[test]
 fn a_server_whose_directory_was_taken_by_another_stops() {
     let folder = Folder::new();

@@ -58,7 +58,8 @@ pub struct CrowdLimits {
 pub struct Crowd {
     limits: CrowdLimits,
     by_address: HashMap<NonZeroU64, usize>,
-    /// Connections that have not sent a line yet. A lower session is an older connection.
+    /// Connections that were looked at and have not sent a line yet. A lower session is an older
+    /// connection. The line of a new one may have arrived already, so it is not counted at first.
     silent: BTreeSet<(SessionId, Key)>,
     silent_by_address: BTreeSet<(NonZeroU64, SessionId, Key)>,
 }
@@ -86,11 +87,20 @@ impl Crowd {
         self.by_address.get(&address).copied().unwrap_or(0)
     }
 
-    /// Adds a connection. If too many have not sent a line yet, returns the one to close.
-    pub fn join(&mut self, peer: Peer, session: SessionId, key: Key) -> Option<Key> {
-        self.silent.insert((session, key));
+    /// Counts a connection that has come.
+    pub fn join(&mut self, peer: Peer) {
         if let Peer::Address(address) = peer {
             *self.by_address.entry(address).or_default() += 1;
+        }
+    }
+
+    /// Notes that a connection was looked at and had not sent a line. Returns one of these that is
+    /// to be closed, if there are too many of them.
+    pub fn note_silent(&mut self, peer: Peer, session: SessionId, key: Key) -> Option<Key> {
+        if !self.silent.insert((session, key)) {
+            return None;
+        }
+        if let Peer::Address(address) = peer {
             self.silent_by_address.insert((address, session, key));
             let range = (address, SessionId(0), 0)..=(address, SessionId(u64::MAX), Key::MAX);
             let mut all = self.silent_by_address.range(range);
@@ -140,7 +150,7 @@ mod tests {
         let mut crowd = crowd();
         for n in 0..4 {
             assert!(crowd.has_room(Peer::address(7)));
-            crowd.join(Peer::address(7), SessionId(n + 1), n as Key);
+            crowd.join(Peer::address(7));
             crowd.has_spoken(Peer::address(7), SessionId(n + 1), n as Key);
         }
         assert!(!crowd.has_room(Peer::address(7)));
@@ -154,21 +164,26 @@ mod tests {
         assert!(crowd.by_address.is_empty(), "addresses without connections are forgotten");
     }
 
+    fn come(crowd: &mut Crowd, peer: Peer, session: SessionId, key: Key) -> Option<Key> {
+        crowd.join(peer);
+        crowd.note_silent(peer, session, key)
+    }
+
     #[test]
     fn oldest_silent_connection_of_the_address_is_closed_and_then_the_oldest_of_all() {
         let mut crowd = crowd();
-        assert_eq!(crowd.join(Peer::Local, SessionId(1), 10), None);
-        assert_eq!(crowd.join(Peer::address(7), SessionId(2), 20), None);
-        assert_eq!(crowd.join(Peer::address(7), SessionId(3), 30), None);
-        assert_eq!(crowd.join(Peer::address(7), SessionId(4), 40), Some(20));
+        assert_eq!(come(&mut crowd, Peer::Local, SessionId(1), 10), None);
+        assert_eq!(come(&mut crowd, Peer::address(7), SessionId(2), 20), None);
+        assert_eq!(come(&mut crowd, Peer::address(7), SessionId(3), 30), None);
+        assert_eq!(come(&mut crowd, Peer::address(7), SessionId(4), 40), Some(20));
         crowd.leave(Peer::address(7), SessionId(2), 20);
-        assert_eq!(crowd.join(Peer::address(8), SessionId(5), 50), None);
-        assert_eq!(crowd.join(Peer::address(8), SessionId(6), 60), None);
-        assert_eq!(crowd.join(Peer::address(9), SessionId(7), 70), Some(10));
+        assert_eq!(come(&mut crowd, Peer::address(8), SessionId(5), 50), None);
+        assert_eq!(come(&mut crowd, Peer::address(8), SessionId(6), 60), None);
+        assert_eq!(come(&mut crowd, Peer::address(9), SessionId(7), 70), Some(10));
         crowd.leave(Peer::Local, SessionId(1), 10);
         // A connection that has sent a line is never closed for its age.
         crowd.has_spoken(Peer::address(7), SessionId(3), 30);
-        assert_eq!(crowd.join(Peer::address(9), SessionId(8), 80), None);
-        assert_eq!(crowd.join(Peer::Local, SessionId(9), 90), Some(40));
+        assert_eq!(come(&mut crowd, Peer::address(9), SessionId(8), 80), None);
+        assert_eq!(come(&mut crowd, Peer::Local, SessionId(9), 90), Some(40));
     }
 }

@@ -6,7 +6,7 @@ use super::client::{Phase, bury, converse, enqueue, has_more, notify};
 use super::{Key, Service, Step, Stream};
 use crate::clock::Tick;
 use crate::commands::parse::Moment;
-use crate::commands::{Desk, Figures};
+use crate::commands::{Desk, Figures, NoRoom};
 use crate::journal::{self, Storage};
 use crate::limits::{
     BATCH_EVENTS, LIST_PIECE_BYTES, LOG_QUIET_MS, SLOW_MS, TURN_WORK, WORK_BUDGET,
@@ -184,9 +184,6 @@ impl<T: Stream, S: Storage> Service<T, S> {
         } else if work > 0 && client.is_new() {
             client.slow_until = self.tick;
         }
-        if was_new && !client.is_new() {
-            self.crowd.has_spoken(client.peer(), client.session.id(), key);
-        }
         if let Some(next) = client.session.next_notice() {
             self.store.history_mut().need(next);
             if !was_watching {
@@ -197,11 +194,29 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if self.clients[key].phase == Phase::Leaving {
             self.leave_later(key);
         }
+        if was_new {
+            self.note_first_look(key);
+        }
         if foreign && self.tick >= self.foreign_quiet {
             self.foreign_quiet = self.tick.plus_ms(LOG_QUIET_MS);
             warn!(
                 "closed a connection that speaks another protocol (HTTP, TLS or mail); more of these are not logged for a minute"
             );
+        }
+    }
+
+    /// Notes whether a newcomer has sent a line. If not, an older one that has said nothing may have
+    /// to go for it.
+    fn note_first_look(&mut self, key: Key) {
+        let client = &self.clients[key];
+        let (peer, session) = (client.peer(), client.session.id());
+        if !client.is_new() {
+            self.crowd.has_spoken(peer, session, key);
+        } else if !client.unfinished
+            && let Some(oldest) = self.crowd.note_silent(peer, session, key)
+        {
+            self.note_full("too many connections have sent no command yet");
+            self.send_away(oldest, NoRoom::Silent);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::limits::{
 use crate::store::{InventoryFile, State};
 
 type Server = Service<Peer, DiskStorage>;
+type Joined = (Peer, (Key, SessionId));
 
 const CAPACITY: Capacity = Capacity { resources: 100_000, reservations: 100_000 };
 
@@ -208,6 +209,38 @@ fn restart_releases_what_a_leaving_connection_still_held() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+/// Its first commit after an idle time lay over what the other one had written meanwhile.
+#[test]
+fn server_whose_lock_was_taken_while_it_was_idle_writes_nothing() {
+    let folder = std::env::temp_dir().join(format!("reservad-taken-{}", std::process::id()));
+    let open = || {
+        let storage = DiskStorage::lock(&folder).unwrap();
+        State::open(storage, SyncPolicy::Never, CAPACITY).unwrap().0
+    };
+    let start = || Service::new(open(), Clock::new(NOW.0), NOW, Zone::utc(), config());
+    let mut first: Server = start();
+    add_names(&mut first, 3);
+    let (ana, at) = join(&mut first);
+    std::fs::remove_file(folder.join("lock")).unwrap();
+    let mut second: Server = start();
+    let (eva, place) = join(&mut second);
+    eva.sends("RESERVAR Placa 0\n");
+    turn(&mut second, &[place]);
+    assert_eq!(eva.told(), "OK RESERVADO #1 Placa 0\n");
+    let written = std::fs::read(folder.join("journal")).unwrap();
+    let tick = NOW.1.plus_ms(crate::limits::DIRECTORY_CHECK_MS);
+    ana.sends("RESERVAR Placa 1\n");
+    first.begin(NOW.0, tick);
+    first.mark(at.0, at.1, super::Ready { readable: true, ..super::Ready::default() });
+    first.end_due();
+    first.serve_queue().and_then(|()| first.conclude()).expect_err("another one has the lock");
+    first.finish().expect_err("another one has the lock");
+    assert_eq!(ana.told(), "");
+    assert!(std::fs::read(folder.join("journal")).unwrap() == written, "it wrote something");
+    drop((first, second));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn connections_lost_at_once_are_removed_over_several_turns() {
     const CROWD: usize = 3 * REAPED_A_TURN;
@@ -396,14 +429,36 @@ fn oldest_silent_connection_is_closed_and_one_that_speaks_stays() {
     let silent: Vec<_> = (0..3).map(|_| come(&mut server, "SOY")).collect();
     assert!(silent.iter().all(|peer| peer.told().is_empty()));
     assert_eq!(speaks.told(), "OK ana\n");
-    // One that speaks at once only displaces the oldest of the silent ones.
+    // One that speaks at once costs nobody its place, one more that says nothing the oldest.
     assert_eq!(come(&mut server, "SOY eva\n").told(), "OK eva\n");
+    assert!(silent.iter().all(|peer| peer.told().is_empty()));
+    assert_eq!(come(&mut server, "SOY").told(), "");
     let told = silent[0].told();
     assert!(told.starts_with("ERR 503 ") && told.contains("sent no command"), "{told}");
     for n in 0..50 {
         assert_eq!(come(&mut server, "SOY eva\n").told(), "OK eva\n", "{n}");
     }
     assert_eq!(speaks.told(), "");
+}
+
+/// They were closed for having said nothing, although their lines were there.
+#[test]
+fn newcomers_that_come_in_one_moment_and_have_sent_a_line_are_all_served() {
+    let crowd = CrowdLimits { per_address: 100, silent_per_address: 2, silent: 3 };
+    let mut server = server(Config { crowd, ..many() });
+    let from = |n: u64| if n == 9 { super::Peer::Local } else { super::Peer::address(n % 2) };
+    let come = |server: &mut Server, n: u64, line: &str| {
+        let peer = Peer::new();
+        peer.sends(line);
+        server.welcome(peer.clone(), from(n), |_, _, _| Ok(()));
+        peer
+    };
+    let good: Vec<_> = (0..10).map(|n| come(&mut server, n, "SOY ana\n")).collect();
+    let silent: Vec<_> = (0..10).map(|n| come(&mut server, n, "")).collect();
+    turn(&mut server, &[]);
+    assert!(good.iter().all(|peer| peer.told() == "OK ana\n"));
+    let closed = silent.iter().filter(|peer| peer.told().starts_with("ERR 503 ")).count();
+    assert_eq!(closed, 7, "three of all may stay");
 }
 
 #[test]
@@ -564,7 +619,7 @@ fn keep_alive_ends_after_the_waits_that_were_over_before() {
 }
 
 /// A server with two resources and what two clients have said.
-fn two_clients(first: &str, second: &str) -> (Server, [(Peer, (Key, SessionId)); 2]) {
+fn two_clients(first: &str, second: &str) -> (Server, [Joined; 2]) {
     let mut server = server(config());
     add_names(&mut server, 2);
     let clients = [join(&mut server), join(&mut server)];
