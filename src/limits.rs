@@ -25,9 +25,9 @@ pub const TARGETS_MAX: usize = 32;
 /// Most `*` in one pattern: more than people write.
 pub const STARS_MAX: usize = 4;
 /// Bytes of names that the patterns of one line may be held against, all
-/// together: some 30 ms, in which nobody else is served. 32 patterns fit
-/// beside 50,000 names of 20 bytes.
-pub const PATTERNS_BYTES: usize = 32 << 20;
+/// together: some 20 ms, in which nobody else is served. 32 patterns fit
+/// beside 25,000 names of 20 bytes.
+pub const PATTERNS_BYTES: usize = 16 << 20;
 /// So many patterns a line may have however many names there are.
 pub const PATTERNS_ALWAYS: usize = 4;
 /// Most resources that one `ALTA` line may add: its events are one commit.

@@ -1041,7 +1041,7 @@ fn other_user(folder: &Folder, arguments: &[&str]) -> Option<Command> {
     std::fs::copy(env!("CARGO_BIN_EXE_reserva"), &client).expect("a copy");
     let can = Command::new("setpriv").args(["--reuid", USER, "true"]).output();
     if !can.is_ok_and(|output| output.status.success()) {
-        println!("skipped: needs root and setpriv");
+        common::skip::skip("needs root and setpriv");
         return None;
     }
     let mut command = Command::new("setpriv");
@@ -1092,7 +1092,7 @@ fn under_another_user(server: &Server, folder: &Folder) -> Option<(Running, u32)
     running.out.read_line(&mut first).expect("a line");
     let pid = first.trim().parse().ok();
     if pid.is_none() {
-        println!("skipped: set-user-ID programs do not work here");
+        common::skip::skip("set-user-ID programs do not work here");
     }
     Some((running, pid?))
 }

@@ -200,8 +200,8 @@ texts! {
         "se perdió la conexión con {} ({}).\nVuelve a empezar con «reserva» cuando el servidor esté en marcha.",
         "the connection to {} was lost ({}).\nStart 'reserva' again when the server is running.";
     LOST_PIPING:
-        "se perdió la conexión con {} ({}): llegaron {} respuestas completas a {} líneas enviadas.\nLas que no tienen respuesta quizá se cumplieron: consulta RESERVAS antes de repetirlas.",
-        "the connection to {} was lost ({}): {} complete replies came to {} lines sent.\nThose without a reply may have been run: check with BOOKINGS before you repeat them.";
+        "se perdió la conexión con {} ({}): respuestas completas: {}; líneas enviadas: {}.\nLas que no tienen respuesta quizá se cumplieron: consulta RESERVAS antes de repetirlas.",
+        "the connection to {} was lost ({}): complete replies: {}; lines sent: {}.\nThose without a reply may have been run: check with BOOKINGS before you repeat them.";
     NO_GOODBYE:
         "{} no confirmó SALIR; la conexión se cierra de todos modos.",
         "{} did not confirm QUIT; the connection is closed anyway.";
