@@ -455,6 +455,7 @@ impl<S: Storage> State<S> {
         let (store, inventory, opened) = Store::open(storage, policy, capacity)?;
         let mut state = State { store, inventory, batch: Batch::default() };
         end_orphans(&mut state.inventory, opened.last_time, &mut state.batch);
+        state.inventory.set_first_time(opened.last_time);
         Ok((state, opened))
     }
 

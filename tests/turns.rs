@@ -525,3 +525,19 @@ fn lines_beside_a_backlog_see_nothing_of_it() {
     println!("{ran} lines beside a backlog, {held} held back, {pieces} pieces");
     assert!(ran > 500 && held > 500 && pieces > 500, "{ran} {held} {pieces}");
 }
+
+/// A crash in the middle of a step of the clock left a lease that had ended before events that were
+/// committed already, and the next start stamped its end with the earlier time.
+#[test]
+fn ends_after_a_start_are_not_stamped_before_the_last_event() {
+    let mut world = World::with_rooms(1);
+    world.say(0, "RESERVE Room 1 for=1m");
+    let last_time = world.now.time.plus_ms(7_200_000);
+    let mut started = world.replay();
+    started.set_first_time(last_time);
+    let now = Now::at(last_time.plus_ms(60_000));
+    let mut batch = Batch::default();
+    started.advance(now, &Zone::utc(), &mut batch);
+    let texts: Vec<_> = batch.iter().map(|(_, _, text)| text.to_owned()).collect();
+    assert_eq!(texts, ["2026-11-22T14:00:00.000Z EXPIRED #2 Room 1"]);
+}

@@ -215,6 +215,13 @@ impl Inventory {
         }
     }
 
+    /// Gives no event of the first [`Inventory::advance`] an earlier time than this, the time of the
+    /// last event before a start: a crash in the middle of a step of the clock leaves leases that
+    /// ended before events that were committed already.
+    pub fn set_first_time(&mut self, time: Time) {
+        self.backlog.floor = time;
+    }
+
     /// Applies an event that has become due.
     pub(super) fn apply_due(&mut self, time: Time, event: Event, batch: &mut Batch) {
         self.enact(time.max(self.backlog.floor), event, batch);
