@@ -1,8 +1,8 @@
 //! The journal: numbered text records that are on disk before anyone is notified of them.
 //!
 //! * Records become durable together with [`Journal::commit`]: one write, one checksum and one sync
-//! for all of them (group commit). A commit is the unit of recovery, which restores all or none of
-//! it.
+//!   for all of them (group commit). A commit is the unit of recovery, which restores all or none of
+//!   it.
 //! * [`Journal::open`] replays what is there, cuts a torn tail, and refuses a damaged file.
 //! * A seal after the last commit proves that nothing is missing ([`Journal::seal`]).
 //! * A snapshot, written in pieces beside the journal, takes its place in one rename
