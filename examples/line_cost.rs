@@ -8,14 +8,14 @@
 
 use std::time::{Duration, Instant};
 
-use reservad::clock::{Now, Time, Zone};
-use reservad::commands::parse::Moment;
-use reservad::commands::{self, After, Desk, Figures, Session};
+use reservad::commands::parse::RequestTime;
+use reservad::commands::{self, CommandContext, Flow, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
 use reservad::inventory::{Capacity, Inventory, SessionId};
 use reservad::limits::{PATTERNS_ALWAYS, PATTERNS_BYTES};
+use reservad::time::{ClockReading, Time, Zone};
 
 struct Bench {
     inventory: Inventory,
@@ -53,16 +53,16 @@ impl Bench {
     fn say(&mut self, session: &mut Session, line: &str) -> String {
         let zone = Zone::utc();
         let history = History::default();
-        let mut desk = Desk {
+        let mut context = CommandContext {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
             history: &history,
-            moment: Moment { now: Now::at(self.now), zone: &zone },
-            figures: &Figures::default,
+            request_time: RequestTime { now: ClockReading::at(self.now), zone: &zone },
+            stats: &Stats::default,
         };
         let mut out = Vec::new();
-        let after = commands::run(line.as_bytes(), Eol::Lf, session, &mut desk, &mut out);
-        drop::<After>(after);
+        let after = commands::run(line.as_bytes(), Eol::Lf, session, &mut context, &mut out);
+        drop::<Flow>(after);
         self.batch.clear();
         String::from_utf8_lossy(&out).chars().take(80).collect()
     }
@@ -136,8 +136,8 @@ fn main() {
             let until = from.plus_ms(3_600_000);
             let zone = Zone::utc();
             let (from, until) = (
-                zone.text(from, reservad::clock::Round::Down),
-                zone.text(until, reservad::clock::Round::Down),
+                zone.text(from, reservad::time::Round::Down),
+                zone.text(until, reservad::time::Round::Down),
             );
             bench.newcomer(&format!("RESERVAR {stem}{last} desde={from} hasta={until}"));
         }

@@ -7,13 +7,13 @@
 
 use std::time::{Duration, Instant};
 
-use reservad::clock::{Now, Time, Zone};
-use reservad::commands::parse::Moment;
-use reservad::commands::{self, Desk, Figures, Session};
+use reservad::commands::parse::RequestTime;
+use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
 use reservad::inventory::{Capacity, Inventory, SessionId};
+use reservad::time::{ClockReading, Time, Zone};
 
 struct Bench {
     inventory: Inventory,
@@ -26,14 +26,14 @@ impl Bench {
     fn say(&mut self, session: &mut Session, line: &str) {
         let zone = Zone::utc();
         let history = History::default();
-        let mut desk = Desk {
+        let mut context = CommandContext {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
             history: &history,
-            moment: Moment { now: Now::at(self.now), zone: &zone },
-            figures: &Figures::default,
+            request_time: RequestTime { now: ClockReading::at(self.now), zone: &zone },
+            stats: &Stats::default,
         };
-        commands::run(line.as_bytes(), Eol::Lf, session, &mut desk, &mut Vec::new());
+        commands::run(line.as_bytes(), Eol::Lf, session, &mut context, &mut Vec::new());
         self.batch.clear();
     }
 
@@ -87,7 +87,7 @@ fn measure(what: &str, count: usize, line: &str, more: &[&str]) {
     let zone = Zone::utc();
     let later = bench.now.plus_ms(10_000);
     let begun = Instant::now();
-    bench.inventory.advance(Now::at(later), &zone, &mut bench.batch);
+    bench.inventory.advance(ClockReading::at(later), &zone, &mut bench.batch);
     let telling = begun.elapsed();
     let told = bench.inventory.take_outcomes().len();
     let (best, median) = (all[0], all[all.len() / 2]);

@@ -10,10 +10,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use reservad::clock::{Time, print_utc};
 use reservad::inventory::Capacity;
 use reservad::journal::{self, DiskStorage, Error, Journal, SyncPolicy};
 use reservad::store::State;
+use reservad::time::{Time, print_utc};
 
 const ROUNDS: usize = 7;
 const BEGIN_MS: i64 = 1_795_000_000_000;

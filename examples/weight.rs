@@ -10,8 +10,8 @@
 use std::process::Command;
 use std::rc::Rc;
 
-use reservad::clock::Time;
 use reservad::inventory::{Capacity, Event, Inventory, Reservation};
+use reservad::time::Time;
 
 /// Looks at the memory so many times, in the upper half of the count.
 const LOOKS: u32 = 50;
@@ -82,7 +82,7 @@ fn reservation(kind: &str, number: u32, rooms: u32) -> Reservation {
     let room = if kind == "mixed" { number % rooms } else { place % rooms };
     let from = Time::from_ms(BEGIN_MS + i64::from(place) * 1_000);
     let until = match kind {
-        "open" => Time::NEVER,
+        "open" => Time::MAX,
         _ => from.plus_ms(if kind == "mixed" { 500 } else { 1_000 * i64::from(rooms) }),
     };
     let mut new = Reservation::new(u64::from(number), &[room], from, until);

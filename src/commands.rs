@@ -2,7 +2,7 @@
 //!
 //! [`run`] reads a line, decides, makes the events so and appends the reply.
 //! It names no socket, no file and no clock; what it needs of the world is
-//! in its [`Desk`].
+//! in its [`CommandContext`].
 
 mod cost;
 mod help;
@@ -19,11 +19,10 @@ use std::rc::Rc;
 
 use foldhash::fast::RandomState;
 
-use crate::clock::Time;
-use crate::conn::{Eol, Source};
+use crate::conn::{Eol, ReplyStream};
 use crate::inventory::decide::{Grant, Refusal, Request, Wanted, cancellations};
 use crate::inventory::event::{Batch, push_names};
-use crate::inventory::fit::{Start, Term};
+use crate::inventory::fit::{End, Start};
 use crate::inventory::history::History;
 use crate::inventory::names::{check_name, fold};
 use crate::inventory::pattern::Pattern;
@@ -31,17 +30,20 @@ use crate::inventory::{Ending, Event, Inventory, Reservation, SessionId};
 use crate::limits::{
     CLOCK_DOUBTFUL_MS, COSTLY_WORK, LINE_MAX_BYTES, LIST_PIECE_BYTES, RELEASES_AT_ONCE,
 };
+use crate::time::Time;
 pub use notice::Notices;
-use parse::{Command, Fault, Marks, Moment, Text, find_control, parse, split_word};
+use parse::{
+    ByteClasses, Command, ErrorReply, RequestTime, ScannedStr, find_control, parse, split_word,
+};
 pub use session::{Session, notices, resolve, tell_place};
 use session::{Wait, Watch};
-use words::{Lang, Verb, echo, say};
+use words::{Lang, Verb, excerpt, localize};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
 /// Figures that only the loop knows, for `ESTADO`.
 #[derive(Clone, Debug, Default)]
-pub struct Figures {
+pub struct Stats {
     pub clients: usize,
     pub max_clients: usize,
     pub uptime_s: u64,
@@ -56,31 +58,31 @@ pub struct Figures {
 }
 
 /// What a command works on: the state and the moment.
-pub struct Desk<'a> {
+pub struct CommandContext<'a> {
     pub inventory: &'a mut Inventory,
     pub batch: &'a mut Batch,
     pub history: &'a History,
-    pub moment: Moment<'a>,
-    pub figures: &'a dyn Fn() -> Figures,
+    pub request_time: RequestTime<'a>,
+    pub stats: &'a dyn Fn() -> Stats,
 }
 
-impl Desk<'_> {
+impl CommandContext<'_> {
     /// Grants what a command has made room for.
-    fn settle(&mut self) {
-        self.inventory.settle(self.moment.now, self.moment.zone, self.batch);
+    fn grant_waiters(&mut self) {
+        self.inventory.grant_waiters(self.request_time.now, self.request_time.zone, self.batch);
     }
 
-    fn enact(&mut self, event: Event) {
-        self.inventory.enact(self.moment.now.time, event, self.batch);
+    fn apply_and_log(&mut self, event: Event) {
+        self.inventory.apply_and_log(self.request_time.now.wall, event, self.batch);
     }
 }
 
 /// What comes after a reply.
-pub enum After {
+pub enum Flow {
     /// The next line.
     Next,
     /// A list goes on; its first part is in the output.
-    List(Box<dyn Source>),
+    List(Box<dyn ReplyStream>),
     /// The connection is closed when its output is sent.
     Close,
     /// The connection closes after everything bound to it is released; see [`leave`]. Nothing is
@@ -98,14 +100,14 @@ pub fn run(
     line: &[u8],
     eol: Eol,
     session: &mut Session,
-    desk: &mut Desk,
+    context: &mut CommandContext,
     out: &mut Vec<u8>,
-) -> After {
+) -> Flow {
     // The first line may be that of a browser.
-    if !session.fresh && at_once(line, eol, session, desk, out).is_some() {
-        return After::Next;
+    if !session.fresh && at_once(line, eol, session, context, out).is_some() {
+        return Flow::Next;
     }
-    run_other(line, eol, session, desk, out)
+    run_other(line, eol, session, context, out)
 }
 
 /// Runs a line that the fast path does not handle.
@@ -114,9 +116,9 @@ fn run_other(
     line: &[u8],
     eol: Eol,
     session: &mut Session,
-    desk: &mut Desk,
+    context: &mut CommandContext,
     out: &mut Vec<u8>,
-) -> After {
+) -> Flow {
     let line = match session.fresh {
         // Some editors put a byte order mark at the start of a text file, which may be piped here.
         true => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
@@ -124,26 +126,28 @@ fn run_other(
     };
     let (word, rest) = split_word(line);
     if word.is_empty() {
-        return After::Next;
+        return Flow::Next;
     }
     let fresh = std::mem::replace(&mut session.fresh, false);
     if (fresh || word.ends_with(b":")) && is_foreign(line, fresh) {
-        return After::Foreign;
+        return Flow::Foreign;
     }
-    let (exact, marks) = (Verb::find_exact(word), Marks::of(rest));
+    let (exact, marks) = (Verb::find_exact(word), ByteClasses::of(rest));
     if !session.allows_costly && cost::may_begin_costly(word) {
         let verb = exact.or_else(|| Verb::find(str::from_utf8(word).ok()?));
-        let cost = verb.map_or(0, |(verb, _)| cost::upper_bound(verb, rest, marks, desk.inventory));
+        let cost =
+            verb.map_or(0, |(verb, _)| cost::upper_bound(verb, rest, marks, context.inventory));
         if cost > COSTLY_WORK {
             session.fresh = fresh;
-            return After::Later(cost);
+            return Flow::Later(cost);
         }
     }
-    match understand(line, (exact, rest, marks), session, desk.moment, &mut String::new()) {
-        Ok(command) => execute(command, session.lang, eol, session, desk, out),
+    match understand(line, (exact, rest, marks), session, context.request_time, &mut String::new())
+    {
+        Ok(command) => execute(command, session.lang, eol, session, context, out),
         Err(fault) => {
             push_fault(&fault, eol, out);
-            After::Next
+            Flow::Next
         }
     }
 }
@@ -151,15 +155,16 @@ fn run_other(
 /// Returns whether a line may run while [`Inventory::is_behind`], because work that is still due
 /// cannot change its effect or its reply. Lines with errors always may.
 #[cold]
-pub fn is_settled(line: &[u8], session: &mut Session, desk: &Desk) -> bool {
+pub fn is_settled(line: &[u8], session: &mut Session, context: &CommandContext) -> bool {
     let lang = session.lang;
     let mut joined = String::new();
     let (word, rest) = split_word(line);
-    let (exact, marks) = (Verb::find_exact(word), Marks::of(rest));
-    let understood = understand(line, (exact, rest, marks), session, desk.moment, &mut joined);
+    let (exact, marks) = (Verb::find_exact(word), ByteClasses::of(rest));
+    let understood =
+        understand(line, (exact, rest, marks), session, context.request_time, &mut joined);
     session.lang = lang;
-    let now = desk.moment.now;
-    understood.map_or(true, |command| settled::is_settled(&command, desk.inventory, now))
+    let now = context.request_time.now;
+    understood.map_or(true, |command| settled::is_settled(&command, context.inventory, now))
 }
 
 /// Reserves or cancels one resource if the line is nothing but one of these verbs and a
@@ -170,24 +175,24 @@ fn at_once(
     line: &[u8],
     eol: Eol,
     session: &mut Session,
-    desk: &mut Desk,
+    context: &mut CommandContext,
     out: &mut Vec<u8>,
 ) -> Option<()> {
     let (verb, lang, name) = Verb::cut_short(line)?;
-    let (id, name) = desk.inventory.find_kept(session.near, name)?;
+    let (id, name) = context.inventory.find_kept(session.near, name)?;
     session.near = id;
-    let now = desk.moment.now.time;
+    let now = context.request_time.now.wall;
     let (written, told) = if verb == Verb::Reserve {
-        let new = desk.inventory.reserve_one(id, &session.who, now)?;
-        desk.batch.write_reserved(now, new, name)
+        let new = context.inventory.reserve_one(id, &session.principal, now)?;
+        context.batch.write_reserved(now, new, name)
     } else {
-        let (number, is_all) = desk.inventory.cancel_one(id, &session.who).ok()?;
-        desk.batch.write_cancelled(now, (number, id), name, is_all)
+        let (number, is_all) = context.inventory.cancel_one(id, &session.principal).ok()?;
+        context.batch.write_cancelled(now, (number, id), name, is_all)
     };
     reply::done_one(verb, told, lang, eol, out);
-    desk.inventory.make_so(written, desk.batch);
+    context.inventory.apply_logged(written, context.batch);
     session.lang = lang;
-    desk.settle();
+    context.grant_waiters();
     Some(())
 }
 
@@ -220,18 +225,18 @@ const HTTP_METHODS: [&[u8]; 9] =
 #[inline(always)]
 fn understand<'a>(
     line: &'a [u8],
-    (exact, rest, marks): (Option<(Verb, Lang)>, &'a [u8], Marks),
+    (exact, rest, marks): (Option<(Verb, Lang)>, &'a [u8], ByteClasses),
     session: &mut Session,
-    moment: Moment,
+    request_time: RequestTime,
     joined: &'a mut String,
-) -> Result<Command<'a>, Fault> {
+) -> Result<Command<'a>, ErrorReply> {
     // Nearly all that come here: a verb as it is shown, and nothing that is not text.
     if let Some((verb, lang)) = exact
-        && !marks.any(Marks::CONTROL)
+        && !marks.any(ByteClasses::CONTROL)
         && let Ok(text) = str::from_utf8(rest)
     {
         session.lang = lang;
-        return parse(verb, Text { text, marks }, lang, moment, joined);
+        return parse(verb, ScannedStr { text, marks }, lang, request_time, joined);
     }
     let (text, broken) = match str::from_utf8(line) {
         Ok(text) => (text, None),
@@ -240,14 +245,14 @@ fn understand<'a>(
             (str::from_utf8(whole).unwrap_or_default(), Some(error.valid_up_to()))
         }
     };
-    let (word, rest) = Text::of(text).split_word();
+    let (word, rest) = ScannedStr::of(text).split_word();
     let found = Verb::find(word);
     if let Some((_, lang)) = found {
         session.lang = lang;
     }
     let lang = session.lang;
     if let Some((place, c)) = find_control(text) {
-        return Err(Fault::bad(say!(
+        return Err(ErrorReply::bad(localize!(
             lang,
             "carácter de control U+{:04X} en la posición {} de la línea",
             "control character U+{:04X} at position {} of the line",
@@ -256,7 +261,7 @@ fn understand<'a>(
         )));
     }
     if let Some(at) = broken {
-        return Err(Fault::bad(say!(
+        return Err(ErrorReply::bad(localize!(
             lang,
             "la línea no es UTF-8 en el byte {}; escribe en UTF-8",
             "the line is not UTF-8 at byte {}; write in UTF-8",
@@ -264,7 +269,7 @@ fn understand<'a>(
         )));
     }
     let Some((verb, lang)) = found else { return Err(parse::unknown_verb(word, lang)) };
-    parse(verb, rest, lang, moment, joined)
+    parse(verb, rest, lang, request_time, joined)
 }
 
 fn execute(
@@ -272,50 +277,51 @@ fn execute(
     lang: Lang,
     eol: Eol,
     session: &mut Session,
-    desk: &mut Desk,
+    context: &mut CommandContext,
     out: &mut Vec<u8>,
-) -> After {
+) -> Flow {
     match command {
         Command::List { wanted, interval } => {
-            return match list(wanted, interval, lang, eol, desk, out) {
+            return match list(wanted, interval, lang, eol, context, out) {
                 Ok(after) => after,
-                Err(refusal) => refuse(refusal, lang, eol, desk, out),
+                Err(refusal) => refuse(refusal, lang, eol, context, out),
             };
         }
         Command::Bookings { wanted, holder, from, until } => {
-            return match bookings(wanted, holder.as_deref(), (from, until), lang, eol, desk, out) {
+            return match bookings(wanted, holder.as_deref(), (from, until), lang, eol, context, out)
+            {
                 Ok(after) => after,
-                Err(refusal) => refuse(refusal, lang, eol, desk, out),
+                Err(refusal) => refuse(refusal, lang, eol, context, out),
             };
         }
         Command::Watch { wanted, after } => {
-            return match watch(wanted, after, lang, eol, session, desk) {
+            return match watch(wanted, after, lang, eol, session, context) {
                 Ok(line) => {
                     push_line(&line, eol, out);
-                    After::Next
+                    Flow::Next
                 }
-                Err(refusal) => refuse(refusal, lang, eol, desk, out),
+                Err(refusal) => refuse(refusal, lang, eol, context, out),
             };
         }
-        Command::Status => push_list(&status(desk), Verb::Status.word(lang), eol, out),
+        Command::Status => push_list(&status(context), Verb::Status.word(lang), eol, out),
         Command::Help(verb) => {
             push_list(&help::lines(verb, lang), Verb::Help.word(lang), eol, out);
         }
-        Command::Quit => return quit(eol, session, desk, out),
+        Command::Quit => return quit(eol, session, context, out),
         Command::Reserve(request) => {
-            if let Err(refusal) = reserve(request, lang, eol, session, desk, out) {
-                return refuse(refusal, lang, eol, desk, out);
+            if let Err(refusal) = reserve(request, lang, eol, session, context, out) {
+                return refuse(refusal, lang, eol, context, out);
             }
         }
         command => {
-            if let Err(refusal) = change(command, lang, session, desk, out) {
-                return refuse(refusal, lang, eol, desk, out);
+            if let Err(refusal) = change(command, lang, session, context, out) {
+                return refuse(refusal, lang, eol, context, out);
             }
             push(eol.as_str(), out);
         }
     }
-    desk.settle();
-    After::Next
+    context.grant_waiters();
+    Flow::Next
 }
 
 /// The commands with a reply of one line, which they append without its ending;
@@ -324,49 +330,51 @@ fn change(
     command: Command,
     lang: Lang,
     session: &mut Session,
-    desk: &mut Desk,
+    context: &mut CommandContext,
     out: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
     match command {
         Command::Cancel(wanted) => {
-            let released = desk.inventory.cancel(&wanted, &session.who)?;
-            cancellations(&released).for_each(|event| desk.enact(event));
-            reply::cancelled(&released, desk.inventory.names().texts(), lang, out);
+            let released = context.inventory.cancel(&wanted, &session.principal)?;
+            cancellations(&released).for_each(|event| context.apply_and_log(event));
+            reply::cancelled(&released, context.inventory.names().texts(), lang, out);
         }
         Command::Renew { number, term } => {
-            let Moment { now, zone } = desk.moment;
-            if let Some(event) = desk.inventory.renew(number, term, &session.who, now, zone)? {
-                desk.enact(event);
+            let RequestTime { now, zone } = context.request_time;
+            if let Some(event) =
+                context.inventory.renew(number, term, &session.principal, now, zone)?
+            {
+                context.apply_and_log(event);
             }
-            if matches!(term, Term::KeepAlive(_)) {
-                desk.inventory.keep_alive(number, session.id());
+            if matches!(term, End::KeepAlive(_)) {
+                context.inventory.keep_alive(number, session.id());
             }
-            if let Some(reservation) = desk.inventory.reservation(number) {
-                reply::renewed(reservation, desk.inventory.names().texts(), lang, zone, out);
+            if let Some(reservation) = context.inventory.reservation(number) {
+                reply::renewed(reservation, context.inventory.names().texts(), lang, zone, out);
             }
         }
         Command::When { wanted, when } => {
-            let Moment { now, zone } = desk.moment;
-            let (start, ids) = desk.inventory.when(&wanted, &when, now.time, zone)?;
-            push_all(["OK ", &zone.print(start, crate::clock::Round::Up), " "], out);
-            push_names(&ids, desk.inventory.names().texts(), |text| push(text, out));
+            let RequestTime { now, zone } = context.request_time;
+            let (start, ids) = context.inventory.when(&wanted, &when, now.wall, zone)?;
+            push_all(["OK ", &zone.print(start, crate::time::Round::Up), " "], out);
+            push_names(&ids, context.inventory.names().texts(), |text| push(text, out));
         }
         Command::Verify { number, name } => {
-            let now = desk.moment.now;
-            let (reservation, ids) = desk.inventory.verify(number, name.as_deref(), now.time)?;
-            let left_ms = desk.inventory.left_ms(reservation, now);
-            reply::valid(reservation, &ids, left_ms, desk.inventory.names().texts(), lang, out);
+            let now = context.request_time.now;
+            let (reservation, ids) = context.inventory.verify(number, name.as_deref(), now.wall)?;
+            let left_ms = context.inventory.left_ms(reservation, now);
+            reply::valid(reservation, &ids, left_ms, context.inventory.names().texts(), lang, out);
         }
         Command::IAm(name) => {
             push_all(["OK ", &name], out);
-            session.who.holder = Some(Rc::from(name));
+            session.principal.holder = Some(Rc::from(name));
         }
         Command::Add(names) => {
-            let count = enact_all(desk.inventory.add(names)?, desk);
+            let count = apply_and_log_all(context.inventory.add(names)?, context);
             push_all(["OK ", Verb::Add.word(lang), " ", &count.to_string()], out);
         }
         Command::Remove(names) => {
-            let count = enact_all(desk.inventory.remove(&names)?, desk);
+            let count = apply_and_log_all(context.inventory.remove(&names)?, context);
             push_all(["OK ", Verb::Remove.word(lang), " ", &count.to_string()], out);
         }
         _ => unreachable!("the other commands answer in `execute`"),
@@ -374,9 +382,9 @@ fn change(
     Ok(())
 }
 
-fn enact_all(events: Vec<Event>, desk: &mut Desk) -> usize {
+fn apply_and_log_all(events: Vec<Event>, context: &mut CommandContext) -> usize {
     let count = events.len();
-    events.into_iter().for_each(|event| desk.enact(event));
+    events.into_iter().for_each(|event| context.apply_and_log(event));
     count
 }
 
@@ -386,31 +394,31 @@ fn reserve(
     lang: Lang,
     eol: Eol,
     session: &mut Session,
-    desk: &mut Desk,
+    context: &mut CommandContext,
     out: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
-    let Moment { now, zone } = desk.moment;
-    let dated = request.when.start != Start::Unsaid;
-    let reservation = match desk.inventory.reserve(&request, &session.who, zone)? {
+    let RequestTime { now, zone } = context.request_time;
+    let dated = request.when.start != Start::Default;
+    let reservation = match context.inventory.reserve(&request, &session.principal, zone)? {
         Grant::New(reservation) => {
-            desk.enact(Event::Reserved(Rc::clone(&reservation)));
+            context.apply_and_log(Event::Reserved(Rc::clone(&reservation)));
             reservation
         }
-        Grant::Again(number) => {
-            desk.inventory.keep_alive(number, session.id());
-            Rc::clone(desk.inventory.live(number)?)
+        Grant::Duplicate(number) => {
+            context.inventory.keep_alive(number, session.id());
+            Rc::clone(context.inventory.live(number)?)
         }
         Grant::Wait(wants) => {
-            let text = desk.inventory.target_text(&wants.targets, &request.wanted);
-            let who = session.who.clone();
-            let place = desk.inventory.wait(request, wants, who, now, zone);
+            let text = context.inventory.target_text(&wants.targets, &request.wanted);
+            let principal = session.principal.clone();
+            let place = context.inventory.wait(request, wants, principal, now, zone);
             let wait = Wait { lang, eol, dated, targets: text };
             push_line(&wait.notice(place), eol, out);
             session.wait = Some(Box::new(wait));
             return Ok(());
         }
     };
-    push_reserved(&reservation, dated, lang, eol, desk, out);
+    push_reserved(&reservation, dated, lang, eol, context, out);
     Ok(())
 }
 
@@ -419,20 +427,23 @@ fn push_reserved(
     dated: bool,
     lang: Lang,
     eol: Eol,
-    desk: &Desk,
+    context: &CommandContext,
     out: &mut Vec<u8>,
 ) {
-    let texts = desk.inventory.names().texts();
-    reply::reserved(reservation, dated, texts, lang, desk.moment.zone, out);
+    let texts = context.inventory.names().texts();
+    reply::reserved(reservation, dated, texts, lang, context.request_time.zone, out);
     push(eol.as_str(), out);
 }
 
 /// The pattern of a list; a plain name must exist, as everywhere.
-fn list_pattern(wanted: Option<Wanted>, desk: &Desk) -> Result<Option<Pattern>, Refusal> {
+fn list_pattern(
+    wanted: Option<Wanted>,
+    context: &CommandContext,
+) -> Result<Option<Pattern>, Refusal> {
     match wanted {
         None => Ok(None),
         Some(Wanted::Pattern(pattern, _)) => Ok(Some(pattern)),
-        Some(Wanted::Name(name)) => match desk.inventory.names().find(&name) {
+        Some(Wanted::Name(name)) => match context.inventory.names().find(&name) {
             Some(_) => Ok(Pattern::new(&name).ok()),
             None => Err(Refusal::NoResource(name.into_owned())),
         },
@@ -444,15 +455,15 @@ fn list(
     interval: Option<(Time, Time)>,
     lang: Lang,
     eol: Eol,
-    desk: &Desk,
+    context: &CommandContext,
     out: &mut Vec<u8>,
-) -> Result<After, Refusal> {
-    let pattern = list_pattern(wanted, desk)?;
+) -> Result<Flow, Refusal> {
+    let pattern = list_pattern(wanted, context)?;
     // This instant is the shortest interval there is.
-    let now = desk.moment.now.time;
+    let now = context.request_time.now.wall;
     let (from, until) = interval.unwrap_or((now, now.plus_ms(1)));
-    let bits = desk.inventory.free_bits(pattern.as_ref(), from, until);
-    let texts = desk.inventory.names().texts().clone();
+    let bits = context.inventory.free_bits(pattern.as_ref(), from, until);
+    let texts = context.inventory.names().texts().clone();
     Ok(start(reply::FreeList::new(texts, bits, lang, eol, out), out))
 }
 
@@ -462,13 +473,13 @@ fn bookings(
     (from, until): (Time, Time),
     lang: Lang,
     eol: Eol,
-    desk: &Desk,
+    context: &CommandContext,
     out: &mut Vec<u8>,
-) -> Result<After, Refusal> {
-    let pattern = list_pattern(wanted, desk)?;
-    let rows = desk.inventory.bookings(pattern.as_ref(), holder, from, until);
-    let texts = desk.inventory.names().texts().clone();
-    let zone = desk.moment.zone;
+) -> Result<Flow, Refusal> {
+    let pattern = list_pattern(wanted, context)?;
+    let rows = context.inventory.bookings(pattern.as_ref(), holder, from, until);
+    let texts = context.inventory.names().texts().clone();
+    let zone = context.request_time.zone;
     Ok(start(reply::BookingList::new(texts, rows, zone, lang, eol, out), out))
 }
 
@@ -479,99 +490,107 @@ fn watch(
     lang: Lang,
     eol: Eol,
     session: &mut Session,
-    desk: &Desk,
+    context: &CommandContext,
 ) -> Result<String, Refusal> {
-    let pattern = list_pattern(wanted, desk)?;
-    let last = desk.inventory.last_event();
+    let pattern = list_pattern(wanted, context)?;
+    let last = context.inventory.last_event();
     let after = after.unwrap_or(last);
-    if after < desk.history.floor() || after > last {
-        return Err(Refusal::HistoryGone { asked: after, floor: desk.history.floor(), last });
+    if after < context.history.floor() || after > last {
+        return Err(Refusal::HistoryGone { asked: after, floor: context.history.floor(), last });
     }
     session.watch = Some(Box::new(Watch { pattern, lang, eol, next: after + 1, told: after }));
-    Ok(say!(lang, "OK OBSERVANDO tras={}", "OK WATCHING after={}", after))
+    Ok(localize!(lang, "OK OBSERVANDO tras={}", "OK WATCHING after={}", after))
 }
 
 /// Makes the first piece of a list; most end there. Less of one where replies
 /// wait already, so that they and the list are not more than a list is.
-fn start(mut list: impl Source + 'static, out: &mut Vec<u8>) -> After {
+fn start(mut list: impl ReplyStream + 'static, out: &mut Vec<u8>) -> Flow {
     match list.fill(LIST_PIECE_BYTES.saturating_sub(out.len()), out) {
-        true => After::List(Box::new(list)),
-        false => After::Next,
+        true => Flow::List(Box::new(list)),
+        false => Flow::Next,
     }
 }
 
 /// `key=value` lines; the keys are the same in both languages.
-fn status(desk: &Desk) -> Vec<String> {
-    let figures = (desk.figures)();
-    let inventory = &desk.inventory;
-    let clock = match (figures.clock_unconfirmed_ms, figures.clock_behind_ms) {
+fn status(context: &CommandContext) -> Vec<String> {
+    let stats = (context.stats)();
+    let inventory = &context.inventory;
+    let clock = match (stats.clock_unconfirmed_ms, stats.clock_behind_ms) {
         (Some(ahead_ms), _) => format!("unconfirmed, {}s ahead", ahead_ms / 1000),
         (None, ..=CLOCK_DOUBTFUL_MS) => "ok".to_owned(),
         (None, behind_ms) => format!("doubtful, {}s behind", behind_ms / 1000),
     };
     vec![
         format!("version={}", env!("CARGO_PKG_VERSION")),
-        format!("uptime={}s", figures.uptime_s),
-        format!("time={}", desk.moment.zone.text(desk.moment.now.time, crate::clock::Round::Down)),
-        format!("zone={}", desk.moment.zone.name()),
+        format!("uptime={}s", stats.uptime_s),
+        format!(
+            "time={}",
+            context.request_time.zone.text(context.request_time.now.wall, crate::time::Round::Down)
+        ),
+        format!("zone={}", context.request_time.zone.name()),
         format!("clock={clock}"),
         format!("resources={}", inventory.names().len()),
         format!("reservations={}", inventory.reservation_count()),
         format!("waiting={}", inventory.queue().len()),
         format!("last_number={}", inventory.last_number()),
         format!("last_event={}", inventory.last_event()),
-        format!("clients={}", figures.clients),
-        format!("max_clients={}", figures.max_clients),
-        format!("fsync={}", figures.fsync),
-        format!("journal={}", figures.journal),
-        format!("journal_bytes={}", figures.journal_bytes),
+        format!("clients={}", stats.clients),
+        format!("max_clients={}", stats.max_clients),
+        format!("fsync={}", stats.fsync),
+        format!("journal={}", stats.journal),
+        format!("journal_bytes={}", stats.journal_bytes),
     ]
 }
 
 /// `SALIR`, also as Ctrl-D.
-pub fn quit(eol: Eol, session: &Session, desk: &mut Desk, out: &mut Vec<u8>) -> After {
-    if !leave(session.id(), Ending::Quit, RELEASES_AT_ONCE, desk) {
-        return After::Leave;
+pub fn quit(eol: Eol, session: &Session, context: &mut CommandContext, out: &mut Vec<u8>) -> Flow {
+    if !leave(session.id(), Ending::Quit, RELEASES_AT_ONCE, context) {
+        return Flow::Leave;
     }
     farewell(session, eol, out);
-    After::Close
+    Flow::Close
 }
 
 /// Appends the reply to `SALIR`, after everything bound to the connection is released.
 pub fn farewell(session: &Session, eol: Eol, out: &mut Vec<u8>) {
-    push_line(session.lang.pick("OK ADIÓS", "OK BYE"), eol, out);
+    push_line(session.lang.localized("OK ADIÓS", "OK BYE"), eol, out);
 }
 
 /// Ends up to `most` `hasta=salir` reservations of a connection that is closing. Those that it
 /// keeps alive (`por=`) end only after `SALIR`. Returns whether none is left.
-pub fn leave(session: SessionId, ending: Ending, most: usize, desk: &mut Desk) -> bool {
-    for number in desk.inventory.bound_to(session, ending, most) {
-        desk.enact(Event::Expired { number });
+pub fn leave(
+    session: SessionId,
+    ending: Ending,
+    most: usize,
+    context: &mut CommandContext,
+) -> bool {
+    for number in context.inventory.bound_to(session, ending, most) {
+        context.apply_and_log(Event::Expired { number });
     }
-    desk.settle();
-    desk.inventory.bound_to(session, ending, 1).is_empty()
+    context.grant_waiters();
+    context.inventory.bound_to(session, ending, 1).is_empty()
 }
 
 /// The reply to a line that is too long.
 pub fn too_long(session: &Session, eol: Eol, out: &mut Vec<u8>) {
-    let text = say!(
+    let text = localize!(
         session.lang,
         "la línea supera los {} bytes",
         "the line is longer than {} bytes",
         LINE_MAX_BYTES,
     );
-    push_fault(&Fault { code: 413, text }, eol, out);
+    push_fault(&ErrorReply { code: 413, text }, eol, out);
 }
 
 /// The reply to a last line without its end, which is not run: `CANCELAR
 /// #42` cut to `CANCELAR #4` would be another reservation.
 pub fn cut(session: &Session, eol: Eol, out: &mut Vec<u8>) {
-    let text = say!(
+    let text = localize!(
         session.lang,
         "la última línea no termina en LF, así que no se ha ejecutado",
         "the last line does not end in LF, so it was not run",
     );
-    push_fault(&Fault::bad(text), eol, out);
+    push_fault(&ErrorReply::bad(text), eol, out);
 }
 
 /// Why a connection is rejected.
@@ -601,12 +620,18 @@ pub fn no_room(why: NoRoom, out: &mut Vec<u8>) {
     push_line(text, Eol::Lf, out);
 }
 
-fn refuse(refusal: Refusal, lang: Lang, eol: Eol, desk: &Desk, out: &mut Vec<u8>) -> After {
-    push_fault(&reply::fault(refusal, lang, desk.moment.zone), eol, out);
-    After::Next
+fn refuse(
+    refusal: Refusal,
+    lang: Lang,
+    eol: Eol,
+    context: &CommandContext,
+    out: &mut Vec<u8>,
+) -> Flow {
+    push_fault(&reply::fault(refusal, lang, context.request_time.zone), eol, out);
+    Flow::Next
 }
 
-fn push_fault(fault: &Fault, eol: Eol, out: &mut Vec<u8>) {
+fn push_fault(fault: &ErrorReply, eol: Eol, out: &mut Vec<u8>) {
     push_line(&format!("ERR {} {}", fault.code, fault.text), eol, out);
 }
 
@@ -661,7 +686,7 @@ impl NameReader {
         while let Some(at) = self.seen.get(&hash) {
             if fold(&self.names[*at]) == folded {
                 let first = self.places[*at];
-                return Err(format!("'{}' is the same name as in line {first}", echo(&name)));
+                return Err(format!("'{}' is the same name as in line {first}", excerpt(&name)));
             }
             hash = hash.wrapping_add(1);
         }

@@ -52,7 +52,7 @@ pub enum Frame {
 }
 
 /// Text that is made while it is sent: a list that may be long.
-pub trait Source {
+pub trait ReplyStream {
     /// Appends about `bytes` of text; `false` when that was the last of it.
     fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool;
 
@@ -63,7 +63,7 @@ pub trait Source {
     }
 
     /// Of what age the names are that it keeps in memory.
-    fn generation(&self) -> u64 {
+    fn name_epoch(&self) -> u64 {
         u64::MAX
     }
 }
@@ -137,9 +137,9 @@ impl Buffers {
 /// not ask the system's allocator at every line.
 #[derive(Debug, Default)]
 #[expect(clippy::vec_box, reason = "they go from one to the other as they are")]
-pub struct Spare(Vec<Box<Buffers>>);
+pub struct BufferPool(Vec<Box<Buffers>>);
 
-impl Spare {
+impl BufferPool {
     fn put(&mut self, mut buffers: Box<Buffers>) {
         let is_small = buffers.input.capacity().max(buffers.output.capacity()) <= SPARE_BYTES;
         if is_small && self.0.len() < SPARE_BUFFERS {
@@ -184,7 +184,7 @@ pub struct Conn<S> {
     buffers: Option<Box<Buffers>>,
     /// Bytes of an over-long line that were dropped so far; 0 when there is none.
     dropped: usize,
-    source: Option<Box<dyn Source>>,
+    source: Option<Box<dyn ReplyStream>>,
     telnet: Telnet,
     eol: Eol,
     last_dropped: u8,
@@ -344,8 +344,8 @@ impl<S> Conn<S> {
     }
 
     /// Of what age the names are that the list under way keeps in memory.
-    pub fn list_generation(&self) -> Option<u64> {
-        self.source.as_ref().map(|source| source.generation())
+    pub fn list_name_epoch(&self) -> Option<u64> {
+        self.source.as_ref().map(|source| source.name_epoch())
     }
 
     /// The output, to append a reply.
@@ -354,7 +354,7 @@ impl<S> Conn<S> {
     }
 
     /// Sends a list next, after what is in the output.
-    pub fn set_source(&mut self, source: Box<dyn Source>) {
+    pub fn set_source(&mut self, source: Box<dyn ReplyStream>) {
         debug_assert!(self.source.is_none(), "a list within a list");
         self.source = Some(source);
         self.refill();
@@ -470,7 +470,7 @@ impl<S> Conn<S> {
     }
 
     /// Takes memory for what is about to come from others that do not need theirs.
-    pub fn borrow(&mut self, spare: &mut Spare) {
+    pub fn acquire(&mut self, spare: &mut BufferPool) {
         if self.buffers.is_none() {
             self.buffers = spare.0.pop();
         }
@@ -478,7 +478,7 @@ impl<S> Conn<S> {
 
     /// Lets go of memory that is not needed: of the buffers, when nothing is on its way, and
     /// of what is done with in them.
-    pub fn tidy(&mut self, spare: &mut Spare) {
+    pub fn release(&mut self, spare: &mut BufferPool) {
         if let Some(buffers) = self.buffers.take_if(|buffers| buffers.is_empty()) {
             self.keep_interrupt(buffers.taken);
             return spare.put(buffers);

@@ -28,20 +28,20 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::slice;
 
-use booked::Booked;
 pub use booked::Booking;
+use booked::Schedule;
 pub use decide::{Refusal, Request, Wanted};
 pub use event::Event;
-pub use fit::{Earliest, NextFit, Term, When};
+pub use fit::{Earliest, End, NextFit, When};
 pub use keep_alive::KeepAlive;
 use names::{Names, ResourceId};
 use passing::Backlog;
 use queue::Queue;
-use runs::Runs;
+use runs::SortedList;
 use smallvec::SmallVec;
 
-use crate::clock::{Tick, Time};
 use crate::limits::{NAMES_CHUNK, NUMBER_MAX, TIDY_MIN_IDS, TIDY_WORK};
+use crate::time::{MonotonicMs, Time};
 
 /// A confirmation number: 1, 2, 3…; also the fencing token of what it grants.
 pub type Number = u64;
@@ -105,7 +105,7 @@ pub struct Details {
 pub struct Reservation {
     pub number: Number,
     pub from: Time,
-    /// [`Time::NEVER`] where no end is known, also for `hasta=salir`.
+    /// [`Time::MAX`] where no end is known, also for `hasta=salir`.
     pub until: Time,
     pub holder: Option<Rc<str>>,
     /// None where all of them would be empty.
@@ -145,7 +145,7 @@ impl Reservation {
     }
 
     /// One of its resources has another id now.
-    fn renumber(&mut self, old: ResourceId, new: ResourceId) {
+    fn remap(&mut self, old: ResourceId, new: ResourceId) {
         let further = self.details.iter_mut().flat_map(|details| &mut details.targets);
         for id in further.chain([&mut self.target]).filter(|id| **id == old) {
             *id = new;
@@ -191,8 +191,8 @@ impl Reservation {
 pub struct Deadlines {
     /// By what time it is.
     pub dated: Option<Time>,
-    /// By the steady clock; see [`Now`].
-    pub steady: Option<Time>,
+    /// By the steady clock; see [`ClockReading`].
+    pub monotonic: Option<Time>,
 }
 
 /// How much the inventory may hold.
@@ -207,27 +207,27 @@ pub struct Capacity {
 pub struct Inventory {
     names: Names,
     /// By [`ResourceId`].
-    booked: Vec<Booked>,
-    reservations: Runs<Rc<Reservation>>,
+    booked: Vec<Schedule>,
+    reservations: SortedList<Rc<Reservation>>,
     /// The deadlines: every end that is known, of those that are not leases.
-    ends: Runs<(Time, Number)>,
+    ends: SortedList<(Time, Number)>,
     /// The ends of leases, which count elapsed time.
-    leases: Runs<(Time, Number)>,
+    leases: SortedList<(Time, Number)>,
     /// `hasta=salir` reservations by connection.
-    bound: Runs<(SessionId, Number)>,
+    bound: SortedList<(SessionId, Number)>,
     /// Reservations that their connection keeps alive. `owned` does not list these.
-    kept_alive_by: Runs<(SessionId, Number)>,
+    kept_alive_by: SortedList<(SessionId, Number)>,
     /// Deadlines of reservations that are kept alive, on the monotonic clock.
-    keep_alives: Runs<(Tick, Number)>,
+    keep_alives: SortedList<(MonotonicMs, Number)>,
     /// Number of resources for which room is reserved.
     promised: usize,
     /// Reading of the monotonic clock in this turn.
-    monotonic: Tick,
+    monotonic: MonotonicMs,
     /// Idempotency keys, by holder and key with a LF between.
     keys: HashMap<Box<str>, Number>,
     queue: Queue,
     backlog: Backlog,
-    gaps: Option<Gaps>,
+    gaps: Option<IdCompaction>,
     last_number: Number,
     last_event: u64,
     capacity: Capacity,
@@ -238,7 +238,7 @@ pub struct Inventory {
 
 /// How far [`Inventory::tidy`] has come.
 #[derive(Clone, Copy, Debug)]
-struct Gaps {
+struct IdCompaction {
     /// The next chunk of names to fill; before it there are no gaps.
     chunk: usize,
     /// The first id that is not renumbered; from the chunk up to here all are gone.
@@ -253,14 +253,14 @@ impl Inventory {
         Inventory {
             names: Names::default(),
             booked: Vec::new(),
-            reservations: Runs::default(),
-            ends: Runs::default(),
-            leases: Runs::default(),
-            bound: Runs::default(),
-            kept_alive_by: Runs::default(),
-            keep_alives: Runs::default(),
+            reservations: SortedList::default(),
+            ends: SortedList::default(),
+            leases: SortedList::default(),
+            bound: SortedList::default(),
+            kept_alive_by: SortedList::default(),
+            keep_alives: SortedList::default(),
             promised: 0,
-            monotonic: Tick(0),
+            monotonic: MonotonicMs(0),
             keys: HashMap::new(),
             queue: Queue::default(),
             backlog: Backlog::default(),
@@ -296,7 +296,7 @@ impl Inventory {
     /// The resource of a name that is written as it is kept, with the name. `near` is
     /// looked at first: who cancels names what was reserved.
     pub fn find_kept(&self, near: ResourceId, text: &[u8]) -> Option<(ResourceId, &str)> {
-        if self.booked.get(near as usize).is_some_and(|booked| !matches!(booked, Booked::Gone)) {
+        if self.booked.get(near as usize).is_some_and(|booked| !matches!(booked, Schedule::Gone)) {
             let name = self.names.texts().name(near);
             if name.as_bytes() == text {
                 return Some((near, name));
@@ -336,18 +336,18 @@ impl Inventory {
     }
 
     /// Where the end of a reservation is kept.
-    fn ends_of(&mut self, lease: bool) -> &mut Runs<(Time, Number)> {
+    fn ends_of(&mut self, lease: bool) -> &mut SortedList<(Time, Number)> {
         if lease { &mut self.leases } else { &mut self.ends }
     }
 
     /// Whether a resource has a reservation, now or later.
     fn is_reserved(&self, id: ResourceId) -> bool {
-        !matches!(self.booked[id as usize], Booked::Free | Booked::Gone)
+        !matches!(self.booked[id as usize], Schedule::Free | Schedule::Gone)
     }
 
     /// Returns whether a resource has not been removed.
     fn is_live(&self, id: ResourceId) -> bool {
-        !matches!(self.booked[id as usize], Booked::Gone)
+        !matches!(self.booked[id as usize], Schedule::Gone)
     }
 
     /// The live resources in inventory order.
@@ -358,7 +358,7 @@ impl Inventory {
     /// Those from an id on.
     fn ids_from(&self, first: ResourceId) -> impl Iterator<Item = ResourceId> + '_ {
         let rest = self.booked.get(first as usize..).unwrap_or_default();
-        let live = |(booked, _): &(&Booked, ResourceId)| !matches!(booked, Booked::Gone);
+        let live = |(booked, _): &(&Schedule, ResourceId)| !matches!(booked, Schedule::Gone);
         rest.iter().zip(first..).filter(live).map(|(_, id)| id)
     }
 
@@ -376,13 +376,13 @@ impl Inventory {
                 if self.booked.len() == self.booked.capacity() {
                     self.booked.reserve_exact(16 + self.booked.len() / 8);
                 }
-                self.booked.push(Booked::Free);
+                self.booked.push(Schedule::Free);
                 self.queue.add(id);
             }
             Event::Removed { id } => {
                 self.end_waits_for(id);
                 self.names.remove(id);
-                self.booked[id as usize] = Booked::Gone;
+                self.booked[id as usize] = Schedule::Gone;
             }
             Event::Reserved(new) => self.insert(new),
             Event::Cancelled { number, targets } => self.release(number, &targets),
@@ -608,7 +608,7 @@ impl Inventory {
     }
 
     /// Returns the index from connections to their `hasta=salir` reservations.
-    fn owners(&mut self, is_kept_alive: bool) -> &mut Runs<(SessionId, Number)> {
+    fn owners(&mut self, is_kept_alive: bool) -> &mut SortedList<(SessionId, Number)> {
         if is_kept_alive { &mut self.kept_alive_by } else { &mut self.bound }
     }
 
@@ -629,20 +629,20 @@ impl Inventory {
     /// piece per call. Ids before the cursor have no gaps; ids behind it are still the old ones.
     ///
     /// Must not be called between a decision and its `apply`, nor while waiters are being tried.
-    pub fn tidy(&mut self) {
+    pub fn compact_ids(&mut self) {
         if self.is_behind() {
             return;
         }
         if self.wants_tidy() {
             self.names.begin_renumbering();
-            self.gaps = Some(Gaps { chunk: 0, next: 0, ids: self.booked.len() });
+            self.gaps = Some(IdCompaction { chunk: 0, next: 0, ids: self.booked.len() });
         }
-        let Some(Gaps { ids, .. }) = self.gaps else { return };
+        let Some(IdCompaction { ids, .. }) = self.gaps else { return };
         // New ones must not come faster than the cursor.
         let mut work = TIDY_WORK + 2 * (self.booked.len() - ids);
         while let Some(gaps) = self.gaps.take() {
             if work == 0 {
-                self.gaps = Some(Gaps { ids: self.booked.len(), ..gaps });
+                self.gaps = Some(IdCompaction { ids: self.booked.len(), ..gaps });
                 return;
             }
             work = work.saturating_sub(self.close_gaps(gaps));
@@ -650,13 +650,13 @@ impl Inventory {
     }
 
     /// One chunk of names moves up to the cursor. Returns what was looked at.
-    fn close_gaps(&mut self, Gaps { chunk, next, ids }: Gaps) -> usize {
+    fn close_gaps(&mut self, IdCompaction { chunk, next, ids }: IdCompaction) -> usize {
         let live: Vec<_> = self.ids_from(next).take(NAMES_CHUNK).collect();
-        self.names.renumber(chunk, &live);
+        self.names.remap(chunk, &live);
         let mut work = live.len();
         for (new, old) in (chunk as ResourceId * NAMES_CHUNK as ResourceId..).zip(&live) {
             if new != *old {
-                work += self.renumber(*old, new);
+                work += self.remap(*old, new);
             }
         }
         let Some(last) = live.last().filter(|_| live.len() == NAMES_CHUNK) else {
@@ -666,19 +666,19 @@ impl Inventory {
             self.truncate_queue(count as ResourceId);
             return work;
         };
-        self.gaps = Some(Gaps { chunk: chunk + 1, next: last + 1, ids });
+        self.gaps = Some(IdCompaction { chunk: chunk + 1, next: last + 1, ids });
         // To pass over a gap is cheap.
         work + (last + 1 - next) as usize / 16
     }
 
     /// Gives a resource the id of a gap before it; how many bookings it has.
-    fn renumber(&mut self, old: ResourceId, new: ResourceId) -> usize {
+    fn remap(&mut self, old: ResourceId, new: ResourceId) -> usize {
         self.booked.swap(old as usize, new as usize);
         let mut bookings = 0;
         for booking in self.booked[new as usize].iter() {
             bookings += 1;
             let Some(owner) = self.reservations.get_mut(&booking.number) else { continue };
-            Rc::make_mut(owner).renumber(old, new);
+            Rc::make_mut(owner).remap(old, new);
         }
         bookings + self.renumber_waiters(old, new)
     }
@@ -691,7 +691,7 @@ impl Inventory {
     /// The first live resource with an id of at least `from`.
     pub fn next_resource(&self, from: ResourceId) -> Option<ResourceId> {
         let rest = self.booked.get(from as usize..)?;
-        let ahead = rest.iter().position(|booked| !matches!(booked, Booked::Gone))?;
+        let ahead = rest.iter().position(|booked| !matches!(booked, Schedule::Gone))?;
         Some(from + ahead as ResourceId)
     }
 
@@ -702,7 +702,7 @@ impl Inventory {
     pub fn check(&self) {
         let mut bookings = 0;
         for id in self.ids() {
-            let mut last = Time::DAWN;
+            let mut last = Time::MIN;
             for booking in self.booked[id as usize].iter() {
                 assert!(last <= booking.from && booking.from < booking.until, "overlap on {id}");
                 last = booking.until;
@@ -744,7 +744,10 @@ impl Inventory {
     }
 }
 
-fn owned_by(set: &Runs<(SessionId, Number)>, session: SessionId) -> impl Iterator<Item = Number> {
+fn owned_by(
+    set: &SortedList<(SessionId, Number)>,
+    session: SessionId,
+) -> impl Iterator<Item = Number> {
     let all = set.from((session, 0)).take_while(move |(owner, _)| *owner == session);
     all.map(|(_, number)| *number)
 }

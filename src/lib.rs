@@ -2,7 +2,7 @@
 //!
 //! The rooms, in reading order:
 //!
-//! 1. [`clock`]: instants, durations, zones; the one place that reads a clock.
+//! 1. [`time`]: instants, durations, zones; the one place that reads a clock.
 //! 2. [`inventory`]: resources, reservations and the rules; pure, time is an
 //!    argument. `decide` functions answer with events, `apply` enacts them.
 //! 3. [`commands`]: the grammar and the replies, in two languages.
@@ -16,9 +16,8 @@
 //! - No two live reservations of one resource overlap.
 //! - What a client is told is on disk before it is told (`--fsync always`).
 //! - Replay is `apply` alone, so a later change of a rule cannot change the past.
-//! - Nothing but `clock` reads a clock, nothing but `reactor` names a socket.
+//! - Nothing but `time` reads a clock, nothing but `reactor` names a socket.
 
-pub mod clock;
 pub mod commands;
 pub mod conn;
 pub mod inventory;
@@ -27,3 +26,4 @@ pub mod limits;
 pub mod reactor;
 pub mod service;
 pub mod store;
+pub mod time;

@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use log::{LevelFilter, info, warn};
-use reservad::clock::{self, Clock, DurationError, Round, Time, Zone, parse_duration_ms};
-use reservad::commands::words::plain;
+use reservad::commands::words::escape_for_log;
 use reservad::inventory::{Capacity, Inventory};
 use reservad::journal;
-use reservad::journal::{DiskStorage, Report, SyncPolicy, Verdict};
+use reservad::journal::{DiskStorage, Disposition, Report, SyncPolicy};
 use reservad::limits::{
     CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, LISTENER_DESCRIPTORS, LISTENERS_MAX, OUTPUT_MEMORY_MIN,
     PER_ADDRESS_DEFAULT, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, SHARE_CLIENTS, SILENT_LEAST,
@@ -23,6 +22,7 @@ use reservad::limits::{
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
 use reservad::service::{Compaction, Config, CrowdLimits, Service};
 use reservad::store::{self, Opened, State};
+use reservad::time::{self, Clock, DurationError, Round, Time, Zone, parse_duration_ms};
 use startup::system_zone;
 
 /// What a server without data and without --inventory starts with.
@@ -218,7 +218,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(Failure { code, reason }) => {
-            logging::say_farewell(&format!("reservad: {}", plain(&reason)));
+            logging::say_farewell(&format!("reservad: {}", escape_for_log(&reason)));
             ExitCode::from(code)
         }
     }
@@ -261,11 +261,11 @@ fn serve(options: Serve) -> Result<(), Failure> {
     let max_clients = max_clients(options.max_clients, addresses.len())?;
     let listeners = listen(&addresses)?;
     let names = first_names(&options, &state)?;
-    let at = clock::read();
-    if clock.floor().is_some_and(|floor| clock::is_synchronized(floor, at.0)) {
+    let at = time::read();
+    if clock.floor().is_some_and(|floor| time::is_synchronized(floor, at.0)) {
         clock.confirm();
     }
-    state.settle(names, clock.observe(at.0, at.1), &zone)?;
+    state.catch_up(names, clock.observe(at.0, at.1), &zone)?;
     let (resources, reservations) =
         (state.inventory.names().len(), state.inventory.reservation_count());
     let config = Config {
@@ -338,7 +338,7 @@ fn open(options: &Serve) -> Result<(State<DiskStorage>, Clock), Failure> {
         Capacity { resources: options.max_resources, reservations: options.max_reservations };
     if options.in_memory {
         info!("keeping everything in memory only");
-        return Ok((State::in_memory(capacity), Clock::new(Time::DAWN)));
+        return Ok((State::in_memory(capacity), Clock::new(Time::MIN)));
     }
     let folder = data_folder(options.data_dir.clone())?;
     let storage = DiskStorage::lock(&folder).map_err(describe)?;
@@ -348,7 +348,7 @@ fn open(options: &Serve) -> Result<(State<DiskStorage>, Clock), Failure> {
     }
     let (state, Opened { report, last_time }) =
         State::open(storage, options.fsync, capacity).map_err(describe)?;
-    info!("data in {}", plain(&folder.display().to_string()));
+    info!("data in {}", escape_for_log(&folder.display().to_string()));
     if let Some(cut) = torn_tail(&report) {
         warn!("{cut}");
     }
@@ -360,9 +360,9 @@ fn torn_tail(report: &Report) -> Option<String> {
     let bad = report.bad.as_ref()?;
     Some(format!(
         "{}: a torn tail was cut at byte {} ({}): {}, never acknowledged as durable",
-        plain(&report.path),
+        escape_for_log(&report.path),
         bad.offset_bytes,
-        plain(&bad.reason),
+        escape_for_log(&bad.reason),
         bad.tail()
     ))
 }
@@ -373,7 +373,7 @@ fn warn_of_exposure(storage: &DiskStorage) {
     for how in storage.exposures(user).unwrap_or_default() {
         warn!(
             "other users can change the data: {}; make it yours alone (chown, chmod go-w)",
-            plain(&how)
+            escape_for_log(&how)
         );
     }
 }
@@ -490,7 +490,7 @@ fn check(folder: &Path) -> Result<ExitCode, Failure> {
     };
     println!(
         "{}: good up to byte {}; {} snapshot records, {events}; {}{}",
-        plain(&report.path),
+        escape_for_log(&report.path),
         report.end_bytes,
         report.snapshot_records,
         contents(&inventory),
@@ -502,12 +502,12 @@ fn check(folder: &Path) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
         None => {}
-        Some(bad) if bad.verdict == Verdict::Cut => {
+        Some(bad) if bad.verdict == Disposition::Cut => {
             println!(
                 "a torn tail from byte {} on (line {}: {}), never acknowledged as durable; the next start cuts {}. If a server is running on this directory, it may be writing right now",
                 bad.offset_bytes,
                 bad.line,
-                plain(&bad.reason),
+                escape_for_log(&bad.reason),
                 bad.tail()
             );
         }
@@ -529,8 +529,8 @@ fn backup(folder: &Path, to: &Path) -> Result<ExitCode, Failure> {
     let journal::Backup { source, copy } = done.map_err(describe)?;
     println!(
         "{}: copied from {}, sealed at event {}; {} bytes, {}{}",
-        plain(&to.join(journal::JOURNAL_FILE).display().to_string()),
-        plain(&source.path),
+        escape_for_log(&to.join(journal::JOURNAL_FILE).display().to_string()),
+        escape_for_log(&source.path),
         copy.last_number,
         copy.file_bytes,
         contents(&inventory),
@@ -561,7 +561,7 @@ fn identity(report: &Report) -> String {
 
 /// Runs `reservad reset-time`, and prints the changes.
 fn reset_time(folder: &Path) -> Result<(), Failure> {
-    let (now, _) = clock::read();
+    let (now, _) = time::read();
     let zone = zone_of_system()?;
     let shown = |time| zone.text(time, Round::Down);
     if now < Time::from_ms(CLOCK_UNSET_MS) {
@@ -578,7 +578,8 @@ fn reset_time(folder: &Path) -> Result<(), Failure> {
     if let Some(cut) = torn_tail(&reset.report) {
         println!("{cut}");
     }
-    let (path, last_time) = (plain(&reset.report.path).to_string(), shown(reset.last_time));
+    let (path, last_time) =
+        (escape_for_log(&reset.report.path).to_string(), shown(reset.last_time));
     match reset.changed {
         None => println!(
             "{path}: nothing to do: its last time, {last_time}, is not after the system's time, {}",

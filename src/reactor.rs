@@ -36,13 +36,13 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::clock::{self, Tick, tick};
-use crate::commands::words::plain;
+use crate::commands::words::escape_for_log;
 use crate::inventory::SessionId;
 use crate::journal::{self, DiskStorage};
 use crate::limits::{ACCEPT_BUDGET, ACCEPT_RETRY_MS, GATHER_MS, GATHER_ROUNDS, LISTENERS_MAX};
 use crate::service::{Key, Peer, Ready, Service};
 use crate::store::InventoryFile;
+use crate::time::{self, MonotonicMs, tick};
 use net::{Accepted, Listener};
 use wake::{Alarm, Foretick, Signal, Signals};
 
@@ -87,7 +87,7 @@ pub struct Reactor {
     foretick: Foretick,
     service: Service<TcpStream, DiskStorage>,
     /// No descriptors are left: when to look again.
-    accept_again: Option<Tick>,
+    accept_again: Option<MonotonicMs>,
     /// Read again on SIGHUP.
     inventory_file: Option<PathBuf>,
 }
@@ -146,18 +146,17 @@ impl Reactor {
     }
 
     fn turn(&mut self, events: &mut Events) -> Result<(), String> {
-        let (wall, now) = clock::read();
-        if self.service.is_clock_unconfirmed() && clock::is_synchronized(self.service.time(), wall)
-        {
+        let (wall, now) = time::read();
+        if self.service.is_clock_unconfirmed() && time::is_synchronized(self.service.time(), wall) {
             self.service.confirm_clock();
         }
         let mut all = events.iter();
         if all.next().is_some() && all.next().is_none() {
             self.foretick.lone_event(now);
         }
-        self.service.begin(wall, now);
+        self.service.start_turn(wall, now);
         let signalled = self.mark(events);
-        if self.service.end_due() {
+        if self.service.expire_due() {
             self.alarm.forget();
         }
         if signalled {
@@ -165,7 +164,7 @@ impl Reactor {
         }
         self.service.serve_queue().map_err(journal_error)?;
         self.gather(events, now)?;
-        if self.service.conclude().map_err(journal_error)? {
+        if self.service.finish_turn().map_err(journal_error)? {
             // A descriptor is free again.
             self.accept_again = None;
         }
@@ -177,7 +176,7 @@ impl Reactor {
 
     /// Serves what has come while others were served, as long as more comes: one
     /// sync is for all of it. Who is alone pays a look at the poll.
-    fn gather(&mut self, events: &mut Events, begun: Tick) -> Result<(), String> {
+    fn gather(&mut self, events: &mut Events, begun: MonotonicMs) -> Result<(), String> {
         for _ in 0..GATHER_ROUNDS {
             if !self.service.may_gather() || tick() > begun.plus_ms(GATHER_MS) {
                 break;
@@ -211,7 +210,7 @@ impl Reactor {
         if self.alarm.take_clock_set() || may_accept || self.service.has_work() {
             return Some(Duration::ZERO);
         }
-        let next = clock::earlier(self.service.next_deadline(), self.accept_again)?;
+        let next = time::earlier(self.service.next_deadline(), self.accept_again)?;
         Some(tick().until(next))
     }
 
@@ -229,7 +228,7 @@ impl Reactor {
                 }
                 token => {
                     let (key, session) = untoken(token);
-                    self.service.mark(key, session, ready(event));
+                    self.service.set_ready(key, session, ready(event));
                 }
             }
         }
@@ -246,7 +245,7 @@ impl Reactor {
         }
     }
 
-    fn accept(&mut self, now: Tick) {
+    fn accept(&mut self, now: MonotonicMs) {
         if self.accept_again.is_some_and(|when| when > now) {
             return;
         }
@@ -273,7 +272,7 @@ impl Reactor {
 
     fn welcome(&mut self, stream: TcpStream, peer: Peer) {
         let registry = self.poll.registry();
-        self.service.welcome(stream, peer, |stream, key, session| {
+        self.service.add_client(stream, peer, |stream, key, session| {
             let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
             registry.register(stream, token(key, session), interest)
         });
@@ -307,7 +306,9 @@ impl Reactor {
         self.service.give_up_reload();
         match InventoryFile::open(path) {
             Ok(file) => self.service.reload(Box::new(file)),
-            Err(error) => error!("SIGHUP: {}; nothing of that file was taken", plain(&error)),
+            Err(error) => {
+                error!("SIGHUP: {}; nothing of that file was taken", escape_for_log(&error))
+            }
         }
     }
 }

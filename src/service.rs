@@ -3,9 +3,9 @@
 //! ready and who has come; nothing here polls, reads a clock or names a
 //! socket, so that a test can run it on streams, a disk and a clock of its own.
 //!
-//! A turn is, in this order: [`Service::begin`], [`Service::mark`] for each
-//! that is ready, [`Service::end_due`], [`Service::serve_queue`], [`Service::conclude`], then
-//! [`Service::welcome`] for each that has come, and [`Service::maintain`].
+//! A turn is, in this order: [`Service::start_turn`], [`Service::set_ready`] for each
+//! that is ready, [`Service::expire_due`], [`Service::serve_queue`], [`Service::finish_turn`], then
+//! [`Service::add_client`] for each that has come, and [`Service::maintain`].
 //!
 //! Architecture invariants: no mio type, no clock read, no file. Nothing is
 //! flushed before the commit of what it tells. Streams and disk are parameters, and
@@ -29,11 +29,10 @@ use std::io::{self, Read, Write};
 use log::{error, info, warn};
 use slab::Slab;
 
-use crate::clock::{Clock, Now, Round, Tick, Time, Zone, earlier};
-use crate::commands::parse::Moment;
-use crate::commands::words::plain;
-use crate::commands::{self, Desk, Figures, NoRoom, Notices, Session};
-use crate::conn::{Conn, Spare};
+use crate::commands::parse::RequestTime;
+use crate::commands::words::escape_for_log;
+use crate::commands::{self, CommandContext, NoRoom, Notices, Session, Stats};
+use crate::conn::{BufferPool, Conn};
 use crate::inventory::event::Batch;
 use crate::inventory::{Deadlines, Inventory, SessionId};
 use crate::journal::{self, Storage};
@@ -44,7 +43,8 @@ use crate::limits::{
     WRITE_BUDGET_BYTES,
 };
 use crate::store::{self, State, Store};
-use client::{Client, Phase, bury, enqueue};
+use crate::time::{Clock, ClockReading, MonotonicMs, Round, Time, Zone, earlier};
+use client::{Client, Phase, enqueue, mark_dead};
 use crowd::Crowd;
 use leaving::Leaver;
 use memory::Memory;
@@ -162,23 +162,23 @@ pub struct Service<T: Stream, S: Storage> {
     /// Connections that wait, to find them when they are granted.
     waiting: BTreeMap<SessionId, Key>,
     /// Stalls, idleness and lingering, one entry a connection at the most.
-    deadlines: BTreeSet<(Tick, Key)>,
+    deadlines: BTreeSet<(MonotonicMs, Key)>,
     refused: usize,
     last_session: u64,
-    sync_by: Option<Tick>,
+    sync_by: Option<MonotonicMs>,
     /// The time of the last commit.
-    committed: Tick,
-    stopping: Option<Tick>,
+    committed: MonotonicMs,
+    stopping: Option<MonotonicMs>,
     /// Until then the same is not logged again, for what strangers provoke.
-    foreign_quiet: Tick,
-    full_quiet: Tick,
-    slow_quiet: Tick,
-    started: Tick,
+    foreign_quiet: MonotonicMs,
+    full_quiet: MonotonicMs,
+    slow_quiet: MonotonicMs,
+    started: MonotonicMs,
     /// The moment of this turn.
-    now: Now,
-    tick: Tick,
+    now: ClockReading,
+    tick: MonotonicMs,
     scratch: Vec<u8>,
-    spare: Spare,
+    spare: BufferPool,
     inventory: Inventory,
     batch: Batch,
     store: Store<S>,
@@ -187,9 +187,9 @@ pub struct Service<T: Stream, S: Storage> {
     /// What was done for clients since the last piece of a compaction.
     done_since_piece: usize,
     /// Until then the file that the last one has left behind stays whole.
-    old_file_until: Tick,
+    old_file_until: MonotonicMs,
     /// When the names in the data directory are checked next.
-    check_directory_at: Tick,
+    check_directory_at: MonotonicMs,
     clock: Clock,
     /// That it is, was logged.
     clock_doubtful: bool,
@@ -206,7 +206,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     pub fn new(
         mut state: State<S>,
         mut clock: Clock,
-        (wall, tick): (Time, Tick),
+        (wall, tick): (Time, MonotonicMs),
         zone: Zone,
         config: Config,
     ) -> Service<T, S> {
@@ -252,7 +252,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             now,
             tick,
             scratch: vec![0; READ_BUDGET_BYTES],
-            spare: Spare::default(),
+            spare: BufferPool::default(),
             inventory: state.inventory,
             batch: state.batch,
             store: state.store,
@@ -296,7 +296,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     }
 
     /// Begins a turn at what the clocks say: all of it happens at one moment.
-    pub fn begin(&mut self, wall: Time, tick: Tick) {
+    pub fn start_turn(&mut self, wall: Time, tick: MonotonicMs) {
         self.tick = tick;
         self.now = self.clock.observe(wall, tick);
         self.inventory.set_monotonic(tick);
@@ -307,7 +307,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// Notes that a connection's stream may be ready, and queues it. No work
     /// here: who is marked later in this turn must be known to be gone before
     /// anybody is served. What is said of a connection that is gone is passed over.
-    pub fn mark(&mut self, key: Key, session: SessionId, ready: Ready) {
+    pub fn set_ready(&mut self, key: Key, session: SessionId, ready: Ready) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.session.id() != session {
             return;
@@ -324,7 +324,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if listens && (ready.error || ready.write_closed) {
             self.inventory.leave_queue(session, self.now);
             self.trace.note(Step::LeftQueue(session));
-            return bury(client, key, &mut self.dead);
+            return mark_dead(client, key, &mut self.dead);
         }
         client.broken |= ready.error || ready.write_closed;
         if ready.writable || ready.write_closed || ready.error {
@@ -342,14 +342,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// Ends what is due, each at its own time, so that a command at *t* sees
     /// ends ≤ *t* as gone. Returns whether the clock was set, so that an alarm
     /// by [`Service::next_end`] does not hold any more.
-    pub fn end_due(&mut self) -> bool {
-        let was_set = self.heed_clock();
+    pub fn expire_due(&mut self) -> bool {
+        let was_set = self.handle_clock_step();
         self.inventory.advance(self.now, &self.zone, &mut self.batch);
         // Their events have the time of this turn, so everything due earlier must come first.
         let is_due = self.inventory.next_keep_alive().is_some_and(|at| at <= self.tick);
         if is_due && !self.inventory.is_behind() {
             self.inventory.expire_keep_alives(self.now, KEEP_ALIVES_ENDED, &mut self.batch);
-            self.inventory.settle(self.now, &self.zone, &mut self.batch);
+            self.inventory.grant_waiters(self.now, &self.zone, &mut self.batch);
         }
         self.trace.note(Step::EndedDue);
         if self.reload.is_some() {
@@ -360,7 +360,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
     /// Returns the time of this turn.
     pub fn time(&self) -> Time {
-        self.now.time
+        self.now.wall
     }
 
     /// Returns whether the wall clock is far ahead and not followed yet.
@@ -375,7 +375,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
     /// Moves what counts elapsed time along with a wall clock that was set,
     /// and logs what is the matter with it.
-    fn heed_clock(&mut self) -> bool {
+    fn handle_clock_step(&mut self) -> bool {
         let was_unconfirmed = self.clock_unconfirmed;
         if was_unconfirmed != self.clock.is_unconfirmed() {
             self.log_unconfirmed_clock();
@@ -416,7 +416,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.clock_unconfirmed = ahead_ms.is_some();
         match ahead_ms {
             Some(ahead_ms) => {
-                let (time, zone) = (self.now.time, &self.zone);
+                let (time, zone) = (self.now.wall, &self.zone);
                 warn!(
                     "not following the system's clock, which reads {}: it is {} s ahead of the last known time, {}; time continues from there and nothing ends by that clock until systemd-timesyncd has set it or it has run for {} s",
                     zone.text(time.plus_ms(ahead_ms), Round::Down),
@@ -442,7 +442,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// # Errors
     /// The journal could not be written: nothing of what was not committed was told,
     /// and the caller must stop.
-    pub fn conclude(&mut self) -> Result<bool, journal::Error> {
+    pub fn finish_turn(&mut self) -> Result<bool, journal::Error> {
         self.commit()?;
         if std::mem::take(&mut self.has_news) {
             self.look_at_watchers();
@@ -493,7 +493,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
     /// Takes a connection that has just come. `register` is given its stream and
     /// under what it is to be marked.
-    pub fn welcome(
+    pub fn add_client(
         &mut self,
         stream: T,
         peer: Peer,
@@ -503,7 +503,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if let Some(why) = refusal
             && self.refused >= REFUSED_MAX
         {
-            return turn_away(stream, why);
+            return reject(stream, why);
         }
         if self.clients.len() == self.clients.capacity() {
             // Doubling would leave up to half of the table empty.
@@ -565,7 +565,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// The journal is not to be trusted any more: the caller must stop.
     pub fn maintain(&mut self) -> Result<(), journal::Error> {
         if !self.store.is_compacting() && self.batch.is_empty() && self.may_tidy() {
-            self.inventory.tidy();
+            self.inventory.compact_ids();
         }
         if self.may_shrink() {
             self.store.shrink_old_file();
@@ -578,9 +578,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if is_due && self.store.wants_compaction(&self.inventory) {
             self.done_since_piece = 0;
             let piece_bytes = self.config.compaction.piece_bytes;
-            let done = self.store.compact(&self.inventory, self.now.time, piece_bytes)?;
+            let done = self.store.compact(&self.inventory, self.now.wall, piece_bytes)?;
             if let Some(error) = done {
-                warn!("the journal was not compacted: {}", plain(&error.to_string()));
+                warn!("the journal was not compacted: {}", escape_for_log(&error.to_string()));
             } else if !self.store.is_compacting() {
                 self.old_file_until = self.tick.plus_ms(OLD_FILE_KEPT_MS);
                 info!("the journal was compacted to {} bytes", self.store.journal_bytes());
@@ -592,7 +592,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
     fn log_notices(&mut self) {
         for notice in self.store.take_notices() {
-            warn!("{}", plain(&notice.to_string()));
+            warn!("{}", escape_for_log(&notice.to_string()));
         }
     }
 
@@ -606,7 +606,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     }
 
     /// Returns when to seal the journal; `None` if it must not be sealed now.
-    fn seal_at(&self) -> Option<Tick> {
+    fn seal_at(&self) -> Option<MonotonicMs> {
         self.store.wants_seal().then(|| self.committed.plus_ms(SEAL_AFTER_MS))
     }
 
@@ -623,11 +623,11 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if !self.inventory.wants_tidy() {
             return true;
         }
-        let generation = self.inventory.names().texts().generation();
-        let is_old = |conn: &Conn<T>| conn.list_generation().is_some_and(|of| of < generation);
+        let name_epoch = self.inventory.names().texts().name_epoch();
+        let is_old = |conn: &Conn<T>| conn.list_name_epoch().is_some_and(|of| of < name_epoch);
         let mut closed = 0;
         for (key, client) in self.clients.iter_mut().filter(|(_, client)| is_old(&client.conn)) {
-            bury(client, key, &mut self.dead);
+            mark_dead(client, key, &mut self.dead);
             closed += 1;
         }
         if closed > 0 {
@@ -655,9 +655,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
     }
 
     /// When a turn is due even if nothing happens, ends of reservations aside.
-    pub fn next_deadline(&self) -> Option<Tick> {
-        let mut next = Tick::NEVER;
-        let mut add = |when: Option<Tick>| next = next.min(when.unwrap_or(Tick::NEVER));
+    pub fn next_deadline(&self) -> Option<MonotonicMs> {
+        let mut next = MonotonicMs::MAX;
+        let mut add = |when: Option<MonotonicMs>| next = next.min(when.unwrap_or(MonotonicMs::MAX));
         add(self.deadlines.first().map(|(when, _)| *when));
         add(self.inventory.next_keep_alive());
         add(self.sync_by);
@@ -670,10 +670,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
     /// When something ends, or somebody's wait: what the wall clock then says.
     pub fn next_end(&self) -> Option<Time> {
-        let Deadlines { dated, steady } = self.inventory.deadlines();
+        let Deadlines { dated, monotonic } = self.inventory.deadlines();
         let dated = dated.map(|time| self.clock.wall_at_time(time));
-        let steady = steady.map(|steady| self.clock.wall_at(steady));
-        earlier(dated, steady)
+        let monotonic = monotonic.map(|time| self.clock.wall_at(time));
+        earlier(dated, monotonic)
     }
 
     /// Begins to stop: what was received is answered, then everybody is closed.
@@ -687,7 +687,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.trace.note(Step::EndedWaits);
         for (key, client) in &mut self.clients {
             if client.phase == Phase::Linger {
-                bury(client, key, &mut self.dead);
+                mark_dead(client, key, &mut self.dead);
                 continue;
             }
             client.conn.set_readable(false);
@@ -726,9 +726,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// # Errors
     /// There is no room for all of them; then none was added.
     pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, String> {
-        let added = store::ensure(&mut self.inventory, names, self.now.time, &mut self.batch);
+        let added = store::ensure(&mut self.inventory, names, self.now.wall, &mut self.batch);
         // Somebody may wait for what is new.
-        self.inventory.settle(self.now, &self.zone, &mut self.batch);
+        self.inventory.grant_waiters(self.now, &self.zone, &mut self.batch);
         added
     }
 
@@ -750,7 +750,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
 /// Says that there is no room and closes at once. If the client has already
 /// sent something a reset may overtake the word; there is no room to wait.
-pub fn turn_away(mut stream: impl Stream, why: NoRoom) {
+pub fn reject(mut stream: impl Stream, why: NoRoom) {
     let mut text = Vec::new();
     commands::no_room(why, &mut text);
     let _ = stream.write(&text);
@@ -763,9 +763,15 @@ fn side_desk<'a, S: Storage>(
     inventory: &'a mut Inventory,
     batch: &'a mut Batch,
     store: &'a Store<S>,
-    moment: Moment<'a>,
-) -> Desk<'a> {
-    Desk { inventory, batch, history: store.history(), moment, figures: &Figures::default }
+    request_time: RequestTime<'a>,
+) -> CommandContext<'a> {
+    CommandContext {
+        inventory,
+        batch,
+        history: store.history(),
+        request_time,
+        stats: &Stats::default,
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use reservad::clock::Zone;
+use reservad::time::Zone;
 
 /// Returns the zone of the environment variable `TZ` if it is set, or else the zone of the file
 /// `localtime` (`/etc/localtime`). The second value is a warning for the log if neither exists and
@@ -82,9 +82,9 @@ mod tests {
             assert_eq!((zone.name(), warning), (name, None), "{tz}");
         }
         let (zone, _) = of_tz("EST5EDT,M3.2.0,M11.1.0").unwrap();
-        let summer = zone.parse("2090-07-01T12:00", reservad::clock::Time::from_ms(0)).unwrap();
+        let summer = zone.parse("2090-07-01T12:00", reservad::time::Time::from_ms(0)).unwrap();
         assert_eq!(
-            Zone::utc().text(summer, reservad::clock::Round::Down),
+            Zone::utc().text(summer, reservad::time::Round::Down),
             "2090-07-01T16:00:00+00:00"
         );
     }

@@ -12,7 +12,6 @@ mod reset;
 
 use std::path::Path;
 
-use crate::clock::{Now, Time, Zone};
 use crate::inventory::decide::Refusal;
 use crate::inventory::event::{Batch, Subject};
 use crate::inventory::history::History;
@@ -25,6 +24,7 @@ use crate::limits::{
     COMPACT_CLOSE_BYTES, COMPACT_FREE_BYTES, COMPACT_MIN_BYTES, COMPACT_MOST_TIMES,
     COMPACT_SOON_MS, KEPT_TEXT_MAX_BYTES, NAME_MAX_BYTES, NUMBER_MAX, TARGETS_MAX,
 };
+use crate::time::{ClockReading, Time, Zone};
 
 pub use inventory_file::InventoryFile;
 pub use reset::{Reset, reset_time};
@@ -124,7 +124,7 @@ impl<S: Storage> Store<S> {
             history: History::default(),
             compact_from_bytes: u64::MAX,
             compact_min_bytes: u64::MAX,
-            compacted: Time::DAWN,
+            compacted: Time::MIN,
             text: String::new(),
         }
     }
@@ -136,7 +136,7 @@ impl<S: Storage> Store<S> {
         capacity: Capacity,
     ) -> Result<(Store<S>, Inventory, Opened), Error> {
         let mut inventory = Inventory::new(capacity);
-        let mut last_time = Time::DAWN;
+        let mut last_time = Time::MIN;
         let mut history = History::default();
         let mut text = String::new();
         let (journal, report) = Journal::open(storage, policy, |record| {
@@ -159,7 +159,7 @@ impl<S: Storage> Store<S> {
             history,
             compact_from_bytes: COMPACT_MIN_BYTES,
             compact_min_bytes: COMPACT_MIN_BYTES,
-            compacted: Time::DAWN,
+            compacted: Time::MIN,
             text: String::new(),
         };
         Ok((store, inventory, Opened { report, last_time }))
@@ -464,13 +464,18 @@ impl<S: Storage> State<S> {
     ///
     /// # Errors
     /// There is no room for the names.
-    pub fn settle(&mut self, names: Vec<String>, now: Now, zone: &Zone) -> Result<(), String> {
+    pub fn catch_up(
+        &mut self,
+        names: Vec<String>,
+        now: ClockReading,
+        zone: &Zone,
+    ) -> Result<(), String> {
         // No client is connected yet that would have to wait.
         self.inventory.advance(now, zone, &mut self.batch);
         while self.inventory.is_behind() {
             self.inventory.advance(now, zone, &mut self.batch);
         }
-        ensure(&mut self.inventory, names, now.time, &mut self.batch).map(|_| ())
+        ensure(&mut self.inventory, names, now.wall, &mut self.batch).map(|_| ())
     }
 }
 
@@ -478,7 +483,7 @@ impl<S: Storage> State<S> {
 /// the last time that the journal knows.
 pub fn end_orphans(inventory: &mut Inventory, last_time: Time, batch: &mut Batch) {
     for number in inventory.bound_to(SessionId::GONE, Ending::Lost, usize::MAX) {
-        inventory.enact(last_time, Event::Expired { number }, batch);
+        inventory.apply_and_log(last_time, Event::Expired { number }, batch);
     }
 }
 
@@ -496,7 +501,7 @@ pub fn ensure(
         names.into_iter().filter(|name| inventory.names().find(name).is_none()).collect();
     let events = inventory.add(missing).map_err(|refusal| no_room(&refusal))?;
     let count = events.len();
-    events.into_iter().for_each(|event| inventory.enact(now, event, batch));
+    events.into_iter().for_each(|event| inventory.apply_and_log(now, event, batch));
     Ok(count)
 }
 

@@ -8,14 +8,14 @@ use std::process::Command;
 use std::time::Instant;
 
 use common::{Folder, Server, command, has};
-use reservad::clock::{Clock, Now, Round, Tick, Time, Zone};
-use reservad::commands::parse::Moment;
-use reservad::commands::{self, Desk, Figures, Session};
+use reservad::commands::parse::RequestTime;
+use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
 use reservad::inventory::queue::Outcome;
 use reservad::inventory::{Capacity, Event, Inventory, SessionId};
+use reservad::time::{Clock, ClockReading, MonotonicMs, Round, Time, Zone};
 
 const HOUR_MS: i64 = 3_600_000;
 const NOON: i64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
@@ -27,7 +27,7 @@ struct World {
     clock: Clock,
     wall: i64,
     tick: u64,
-    now: Now,
+    now: ClockReading,
     sessions: Vec<Session>,
     /// What the journal has, one line an event.
     journal: Vec<String>,
@@ -43,10 +43,10 @@ impl World {
         let mut world = World {
             inventory: empty(),
             replayed: empty(),
-            clock: Clock::new(Time::DAWN),
+            clock: Clock::new(Time::MIN),
             wall: NOON,
             tick: 1_000,
-            now: Now::at(Time::DAWN),
+            now: ClockReading::at(Time::MIN),
             sessions: (1..=4).map(|id| Session::new(SessionId(id))).collect(),
             journal: Vec::new(),
             outcomes: Vec::new(),
@@ -59,7 +59,7 @@ impl World {
     /// The same server after a restart that took so long by the wall clock;
     /// nobody knows what the steady clock did meanwhile.
     fn restart(&mut self, later_ms: i64) {
-        self.restart_with(later_ms, Clock::new(self.now.time));
+        self.restart_with(later_ms, Clock::new(self.now.wall));
     }
 
     fn restart_with(&mut self, later_ms: i64, clock: Clock) {
@@ -78,8 +78,8 @@ impl World {
     fn turn(&mut self, work: impl FnOnce(&mut World, &mut Batch)) {
         let zone = Zone::utc();
         let before = self.now;
-        self.now = self.clock.observe(Time::from_ms(self.wall), Tick(self.tick));
-        assert!(self.now.time >= before.time, "time never runs backwards");
+        self.now = self.clock.observe(Time::from_ms(self.wall), MonotonicMs(self.tick));
+        assert!(self.now.wall >= before.wall, "time never runs backwards");
         let mut batch = Batch::default();
         let step_ms = self.clock.take_step();
         if step_ms != 0 {
@@ -90,7 +90,7 @@ impl World {
         for (_, parts) in batch.for_journal() {
             let text = parts.concat();
             let (time, event) = Event::decode(&text, &self.replayed).unwrap();
-            assert!(time <= self.now.time, "{text}");
+            assert!(time <= self.now.wall, "{text}");
             assert_eq!(self.replayed.admits(&event), Ok(()), "{text}");
             self.replayed.apply(event);
             self.journal.push(text);
@@ -98,7 +98,7 @@ impl World {
         for (session, outcome) in self.inventory.take_outcomes() {
             match outcome {
                 Outcome::Granted(it) => self.outcomes.push((session.0, format!("#{}", it.number))),
-                Outcome::Place(_) => continue,
+                Outcome::PositionChanged(_) => continue,
                 other => self.outcomes.push((session.0, format!("{other:?}"))),
             }
             // It is told elsewhere; here only its lines may go on.
@@ -113,20 +113,20 @@ impl World {
         self.turn(|world, batch| {
             let zone = Zone::utc();
             let history = History::default();
-            let figures = || Figures {
+            let stats = || Stats {
                 clock_behind_ms: world.clock.behind_ms(),
                 clock_unconfirmed_ms: world.clock.unconfirmed_ms(),
-                ..Figures::default()
+                ..Stats::default()
             };
-            let mut desk = Desk {
+            let mut context = CommandContext {
                 inventory: &mut world.inventory,
                 batch,
                 history: &history,
-                moment: Moment { now: world.now, zone: &zone },
-                figures: &figures,
+                request_time: RequestTime { now: world.now, zone: &zone },
+                stats: &stats,
             };
             let session = &mut world.sessions[session];
-            commands::run(line.as_bytes(), Eol::Lf, session, &mut desk, &mut out);
+            commands::run(line.as_bytes(), Eol::Lf, session, &mut context, &mut out);
         });
         String::from_utf8(out).unwrap()
     }
@@ -306,7 +306,7 @@ fn a_host_that_boots_in_1970_harms_nothing() {
     world.say(0, "RESERVAR Sala 2 desde=2026-11-22T13:00 hasta=2026-11-22T14:00");
     let real_after_ms = 20 * 60_000;
     world.restart(-world.wall + 9_000);
-    assert_eq!(world.now.time.ms(), NOON, "the last time in the journal is the floor");
+    assert_eq!(world.now.wall.ms(), NOON, "the last time in the journal is the floor");
     assert!(world.say(0, "ESTADO").contains("clock=doubtful, "), "it is said");
     world.pass_s(120);
     for number in 1..=3 {
@@ -328,8 +328,8 @@ fn a_host_that_boots_in_1970_harms_nothing() {
 fn a_first_start_in_1970_goes_on_in_the_present() {
     let mut world = World::new();
     world.wall = 20_000;
-    world.clock = Clock::new(Time::DAWN);
-    world.now = Now::at(Time::DAWN);
+    world.clock = Clock::new(Time::MIN);
+    world.now = ClockReading::at(Time::MIN);
     world.turn(|_, _| {});
     world.say(0, "RESERVAR Sala 1 por=10m");
     assert_eq!(world.until(1), "1970-01-01T00:10:20+00:00");
@@ -401,7 +401,7 @@ fn after_a_weekend_due_reservations_end_within_ten_minutes_each_at_its_own_time(
     assert!(world.say(0, "ESTADO").contains("clock=unconfirmed, 259200s ahead"));
     world.pass_s(1);
     assert!(world.say(0, "ESTADO").contains("clock=ok"));
-    assert_eq!(world.now.time.ms(), NOON + 3 * DAY_MS + 600_000);
+    assert_eq!(world.now.wall.ms(), NOON + 3 * DAY_MS + 600_000);
     let ends: Vec<_> = world.journal.iter().filter(|line| line.contains("EXPIRED")).collect();
     assert!(ends[0].starts_with("2026-11-22T13:00:00.000Z EXPIRED #1"), "{ends:?}");
     assert!(ends[1].starts_with("2026-11-24T12:00:00.000Z EXPIRED #2"), "{ends:?}");
@@ -416,7 +416,7 @@ fn a_start_with_a_synchronised_clock_ends_due_reservations_at_once() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-24T12:00");
     world.say(0, "RESERVAR Sala 2 por=1h");
-    let mut clock = Clock::new(world.now.time);
+    let mut clock = Clock::new(world.now.wall);
     clock.confirm();
     world.restart_with(3 * DAY_MS, clock);
     assert!(world.say(0, "ESTADO").contains("clock=ok"));

@@ -21,14 +21,14 @@ use common::disk::{
 };
 use common::view::rows;
 use common::{Client, Folder, PATIENCE, Rng, Server, command, day, seed, until};
-use reservad::clock::{Now, Time, Zone};
-use reservad::commands::parse::Moment;
-use reservad::commands::{self, Desk, Figures, Session};
+use reservad::commands::parse::RequestTime;
+use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::{Inventory, SessionId};
 use reservad::journal::{DiskStorage, SyncPolicy};
 use reservad::store::Store;
+use reservad::time::{ClockReading, Time, Zone};
 
 // ---------------------------------------------------------------- helpers
 
@@ -95,15 +95,15 @@ impl Past {
     /// Says a line and commits what came of it.
     fn say(&mut self, line: &str) -> String {
         let (zone, mut batch, mut out) = (Zone::utc(), Batch::default(), Vec::new());
-        let figures = Figures::default;
-        let mut desk = Desk {
+        let stats = Stats::default;
+        let mut context = CommandContext {
             inventory: &mut self.inventory,
             batch: &mut batch,
             history: self.store.history(),
-            moment: Moment { now: Now::at(self.now), zone: &zone },
-            figures: &figures,
+            request_time: RequestTime { now: ClockReading::at(self.now), zone: &zone },
+            stats: &stats,
         };
-        commands::run(line.as_bytes(), Eol::Lf, &mut self.session, &mut desk, &mut out);
+        commands::run(line.as_bytes(), Eol::Lf, &mut self.session, &mut context, &mut out);
         self.store.commit(&mut batch).unwrap();
         let reply = String::from_utf8(out).unwrap();
         assert!(reply.starts_with("OK "), "{line}: {reply}");

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use common::{Client, Folder, PATIENCE, Rng, Server, seed};
-use reservad::clock::{Round, Time, Zone};
+use reservad::time::{Round, Time, Zone};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 const GOOD_CLIENTS: usize = 10;

@@ -18,15 +18,15 @@ use std::collections::BTreeMap;
 use common::Rng;
 use dice::{Dice, HOLDERS, ROOMS};
 use reference::{Command, Lang, Line, Model, Request, Start, Term};
-use reservad::clock::{Now, Tick, Time, Zone};
-use reservad::commands::parse::Moment;
-use reservad::commands::{self, After, Desk, Figures, Notices, Session};
+use reservad::commands::parse::RequestTime;
+use reservad::commands::{self, CommandContext, Flow, Notices, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::{Capacity, Ending, Inventory, SessionId};
 use reservad::journal::DiskStorage;
 use reservad::limits::{BACKLOG_WORK, KEEP_ALIVES_ENDED};
 use reservad::store::Store;
+use reservad::time::{ClockReading, MonotonicMs, Time, Zone};
 
 /// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
 /// clock goes back.
@@ -167,23 +167,23 @@ impl Run {
     fn turn(&mut self) {
         self.pass();
         let tick = (self.now - START_MS).unsigned_abs();
-        self.inventory.set_monotonic(Tick(tick));
+        self.inventory.set_monotonic(MonotonicMs(tick));
         self.model.tick = tick;
         let mut dead = Vec::new();
         // A reset of one that waits shows before anything else is done.
         for session in self.model.waiting() {
             if self.dice.rng.one_in(60) {
                 self.note(format!("{session} is reset"));
-                self.inventory.leave_queue(SessionId(session), Now::at(self.time()));
+                self.inventory.leave_queue(SessionId(session), ClockReading::at(self.time()));
                 self.model.leave_queue(session, self.now);
                 self.hang_up(session, &mut dead);
             }
         }
-        self.inventory.advance(Now::at(self.time()), &self.zone, &mut self.batch);
+        self.inventory.advance(ClockReading::at(self.time()), &self.zone, &mut self.batch);
         self.catch_up();
-        let now = Now::at(self.time());
+        let now = ClockReading::at(self.time());
         self.inventory.expire_keep_alives(now, KEEP_ALIVES_ENDED, &mut self.batch);
-        self.inventory.settle(now, &self.zone, &mut self.batch);
+        self.inventory.grant_waiters(now, &self.zone, &mut self.batch);
         self.catch_up();
         self.model.advance(self.now);
         self.model.end_keep_alives(self.now);
@@ -206,7 +206,7 @@ impl Run {
         while self.inventory.is_behind() {
             self.seen.pieces += 1;
             self.inventory.check();
-            self.inventory.advance(Now::at(self.time()), &self.zone, &mut self.batch);
+            self.inventory.advance(ClockReading::at(self.time()), &self.zone, &mut self.batch);
         }
     }
 
@@ -249,7 +249,7 @@ impl Run {
             // Its lines are held back.
             if self.dice.rng.one_in(6) {
                 self.note(format!("{me} interrupts"));
-                self.inventory.interrupt(SessionId(me), Now::at(self.time()));
+                self.inventory.interrupt(SessionId(me), ClockReading::at(self.time()));
                 self.model.interrupt(me, self.now);
             }
             return;
@@ -290,24 +290,32 @@ impl Run {
         self.note(format!("{me}> {line}"));
         self.seen.commands += 1;
         let zone = self.zone.clone();
-        let figures = Figures::default;
-        let mut desk = Desk {
+        let stats = Stats::default;
+        let mut context = CommandContext {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
             history: self.store.history(),
-            moment: Moment { now: Now::at(Time::from_ms(self.now)), zone: &zone },
-            figures: &figures,
+            request_time: RequestTime {
+                now: ClockReading::at(Time::from_ms(self.now)),
+                zone: &zone,
+            },
+            stats: &stats,
         };
         let peer = self.peers.get_mut(&me).unwrap();
         let before = peer.out.len();
-        let after =
-            commands::run(line.as_bytes(), peer.eol, &mut peer.session, &mut desk, &mut peer.out);
+        let after = commands::run(
+            line.as_bytes(),
+            peer.eol,
+            &mut peer.session,
+            &mut context,
+            &mut peer.out,
+        );
         match after {
-            After::Next => {}
-            After::List(mut list) => while list.fill(50, &mut peer.out) {},
-            After::Close => assert!(matches!(command, Command::Quit)),
-            After::Leave | After::Later(_) => panic!("{line:?} was put off"),
-            After::Foreign => panic!("{line:?} was taken for another protocol"),
+            Flow::Next => {}
+            Flow::List(mut list) => while list.fill(50, &mut peer.out) {},
+            Flow::Close => assert!(matches!(command, Command::Quit)),
+            Flow::Leave | Flow::Later(_) => panic!("{line:?} was put off"),
+            Flow::Foreign => panic!("{line:?} was taken for another protocol"),
         }
         let reply = String::from_utf8(peer.out[before..].to_vec()).unwrap();
         self.catch_up();
@@ -322,16 +330,19 @@ impl Run {
             let Some(peer) = self.peers.get_mut(&session.0).filter(|peer| !peer.gone) else {
                 continue;
             };
-            let figures = Figures::default;
-            let desk = Desk {
+            let stats = Stats::default;
+            let context = CommandContext {
                 inventory: &mut self.inventory,
                 batch: &mut self.batch,
                 history: self.store.history(),
-                moment: Moment { now: Now::at(Time::from_ms(self.now)), zone: &self.zone },
-                figures: &figures,
+                request_time: RequestTime {
+                    now: ClockReading::at(Time::from_ms(self.now)),
+                    zone: &self.zone,
+                },
+                stats: &stats,
             };
             let before = peer.out.len();
-            commands::resolve(&mut peer.session, &outcome, &desk, &mut peer.out);
+            commands::resolve(&mut peer.session, &outcome, &context, &mut peer.out);
             let told = String::from_utf8(peer.out[before..].to_vec()).unwrap();
             self.seen.places += usize::from(told.starts_with("* "));
             self.transcript.push(format!("{}< {}", session.0, told.trim_end()));
@@ -362,20 +373,23 @@ impl Run {
     /// All who are dead leave the queue before any of them releases anything.
     fn reap(&mut self, dead: &[u64]) {
         for session in dead {
-            self.inventory.leave_queue(SessionId(*session), Now::at(self.time()));
+            self.inventory.leave_queue(SessionId(*session), ClockReading::at(self.time()));
             self.model.leave_queue(*session, self.now);
         }
         for session in dead {
             let peer = self.peers.get_mut(session).unwrap();
-            let figures = Figures::default;
-            let mut desk = Desk {
+            let stats = Stats::default;
+            let mut context = CommandContext {
                 inventory: &mut self.inventory,
                 batch: &mut self.batch,
                 history: self.store.history(),
-                moment: Moment { now: Now::at(Time::from_ms(self.now)), zone: &self.zone },
-                figures: &figures,
+                request_time: RequestTime {
+                    now: ClockReading::at(Time::from_ms(self.now)),
+                    zone: &self.zone,
+                },
+                stats: &stats,
             };
-            commands::leave(peer.session.id(), Ending::Lost, usize::MAX, &mut desk);
+            commands::leave(peer.session.id(), Ending::Lost, usize::MAX, &mut context);
             self.catch_up();
             self.model.leave(*session, self.now);
         }
@@ -386,7 +400,7 @@ impl Run {
     fn check(&self) {
         self.inventory.check();
         assert!(
-            !self.inventory.some_waiter_fits(Now::at(self.time()), &self.zone),
+            !self.inventory.some_waiter_fits(ClockReading::at(self.time()), &self.zone),
             "somebody waits for what is free"
         );
     }
@@ -531,16 +545,19 @@ impl Talk {
         let session = Session::new(SessionId(run.last_session));
         let peer = Peer { session, eol: Eol::Lf, gone: false, out: Vec::new() };
         let peer = run.peers.entry(run.last_session).or_insert(peer);
-        let figures = Figures::default;
-        let mut desk = Desk {
+        let stats = Stats::default;
+        let mut context = CommandContext {
             inventory: &mut run.inventory,
             batch: &mut run.batch,
             history: run.store.history(),
-            moment: Moment { now: Now::at(Time::from_ms(run.now)), zone: &run.zone },
-            figures: &figures,
+            request_time: RequestTime {
+                now: ClockReading::at(Time::from_ms(run.now)),
+                zone: &run.zone,
+            },
+            stats: &stats,
         };
         let mut out = Vec::new();
-        commands::run(line.as_bytes(), Eol::Lf, &mut peer.session, &mut desk, &mut out);
+        commands::run(line.as_bytes(), Eol::Lf, &mut peer.session, &mut context, &mut out);
         run.inventory.check();
         String::from_utf8(out).unwrap().trim_end().to_owned()
     }
@@ -585,7 +602,7 @@ fn waiter_for_a_pattern_whose_start_has_passed_is_granted_at_an_end() {
     assert_eq!(talk.say("RESERVAR Sala * desde=ahora espera=1h"), "* COLA 1 Sala *");
     let run = &mut talk.run;
     run.now += 60_000;
-    run.inventory.advance(Now::at(run.time()), &run.zone, &mut run.batch);
+    run.inventory.advance(ClockReading::at(run.time()), &run.zone, &mut run.batch);
     let told = talk.told();
     assert!(told[0].starts_with("3 OK RESERVADO #2 Sala 1 desde="), "{told:?}");
 }
@@ -624,7 +641,7 @@ fn a_queue_goes_along_when_the_inventory_is_tidied() {
     }
     let last = |talk: &Talk| (0..).map_while(|id| talk.run.inventory.next_resource(id)).max();
     let before = last(&talk);
-    talk.run.inventory.tidy();
+    talk.run.inventory.compact_ids();
     assert!(last(&talk) < before, "it was tidied");
     assert_eq!(talk.say("CANCELAR Sala 2"), "OK CANCELADO #1 Sala 2");
     assert_eq!(talk.told(), ["4 OK RESERVADO #2 Sala 2", "5 * COLA 1 Sala 2"]);
@@ -666,7 +683,7 @@ fn gaps_are_closed_in_pieces_and_all_is_well_in_between() {
     let mut pieces = 0;
     while rooms(&talk.run.inventory).1 {
         let before = rooms(&talk.run.inventory).0;
-        talk.run.inventory.tidy();
+        talk.run.inventory.compact_ids();
         talk.run.inventory.check();
         assert_eq!(rooms(&talk.run.inventory).0, before, "after {pieces} pieces");
         pieces += 1;

@@ -6,13 +6,13 @@ mod common;
 use std::collections::HashMap;
 
 use common::{Rng, seed};
-use reservad::clock::{Now, Time, Zone, parse_utc};
-use reservad::commands::parse::Moment;
-use reservad::commands::{self, Desk, Figures, Session};
+use reservad::commands::parse::RequestTime;
+use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
 use reservad::inventory::{Capacity, Inventory, SessionId};
+use reservad::time::{ClockReading, Time, Zone, parse_utc};
 
 const START: Time = Time::from_ms(1_795_363_200_000);
 const STEPS: usize = 4_000;
@@ -35,17 +35,17 @@ impl Server {
 
     fn run(&mut self, line: &str) -> String {
         let (zone, mut batch, mut out) = (Zone::utc(), Batch::default(), Vec::new());
-        let now = Now::at(self.now);
+        let now = ClockReading::at(self.now);
         self.inventory.advance(now, &zone, &mut batch);
         let mut session = Session::new(SessionId(1));
-        let mut desk = Desk {
+        let mut context = CommandContext {
             inventory: &mut self.inventory,
             batch: &mut batch,
             history: &History::default(),
-            moment: Moment { now, zone: &zone },
-            figures: &Figures::default,
+            request_time: RequestTime { now, zone: &zone },
+            stats: &Stats::default,
         };
-        commands::run(line.as_bytes(), Eol::Lf, &mut session, &mut desk, &mut out);
+        commands::run(line.as_bytes(), Eol::Lf, &mut session, &mut context, &mut out);
         self.events.extend(batch.iter().map(|(_, _, text)| text.to_owned()));
         String::from_utf8(out).unwrap()
     }
@@ -53,7 +53,7 @@ impl Server {
     /// Returns an instant from an hour ago to two hours ahead, as a client writes it.
     fn instant(&self, rng: &mut Rng) -> String {
         let offset_ms = (rng.below(180) as i64 - 60) * 60_000;
-        Zone::utc().text(self.now.plus_ms(offset_ms), reservad::clock::Round::Down)
+        Zone::utc().text(self.now.plus_ms(offset_ms), reservad::time::Round::Down)
     }
 
     fn random_line(&self, rng: &mut Rng) -> String {
@@ -100,7 +100,7 @@ fn held(events: &[String]) -> HashMap<String, Vec<(Time, Time, u64)>> {
         };
         match word {
             "RESERVED" => {
-                let until = option("until=").unwrap_or(Time::NEVER);
+                let until = option("until=").unwrap_or(Time::MAX);
                 live.insert(number, (option("from=").unwrap_or(time), until, names));
             }
             "RENEWED" => live.get_mut(&number).unwrap().1 = option("until=").unwrap(),

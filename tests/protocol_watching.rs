@@ -5,7 +5,7 @@ mod common;
 
 use common::dialog::{check_in_both, check_rows, notice_number};
 use common::{Client, Folder, Server, narrow, until};
-use reservad::clock::{Round, Time, Zone};
+use reservad::time::{Round, Time, Zone};
 use std::net::Shutdown;
 
 /// One for each kind of change, word for word, after the reply to it.

@@ -6,20 +6,20 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use common::{Folder, Server, command};
-use reservad::clock::{Now, Time, Zone};
-use reservad::commands::parse::Moment;
-use reservad::commands::{self, Desk, Figures, Session};
+use reservad::commands::parse::RequestTime;
+use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::history::History;
 use reservad::inventory::{Capacity, SessionId};
 use reservad::journal::{DiskStorage, SyncPolicy};
 use reservad::store::State;
+use reservad::time::{ClockReading, Time, Zone};
 
 const HOUR_MS: i64 = 3_600_000;
 const SIXTY_YEARS_MS: i64 = 60 * 365 * 24 * HOUR_MS;
 
 fn present() -> Time {
-    reservad::clock::read().0
+    reservad::time::read().0
 }
 
 /// Writes a journal that begins an hour ago and continues sixty years ahead. Returns the number of
@@ -34,14 +34,14 @@ fn write_journal(folder: &Path) -> u64 {
     let mut say = |state: &mut State<DiskStorage>, time: Time, line: &str| {
         let mut out = Vec::new();
         let history = History::default();
-        let mut desk = Desk {
+        let mut context = CommandContext {
             inventory: &mut state.inventory,
             batch: &mut state.batch,
             history: &history,
-            moment: Moment { now: Now::at(time), zone: &zone },
-            figures: &Figures::default,
+            request_time: RequestTime { now: ClockReading::at(time), zone: &zone },
+            stats: &Stats::default,
         };
-        commands::run(line.as_bytes(), Eol::Lf, &mut session, &mut desk, &mut out);
+        commands::run(line.as_bytes(), Eol::Lf, &mut session, &mut context, &mut out);
         let reply = String::from_utf8(out).unwrap();
         assert!(reply.starts_with("OK "), "{line}: {reply}");
     };
@@ -52,9 +52,9 @@ fn write_journal(folder: &Path) -> u64 {
     say(&mut state, before, "RESERVE R3 from=2300-01-01 until=2300-02-01");
     state.store.commit(&mut state.batch).unwrap();
     let ahead = before.plus_ms(SIXTY_YEARS_MS);
-    state.inventory.clock_was_set(SIXTY_YEARS_MS, Now::at(ahead));
+    state.inventory.clock_was_set(SIXTY_YEARS_MS, ClockReading::at(ahead));
     let ahead = ahead.plus_ms(HOUR_MS);
-    state.inventory.advance(Now::at(ahead), &zone, &mut state.batch);
+    state.inventory.advance(ClockReading::at(ahead), &zone, &mut state.batch);
     say(&mut state, ahead, "RESERVE R2 for=1h");
     say(&mut state, ahead, "RESERVE R4");
     say(&mut state, ahead, "RESERVE R5 until=2299-01-01");

@@ -14,23 +14,23 @@ use std::rc::Rc;
 
 use common::{Rng, seed};
 use disk::{Faults, SimDisk};
-use reservad::clock::{Now, Round, Time, Zone};
-use reservad::commands::parse::Moment;
-use reservad::commands::{self, After, Desk, Figures, Notices, Session};
+use reservad::commands::parse::RequestTime;
+use reservad::commands::{self, CommandContext, Flow, Notices, Session, Stats};
 use reservad::conn::Eol;
-use reservad::inventory::decide::{Grant, Who};
+use reservad::inventory::decide::{Grant, Principal};
 use reservad::inventory::event::Batch;
 use reservad::inventory::fit::{Start, Target};
 use reservad::inventory::history::History;
 use reservad::inventory::names::ResourceId;
 use reservad::inventory::pattern::Pattern;
 use reservad::inventory::{
-    Capacity, Earliest, Ending, Event, Inventory, Origin, Request, Reservation, SessionId, Term,
+    Capacity, Earliest, End, Ending, Event, Inventory, Origin, Request, Reservation, SessionId,
     Wanted, When,
 };
 use reservad::journal::{self, Journal, SyncPolicy};
 use reservad::limits::{KEPT_TEXT_MAX_BYTES, TARGETS_MAX};
 use reservad::store::{self, Store};
+use reservad::time::{ClockReading, Round, Time, Zone};
 
 const CAPACITY: Capacity = Capacity { resources: 400, reservations: 200 };
 
@@ -77,25 +77,25 @@ fn run(
     line: &str,
 ) -> (String, bool) {
     let zone = Zone::utc();
-    let figures = Figures::default;
+    let stats = Stats::default;
     let history = History::default();
-    let mut desk = Desk {
+    let mut context = CommandContext {
         inventory,
         batch,
         history: &history,
-        moment: Moment { now: Now::at(now), zone: &zone },
-        figures: &figures,
+        request_time: RequestTime { now: ClockReading::at(now), zone: &zone },
+        stats: &stats,
     };
     let mut out = Vec::new();
-    let goes_on = match commands::run(line.as_bytes(), Eol::Lf, session, &mut desk, &mut out) {
-        After::Next => true,
-        After::List(mut list) => {
+    let goes_on = match commands::run(line.as_bytes(), Eol::Lf, session, &mut context, &mut out) {
+        Flow::Next => true,
+        Flow::List(mut list) => {
             while list.fill(700, &mut out) {}
             true
         }
-        After::Close => false,
-        After::Leave | After::Later(_) => panic!("{line:?} was put off"),
-        After::Foreign => panic!("{line:?} was taken for another protocol"),
+        Flow::Close => false,
+        Flow::Leave | Flow::Later(_) => panic!("{line:?} was put off"),
+        Flow::Foreign => panic!("{line:?} was taken for another protocol"),
     };
     (String::from_utf8(out).unwrap(), goes_on)
 }
@@ -177,7 +177,7 @@ impl World {
     fn turn(&mut self) -> Result<(), Stopped> {
         let step_ms = self.rng.pick(&[0, 1, 700, 20_000, 600_000, 7_200_000]);
         self.now = self.now.plus_ms(step_ms);
-        self.inventory.advance(Now::at(self.now), &Zone::utc(), &mut self.batch);
+        self.inventory.advance(ClockReading::at(self.now), &Zone::utc(), &mut self.batch);
         let mut numbers = Vec::new();
         for _ in 0..self.rng.below(6) {
             let line = self.line();
@@ -202,7 +202,7 @@ impl World {
             let last =
                 |inventory: &Inventory| (0..).map_while(|id| inventory.next_resource(id)).max();
             let before = last(&self.inventory);
-            self.inventory.tidy();
+            self.inventory.compact_ids();
             self.tidied += usize::from(last(&self.inventory) < before);
         }
         if self.store.is_compacting() || self.rng.one_in(12) {
@@ -247,16 +247,16 @@ impl World {
     fn hang_up(&mut self) {
         let session = self.sessions.swap_remove(self.rng.below(self.sessions.len()));
         let zone = Zone::utc();
-        let moment = Moment { now: Now::at(self.now), zone: &zone };
-        let figures = Figures::default;
-        let mut desk = Desk {
+        let request_time = RequestTime { now: ClockReading::at(self.now), zone: &zone };
+        let stats = Stats::default;
+        let mut context = CommandContext {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
             history: self.store.history(),
-            moment,
-            figures: &figures,
+            request_time,
+            stats: &stats,
         };
-        commands::leave(session.id(), Ending::Lost, usize::MAX, &mut desk);
+        commands::leave(session.id(), Ending::Lost, usize::MAX, &mut context);
         self.greet();
     }
 
@@ -281,7 +281,7 @@ impl World {
         self.sessions.clear();
         self.greet();
         store::end_orphans(&mut self.inventory, opened.last_time, &mut self.batch);
-        self.inventory.advance(Now::at(self.now), &Zone::utc(), &mut self.batch);
+        self.inventory.advance(ClockReading::at(self.now), &Zone::utc(), &mut self.batch);
         self.commit().unwrap();
         assert!(!dump(&self.inventory).contains("bound true"), "an orphan lives on");
         self.compare();
@@ -417,7 +417,7 @@ impl World {
         let mut names = Vec::new();
         let mut next = self.rng.below(self.last_room + 1) as ResourceId;
         while let Some(id) = self.inventory.next_resource(next).filter(|_| names.len() < most) {
-            let is_free = self.inventory.overlap(id, Time::DAWN, Time::NEVER).is_none();
+            let is_free = self.inventory.overlap(id, Time::MIN, Time::MAX).is_none();
             if is_free || self.rng.one_in(40) {
                 names.push(self.inventory.names().texts().name(id).to_owned());
             }
@@ -508,22 +508,23 @@ fn every_change_at_every_moment_of_a_compaction() {
             let mut batch = Batch::default();
             let mut session = Session::new(SessionId(1));
             let mut now = Time::from_ms(START_MS);
-            let mut enact = |store: &mut Store<SimDisk>, inventory: &mut Inventory, line: &str| {
-                match line.strip_prefix('+') {
-                    Some(ms) => {
-                        now = now.plus_ms(ms.parse().unwrap());
-                        inventory.advance(Now::at(now), &Zone::utc(), &mut batch);
+            let mut apply_and_log =
+                |store: &mut Store<SimDisk>, inventory: &mut Inventory, line: &str| {
+                    match line.strip_prefix('+') {
+                        Some(ms) => {
+                            now = now.plus_ms(ms.parse().unwrap());
+                            inventory.advance(ClockReading::at(now), &Zone::utc(), &mut batch);
+                        }
+                        None => {
+                            let (reply, _) = run(inventory, &mut batch, &mut session, now, line);
+                            assert!(reply.starts_with("OK "), "{line}: {reply}");
+                        }
                     }
-                    None => {
-                        let (reply, _) = run(inventory, &mut batch, &mut session, now, line);
-                        assert!(reply.starts_with("OK "), "{line}: {reply}");
-                    }
-                }
-                assert!(!batch.is_empty(), "{line} changes nothing");
-                store.commit(&mut batch).unwrap();
-            };
+                    assert!(!batch.is_empty(), "{line} changes nothing");
+                    store.commit(&mut batch).unwrap();
+                };
             for line in begin {
-                enact(&mut store, &mut inventory, line);
+                apply_and_log(&mut store, &mut inventory, line);
             }
             let start = Time::from_ms(START_MS);
             let piece = |store: &mut Store<SimDisk>, inventory: &Inventory| {
@@ -534,7 +535,7 @@ fn every_change_at_every_moment_of_a_compaction() {
                 break;
             }
             for line in change {
-                enact(&mut store, &mut inventory, line);
+                apply_and_log(&mut store, &mut inventory, line);
                 piece(&mut store, &inventory);
             }
             while store.is_compacting() && piece(&mut store, &inventory) {}
@@ -782,10 +783,10 @@ fn ask(rng: &mut Rng, model: &Model) -> Question {
     }
     let from = at(rng);
     let term = match rng.below(8) {
-        0 => Term::Open,
-        1 => Term::Until(at(rng).plus_ms(100 * HOUR_MS)),
-        2 | 3 => Term::Nights(1 + rng.below(3) as u32),
-        _ => Term::For(HOUR_MS * (1 + rng.below(30) as i64)),
+        0 => End::Open,
+        1 => End::Until(at(rng).plus_ms(100 * HOUR_MS)),
+        2 | 3 => End::Nights(1 + rng.below(3) as u32),
+        _ => End::For(HOUR_MS * (1 + rng.below(30) as i64)),
     };
     Question { targets, wanted, when: When { start: Start::At(from), term }, from }
 }
@@ -794,7 +795,7 @@ fn ask(rng: &mut Rng, model: &Model) -> Question {
 fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
     let mut rng = Rng(seed());
     let zone = Zone::utc();
-    let who = Who { session: SessionId(1), origin: Origin::LOCAL, holder: None };
+    let who = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
     let (mut at_once, mut later, mut never) = (0, 0, 0);
     for _ in 0..12 {
         let mut inventory = Inventory::new(CAPACITY);
@@ -885,14 +886,14 @@ fn events_that_a_watcher_is_not_told_of_are_looked_at_in_pieces() {
     let mut batch = Batch::default();
     let mut session = Session::new(SessionId(1));
     let mut out = Vec::new();
-    let mut desk = Desk {
+    let mut context = CommandContext {
         inventory: &mut inventory,
         batch: &mut batch,
         history: &history,
-        moment: Moment { now: Now::at(now), zone: &zone },
-        figures: &Figures::default,
+        request_time: RequestTime { now: ClockReading::at(now), zone: &zone },
+        stats: &Stats::default,
     };
-    commands::run(b"OBSERVAR nada*", Eol::Lf, &mut session, &mut desk, &mut out);
+    commands::run(b"OBSERVAR nada*", Eol::Lf, &mut session, &mut context, &mut out);
     out.clear();
     let text = "2026-11-22T16:48:54.123Z ADDED Sala 1";
     (1..=1000).for_each(|number| history.push(number, text));
@@ -914,10 +915,10 @@ fn a_name_is_held_against_a_pattern_once() {
         inventory.apply(Event::Added { name: format!("Sala {n}") });
     }
     let (now, zone) = (Time::from_ms(1_795_363_200_000), Zone::utc());
-    let who = Who { session: SessionId(1), origin: Origin::LOCAL, holder: None };
+    let who = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
     let request = Request {
         wanted: [Wanted::Pattern(Pattern::new("*l*99*9").unwrap(), "*l*99*9".into())].into(),
-        when: When { start: Start::Unsaid, term: Term::For(HOUR_MS) },
+        when: When { start: Start::Default, term: End::For(HOUR_MS) },
         from: now,
         until: now.plus_ms(HOUR_MS),
         note: None,

@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 /// Room, the rooms it may name, and the outside words it may use.
 const ROOMS: [(&str, &[&str], &[&str]); 9] = [
     ("limits", &[], &[]),
-    ("clock", &["limits"], &["jiff", "rustix", "SystemTime"]),
-    ("inventory", &["clock", "limits"], &["hashbrown", "unicode_normalization"]),
+    ("time", &["limits"], &["jiff", "rustix", "SystemTime"]),
+    ("inventory", &["time", "limits"], &["hashbrown", "unicode_normalization"]),
     ("conn", &["limits"], &[]),
-    ("commands", &["clock", "conn", "inventory", "limits"], &[]),
+    ("commands", &["time", "conn", "inventory", "limits"], &[]),
     ("journal", &[], &["crc32fast", "rustix", "std::fs"]),
-    ("store", &["clock", "commands", "inventory", "journal", "limits"], &["std::fs"]),
+    ("store", &["time", "commands", "inventory", "journal", "limits"], &["std::fs"]),
     (
         "service",
-        &["clock", "commands", "conn", "inventory", "journal", "limits", "store"],
+        &["time", "commands", "conn", "inventory", "journal", "limits", "store"],
         &["log", "slab"],
     ),
     (
         "reactor",
-        &["clock", "commands", "inventory", "journal", "limits", "service", "store"],
+        &["time", "commands", "inventory", "journal", "limits", "service", "store"],
         &["log", "mio", "rustix", "signal_hook", "std::fs", "std::net"],
     ),
 ];
@@ -121,7 +121,7 @@ fn each_room_touches_only_its_part_of_the_world() {
 #[test]
 fn only_the_loop_and_the_program_ask_what_time_it_is() {
     for (room, files) in code() {
-        if ["clock", "reactor", "main", "client"].contains(&room.as_str()) {
+        if ["time", "reactor", "main", "client"].contains(&room.as_str()) {
             continue;
         }
         for (path, text) in files {

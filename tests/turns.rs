@@ -7,9 +7,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::Rng;
-use reservad::clock::{Now, Time, Zone};
-use reservad::commands::parse::Moment;
-use reservad::commands::{self, After, Desk, Figures, Session};
+use reservad::commands::parse::RequestTime;
+use reservad::commands::{self, CommandContext, Flow, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
@@ -18,6 +17,7 @@ use reservad::inventory::{Capacity, Event, Inventory, Origin, SessionId};
 use reservad::limits::{
     BACKLOG_WORK, EVENT_WORK, PLACES_WORK, WAIT_PATTERNS_MAX, WAIT_TARGETS_PER_ADDRESS, WORK_BUDGET,
 };
+use reservad::time::{ClockReading, Time, Zone};
 
 const NOON: i64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
 
@@ -27,7 +27,7 @@ const SLACK: u64 = 20_000;
 struct World {
     inventory: Inventory,
     batch: Batch,
-    now: Now,
+    now: ClockReading,
     sessions: BTreeMap<u64, Session>,
     origin: Origin,
     /// The journal's content, one line per event.
@@ -40,7 +40,7 @@ impl World {
         World {
             inventory: Inventory::new(capacity),
             batch: Batch::default(),
-            now: Now::at(Time::from_ms(NOON)),
+            now: ClockReading::at(Time::from_ms(NOON)),
             sessions: BTreeMap::new(),
             origin: Origin::LOCAL,
             journal: Vec::new(),
@@ -59,15 +59,15 @@ impl World {
         world
     }
 
-    fn desk<T>(&mut self, work: impl FnOnce(&mut Desk) -> T) -> T {
+    fn context<T>(&mut self, work: impl FnOnce(&mut CommandContext) -> T) -> T {
         let zone = Zone::utc();
         let history = History::default();
-        work(&mut Desk {
+        work(&mut CommandContext {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
             history: &history,
-            moment: Moment { now: self.now, zone: &zone },
-            figures: &Figures::default,
+            request_time: RequestTime { now: self.now, zone: &zone },
+            stats: &Stats::default,
         })
     }
 
@@ -77,9 +77,10 @@ impl World {
         let new = || Session::from(SessionId(id), origin);
         let mut session = self.sessions.remove(&id).unwrap_or_else(new);
         let mut out = Vec::new();
-        let after =
-            self.desk(|desk| commands::run(line.as_bytes(), Eol::Lf, &mut session, desk, &mut out));
-        if let After::List(mut list) = after {
+        let after = self.context(|context| {
+            commands::run(line.as_bytes(), Eol::Lf, &mut session, context, &mut out)
+        });
+        if let Flow::List(mut list) = after {
             while list.fill(1_000, &mut out) {}
         }
         self.sessions.insert(id, session);
@@ -89,7 +90,8 @@ impl World {
 
     fn may_say(&mut self, id: u64, line: &str) -> bool {
         let mut session = self.sessions.remove(&id).unwrap_or(Session::new(SessionId(id)));
-        let may = self.desk(|desk| commands::is_settled(line.as_bytes(), &mut session, desk));
+        let may =
+            self.context(|context| commands::is_settled(line.as_bytes(), &mut session, context));
         self.sessions.insert(id, session);
         may || !self.inventory.is_behind()
     }
@@ -128,14 +130,17 @@ impl World {
     }
 
     fn pass(&mut self, ms: i64) {
-        self.now = Now { time: self.now.time.plus_ms(ms), steady: self.now.steady.plus_ms(ms) };
+        self.now = ClockReading {
+            wall: self.now.wall.plus_ms(ms),
+            monotonic: self.now.monotonic.plus_ms(ms),
+        };
     }
 
     /// Returns the last place announced to each waiter.
     fn places(&mut self) -> BTreeMap<u64, usize> {
         let outcomes = self.inventory.take_outcomes();
         let places = outcomes.into_iter().filter_map(|(session, outcome)| match outcome {
-            Outcome::Place(place) => Some((session.0, place)),
+            Outcome::PositionChanged(place) => Some((session.0, place)),
             _ => None,
         });
         places.collect()
@@ -150,7 +155,7 @@ impl World {
     /// Returns the inventory replayed from the journal, whose times must not decrease.
     fn replay(&self) -> Inventory {
         let mut replayed = Inventory::new(Capacity { resources: 1 << 20, reservations: 1 << 20 });
-        let mut last = Time::DAWN;
+        let mut last = Time::MIN;
         for line in &self.journal {
             let (time, event) = Event::decode(line, &replayed).unwrap();
             assert!(last <= time, "{line} is before the event before it");
@@ -328,7 +333,7 @@ fn step_of_the_clock_is_cut_into_turns() {
     let mut turns = 0;
     for by_ms in [3_600_000, 500_000, 100_000] {
         world.pass(by_ms);
-        world.now.steady = world.now.time;
+        world.now.monotonic = world.now.wall;
         world.inventory.clock_was_set(by_ms, world.now);
         loop {
             let work = world.advance();
@@ -487,7 +492,7 @@ fn lines_beside_a_backlog_see_nothing_of_it() {
                         let texts = replayed.names().texts();
                         let is_on = one.targets().iter().any(|id| texts.name(*id) == room);
                         is_free &=
-                            !(is_on && one.from <= world.now.time && one.until > world.now.time);
+                            !(is_on && one.from <= world.now.wall && one.until > world.now.wall);
                     }
                     let told = world.say(me, &line);
                     assert_eq!(told.starts_with("OK 1 "), is_free, "seed {seed} {round}: {told}");
@@ -532,10 +537,10 @@ fn lines_beside_a_backlog_see_nothing_of_it() {
 fn ends_after_a_start_are_not_stamped_before_the_last_event() {
     let mut world = World::with_rooms(1);
     world.say(0, "RESERVE Room 1 for=1m");
-    let last_time = world.now.time.plus_ms(7_200_000);
+    let last_time = world.now.wall.plus_ms(7_200_000);
     let mut started = world.replay();
     started.set_first_time(last_time);
-    let now = Now::at(last_time.plus_ms(60_000));
+    let now = ClockReading::at(last_time.plus_ms(60_000));
     let mut batch = Batch::default();
     started.advance(now, &Zone::utc(), &mut batch);
     let texts: Vec<_> = batch.iter().map(|(_, _, text)| text.to_owned()).collect();

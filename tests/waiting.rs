@@ -8,8 +8,8 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use common::{Client, Folder, PATIENCE, Rng, Server, seed, until};
-use reservad::clock::{Round, Time, Zone};
 use reservad::limits::{HISTORY_EVENTS, NUDGE_MS};
+use reservad::time::{Round, Time, Zone};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 const IAC_IP: [u8; 2] = [255, 244];

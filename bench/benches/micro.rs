@@ -7,17 +7,17 @@ use std::io::{self, Read, Write};
 use std::rc::Rc;
 
 use divan::{Bencher, black_box, counter::ItemsCount};
-use reservad::clock::{Now, Time, Zone};
-use reservad::commands::parse::{Moment, Text, parse};
+use reservad::commands::parse::{RequestTime, ScannedStr, parse};
 use reservad::commands::words::Verb;
-use reservad::commands::{self, Desk, Figures, Session};
-use reservad::conn::{Conn, Eol, Frame, Spare};
-use reservad::inventory::decide::{Grant, Request, Who, cancellations};
+use reservad::commands::{self, CommandContext, Session, Stats};
+use reservad::conn::{BufferPool, Conn, Eol, Frame};
+use reservad::inventory::decide::{Grant, Principal, Request, cancellations};
 use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
 use reservad::inventory::{Capacity, Event, Inventory, Origin, SessionId};
 use reservad::journal::{self, Journal, Storage, StorageFile, SyncPolicy};
 use reservad::store::replay;
+use reservad::time::{ClockReading, Time, Zone};
 
 fn main() {
     divan::main();
@@ -41,7 +41,7 @@ struct House {
     history: History,
     session: Session,
     zone: Zone,
-    now: Now,
+    now: ClockReading,
     out: Vec<u8>,
 }
 
@@ -53,7 +53,7 @@ impl House {
             history: History::default(),
             session: Session::new(SessionId(1)),
             zone: Zone::utc(),
-            now: Now::at(Time::from_ms(1_795_363_200_000)),
+            now: ClockReading::at(Time::from_ms(1_795_363_200_000)),
             out: Vec::new(),
         };
         for first in (0..rooms).step_by(10_000) {
@@ -64,29 +64,33 @@ impl House {
         house
     }
 
-    fn moment(&self) -> Moment<'_> {
-        Moment { now: self.now, zone: &self.zone }
+    fn request_time(&self) -> RequestTime<'_> {
+        RequestTime { now: self.now, zone: &self.zone }
     }
 
     fn say(&mut self, line: &str) {
         self.out.clear();
-        let mut desk = Desk {
+        let mut context = CommandContext {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
             history: &self.history,
-            moment: Moment { now: self.now, zone: &self.zone },
-            figures: &Figures::default,
+            request_time: RequestTime { now: self.now, zone: &self.zone },
+            stats: &Stats::default,
         };
         let line = line.as_bytes();
-        commands::run(line, Eol::Lf, &mut self.session, &mut desk, &mut self.out);
+        commands::run(line, Eol::Lf, &mut self.session, &mut context, &mut self.out);
         self.batch.clear();
     }
 }
 
-fn read<'a>(line: &'a str, moment: Moment, joined: &'a mut String) -> commands::parse::Command<'a> {
-    let (word, rest) = Text::of(line).split_word();
+fn read<'a>(
+    line: &'a str,
+    request_time: RequestTime,
+    joined: &'a mut String,
+) -> commands::parse::Command<'a> {
+    let (word, rest) = ScannedStr::of(line).split_word();
     let (verb, lang) = Verb::find(word).expect("a verb");
-    match parse(verb, rest, lang, moment, joined) {
+    match parse(verb, rest, lang, request_time, joined) {
         Ok(command) => command,
         Err(fault) => panic!("{line}: {}", fault.text),
     }
@@ -97,7 +101,7 @@ fn parser(bencher: Bencher, name: &str) {
     let house = House::new(0);
     let line = LINES.iter().find(|(other, _)| *other == name).expect("a line").1;
     bencher.bench_local(|| {
-        black_box(read(black_box(line), house.moment(), &mut String::new()));
+        black_box(read(black_box(line), house.request_time(), &mut String::new()));
     });
 }
 
@@ -127,14 +131,14 @@ impl Write for Tap {
 fn framing(bencher: Bencher, lines: usize) {
     let mut conn = Conn::new(Tap("RESERVAR Habitación 17\n".repeat(lines).into_bytes()));
     let mut scratch = vec![0; 32 << 10];
-    let mut spare = Spare::default();
+    let mut spare = BufferPool::default();
     bencher.counter(ItemsCount::new(lines)).bench_local(|| {
-        conn.borrow(&mut spare);
+        conn.acquire(&mut spare);
         conn.fill(&mut scratch).expect("a tap");
         while let Some(Frame::Line(at)) = conn.next_frame() {
             black_box(conn.line(at));
         }
-        conn.tidy(&mut spare);
+        conn.release(&mut spare);
     });
 }
 
@@ -142,13 +146,13 @@ fn framing(bencher: Bencher, lines: usize) {
 #[divan::bench(args = [10, 100_000])]
 fn decide_and_apply_pair(bencher: Bencher, rooms: usize) {
     let mut house = House::new(rooms);
-    let who = Who { session: SessionId(1), origin: Origin::LOCAL, holder: None };
+    let who = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
     let (mut joined, mut also_joined) = (String::new(), String::new());
-    let reserve = match read("RESERVAR Habitación 7", house.moment(), &mut joined) {
+    let reserve = match read("RESERVAR Habitación 7", house.request_time(), &mut joined) {
         commands::parse::Command::Reserve(request) => request,
         other => panic!("{other:?}"),
     };
-    let cancel = match read("CANCELAR Habitación 7", house.moment(), &mut also_joined) {
+    let cancel = match read("CANCELAR Habitación 7", house.request_time(), &mut also_joined) {
         commands::parse::Command::Cancel(wanted) => wanted,
         other => panic!("{other:?}"),
     };
@@ -156,16 +160,16 @@ fn decide_and_apply_pair(bencher: Bencher, rooms: usize) {
         enact_reserve(&mut house, &reserve, &who);
         let released = house.inventory.cancel(&cancel, &who).expect("it is ours");
         for event in cancellations(&released) {
-            house.inventory.enact(house.now.time, event, &mut house.batch);
+            house.inventory.apply_and_log(house.now.wall, event, &mut house.batch);
         }
         house.batch.clear();
     });
 }
 
-fn enact_reserve(house: &mut House, request: &Request, who: &Who) {
+fn enact_reserve(house: &mut House, request: &Request, who: &Principal) {
     let granted = house.inventory.reserve(request, who, &house.zone);
     let Ok(Grant::New(reservation)) = granted else { panic!("{granted:?}") };
-    house.inventory.enact(house.now.time, Event::Reserved(reservation), &mut house.batch);
+    house.inventory.apply_and_log(house.now.wall, Event::Reserved(reservation), &mut house.batch);
 }
 
 /// A whole pair of lines, from bytes to reply.

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use reservad::clock::{Time, parse_duration_ms, parse_utc};
 use reservad::commands::{self, Notices};
 use reservad::conn::Eol;
 use reservad::inventory::{Capacity, Ending, Inventory, SessionId};
 use reservad::journal::Record;
 use reservad::store;
+use reservad::time::{Time, parse_duration_ms, parse_utc};
 
 use super::disk::MemoryDisk;
 use super::reply;
@@ -59,7 +59,7 @@ impl Play {
             peers: BTreeMap::new(),
             last_session: 0,
             replica: empty(),
-            last_text_time: Time::DAWN,
+            last_text_time: Time::MIN,
         }
     }
 
@@ -111,8 +111,9 @@ impl Play {
         let session = peer.session.id();
         self.server.inventory.leave_queue(session, self.server.now);
         assert_eq!(self.server.inventory.waiting_place(session), None, "it is gone, and waits");
-        self.server
-            .at_desk(|desk| commands::leave(peer.session.id(), Ending::Lost, usize::MAX, desk));
+        self.server.at_desk(|context| {
+            commands::leave(peer.session.id(), Ending::Lost, usize::MAX, context)
+        });
         assert!(!self.server.inventory.has_bound(session), "its hasta=salir has not ended");
     }
 
@@ -132,8 +133,8 @@ impl Play {
             let of = |peer: &&mut Peer| peer.session.id() == session;
             let Some(peer) = self.peers.values_mut().find(of) else { continue };
             let mut out = Vec::new();
-            self.server.at_desk(|desk| {
-                commands::resolve(&mut peer.session, &outcome, desk, &mut out);
+            self.server.at_desk(|context| {
+                commands::resolve(&mut peer.session, &outcome, context, &mut out);
             });
             assert!(reply::check(&out, peer.eol).len() <= 1);
         }
@@ -163,7 +164,7 @@ impl Play {
         for (number, payload) in self.server.texts() {
             assert_eq!(number, self.replica.last_event() + 1, "a gap in the events: {payload}");
             let time = payload.split(' ').next().and_then(parse_utc).expect("a time");
-            assert!(self.last_text_time <= time && time <= self.server.now.time, "{payload}");
+            assert!(self.last_text_time <= time && time <= self.server.now.wall, "{payload}");
             self.last_text_time = time;
             let last = self.replica.last_number();
             let record = Record::Event { number, payload: &payload };

@@ -4,7 +4,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use reservad::conn::{Conn, Eol, Frame, Spare};
+use reservad::conn::{BufferPool, Conn, Eol, Frame};
 use reservad::limits::{
     INPUT_HIGH_BYTES, LINE_ENDLESS_BYTES, LINE_MAX_BYTES, OUTPUT_HIGH_BYTES, READ_BUDGET_BYTES,
     WRITE_BUDGET_BYTES,
@@ -270,9 +270,9 @@ fn read(bytes: &[u8], cuts: Cuts) -> Reading {
     let mut conn = conn(bytes, cuts);
     let mut scratch = vec![0; READ_BUDGET_BYTES.min(cuts.most.max(cuts.first))];
     let mut shown = Vec::new();
-    let mut spare = Spare::default();
+    let mut spare = BufferPool::default();
     loop {
-        conn.borrow(&mut spare);
+        conn.acquire(&mut spare);
         conn.set_readable(false);
         conn.set_writable();
         if conn.wants_read() {
@@ -283,7 +283,7 @@ fn read(bytes: &[u8], cuts: Cuts) -> Reading {
         let bound = OUTPUT_HIGH_BYTES + REPLY.len() + scratch.len();
         assert!(conn.pending() <= bound, "{} bytes of output", conn.pending());
         conn.flush(WRITE_BUDGET_BYTES).expect("the pieces do not fail");
-        conn.tidy(&mut spare);
+        conn.release(&mut spare);
         if is_over || (conn.is_eof() && took_all) {
             return finish(conn, shown, bytes);
         }
@@ -360,7 +360,7 @@ fn held_back(bytes: &[u8], place: usize, tidies: bool, want: &Reading, ends: &[u
     let mut conn = conn(bytes, Cuts { seed: 7, ..Cuts::every(64) });
     let mut scratch = [0; 64];
     let mut shown = Vec::new();
-    let mut spare = Spare::default();
+    let mut spare = BufferPool::default();
     while shown.len() <= place && !conn.is_eof() {
         conn.set_readable(false);
         conn.fill(&mut scratch).expect("the pieces do not fail");
@@ -372,7 +372,7 @@ fn held_back(bytes: &[u8], place: usize, tidies: bool, want: &Reading, ends: &[u
             }
         }
         if tidies || shown.len() <= place {
-            conn.tidy(&mut spare);
+            conn.release(&mut spare);
         }
     }
     // Only a line can lead to a wait.
@@ -385,7 +385,7 @@ fn held_back(bytes: &[u8], place: usize, tidies: bool, want: &Reading, ends: &[u
     while !conn.is_eof() {
         conn.set_readable(false);
         conn.fill(&mut scratch).expect("the pieces do not fail");
-        conn.tidy(&mut spare);
+        conn.release(&mut spare);
     }
     let later = &strip_telnet(bytes).1[seen.len()..];
     assert_eq!(conn.take_interrupt(), later.iter().any(is_after), "read while it waits");
@@ -400,11 +400,11 @@ fn floods(bytes: &[u8]) {
     let mut conn = conn(bytes, Cuts::every(4096));
     let mut scratch = vec![0; 4096];
     let mut read = 0;
-    let mut spare = Spare::default();
+    let mut spare = BufferPool::default();
     while conn.wants_read() && !conn.is_eof() {
         read += conn.fill(&mut scratch).expect("the pieces do not fail");
         conn.set_readable(false);
-        conn.tidy(&mut spare);
+        conn.release(&mut spare);
     }
     let (text, _, answers) = strip_telnet(&bytes[..read]);
     assert!(text.len() < INPUT_HIGH_BYTES + scratch.len());

@@ -3,14 +3,14 @@
 
 use std::fmt::Write;
 
-use reservad::clock::{Now, Round, Time, Zone};
-use reservad::commands::parse::{Command, Moment, Text, parse};
+use reservad::commands::parse::{Command, RequestTime, ScannedStr, parse};
 use reservad::commands::words::{Lang, Opt, Verb};
 use reservad::conn::Eol;
 use reservad::inventory::decide::{Cancel, Wanted};
 use reservad::inventory::event::push_quoted;
 use reservad::inventory::fit::Start;
-use reservad::inventory::{Term, When};
+use reservad::inventory::{End, When};
+use reservad::time::{ClockReading, Round, Time, Zone};
 
 use super::reply;
 use super::server::{Peer, START, Server, is_too_much, zone};
@@ -67,14 +67,14 @@ pub fn run(data: &[u8]) {
         assert!(said.events.is_empty(), "a line that is not UTF-8 has changed something");
         return;
     };
-    let (word, rest) = Text::of(line).split_word();
+    let (word, rest) = ScannedStr::of(line).split_word();
     let Some((verb, lang)) = Verb::find(word) else { return };
     let other = if lang == Lang::Es { Lang::En } else { Lang::Es };
     means_the_same(&said, &format!("{} {}", verb.word(other), rest.text));
-    let moment = Moment { now: Now::at(START), zone: zone() };
-    if let Ok(command) = parse(verb, rest, lang, moment, &mut String::new()) {
+    let request_time = RequestTime { now: ClockReading::at(START), zone: zone() };
+    if let Ok(command) = parse(verb, rest, lang, request_time, &mut String::new()) {
         for lang in [Lang::Es, Lang::En] {
-            written_again(verb, &command, lang, moment);
+            written_again(verb, &command, lang, request_time);
         }
     }
 }
@@ -115,10 +115,10 @@ fn in_english(reply: &str) -> String {
 }
 
 /// Writes a command down and reads it; with other spaces and case, too.
-fn written_again(verb: Verb, command: &Command, lang: Lang, moment: Moment) {
+fn written_again(verb: Verb, command: &Command, lang: Lang, request_time: RequestTime) {
     let Some(rest) = text_of(command, lang) else { return };
     let mut joined = String::new();
-    let again = parse(verb, Text::of(&rest), lang, moment, &mut joined);
+    let again = parse(verb, ScannedStr::of(&rest), lang, request_time, &mut joined);
     let again = again.unwrap_or_else(|fault| panic!("{command:?} as {rest:?}: {}", fault.text));
     assert_eq!(format!("{command:?}"), format!("{again:?}"), "written as {rest:?}");
 }
@@ -148,7 +148,7 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
         Command::Bookings { wanted, holder, from, until } => {
             out.push_str(&join(wanted.iter().map(Wanted::text)));
             push_text(Opt::Holder, holder.as_deref(), lang, out);
-            if *from != Time::DAWN {
+            if *from != Time::MIN {
                 push_time(Opt::From, *from, lang, out);
             }
             if !until.is_never() {
@@ -169,7 +169,7 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
         Command::Watch { wanted, after } => {
             out.push_str(&join(wanted.iter().map(Wanted::text)));
             if let Some(after) = after {
-                push_option(Opt::After, format_args!("{after}"), lang, out);
+                push_option(Opt::Flow, format_args!("{after}"), lang, out);
             }
         }
         Command::IAm(name) => out.push_str(name),
@@ -208,22 +208,22 @@ fn push_time(option: Opt, time: Time, lang: Lang, out: &mut String) {
 fn push_when(when: &When, lang: Lang, out: &mut String) {
     push_term(when.term, lang, out);
     match when.start {
-        Start::Unsaid => {}
+        Start::Default => {}
         Start::Now => push_option(Opt::From, format_args!("NOW"), lang, out),
         Start::At(time) => push_time(Opt::From, time, lang, out),
     }
 }
 
-fn push_term(term: Term, lang: Lang, out: &mut String) {
+fn push_term(term: End, lang: Lang, out: &mut String) {
     match term {
-        Term::Open => {}
-        Term::Quit => push_option(Opt::Until, format_args!("quit"), lang, out),
-        Term::KeepAlive(ms) => {
+        End::Open => {}
+        End::Quit => push_option(Opt::Until, format_args!("quit"), lang, out),
+        End::KeepAlive(ms) => {
             push_option(Opt::Until, format_args!("quit"), lang, out);
             push_option(Opt::For, format_args!("{}s", ms / 1000), lang, out);
         }
-        Term::Until(time) => push_time(Opt::Until, time, lang, out),
-        Term::For(ms) => push_option(Opt::For, format_args!("{}s", ms / 1000), lang, out),
-        Term::Nights(nights) => push_option(Opt::Nights, format_args!("{nights}"), lang, out),
+        End::Until(time) => push_time(Opt::Until, time, lang, out),
+        End::For(ms) => push_option(Opt::For, format_args!("{}s", ms / 1000), lang, out),
+        End::Nights(nights) => push_option(Opt::Nights, format_args!("{nights}"), lang, out),
     }
 }

@@ -2,13 +2,14 @@
 //! refused, with a place that exists; a refusal changes nothing; what opens is
 //! what a plain reading gives, and opens again to the same.
 
-use reservad::clock::Now;
 use reservad::conn::Eol;
 use reservad::inventory::names::is_hidden;
 use reservad::journal::{
-    self, Bad, Error, JOURNAL_FILE, JournalId, NEW_JOURNAL_FILE, Record, Report, Verdict, Why,
+    self, Corruption, Disposition, Error, Evidence, JOURNAL_FILE, JournalId, NEW_JOURNAL_FILE,
+    Record, Report,
 };
 use reservad::limits::NUMBER_MAX;
+use reservad::time::ClockReading;
 
 use super::disk::MemoryDisk;
 use super::server::{Peer, START, Server, dump};
@@ -367,11 +368,12 @@ fn is_in_the_file(report: &Report, size: usize) {
     assert!(report.synced_bytes <= report.end_bytes && report.base_number <= report.last_number);
     let Some(bad) = &report.bad else { return };
     is_a_line(&bad.to_string());
-    let Bad { offset_bytes, line, tail_bytes, verdict, .. } = bad;
+    let Corruption { offset_bytes, line, tail_bytes, verdict, .. } = bad;
     assert!((report.end_bytes..=size as u64).contains(offset_bytes), "byte {offset_bytes}");
     assert!(*line >= 1 && report.end_bytes + tail_bytes <= size as u64, "{bad:?}");
-    if let Verdict::Refused(Why::Synced { offset_bytes, .. } | Why::Sealed { offset_bytes, .. }) =
-        verdict
+    if let Disposition::Refused(
+        Evidence::Synced { offset_bytes, .. } | Evidence::Sealed { offset_bytes, .. },
+    ) = verdict
     {
         assert!(*offset_bytes < size as u64, "evidence at byte {offset_bytes}");
     }
@@ -382,7 +384,7 @@ fn is_a_line(text: &str) {
     assert!(!text.chars().any(char::is_control), "{text:?}");
 }
 
-fn opens_again(disk: MemoryDisk, opened: &Opened, now: Now) {
+fn opens_again(disk: MemoryDisk, opened: &Opened, now: ClockReading) {
     let (server, again) = Server::open(disk, START).expect("it has opened before");
     assert_eq!(again.report.bad, None, "a tail that was cut is there again");
     assert_eq!(dump(&server.inventory), opened.dump, "opened again");
@@ -412,7 +414,7 @@ fn goes_on(mut server: Server) {
         return;
     }
     let mut peer = Peer::new(1, Eol::Lf);
-    reservad::store::end_orphans(&mut server.inventory, server.now.time, &mut server.batch);
+    reservad::store::end_orphans(&mut server.inventory, server.now.wall, &mut server.batch);
     server.pass(0);
     // A journal may say what no client could: only what it takes is of interest.
     let is_odd = dump(&server.inventory).contains(is_hidden);

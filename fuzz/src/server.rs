@@ -3,15 +3,15 @@
 use std::fmt::Write;
 use std::sync::OnceLock;
 
-use reservad::clock::{Clock, Now, Tick, Time, Zone};
-use reservad::commands::parse::{Command, Moment, Text, parse};
+use reservad::commands::parse::{Command, RequestTime, ScannedStr, parse};
 use reservad::commands::words::Verb;
-use reservad::commands::{self, After, Desk, Figures, Session};
+use reservad::commands::{self, CommandContext, Flow, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::{Capacity, Deadlines, Inventory, SessionId};
 use reservad::journal::{Error, SyncPolicy};
 use reservad::store::{Opened, Store};
+use reservad::time::{Clock, ClockReading, MonotonicMs, Time, Zone};
 
 use super::disk::MemoryDisk;
 
@@ -47,11 +47,11 @@ pub struct Server {
     pub inventory: Inventory,
     pub batch: Batch,
     pub store: Store<MemoryDisk>,
-    pub now: Now,
+    pub now: ClockReading,
     clock: Clock,
     /// What the two clocks of the system say.
     wall: Time,
-    tick: Tick,
+    tick: MonotonicMs,
 }
 
 impl Server {
@@ -75,7 +75,7 @@ impl Server {
         wall: Time,
         floor: Time,
     ) -> Server {
-        let (mut clock, tick) = (Clock::new(floor), Tick(0));
+        let (mut clock, tick) = (Clock::new(floor), MonotonicMs(0));
         let now = clock.observe(wall, tick);
         Server { disk, inventory, batch: Batch::default(), store, now, clock, wall, tick }
     }
@@ -103,10 +103,10 @@ impl Server {
 
     /// How long it is until something happens by itself.
     pub fn idle_ms(&self) -> i64 {
-        let Deadlines { dated, steady } = self.inventory.deadlines();
+        let Deadlines { dated, monotonic } = self.inventory.deadlines();
         let dated = dated.map(|time| self.clock.wall_at_time(time));
-        let steady = steady.map(|steady| self.clock.wall_at(steady));
-        let next = dated.into_iter().chain(steady).min();
+        let monotonic = monotonic.map(|time| self.clock.wall_at(time));
+        let next = dated.into_iter().chain(monotonic).min();
         next.map_or(0, |next| next.ms().saturating_sub(self.wall.ms()))
     }
 
@@ -126,13 +126,13 @@ impl Server {
         let mut out = Vec::new();
         let eol = peer.eol;
         let session = &mut peer.session;
-        match self.at_desk(|desk| commands::run(line, eol, session, desk, &mut out)) {
-            After::Next => {}
+        match self.at_desk(|context| commands::run(line, eol, session, context, &mut out)) {
+            Flow::Next => {}
             // Piece by piece, as for one that reads slowly.
-            After::List(mut list) => while list.fill(100, &mut out) {},
-            After::Close => peer.closed = true,
-            After::Leave | After::Later(_) => unreachable!("nothing here is done in pieces"),
-            After::Foreign => {
+            Flow::List(mut list) => while list.fill(100, &mut out) {},
+            Flow::Close => peer.closed = true,
+            Flow::Leave | Flow::Later(_) => unreachable!("nothing here is done in pieces"),
+            Flow::Foreign => {
                 assert!(out.is_empty(), "another protocol was answered");
                 peer.closed = true;
             }
@@ -141,14 +141,14 @@ impl Server {
     }
 
     /// Does something that needs a desk.
-    pub fn at_desk<T>(&mut self, work: impl FnOnce(&mut Desk) -> T) -> T {
-        let figures = Figures::default;
-        work(&mut Desk {
+    pub fn at_desk<T>(&mut self, work: impl FnOnce(&mut CommandContext) -> T) -> T {
+        let stats = Stats::default;
+        work(&mut CommandContext {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
             history: self.store.history(),
-            moment: Moment { now: self.now, zone: zone() },
-            figures: &figures,
+            request_time: RequestTime { now: self.now, zone: zone() },
+            stats: &stats,
         })
     }
 
@@ -172,7 +172,7 @@ impl Server {
     }
 
     pub fn compact_piece(&mut self) {
-        let done = self.store.compact(&self.inventory, self.now.time, 64);
+        let done = self.store.compact(&self.inventory, self.now.wall, 64);
         assert!(matches!(done, Ok(None)), "memory does not fail: {done:?}");
     }
 }
@@ -181,11 +181,11 @@ impl Server {
 pub fn is_too_much(line: &[u8]) -> bool {
     const MOST: usize = 300;
     let Ok(line) = str::from_utf8(line) else { return false };
-    let (word, rest) = Text::of(line).split_word();
+    let (word, rest) = ScannedStr::of(line).split_word();
     let Some((verb @ Verb::Add, lang)) = Verb::find(word) else { return false };
-    let moment = Moment { now: Now::at(START), zone: zone() };
+    let request_time = RequestTime { now: ClockReading::at(START), zone: zone() };
     let mut joined = String::new();
-    let command = parse(verb, rest, lang, moment, &mut joined);
+    let command = parse(verb, rest, lang, request_time, &mut joined);
     matches!(command, Ok(Command::Add(names)) if names.len() > MOST)
 }
 

@@ -1,7 +1,7 @@
 //! Upper bounds of the cost of a line before it is run, in the units of [`Inventory::work`]. They
 //! are computed from the bytes of the line, which costs next to nothing.
 
-use super::parse::Marks;
+use super::parse::ByteClasses;
 use super::words::Verb;
 use crate::inventory::Inventory;
 use crate::limits::{ADD_MAX, COSTLY_WORK, EVENT_WORK, TARGETS_MAX};
@@ -14,11 +14,11 @@ pub fn may_begin_costly(word: &[u8]) -> bool {
 
 /// Returns the maximal cost of a line with this verb. `rest` is the text after the verb, and `marks`
 /// are its marks.
-pub fn upper_bound(verb: Verb, rest: &[u8], marks: Marks, inventory: &Inventory) -> u32 {
+pub fn upper_bound(verb: Verb, rest: &[u8], marks: ByteClasses, inventory: &Inventory) -> u32 {
     let cost = match verb {
         Verb::List => inventory.list_cost(has_targets(rest)),
         Verb::Bookings => inventory.list_cost(has_targets(rest)) + bookings(rest, inventory),
-        Verb::Reserve | Verb::When if !marks.any(Marks::STAR) => search(rest, inventory),
+        Verb::Reserve | Verb::When if !marks.any(ByteClasses::STAR) => search(rest, inventory),
         Verb::Reserve | Verb::When => match inventory.choice_cost(TARGETS_MAX) {
             // Not worth counting them.
             most if most <= COSTLY_WORK as usize => most,
@@ -102,8 +102,8 @@ fn range(item: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Time;
     use crate::inventory::{Capacity, Event, Reservation};
+    use crate::time::Time;
 
     /// Returns an inventory of 100 rooms, the first with 6,000 bookings.
     fn inventory() -> Inventory {
@@ -138,7 +138,7 @@ mod tests {
         let inventory = inventory();
         let of = |verb, rest: &str| {
             let rest = rest.as_bytes();
-            upper_bound(verb, rest, Marks::of(rest), &inventory)
+            upper_bound(verb, rest, ByteClasses::of(rest), &inventory)
         };
         assert_eq!(of(Verb::List, ""), 100);
         assert_eq!(of(Verb::List, "desde=2030-01-01"), 100);

@@ -108,7 +108,7 @@ fn rows(verb: Verb) -> [&'static [&'static str]; 2] {
 pub fn lines(verb: Option<Verb>, lang: Lang) -> Vec<&'static str> {
     let of = |verb| -> &'static [&'static str] {
         let [es, en] = rows(verb);
-        lang.pick(es, en)
+        lang.localized(es, en)
     };
     match verb {
         Some(verb) => of(verb).to_vec(),

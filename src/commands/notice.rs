@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 
 use super::words::Lang;
-use crate::clock::{Round, Zone, parse_utc};
 use crate::inventory::names::fold;
 use crate::inventory::pattern::Pattern;
 use crate::limits::NOTICES_KEPT;
+use crate::time::{Round, Zone, parse_utc};
 
 /// Cache of the notices of recent events. Each event is parsed once, and each further watcher only
 /// costs a copy.
@@ -126,7 +126,7 @@ impl<'a> Notice<'a> {
 
     fn line(&self, number: u64, lang: Lang, zone: &Zone) -> String {
         let (es, en) = self.words;
-        let mut line = format!("* {number} {} {}", lang.pick(es, en), self.body);
+        let mut line = format!("* {number} {} {}", lang.localized(es, en), self.body);
         let begun = (self.word == "RESERVED").then_some(self.time);
         push_terms(begun, self.terms, lang, zone, &mut line);
         line
@@ -150,17 +150,17 @@ fn push_terms(begun: Option<&str>, terms: &str, lang: Lang, zone: &Zone, line: &
         return;
     }
     if let Some(from) = from.and_then(parse_utc) {
-        let _ = write!(line, " {}=", lang.pick("desde", "from"));
+        let _ = write!(line, " {}=", lang.localized("desde", "from"));
         line.push_str(&zone.print(from, Round::Down));
     }
-    let _ = write!(line, " {}=", lang.pick("hasta", "until"));
+    let _ = write!(line, " {}=", lang.localized("hasta", "until"));
     match until.map(|until| (until, parse_utc(until))) {
-        Some(("quit", _)) => line.push_str(lang.pick("salir", "quit")),
+        Some(("quit", _)) => line.push_str(lang.localized("salir", "quit")),
         Some((_, Some(until))) => line.push_str(&zone.print(until, Round::Up)),
         _ => line.push('-'),
     }
     if let Some(length) = length {
-        let _ = write!(line, " {}={length}", lang.pick("por", "for"));
+        let _ = write!(line, " {}={length}", lang.localized("por", "for"));
     }
 }
 

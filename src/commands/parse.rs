@@ -1,4 +1,4 @@
-//! The grammar: a line becomes a [`Command`], or a [`Fault`] that says what
+//! The grammar: a line becomes a [`Command`], or a [`ErrorReply`] that says what
 //! is wrong with it and where.
 //!
 //! ```text
@@ -13,31 +13,31 @@ use std::borrow::Cow;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::words::{Lang, Opt, Verb, echo, say};
-use crate::clock::{Now, Time, Zone};
+use super::words::{Lang, Opt, Verb, excerpt, localize};
 use crate::inventory::decide::{Cancel, Request, Wanted};
-use crate::inventory::fit::{Term, When};
+use crate::inventory::fit::{End, When};
 use crate::inventory::names::check_name;
 use crate::inventory::pattern::Pattern;
 use crate::limits::{NAME_MAX_BYTES, TARGETS_MAX};
+use crate::time::{ClockReading, Time, Zone};
 
 use text::skip_spaces;
-pub use text::{Marks, Text, split_word};
+pub use text::{ByteClasses, ScannedStr, split_word};
 pub use values::name_fault;
 
 /// A reply that begins with `ERR`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Fault {
+pub struct ErrorReply {
     /// HTTP's number for it.
     pub code: u16,
     /// One line for people.
     pub text: String,
 }
 
-impl Fault {
+impl ErrorReply {
     /// A line that is not understood.
-    pub fn bad(text: String) -> Fault {
-        Fault { code: 400, text }
+    pub fn bad(text: String) -> ErrorReply {
+        ErrorReply { code: 400, text }
     }
 }
 
@@ -60,7 +60,7 @@ pub enum Command<'a> {
     },
     Renew {
         number: u64,
-        term: Term,
+        term: End,
     },
     When {
         wanted: SmallVec<[Wanted<'a>; 1]>,
@@ -84,8 +84,8 @@ pub enum Command<'a> {
 
 /// What a line is read against: the time of the turn and the server's zone.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment<'a> {
-    pub now: Now,
+pub struct RequestTime<'a> {
+    pub now: ClockReading,
     pub zone: &'a Zone,
 }
 
@@ -96,19 +96,19 @@ pub struct Moment<'a> {
 /// What is wrong with the line, in the language of its verb.
 pub fn parse<'a>(
     verb: Verb,
-    rest: Text<'a>,
+    rest: ScannedStr<'a>,
     lang: Lang,
-    moment: Moment,
+    request_time: RequestTime,
     joined: &'a mut String,
-) -> Result<Command<'a>, Fault> {
+) -> Result<Command<'a>, ErrorReply> {
     let line = Line::split(verb, rest, lang, joined)?;
     match verb {
-        Verb::Reserve => line.reserve(moment),
+        Verb::Reserve => line.reserve(request_time),
         Verb::Cancel => line.cancel(),
-        Verb::List => line.list(moment),
-        Verb::Bookings => line.bookings(moment),
-        Verb::Renew => line.renew(moment),
-        Verb::When => line.earliest(moment),
+        Verb::List => line.list(request_time),
+        Verb::Bookings => line.bookings(request_time),
+        Verb::Renew => line.renew(request_time),
+        Verb::When => line.earliest(request_time),
         Verb::Verify => line.verify(),
         Verb::Watch => line.watch(),
         Verb::IAm => line.iam(),
@@ -136,18 +136,18 @@ struct Line<'a> {
     targets: &'a str,
     options: Vec<(Opt, Option<Cow<'a, str>>)>,
     rest: &'a str,
-    marks: Marks,
+    marks: ByteClasses,
 }
 
 impl<'a> Line<'a> {
     fn split(
         verb: Verb,
-        Text { text, marks }: Text<'a>,
+        ScannedStr { text, marks }: ScannedStr<'a>,
         lang: Lang,
         joined: &'a mut String,
-    ) -> Result<Line<'a>, Fault> {
+    ) -> Result<Line<'a>, ErrorReply> {
         let mut line = Line { verb, lang, targets: "", options: Vec::new(), rest: text, marks };
-        if !marks.any(Marks::BEYOND_TARGETS) {
+        if !marks.any(ByteClasses::BEYOND_TARGETS) {
             // No gap: at most one space in front and one behind.
             let text = text.strip_prefix(' ').unwrap_or(text);
             line.targets = text.strip_suffix(' ').unwrap_or(text);
@@ -190,30 +190,30 @@ impl<'a> Line<'a> {
         Ok(line)
     }
 
-    fn quoted_name(&self) -> Fault {
-        Fault::bad(say!(
+    fn quoted_name(&self) -> ErrorReply {
+        ErrorReply::bad(localize!(
             self.lang,
             "las comillas solo van tras el = de una opción (nota=\"…\"); escribe los nombres sin ellas",
             "quotes go only after an option's = (note=\"…\"); write names without them",
         ))
     }
 
-    fn bare_word(&self, word: &str) -> Fault {
-        Fault::bad(say!(
+    fn bare_word(&self, word: &str) -> ErrorReply {
+        ErrorReply::bad(localize!(
             self.lang,
             "«{}» va después de una opción; escribe primero los nombres y luego las opciones, y entre comillas los valores con espacios (nota=\"…\")",
             "'{}' follows an option; write names first and options last, and quote values with spaces (note=\"…\")",
-            echo(word),
+            excerpt(word),
         ))
     }
 
     /// Reads `option=value` at the start of the rest; the `=` is at `at`.
-    fn option(&mut self, at: usize) -> Result<(), Fault> {
+    fn option(&mut self, at: usize) -> Result<(), ErrorReply> {
         let (word, value) = (&self.rest[..at], &self.rest[at + 1..]);
         let option = Opt::find(word).filter(|option| self.verb.options().contains(option));
         let Some(option) = option else { return Err(self.unknown_option(word)) };
         if self.options.iter().any(|(other, _)| *other == option) {
-            return Err(Fault::bad(say!(
+            return Err(ErrorReply::bad(localize!(
                 self.lang,
                 "{}= aparece dos veces",
                 "{}= is given twice",
@@ -229,30 +229,30 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    fn unknown_option(&self, word: &str) -> Fault {
+    fn unknown_option(&self, word: &str) -> ErrorReply {
         let known = self.verb.options().iter();
         let known: Vec<_> = known.map(|option| format!("{}=", option.word(self.lang))).collect();
         let verb = self.verb.word(self.lang);
         if known.is_empty() {
-            return Fault::bad(say!(
+            return ErrorReply::bad(localize!(
                 self.lang,
                 "{} no lleva opciones, y «{}=» parece una",
                 "{} takes no options, and '{}=' looks like one",
                 verb,
-                echo(word),
+                excerpt(word),
             ));
         }
-        Fault::bad(say!(
+        ErrorReply::bad(localize!(
             self.lang,
             "opción desconocida «{}=»; {} admite {}",
             "unknown option '{}='; {} takes {}",
-            echo(word),
+            excerpt(word),
             verb,
             known.join(", "),
         ))
     }
 
-    fn unquoted(&self, option: Opt, value: &'a str) -> Result<(Cow<'a, str>, &'a str), Fault> {
+    fn unquoted(&self, option: Opt, value: &'a str) -> Result<(Cow<'a, str>, &'a str), ErrorReply> {
         let end = value.find(SPACES).unwrap_or(value.len());
         let (value, rest) = value.split_at(end);
         if value.contains('"') {
@@ -262,7 +262,7 @@ impl<'a> Line<'a> {
     }
 
     /// A value in quotes, of which the first is already taken.
-    fn quoted(&self, option: Opt, text: &'a str) -> Result<(Cow<'a, str>, &'a str), Fault> {
+    fn quoted(&self, option: Opt, text: &'a str) -> Result<(Cow<'a, str>, &'a str), ErrorReply> {
         let mut value = String::new();
         let mut chars = text.char_indices();
         while let Some((at, c)) = chars.next() {
@@ -283,7 +283,7 @@ impl<'a> Line<'a> {
                 c => value.push(c),
             }
         }
-        Err(Fault::bad(say!(
+        Err(ErrorReply::bad(localize!(
             self.lang,
             "faltan las comillas de cierre de {}=",
             "the closing quote of {}= is missing",
@@ -291,8 +291,8 @@ impl<'a> Line<'a> {
         )))
     }
 
-    fn quotes(&self, option: Opt) -> Fault {
-        Fault::bad(say!(
+    fn quotes(&self, option: Opt) -> ErrorReply {
+        ErrorReply::bad(localize!(
             self.lang,
             "en {}= las comillas van justo tras el = y al final del valor; dentro del valor escribe \\\"",
             "in {}= quotes go right after the = and at the end of the value; inside the value write \\\"",
@@ -300,8 +300,8 @@ impl<'a> Line<'a> {
         ))
     }
 
-    fn escape(&self, option: Opt) -> Fault {
-        Fault::bad(say!(
+    fn escape(&self, option: Opt) -> ErrorReply {
+        ErrorReply::bad(localize!(
             self.lang,
             "en {}=\"…\" tras \\ solo puede ir \" u otra \\",
             "in {}=\"…\" only \" or another \\ may follow a \\",
@@ -315,45 +315,45 @@ impl<'a> Line<'a> {
         found.and_then(|(_, value)| value.take())
     }
 
-    fn usage(&self, usage_es: &str, usage_en: &str) -> Fault {
+    fn usage(&self, usage_es: &str, usage_en: &str) -> ErrorReply {
         let verb = self.verb.word(self.lang);
-        let usage = self.lang.pick(usage_es, usage_en);
-        Fault::bad(say!(self.lang, "uso: {} {}", "usage: {} {}", verb, usage))
+        let usage = self.lang.localized(usage_es, usage_en);
+        ErrorReply::bad(localize!(self.lang, "uso: {} {}", "usage: {} {}", verb, usage))
     }
 
-    fn alone(&self, command: Command<'a>) -> Result<Command<'a>, Fault> {
+    fn alone(&self, command: Command<'a>) -> Result<Command<'a>, ErrorReply> {
         if self.targets.is_empty() {
             return Ok(command);
         }
-        Err(Fault::bad(say!(
+        Err(ErrorReply::bad(localize!(
             self.lang,
             "{} no lleva argumentos; quita «{}»",
             "{} takes no arguments; remove '{}'",
             self.verb.word(self.lang),
-            echo(self.targets),
+            excerpt(self.targets),
         )))
     }
 
     /// The targets between commas, at most [`TARGETS_MAX`], none empty.
-    fn items(&self) -> Result<SmallVec<[&'a str; 1]>, Fault> {
+    fn items(&self) -> Result<SmallVec<[&'a str; 1]>, ErrorReply> {
         if self.targets.is_empty() {
             return Err(self.usage("nombre[, nombre …]", "name[, name …]"));
         }
-        if !self.marks.any(Marks::COMMA) {
+        if !self.marks.any(ByteClasses::COMMA) {
             return Ok(smallvec![self.targets]);
         }
         let items = self.targets.split(',').map(|item| item.trim_matches(' '));
         let items: SmallVec<[_; 1]> = items.collect();
         if items.iter().any(|item| item.is_empty()) {
-            return Err(Fault::bad(say!(
+            return Err(ErrorReply::bad(localize!(
                 self.lang,
                 "falta un nombre junto a una coma en «{}»",
                 "a name is missing next to a comma in '{}'",
-                echo(self.targets),
+                excerpt(self.targets),
             )));
         }
         if items.len() > TARGETS_MAX {
-            return Err(Fault::bad(say!(
+            return Err(ErrorReply::bad(localize!(
                 self.lang,
                 "{} nombres son demasiados; una línea admite {} como máximo",
                 "{} names are too many; a line takes at most {}",
@@ -364,34 +364,34 @@ impl<'a> Line<'a> {
         Ok(items)
     }
 
-    fn name<'n>(&self, text: &'n str) -> Result<Cow<'n, str>, Fault> {
-        if !self.marks.any(Marks::UNPLAIN) && (1..=NAME_MAX_BYTES).contains(&text.len()) {
+    fn name<'n>(&self, text: &'n str) -> Result<Cow<'n, str>, ErrorReply> {
+        if !self.marks.any(ByteClasses::UNPLAIN) && (1..=NAME_MAX_BYTES).contains(&text.len()) {
             return Ok(Cow::Borrowed(text));
         }
         check_name(text).map_err(|error| name_fault(text, error, self.lang))
     }
 
-    fn names(&self) -> Result<Vec<String>, Fault> {
+    fn names(&self) -> Result<Vec<String>, ErrorReply> {
         self.items()?.into_iter().map(|item| self.name(item).map(Cow::into_owned)).collect()
     }
 
-    fn wanted(&self, text: &'a str) -> Result<Wanted<'a>, Fault> {
-        if !self.marks.any(Marks::STAR) || !text.contains('*') {
+    fn wanted(&self, text: &'a str) -> Result<Wanted<'a>, ErrorReply> {
+        if !self.marks.any(ByteClasses::STAR) || !text.contains('*') {
             return Ok(Wanted::Name(self.name(text)?));
         }
         let pattern = Pattern::new(text).map_err(|error| name_fault(text, error, self.lang))?;
         Ok(Wanted::Pattern(pattern, Cow::Borrowed(text)))
     }
 
-    fn wanted_list(&self) -> Result<SmallVec<[Wanted<'a>; 1]>, Fault> {
+    fn wanted_list(&self) -> Result<SmallVec<[Wanted<'a>; 1]>, ErrorReply> {
         self.each(|item| self.wanted(item))
     }
 
     /// What each of the targets is.
     fn each<T>(
         &self,
-        read: impl Fn(&'a str) -> Result<T, Fault>,
-    ) -> Result<SmallVec<[T; 1]>, Fault> {
+        read: impl Fn(&'a str) -> Result<T, ErrorReply>,
+    ) -> Result<SmallVec<[T; 1]>, ErrorReply> {
         let mut all = SmallVec::new();
         for item in self.items()? {
             all.push(read(item)?);
@@ -400,7 +400,7 @@ impl<'a> Line<'a> {
     }
 
     /// The one pattern of a list, if there is one.
-    fn one_wanted(&self) -> Result<Option<Wanted<'a>>, Fault> {
+    fn one_wanted(&self) -> Result<Option<Wanted<'a>>, ErrorReply> {
         if self.targets.is_empty() {
             return Ok(None);
         }
@@ -425,11 +425,11 @@ fn word(text: &str) -> (usize, Option<usize>) {
 }
 
 /// A word that is no verb.
-pub fn unknown_verb(word: &str, lang: Lang) -> Fault {
-    Fault::bad(say!(
+pub fn unknown_verb(word: &str, lang: Lang) -> ErrorReply {
+    ErrorReply::bad(localize!(
         lang,
         "orden desconocida «{}»; AYUDA muestra las órdenes disponibles",
         "unknown command '{}'; HELP lists the commands",
-        echo(word),
+        excerpt(word),
     ))
 }

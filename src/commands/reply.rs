@@ -4,11 +4,10 @@
 use std::fmt::Write;
 use std::rc::Rc;
 
-use super::parse::Fault;
-use super::words::{Lang, Verb, echo, say};
+use super::parse::ErrorReply;
+use super::words::{Lang, Verb, excerpt, localize};
 use super::{push, push_all};
-use crate::clock::{Round, Stamp, Zone};
-use crate::conn::{Eol, Source};
+use crate::conn::{Eol, ReplyStream};
 use crate::inventory::decide::{Busy, Refusal};
 use crate::inventory::event::{push_names, push_quoted};
 use crate::inventory::names::{NameTexts, ResourceId};
@@ -18,20 +17,21 @@ use crate::limits::{
     CANCEL_LOOKS, NAME_MAX_BYTES, WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX,
     WAITERS_MAX,
 };
+use crate::time::{FormattedTime, Round, Zone};
 
 /// A refusal as code and text.
-pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
+pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> ErrorReply {
     let code = code(&refusal);
     let text = match refusal {
         Refusal::Busy(busy) => busy_text(&busy, lang, zone),
-        Refusal::Ahead { number, from } => say!(
+        Refusal::NotYetActive { number, from } => localize!(
             lang,
             "#{} aún no ha empezado; empieza el {}",
             "#{} has not started; it starts at {}",
             number,
             zone.text(from, Round::Down),
         ),
-        Refusal::EndsTooEarly { number, from } => say!(
+        Refusal::EndsTooEarly { number, from } => localize!(
             lang,
             "#{} empieza el {}; el final debe ser posterior",
             "#{} starts at {}; the end must be later",
@@ -39,7 +39,7 @@ pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
             zone.text(from, Round::Down),
         ),
         Refusal::NoExtension { number, name, booking, next } => {
-            let mut text = say!(
+            let mut text = localize!(
                 lang,
                 "«{}» no está libre tanto tiempo: #{}",
                 "'{}' is not free for that long: #{}",
@@ -47,7 +47,7 @@ pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
                 booking.number
             );
             push_holding(&next, lang, zone, &mut text);
-            text + &say!(
+            text + &localize!(
                 lang,
                 "; #{} se puede renovar hasta {}",
                 "; #{} can be renewed until {}",
@@ -58,12 +58,12 @@ pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> Fault {
         Refusal::Several { name, numbers, is_all } => several_text(&name, &numbers, is_all, lang),
         other => plain_text(other, lang),
     };
-    Fault { code, text }
+    ErrorReply { code, text }
 }
 
 fn code(refusal: &Refusal) -> u16 {
     match refusal {
-        Refusal::Twice(_) | Refusal::EndsTooEarly { .. } | Refusal::OutOfRange => 400,
+        Refusal::Duplicate(_) | Refusal::EndsTooEarly { .. } | Refusal::OutOfRange => 400,
         Refusal::KeyNeedsHolder => 401,
         Refusal::NotYours { .. } => 403,
         Refusal::NoResource(_)
@@ -76,11 +76,11 @@ fn code(refusal: &Refusal) -> u16 {
         | Refusal::KeyWaiting(_)
         | Refusal::Several { .. }
         | Refusal::TooManyToSearch(_)
-        | Refusal::Ahead { .. }
+        | Refusal::NotYetActive { .. }
         | Refusal::NoExtension { .. }
         | Refusal::Exists { .. }
         | Refusal::StillReserved { .. } => 409,
-        Refusal::Over(_) | Refusal::HistoryGone { .. } => 410,
+        Refusal::Expired(_) | Refusal::HistoryGone { .. } => 410,
         Refusal::TooManyPatterns { .. } | Refusal::TooMuchWaits(_) => 429,
         Refusal::TooManyResources(_) | Refusal::TooManyReservations(_) => 503,
     }
@@ -88,31 +88,31 @@ fn code(refusal: &Refusal) -> u16 {
 
 fn plain_text(refusal: Refusal, lang: Lang) -> String {
     match refusal {
-        Refusal::NoResource(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => say!(
+        Refusal::NoResource(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => localize!(
             lang,
             "no existe «{}»; LISTAR * dice lo que está libre, y una reserva se escribe #{}",
             "there is no '{}'; LIST * tells what is free, and a reservation is written #{}",
-            echo(&name),
-            echo(&name),
+            excerpt(&name),
+            excerpt(&name),
         ),
-        Refusal::NoResource(name) => say!(
+        Refusal::NoResource(name) => localize!(
             lang,
             "no existe «{}»; LISTAR * muestra lo que está libre",
             "there is no '{}'; LIST * shows what is free",
-            echo(&name),
+            excerpt(&name),
         ),
         Refusal::NoMatch(pattern) => {
-            say!(
+            localize!(
                 lang,
                 "ningún recurso coincide con «{}»",
                 "no resource matches '{}'",
-                echo(&pattern),
+                excerpt(&pattern),
             )
         }
         Refusal::NeverIssued(number) => {
-            say!(lang, "#{} no existe", "#{} was never issued", number,)
+            localize!(lang, "#{} no existe", "#{} was never issued", number,)
         }
-        Refusal::HistoryGone { asked, floor, last } => say!(
+        Refusal::HistoryGone { asked, floor, last } => localize!(
             lang,
             "tras={} no está disponible; el servidor guarda los sucesos posteriores a {}, hasta el {}; usa OBSERVAR tras={}",
             "after={} is not available; the server keeps the events after {}, up to {}; use WATCH after={}",
@@ -121,62 +121,67 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
             last,
             if asked > last { last } else { floor },
         ),
-        Refusal::Over(number) => say!(lang, "#{} ya terminó", "#{} is over", number),
-        Refusal::Twice(what) => {
-            say!(lang, "«{}» aparece dos veces", "'{}' is given twice", echo(&what),)
+        Refusal::Expired(number) => localize!(lang, "#{} ya terminó", "#{} is over", number),
+        Refusal::Duplicate(what) => {
+            localize!(lang, "«{}» aparece dos veces", "'{}' is given twice", excerpt(&what),)
         }
-        Refusal::KeyNeedsHolder => say!(
+        Refusal::KeyNeedsHolder => localize!(
             lang,
             "clave= necesita un titular; envía antes SOY nombre",
             "key= needs a holder; send IAM name first",
         ),
-        Refusal::KeyUsed { key, number } => say!(
+        Refusal::KeyUsed { key, number } => localize!(
             lang,
             "la clave «{}» ya es de otra petición tuya, la de #{}; usa otra clave",
             "the key '{}' already belongs to another request of yours, that of #{}; use another key",
-            echo(&key),
+            excerpt(&key),
             number,
         ),
-        Refusal::KeyWaiting(key) => say!(
+        Refusal::KeyWaiting(key) => localize!(
             lang,
             "la clave «{}» ya es de otra petición tuya, que está en espera; usa otra clave",
             "the key '{}' already belongs to another request of yours, which is waiting; use another key",
-            echo(&key),
+            excerpt(&key),
         ),
-        Refusal::NotYours { what, number, holder } => say!(
+        Refusal::NotYours { what, number, holder } => localize!(
             lang,
             "{}: #{} es de {}; su titular debe decir antes SOY {}",
             "{}: #{} is held by {}; its holder must say IAM {} first",
-            echo(&what),
+            excerpt(&what),
             number,
             holder,
             holder,
         ),
         Refusal::NotReserved(name) => {
-            say!(lang, "«{}» no tiene ninguna reserva", "'{}' has no reservation", echo(&name),)
+            localize!(
+                lang,
+                "«{}» no tiene ninguna reserva",
+                "'{}' has no reservation",
+                excerpt(&name),
+            )
         }
-        Refusal::NotPartOf { number, name } => say!(
+        Refusal::NotPartOf { number, name } => localize!(
             lang,
             "#{} no incluye «{}», o ya no lo incluye",
             "#{} does not include '{}', or no longer does",
             number,
-            echo(&name),
+            excerpt(&name),
         ),
-        Refusal::Exists { name, existing } => say!(
+        Refusal::Exists { name, existing } => localize!(
             lang,
             "«{}» ya existe como «{}»; no se ha dado de alta nada",
             "'{}' already exists as '{}'; nothing was added",
-            echo(&name),
-            echo(&existing),
+            excerpt(&name),
+            excerpt(&existing),
         ),
-        Refusal::StillReserved { name, number } => say!(
+        Refusal::StillReserved { name, number } => localize!(
             lang,
             "«{}» tiene reservas, la primera #{}; no se ha dado de baja nada",
             "'{}' has reservations, the first is #{}; nothing was removed",
-            echo(&name),
+            excerpt(&name),
             number,
         ),
-        Refusal::TooManyPatterns { patterns, most } => say!(
+        Refusal::TooManyPatterns { patterns, most } => localize!(
             lang,
             "{} patrones son demasiados; con tantos recursos, una línea admite {} como máximo",
             "{} patterns are too many; with this many resources, a line takes at most {}",
@@ -184,34 +189,34 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
             most,
         ),
         Refusal::TooMuchWaits(limit) => too_much_waits(limit, lang),
-        Refusal::TooManyResources(most) => say!(
+        Refusal::TooManyResources(most) => localize!(
             lang,
             "el servidor está lleno: el límite es de {} recursos (--max-resources)",
             "the server is full: the limit is {} resources (--max-resources)",
             most,
         ),
-        Refusal::TooManyReservations(most) => say!(
+        Refusal::TooManyReservations(most) => localize!(
             lang,
             "el servidor está lleno: el límite es de {} reservas (--max-reservations)",
             "the server is full: the limit is {} reservations (--max-reservations)",
             most,
         ),
-        Refusal::TooManyToSearch(name) => say!(
+        Refusal::TooManyToSearch(name) => localize!(
             lang,
             "«{}» tiene más de {} reservas, demasiadas para buscar la tuya por el nombre; usa CANCELAR #número",
             "'{}' has more than {} reservations, too many to find yours by the name; use CANCEL #number",
-            echo(&name),
+            excerpt(&name),
             CANCEL_LOOKS,
         ),
         Refusal::OutOfRange => {
-            say!(
+            localize!(
                 lang,
                 "la fecha debe estar entre los años 1970 y 9999",
                 "the date must be within the years 1970 to 9999"
             )
         }
         Refusal::Busy(_)
-        | Refusal::Ahead { .. }
+        | Refusal::NotYetActive { .. }
         | Refusal::NoExtension { .. }
         | Refusal::EndsTooEarly { .. }
         | Refusal::Several { .. } => String::new(),
@@ -224,12 +229,12 @@ fn several_text(name: &str, numbers: &[u64], is_all: bool, lang: Lang) -> String
     if numbers.len() > SHOWN {
         list.push("…".to_owned());
     }
-    say!(
+    localize!(
         lang,
         "«{}» tiene {}{} reservas posibles: {}; usa CANCELAR #número",
         "'{}' has {}{} matching reservations: {}; use CANCEL #number",
-        echo(name),
-        if is_all { "" } else { lang.pick("al menos ", "at least ") },
+        excerpt(name),
+        if is_all { "" } else { lang.localized("al menos ", "at least ") },
         numbers.len(),
         list.join(", "),
     )
@@ -239,27 +244,27 @@ fn several_text(name: &str, numbers: &[u64], is_all: bool, lang: Lang) -> String
 fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
     let mut text = match (&busy.pattern, &busy.held) {
         (None, Some((name, ..))) => {
-            say!(lang, "«{}» no está libre: ", "'{}' is not free: ", echo(name))
+            localize!(lang, "«{}» no está libre: ", "'{}' is not free: ", excerpt(name))
         }
-        (Some(pattern), Some((name, ..))) => say!(
+        (Some(pattern), Some((name, ..))) => localize!(
             lang,
             "ningún recurso que coincide con «{}» está libre todo ese tiempo; «{}»: ",
             "no resource matching '{}' is free for all that time; '{}': ",
-            echo(pattern),
-            echo(name),
+            excerpt(pattern),
+            excerpt(name),
         ),
-        (pattern, None) => say!(
+        (pattern, None) => localize!(
             lang,
             "no hay suficientes recursos libres que coincidan con «{}»",
             "not enough free resources match '{}'",
-            echo(pattern.as_deref().unwrap_or_default()),
+            excerpt(pattern.as_deref().unwrap_or_default()),
         ),
     };
     if let Some((_, booking, reservation)) = &busy.held {
         text += &format!("#{}", booking.number);
         push_holding(reservation, lang, zone, &mut text);
         if busy.open && booking.from > busy.from {
-            text += &say!(
+            text += &localize!(
                 lang,
                 "; libre hasta {}: indica un final anterior (por=, hasta=)",
                 "; free until {}: give an earlier end (for=, until=)",
@@ -268,22 +273,22 @@ fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
         }
     }
     if busy.queue > 0 {
-        text += &say!(lang, "; en cola: {}", "; in the queue: {}", busy.queue);
+        text += &localize!(lang, "; en cola: {}", "; in the queue: {}", busy.queue);
     }
     text += &match busy.fit {
         NextFit::AsAsked(Earliest::At(time)) => {
-            say!(lang, "; libre desde {}", "; free from {}", zone.text(time, Round::Up))
+            localize!(lang, "; libre desde {}", "; free from {}", zone.text(time, Round::Up))
         }
-        NextFit::SameLength(time) => say!(
+        NextFit::SameLength(time) => localize!(
             lang,
             "; así no cabrá nunca; con esa duración, libre desde {}",
             "; never fits as asked; that length is free from {}",
             zone.text(time, Round::Up),
         ),
         NextFit::AsAsked(Earliest::Never) => {
-            say!(lang, "; no se sabe cuándo quedará libre", "; no end is known",)
+            localize!(lang, "; no se sabe cuándo quedará libre", "; no end is known",)
         }
-        NextFit::AsAsked(Earliest::Unknown) => say!(
+        NextFit::AsAsked(Earliest::Unknown) => localize!(
             lang,
             "; no queda libre pronto; prueba con otro desde=",
             "; not free soon; try another from=",
@@ -295,26 +300,26 @@ fn busy_text(busy: &Busy, lang: Lang, zone: &Zone) -> String {
 /// By whom, since when, until when, the note.
 fn push_holding(reservation: &Reservation, lang: Lang, zone: &Zone, text: &mut String) {
     if let Some(holder) = &reservation.holder {
-        *text += &say!(lang, " titular={}", " holder={}", holder);
+        *text += &localize!(lang, " titular={}", " holder={}", holder);
     }
     text.push(' ');
     push_interval(reservation, lang, zone, text);
     if let Some(note) = reservation.note() {
-        push_quoted(lang.pick(" nota=", " note="), &echo(note), text);
+        push_quoted(lang.localized(" nota=", " note="), &excerpt(note), text);
     }
 }
 
 /// `desde=… hasta=…`
 fn push_interval(reservation: &Reservation, lang: Lang, zone: &Zone, text: &mut String) {
-    text.push_str(lang.pick("desde=", "from="));
+    text.push_str(lang.localized("desde=", "from="));
     text.push_str(&zone.print(reservation.from, Round::Down));
-    text.push_str(lang.pick(" hasta=", " until="));
+    text.push_str(lang.localized(" hasta=", " until="));
     text.push_str(&end(reservation, lang, zone));
 }
 
 fn end(reservation: &Reservation, lang: Lang, zone: &Zone) -> End {
     if reservation.session().is_some() {
-        End::Word(lang.pick("salir", "quit"))
+        End::Word(lang.localized("salir", "quit"))
     } else if reservation.until.is_never() {
         End::Word("-")
     } else {
@@ -325,7 +330,7 @@ fn end(reservation: &Reservation, lang: Lang, zone: &Zone) -> End {
 /// What is told of an end.
 enum End {
     Word(&'static str),
-    Time(Stamp),
+    Time(FormattedTime),
 }
 
 impl std::ops::Deref for End {
@@ -349,21 +354,24 @@ pub fn reserved(
     zone: &Zone,
     out: &mut Vec<u8>,
 ) {
-    push_number(lang.pick("OK RESERVADO #", "OK RESERVED #"), reservation.number, out);
+    push_number(lang.localized("OK RESERVADO #", "OK RESERVED #"), reservation.number, out);
     push(" ", out);
     push_names(reservation.targets(), texts, |text| push(text, out));
     if dated || !reservation.until.is_never() || reservation.session().is_some() {
-        push_all([lang.pick(" desde=", " from="), &zone.print(reservation.from, Round::Down)], out);
+        push_all(
+            [lang.localized(" desde=", " from="), &zone.print(reservation.from, Round::Down)],
+            out,
+        );
         push_end(reservation, lang, zone, out);
     }
 }
 
 /// Appends `hasta=…`, and how long the reservation lives without a renewal.
 fn push_end(reservation: &Reservation, lang: Lang, zone: &Zone, out: &mut Vec<u8>) {
-    push_all([lang.pick(" hasta=", " until="), &end(reservation, lang, zone)], out);
+    push_all([lang.localized(" hasta=", " until="), &end(reservation, lang, zone)], out);
     if let Some(keep_alive) = reservation.keep_alive() {
         let seconds = keep_alive.ms / 1000;
-        push_all([lang.pick(" por=", " for="), itoa::Buffer::new().format(seconds), "s"], out);
+        push_all([lang.localized(" por=", " for="), itoa::Buffer::new().format(seconds), "s"], out);
     }
 }
 
@@ -393,7 +401,7 @@ pub fn renewed(
     zone: &Zone,
     out: &mut Vec<u8>,
 ) {
-    push_number(lang.pick("OK RENOVADO #", "OK RENEWED #"), reservation.number, out);
+    push_number(lang.localized("OK RENOVADO #", "OK RENEWED #"), reservation.number, out);
     push(" ", out);
     push_names(reservation.targets(), texts, |text| push(text, out));
     push_end(reservation, lang, zone, out);
@@ -402,7 +410,7 @@ pub fn renewed(
 /// `OK CANCELADO #42 Habitación 1[, …]`: the number stands before the first
 /// of its names, and again where it changes.
 pub fn cancelled(released: &[(u64, ResourceId)], texts: &NameTexts, lang: Lang, out: &mut Vec<u8>) {
-    push(lang.pick("OK CANCELADO", "OK CANCELLED"), out);
+    push(lang.localized("OK CANCELADO", "OK CANCELLED"), out);
     let mut last = None;
     for (number, id) in released {
         if last.is_some() {
@@ -425,10 +433,10 @@ pub fn valid(
     lang: Lang,
     out: &mut Vec<u8>,
 ) {
-    push_number(lang.pick("OK VIGENTE #", "OK VALID #"), reservation.number, out);
+    push_number(lang.localized("OK VIGENTE #", "OK VALID #"), reservation.number, out);
     push(" ", out);
     push_names(ids, texts, |text| push(text, out));
-    let label = lang.pick(" quedan=", " left=");
+    let label = lang.localized(" quedan=", " left=");
     match left_ms {
         Some(left_ms) => push_all([label, itoa::Buffer::new().format(left_ms / 1000), "s"], out),
         None => push_all([label, "-"], out),
@@ -454,12 +462,12 @@ impl FreeList {
     /// The list, with its first line appended to `out`.
     pub fn new(texts: NameTexts, bits: Vec<u64>, lang: Lang, eol: Eol, out: &mut Vec<u8>) -> Self {
         let count: u32 = bits.iter().map(|word| word.count_ones()).sum();
-        push_head(count as usize, lang.pick("DISPONIBLES", "AVAILABLE"), eol, out);
+        push_head(count as usize, lang.localized("DISPONIBLES", "AVAILABLE"), eol, out);
         FreeList { texts, bits, next: 0, left: count as usize, eol }
     }
 }
 
-impl Source for FreeList {
+impl ReplyStream for FreeList {
     fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool {
         let full = out.len() + bytes;
         // Not twice of it, as growing by itself would take; and for a short list no
@@ -486,8 +494,8 @@ impl Source for FreeList {
         self.bits.capacity() * size_of::<u64>() + self.texts.retained_bytes()
     }
 
-    fn generation(&self) -> u64 {
-        self.texts.generation()
+    fn name_epoch(&self) -> u64 {
+        self.texts.name_epoch()
     }
 }
 
@@ -512,7 +520,7 @@ impl BookingList {
         eol: Eol,
         out: &mut Vec<u8>,
     ) -> Self {
-        push_head(rows.len(), lang.pick("RESERVAS", "BOOKINGS"), eol, out);
+        push_head(rows.len(), lang.localized("RESERVAS", "BOOKINGS"), eol, out);
         let kept = rows.len();
         BookingList { texts, rows: rows.into_iter(), kept, zone: zone.clone(), lang, eol }
     }
@@ -530,7 +538,7 @@ impl BookingList {
     }
 }
 
-impl Source for BookingList {
+impl ReplyStream for BookingList {
     fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool {
         let full = out.len() + bytes;
         let mut row = String::new();
@@ -552,8 +560,8 @@ impl Source for BookingList {
         self.kept * ROW_BYTES + self.texts.retained_bytes()
     }
 
-    fn generation(&self) -> u64 {
-        self.texts.generation()
+    fn name_epoch(&self) -> u64 {
+        self.texts.name_epoch()
     }
 }
 
@@ -565,25 +573,25 @@ pub fn push_head(count: usize, word: &str, eol: Eol, out: &mut Vec<u8>) {
 
 fn too_much_waits(limit: WaitLimit, lang: Lang) -> String {
     match limit {
-        WaitLimit::Waiters => say!(
+        WaitLimit::Waiters => localize!(
             lang,
             "la cola está llena: ya hay {} peticiones en espera; prueba más tarde, o sin espera=",
             "the queue is full: {} requests are waiting; try later, or without wait=",
             WAITERS_MAX,
         ),
-        WaitLimit::Targets => say!(
+        WaitLimit::Targets => localize!(
             lang,
             "las peticiones en espera ya piden el máximo de {} nombres y patrones; espera un solo nombre, o prueba más tarde",
             "the waiting requests already ask for the maximum of {} names and patterns; wait for a single name, or try later",
             WAIT_TARGETS_MAX,
         ),
-        WaitLimit::TargetsOfAddress(most) => say!(
+        WaitLimit::TargetsOfAddress(most) => localize!(
             lang,
             "las peticiones en espera desde tu dirección ya piden el máximo de {} nombres y patrones; espera un solo nombre, o prueba más tarde",
             "the waiting requests from your address already ask for the maximum of {} names and patterns; wait for a single name, or try later",
             most,
         ),
-        WaitLimit::Patterns | WaitLimit::MatchBytes => say!(
+        WaitLimit::Patterns | WaitLimit::MatchBytes => localize!(
             lang,
             "las peticiones en espera ya tienen el máximo de patrones distintos ({}); espera un nombre, o prueba más tarde",
             "the waiting requests already have the maximum of different patterns ({}); wait for a name, or try later",

@@ -2,27 +2,27 @@
 //! what it is told without asking: its place in the queue, what it watches.
 
 use super::notice::Notices;
-use super::words::{Lang, echo, say};
-use super::{After, Desk, push_line, push_reserved};
-use crate::clock::Zone;
+use super::words::{Lang, excerpt, localize};
+use super::{CommandContext, Flow, push_line, push_reserved};
 use crate::conn::Eol;
-use crate::inventory::decide::Who;
+use crate::inventory::decide::Principal;
 use crate::inventory::history::History;
 use crate::inventory::names::ResourceId;
 use crate::inventory::pattern::Pattern;
 use crate::inventory::queue::Outcome;
 use crate::inventory::{Origin, SessionId};
 use crate::limits::PROGRESS_EVERY;
+use crate::time::Zone;
 
 /// What a connection is to the commands.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) who: Who,
+    pub(super) principal: Principal,
     pub(super) lang: Lang,
     /// No line has come yet.
     pub(super) fresh: bool,
     /// Whether lines that may cost more than [`COSTLY_WORK`](crate::limits::COSTLY_WORK) run; see
-    /// [`After::Later`].
+    /// [`Flow::Later`].
     pub(super) allows_costly: bool,
     /// What it has named last, perhaps; see [`Inventory::find_kept`].
     ///
@@ -58,7 +58,7 @@ impl Session {
     /// A new connection: nobody yet, in Spanish until a verb says otherwise.
     pub fn new(id: SessionId) -> Session {
         Session {
-            who: Who { session: id, origin: Origin::LOCAL, holder: None },
+            principal: Principal { session: id, origin: Origin::LOCAL, holder: None },
             lang: Lang::Es,
             fresh: true,
             allows_costly: true,
@@ -71,7 +71,7 @@ impl Session {
     /// Returns the session of a connection from this origin.
     pub fn from(id: SessionId, origin: Origin) -> Session {
         let mut session = Session::new(id);
-        session.who.origin = origin;
+        session.principal.origin = origin;
         session
     }
 
@@ -109,18 +109,18 @@ impl Session {
 
     /// Where it comes from.
     pub fn origin(&self) -> Origin {
-        self.who.origin
+        self.principal.origin
     }
 
     /// Which connection it is.
     pub fn id(&self) -> SessionId {
-        self.who.session
+        self.principal.session
     }
 }
 
 impl Wait {
     pub(super) fn notice(&self, place: usize) -> String {
-        format!("* {} {place} {}", self.lang.pick("COLA", "QUEUE"), self.targets)
+        format!("* {} {place} {}", self.lang.localized("COLA", "QUEUE"), self.targets)
     }
 }
 
@@ -132,30 +132,35 @@ pub fn tell_place(session: &Session, place: usize, out: &mut Vec<u8>) {
 }
 
 /// Tells a connection what has become of its wait.
-pub fn resolve(session: &mut Session, outcome: &Outcome, desk: &Desk, out: &mut Vec<u8>) {
+pub fn resolve(
+    session: &mut Session,
+    outcome: &Outcome,
+    context: &CommandContext,
+    out: &mut Vec<u8>,
+) {
     let Some(wait) = session.wait.take() else { return };
     let line = match outcome {
-        Outcome::Place(place) => {
+        Outcome::PositionChanged(place) => {
             push_line(&wait.notice(*place), wait.eol, out);
             session.wait = Some(wait);
             return;
         }
         Outcome::Granted(granted) => {
-            return push_reserved(granted, wait.dated, wait.lang, wait.eol, desk, out);
+            return push_reserved(granted, wait.dated, wait.lang, wait.eol, context, out);
         }
-        Outcome::TimedOut => say!(
+        Outcome::TimedOut => localize!(
             wait.lang,
             "ERR 408 se acabó la espera de {}",
             "ERR 408 the wait for {} is over",
             wait.targets,
         ),
-        Outcome::Removed(name) => say!(
+        Outcome::Removed(name) => localize!(
             wait.lang,
             "ERR 404 «{}» ya no existe: se dio de baja",
             "ERR 404 '{}' no longer exists: it was removed",
-            echo(name),
+            excerpt(name),
         ),
-        Outcome::Stopping => say!(
+        Outcome::Stopping => localize!(
             wait.lang,
             "ERR 503 el servidor se detiene; vuelve a pedirlo",
             "ERR 503 the server is stopping; ask again",
@@ -176,23 +181,23 @@ pub fn notices(
     zone: &Zone,
     room: usize,
     out: &mut Vec<u8>,
-) -> After {
-    let Some(watch) = &mut session.watch else { return After::Next };
+) -> Flow {
+    let Some(watch) = &mut session.watch else { return Flow::Next };
     let full = out.len() + room;
     let mut looked_at = 0;
     while watch.next <= history.last() && out.len() < full && looked_at < room {
         let Some(text) = history.get(watch.next) else {
             if !out.is_empty() {
-                return After::Next;
+                return Flow::Next;
             }
-            let line = say!(
+            let line = localize!(
                 watch.lang,
                 "* FIN te has quedado demasiado atrás; sigue con OBSERVAR tras={}",
                 "* END you are too far behind; continue with WATCH after={}",
                 history.floor(),
             );
             push_line(&line, watch.eol, out);
-            return After::Close;
+            return Flow::Close;
         };
         looked_at += text.len();
         let pattern = watch.pattern.as_ref();
@@ -200,11 +205,11 @@ pub fn notices(
             push_line(line, watch.eol, out);
             watch.told = watch.next;
         } else if watch.next - watch.told >= PROGRESS_EVERY {
-            let word = watch.lang.pick("AVANCE", "PROGRESS");
+            let word = watch.lang.localized("AVANCE", "PROGRESS");
             push_line(&format!("* {} {word}", watch.next), watch.eol, out);
             watch.told = watch.next;
         }
         watch.next += 1;
     }
-    After::Next
+    Flow::Next
 }

@@ -2,12 +2,12 @@
 //! affect.
 
 use super::parse::Command;
-use crate::clock::Now;
 use crate::inventory::Inventory;
 use crate::inventory::decide::{Cancel, Wanted};
+use crate::time::ClockReading;
 
 /// Returns whether no work still due can change the effect or the reply of a command.
-pub fn is_settled(command: &Command, inventory: &Inventory, now: Now) -> bool {
+pub fn is_settled(command: &Command, inventory: &Inventory, now: ClockReading) -> bool {
     let is_name_settled = |name: &str| {
         let id = inventory.names().find(name);
         id.is_none_or(|id| inventory.is_settled(id, now))

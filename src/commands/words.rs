@@ -12,7 +12,7 @@ pub enum Lang {
 
 impl Lang {
     /// Chooses the word of this language.
-    pub fn pick<T>(self, es: T, en: T) -> T {
+    pub fn localized<T>(self, es: T, en: T) -> T {
         match self {
             Lang::Es => es,
             Lang::En => en,
@@ -21,7 +21,7 @@ impl Lang {
 }
 
 /// Formats the Spanish or the English text with the same arguments.
-macro_rules! say {
+macro_rules! localize {
     ($lang:expr, $es:literal, $en:literal $(, $arg:expr)* $(,)?) => {
         match $lang {
             $crate::commands::words::Lang::Es => format!($es $(, $arg)*),
@@ -29,7 +29,7 @@ macro_rules! say {
         }
     };
 }
-pub(crate) use say;
+pub(crate) use localize;
 
 /// What a line asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,7 +109,7 @@ impl Verb {
     /// The verb's word.
     pub fn word(self, lang: Lang) -> &'static str {
         let row = VERBS.iter().find(|(verb, ..)| *verb == self);
-        row.map_or("", |(_, es, en)| lang.pick(es, en))
+        row.map_or("", |(_, es, en)| lang.localized(es, en))
     }
 
     /// The options that it takes.
@@ -120,7 +120,7 @@ impl Verb {
             }
             Verb::List => &[Opt::From, Opt::Until, Opt::For, Opt::Nights],
             Verb::Bookings => &[Opt::Holder, Opt::From, Opt::Until],
-            Verb::Watch => &[Opt::After],
+            Verb::Watch => &[Opt::Flow],
             Verb::Renew => &[Opt::For, Opt::Until],
             Verb::When => &[Opt::For, Opt::Nights, Opt::From],
             _ => &[],
@@ -139,7 +139,7 @@ pub enum Opt {
     Key,
     Note,
     Holder,
-    After,
+    Flow,
 }
 
 const OPTIONS: [(Opt, &str, &str); 9] = [
@@ -151,7 +151,7 @@ const OPTIONS: [(Opt, &str, &str); 9] = [
     (Opt::Key, "clave", "key"),
     (Opt::Note, "nota", "note"),
     (Opt::Holder, "titular", "holder"),
-    (Opt::After, "tras", "after"),
+    (Opt::Flow, "tras", "after"),
 ];
 
 impl Opt {
@@ -172,13 +172,13 @@ impl Opt {
     /// The option's word, without the `=`.
     pub fn word(self, lang: Lang) -> &'static str {
         let row = OPTIONS.iter().find(|(option, ..)| *option == self);
-        row.map_or("", |(_, es, en)| lang.pick(es, en))
+        row.map_or("", |(_, es, en)| lang.localized(es, en))
     }
 }
 
 /// What a client sent, made safe to show: escaped, and then at most
 /// [`crate::limits::ECHO_MAX_CHARS`] characters, with `…` where it is cut.
-pub fn echo(text: &str) -> String {
+pub fn excerpt(text: &str) -> String {
     let mut out = String::new();
     let mut count = 0;
     for c in text.chars() {
@@ -195,7 +195,7 @@ pub fn echo(text: &str) -> String {
 
 /// A text from outside (a path, what is in a file) as one line of the log:
 /// escaped, not cut.
-pub fn plain(text: &str) -> String {
+pub fn escape_for_log(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 

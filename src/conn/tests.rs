@@ -116,7 +116,7 @@ fn drive(conn: &mut Conn<Script>, scratch_bytes: usize) -> (Vec<String>, Vec<u8>
         conn.set_readable(false);
         conn.fill(&mut scratch).expect("the script has no failure");
         take_frames(conn, &mut frames);
-        conn.tidy(&mut Spare::default());
+        conn.release(&mut BufferPool::default());
     }
     (frames, conn.out().clone())
 }
@@ -285,7 +285,7 @@ fn a_line_without_end_costs_no_memory_and_has_a_limit() {
         if let Some(frame) = conn.next_frame() {
             break frame;
         }
-        conn.tidy(&mut Spare::default());
+        conn.release(&mut BufferPool::default());
         assert!(conn.buffers().input.capacity() <= 2 * (LINE_MAX_BYTES + 1000));
     };
     assert_eq!(frame, Frame::Endless);
@@ -374,7 +374,7 @@ fn partial_writes_go_on_where_they_stopped() {
     assert_eq!(conn.flush(WRITE_BUDGET_BYTES).unwrap(), 0, "no call before an event");
     assert_eq!(conn.stream().write_calls, 4);
     conn.out().extend(b"ghi");
-    conn.tidy(&mut Spare::default());
+    conn.release(&mut BufferPool::default());
     conn.set_writable();
     assert_eq!(conn.flush(WRITE_BUDGET_BYTES).unwrap(), 6);
     assert!(conn.is_flushed() && !conn.wants_write());
@@ -412,7 +412,7 @@ fn every_way_of_taking_the_output_gives_all_of_it() {
                 conn.set_writable();
             }
             conn.flush(WRITE_BUDGET_BYTES).unwrap();
-            conn.tidy(&mut Spare::default());
+            conn.release(&mut BufferPool::default());
             if conn.may_run() {
                 list = None;
             }
@@ -447,7 +447,7 @@ impl Rows {
     const ROW_BYTES: usize = 20;
 }
 
-impl Source for Rows {
+impl ReplyStream for Rows {
     fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool {
         let full = out.len().saturating_add(bytes);
         while self.next < self.rows && out.len() < full {
@@ -477,7 +477,7 @@ fn a_long_list_is_made_as_it_is_read() {
         conn.stream().writes.extend(room);
         conn.set_writable();
         conn.flush(WRITE_BUDGET_BYTES).unwrap();
-        conn.tidy(&mut Spare::default());
+        conn.release(&mut BufferPool::default());
     }
     assert!(most <= 4 * LIST_PIECE_BYTES, "{most}");
     let mut want = Vec::new();
@@ -519,7 +519,7 @@ fn input_that_is_not_run_has_a_limit() {
         assert!(matches!(conn.next_frame(), Some(Frame::Line(_))));
     }
     assert!(conn.wants_read(), "there is room again");
-    conn.tidy(&mut Spare::default());
+    conn.release(&mut BufferPool::default());
     assert!(conn.buffers().input.len() < before);
 }
 
@@ -532,40 +532,40 @@ fn empty_buffers_give_their_memory_back() {
         conn.out().extend(b"OK 0 DISPONIBLES\n");
     }
     conn.flush(WRITE_BUDGET_BYTES).unwrap();
-    conn.tidy(&mut Spare::default());
+    conn.release(&mut BufferPool::default());
     assert!(conn.buffers.is_none());
 }
 
 /// Memory goes round between connections, and nothing else does.
 #[test]
 fn buffers_go_to_the_next_who_talks_and_are_empty() {
-    let mut spare = Spare::default();
+    let mut spare = BufferPool::default();
     let mut one = reading([bytes("secret\n")]);
     let mut scratch = [0; 64];
-    one.borrow(&mut spare);
+    one.acquire(&mut spare);
     one.fill(&mut scratch).unwrap();
     assert_eq!(one.next_frame(), Some(Frame::Line(0..6)));
     one.out().extend_from_slice(b"reply\n");
     one.flush(usize::MAX).unwrap();
-    one.tidy(&mut spare);
+    one.release(&mut spare);
     assert!(one.buffers.is_none());
     assert!(spare.0.len() == 1 && spare.0[0].is_empty());
 
     let mut other = reading([bytes("line\nrest")]);
-    other.borrow(&mut spare);
+    other.acquire(&mut spare);
     assert!(spare.0.is_empty());
     let buffers = other.buffers();
     assert!(buffers.input.capacity() > 0 && buffers.output.capacity() > 0);
     other.fill(&mut scratch).unwrap();
     assert_eq!(other.next_frame(), Some(Frame::Line(0..4)));
-    other.tidy(&mut spare);
+    other.release(&mut spare);
     assert_eq!((&other.buffers().input[..], spare.0.len()), (&b"rest"[..], 0));
     assert_eq!(other.buffers().output.capacity(), 0, "what is not needed does not stay");
 
     other.out().resize(SPARE_BYTES + 1, b'x');
     other.flush(usize::MAX).unwrap();
     other.drop_input();
-    other.tidy(&mut spare);
+    other.release(&mut spare);
     assert!(other.buffers.is_none() && spare.0.is_empty(), "a large one is given back");
 }
 
@@ -579,7 +579,7 @@ fn an_unfinished_line_keeps_little_more_than_itself() {
         conn.fill(&mut vec![0; 32 << 10]).unwrap();
         take_frames(&mut conn, &mut frames);
     }
-    conn.tidy(&mut Spare::default());
+    conn.release(&mut BufferPool::default());
     assert!(
         conn.buffers().input.capacity() <= 256,
         "{} bytes for 5",
@@ -604,7 +604,7 @@ fn a_reader_that_never_catches_up_does_not_make_the_output_grow() {
         conn.stream().writes.extend([Out::Take(most), Out::Block]);
         conn.set_writable();
         conn.flush(WRITE_BUDGET_BYTES).unwrap();
-        conn.tidy(&mut Spare::default());
+        conn.release(&mut BufferPool::default());
         assert!(conn.buffers().output.capacity() <= 2 * OUTPUT_HIGH_BYTES, "after {sent} bytes");
     }
     assert_eq!(conn.stream().written.len(), sent - 10);

@@ -3,8 +3,8 @@
 use std::slice;
 
 use super::Number;
-use super::runs::Runs;
-use crate::clock::Time;
+use super::runs::SortedList;
+use crate::time::Time;
 
 /// A reservation as one resource sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,20 +22,20 @@ impl Booking {
 
 /// The bookings of one resource, by start. Most have none or one.
 #[derive(Debug)]
-pub(super) enum Booked {
+pub(super) enum Schedule {
     /// The resource was taken out.
     Gone,
     Free,
     One(Booking),
     /// Up to [`FEW`] in one piece.
     Few(Vec<Booking>),
-    Many(Box<Runs<Booking>>),
+    Many(Box<SortedList<Booking>>),
 }
 
 /// More are not moved along when one comes or goes in the middle.
 const FEW: usize = 64;
 
-impl Booked {
+impl Schedule {
     /// The first booking that overlaps `[from, until)`.
     ///
     /// Bookings do not overlap, so at most one of those that have started at
@@ -43,7 +43,7 @@ impl Booked {
     pub fn first_overlap(&self, from: Time, until: Time) -> Option<Booking> {
         let overlaps = |booking: &&Booking| booking.overlaps(from, until);
         let found = match self {
-            Booked::Many(many) => {
+            Schedule::Many(many) => {
                 let before = many.last_up_to(from).filter(overlaps);
                 before.or_else(|| many.from(from).next().filter(overlaps))
             }
@@ -63,7 +63,7 @@ impl Booked {
     /// Returns the number of bookings.
     pub fn len(&self) -> usize {
         match self {
-            Booked::Many(many) => many.len(),
+            Schedule::Many(many) => many.len(),
             few => few.as_slice().len(),
         }
     }
@@ -71,55 +71,55 @@ impl Booked {
     /// All bookings in order of their start.
     pub fn iter(&self) -> impl Iterator<Item = &Booking> {
         let many = match self {
-            Booked::Many(many) => Some(many.iter()),
+            Schedule::Many(many) => Some(many.iter()),
             _ => None,
         };
         self.as_slice().iter().chain(many.into_iter().flatten())
     }
 
-    /// All bookings, but of [`Booked::Many`] none.
+    /// All bookings, but of [`Schedule::Many`] none.
     fn as_slice(&self) -> &[Booking] {
         match self {
-            Booked::Gone | Booked::Free | Booked::Many(_) => &[],
-            Booked::One(one) => slice::from_ref(one),
-            Booked::Few(few) => few,
+            Schedule::Gone | Schedule::Free | Schedule::Many(_) => &[],
+            Schedule::One(one) => slice::from_ref(one),
+            Schedule::Few(few) => few,
         }
     }
 
     pub fn insert(&mut self, booking: Booking) {
         match self {
-            Booked::Gone => unreachable!("a resource that is gone cannot be reserved"),
-            Booked::Free => *self = Booked::One(booking),
-            Booked::One(one) => {
+            Schedule::Gone => unreachable!("a resource that is gone cannot be reserved"),
+            Schedule::Free => *self = Schedule::One(booking),
+            Schedule::One(one) => {
                 // What a list of three leaves behind when it grows fits a
                 // reservation.
                 let mut both = Vec::with_capacity(3);
                 both.extend([*one, booking]);
                 both.sort_unstable_by_key(|booking| booking.from);
-                *self = Booked::Few(both);
+                *self = Schedule::Few(both);
             }
-            Booked::Few(few) if few.len() < FEW => {
+            Schedule::Few(few) if few.len() < FEW => {
                 if few.len() == few.capacity() {
                     few.reserve_exact(2 + few.len() / 8);
                 }
                 few.insert(place(few, booking.from), booking);
             }
-            Booked::Few(few) => {
-                let mut many = Box::<Runs<Booking>>::default();
+            Schedule::Few(few) => {
+                let mut many = Box::<SortedList<Booking>>::default();
                 few.iter().chain([&booking]).for_each(|booking| many.insert(*booking));
-                *self = Booked::Many(many);
+                *self = Schedule::Many(many);
             }
-            Booked::Many(many) => many.insert(booking),
+            Schedule::Many(many) => many.insert(booking),
         }
     }
 
     /// Moves the end of the booking that starts at `from`.
     pub fn set_until(&mut self, from: Time, until: Time) {
         let booking = match self {
-            Booked::Gone | Booked::Free => None,
-            Booked::One(one) => Some(one),
-            Booked::Few(few) => few.iter_mut().find(|booking| booking.from == from),
-            Booked::Many(many) => many.get_mut(&from),
+            Schedule::Gone | Schedule::Free => None,
+            Schedule::One(one) => Some(one),
+            Schedule::Few(few) => few.iter_mut().find(|booking| booking.from == from),
+            Schedule::Many(many) => many.get_mut(&from),
         };
         if let Some(booking) = booking {
             booking.until = until;
@@ -129,18 +129,18 @@ impl Booked {
     /// Takes out the booking that starts at `from`.
     pub fn remove(&mut self, from: Time) {
         match self {
-            Booked::Gone | Booked::Free | Booked::One(_) => *self = Booked::Free,
-            Booked::Few(few) => {
+            Schedule::Gone | Schedule::Free | Schedule::One(_) => *self = Schedule::Free,
+            Schedule::Few(few) => {
                 few.retain(|booking| booking.from != from);
                 if let [one] = few[..] {
-                    *self = Booked::One(one);
+                    *self = Schedule::One(one);
                 }
             }
-            Booked::Many(many) => {
+            Schedule::Many(many) => {
                 many.remove(&from);
                 // Well below, so that one more and one less is no work.
                 if many.len() <= FEW / 2 {
-                    *self = Booked::Few(many.iter().copied().collect());
+                    *self = Schedule::Few(many.iter().copied().collect());
                 }
             }
         }

@@ -9,17 +9,17 @@ use std::rc::Rc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::booked::Booked;
+use super::booked::Schedule;
 use super::event::push_quoted;
-use super::fit::{Conflict, Earliest, NextFit, Sought, Start, Term, When};
+use super::fit::{Conflict, Earliest, End, NextFit, Sought, Start, When};
 use super::names::{ResourceId, fold};
 use super::pattern::Pattern;
 use super::queue::{WaitLimit, Wants};
 use super::{
     Booking, Event, Ids, Inventory, KeepAlive, Key, Number, Origin, Reservation, SessionId,
 };
-use crate::clock::{Now, Time, Zone};
 use crate::limits::{CANCEL_LOOKS, PATTERNS_ALWAYS, PATTERNS_BYTES};
+use crate::time::{ClockReading, Time, Zone};
 
 /// A target as it was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,16 +49,16 @@ impl Wanted<'_> {
 
 /// Whose command it is.
 #[derive(Clone, Debug)]
-pub struct Who {
+pub struct Principal {
     pub session: SessionId,
     pub origin: Origin,
     pub holder: Option<Rc<str>>,
 }
 
-impl Who {
+impl Principal {
     /// Whether these may change that reservation: one without a holder is
     /// anybody's, else it is its holder's.
-    pub fn may_change(&self, reservation: &Reservation) -> bool {
+    pub fn can_modify(&self, reservation: &Reservation) -> bool {
         reservation.holder.is_none() || reservation.holder == self.holder
     }
 }
@@ -79,8 +79,8 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// Of nothing but these: from now on, until somebody cancels it.
     pub fn from_now(wanted: SmallVec<[Wanted<'a>; 1]>, now: Time) -> Request<'a> {
-        let when = When { start: Start::Unsaid, term: Term::Open };
-        let (from, until) = (now, Time::NEVER);
+        let when = When { start: Start::Default, term: End::Open };
+        let (from, until) = (now, Time::MAX);
         Request { wanted, when, from, until, note: None, key: None, wait_ms: None }
     }
 
@@ -106,17 +106,17 @@ impl<'a> Request<'a> {
         let mut text = targets.join(", ").replace('=', "≠");
         // Writing to a String cannot fail.
         let _ = match self.when.start {
-            Start::Unsaid => Ok(()),
+            Start::Default => Ok(()),
             Start::Now => write!(text, " from=now"),
             Start::At(from) => write!(text, " from={}", from.ms()),
         };
         let _ = match self.when.term {
-            Term::Open => Ok(()),
-            Term::Quit => write!(text, " until=quit"),
-            Term::KeepAlive(ms) => write!(text, " until=quit for={ms}"),
-            Term::Until(until) => write!(text, " until={}", until.ms()),
-            Term::For(ms) => write!(text, " for={ms}"),
-            Term::Nights(nights) => write!(text, " nights={nights}"),
+            End::Open => Ok(()),
+            End::Quit => write!(text, " until=quit"),
+            End::KeepAlive(ms) => write!(text, " until=quit for={ms}"),
+            End::Until(until) => write!(text, " until={}", until.ms()),
+            End::For(ms) => write!(text, " for={ms}"),
+            End::Nights(nights) => write!(text, " nights={nights}"),
         };
         if let Some(note) = &self.note {
             push_quoted(" note=", note, &mut text);
@@ -130,7 +130,7 @@ impl<'a> Request<'a> {
 pub enum Grant {
     New(Rc<Reservation>),
     /// The same request was granted before, with the same `clave=`.
-    Again(Number),
+    Duplicate(Number),
     /// It does not fit, and is to wait for these.
     Wait(Wants),
 }
@@ -155,9 +155,9 @@ pub enum Refusal {
     /// 404: this number was never issued.
     NeverIssued(Number),
     /// 410: it was issued and is over.
-    Over(Number),
+    Expired(Number),
     /// 400: the same resource or reservation twice.
-    Twice(String),
+    Duplicate(String),
     /// 409: busy.
     Busy(Box<Busy>),
     /// 401: a key needs a holder.
@@ -185,7 +185,7 @@ pub enum Refusal {
     /// 400: beyond the calendar.
     OutOfRange,
     /// 409: in force later.
-    Ahead { number: Number, from: Time },
+    NotYetActive { number: Number, from: Time },
     /// 409: a resource with this name (or one that reads the same) exists.
     Exists { name: String, existing: String },
     /// 409: still reserved.
@@ -227,16 +227,21 @@ pub struct Busy {
 
 impl Inventory {
     /// Returns whether and how a request is granted, at the time at which its interval was checked.
-    pub fn reserve(&self, request: &Request, who: &Who, zone: &Zone) -> Result<Grant, Refusal> {
+    pub fn reserve(
+        &self,
+        request: &Request,
+        principal: &Principal,
+        zone: &Zone,
+    ) -> Result<Grant, Refusal> {
         let sought = self.resolve(&request.wanted)?;
         let key = request.full_key();
         if let Some(key) = &key
-            && let Some(number) = self.granted_before(key, who)?
+            && let Some(number) = self.granted_before(key, principal)?
         {
-            return Ok(Grant::Again(number));
+            return Ok(Grant::Duplicate(number));
         }
         if let Some(key) = &key
-            && let Some(waiting) = self.waits_under(key, who)
+            && let Some(waiting) = self.waits_under(key, principal)
             && waiting.request != key.request
         {
             return Err(Refusal::KeyWaiting(key.key.to_string()));
@@ -245,10 +250,10 @@ impl Inventory {
             return Err(Refusal::TooManyReservations(self.capacity.reservations));
         }
         match sought.place(request.from, request.until) {
-            Ok(ids) => Ok(Grant::New(Rc::new(self.granted(request, &ids, key, who)))),
+            Ok(ids) => Ok(Grant::New(Rc::new(self.granted(request, &ids, key, principal)))),
             Err(_) if request.wait_ms.is_some() => {
                 let wants = sought.wants();
-                self.check_wait(&wants, who).map(|()| Grant::Wait(wants))
+                self.check_wait(&wants, principal).map(|()| Grant::Wait(wants))
             }
             Err(conflict) => {
                 let (from, until) = (request.from, request.until);
@@ -263,12 +268,17 @@ impl Inventory {
     /// What a request for one resource and nothing else leads to, from now on until
     /// it is cancelled, if it is granted: the same as [`Inventory::reserve`] says.
     #[inline]
-    pub fn reserve_one(&self, id: ResourceId, who: &Who, now: Time) -> Option<Rc<Reservation>> {
-        if self.is_full() || self.overlap(id, now, Time::NEVER).is_some() {
+    pub fn reserve_one(
+        &self,
+        id: ResourceId,
+        principal: &Principal,
+        now: Time,
+    ) -> Option<Rc<Reservation>> {
+        if self.is_full() || self.overlap(id, now, Time::MAX).is_some() {
             return None;
         }
-        let mut new = Reservation::new(self.last_number + 1, &[id], now, Time::NEVER);
-        new.holder = who.holder.clone();
+        let mut new = Reservation::new(self.last_number + 1, &[id], now, Time::MAX);
+        new.holder = principal.holder.clone();
         Some(Rc::new(new))
     }
 
@@ -277,18 +287,18 @@ impl Inventory {
         request: &Request,
         ids: &[ResourceId],
         key: Option<Key>,
-        who: &Who,
+        principal: &Principal,
     ) -> Reservation {
         let number = self.last_number + 1;
         let mut new = Reservation::new(number, ids, request.from, request.until);
         new.lease = request.when.is_lease();
-        new.holder = who.holder.clone();
+        new.holder = principal.holder.clone();
         let keep_alive = match request.when.term {
-            Term::KeepAlive(ms) => Some(KeepAlive::of_ms(ms)),
+            End::KeepAlive(ms) => Some(KeepAlive::of_ms(ms)),
             _ => None,
         };
-        let is_bound = keep_alive.is_some() || request.when.term == Term::Quit;
-        let session = is_bound.then_some(who.session);
+        let is_bound = keep_alive.is_some() || request.when.term == End::Quit;
+        let session = is_bound.then_some(principal.session);
         if request.note.is_some() || key.is_some() || session.is_some() {
             new.detail(|details| {
                 details.note = request.note.as_deref().map(Box::from);
@@ -310,7 +320,7 @@ impl Inventory {
                 Wanted::Name(name) => {
                     let id = self.named(name)?;
                     if named.contains(&id) {
-                        return Err(Refusal::Twice(name.to_string()));
+                        return Err(Refusal::Duplicate(name.to_string()));
                     }
                     named.push(id);
                     sought.add_name(id);
@@ -340,8 +350,8 @@ impl Inventory {
         self.names.find(name).ok_or_else(|| Refusal::NoResource(name.to_owned()))
     }
 
-    fn granted_before(&self, key: &Key, who: &Who) -> Result<Option<Number>, Refusal> {
-        let Some(holder) = &who.holder else {
+    fn granted_before(&self, key: &Key, principal: &Principal) -> Result<Option<Number>, Refusal> {
+        let Some(holder) = &principal.holder else {
             return Err(Refusal::KeyNeedsHolder);
         };
         let full_key = format!("{holder}\n{}", key.key);
@@ -375,10 +385,10 @@ impl Inventory {
     }
 
     /// What a cancellation releases.
-    pub fn cancel(&self, wanted: &[Cancel], who: &Who) -> Result<Released, Refusal> {
+    pub fn cancel(&self, wanted: &[Cancel], principal: &Principal) -> Result<Released, Refusal> {
         let mut released = Released::new();
         let mut release = |number, id| match released.contains(&(number, id)) {
-            true => Err(Refusal::Twice(self.names.texts().name(id).to_owned())),
+            true => Err(Refusal::Duplicate(self.names.texts().name(id).to_owned())),
             false => {
                 released.push((number, id));
                 Ok(())
@@ -387,11 +397,11 @@ impl Inventory {
         for one in wanted {
             match one {
                 Cancel::Number(number) => {
-                    let ids = self.cancel_number(*number, who)?;
+                    let ids = self.cancel_number(*number, principal)?;
                     ids.iter().try_for_each(|id| release(*number, *id))?;
                 }
                 Cancel::Name(name) => {
-                    let (number, id) = self.cancel_name(name, who)?;
+                    let (number, id) = self.cancel_name(name, principal)?;
                     release(number, id)?;
                 }
             }
@@ -399,9 +409,13 @@ impl Inventory {
         Ok(released)
     }
 
-    fn cancel_number(&self, number: Number, who: &Who) -> Result<&[ResourceId], Refusal> {
+    fn cancel_number(
+        &self,
+        number: Number,
+        principal: &Principal,
+    ) -> Result<&[ResourceId], Refusal> {
         let reservation = self.live(number)?;
-        if !who.may_change(reservation) {
+        if !principal.can_modify(reservation) {
             return Err(not_yours(format!("#{number}"), reservation));
         }
         Ok(reservation.targets())
@@ -412,34 +426,42 @@ impl Inventory {
         match self.reservations.get(&number) {
             Some(reservation) => Ok(reservation),
             None if number == 0 || number > self.last_number => Err(Refusal::NeverIssued(number)),
-            None => Err(Refusal::Over(number)),
+            None => Err(Refusal::Expired(number)),
         }
     }
 
-    fn cancel_name(&self, name: &str, who: &Who) -> Result<(Number, ResourceId), Refusal> {
+    fn cancel_name(
+        &self,
+        name: &str,
+        principal: &Principal,
+    ) -> Result<(Number, ResourceId), Refusal> {
         let id = self.named(name)?;
-        self.cancel_one(id, who).map(|(number, _)| (number, id))
+        self.cancel_one(id, principal).map(|(number, _)| (number, id))
     }
 
     /// Returns the reservation to release when a resource is cancelled by its name: one of the
     /// caller's, or else one without an owner. Also returns whether it holds nothing else. Looks at
     /// no more than [`CANCEL_LOOKS`] bookings.
-    pub fn cancel_one(&self, id: ResourceId, who: &Who) -> Result<(Number, bool), Refusal> {
+    pub fn cancel_one(
+        &self,
+        id: ResourceId,
+        principal: &Principal,
+    ) -> Result<(Number, bool), Refusal> {
         // Nearly always there is one, and nothing to choose.
-        if let Booked::One(one) = &self.booked[id as usize] {
+        if let Schedule::One(one) = &self.booked[id as usize] {
             self.add_work(1);
             let reservation = &self.reservations[&one.number];
-            return match who.may_change(reservation) {
+            return match principal.can_modify(reservation) {
                 true => Ok((one.number, reservation.targets().len() == 1)),
                 false => Err(not_yours(self.names.texts().name(id).to_owned(), reservation)),
             };
         }
-        let number = self.choose_cancelled(id, who)?;
+        let number = self.choose_cancelled(id, principal)?;
         Ok((number, self.reservations[&number].targets().len() == 1))
     }
 
     #[cold]
-    fn choose_cancelled(&self, id: ResourceId, who: &Who) -> Result<Number, Refusal> {
+    fn choose_cancelled(&self, id: ResourceId, principal: &Principal) -> Result<Number, Refusal> {
         let name = || self.names.texts().name(id).to_owned();
         let mut bookings = self.booked[id as usize].iter();
         let (mut yours, mut nobodys, mut first) = (Vec::new(), Vec::new(), None);
@@ -449,12 +471,12 @@ impl Inventory {
             first.get_or_insert(reservation);
             if reservation.holder.is_none() {
                 nobodys.push(booking.number);
-            } else if reservation.holder == who.holder {
+            } else if reservation.holder == principal.holder {
                 yours.push(booking.number);
             }
         }
         let is_all = bookings.next().is_none();
-        let are_yours_known = is_all || who.holder.is_none();
+        let are_yours_known = is_all || principal.holder.is_none();
         let numbers = if yours.is_empty() && are_yours_known { nobodys } else { yours };
         match (numbers.len(), first) {
             (2.., _) => Err(Refusal::Several { name: name(), numbers, is_all }),
@@ -471,24 +493,24 @@ impl Inventory {
     pub fn renew(
         &self,
         number: Number,
-        term: Term,
-        who: &Who,
-        now: Now,
+        term: End,
+        principal: &Principal,
+        now: ClockReading,
         zone: &Zone,
     ) -> Result<Option<Event>, Refusal> {
         let old = self.live(number)?;
-        if !who.may_change(old) {
+        if !principal.can_modify(old) {
             return Err(not_yours(format!("#{number}"), old));
         }
         let keep_alive_ms = match term {
-            Term::KeepAlive(ms) => Some(ms),
+            End::KeepAlive(ms) => Some(ms),
             _ => None,
         };
         if keep_alive_ms.is_some() && old.keep_alive().map(|old| old.ms) == keep_alive_ms {
             return Ok(None);
         }
-        let has_begun = old.from <= now.time;
-        let counted_from = if has_begun { now.steady } else { old.from };
+        let has_begun = old.from <= now.wall;
+        let counted_from = if has_begun { now.monotonic } else { old.from };
         let when = When { start: Start::At(counted_from), term };
         let until = when.until(counted_from, zone).map_err(|_| Refusal::OutOfRange)?;
         if until <= old.from {
@@ -499,7 +521,7 @@ impl Inventory {
             let next = Rc::clone(&self.reservations[&booking.number]);
             return Err(Refusal::NoExtension { number, name, booking, next });
         }
-        let lease = matches!(term, Term::For(_)) && has_begun;
+        let lease = matches!(term, End::For(_)) && has_begun;
         Ok(Some(Event::Renewed { number, until, lease, keep_alive_ms }))
     }
 
@@ -552,7 +574,7 @@ impl Inventory {
             }
         };
         if reservation.from > now {
-            return Err(Refusal::Ahead { number, from: reservation.from });
+            return Err(Refusal::NotYetActive { number, from: reservation.from });
         }
         Ok((reservation, ids))
     }
@@ -568,7 +590,7 @@ impl Inventory {
                 return Err(Refusal::Exists { name: name.clone(), existing });
             }
             match folded.insert(fold(name), name) {
-                Some(same) if same == name => return Err(Refusal::Twice(name.clone())),
+                Some(same) if same == name => return Err(Refusal::Duplicate(name.clone())),
                 Some(same) => {
                     let existing = same.clone();
                     return Err(Refusal::Exists { name: name.clone(), existing });
@@ -592,7 +614,7 @@ impl Inventory {
                 return Err(Refusal::StillReserved { name, number: booking.number });
             }
             if ids.contains(&id) {
-                return Err(Refusal::Twice(name.clone()));
+                return Err(Refusal::Duplicate(name.clone()));
             }
             ids.push(id);
         }

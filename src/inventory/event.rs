@@ -9,10 +9,10 @@ use std::rc::Rc;
 
 use super::names::{NameTexts, Names, ResourceId, may_be_kept};
 use super::{Ids, Inventory, KeepAlive, Key, Number, Reservation, SessionId};
-use crate::clock::{Time, parse_utc, print_utc};
 use crate::limits::{
     DURATION_MAX_MS, EVENT_WORK, KEEP_ALIVE_MIN_MS, KEPT_TEXT_MAX_BYTES, TARGETS_MAX,
 };
+use crate::time::{Time, parse_utc, print_utc};
 
 /// One change of the inventory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,7 +42,7 @@ impl Event {
         time: Time,
         name: impl Fn(ResourceId) -> &'a str,
         held: impl Fn(Number) -> &'a [ResourceId],
-        times: &mut Times,
+        times: &mut TimestampCache,
         out: &mut String,
     ) -> Places {
         out.push_str(times.print(time));
@@ -112,14 +112,14 @@ pub struct Batch {
     first: u64,
     changes: Vec<Change>,
     texts: String,
-    times: Times,
+    times: TimestampCache,
 }
 
 /// The time that was printed last: in a turn it is nearly always the same.
 #[derive(Debug, Default)]
-struct Times(Option<(Time, String)>);
+struct TimestampCache(Option<(Time, String)>);
 
-impl Times {
+impl TimestampCache {
     #[inline]
     fn print(&mut self, time: Time) -> &str {
         let is_it = |last: &(Time, String)| last.0 == time;
@@ -232,13 +232,13 @@ impl Batch {
 }
 
 /// An event whose text is the last one in a batch, and that is to happen next.
-pub struct Written {
+pub struct PendingEvent {
     event: Event,
     left_out: Range<usize>,
 }
 
 /// Prepare events about one resource, for callers that know its name. Both also return the part that
-/// the text and the reply share, such as `#42 Habitación 1`. [`Inventory::make_so`] must be called next.
+/// the text and the reply share, such as `#42 Habitación 1`. [`Inventory::apply_logged`] must be called next.
 impl Batch {
     /// Prepares the grant of one resource.
     pub fn write_reserved(
@@ -246,11 +246,11 @@ impl Batch {
         time: Time,
         new: Rc<Reservation>,
         name: &str,
-    ) -> (Written, &str) {
+    ) -> (PendingEvent, &str) {
         self.texts.push_str(self.times.print(time));
         let Places { head, left_out } =
             push_reserved(&new, time, |_| name, &mut self.times, &mut self.texts);
-        (Written { event: Event::Reserved(new), left_out }, &self.texts[head])
+        (PendingEvent { event: Event::Reserved(new), left_out }, &self.texts[head])
     }
 
     /// Prepares the cancellation of one resource. `is_all` says whether the reservation holds no
@@ -261,24 +261,28 @@ impl Batch {
         (number, id): (Number, ResourceId),
         name: &str,
         is_all: bool,
-    ) -> (Written, &str) {
+    ) -> (PendingEvent, &str) {
         self.texts.push_str(self.times.print(time));
         let targets = Ids::from_slice(&[id]);
         let Places { head, left_out } =
             push_cancelled(number, &targets, is_all, |_| name, &mut self.texts);
-        (Written { event: Event::Cancelled { number, targets }, left_out }, &self.texts[head])
+        (PendingEvent { event: Event::Cancelled { number, targets }, left_out }, &self.texts[head])
     }
 }
 
 impl Inventory {
     /// Makes an event of a decision so, and notes it for the journal.
-    pub fn enact(&mut self, time: Time, event: Event, batch: &mut Batch) {
+    pub fn apply_and_log(&mut self, time: Time, event: Event, batch: &mut Batch) {
         let places = self.encode_with(time, &event, &mut batch.times, &mut batch.texts);
-        self.make_so(Written { event, left_out: places.left_out }, batch);
+        self.apply_logged(PendingEvent { event, left_out: places.left_out }, batch);
     }
 
     /// Makes an event so that is noted.
-    pub fn make_so(&mut self, Written { event, left_out }: Written, batch: &mut Batch) {
+    pub fn apply_logged(
+        &mut self,
+        PendingEvent { event, left_out }: PendingEvent,
+        batch: &mut Batch,
+    ) {
         self.add_work(EVENT_WORK);
         let (subject, end) = (event.subject(), batch.texts.len());
         self.apply(event);
@@ -291,7 +295,7 @@ impl Inventory {
     /// Appends the journal's text of an event that is about to be applied.
     pub fn encode(&self, time: Time, event: &Event, out: &mut String) {
         let start = out.len();
-        let places = self.encode_with(time, event, &mut Times::default(), out);
+        let places = self.encode_with(time, event, &mut TimestampCache::default(), out);
         if !places.left_out.is_empty() {
             debug_assert!(places.left_out.start > start);
             out.replace_range(places.left_out, "");
@@ -302,7 +306,7 @@ impl Inventory {
         &self,
         time: Time,
         event: &Event,
-        times: &mut Times,
+        times: &mut TimestampCache,
         out: &mut String,
     ) -> Places {
         let held = |number| match self.reservation(number) {
@@ -363,7 +367,7 @@ fn push_reserved<'a>(
     new: &Reservation,
     time: Time,
     name: impl Fn(ResourceId) -> &'a str,
-    times: &mut Times,
+    times: &mut TimestampCache,
     out: &mut String,
 ) -> Places {
     out.push_str(" RESERVED ");
@@ -406,7 +410,7 @@ fn push_head<'a>(
 }
 
 /// What is not as most reservations are: from the time of the event on, without an end.
-fn encode_terms(new: &Reservation, time: Time, times: &mut Times, out: &mut String) {
+fn encode_terms(new: &Reservation, time: Time, times: &mut TimestampCache, out: &mut String) {
     if new.from != time {
         out.extend([" from=", times.print(new.from)]);
     }
@@ -526,7 +530,7 @@ fn decode_renewed(text: &str) -> Result<Event, String> {
     let terms = rest.strip_prefix("until=").ok_or("no until=")?;
     if let Some(length) = terms.strip_prefix("quit for=") {
         let keep_alive_ms = Some(decode_keep_alive_ms(length)?);
-        return Ok(Event::Renewed { number, until: Time::NEVER, lease: false, keep_alive_ms });
+        return Ok(Event::Renewed { number, until: Time::MAX, lease: false, keep_alive_ms });
     }
     let (until, lease) = match terms.strip_suffix(" lease=yes") {
         Some(until) => (until, true),
@@ -541,7 +545,7 @@ fn decode_reserved(text: &str, time: Time, names: &Names) -> Result<Reservation,
     // No name has an equals sign: what stands before the word with the first are names.
     let before = |at| rest[..at].rfind(' ').ok_or("an option and no name");
     let terms = rest.find('=').map_or(Ok(rest.len()), before)?;
-    let on = |targets: &[_]| Reservation::new(number, targets, time, Time::NEVER);
+    let on = |targets: &[_]| Reservation::new(number, targets, time, Time::MAX);
     let mut new = match &rest[..terms] {
         // No name has a comma.
         one if !one.as_bytes().contains(&b',') => on(&[find(one, names)?]),
@@ -556,7 +560,7 @@ fn decode_reserved(text: &str, time: Time, names: &Names) -> Result<Reservation,
             "from" => new.from = decode_time(&value)?,
             // The connection is gone with the server that served it.
             "until" if value == "quit" => new.detail(|it| it.session = Some(SessionId::GONE)),
-            "until" if value == "never" => new.until = Time::NEVER,
+            "until" if value == "never" => new.until = Time::MAX,
             "until" => new.until = decode_time(&value)?,
             "for" => {
                 let keep_alive = KeepAlive::of_ms(decode_keep_alive_ms(&value)?);

@@ -10,12 +10,12 @@ use smallvec::SmallVec;
 use super::names::ResourceId;
 use super::pattern::{Matcher, Pattern};
 use super::queue::Wants;
-use super::{Booked, Booking, Ids, Inventory};
-use crate::clock::{Now, Time, TimeError, Zone};
+use super::{Booking, Ids, Inventory, Schedule};
+use crate::time::{ClockReading, Time, TimeError, Zone};
 
 /// How long something is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Term {
+pub enum End {
     /// Until somebody cancels it.
     Open,
     /// Until the connection ends (`hasta=salir`).
@@ -35,7 +35,7 @@ pub enum Term {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Start {
     /// Nothing was said: now.
-    Unsaid,
+    Default,
     /// `desde=ahora`.
     Now,
     /// `desde=` an instant.
@@ -46,7 +46,7 @@ pub enum Start {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct When {
     pub start: Start,
-    pub term: Term,
+    pub term: End,
 }
 
 /// Why an interval makes no sense.
@@ -64,7 +64,7 @@ impl When {
     /// Its start if it were granted at `now`.
     pub fn from(&self, now: Time) -> Time {
         match self.start {
-            Start::Unsaid | Start::Now => now,
+            Start::Default | Start::Now => now,
             Start::At(time) => time,
         }
     }
@@ -72,10 +72,10 @@ impl When {
     /// Its end if it began at `from`.
     pub fn until(&self, from: Time, zone: &Zone) -> Result<Time, TimeError> {
         match self.term {
-            Term::Open | Term::Quit | Term::KeepAlive(_) => Ok(Time::NEVER),
-            Term::Until(until) => Ok(until),
-            Term::Nights(nights) => zone.night_end(from, nights),
-            Term::For(ms) => match from.plus_ms(ms) {
+            End::Open | End::Quit | End::KeepAlive(_) => Ok(Time::MAX),
+            End::Until(until) => Ok(until),
+            End::Nights(nights) => zone.night_end(from, nights),
+            End::For(ms) => match from.plus_ms(ms) {
                 until if until > Time::LATEST => Err(TimeError::OutOfRange),
                 until => Ok(until),
             },
@@ -88,22 +88,22 @@ impl When {
     ///
     /// # Errors
     /// If the end has passed or is not after the start, or a time is beyond the calendar.
-    pub fn interval(&self, now: Now, zone: &Zone) -> Result<(Time, Time), WhenError> {
-        let from = self.from(now.time);
-        let counted_from = if self.is_lease() { now.steady } else { from };
+    pub fn interval(&self, now: ClockReading, zone: &Zone) -> Result<(Time, Time), WhenError> {
+        let from = self.from(now.wall);
+        let counted_from = if self.is_lease() { now.monotonic } else { from };
         let until = self.until(counted_from, zone).map_err(WhenError::Time)?;
-        if until <= now.time {
+        if until <= now.wall {
             Err(WhenError::Past)
         } else if until <= from {
             Err(WhenError::Backwards)
         } else {
-            Ok((from.max(now.time), until))
+            Ok((from.max(now.wall), until))
         }
     }
 
     /// Whether it is counted in elapsed time from the grant on.
     pub fn is_lease(&self) -> bool {
-        matches!((self.start, self.term), (Start::Unsaid | Start::Now, Term::For(_)))
+        matches!((self.start, self.term), (Start::Default | Start::Now, End::For(_)))
     }
 }
 
@@ -305,9 +305,9 @@ impl<'a> Sought<'a> {
         (from, until): (Time, Time),
         zone: &Zone,
     ) -> NextFit {
-        let is_fixed = matches!(when.term, Term::Until(_)) && from < until;
+        let is_fixed = matches!(when.term, End::Until(_)) && from < until;
         if earliest == Earliest::Never && is_fixed {
-            let term = Term::For(until.ms() - from.ms());
+            let term = End::For(until.ms() - from.ms());
             if let Earliest::At(start) = self.earliest(&When { term, ..*when }, from, zone) {
                 return NextFit::SameLength(start);
             }
@@ -397,7 +397,7 @@ impl Search<'_, '_> {
     /// takes too many steps; never before `start`.
     fn next_fit(&mut self, id: ResourceId, mut start: Time) -> Option<Time> {
         // The calendar costs more than a look at a resource.
-        let step = if matches!(self.when.term, Term::Nights(_)) { 8 } else { 1 };
+        let step = if matches!(self.when.term, End::Nights(_)) { 8 } else { 1 };
         loop {
             let until = self.until(start)?;
             match self.sought.inventory.overlap(id, start, until) {
@@ -499,8 +499,8 @@ impl Inventory {
         let mut bits = vec![0u64; self.booked.len().div_ceil(64)];
         for (id, booked) in self.booked.iter().enumerate() {
             let is_free = match booked {
-                Booked::Gone => false,
-                Booked::Free => true,
+                Schedule::Gone => false,
+                Schedule::Free => true,
                 busy => busy.first_overlap(from, until).is_none(),
             };
             let is_match = || matcher.as_ref().is_none_or(|it| self.is_match(it, id as ResourceId));

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::event::Batch;
 use super::{Event, Inventory, Number, Reservation, SessionId};
-use crate::clock::{Now, Tick};
+use crate::time::{ClockReading, MonotonicMs};
 
 /// How a reservation is kept alive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,46 +18,46 @@ pub struct KeepAlive {
     /// [`KEEP_ALIVE_MIN_MS`](crate::limits::KEEP_ALIVE_MIN_MS).
     pub ms: i64,
     /// When it ends unless it is renewed. Set when the reservation enters the inventory.
-    pub deadline: Tick,
+    pub deadline: MonotonicMs,
 }
 
 impl KeepAlive {
     /// Returns a keep-alive whose deadline is set once its reservation enters the inventory.
     pub fn of_ms(ms: i64) -> KeepAlive {
-        KeepAlive { ms, deadline: Tick::NEVER }
+        KeepAlive { ms, deadline: MonotonicMs::MAX }
     }
 }
 
 impl Inventory {
     /// Sets the reading of the monotonic clock from which deadlines count.
-    pub fn set_monotonic(&mut self, tick: Tick) {
+    pub fn set_monotonic(&mut self, tick: MonotonicMs) {
         self.monotonic = tick;
     }
 
     /// Returns the earliest deadline of a reservation that is kept alive.
-    pub fn next_keep_alive(&self) -> Option<Tick> {
+    pub fn next_keep_alive(&self) -> Option<MonotonicMs> {
         self.keep_alives.first().map(|(deadline, _)| *deadline)
     }
 
     /// Returns how long a reservation lives without a renewal, in milliseconds; `None` if it has no
     /// known end.
-    pub fn left_ms(&self, reservation: &Reservation, now: Now) -> Option<i64> {
+    pub fn left_ms(&self, reservation: &Reservation, now: ClockReading) -> Option<i64> {
         if let Some(keep_alive) = reservation.keep_alive() {
             return Some(keep_alive.deadline.0.saturating_sub(self.monotonic.0).cast_signed());
         }
-        let now = if reservation.lease { now.steady } else { now.time };
+        let now = if reservation.lease { now.monotonic } else { now.wall };
         (!reservation.until.is_never()).then(|| reservation.until.ms() - now.ms())
     }
 
     /// Ends up to `most` reservations that were not renewed in time. The rest can wait for the next
     /// turn, since nobody can observe a deadline to the millisecond.
-    pub fn expire_keep_alives(&mut self, now: Now, most: usize, batch: &mut Batch) {
+    pub fn expire_keep_alives(&mut self, now: ClockReading, most: usize, batch: &mut Batch) {
         let mut count = 0;
         while count < most
             && let Some((deadline, number)) = self.keep_alives.first().copied()
             && deadline <= self.monotonic
         {
-            self.enact(now.time, Event::Expired { number }, batch);
+            self.apply_and_log(now.wall, Event::Expired { number }, batch);
             count += 1;
         }
     }

@@ -20,7 +20,7 @@ use unicode_normalization::is_nfc_quick;
 
 use crate::limits::{NAME_MAX_BYTES, NAMES_CHUNK};
 
-/// Index of a resource in inventory order. Valid until [`Names::renumber`].
+/// Index of a resource in inventory order. Valid until [`Names::remap`].
 pub type ResourceId = u32;
 
 /// Why a text is no name (or no pattern).
@@ -305,7 +305,7 @@ pub struct NameTexts {
     chunks: Vec<Rc<Chunk>>,
     /// How often ids have begun to be given anew. Clones of one generation
     /// share all but their ends, and keep what is gone from the next one.
-    generation: u64,
+    name_epoch: u64,
 }
 
 impl NameTexts {
@@ -338,8 +338,8 @@ impl NameTexts {
     }
 
     /// See [`Names::begin_renumbering`].
-    pub fn generation(&self) -> u64 {
-        self.generation
+    pub fn name_epoch(&self) -> u64 {
+        self.name_epoch
     }
 
     fn len(&self) -> usize {
@@ -468,12 +468,12 @@ impl Names {
     /// Begins to give ids anew, so that what is gone can be forgotten: texts
     /// that are cloned from now on are of the next generation.
     pub fn begin_renumbering(&mut self) {
-        self.texts.generation += 1;
+        self.texts.name_epoch += 1;
     }
 
     /// Gives the next live names, in order, the ids of a chunk. As many as it has
     /// room for, unless they are the last: so none of its old ones is left out.
-    pub fn renumber(&mut self, chunk: usize, live: &[ResourceId]) {
+    pub fn remap(&mut self, chunk: usize, live: &[ResourceId]) {
         if live.is_empty() {
             return;
         }

@@ -13,10 +13,10 @@ use std::collections::VecDeque;
 use super::event::Batch;
 use super::names::ResourceId;
 use super::queue::Outcome;
-use super::runs::Runs;
+use super::runs::SortedList;
 use super::{Deadlines, Event, Inventory, Number, Reservation};
-use crate::clock::{Now, Time, Zone, earlier};
 use crate::limits::BACKLOG_WORK;
+use crate::time::{ClockReading, Time, Zone, earlier};
 
 /// Pieces that the grants after all commands of a turn may take in total.
 const TURNS_PIECES: u64 = 4;
@@ -29,7 +29,7 @@ pub(super) struct Backlog {
     /// Work left in this turn for grants after commands.
     left: u64,
     /// The time at which due work is being done.
-    moment: Option<Now>,
+    moment: Option<ClockReading>,
     /// Whether expiries, grants and notices of places are done for `moment`, so that only timed-out
     /// waits are left.
     has_granted: bool,
@@ -54,8 +54,8 @@ impl Default for Backlog {
             has_granted: false,
             steps: VecDeque::new(),
             is_behind: false,
-            left_at: (0, Time::DAWN),
-            floor: Time::DAWN,
+            left_at: (0, Time::MIN),
+            floor: Time::MIN,
             delay_ms: 0,
         }
     }
@@ -66,9 +66,9 @@ impl Default for Backlog {
 struct Step {
     by_ms: i64,
     /// Readings of the clocks after the step.
-    now: Now,
+    now: ClockReading,
     /// The ends of leases that are not moved yet, once the step has begun.
-    unmoved: Option<Runs<(Time, Number)>>,
+    unmoved: Option<SortedList<(Time, Number)>>,
 }
 
 impl Inventory {
@@ -94,8 +94,8 @@ impl Inventory {
     /// than one turn can do. Call it at the start of each turn. Commands of that turn must use the
     /// time `now`.
     #[inline]
-    pub fn advance(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
-        let delay_ms = now.steady.ms() - now.time.ms();
+    pub fn advance(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) {
+        let delay_ms = now.monotonic.ms() - now.wall.ms();
         let caught_up = std::mem::replace(&mut self.backlog.delay_ms, delay_ms) > delay_ms;
         if caught_up {
             // A length counted from now ends earlier than it did while the time stood still, so it
@@ -116,7 +116,7 @@ impl Inventory {
     }
 
     /// Returns whether everything was done.
-    fn advance_piece(&mut self, now: Now, zone: &Zone, batch: &mut Batch) -> bool {
+    fn advance_piece(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) -> bool {
         let end = self.work().saturating_add(self.backlog.piece);
         if self.backlog.is_behind && self.backlog.left_at.0 != self.last_event() {
             // Events since then have the time of that turn, and times of events never decrease.
@@ -128,16 +128,16 @@ impl Inventory {
     }
 
     /// Records whether work is left.
-    fn leave_backlog(&mut self, is_behind: bool, now: Now) {
+    fn leave_backlog(&mut self, is_behind: bool, now: ClockReading) {
         self.backlog.is_behind = is_behind;
         match is_behind {
-            true => self.backlog.left_at = (self.last_event(), now.time),
-            false => self.backlog.floor = Time::DAWN,
+            true => self.backlog.left_at = (self.last_event(), now.wall),
+            false => self.backlog.floor = Time::MIN,
         }
     }
 
     /// Does due work until `end`. Returns whether all of it was done.
-    fn work_off(&mut self, now: Now, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
+    fn work_off(&mut self, now: ClockReading, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
         loop {
             if let Some(then) = self.backlog.moment {
                 if !self.pass(then, end, zone, batch) {
@@ -164,12 +164,12 @@ impl Inventory {
     }
 
     /// Does the work due at one time. Returns whether all of it was done.
-    fn pass(&mut self, then: Now, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
+    fn pass(&mut self, then: ClockReading, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
         while let Some((_, number)) = self.due(then) {
             if self.work() >= end {
                 return false;
             }
-            self.apply_due(then.time, Event::Expired { number }, batch);
+            self.apply_due(then.wall, Event::Expired { number }, batch);
         }
         let left = end.saturating_sub(self.work());
         if !self.grant_piece(then, zone, left, batch) {
@@ -193,13 +193,13 @@ impl Inventory {
     /// Grants what fits now, after something has become free. Call it after
     /// every command and every end.
     #[inline]
-    pub fn settle(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
+    pub fn grant_waiters(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) {
         if !self.queue.is_empty() {
             self.grant_freed(now, zone, batch);
         }
     }
 
-    fn grant_freed(&mut self, now: Now, zone: &Zone, batch: &mut Batch) {
+    fn grant_freed(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) {
         // Work left of an earlier time must be done first, in the next turn.
         if !self.backlog.is_behind && !self.queue.pass.is_over() {
             let before = self.work();
@@ -224,32 +224,32 @@ impl Inventory {
 
     /// Applies an event that has become due.
     pub(super) fn apply_due(&mut self, time: Time, event: Event, batch: &mut Batch) {
-        self.enact(time.max(self.backlog.floor), event, batch);
+        self.apply_and_log(time.max(self.backlog.floor), event, batch);
     }
 
     /// When something happens by itself: an end, or a wait that is over.
     #[inline]
     pub fn deadlines(&self) -> Deadlines {
-        let first = |ends: &Runs<(Time, Number)>| ends.first().map(|(until, _)| *until);
+        let first = |ends: &SortedList<(Time, Number)>| ends.first().map(|(until, _)| *until);
         let (end, lease) = (first(&self.ends), first(&self.leases));
         let waits = self.queue.deadlines();
-        Deadlines { dated: earlier(end, waits.dated), steady: earlier(lease, waits.steady) }
+        Deadlines { dated: earlier(end, waits.dated), monotonic: earlier(lease, waits.monotonic) }
     }
 
     /// The next reservation whose end has come, in order of ends.
-    pub fn due(&self, now: Now) -> Option<(Time, Number)> {
-        let dated = self.ends.first().filter(|(until, _)| *until <= now.time);
-        let lease = self.leases.first().filter(|(until, _)| *until <= now.steady);
+    pub fn due(&self, now: ClockReading) -> Option<(Time, Number)> {
+        let dated = self.ends.first().filter(|(until, _)| *until <= now.wall);
+        let lease = self.leases.first().filter(|(until, _)| *until <= now.monotonic);
         earlier(dated, lease).copied()
     }
 
     /// The next moment up to `now` at which something happens by itself.
-    fn next_moment(&self, now: Now) -> Option<Now> {
+    fn next_moment(&self, now: ClockReading) -> Option<ClockReading> {
         let next = self.deadlines();
-        let dated = next.dated.filter(|time| *time <= now.time);
-        let steady = next.steady.filter(|time| *time <= now.steady);
+        let dated = next.dated.filter(|time| *time <= now.wall);
+        let steady = next.monotonic.filter(|time| *time <= now.monotonic);
         let next = earlier(dated, steady)?;
-        Some(Now { time: next.min(now.time), steady: next })
+        Some(ClockReading { wall: next.min(now.wall), monotonic: next })
     }
 
     /// Records that the wall clock was set by `by_ms` milliseconds and now reads `now`. Leases and
@@ -258,18 +258,18 @@ impl Inventory {
     ///
     /// A lease that would overlap a booking ends where the booking begins, because the booking was
     /// promised its dates.
-    pub fn clock_was_set(&mut self, by_ms: i64, now: Now) {
+    pub fn clock_was_set(&mut self, by_ms: i64, now: ClockReading) {
         self.backlog.steps.push_back(Step { by_ms, now, unmoved: None });
     }
 
     /// Applies the next step of the clock. Returns the readings after it, or `None` if work is
     /// left.
-    fn step_clock(&mut self, end: u64, batch: &mut Batch) -> Option<Now> {
+    fn step_clock(&mut self, end: u64, batch: &mut Batch) -> Option<ClockReading> {
         let step = self.backlog.steps.front()?;
         let (by_ms, now) = (step.by_ms, step.now);
         // First end what is over by the new clock. Nobody is granted anything that a lease still
         // holds.
-        while let Some((until, number)) = self.ends.first().copied().filter(|it| it.0 <= now.time) {
+        while let Some((until, number)) = self.ends.first().copied().filter(|it| it.0 <= now.wall) {
             if self.work() >= end {
                 return None;
             }
@@ -280,11 +280,11 @@ impl Inventory {
         }
         loop {
             let unmoved = self.backlog.steps[0].unmoved.as_ref();
-            let Some((_, number)) = unmoved.and_then(Runs::first).copied() else { break };
+            let Some((_, number)) = unmoved.and_then(SortedList::first).copied() else { break };
             if self.work() >= end {
                 return None;
             }
-            self.move_lease(number, by_ms, now.time, batch);
+            self.move_lease(number, by_ms, now.wall, batch);
         }
         self.backlog.steps.pop_front();
         self.queue.shift_clock(by_ms);
@@ -316,12 +316,16 @@ impl Inventory {
 
     /// Iterates over the ends of leases that a step of the clock has not moved yet.
     pub(super) fn unmoved(&self) -> impl Iterator<Item = &(Time, Number)> {
-        self.backlog.steps.iter().filter_map(|step| step.unmoved.as_ref()).flat_map(Runs::iter)
+        self.backlog
+            .steps
+            .iter()
+            .filter_map(|step| step.unmoved.as_ref())
+            .flat_map(SortedList::iter)
     }
 
     /// Returns whether no due work concerns a resource: no reservation of it has to end, none of
     /// its leases has to be moved, and no request waits for it.
-    pub fn is_settled(&self, id: ResourceId, now: Now) -> bool {
+    pub fn is_settled(&self, id: ResourceId, now: ClockReading) -> bool {
         if !self.backlog.is_behind {
             return true;
         }
@@ -332,12 +336,12 @@ impl Inventory {
     }
 
     /// Returns whether due work up to `now` will change a reservation.
-    pub fn is_stale(&self, reservation: &Reservation, now: Now) -> bool {
+    pub fn is_stale(&self, reservation: &Reservation, now: ClockReading) -> bool {
         if !self.backlog.is_behind {
             return false;
         }
         let is_to_move = reservation.lease && !self.backlog.steps.is_empty();
-        let clock = if reservation.lease { now.steady } else { now.time };
+        let clock = if reservation.lease { now.monotonic } else { now.wall };
         is_to_move || reservation.until <= clock
     }
 }

@@ -21,15 +21,15 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::decide::{Refusal, Request, Wanted, Who};
-use super::fit::{Start, Target, Term, When};
+use super::decide::{Principal, Refusal, Request, Wanted};
+use super::fit::{End, Start, Target, When};
 use super::names::ResourceId;
 use super::{Deadlines, Inventory, Key, Origin, Reservation, SessionId};
-use crate::clock::{Now, Time, Zone, earlier};
 use crate::limits::{
     WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX, WAIT_TARGETS_PER_ADDRESS,
     WAIT_TARGETS_PER_HOST, WAITERS_MAX,
 };
+use crate::time::{ClockReading, Time, Zone, earlier};
 use patterns::{PatternId, Patterns};
 use ranks::Ranks;
 use watch::{Pass, Watch};
@@ -55,7 +55,7 @@ enum Want {
 /// A waiting request. A connection has no more than one.
 #[derive(Debug)]
 struct Waiter {
-    who: Who,
+    principal: Principal,
     request: Request<'static>,
     wants: SmallVec<[Want; 1]>,
     key: Option<Key>,
@@ -73,7 +73,7 @@ impl Waiter {
     /// Whether what it wants begins when it is granted, so that it cannot be
     /// granted anything that is taken now.
     fn is_from_now(&self) -> bool {
-        self.request.when.start == Start::Unsaid
+        self.request.when.start == Start::Default
     }
 
     /// Returns the resource if it asks for one name and nothing else.
@@ -116,7 +116,7 @@ pub enum Outcome {
     /// The server is stopping.
     Stopping,
     /// It goes on, at this place; 1 is next.
-    Place(usize),
+    PositionChanged(usize),
 }
 
 /// The bound on waiting requests that is reached.
@@ -172,14 +172,14 @@ pub struct Queue {
 /// Under what a request with a key waits.
 type KeyOf = (Option<Rc<str>>, Box<str>);
 
-fn key_of(key: &Key, who: &Who) -> KeyOf {
-    (who.holder.clone(), key.key.clone())
+fn key_of(key: &Key, principal: &Principal) -> KeyOf {
+    (principal.holder.clone(), key.key.clone())
 }
 
 impl Queue {
     /// Those who wait under the same key of the same holder, oldest first.
-    fn under(&self, key: &Key, who: &Who) -> impl Iterator<Item = (Ticket, &Waiter)> {
-        let key = key_of(key, who);
+    fn under(&self, key: &Key, principal: &Principal) -> impl Iterator<Item = (Ticket, &Waiter)> {
+        let key = key_of(key, principal);
         let all = self.by_key.range((key.clone(), 0)..=(key, Ticket::MAX));
         all.map(|(_, ticket)| (*ticket, &self.waiters[ticket]))
     }
@@ -218,14 +218,17 @@ impl Queue {
         }
         let first = |ends: &BTreeSet<(Time, Ticket)>| ends.first().map(|(time, _)| *time);
         let patience = first(&self.patience).map(|time| time.plus_ms(self.clock_offset_ms));
-        Deadlines { dated: first(&self.own_ends), steady: earlier(patience, self.places.tell_at()) }
+        Deadlines {
+            dated: first(&self.own_ends),
+            monotonic: earlier(patience, self.places.tell_at()),
+        }
     }
 
     /// The next wait whose time is up.
-    pub(super) fn due(&self, now: Now) -> Option<Ticket> {
-        let steady = now.steady.plus_ms(-self.clock_offset_ms);
+    pub(super) fn due(&self, now: ClockReading) -> Option<Ticket> {
+        let steady = now.monotonic.plus_ms(-self.clock_offset_ms);
         let patience = self.patience.first().filter(|(time, _)| *time <= steady);
-        let own_end = self.own_ends.first().filter(|(time, _)| *time <= now.time);
+        let own_end = self.own_ends.first().filter(|(time, _)| *time <= now.wall);
         earlier(patience, own_end).map(|(_, ticket)| *ticket)
     }
 
@@ -236,7 +239,7 @@ impl Queue {
     }
 
     /// Returns the bound that one more request would exceed, if any.
-    fn limit(&self, wants: &Wants, who: &Who, ids: usize) -> Option<WaitLimit> {
+    fn limit(&self, wants: &Wants, principal: &Principal, ids: usize) -> Option<WaitLimit> {
         if self.waiters.len() >= WAITERS_MAX {
             return Some(WaitLimit::Waiters);
         }
@@ -244,11 +247,11 @@ impl Queue {
         if matches!(wants.targets[..], [Target::Named(_)]) {
             return None;
         }
-        let of_address = match who.origin {
+        let of_address = match principal.origin {
             Origin::LOCAL => WAIT_TARGETS_PER_HOST,
             _ => WAIT_TARGETS_PER_ADDRESS,
         };
-        let has = self.complex_targets_of.get(&who.origin).copied().unwrap_or(0);
+        let has = self.complex_targets_of.get(&principal.origin).copied().unwrap_or(0);
         let mut new = 0;
         let mut bytes = self.patterns.bytes();
         let patterns = wants.targets.iter().filter_map(|target| match target {
@@ -279,7 +282,7 @@ impl Queue {
             None => {
                 self.complex.insert(ticket);
                 self.complex_targets += waiter.wants.len();
-                *self.complex_targets_of.entry(waiter.who.origin).or_default() +=
+                *self.complex_targets_of.entry(waiter.principal.origin).or_default() +=
                     waiter.wants.len();
                 self.wanting.get_mut().clear();
             }
@@ -287,9 +290,9 @@ impl Queue {
         if waiter.has_pattern() {
             self.with_pattern.insert(ticket);
         }
-        self.by_session.insert(waiter.who.session, ticket);
+        self.by_session.insert(waiter.principal.session, ticket);
         if let Some(key) = &waiter.key {
-            self.by_key.insert((key_of(key, &waiter.who), ticket));
+            self.by_key.insert((key_of(key, &waiter.principal), ticket));
         }
         self.patience.insert((waiter.patience, ticket));
         if !waiter.own_end.is_never() {
@@ -317,10 +320,10 @@ impl Queue {
             None => {
                 self.complex.remove(&ticket);
                 self.complex_targets -= waiter.wants.len();
-                if let Some(count) = self.complex_targets_of.get_mut(&waiter.who.origin) {
+                if let Some(count) = self.complex_targets_of.get_mut(&waiter.principal.origin) {
                     *count -= waiter.wants.len();
                     if *count == 0 {
-                        self.complex_targets_of.remove(&waiter.who.origin);
+                        self.complex_targets_of.remove(&waiter.principal.origin);
                     }
                 }
                 self.wanting.get_mut().clear();
@@ -329,9 +332,9 @@ impl Queue {
         if waiter.has_pattern() {
             self.with_pattern.remove(&ticket);
         }
-        self.by_session.remove(&waiter.who.session);
+        self.by_session.remove(&waiter.principal.session);
         if let Some(key) = &waiter.key {
-            self.by_key.remove(&(key_of(key, &waiter.who), ticket));
+            self.by_key.remove(&(key_of(key, &waiter.principal), ticket));
         }
         self.patience.remove(&(waiter.patience, ticket));
         self.own_ends.remove(&(waiter.own_end, ticket));
@@ -350,8 +353,8 @@ impl Inventory {
     }
 
     /// Checks that a request may wait.
-    pub(super) fn check_wait(&self, wants: &Wants, who: &Who) -> Result<(), Refusal> {
-        match self.queue.limit(wants, who, self.booked.len()) {
+    pub(super) fn check_wait(&self, wants: &Wants, principal: &Principal) -> Result<(), Refusal> {
+        match self.queue.limit(wants, principal, self.booked.len()) {
             None => Ok(()),
             Some(limit) => Err(Refusal::TooMuchWaits(limit)),
         }
@@ -363,17 +366,17 @@ impl Inventory {
         &mut self,
         request: Request,
         wants: Wants,
-        who: Who,
-        now: Now,
+        principal: Principal,
+        now: ClockReading,
         zone: &Zone,
     ) -> usize {
         let when = fixed(request.when, request.from, request.until);
-        let steady = now.steady.plus_ms(-self.queue.clock_offset_ms);
+        let steady = now.monotonic.plus_ms(-self.queue.clock_offset_ms);
         let patience = steady.plus_ms(request.wait_ms.unwrap_or(0));
         let own_end = match (when.start, when.term) {
-            (Start::Unsaid, Term::Until(until)) => until,
-            (Start::Unsaid, _) => Time::NEVER,
-            _ => when.until(when.from(now.time), zone).unwrap_or(Time::NEVER),
+            (Start::Default, End::Until(until)) => until,
+            (Start::Default, _) => Time::MAX,
+            _ => when.until(when.from(now.wall), zone).unwrap_or(Time::MAX),
         };
         let key = request.full_key();
         let request = Request { when, ..request.into_owned() };
@@ -390,7 +393,7 @@ impl Inventory {
         self.queue.last_ticket += 1;
         let ticket = self.queue.last_ticket;
         let watch = Watch::Nothing;
-        let waiter = Waiter { who, request, wants, key, patience, own_end, told: 0, watch };
+        let waiter = Waiter { principal, request, wants, key, patience, own_end, told: 0, watch };
         self.queue.insert(ticket, waiter);
         self.watch_what_blocks(ticket, now, zone);
         let place = self.place_of(ticket, usize::MAX);
@@ -401,15 +404,15 @@ impl Inventory {
     }
 
     /// The request of a waiter with the same holder and key, if one waits.
-    pub(super) fn waits_under(&self, key: &Key, who: &Who) -> Option<&Key> {
-        self.queue.under(key, who).next().and_then(|(_, waiter)| waiter.key.as_ref())
+    pub(super) fn waits_under(&self, key: &Key, principal: &Principal) -> Option<&Key> {
+        self.queue.under(key, principal).next().and_then(|(_, waiter)| waiter.key.as_ref())
     }
 
     /// This waiter and those with the same holder, key and request.
     fn same_request(&self, ticket: Ticket) -> Vec<Ticket> {
         let waiter = &self.queue.waiters[&ticket];
         let Some(key) = &waiter.key else { return vec![ticket] };
-        let all = self.queue.under(key, &waiter.who);
+        let all = self.queue.under(key, &waiter.principal);
         all.filter(|(_, other)| other.key == waiter.key).map(|(ticket, _)| ticket).collect()
     }
 
@@ -426,12 +429,12 @@ impl Inventory {
     /// Ends a wait and records its outcome.
     pub(super) fn end_wait(&mut self, ticket: Ticket, outcome: Outcome) {
         if let Some(waiter) = self.leave(ticket) {
-            self.queue.outcomes.push((waiter.who.session, outcome));
+            self.queue.outcomes.push((waiter.principal.session, outcome));
         }
     }
 
     /// Ends the wait of a connection that is gone; nobody is to be told.
-    pub fn leave_queue(&mut self, session: SessionId, now: Now) {
+    pub fn leave_queue(&mut self, session: SessionId, now: ClockReading) {
         if let Some(ticket) = self.queue.by_session.get(&session).copied() {
             self.leave(ticket);
             self.tell_first_places(now);
@@ -439,7 +442,7 @@ impl Inventory {
     }
 
     /// Ends the wait of a connection as if its time were up.
-    pub fn interrupt(&mut self, session: SessionId, now: Now) {
+    pub fn interrupt(&mut self, session: SessionId, now: ClockReading) {
         if let Some(ticket) = self.queue.by_session.get(&session).copied() {
             self.end_wait(ticket, Outcome::TimedOut);
             self.tell_first_places(now);
@@ -519,8 +522,8 @@ impl Inventory {
             queue.by_only_name.insert(new, ranks);
         }
         queue.renumber_watches(old, new);
-        queue.places.renumber(old, new);
-        tickets.len() + queue.patterns.renumber(old, new, self.names.texts()) / 4
+        queue.places.remap(old, new);
+        tickets.len() + queue.patterns.remap(old, new, self.names.texts()) / 4
     }
 
     /// The ids from `count` on are not in use any more.
@@ -564,7 +567,7 @@ impl Inventory {
 
     /// Returns whether a waiter could be granted now, for tests. Between two commands none can,
     /// unless [`Inventory::is_behind`].
-    pub fn some_waiter_fits(&self, now: Now, zone: &Zone) -> bool {
+    pub fn some_waiter_fits(&self, now: ClockReading, zone: &Zone) -> bool {
         !self.is_full()
             && self.queue.waiters.values().any(|waiter| {
                 let interval = waiter.request.when.interval(now, zone);
@@ -584,7 +587,7 @@ impl Inventory {
 fn fixed(when: When, from: Time, until: Time) -> When {
     let start = Start::At(from);
     match (when.start, when.term) {
-        (Start::Now, Term::For(_)) => When { start, term: Term::Until(until) },
+        (Start::Now, End::For(_)) => When { start, term: End::Until(until) },
         (Start::Now, _) => When { start, ..when },
         _ => when,
     }

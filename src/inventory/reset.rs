@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{Inventory, Number, Reservation};
-use crate::clock::Time;
+use crate::time::Time;
 
 impl Inventory {
     /// Moves leases and reservations without an end from `then`, the last time of a clock that was

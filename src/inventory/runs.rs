@@ -11,7 +11,7 @@ use std::ops::Index;
 use std::rc::Rc;
 
 use super::{Booking, Number, Reservation};
-use crate::clock::Time;
+use crate::time::Time;
 
 /// Items in a run. Moving half of one costs about as much as finding it.
 const RUN: usize = 128;
@@ -61,7 +61,7 @@ impl Keyed for Rc<Reservation> {
 
 /// Items in ascending order of their keys, each key once.
 #[derive(Debug)]
-pub struct Runs<T: Keyed> {
+pub struct SortedList<T: Keyed> {
     /// Only the last one may be empty.
     runs: Vec<Run<T>>,
     len: usize,
@@ -113,13 +113,13 @@ impl<T: Keyed> Run<T> {
     }
 }
 
-impl<T: Keyed> Default for Runs<T> {
-    fn default() -> Runs<T> {
-        Runs { runs: Vec::new(), len: 0 }
+impl<T: Keyed> Default for SortedList<T> {
+    fn default() -> SortedList<T> {
+        SortedList { runs: Vec::new(), len: 0 }
     }
 }
 
-impl<T: Keyed> Runs<T> {
+impl<T: Keyed> SortedList<T> {
     /// How many items there are.
     pub fn len(&self) -> usize {
         self.len
@@ -238,7 +238,7 @@ impl<T: Keyed> Runs<T> {
     }
 }
 
-impl<T: Keyed> Index<&T::Key> for Runs<T> {
+impl<T: Keyed> Index<&T::Key> for SortedList<T> {
     type Output = T;
 
     /// Panics where there is none.
@@ -262,7 +262,7 @@ mod tests {
             (state >> 33) % bound
         };
         for (span, adds) in [(40, 5), (3_000, 6), (100_000, 9), (100_000, 3)] {
-            let (mut runs, mut set) = (Runs::default(), BTreeSet::new());
+            let (mut runs, mut set) = (SortedList::default(), BTreeSet::new());
             for round in 0..20_000u64 {
                 // Now and then the highest, as numbers are given.
                 let key = if next(4) == 0 { (span + round, 0) } else { (next(span), next(2)) };
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn ascending_keys_leave_full_runs() {
-        let mut runs = Runs::default();
+        let mut runs = SortedList::default();
         (0..10 * RUN).for_each(|key| runs.insert((key, 0)));
         assert!(runs.runs.iter().all(|run| run.items.capacity() < RUN * 9 / 8));
         assert_eq!(runs.runs.len(), 10);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::recover::{self, Record, Report, Verdict};
+use super::recover::{self, Disposition, Record, Report};
 use super::storage::{Storage, StorageFile};
 use super::{Error, JOURNAL_FILE, OnRecord, record, write_fully};
 
@@ -113,7 +113,7 @@ impl Part {
             return Err(Error::Missing { path });
         }
         if let Some(bad) = &report.bad
-            && bad.verdict != Verdict::Cut
+            && bad.verdict != Disposition::Cut
         {
             return Err(Error::Refused(Box::new(report)));
         }

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::io;
 
 use super::id::JournalId;
-use super::recover::{Bad, Report, Verdict, Why};
+use super::recover::{Corruption, Disposition, Evidence, Report};
 
 /// Why a call of the journal failed. Its text is one line that says what to do, where there is
 /// something to do. Whether the journal can still be used is told by
@@ -180,14 +180,17 @@ fn refused(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     let Report { path, end_bytes, bad: Some(bad), .. } = report else {
         return write!(f, "{} is refused", report.path);
     };
-    let Verdict::Refused(why) = bad.verdict else {
+    let Disposition::Refused(why) = bad.verdict else {
         return write!(f, "{path}: {bad}");
     };
     write!(f, "{path}: {bad}; nothing was changed; ")?;
     match why {
-        Why::Version => write!(f, "use a version of the program that knows this format"),
-        Why::Snapshot | Why::Header => write!(f, "bring back a good copy of this file"),
-        Why::Synced { .. } | Why::Sealed { .. } | Why::OutOfOrder | Why::Rejected => write!(
+        Evidence::Version => write!(f, "use a version of the program that knows this format"),
+        Evidence::Snapshot | Evidence::Header => write!(f, "bring back a good copy of this file"),
+        Evidence::Synced { .. }
+        | Evidence::Sealed { .. }
+        | Evidence::OutOfOrder
+        | Evidence::Rejected => write!(
             f,
             "bring back a good copy of this file, or keep a copy of it and, with no server running \
              on it, give up all {} bytes after the last good commit: \
@@ -197,10 +200,10 @@ fn refused(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     }
 }
 
-impl Bad {
+impl Corruption {
     /// What lies after the last good commit, in words: `12 bytes with the beginning of 1 commit`.
     pub fn tail(&self) -> String {
-        let Bad { tail_bytes, readable_commits, .. } = self;
+        let Corruption { tail_bytes, readable_commits, .. } = self;
         match readable_commits {
             1 => format!("{tail_bytes} bytes with the beginning of 1 commit"),
             _ => format!("{tail_bytes} bytes with the beginnings of {readable_commits} commits"),
@@ -208,28 +211,30 @@ impl Bad {
     }
 }
 
-impl Display for Bad {
+impl Display for Corruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Bad { offset_bytes, line, reason, verdict, .. } = self;
+        let Corruption { offset_bytes, line, reason, verdict, .. } = self;
         write!(f, "byte {offset_bytes}, line {line}: {reason}; ")?;
         match verdict {
-            Verdict::Cut => write!(f, "a torn tail of {}, never acknowledged", self.tail()),
-            Verdict::Refused(Why::Synced { number, offset_bytes }) => write!(
+            Disposition::Cut => write!(f, "a torn tail of {}, never acknowledged", self.tail()),
+            Disposition::Refused(Evidence::Synced { number, offset_bytes }) => write!(
                 f,
                 "damage: this place had been synced when event {number} was written \
                  at byte {offset_bytes}"
             ),
-            Verdict::Refused(Why::Sealed { number, offset_bytes }) => write!(
+            Disposition::Refused(Evidence::Sealed { number, offset_bytes }) => write!(
                 f,
                 "damage: this place had been synced when the journal was sealed \
                  after event {number} at byte {offset_bytes}"
             ),
-            Verdict::Refused(Why::OutOfOrder | Why::Rejected) => {
+            Disposition::Refused(Evidence::OutOfOrder | Evidence::Rejected) => {
                 write!(f, "damage: the record is as it was written, no crash does this")
             }
-            Verdict::Refused(Why::Snapshot) => write!(f, "damage inside the snapshot"),
-            Verdict::Refused(Why::Header) => write!(f, "damage to the header, or another file"),
-            Verdict::Refused(Why::Version) => write!(f, "another format"),
+            Disposition::Refused(Evidence::Snapshot) => write!(f, "damage inside the snapshot"),
+            Disposition::Refused(Evidence::Header) => {
+                write!(f, "damage to the header, or another file")
+            }
+            Disposition::Refused(Evidence::Version) => write!(f, "another format"),
         }
     }
 }

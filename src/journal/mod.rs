@@ -31,7 +31,7 @@ pub use error::{Error, Notice};
 pub use id::JournalId;
 pub use marker::{MARKER_FILE, begin_again};
 pub use record::{Extent, FORMAT_VERSION, MAX_LINE_BYTES, MAX_PAYLOAD_BYTES};
-pub use recover::{Bad, Record, Report, Verdict, Why};
+pub use recover::{Corruption, Disposition, Evidence, Record, Report};
 pub use storage::{
     DiskStorage, LOCK_FILE, LockState, NameState, Storage, StorageFile, open_regular_file,
 };
@@ -152,11 +152,11 @@ impl<S: Storage> Journal<S> {
         }
         let end = report.end_bytes;
         let verdict = report.bad.as_ref().map(|bad| bad.verdict);
-        if let Some(Verdict::Refused(_)) = verdict {
+        if let Some(Disposition::Refused(_)) = verdict {
             return Err(Error::Refused(Box::new(report)));
         }
         let marker = marker::look(&storage, &path, report.id)?;
-        if verdict == Some(Verdict::Cut) {
+        if verdict == Some(Disposition::Cut) {
             file.set_size(end)
                 .map_err(|e| Error::io_at("cut the torn tail of", path.clone(), end, e))?;
         }

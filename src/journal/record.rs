@@ -64,7 +64,7 @@ pub(super) const MARK_AT: usize = CRC_DIGITS;
 
 /// Stands in the place of a payload's first word, up to its first space, where that is the one of
 /// the payload before: mostly the time. No payload begins with it.
-const DITTO: u8 = b'"';
+const REPEAT_MARK: u8 = b'"';
 
 /// A line that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -299,7 +299,7 @@ fn put_lines(out: &mut Vec<u8>, payloads: &[u8], extents: impl Iterator<Item = i
         let before = &payloads[word.clone()];
         match payload.strip_prefix(before) {
             Some(rest) if !before.is_empty() && (rest.is_empty() || rest[0] == b' ') => {
-                out.push(DITTO);
+                out.push(REPEAT_MARK);
                 out.extend_from_slice(rest);
             }
             _ => {
@@ -348,7 +348,7 @@ impl<'a> Payloads<'a> {
         };
         let line = &self.rest[..bytes];
         self.rest = &self.rest[bytes + 1..];
-        let Some(after_word) = line.strip_prefix(DITTO as char) else {
+        let Some(after_word) = line.strip_prefix(REPEAT_MARK as char) else {
             self.word = &line[..first_word(line.as_bytes())];
             return Some(Ok((line, bytes)));
         };
@@ -446,7 +446,7 @@ pub(super) fn assert_payloads(payloads: &str) {
 pub(super) fn assert_payload(payload: &[u8], more_bytes: usize) {
     let bytes = payload.len() + more_bytes;
     assert!(bytes <= MAX_PAYLOAD_BYTES, "payload of {bytes} bytes");
-    assert!(payload.first() != Some(&DITTO), "payload that begins with a ditto mark");
+    assert!(payload.first() != Some(&REPEAT_MARK), "payload that begins with a ditto mark");
 }
 
 #[cfg(test)]

@@ -57,12 +57,12 @@ pub struct Report {
     /// events at the end may be missing.
     pub is_sealed: bool,
     /// The first bad place, if there is one.
-    pub bad: Option<Bad>,
+    pub bad: Option<Corruption>,
 }
 
 /// The first bad place of a journal, and what follows from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bad {
+pub struct Corruption {
     /// Where the bad line begins, in bytes from the start of the file.
     pub offset_bytes: u64,
     /// The number of that line, as an editor counts them.
@@ -74,21 +74,21 @@ pub struct Bad {
     pub tail_bytes: u64,
     /// Commits after the last good one whose beginning can still be read.
     pub readable_commits: u64,
-    pub verdict: Verdict,
+    pub verdict: Disposition,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Disposition {
     /// The torn tail of commits that were never acknowledged as durable: everything after the
     /// last good commit is cut.
     Cut,
     /// Damage: nothing is changed and the journal does not open.
-    Refused(Why),
+    Refused(Evidence),
 }
 
 /// Why a bad place cannot be a torn tail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
+pub enum Evidence {
     /// The commit at `offset_bytes`, whose first event is `number`, says that the bad place had been
     /// synced before it was written.
     Synced { number: u64, offset_bytes: u64 },
@@ -110,10 +110,10 @@ pub enum Why {
 enum Stop {
     Io(io::Error),
     /// With no `why` the rest of the file decides.
-    Bad {
+    Corruption {
         at: Span,
         reason: String,
-        why: Option<Why>,
+        why: Option<Evidence>,
     },
 }
 
@@ -125,11 +125,11 @@ impl From<io::Error> for Stop {
 
 impl Stop {
     fn torn_or_damaged<T>(at: Span, reason: impl Into<String>) -> Result<T, Stop> {
-        Err(Stop::Bad { at, reason: reason.into(), why: None })
+        Err(Stop::Corruption { at, reason: reason.into(), why: None })
     }
 
-    fn damaged<T>(at: Span, reason: impl Into<String>, why: Why) -> Result<T, Stop> {
-        Err(Stop::Bad { at, reason: reason.into(), why: Some(why) })
+    fn damaged<T>(at: Span, reason: impl Into<String>, why: Evidence) -> Result<T, Stop> {
+        Err(Stop::Corruption { at, reason: reason.into(), why: Some(why) })
     }
 }
 
@@ -165,7 +165,7 @@ pub(super) fn scan<F: StorageFile>(
         match stop {
             Ok(()) => return Ok(scan.report),
             Err(Stop::Io(e)) => return Err(e),
-            Err(Stop::Bad { at, reason, why }) => scan.judge(at, reason, why)?,
+            Err(Stop::Corruption { at, reason, why }) => scan.judge(at, reason, why)?,
         }
         let end = scan.report.end_bytes;
         let may_change = scan.report.bad.as_ref().is_some_and(|bad| bad.verdict.may_change());
@@ -175,7 +175,7 @@ pub(super) fn scan<F: StorageFile>(
         let judged = scan.report.bad.take();
         stop = scan.run_on();
         // What was seen now is judged as well, unless it is as undecided as before.
-        let is_undecided = matches!(stop, Err(Stop::Bad { why: None, .. }));
+        let is_undecided = matches!(stop, Err(Stop::Corruption { why: None, .. }));
         if scan.report.end_bytes == end && is_undecided {
             scan.report.bad = judged;
             scan.report.is_sealed = false;
@@ -184,10 +184,14 @@ pub(super) fn scan<F: StorageFile>(
     }
 }
 
-impl Verdict {
+impl Disposition {
     /// Whether what is being written just now may look like this.
     fn may_change(self) -> bool {
-        matches!(self, Verdict::Cut | Verdict::Refused(Why::Synced { .. } | Why::Sealed { .. }))
+        matches!(
+            self,
+            Disposition::Cut
+                | Disposition::Refused(Evidence::Synced { .. } | Evidence::Sealed { .. })
+        )
     }
 }
 
@@ -236,17 +240,17 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
     }
 
     /// Notes the bad place, and what the rest of the file says of it.
-    fn judge(&mut self, at: Span, reason: String, why: Option<Why>) -> io::Result<()> {
+    fn judge(&mut self, at: Span, reason: String, why: Option<Evidence>) -> io::Result<()> {
         let report = &mut self.report;
         let rest = look_on(self.reader.file, report.end_bytes, report.file_bytes)?;
         report.is_sealed = false;
-        report.bad = Some(Bad {
+        report.bad = Some(Corruption {
             offset_bytes: at.offset,
             line: at.line,
             reason,
             tail_bytes: rest.content_end - report.end_bytes,
             readable_commits: rest.readable,
-            verdict: why.or(rest.evidence).map_or(Verdict::Cut, Verdict::Refused),
+            verdict: why.or(rest.evidence).map_or(Disposition::Cut, Disposition::Refused),
         });
         Ok(())
     }
@@ -271,14 +275,14 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
             let reason = format!(
                 "it has format version {version}, and this program knows version {FORMAT_VERSION}"
             );
-            return Stop::damaged(start, reason, Why::Version);
+            return Stop::damaged(start, reason, Evidence::Version);
         }
-        Stop::damaged(start, "the first line is not a journal's header", Why::Header)
+        Stop::damaged(start, "the first line is not a journal's header", Evidence::Header)
     }
 
     fn snapshot(&mut self) -> Result<(), Stop> {
         loop {
-            let damaged = |at, reason: &str| Stop::damaged(at, reason, Why::Snapshot);
+            let damaged = |at, reason: &str| Stop::damaged(at, reason, Evidence::Snapshot);
             self.reader.keep = self.reader.next;
             let Some(at) = self.reader.next_line()? else {
                 return damaged(self.reader.here(), "the file ends inside the snapshot");
@@ -339,14 +343,15 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
             Ok(Line::Seal(seal)) => return self.seal(at, seal),
             Ok(_) => {
                 let reason = "a record of a snapshot among the events";
-                return Stop::damaged(at, reason, Why::OutOfOrder);
+                return Stop::damaged(at, reason, Evidence::OutOfOrder);
             }
             Err(Unreadable::Broken(reason)) => return Stop::torn_or_damaged(at, reason),
             Err(Unreadable::Foreign(reason)) => {
-                return Stop::damaged(at, reason, Why::OutOfOrder);
+                return Stop::damaged(at, reason, Evidence::OutOfOrder);
             }
         };
-        self.in_order(at, &head).or_else(|reason| Stop::damaged(at, reason, Why::OutOfOrder))?;
+        self.in_order(at, &head)
+            .or_else(|reason| Stop::damaged(at, reason, Evidence::OutOfOrder))?;
         let Some(lines) = self.reader.span(head.bytes)? else {
             return Stop::torn_or_damaged(at, "the file ends inside a commit");
         };
@@ -370,7 +375,7 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
                 "a seal of event {} @{} where that of event {} @{} could be",
                 seal.last, seal.end, wanted.last, wanted.end
             );
-            return Stop::damaged(at, reason, Why::OutOfOrder);
+            return Stop::damaged(at, reason, Evidence::OutOfOrder);
         }
         self.report.synced_bytes = seal.end;
         self.report.is_sealed = true;
@@ -403,13 +408,17 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
         let mut last = self.report.last_number;
         while let Some(next) = payloads.next() {
             let (payload, bytes) =
-                next.or_else(|reason| Stop::damaged(at, reason, Why::OutOfOrder))?;
+                next.or_else(|reason| Stop::damaged(at, reason, Evidence::OutOfOrder))?;
             at.bytes = bytes;
             if payload.len() > MAX_PAYLOAD_BYTES {
-                return Stop::damaged(at, "a payload longer than any", Why::OutOfOrder);
+                return Stop::damaged(at, "a payload longer than any", Evidence::OutOfOrder);
             }
             let Some(number) = last.checked_add(1) else {
-                return Stop::damaged(at, "more events than there are numbers", Why::OutOfOrder);
+                return Stop::damaged(
+                    at,
+                    "more events than there are numbers",
+                    Evidence::OutOfOrder,
+                );
             };
             deliver(&mut self.on_record, at, Record::Event { number, payload })?;
             last = number;
@@ -430,13 +439,13 @@ fn deliver(
     at: Span,
     record: Record<'_>,
 ) -> Result<(), Stop> {
-    on_record(record).or_else(|reason| Stop::damaged(at, reason, Why::Rejected))
+    on_record(record).or_else(|reason| Stop::damaged(at, reason, Evidence::Rejected))
 }
 
 /// What is there as text. Its checksum is right, too.
 fn text(at: Span, bytes: &[u8]) -> Result<&str, Stop> {
     let reason = "a right checksum over text that is not UTF-8";
-    std::str::from_utf8(bytes).or_else(|_| Stop::damaged(at, reason, Why::OutOfOrder))
+    std::str::from_utf8(bytes).or_else(|_| Stop::damaged(at, reason, Evidence::OutOfOrder))
 }
 
 /// The version of a header of ours that says another one.
@@ -451,7 +460,7 @@ fn other_version(head: &[u8]) -> Option<u32> {
 /// What the rest of a file holds after its last good commit.
 struct Rest {
     readable: u64,
-    evidence: Option<Why>,
+    evidence: Option<Evidence>,
     /// The end of the last line that is not blank.
     content_end: u64,
 }
@@ -483,9 +492,11 @@ fn look_on<F: StorageFile>(file: &F, from: u64, file_bytes: u64) -> io::Result<R
             let (synced, why) = match parse(&line[..end]) {
                 Ok(Line::Commit(head)) => {
                     rest.readable += 1;
-                    (head.synced, Why::Synced { number: head.first, offset_bytes })
+                    (head.synced, Evidence::Synced { number: head.first, offset_bytes })
                 }
-                Ok(Line::Seal(seal)) => (seal.end, Why::Sealed { number: seal.last, offset_bytes }),
+                Ok(Line::Seal(seal)) => {
+                    (seal.end, Evidence::Sealed { number: seal.last, offset_bytes })
+                }
                 _ => continue,
             };
             if synced > from && rest.evidence.is_none() {

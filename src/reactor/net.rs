@@ -16,7 +16,7 @@ use crate::commands::NoRoom;
 use crate::limits::{
     BACKLOG, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, USER_TIMEOUT_MS,
 };
-use crate::service::{Peer, Stream, turn_away};
+use crate::service::{Peer, Stream, reject};
 
 /// Binds and listens. Options that its connections shall have are set here:
 /// Linux hands them on, which saves a system call each for every client.
@@ -139,7 +139,7 @@ impl Listener {
         }
         let refused = match self.socket.accept() {
             Ok((stream, _)) => {
-                turn_away(stream, NoRoom::Full);
+                reject(stream, NoRoom::Full);
                 Accepted::Refused
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -16,8 +16,8 @@ use rustix::time::{
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
-use crate::clock::{Tick, Time, skew_ms};
 use crate::limits::{FORETICK_NS, SLEEP_US, STREAM_GAP_MS};
+use crate::time::{MonotonicMs, Time, skew_ms};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -179,7 +179,7 @@ impl Foretick {
 
     /// A turn has one event, so there will be none in a moment. A system call once in a tick at the
     /// most, and none where it would only cost.
-    pub fn lone_event(&mut self, now: Tick) {
+    pub fn lone_event(&mut self, now: MonotonicMs) {
         if let Some(at) = self.client.lone_event(now, || ns(clock_gettime(ClockId::Monotonic))) {
             let value = Timespec { tv_sec: at / NS_PER_S, tv_nsec: at % NS_PER_S };
             // Without it all goes on as well, only slower.
@@ -199,9 +199,9 @@ fn ns(at: Timespec) -> i64 {
 struct LoneClient {
     tick_ns: i64,
     /// When the last event came.
-    last: Tick,
+    last: MonotonicMs,
     /// Nothing is to be decided before that.
-    due: Tick,
+    due: MonotonicMs,
     sample: Sample,
 }
 
@@ -217,7 +217,7 @@ enum Sample {
 impl LoneClient {
     fn new(tick_ns: i64) -> LoneClient {
         let tick_ns = tick_ns.max(NS_PER_MS);
-        LoneClient { tick_ns, last: Tick(0), due: Tick(0), sample: Sample::None }
+        LoneClient { tick_ns, last: MonotonicMs(0), due: MonotonicMs(0), sample: Sample::None }
     }
 
     fn waits(&mut self, clock: impl Fn() -> i64) {
@@ -227,7 +227,7 @@ impl LoneClient {
     }
 
     /// When the timer is to fire, if it is to be set, on the same clock.
-    fn lone_event(&mut self, now: Tick, clock: impl Fn() -> i64) -> Option<i64> {
+    fn lone_event(&mut self, now: MonotonicMs, clock: impl Fn() -> i64) -> Option<i64> {
         let follows = now <= self.last.plus_ms(STREAM_GAP_MS);
         self.last = now;
         let sample = std::mem::replace(&mut self.sample, Sample::None);
@@ -265,7 +265,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(30);
 
     fn now() -> Time {
-        crate::clock::read().0
+        crate::time::read().0
     }
 
     fn fires(poll: &mut Poll, within: Duration) -> bool {
@@ -327,7 +327,7 @@ mod tests {
         for wait in waits_us {
             client.waits(|| at);
             at += wait * 1000;
-            let next = client.lone_event(Tick((at / NS_PER_MS) as u64), || at);
+            let next = client.lone_event(MonotonicMs((at / NS_PER_MS) as u64), || at);
             set.extend(next.map(|next| (at, next)));
         }
         set
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn the_foretick_is_a_timer_that_runs() {
         let mut foretick = Foretick::new().unwrap();
-        let (at, now) = (ns(clock_gettime(ClockId::Monotonic)), Tick(5));
+        let (at, now) = (ns(clock_gettime(ClockId::Monotonic)), MonotonicMs(5));
         foretick.client.last = now;
         foretick.client.sample = Sample::Since(at - 1_000_000);
         foretick.lone_event(now);
@@ -385,7 +385,7 @@ mod tests {
 
     #[test]
     fn what_is_long_due_fires_at_once() {
-        for when in [Time::DAWN, Time::from_ms(-1), Time::from_ms(0), Time::from_ms(1)] {
+        for when in [Time::MIN, Time::from_ms(-1), Time::from_ms(0), Time::from_ms(1)] {
             let mut poll = Poll::new().unwrap();
             let mut alarm = Alarm::register(poll.registry(), ALARM).unwrap();
             alarm.set(Some(when)).unwrap();

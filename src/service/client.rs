@@ -5,11 +5,11 @@ use std::io;
 
 use super::trace::{Step, Trace};
 use super::{Key, Peer, Stream};
-use crate::clock::{Tick, Zone};
-use crate::commands::{self, After, Desk, Notices, Session};
+use crate::commands::{self, CommandContext, Flow, Notices, Session};
 use crate::conn::{Conn, Frame};
 use crate::inventory::history::History;
 use crate::limits::{BATCH_EVENTS, COMMAND_BUDGET, LIST_PIECE_BYTES, WORK_BUDGET};
+use crate::time::{MonotonicMs, Zone};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,7 +37,7 @@ pub struct Client<T> {
     pub queued: bool,
     /// Until then it is served after the others, for a share of a turn has cost
     /// more than [`WORK_BUDGET`]; for ever until it has run a line.
-    pub slow_until: Tick,
+    pub slow_until: MonotonicMs,
     /// Lines were left because of a budget or the high-water mark.
     pub unfinished: bool,
     /// Whether a line waits until more of the work that is due is done.
@@ -56,14 +56,14 @@ pub struct Client<T> {
     /// The bytes of its buffers and lists that [`Memory`] has counted.
     pub retained: u32,
     /// When bytes last came in, or the peer had taken all that it was owed.
-    pub heard: Tick,
+    pub last_read_at: MonotonicMs,
     /// Since when the peer has taken nothing of what it is owed; never, if it has.
-    pub blocked: Tick,
+    pub write_blocked_since: MonotonicMs,
     /// The deadline that is in `deadlines` for it, if one is.
-    pub armed: Tick,
+    pub timer_at: MonotonicMs,
     /// Lingering: until when. Half-closed: when something is written to it
     /// again, to see whether it is still there.
-    pub due: Tick,
+    pub close_at: MonotonicMs,
 }
 
 impl<T> Client<T> {
@@ -85,13 +85,13 @@ impl<T> Client<T> {
     }
 
     /// A connection that has just come.
-    pub fn new(conn: Conn<T>, session: Session, tick: Tick) -> Client<T> {
+    pub fn new(conn: Conn<T>, session: Session, tick: MonotonicMs) -> Client<T> {
         Client {
             conn,
             session,
             phase: Phase::Open,
             queued: false,
-            slow_until: Tick::NEVER,
+            slow_until: MonotonicMs::MAX,
             unfinished: false,
             is_held_back: false,
             costly: 0,
@@ -100,10 +100,10 @@ impl<T> Client<T> {
             broken: false,
             refused: false,
             retained: 0,
-            heard: tick,
-            blocked: Tick::NEVER,
-            armed: Tick::NEVER,
-            due: Tick::NEVER,
+            last_read_at: tick,
+            write_blocked_since: MonotonicMs::MAX,
+            timer_at: MonotonicMs::MAX,
+            close_at: MonotonicMs::MAX,
         }
     }
 }
@@ -111,7 +111,11 @@ impl<T> Client<T> {
 /// Runs lines until no whole one is left, the budget is spent, or the peer must read first. A line
 /// that is known to be costly is put off instead; if one was, the first line may cost anything.
 /// Returns whether the peer speaks another protocol.
-pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -> bool {
+pub fn process_lines<T>(
+    client: &mut Client<T>,
+    context: &mut CommandContext,
+    trace: &mut Trace,
+) -> bool {
     (client.unfinished, client.is_held_back) = (false, false);
     if client.phase != Phase::Open {
         return false;
@@ -121,7 +125,8 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
         if client.session.is_waiting() {
             return false;
         }
-        let is_spent = desk.batch.len() >= BATCH_EVENTS || desk.inventory.work() > WORK_BUDGET;
+        let is_spent =
+            context.batch.len() >= BATCH_EVENTS || context.inventory.work() > WORK_BUDGET;
         if is_spent || !client.conn.may_run() {
             client.unfinished = true;
             return false;
@@ -133,12 +138,12 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
             }
             return false;
         };
-        desk.inventory.add_work(1);
+        context.inventory.add_work(1);
         let eol = client.conn.eol();
         let session = &mut client.session;
         if let Frame::Line(at) = &frame
-            && desk.inventory.is_behind()
-            && !commands::is_settled(client.conn.line(at.clone()).0, session, desk)
+            && context.inventory.is_behind()
+            && !commands::is_settled(client.conn.line(at.clone()).0, session, context)
         {
             client.conn.put_back(at.start);
             (client.unfinished, client.is_held_back) = (true, true);
@@ -148,8 +153,8 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
             Frame::Line(at) => {
                 let start = at.start;
                 let (line, out) = client.conn.line(at);
-                let after = commands::run(line, eol, session, desk, out);
-                if let After::Later(cost) = after {
+                let after = commands::run(line, eol, session, context, out);
+                if let Flow::Later(cost) = after {
                     client.conn.put_back(start);
                     (client.costly, client.unfinished) = (cost, true);
                     return false;
@@ -160,32 +165,32 @@ pub fn converse<T>(client: &mut Client<T>, desk: &mut Desk, trace: &mut Trace) -
                 }
                 after
             }
-            Frame::EndOfTransmission => commands::quit(eol, session, desk, client.conn.out()),
+            Frame::EndOfTransmission => commands::quit(eol, session, context, client.conn.out()),
             Frame::TooLong => {
                 commands::too_long(session, eol, client.conn.out());
-                After::Next
+                Flow::Next
             }
             Frame::Endless => {
                 commands::too_long(session, eol, client.conn.out());
-                After::Close
+                Flow::Close
             }
             Frame::Cut => {
                 commands::cut(session, eol, client.conn.out());
-                After::Next
+                Flow::Next
             }
-            Frame::Tls => After::Foreign,
+            Frame::Tls => Flow::Foreign,
         };
         trace.note(Step::Ran(client.session.id()));
         match after {
-            After::Next | After::Later(_) => {}
-            After::List(list) => client.conn.set_source(list),
-            After::Leave => {
+            Flow::Next | Flow::Later(_) => {}
+            Flow::List(list) => client.conn.set_source(list),
+            Flow::Leave => {
                 client.phase = Phase::Leaving;
                 return false;
             }
-            After::Close | After::Foreign => {
+            Flow::Close | Flow::Foreign => {
                 client.phase = Phase::Closing;
-                return matches!(after, After::Foreign);
+                return matches!(after, Flow::Foreign);
             }
         }
     }
@@ -207,7 +212,7 @@ pub fn notify<T>(
     }
     let out = client.conn.out();
     let after = commands::notices(&mut client.session, history, kept, zone, room, out);
-    if matches!(after, After::Close) {
+    if matches!(after, Flow::Close) {
         client.phase = Phase::Closing;
     }
 }
@@ -245,7 +250,7 @@ pub fn enqueue<T>(run_queue: &mut VecDeque<Key>, client: &mut Client<T>, key: Ke
     }
 }
 
-pub fn bury<T>(client: &mut Client<T>, key: Key, dead: &mut Vec<Key>) {
+pub fn mark_dead<T>(client: &mut Client<T>, key: Key, dead: &mut Vec<Key>) {
     if client.phase != Phase::Dead {
         client.phase = Phase::Dead;
         dead.push(key);

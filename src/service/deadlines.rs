@@ -4,34 +4,34 @@
 
 use log::debug;
 
-use super::client::{Client, Phase, bury};
+use super::client::{Client, Phase, mark_dead};
 use super::{Key, Service, Stream};
-use crate::clock::Tick;
 use crate::journal::Storage;
 use crate::limits::DEADLINES_A_TURN;
+use crate::time::MonotonicMs;
 
 impl<T: Stream, S: Storage> Service<T, S> {
     /// When a connection is to be looked at even if nothing happens.
-    fn deadline(&self, client: &Client<T>) -> Tick {
-        let stall = client.blocked.plus_ms(self.config.stall_timeout_ms);
+    fn deadline(&self, client: &Client<T>) -> MonotonicMs {
+        let stall = client.write_blocked_since.plus_ms(self.config.stall_timeout_ms);
         // Who still reads a reply is not idle; for who reads none of it there is the stall.
-        let may_idle = client.phase == Phase::Open && client.blocked.is_never();
+        let may_idle = client.phase == Phase::Open && client.write_blocked_since.is_never();
         let idle = self.config.idle_timeout_ms.filter(|_| may_idle);
-        let idle = idle.map_or(Tick::NEVER, |ms| client.heard.plus_ms(ms));
-        stall.min(client.due).min(idle)
+        let idle = idle.map_or(MonotonicMs::MAX, |ms| client.last_read_at.plus_ms(ms));
+        stall.min(client.close_at).min(idle)
     }
 
     /// Sees that the connection's deadline is in the set, or an earlier one.
     pub(super) fn arm(&mut self, key: Key) {
         let client = &self.clients[key];
-        let (armed, deadline) = (client.armed, self.deadline(client));
+        let (armed, deadline) = (client.timer_at, self.deadline(client));
         if armed <= deadline {
             return;
         }
         if !armed.is_never() {
             self.deadlines.remove(&(armed, key));
         }
-        self.clients[key].armed = deadline;
+        self.clients[key].timer_at = deadline;
         self.deadlines.insert((deadline, key));
     }
 
@@ -43,7 +43,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
                 break;
             }
             self.deadlines.pop_first();
-            self.clients[key].armed = Tick::NEVER;
+            self.clients[key].timer_at = MonotonicMs::MAX;
             match self.deadline(&self.clients[key]) <= self.tick {
                 true => self.give_up_or_nudge(key),
                 false => self.arm(key),
@@ -57,8 +57,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
     fn give_up_or_nudge(&mut self, key: Key) {
         let client = &self.clients[key];
         let is_open = client.phase == Phase::Open;
-        if is_open && client.due <= self.tick {
-            self.nudge(key);
+        if is_open && client.close_at <= self.tick {
+            self.probe_half_closed(key);
             return self.arm(key);
         }
         self.give_up(key);
@@ -74,7 +74,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             || client.session.is_waiting()
             || self.inventory.has_bound(client.session.id());
         if is_idle && holds {
-            client.heard = self.tick;
+            client.last_read_at = self.tick;
             return self.arm(key);
         }
         match is_idle {
@@ -82,6 +82,6 @@ impl<T: Stream, S: Storage> Service<T, S> {
             false if client.phase == Phase::Linger => {}
             false => self.note_slow("took none of its output"),
         }
-        bury(&mut self.clients[key], key, &mut self.dead);
+        mark_dead(&mut self.clients[key], key, &mut self.dead);
     }
 }

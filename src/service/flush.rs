@@ -2,13 +2,13 @@
 
 use log::debug;
 
-use super::client::{Client, Phase, bury, enqueue, has_more, send};
+use super::client::{Client, Phase, enqueue, has_more, mark_dead, send};
 use super::{Key, Service, Step, Stream};
-use crate::clock::Tick;
 use crate::journal::Storage;
 use crate::limits::{
     LINGER_MS, TURN_WRITE_BYTES, WRITE_BUDGET_BYTES, WRITE_LIST_BYTES, WRITE_MIN_BYTES,
 };
+use crate::time::MonotonicMs;
 
 impl<T: Stream, S: Storage> Service<T, S> {
     pub(super) fn flush_served(&mut self) {
@@ -17,7 +17,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         self.write_share = share.clamp(WRITE_MIN_BYTES, WRITE_BUDGET_BYTES);
         for key in served.drain(..) {
             match self.clients.get_mut(key) {
-                Some(client) if client.conn.list_generation().is_some() => {
+                Some(client) if client.conn.list_name_epoch().is_some() => {
                     if !std::mem::replace(&mut client.listed, true) {
                         self.listed.push_back(key);
                     }
@@ -59,18 +59,19 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let sent = send(client, history, &mut self.notices, &self.zone, self.write_share);
         match sent {
             Ok(_) if client.conn.is_flushed() => {
-                if !std::mem::replace(&mut client.blocked, Tick::NEVER).is_never() {
-                    client.heard = self.tick;
+                if !std::mem::replace(&mut client.write_blocked_since, MonotonicMs::MAX).is_never()
+                {
+                    client.last_read_at = self.tick;
                 }
             }
-            Ok(0) => client.blocked = client.blocked.min(self.tick),
-            Ok(_) => client.blocked = self.tick,
+            Ok(0) => client.write_blocked_since = client.write_blocked_since.min(self.tick),
+            Ok(_) => client.write_blocked_since = self.tick,
             Err(error) => {
                 debug!("a client is gone: {error}");
                 // Others are perhaps served before it is reaped.
                 self.inventory.leave_queue(client.session.id(), self.now);
                 self.trace.note(Step::LeftQueue(client.session.id()));
-                bury(client, key, &mut self.dead);
+                mark_dead(client, key, &mut self.dead);
                 return 0;
             }
         }
@@ -78,14 +79,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if client.conn.is_flushed() && client.phase == Phase::Closing {
             let at_once = client.conn.is_eof() || self.stopping.is_some();
             if at_once || client.conn.stream().shutdown_write().is_err() {
-                bury(client, key, &mut self.dead);
+                mark_dead(client, key, &mut self.dead);
                 return sent;
             }
             client.phase = Phase::Linger;
-            client.due = self.tick.plus_ms(LINGER_MS);
+            client.close_at = self.tick.plus_ms(LINGER_MS);
             client.conn.drop_input();
         }
-        client.conn.tidy(&mut self.spare);
+        client.conn.release(&mut self.spare);
         if client.is_at_rest() {
             self.arm(key);
             return sent;

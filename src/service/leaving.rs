@@ -3,10 +3,10 @@
 
 use log::debug;
 
-use super::client::{Phase, bury};
+use super::client::{Phase, mark_dead};
 use super::{Key, Service, Step, Stream, side_desk};
 use crate::commands;
-use crate::commands::parse::Moment;
+use crate::commands::parse::RequestTime;
 use crate::inventory::{Ending, SessionId};
 use crate::journal::Storage;
 use crate::limits::{REAPED_A_TURN, RELEASES_A_TURN, RELEASES_AT_ONCE};
@@ -26,7 +26,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let client = &mut self.clients[key];
         if client.phase == Phase::Closing && client.conn.is_eof() && client.conn.is_flushed() {
             let session = client.session.id();
-            bury(client, key, &mut self.dead);
+            mark_dead(client, key, &mut self.dead);
             self.release_first(key, session);
         }
     }
@@ -51,10 +51,11 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
     /// Ends up to `most` reservations bound to a connection. Returns whether none is left.
     fn release(&mut self, leaver: Leaver, most: usize) -> bool {
-        let moment = Moment { now: self.now, zone: &self.zone };
-        let mut desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
+        let request_time = RequestTime { now: self.now, zone: &self.zone };
+        let mut context =
+            side_desk(&mut self.inventory, &mut self.batch, &self.store, request_time);
         let ending = if leaver.asked.is_some() { Ending::Quit } else { Ending::Lost };
-        commands::leave(leaver.session, ending, most, &mut desk)
+        commands::leave(leaver.session, ending, most, &mut context)
     }
 
     fn has_left(&mut self, leaver: Leaver) {
@@ -106,8 +107,8 @@ impl<T: Stream, S: Storage> Service<T, S> {
     fn remove(&mut self, key: Key) -> bool {
         let mut client = self.clients.remove(key);
         self.memory.forget(&mut client, key);
-        if !client.armed.is_never() {
-            self.deadlines.remove(&(client.armed, key));
+        if !client.timer_at.is_never() {
+            self.deadlines.remove(&(client.timer_at, key));
         }
         self.refused -= usize::from(client.refused);
         let session = client.session.id();

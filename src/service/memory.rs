@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::client::{Client, bury};
+use super::client::{Client, mark_dead};
 use super::{Key, Service, Step, Stream};
-use crate::clock::Tick;
 use crate::journal::Storage;
+use crate::time::MonotonicMs;
 
 /// Accounts for the memory of all connections.
 #[derive(Debug)]
@@ -18,9 +18,9 @@ pub struct Memory {
     turn_limit: u64,
     /// Connections that still kept memory after they were served, by the time of their last
     /// progress.
-    holders: BTreeSet<(Tick, Key)>,
+    holders: BTreeSet<(MonotonicMs, Key)>,
     /// The same by connection. Not in the connections, because few of them have an entry.
-    since: BTreeMap<Key, Tick>,
+    since: BTreeMap<Key, MonotonicMs>,
 }
 
 impl Memory {
@@ -61,7 +61,8 @@ impl Memory {
 
     /// Updates since when a connection that keeps memory has made no progress; see `count`.
     fn rank(&mut self, client: &Client<impl Sized>, key: Key) {
-        let since = (client.retained > 0).then(|| client.blocked.min(client.heard));
+        let since =
+            (client.retained > 0).then(|| client.write_blocked_since.min(client.last_read_at));
         let before = match since {
             Some(since) => self.since.insert(key, since),
             None => self.since.remove(&key),
@@ -97,7 +98,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
             let client = &mut self.clients[slowest];
             let session = client.session.id();
             self.memory.forget(client, slowest);
-            bury(client, slowest, &mut self.dead);
+            mark_dead(client, slowest, &mut self.dead);
             // Others are perhaps served before it is reaped.
             self.inventory.leave_queue(session, self.now);
             self.trace.note(Step::LeftQueue(session));

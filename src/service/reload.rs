@@ -8,7 +8,7 @@ use std::vec::IntoIter;
 use log::{error, info};
 
 use super::{Service, Stream};
-use crate::commands::words::plain;
+use crate::commands::words::escape_for_log;
 use crate::journal::Storage;
 use crate::limits::{RELOAD_ADDED, RELOAD_LINES};
 use crate::store::{self, InventoryFile};
@@ -67,12 +67,12 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let Some(Reload { shown, stage }) = self.reload.take() else { return };
         match self.reload_piece(stage) {
             Ok(Stage::Adding { missing, added }) if missing.len() == 0 => {
-                info!("SIGHUP: {added} new resources from {}", plain(&shown));
+                info!("SIGHUP: {added} new resources from {}", escape_for_log(&shown));
             }
             Ok(stage) => self.reload = Some(Reload { shown, stage }),
             Err(error) => {
                 self.give_up_reload();
-                error!("SIGHUP: {}; nothing of that file was taken", plain(&error));
+                error!("SIGHUP: {}; nothing of that file was taken", escape_for_log(&error));
             }
         }
     }

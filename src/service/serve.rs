@@ -2,15 +2,15 @@
 
 use log::{debug, warn};
 
-use super::client::{Phase, bury, converse, enqueue, has_more, notify};
+use super::client::{Phase, enqueue, has_more, mark_dead, notify, process_lines};
 use super::{Key, Service, Step, Stream};
-use crate::clock::Tick;
-use crate::commands::parse::Moment;
-use crate::commands::{Desk, Figures, NoRoom};
+use crate::commands::parse::RequestTime;
+use crate::commands::{CommandContext, NoRoom, Stats};
 use crate::journal::{self, Storage};
 use crate::limits::{
     BATCH_EVENTS, LIST_PIECE_BYTES, LOG_QUIET_MS, SLOW_MS, TURN_WORK, WORK_BUDGET,
 };
+use crate::time::MonotonicMs;
 
 impl<T: Stream, S: Storage> Service<T, S> {
     /// Serves everything that is queued now; what is queued meanwhile is the
@@ -25,7 +25,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// keep of each is still in the processor's cache.
     ///
     /// # Errors
-    /// As [`Service::conclude`].
+    /// As [`Service::finish_turn`].
     pub fn serve_queue(&mut self) -> Result<(), journal::Error> {
         if self.rest_is_owed {
             self.serve_rest();
@@ -114,15 +114,15 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// from how they have left it.
     fn serve(&mut self, key: Key) {
         if self.read(key) {
-            self.tell_so_far(key);
+            self.send_pending_notices(key);
             self.run_lines(key);
-            self.attend(key);
+            self.update_after_lines(key);
         }
     }
 
     /// Tells one that watches what a share before has committed: of what comes now is
     /// perhaps that it watches something else, or nothing any more.
-    fn tell_so_far(&mut self, key: Key) {
+    fn send_pending_notices(&mut self, key: Key) {
         let client = &mut self.clients[key];
         let history = self.store.history();
         if client.session.is_behind(history) && client.conn.has_input() {
@@ -136,15 +136,15 @@ impl<T: Stream, S: Storage> Service<T, S> {
         if !client.conn.wants_read() {
             return true;
         }
-        client.conn.borrow(&mut self.spare);
+        client.conn.acquire(&mut self.spare);
         match client.conn.fill(&mut self.scratch) {
             Ok(0) => {}
-            Ok(_) => client.heard = self.tick,
+            Ok(_) => client.last_read_at = self.tick,
             Err(error) => {
                 debug!("a client is gone: {error}");
                 self.inventory.leave_queue(client.session.id(), self.now);
                 self.trace.note(Step::LeftQueue(client.session.id()));
-                bury(client, key, &mut self.dead);
+                mark_dead(client, key, &mut self.dead);
                 return false;
             }
         }
@@ -155,7 +155,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let clients = self.clients.len() - self.refused;
         let uptime_s = (self.tick.0 - self.started.0) / 1000;
         let (config, clock, store) = (&self.config, &self.clock, &self.store);
-        let figures = || Figures {
+        let stats = || Stats {
             clients,
             max_clients: config.max_clients,
             uptime_s,
@@ -166,17 +166,17 @@ impl<T: Stream, S: Storage> Service<T, S> {
             journal_bytes: store.journal_bytes(),
         };
         let client = &mut self.clients[key];
-        let mut desk = Desk {
+        let mut context = CommandContext {
             inventory: &mut self.inventory,
             batch: &mut self.batch,
             history: store.history(),
-            moment: Moment { now: self.now, zone: &self.zone },
-            figures: &figures,
+            request_time: RequestTime { now: self.now, zone: &self.zone },
+            stats: &stats,
         };
         let was_watching = client.session.is_watching();
         let was_new = client.is_new();
-        desk.inventory.take_work();
-        let foreign = converse(client, &mut desk, &mut self.trace);
+        context.inventory.take_work();
+        let foreign = process_lines(client, &mut context, &mut self.trace);
         let work = self.inventory.take_work();
         self.turn_work += work;
         if work > WORK_BUDGET {
@@ -222,14 +222,14 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
     /// What follows from how its lines have left a connection: it waits, it is
     /// half-closed, it has ended, or it goes on in the next turn.
-    fn attend(&mut self, key: Key) {
+    fn update_after_lines(&mut self, key: Key) {
         let client = &mut self.clients[key];
         // An end of input that a reset had overtaken reads like any other, and
         // one that watches would stay for ever.
         if client.broken && client.conn.is_eof() && !has_more(client) {
             self.inventory.leave_queue(client.session.id(), self.now);
             self.trace.note(Step::LeftQueue(client.session.id()));
-            return bury(client, key, &mut self.dead);
+            return mark_dead(client, key, &mut self.dead);
         }
         if client.session.is_waiting() {
             self.waiting.insert(client.session.id(), key);
@@ -245,9 +245,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let is_half_closed = client.conn.is_eof()
             // What it has sent before may not all be read while it waits.
             || client.session.is_waiting() && client.conn.is_read_closed();
-        if is_half_closed && client.due.is_never() && self.stopping.is_none() {
+        if is_half_closed && client.close_at.is_never() && self.stopping.is_none() {
             // After this turn's flush: what it is to be told comes first.
-            self.clients[key].due = if self.may_be_gone(key) { self.tick } else { Tick::NEVER };
+            self.clients[key].close_at =
+                if self.may_be_gone(key) { self.tick } else { MonotonicMs::MAX };
         }
         self.end_in_turn(key);
         let client = &mut self.clients[key];
@@ -271,7 +272,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         // Our side is shut: an answer to a telnet option cannot be sent any more.
         client.conn.out().clear();
         if read.is_err() || client.conn.is_eof() {
-            bury(client, key, &mut self.dead);
+            mark_dead(client, key, &mut self.dead);
         } else if client.conn.wants_read() {
             enqueue(&mut self.run_queue, client, key);
         }
@@ -285,12 +286,12 @@ pub(super) mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::clock::{Clock, Time, Zone};
     use crate::inventory::{Capacity, SessionId};
     use crate::journal::DiskStorage;
     use crate::limits::{HISTORY_EVENTS, OUTPUT_MEMORY_DEFAULT};
     use crate::service::{self, Compaction, Config, CrowdLimits, Ready};
     use crate::store::State;
+    use crate::time::{Clock, Time, Zone};
 
     /// The other end of a connection.
     pub struct End {
@@ -369,7 +370,7 @@ pub(super) mod tests {
         fn probe(&mut self) {}
     }
 
-    pub const NOW: (Time, Tick) = (Time::from_ms(1_795_363_200_000), Tick(1));
+    pub const NOW: (Time, MonotonicMs) = (Time::from_ms(1_795_363_200_000), MonotonicMs(1));
 
     /// A configuration with few clients, each answered by itself.
     pub fn config() -> Config {
@@ -401,23 +402,23 @@ pub(super) mod tests {
     /// Runs a turn at another time.
     pub fn turn_at(
         server: &mut Service<Peer, DiskStorage>,
-        tick: Tick,
+        tick: MonotonicMs,
         ready: &[(Key, SessionId)],
     ) {
-        server.begin(NOW.0.plus_ms((tick.0 - NOW.1.0) as i64), tick);
+        server.start_turn(NOW.0.plus_ms((tick.0 - NOW.1.0) as i64), tick);
         for (key, session) in ready {
             let ready = Ready { readable: true, writable: true, ..Ready::default() };
-            server.mark(*key, *session, ready);
+            server.set_ready(*key, *session, ready);
         }
-        server.end_due();
+        server.expire_due();
         server.serve_queue().unwrap();
-        server.conclude().unwrap();
+        server.finish_turn().unwrap();
     }
 
     pub fn join(server: &mut Service<Peer, DiskStorage>) -> (Peer, (Key, SessionId)) {
         let (peer, mut place) = (Peer::new(), (0, SessionId::GONE));
         peer.sends("AYUDA SALIR\n");
-        server.welcome(peer.clone(), service::Peer::Local, |_, key, session| {
+        server.add_client(peer.clone(), service::Peer::Local, |_, key, session| {
             place = (key, session);
             Ok(())
         });

@@ -4,7 +4,6 @@ use std::io::Cursor;
 
 use super::serve::tests::{NOW, Peer, config, join, turn, turn_at};
 use super::{Config, CrowdLimits, Key, Service, Step};
-use crate::clock::{Clock, Tick, Time, Zone};
 use crate::inventory::{Capacity, SessionId};
 use crate::journal::{DiskStorage, SyncPolicy};
 use crate::limits::{
@@ -12,6 +11,7 @@ use crate::limits::{
     RELOAD_LINES, TURN_WRITE_BYTES, WORK_BUDGET, WRITE_MIN_BYTES,
 };
 use crate::store::{InventoryFile, State};
+use crate::time::{Clock, MonotonicMs, Time, Zone};
 
 type Server = Service<Peer, DiskStorage>;
 type Joined = (Peer, (Key, SessionId));
@@ -68,7 +68,9 @@ fn costly_lines_wait_behind_a_cheap_line_that_came_last() {
     assert_eq!(good.told(), "OK RESERVADO #1 Sala 1\n");
     let ran = |server: &mut Server| {
         let steps = server.take_steps().into_iter();
-        steps.filter_map(|step| if let Step::Ran(who) = step { Some(who) } else { None }).collect()
+        steps
+            .filter_map(|step| if let Step::Ran(principal) = step { Some(principal) } else { None })
+            .collect()
     };
     let first: Vec<SessionId> = ran(&mut server);
     let most = 1 + WORK_BUDGET as usize / (2 * COSTLY_WORK as usize);
@@ -100,7 +102,7 @@ fn line_that_was_put_off_runs_once_and_in_order() {
     add_names(&mut server, 2 * COSTLY_WORK as usize);
     let peer = Peer::new();
     peer.sends("LISTAR *x*\r\nESTADO nada\nLISTAR *x*\nSALIR\n");
-    server.welcome(peer.clone(), super::Peer::Local, |_, _, _| Ok(()));
+    server.add_client(peer.clone(), super::Peer::Local, |_, _, _| Ok(()));
     let mut turns = 0;
     while server.has_work() {
         turn(&mut server, &[]);
@@ -124,11 +126,11 @@ fn reservations_of_a_lost_connection_are_released_over_several_turns() {
     bind(&mut server, &owner, BOUND);
     let (good, at) = join(&mut server);
     owner.0.goes();
-    server.begin(NOW.0, NOW.1);
+    server.start_turn(NOW.0, NOW.1);
     let gone = super::Ready { error: true, write_closed: true, ..super::Ready::default() };
-    server.mark(owner.1.0, owner.1.1, gone);
+    server.set_ready(owner.1.0, owner.1.1, gone);
     server.serve_queue().unwrap();
-    server.conclude().unwrap();
+    server.finish_turn().unwrap();
     let mut turns = 0;
     while server.has_work() {
         let before = server.inventory().reservation_count();
@@ -230,10 +232,10 @@ fn server_whose_lock_was_taken_while_it_was_idle_writes_nothing() {
     let written = std::fs::read(folder.join("journal")).unwrap();
     let tick = NOW.1.plus_ms(crate::limits::DIRECTORY_CHECK_MS);
     ana.sends("RESERVAR Placa 1\n");
-    first.begin(NOW.0, tick);
-    first.mark(at.0, at.1, super::Ready { readable: true, ..super::Ready::default() });
-    first.end_due();
-    first.serve_queue().and_then(|()| first.conclude()).expect_err("another one has the lock");
+    first.start_turn(NOW.0, tick);
+    first.set_ready(at.0, at.1, super::Ready { readable: true, ..super::Ready::default() });
+    first.expire_due();
+    first.serve_queue().and_then(|()| first.finish_turn()).expect_err("another one has the lock");
     first.finish().expect_err("another one has the lock");
     assert_eq!(ana.told(), "");
     assert!(std::fs::read(folder.join("journal")).unwrap() == written, "it wrote something");
@@ -247,15 +249,15 @@ fn connections_lost_at_once_are_removed_over_several_turns() {
     let mut server = server(many());
     let crowd = join_many(&mut server, CROWD);
     let (good, at) = join(&mut server);
-    server.begin(NOW.0, NOW.1);
+    server.start_turn(NOW.0, NOW.1);
     let gone = super::Ready { read_closed: true, error: true, ..super::Ready::default() };
     for (peer, (key, session)) in &crowd {
         peer.goes();
         peer.sends("AYUDA\n");
-        server.mark(*key, *session, gone);
+        server.set_ready(*key, *session, gone);
     }
     server.serve_queue().unwrap();
-    server.conclude().unwrap();
+    server.finish_turn().unwrap();
     let mut turns = 0;
     while server.has_work() {
         let before = server.clients.len();
@@ -329,7 +331,7 @@ fn memory_of_all_connections_is_bounded_and_the_slowest_reader_is_closed() {
         let (peer, place) = join(&mut server);
         peer.sends("LISTAR\n");
         peer.takes(2000);
-        let now = Tick(NOW.1.0 + n);
+        let now = MonotonicMs(NOW.1.0 + n);
         turn_at(&mut server, now, &[place]);
         while server.has_work() {
             turn_at(&mut server, now, &[]);
@@ -345,7 +347,7 @@ fn memory_of_all_connections_is_bounded_and_the_slowest_reader_is_closed() {
     assert!(server.clients.len() > 20, "{} are left", server.clients.len());
     let (last, place) = &readers[199];
     last.takes(usize::MAX);
-    let now = Tick(NOW.1.0 + 200);
+    let now = MonotonicMs(NOW.1.0 + 200);
     turn_at(&mut server, now, &[*place]);
     while server.has_work() {
         turn_at(&mut server, now, &[]);
@@ -355,7 +357,7 @@ fn memory_of_all_connections_is_bounded_and_the_slowest_reader_is_closed() {
     for (peer, (key, session)) in &readers {
         peer.goes();
         let gone = super::Ready { error: true, write_closed: true, ..super::Ready::default() };
-        server.mark(*key, *session, gone);
+        server.set_ready(*key, *session, gone);
     }
     while server.has_work() {
         turn_at(&mut server, now, &[]);
@@ -386,7 +388,7 @@ fn connection_over_the_bound_of_its_address_gets_503_and_others_are_served() {
     let come = |server: &mut Server, from: super::Peer, line: &str| {
         let (peer, mut place) = (Peer::new(), (0, SessionId::GONE));
         peer.sends(line);
-        server.welcome(peer.clone(), from, |_, key, session| {
+        server.add_client(peer.clone(), from, |_, key, session| {
             place = (key, session);
             Ok(())
         });
@@ -407,7 +409,7 @@ fn connection_over_the_bound_of_its_address_gets_503_and_others_are_served() {
     // A connection that closes makes room.
     let (gone, (key, session)) = all.remove(0);
     gone.goes();
-    server.mark(key, session, super::Ready { error: true, ..super::Ready::default() });
+    server.set_ready(key, session, super::Ready { error: true, ..super::Ready::default() });
     gone.sends("AYUDA\n");
     turn(&mut server, &[]);
     turn(&mut server, &[]);
@@ -421,7 +423,7 @@ fn oldest_silent_connection_is_closed_and_one_that_speaks_stays() {
     let come = |server: &mut Server, line: &str| {
         let peer = Peer::new();
         peer.sends(line);
-        server.welcome(peer.clone(), super::Peer::Local, |_, _, _| Ok(()));
+        server.add_client(peer.clone(), super::Peer::Local, |_, _, _| Ok(()));
         turn(server, &[]);
         peer
     };
@@ -450,7 +452,7 @@ fn newcomers_that_come_in_one_moment_and_have_sent_a_line_are_all_served() {
     let come = |server: &mut Server, n: u64, line: &str| {
         let peer = Peer::new();
         peer.sends(line);
-        server.welcome(peer.clone(), from(n), |_, _, _| Ok(()));
+        server.add_client(peer.clone(), from(n), |_, _, _| Ok(()));
         peer
     };
     let good: Vec<_> = (0..10).map(|n| come(&mut server, n, "SOY ana\n")).collect();
@@ -468,7 +470,7 @@ fn cancel_by_name_looks_at_a_bounded_number_of_bookings() {
     ana.sends("SOY ana\n");
     let from = |n: usize| Time::from_ms(1_900_000_000_000 + n as i64 * 1000);
     for n in 0..3_000 {
-        let from = Zone::utc().print(from(n), crate::clock::Round::Down).to_string();
+        let from = Zone::utc().print(from(n), crate::time::Round::Down).to_string();
         ana.sends(&format!("RESERVAR Sala 1 desde={from} por=1s\n"));
         if n % 50 == 49 {
             turn(&mut server, &[at]);
@@ -482,12 +484,12 @@ fn cancel_by_name_looks_at_a_bounded_number_of_bookings() {
     eva.told();
     let too_many = "ERR 409 'Sala 1' has more than 1000 reservations, too many to find yours";
     let several = "ERR 409 'Sala 1' has at least 1000 matching reservations: #1, #2";
-    for (who, at, want) in
+    for (principal, at, want) in
         [(&ana, at, several), (&eva, place, too_many), (&nobody, place_of_nobody, too_many)]
     {
-        who.sends("CANCEL Sala 1\n");
+        principal.sends("CANCEL Sala 1\n");
         turn(&mut server, &[at]);
-        let told = who.told();
+        let told = principal.told();
         assert!(told.starts_with(want), "{told}");
         assert!(server.turn_work <= 10 + 2 * CANCEL_LOOKS as u64, "{} looks", server.turn_work);
     }
@@ -504,11 +506,11 @@ fn waiter_closed_for_its_memory_is_not_granted_what_a_later_line_releases() {
         (join(&mut server), join(&mut server), join(&mut server));
     ana.sends("RESERVAR Sala 1\n");
     gone.sends(&format!("RESERVAR Sala 1 espera=1h\n{}", "x".repeat(4000)));
-    turn_at(&mut server, Tick(NOW.1.0 + 1), &[a, b]);
+    turn_at(&mut server, MonotonicMs(NOW.1.0 + 1), &[a, b]);
     assert!(gone.told().starts_with("* COLA 1 "));
     luis.sends(&"y".repeat(4000));
     ana.sends("CANCELAR Sala 1\n");
-    turn_at(&mut server, Tick(NOW.1.0 + 2), &[c, a]);
+    turn_at(&mut server, MonotonicMs(NOW.1.0 + 2), &[c, a]);
     assert_eq!(ana.told(), "OK RESERVADO #1 Sala 1\nOK CANCELADO #1 Sala 1\n");
     assert_eq!(server.inventory().reservation_count(), 0, "the grant has no owner");
 }
@@ -613,7 +615,7 @@ fn keep_alive_ends_after_the_waits_that_were_over_before() {
     eva.sends("RESERVAR Sala 1 espera=5s\n");
     turn(&mut server, &[a, b]);
     assert_eq!(eva.told(), "* COLA 1 Sala 1\n");
-    turn_at(&mut server, Tick(NOW.1.0 + 60_000), &[]);
+    turn_at(&mut server, MonotonicMs(NOW.1.0 + 60_000), &[]);
     assert_eq!(eva.told(), "ERR 408 se acabó la espera de Sala 1\n");
     assert_eq!(server.inventory().reservation_count(), 0);
 }
@@ -649,10 +651,10 @@ fn deadline_in_the_turn_of_a_clock_step_does_not_shorten_a_lease() {
     let (mut server, [_, (eva, _)]) = two_clients(lines, waits);
     assert_eq!(eva.told(), "* COLA 1 Placa 0, Placa 1\n");
     // Set forward by an hour, in the turn of the deadline.
-    server.begin(NOW.0.plus_ms(3_610_000), NOW.1.plus_ms(10_000));
-    server.end_due();
+    server.start_turn(NOW.0.plus_ms(3_610_000), NOW.1.plus_ms(10_000));
+    server.expire_due();
     server.serve_queue().unwrap();
-    server.conclude().unwrap();
+    server.finish_turn().unwrap();
     assert_eq!(eva.told(), "");
     let numbers = [1, 2].map(|n| server.inventory().reservation(n).is_some());
     assert_eq!(numbers, [false, true], "the lease has 29 minutes left");

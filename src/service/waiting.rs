@@ -2,12 +2,12 @@
 
 use super::client::enqueue;
 use super::{Key, Service, Step, Stream, side_desk};
-use crate::clock::Tick;
 use crate::commands;
-use crate::commands::parse::Moment;
+use crate::commands::parse::RequestTime;
 use crate::inventory::queue::Outcome;
 use crate::journal::Storage;
 use crate::limits::NUDGE_MS;
+use crate::time::MonotonicMs;
 
 impl<T: Stream, S: Storage> Service<T, S> {
     /// Tells those who wait what has become of it.
@@ -16,17 +16,18 @@ impl<T: Stream, S: Storage> Service<T, S> {
             let Some(key) = self.waiting.get(&session).copied() else { continue };
             let Some(client) = self.clients.get_mut(key) else { continue };
             // Who does not read is spared the notices, not the reply.
-            if matches!(outcome, Outcome::Place(_)) && !client.conn.may_run() {
+            if matches!(outcome, Outcome::PositionChanged(_)) && !client.conn.may_run() {
                 self.trace.note(Step::Spared(session));
                 continue;
             }
-            let moment = Moment { now: self.now, zone: &self.zone };
-            let desk = side_desk(&mut self.inventory, &mut self.batch, &self.store, moment);
-            commands::resolve(&mut client.session, &outcome, &desk, client.conn.out());
+            let request_time = RequestTime { now: self.now, zone: &self.zone };
+            let context =
+                side_desk(&mut self.inventory, &mut self.batch, &self.store, request_time);
+            commands::resolve(&mut client.session, &outcome, &context, client.conn.out());
             self.served.push(key);
             if !client.session.is_waiting() {
                 self.waiting.remove(&session);
-                client.due = Tick::NEVER;
+                client.close_at = MonotonicMs::MAX;
                 // Its next lines were held back.
                 enqueue(&mut self.run_queue, client, key);
             }
@@ -42,10 +43,10 @@ impl<T: Stream, S: Storage> Service<T, S> {
 
     /// Writes something to a half-closed connection that waits, or holds
     /// something while it watches: one that is gone answers with a reset.
-    pub(super) fn nudge(&mut self, key: Key) {
+    pub(super) fn probe_half_closed(&mut self, key: Key) {
         let client = &mut self.clients[key];
         let session = client.session.id();
-        client.due = Tick::NEVER;
+        client.close_at = MonotonicMs::MAX;
         if let Some(place) = self.inventory.waiting_place(session) {
             commands::tell_place(&client.session, place, client.conn.out());
             self.trace.note(Step::ToldAgain(session));
@@ -56,6 +57,6 @@ impl<T: Stream, S: Storage> Service<T, S> {
         } else {
             return;
         }
-        client.due = self.tick.plus_ms(NUDGE_MS);
+        client.close_at = self.tick.plus_ms(NUDGE_MS);
     }
 }

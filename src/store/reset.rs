@@ -1,10 +1,10 @@
 //! Brings the time of a journal back to the present, for `reservad reset-time`.
 
 use super::Store;
-use crate::clock::Time;
 use crate::inventory::{Capacity, Number};
 use crate::journal::{Error, Report, Storage, SyncPolicy};
 use crate::limits::COMPACT_PIECE_BYTES;
+use crate::time::Time;
 
 /// The result of [`reset_time`].
 #[derive(Debug)]

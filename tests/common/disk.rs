@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use reservad::clock::{Time, parse_utc};
 use reservad::inventory::{Capacity, Inventory};
 use reservad::journal::{self, DiskStorage};
 use reservad::store;
+use reservad::time::{Time, parse_utc};
 
 use super::skip::skip;
 use super::{Folder, Server, has};
@@ -31,7 +31,7 @@ pub fn history(folder: &Path) -> (Vec<(u64, String)>, u64) {
     let mut lines = text.trim_end_matches('\n').lines();
     assert!(lines.next().unwrap().starts_with("reservad-journal 3 "));
     let mut events = Vec::new();
-    let (mut snapped, mut last, mut last_time) = (0, 0, Time::DAWN);
+    let (mut snapped, mut last, mut last_time) = (0, 0, Time::MIN);
     while let Some(line) = lines.next() {
         let (_, body) = line.split_once('\t').expect("a line with a checksum");
         let words: Vec<_> = line[..8].split(' ').chain(body.split(' ')).collect();

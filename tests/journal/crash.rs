@@ -2,7 +2,7 @@
 
 use crate::disk::{Faults, Rng, SimDisk};
 use crate::{commit, try_commit};
-use reservad::journal::{Error, Journal, Record, SyncPolicy, Verdict};
+use reservad::journal::{Disposition, Error, Journal, Record, SyncPolicy};
 use std::time::Duration;
 
 /// What must come back: event n is `history[n - 1]`.
@@ -70,7 +70,7 @@ impl Run {
         assert!(model.commit_ends.contains(&found.len()), "seed {seed}: half a commit came back");
         assert_eq!(journal.last_number(), found.len() as u64, "seed {seed}");
         if let Some(bad) = report.bad {
-            assert_eq!(bad.verdict, Verdict::Cut);
+            assert_eq!(bad.verdict, Disposition::Cut);
             self.tally.torn += 1;
         }
         self.tally.found_sealed += u32::from(report.is_sealed);

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use crate::disk::SimDisk;
 use crate::{HEADER, SNAPSHOT_HEADER, commit, line, replay, replay_bytes, written};
 use reservad::journal::{
-    Error, MAX_PAYLOAD_BYTES, Record, Storage, StorageFile, SyncPolicy, Verdict, Why, check,
+    Disposition, Error, Evidence, MAX_PAYLOAD_BYTES, Record, Storage, StorageFile, SyncPolicy,
+    check,
 };
 
 /// A small journal without its spare tail, and where its commits begin.
@@ -60,7 +61,7 @@ enum Found {
     Fresh,
     /// These many records, the rest cut.
     Cut(usize),
-    Refused(Why),
+    Refused(Evidence),
 }
 
 fn found(content: &[u8]) -> Found {
@@ -69,8 +70,8 @@ fn found(content: &[u8]) -> Found {
         Ok((records, report)) if report.bad.is_none() => Found::Good(records.len()),
         Ok((records, _)) => Found::Cut(records.len()),
         Err(Error::Refused(report)) => match report.bad.unwrap().verdict {
-            Verdict::Refused(why) => Found::Refused(why),
-            Verdict::Cut => panic!("refused because of a torn tail"),
+            Disposition::Refused(why) => Found::Refused(why),
+            Disposition::Cut => panic!("refused because of a torn tail"),
         },
         Err(e) => panic!("{e}"),
     }
@@ -99,7 +100,7 @@ fn headers() {
     let short_id = HEADER.replace("cdef", "cde");
     let snapshot_after_lf = SNAPSHOT_HEADER.replace(" snapshot", "\nsnapshot");
     let not_of_a_snapshot = SNAPSHOT_HEADER.replace("snapshot ", "");
-    let header = || Found::Refused(Why::Header);
+    let header = || Found::Refused(Evidence::Header);
     let rows: &[(&str, &[u8], Found)] = &[
         ("empty", b"", Found::Fresh),
         ("torn", b"reservad-j", Found::Fresh),
@@ -113,12 +114,12 @@ fn headers() {
         ("torn, then more", b"reservad-j\n\n\n\n\n\n\n\n\n\n\n\n", header()),
         ("NULs", &[0; 100], header()),
         ("another file", b"#!/bin/sh\n", header()),
-        ("version 1", b"reservad-journal 1\nwhatever\n", Found::Refused(Why::Version)),
-        ("version 2", b"reservad-journal 2\nwhatever\n", Found::Refused(Why::Version)),
-        ("alone", b"reservad-journal 2\n", Found::Refused(Why::Version)),
-        ("its snapshot", b"reservad-journal 2 snapshot\n", Found::Refused(Why::Version)),
-        ("later version", b"reservad-journal 4 whatever\n", Found::Refused(Why::Version)),
-        ("much later", b"reservad-journal 30 x=y\n", Found::Refused(Why::Version)),
+        ("version 1", b"reservad-journal 1\nwhatever\n", Found::Refused(Evidence::Version)),
+        ("version 2", b"reservad-journal 2\nwhatever\n", Found::Refused(Evidence::Version)),
+        ("alone", b"reservad-journal 2\n", Found::Refused(Evidence::Version)),
+        ("its snapshot", b"reservad-journal 2 snapshot\n", Found::Refused(Evidence::Version)),
+        ("later version", b"reservad-journal 4 whatever\n", Found::Refused(Evidence::Version)),
+        ("much later", b"reservad-journal 30 x=y\n", Found::Refused(Evidence::Version)),
         ("no version", b"reservad-journal one\n", header()),
         ("no identity", b"reservad-journal 3\n", header()),
         ("another identity", other_id.as_bytes(), header()),
@@ -140,7 +141,7 @@ fn events_in_every_kind_of_disorder() {
     let e = synced_events(4);
     let unsynced = |n: u64| written(n, 45, &["x"]);
     let end1 = (HEADER.len() + e[0].len()) as u64;
-    let synced = |number: u64, at: usize| Why::Synced { number, offset_bytes: at as u64 };
+    let synced = |number: u64, at: usize| Evidence::Synced { number, offset_bytes: at as u64 };
     let join = |parts: &[&str]| format!("{HEADER}{}", parts.concat());
     let broken = e[1].replace("payload", "paYload");
     let unsynced_broken = unsynced(2).replace("\nx", "\ny");
@@ -151,7 +152,7 @@ fn events_in_every_kind_of_disorder() {
     let at3 = HEADER.len() + e[0].len() + e[1].len();
     let long = "x".repeat(200_000);
     let three = written(2, end1, &["payload 2", "payload 3", "payload 4"]);
-    let out_of_order = || Found::Refused(Why::OutOfOrder);
+    let out_of_order = || Found::Refused(Evidence::OutOfOrder);
     // A name may look like the head of a commit or a seal, checksum included, except for the TAB.
     let imitation = line(&format!("commit 9 2 00000000 @{}", end1 + 1)).replace('\t', " ");
     let imitating = written(3, 45, &[&format!("ADDED {}", imitation.trim_end())]);
@@ -259,7 +260,7 @@ fn events_in_every_kind_of_disorder() {
         let crc = crc32fast::hash(lines);
         let head = line(&format!("commit 1 {} {crc:08x} @45", lines.len()));
         let content = [HEADER.as_bytes(), head.as_bytes(), lines].concat();
-        assert_eq!(found(&content), Found::Refused(Why::OutOfOrder), "{reason}");
+        assert_eq!(found(&content), Found::Refused(Evidence::OutOfOrder), "{reason}");
     }
 }
 
@@ -276,17 +277,25 @@ fn snapshots_in_every_kind_of_disorder() {
         ("good with an event", join(&[&s[0], &s[1], &s[2], &event, "\n"]), Found::Good(4)),
         ("empty snapshot", join(&[&line("end 0 0")]), Found::Good(1)),
         ("empty snapshot with a base", join(&[&line("end 0 5")]), Found::Good(1)),
-        ("nothing but the header", join(&[]), Found::Refused(Why::Snapshot)),
-        ("no end", join(&[&s[0], &s[1]]), Found::Refused(Why::Snapshot)),
-        ("no end, tail", join(&[&s[0], &s[1], "\n\n"]), Found::Refused(Why::Snapshot)),
-        ("torn end", join(&[&s[0], &s[1], s[2].trim_end()]), Found::Refused(Why::Snapshot)),
-        ("end too early", join(&[&s[0], &s[2]]), Found::Refused(Why::Snapshot)),
-        ("gap", join(&[&s[1], &s[2]]), Found::Refused(Why::Snapshot)),
-        ("repeat", join(&[&s[0], &s[0], &s[2]]), Found::Refused(Why::Snapshot)),
-        ("blank line", join(&[&s[0], "\n", &s[1], &s[2]]), Found::Refused(Why::Snapshot)),
-        ("event inside", join(&[&s[0], &event, &s[1], &s[2]]), Found::Refused(Why::Snapshot)),
-        ("broken", join(&[&s[0].replace(" a", " b"), &s[1], &s[2]]), Found::Refused(Why::Snapshot)),
-        ("second snapshot", join(&[&s[0], &s[1], &s[2], &s[0]]), Found::Refused(Why::OutOfOrder)),
+        ("nothing but the header", join(&[]), Found::Refused(Evidence::Snapshot)),
+        ("no end", join(&[&s[0], &s[1]]), Found::Refused(Evidence::Snapshot)),
+        ("no end, tail", join(&[&s[0], &s[1], "\n\n"]), Found::Refused(Evidence::Snapshot)),
+        ("torn end", join(&[&s[0], &s[1], s[2].trim_end()]), Found::Refused(Evidence::Snapshot)),
+        ("end too early", join(&[&s[0], &s[2]]), Found::Refused(Evidence::Snapshot)),
+        ("gap", join(&[&s[1], &s[2]]), Found::Refused(Evidence::Snapshot)),
+        ("repeat", join(&[&s[0], &s[0], &s[2]]), Found::Refused(Evidence::Snapshot)),
+        ("blank line", join(&[&s[0], "\n", &s[1], &s[2]]), Found::Refused(Evidence::Snapshot)),
+        ("event inside", join(&[&s[0], &event, &s[1], &s[2]]), Found::Refused(Evidence::Snapshot)),
+        (
+            "broken",
+            join(&[&s[0].replace(" a", " b"), &s[1], &s[2]]),
+            Found::Refused(Evidence::Snapshot),
+        ),
+        (
+            "second snapshot",
+            join(&[&s[0], &s[1], &s[2], &s[0]]),
+            Found::Refused(Evidence::OutOfOrder),
+        ),
         (
             "first event broken",
             join(&[&s[0], &s[1], &s[2], &event.replace("commit 8", "commit 7")]),
@@ -300,17 +309,17 @@ fn snapshots_in_every_kind_of_disorder() {
         (
             "an event that the snapshot has",
             join(&[&s[0], &s[1], &s[2], &written(1, at as u64, &["x"])]),
-            Found::Refused(Why::OutOfOrder),
+            Found::Refused(Evidence::OutOfOrder),
         ),
         (
             "base at the last number",
             join(&[&line(&format!("end 0 {}", u64::MAX)), &written(0, 60, &["x"])]),
-            Found::Refused(Why::OutOfOrder),
+            Found::Refused(Evidence::OutOfOrder),
         ),
         (
             "two events where there is room for one",
             join(&[&end_before_last, &written(u64::MAX, end_at, &["x", "y"])]),
-            Found::Refused(Why::OutOfOrder),
+            Found::Refused(Evidence::OutOfOrder),
         ),
     ];
     for (name, content, expected) in rows {
@@ -328,7 +337,7 @@ fn a_record_that_the_caller_refuses_is_damage() {
             _ => Ok(()),
         });
         let bad = report.unwrap().bad.unwrap();
-        assert_eq!(bad.verdict, Verdict::Refused(Why::Rejected));
+        assert_eq!(bad.verdict, Disposition::Refused(Evidence::Rejected));
         // Before it the header, and the head of each commit up to its own.
         let heads =
             sample.commits.iter().filter(|(_, records)| *records < refused as usize).count();
@@ -428,7 +437,7 @@ fn every_lost_sector() {
                 content[lost.clone()].fill(fill);
                 let result = found(&content);
                 if sector == 0 {
-                    assert_eq!(result, Found::Refused(Why::Header));
+                    assert_eq!(result, Found::Refused(Evidence::Header));
                     continue;
                 }
                 // It may begin with an LF that is lost to an LF.
@@ -438,7 +447,7 @@ fn every_lost_sector() {
                 let proof = policy == SyncPolicy::Always
                     && sample.commits.iter().any(|(at, _)| *at > start && *at >= lost.end);
                 match result {
-                    Found::Refused(Why::Synced { .. }) if proof => refused += 1,
+                    Found::Refused(Evidence::Synced { .. }) if proof => refused += 1,
                     Found::Cut(served) if !proof => {
                         assert_eq!(served, records);
                         cut += 1;
@@ -465,7 +474,7 @@ fn evidence_is_found_wherever_it_is() {
             content.push(b'?');
             content.resize(distance, b'\n');
             content.extend_from_slice(proof.as_bytes());
-            let why = Why::Synced { number: 3, offset_bytes: distance as u64 };
+            let why = Evidence::Synced { number: 3, offset_bytes: distance as u64 };
             assert_eq!(found(&content), Found::Refused(why), "at {distance}");
         }
     }
@@ -670,10 +679,10 @@ fn what_a_second_look_finds_is_told() {
     };
     let report = found(&sample.content).unwrap();
     assert_eq!((report.last_number, report.end_bytes), (1, second as u64));
-    assert_eq!(report.bad.unwrap().verdict, Verdict::Refused(Why::Rejected));
+    assert_eq!(report.bad.unwrap().verdict, Disposition::Refused(Evidence::Rejected));
     let error = found(b"").unwrap_err();
     assert!(error.to_string().contains("this disk has failed"), "{error}");
-    assert_eq!(found(&torn).unwrap().bad.unwrap().verdict, Verdict::Cut);
+    assert_eq!(found(&torn).unwrap().bad.unwrap().verdict, Disposition::Cut);
 }
 
 /// The report counted the events of a commit before the one that was not accepted, though a

@@ -3,7 +3,7 @@
 use crate::disk::{Faults, SimDisk};
 use crate::recovery::Growing;
 use crate::{HEADER, SNAPSHOT_HEADER, commit, line, replay, replay_bytes, try_commit, written};
-use reservad::journal::{Error, FILL_STEP_BYTES, SyncPolicy, Verdict, Why, check};
+use reservad::journal::{Disposition, Error, Evidence, FILL_STEP_BYTES, SyncPolicy, check};
 use std::time::Duration;
 
 const POLICIES: [SyncPolicy; 3] =
@@ -31,7 +31,7 @@ fn sealed(policy: SyncPolicy, compacted: bool) -> (Vec<u8>, usize, usize) {
     (content, start, end)
 }
 
-fn verdict(content: &[u8]) -> (Option<Verdict>, bool) {
+fn verdict(content: &[u8]) -> (Option<Disposition>, bool) {
     let disk = SimDisk::with("journal", content);
     let report = check(&disk, |_| Ok(())).unwrap();
     (report.bad.map(|bad| bad.verdict), report.is_sealed)
@@ -50,12 +50,15 @@ fn every_wrong_bit_of_a_sealed_journal_is_damage_except_in_the_seal_itself() {
                     let mut content = [&content, tail].concat();
                     content[bit / 8] ^= 1 << (bit % 8);
                     let (verdict, is_sealed) = verdict(&content);
-                    assert!(matches!(verdict, Some(Verdict::Refused(_))), "bit {bit}: {verdict:?}");
+                    assert!(
+                        matches!(verdict, Some(Disposition::Refused(_))),
+                        "bit {bit}: {verdict:?}"
+                    );
                     assert!(!is_sealed);
                     if bit / 8 >= start {
                         let last = 5;
-                        let why = Why::Sealed { number: last, offset_bytes: end as u64 };
-                        assert_eq!(verdict, Some(Verdict::Refused(why)), "bit {bit}");
+                        let why = Evidence::Sealed { number: last, offset_bytes: end as u64 };
+                        assert_eq!(verdict, Some(Disposition::Refused(why)), "bit {bit}");
                         of_the_last += 1;
                     }
                 }
@@ -95,11 +98,11 @@ fn seals_in_every_kind_of_disorder() {
     let two = written(2, end as u64, &["y"]);
     let join = |parts: &[&str]| format!("{HEADER}{}", parts.concat());
     let good = seal(1, end);
-    let damage = |why| Some(Verdict::Refused(why));
-    let out_of_order = damage(Why::OutOfOrder);
-    let cut = Some(Verdict::Cut);
+    let damage = |why| Some(Disposition::Refused(why));
+    let out_of_order = damage(Evidence::OutOfOrder);
+    let cut = Some(Disposition::Cut);
     let broken = one.replace("\nx", "\ny");
-    let sealed = damage(Why::Sealed { number: 1, offset_bytes: end as u64 });
+    let sealed = damage(Evidence::Sealed { number: 1, offset_bytes: end as u64 });
     let unended = good.trim_end();
     let snapshot = format!("{SNAPSHOT_HEADER}{}", line("end 0 7"));
     let rows = [
@@ -120,7 +123,7 @@ fn seals_in_every_kind_of_disorder() {
         ("after a broken commit", join(&[&broken, &good]), (sealed, false)),
         ("after lost commits", join(&[&"\n".repeat(one.len()), &good]), (sealed, false)),
         ("in the middle of a line", join(&[&one.replace('\n', "?"), &good]), (sealed, false)),
-        ("in a snapshot", SNAPSHOT_HEADER.to_string() + &good, (damage(Why::Snapshot), false)),
+        ("in a snapshot", SNAPSHOT_HEADER.to_string() + &good, (damage(Evidence::Snapshot), false)),
     ];
     for (name, content, expected) in rows {
         assert_eq!(verdict(content.as_bytes()), expected, "{name}:\n{content}");
@@ -318,7 +321,10 @@ fn a_seal_that_is_overwritten_during_a_check_is_no_damage() {
                     let growing = Growing::through(moments);
                     let report = check(&growing, |_| Ok(())).unwrap();
                     let verdict = report.bad.map(|bad| bad.verdict);
-                    assert!(matches!(verdict, None | Some(Verdict::Cut)), "{at} {later} {torn}");
+                    assert!(
+                        matches!(verdict, None | Some(Disposition::Cut)),
+                        "{at} {later} {torn}"
+                    );
                     let committed = [0, 0, 1, 1, 3, 4][at];
                     assert!(report.last_number >= committed, "{at} {later} {torn}");
                 }

@@ -2,7 +2,7 @@
 
 use super::common::Rng;
 use super::reference::{self, Command, Item, Lang, Model, Request, Start, Term};
-use reservad::clock::{Round, Time, Zone};
+use reservad::time::{Round, Time, Zone};
 
 pub const ROOMS: [&str; 6] = ["Sala 1", "Sala 2", "Árbol", "Sala 11", "GPU 1", "GPU 2"];
 const PATTERNS: [&str; 8] = ["*", "*", "*", "Sala *", "Sala *", "*1", "*L*", "á*"];

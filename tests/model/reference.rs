@@ -1,12 +1,12 @@
 //! What the server should say, found in the most naive way: a list of
 //! reservations, a list of waiters, and loops. It shares no code with the
 //! inventory; only the printing of times and the ends of nights come from the
-//! zone rules of [`reservad::clock`].
+//! zone rules of [`reservad::time`].
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use reservad::clock::{Round, Time, Zone};
+use reservad::time::{Round, Time, Zone};
 
 /// The end of what has none.
 pub const NEVER: i64 = i64::MAX;

@@ -26,7 +26,7 @@ mod wire;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use reservad::clock::Zone;
+use reservad::time::Zone;
 use run::Run;
 use seen::Seen;
 use state::journal_end;

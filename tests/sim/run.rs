@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use reservad::clock::{Clock, Now, Tick, Time, Zone};
 use reservad::inventory::Capacity;
 use reservad::journal::{
     Error, FILL_STEP_BYTES, JOURNAL_FILE, LockState, NEW_JOURNAL_FILE, NameState, SyncPolicy,
@@ -16,6 +15,7 @@ use reservad::journal::{
 use reservad::limits::{BACKLOG_WORK, OUTPUT_MEMORY_DEFAULT, STALL_DEFAULT_MS};
 use reservad::service::{Compaction, Config, CrowdLimits, Ready, Service, Step};
 use reservad::store::{self, Opened, Reset, State};
+use reservad::time::{Clock, ClockReading, MonotonicMs, Time, Zone};
 
 use super::common::Rng;
 use super::dice::{Dice, ROOMS};
@@ -336,16 +336,16 @@ impl Run {
         assert_eq!(dump(&state.inventory, Sessions::Known), self.model.dump(), "what is replayed");
         assert!(state.inventory.last_number() >= self.told_number, "a number will come again");
         let mut clock = Clock::new(last_time);
-        let at = (Time::from_ms(self.wall), Tick(self.tick));
-        self.confirmed = last_time == Time::DAWN || self.rng().one_in(2);
+        let at = (Time::from_ms(self.wall), MonotonicMs(self.tick));
+        self.confirmed = last_time == Time::MIN || self.rng().one_in(2);
         if self.confirmed {
             clock.confirm();
         }
         let now = clock.observe(at.0, at.1);
-        let floor = if last_time == Time::DAWN { self.wall } else { last_time.ms() };
+        let floor = if last_time == Time::MIN { self.wall } else { last_time.ms() };
         self.astray = None;
         self.now = if self.is_astray(self.wall - floor) { floor } else { floor.max(self.wall) };
-        assert_eq!(now.time.ms(), self.now, "what time it is at the start");
+        assert_eq!(now.wall.ms(), self.now, "what time it is at the start");
         (self.steady, self.seen_tick, self.untold_ms) = (self.now, self.tick, 0);
         let is_new = state.inventory.last_event() == 0;
         let names = if is_new { self.rooms.clone() } else { Vec::new() };
@@ -353,7 +353,7 @@ impl Run {
         self.model.ensure(&names);
         self.seen.count("ends", (self.model.last_event() - report.last_number) as usize);
         self.note_candidate();
-        state.settle(names, now, &self.dice.zone)?;
+        state.catch_up(names, now, &self.dice.zone)?;
         let config = Config {
             max_clients: 1000,
             crowd: CrowdLimits { per_address: 1000, silent_per_address: 1000, silent: 1000 },
@@ -491,12 +491,12 @@ impl Run {
             self.confirmed = true;
             server.confirm_clock();
         }
-        server.begin(Time::from_ms(self.wall), Tick(self.tick));
+        server.start_turn(Time::from_ms(self.wall), MonotonicMs(self.tick));
         let step_ms = self.tell_time();
         self.model.tick = self.tick;
         let step_ms = self.catch_up(server, step_ms)?;
         self.mark(server);
-        server.end_due();
+        server.expire_due();
         if std::mem::take(&mut self.stop) {
             server.stop();
         }
@@ -510,7 +510,7 @@ impl Run {
             self.fills_up = false;
             self.disk.fill_up();
         }
-        let ran = served.and_then(|()| server.conclude());
+        let ran = served.and_then(|()| server.finish_turn());
         // Only commits can remove it.
         if had_snapshot && ran.is_ok() && !has_snapshot(self) {
             self.seen.one("snapshots given up for a commit");
@@ -547,7 +547,7 @@ impl Run {
     ) -> Result<Option<i64>, Ended> {
         // Grants after a line are not cut: the model does those at once, too.
         server.set_backlog_work(self.backlog_work);
-        server.end_due();
+        server.expire_due();
         if !server.inventory().is_behind() {
             server.set_backlog_work(BACKLOG_WORK);
             return Ok(step_ms);
@@ -560,8 +560,8 @@ impl Run {
             if self.is_calm(server) {
                 outcome = self.commit_a_piece(server, &mut untold);
             }
-            server.begin(Time::from_ms(self.wall), Tick(self.tick));
-            server.end_due();
+            server.start_turn(Time::from_ms(self.wall), MonotonicMs(self.tick));
+            server.expire_due();
         }
         (self.model.between, self.done) = (None, None);
         server.set_backlog_work(BACKLOG_WORK);
@@ -574,7 +574,7 @@ impl Run {
             let wire = peer.wire.borrow();
             !peer.over && !wire.is_finished() && !wire.server_shut
         };
-        let is_due = server.next_deadline().is_some_and(|due| due <= Tick(self.tick));
+        let is_due = server.next_deadline().is_some_and(|due| due <= MonotonicMs(self.tick));
         !is_due && self.peers.iter().all(is_here)
     }
 
@@ -585,7 +585,7 @@ impl Run {
     ) -> Result<(), Ended> {
         self.note(|| "-- a piece".to_owned());
         self.done = Some(server.inventory().last_event());
-        let ran = server.conclude();
+        let ran = server.finish_turn();
         let steps = server.take_steps();
         let is_told = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
         assert_eq!(is_told, untold.take().is_some(), "a step of the clock");
@@ -677,7 +677,7 @@ impl Run {
             let ready = peer.wire.borrow_mut().take_ready();
             if ready != Ready::default() {
                 let session = reservad::inventory::SessionId(peer.session);
-                server.mark(peer.key, session, ready);
+                server.set_ready(peer.key, session, ready);
             }
         }
     }
@@ -726,7 +726,7 @@ impl Run {
         for mut peer in std::mem::take(&mut self.newcomers) {
             let lax = self.policy != SyncPolicy::Always;
             let end = End { wire: Rc::clone(&peer.wire), disk: self.disk.clone(), lax };
-            server.welcome(end, reservad::service::Peer::Local, |_, key, session| {
+            server.add_client(end, reservad::service::Peer::Local, |_, key, session| {
                 (peer.key, peer.session) = (key, session.0);
                 Ok(())
             });
@@ -738,7 +738,8 @@ impl Run {
     fn check(&mut self, server: &Server) {
         let inventory = server.inventory();
         inventory.check();
-        let now = Now { time: Time::from_ms(self.now), steady: Time::from_ms(self.steady) };
+        let now =
+            ClockReading { wall: Time::from_ms(self.now), monotonic: Time::from_ms(self.steady) };
         assert!(
             !inventory.some_waiter_fits(now, &self.dice.zone),
             "somebody waits for what is free"

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use reservad::clock::Time;
 use reservad::inventory::{Capacity, Event, Inventory};
 use reservad::journal::{self, JOURNAL_FILE, Record, Report};
 use reservad::store;
+use reservad::time::Time;
 
 use super::disk::SimDisk;
 
@@ -72,7 +72,7 @@ pub fn assert_no_overlap(inventory: &Inventory) {
 pub fn replay(disk: &SimDisk) -> (Inventory, Report) {
     let mut inventory = Inventory::new(Capacity { resources: u32::MAX, reservations: u32::MAX });
     let mut last: Option<u64> = None;
-    let mut time = Time::DAWN;
+    let mut time = Time::MIN;
     let report = journal::check(disk, |record| {
         match record {
             Record::SnapshotEnd { base } => last = Some(base),

@@ -6,41 +6,42 @@ use crate::inventory::names::is_plain_byte;
 /// What of all that can matter is somewhere in a line. It may be in a part that is
 /// looked at later, or not: that there is none is all that can be relied on.
 #[derive(Clone, Copy, Debug)]
-pub struct Marks(u8);
+pub struct ByteClasses(u8);
 
-impl Marks {
+impl ByteClasses {
     /// A control character, or what may begin one.
-    pub const CONTROL: Marks = Marks(1);
+    pub const CONTROL: ByteClasses = ByteClasses(1);
     /// A tab, or two spaces one after the other.
-    pub const GAP: Marks = Marks(1 << 1);
-    pub const EQUALS: Marks = Marks(1 << 2);
-    pub const QUOTE: Marks = Marks(1 << 3);
-    pub const COMMA: Marks = Marks(1 << 4);
-    pub const STAR: Marks = Marks(1 << 5);
+    pub const GAP: ByteClasses = ByteClasses(1 << 1);
+    pub const EQUALS: ByteClasses = ByteClasses(1 << 2);
+    pub const QUOTE: ByteClasses = ByteClasses(1 << 3);
+    pub const COMMA: ByteClasses = ByteClasses(1 << 4);
+    pub const STAR: ByteClasses = ByteClasses(1 << 5);
     /// Something else that no plain name has.
-    const OTHER: Marks = Marks(1 << 7);
+    const OTHER: ByteClasses = ByteClasses(1 << 7);
 
     /// All of them: what a plain name has none of.
-    pub const UNPLAIN: Marks = Marks(u8::MAX);
+    pub const UNPLAIN: ByteClasses = ByteClasses(u8::MAX);
     /// What targets are all of the line without, as they stand there.
-    pub const BEYOND_TARGETS: Marks = Marks(Marks::GAP.0 | Marks::EQUALS.0 | Marks::QUOTE.0);
+    pub const BEYOND_TARGETS: ByteClasses =
+        ByteClasses(ByteClasses::GAP.0 | ByteClasses::EQUALS.0 | ByteClasses::QUOTE.0);
 
-    const GAP_BIT: u8 = Marks::GAP.0.trailing_zeros() as u8;
+    const GAP_BIT: u8 = ByteClasses::GAP.0.trailing_zeros() as u8;
 
     /// Looks over a line.
-    pub fn of(line: &[u8]) -> Marks {
+    pub fn of(line: &[u8]) -> ByteClasses {
         let mut marks = 0;
         let mut after_space = 0;
         for byte in line {
             let space = u8::from(*byte == b' ');
-            marks |= MARKS[usize::from(*byte)] | (space & after_space) << Marks::GAP_BIT;
+            marks |= MARKS[usize::from(*byte)] | (space & after_space) << ByteClasses::GAP_BIT;
             after_space = space;
         }
-        Marks(marks)
+        ByteClasses(marks)
     }
 
     /// Whether there is something of these.
-    pub fn any(self, of: Marks) -> bool {
+    pub fn any(self, of: ByteClasses) -> bool {
         self.0 & of.0 != 0
     }
 }
@@ -53,14 +54,14 @@ const MARKS: [u8; 256] = {
     let mut byte = 0;
     while byte < 256 {
         let mark = match byte as u8 {
-            b'\t' => Marks::GAP,
-            0..b' ' | 0x7F | C1_LEAD => Marks::CONTROL,
-            b'=' => Marks::EQUALS,
-            b'"' => Marks::QUOTE,
-            b',' => Marks::COMMA,
-            b'*' => Marks::STAR,
-            other if is_plain_byte(other) => Marks(0),
-            _ => Marks::OTHER,
+            b'\t' => ByteClasses::GAP,
+            0..b' ' | 0x7F | C1_LEAD => ByteClasses::CONTROL,
+            b'=' => ByteClasses::EQUALS,
+            b'"' => ByteClasses::QUOTE,
+            b',' => ByteClasses::COMMA,
+            b'*' => ByteClasses::STAR,
+            other if is_plain_byte(other) => ByteClasses(0),
+            _ => ByteClasses::OTHER,
         };
         marks[byte] = mark.0;
         byte += 1;
@@ -70,24 +71,24 @@ const MARKS: [u8; 256] = {
 
 /// A text with the marks of the line that it is of.
 #[derive(Clone, Copy, Debug)]
-pub struct Text<'a> {
+pub struct ScannedStr<'a> {
     pub text: &'a str,
-    pub marks: Marks,
+    pub marks: ByteClasses,
 }
 
-impl<'a> Text<'a> {
+impl<'a> ScannedStr<'a> {
     /// A whole line.
-    pub fn of(line: &'a str) -> Text<'a> {
-        Text { text: line, marks: Marks::of(line.as_bytes()) }
+    pub fn of(line: &'a str) -> ScannedStr<'a> {
+        ScannedStr { text: line, marks: ByteClasses::of(line.as_bytes()) }
     }
 
     /// Splits the first word off, as [`split_word`] does.
-    pub fn split_word(self) -> (&'a str, Text<'a>) {
+    pub fn split_word(self) -> (&'a str, ScannedStr<'a>) {
         let (word, rest) = split_word(self.text.as_bytes());
         let rest_at = self.text.len() - rest.len();
         let word_at = self.text.len() - skip_spaces(self.text).len();
         let word = &self.text[word_at..word_at + word.len()];
-        (word, Text { text: &self.text[rest_at..], ..self })
+        (word, ScannedStr { text: &self.text[rest_at..], ..self })
     }
 }
 
@@ -121,21 +122,27 @@ mod tests {
         let mut plain = 0;
         for c in ('\0'..='\u{250}').chain(['\u{301}', '字', '\u{10FFFF}']) {
             for line in [format!("{c}"), format!("a {c}b"), format!("a{c} b"), format!("a {c}")] {
-                let marks = Marks::of(line.as_bytes());
+                let marks = ByteClasses::of(line.as_bytes());
                 let has = |of: char| line.contains(of);
-                assert!(marks.any(Marks::CONTROL) || find_control(&line).is_none(), "{line:?}");
-                assert!(marks.any(Marks::GAP) || !has('\t') && !line.contains("  "), "{line:?}");
+                assert!(
+                    marks.any(ByteClasses::CONTROL) || find_control(&line).is_none(),
+                    "{line:?}"
+                );
+                assert!(
+                    marks.any(ByteClasses::GAP) || !has('\t') && !line.contains("  "),
+                    "{line:?}"
+                );
                 let signs = [
-                    ('=', Marks::EQUALS),
-                    ('"', Marks::QUOTE),
-                    (',', Marks::COMMA),
-                    ('*', Marks::STAR),
+                    ('=', ByteClasses::EQUALS),
+                    ('"', ByteClasses::QUOTE),
+                    (',', ByteClasses::COMMA),
+                    ('*', ByteClasses::STAR),
                 ];
                 for (sign, mark) in signs {
                     assert_eq!(marks.any(mark), has(sign), "{line:?} {sign}");
                 }
                 let item = line.trim_matches(' ');
-                if !marks.any(Marks::UNPLAIN) && !item.is_empty() {
+                if !marks.any(ByteClasses::UNPLAIN) && !item.is_empty() {
                     assert!(check_name(item).is_ok_and(|name| name == item), "{line:?}");
                     plain += 1;
                 }

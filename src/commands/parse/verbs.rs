@@ -1,21 +1,21 @@
 //! What each verb takes: from a line taken apart to its command.
 
-use super::{Command, Fault, Line, Moment, unknown_verb};
-use crate::clock::Time;
-use crate::commands::words::{Opt, Verb, echo, say};
+use super::{Command, ErrorReply, Line, RequestTime, unknown_verb};
+use crate::commands::words::{Opt, Verb, excerpt, localize};
 use crate::inventory::decide::{Cancel, Request};
-use crate::inventory::fit::{Start, Term, When, WhenError};
+use crate::inventory::fit::{End, Start, When, WhenError};
 use crate::inventory::names::normalize;
 use crate::limits::{ADD_MAX, HOLDER_MAX_BYTES, KEY_MAX_BYTES, NOTE_MAX_BYTES, WAIT_MAX_MS};
+use crate::time::Time;
 
 impl<'a> Line<'a> {
-    pub(super) fn reserve(mut self, moment: Moment) -> Result<Command<'a>, Fault> {
+    pub(super) fn reserve(mut self, request_time: RequestTime) -> Result<Command<'a>, ErrorReply> {
         let wanted = self.wanted_list()?;
         if self.options.is_empty() {
-            return Ok(Command::Reserve(Request::from_now(wanted, moment.now.time)));
+            return Ok(Command::Reserve(Request::from_now(wanted, request_time.now.wall)));
         }
-        let when = self.when(moment)?;
-        let (from, until) = self.interval(&when, moment)?;
+        let when = self.when(request_time)?;
+        let (from, until) = self.interval(&when, request_time)?;
         let note = self.text_value(Opt::Note, NOTE_MAX_BYTES)?.filter(|note| !note.is_empty());
         let key = self.text_value(Opt::Key, KEY_MAX_BYTES)?;
         if key.as_ref().is_some_and(String::is_empty) {
@@ -25,58 +25,58 @@ impl<'a> Line<'a> {
         Ok(Command::Reserve(Request { wanted, when, from, until, note, key, wait_ms }))
     }
 
-    pub(super) fn wait(&mut self) -> Result<Option<i64>, Fault> {
+    pub(super) fn wait(&mut self) -> Result<Option<i64>, ErrorReply> {
         let Some(text) = self.value(Opt::Wait) else { return Ok(None) };
         match self.duration(Opt::Wait, &text)? {
             wait_ms if wait_ms <= WAIT_MAX_MS => Ok(Some(wait_ms)),
-            _ => Err(Fault::bad(say!(
+            _ => Err(ErrorReply::bad(localize!(
                 self.lang,
                 "{}={}: la espera máxima es 7d",
                 "{}={}: the longest wait is 7d",
                 Opt::Wait.word(self.lang),
-                echo(&text),
+                excerpt(&text),
             ))),
         }
     }
 
-    pub(super) fn list(mut self, moment: Moment) -> Result<Command<'a>, Fault> {
+    pub(super) fn list(mut self, request_time: RequestTime) -> Result<Command<'a>, ErrorReply> {
         let wanted = self.one_wanted()?;
-        let when = self.when(moment)?;
-        if matches!(when.term, Term::Quit | Term::KeepAlive(_)) {
+        let when = self.when(request_time)?;
+        if matches!(when.term, End::Quit | End::KeepAlive(_)) {
             return Err(self.quit_here());
         }
-        let instant = When { start: Start::Unsaid, term: Term::Open };
+        let instant = When { start: Start::Default, term: End::Open };
         let interval = match when == instant {
             true => None,
-            false => Some(self.interval(&when, moment)?),
+            false => Some(self.interval(&when, request_time)?),
         };
         Ok(Command::List { wanted, interval })
     }
 
-    pub(super) fn bookings(mut self, moment: Moment) -> Result<Command<'a>, Fault> {
+    pub(super) fn bookings(mut self, request_time: RequestTime) -> Result<Command<'a>, ErrorReply> {
         let wanted = self.one_wanted()?;
         let holder = self.value(Opt::Holder).map(|text| normalize(&text).into_owned());
         if holder.as_ref().is_some_and(String::is_empty) {
             return Err(self.empty(Opt::Holder));
         }
-        let from = match self.start(moment)? {
-            Start::Unsaid => Time::DAWN,
-            Start::Now => moment.now.time,
+        let from = match self.start(request_time)? {
+            Start::Default => Time::MIN,
+            Start::Now => request_time.now.wall,
             Start::At(from) => from,
         };
-        let until = match self.term(moment)? {
-            Term::Quit | Term::KeepAlive(_) => return Err(self.quit_here()),
-            Term::Until(until) => until,
-            _ => Time::NEVER,
+        let until = match self.term(request_time)? {
+            End::Quit | End::KeepAlive(_) => return Err(self.quit_here()),
+            End::Until(until) => until,
+            _ => Time::MAX,
         };
         if from >= until {
-            return Err(self.when_fault(WhenError::Backwards, moment));
+            return Err(self.when_fault(WhenError::Backwards, request_time));
         }
         Ok(Command::Bookings { wanted, holder, from, until })
     }
 
-    pub(super) fn quit_here(&self) -> Fault {
-        Fault::bad(say!(
+    pub(super) fn quit_here(&self) -> ErrorReply {
+        ErrorReply::bad(localize!(
             self.lang,
             "{} no admite hasta=salir; escribe una fecha",
             "{} does not take until=quit; write a date",
@@ -84,15 +84,15 @@ impl<'a> Line<'a> {
         ))
     }
 
-    fn quit_alone(&self) -> Fault {
-        Fault::bad(say!(
+    fn quit_alone(&self) -> ErrorReply {
+        ErrorReply::bad(localize!(
             self.lang,
             "RENOVAR con hasta=salir necesita también por=, por ejemplo hasta=salir por=60s",
             "RENEW with until=quit also needs for=, for example until=quit for=60s",
         ))
     }
 
-    pub(super) fn cancel(self) -> Result<Command<'a>, Fault> {
+    pub(super) fn cancel(self) -> Result<Command<'a>, ErrorReply> {
         if self.targets.is_empty() {
             return Err(self.usage("#número | nombre[, nombre …]", "#number | name[, name …]"));
         }
@@ -103,44 +103,44 @@ impl<'a> Line<'a> {
         self.each(one).map(Command::Cancel)
     }
 
-    pub(super) fn number(&self, digits: &str) -> Result<u64, Fault> {
+    pub(super) fn number(&self, digits: &str) -> Result<u64, ErrorReply> {
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Fault::bad(say!(
+            return Err(ErrorReply::bad(localize!(
                 self.lang,
                 "número de reserva no válido «#{}»; escribe, por ejemplo, #42",
                 "invalid reservation number '#{}'; write, for example, #42",
-                echo(digits),
+                excerpt(digits),
             )));
         }
         // More than fits was never issued either.
-        digits.parse().map_err(|_| Fault {
+        digits.parse().map_err(|_| ErrorReply {
             code: 404,
-            text: say!(self.lang, "#{} no existe", "#{} was never issued", echo(digits),),
+            text: localize!(self.lang, "#{} no existe", "#{} was never issued", excerpt(digits),),
         })
     }
 
-    pub(super) fn renew(mut self, moment: Moment) -> Result<Command<'a>, Fault> {
+    pub(super) fn renew(mut self, request_time: RequestTime) -> Result<Command<'a>, ErrorReply> {
         let usage = |line: &Self| line.usage("#número por=|hasta=", "#number for=|until=");
         let digits = self.targets.strip_prefix('#').ok_or_else(|| usage(&self))?;
         let number = self.number(digits)?;
-        match self.term(moment)? {
-            Term::Quit => Err(self.quit_alone()),
-            Term::Until(until) if until <= moment.now.time => {
-                Err(self.when_fault(WhenError::Past, moment))
+        match self.term(request_time)? {
+            End::Quit => Err(self.quit_alone()),
+            End::Until(until) if until <= request_time.now.wall => {
+                Err(self.when_fault(WhenError::Past, request_time))
             }
-            term @ (Term::For(_) | Term::Until(_) | Term::KeepAlive(_)) => {
+            term @ (End::For(_) | End::Until(_) | End::KeepAlive(_)) => {
                 Ok(Command::Renew { number, term })
             }
             _ => Err(usage(&self)),
         }
     }
 
-    pub(super) fn earliest(mut self, moment: Moment) -> Result<Command<'a>, Fault> {
+    pub(super) fn earliest(mut self, request_time: RequestTime) -> Result<Command<'a>, ErrorReply> {
         let wanted = self.wanted_list()?;
-        Ok(Command::When { wanted, when: self.when(moment)? })
+        Ok(Command::When { wanted, when: self.when(request_time)? })
     }
 
-    pub(super) fn verify(self) -> Result<Command<'a>, Fault> {
+    pub(super) fn verify(self) -> Result<Command<'a>, ErrorReply> {
         let (head, name) = self.targets.split_once(' ').unwrap_or((self.targets, ""));
         let Some(digits) = head.strip_prefix('#') else {
             return Err(self.usage("#número [nombre]", "#number [name]"));
@@ -150,36 +150,36 @@ impl<'a> Line<'a> {
         Ok(Command::Verify { number, name })
     }
 
-    pub(super) fn watch(mut self) -> Result<Command<'a>, Fault> {
+    pub(super) fn watch(mut self) -> Result<Command<'a>, ErrorReply> {
         let wanted = self.one_wanted()?;
-        let after = match self.value(Opt::After) {
+        let after = match self.value(Opt::Flow) {
             None => None,
             Some(text) => Some(self.event_number(&text)?),
         };
         Ok(Command::Watch { wanted, after })
     }
 
-    fn event_number(&self, text: &str) -> Result<u64, Fault> {
+    fn event_number(&self, text: &str) -> Result<u64, ErrorReply> {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Fault::bad(say!(
+            return Err(ErrorReply::bad(localize!(
                 self.lang,
                 "{}={}: número de suceso no válido",
                 "{}={}: invalid event number",
-                Opt::After.word(self.lang),
-                echo(text),
+                Opt::Flow.word(self.lang),
+                excerpt(text),
             )));
         }
         // More than fits has not happened yet either.
         Ok(text.parse().unwrap_or(u64::MAX))
     }
 
-    pub(super) fn iam(self) -> Result<Command<'a>, Fault> {
+    pub(super) fn iam(self) -> Result<Command<'a>, ErrorReply> {
         let name = normalize(self.targets);
         if name.is_empty() {
             return Err(self.usage("nombre", "name"));
         }
         if name.contains(' ') {
-            return Err(Fault::bad(say!(
+            return Err(ErrorReply::bad(localize!(
                 self.lang,
                 "el nombre de un titular es una sola palabra, y este servidor no usa contraseñas; escribe, por ejemplo, SOY ana",
                 "a holder's name is a single word, and this server uses no tokens; write, for example, IAM ana",
@@ -189,17 +189,17 @@ impl<'a> Line<'a> {
             return Err(self.too_long(&name, name.len(), HOLDER_MAX_BYTES));
         }
         if !name.starts_with(char::is_alphabetic) {
-            return Err(Fault::bad(say!(
+            return Err(ErrorReply::bad(localize!(
                 self.lang,
                 "el nombre de un titular debe empezar por una letra: «{}»",
                 "a holder's name must begin with a letter: '{}'",
-                echo(&name),
+                excerpt(&name),
             )));
         }
         Ok(Command::IAm(self.name(&name)?.into_owned()))
     }
 
-    pub(super) fn help(self) -> Result<Command<'a>, Fault> {
+    pub(super) fn help(self) -> Result<Command<'a>, ErrorReply> {
         if self.targets.is_empty() {
             return Ok(Command::Help(None));
         }
@@ -209,14 +209,14 @@ impl<'a> Line<'a> {
         }
     }
 
-    pub(super) fn add(self) -> Result<Command<'a>, Fault> {
+    pub(super) fn add(self) -> Result<Command<'a>, ErrorReply> {
         let items = self.items()?;
         let mut count = 0usize;
         // Everything is looked at before thousands of names are made.
         for item in &items {
             count = count.saturating_add(self.count_added(item)?);
             if count > ADD_MAX {
-                return Err(Fault::bad(say!(
+                return Err(ErrorReply::bad(localize!(
                     self.lang,
                     "una línea da de alta {} recursos como máximo",
                     "a line adds at most {} resources",
@@ -240,17 +240,17 @@ impl<'a> Line<'a> {
 
     /// How many names an item of `ALTA` stands for, all of them good if the
     /// first and the last are.
-    fn count_added(&self, item: &str) -> Result<usize, Fault> {
+    fn count_added(&self, item: &str) -> Result<usize, ErrorReply> {
         let Some(range) = split_range(item) else {
             self.name(item)?;
             return Ok(1);
         };
         if range.first > range.last {
-            return Err(Fault::bad(say!(
+            return Err(ErrorReply::bad(localize!(
                 self.lang,
                 "en «{}» el primer número es mayor que el último",
                 "in '{}' the first number is greater than the last",
-                echo(item),
+                excerpt(item),
             )));
         }
         let more = usize::try_from(range.last - range.first);

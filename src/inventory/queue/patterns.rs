@@ -11,10 +11,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use super::Ticket;
-use crate::clock::Time;
 use crate::inventory::names::{NameTexts, ResourceId};
 use crate::inventory::pattern::Pattern;
 use crate::limits::WAIT_MATCH_BYTES;
+use crate::time::Time;
 
 /// The id of a pattern that at least one waiting request has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -109,7 +109,7 @@ impl MatchSet {
     }
 
     /// Moves an id down to a lower one. All ids in between must be unused.
-    fn renumber(&mut self, old: ResourceId, new: ResourceId, is_match: bool) {
+    fn remap(&mut self, old: ResourceId, new: ResourceId, is_match: bool) {
         match self {
             MatchSet::Sparse(sorted) => {
                 let start = sorted.partition_point(|id| *id < new);
@@ -473,19 +473,14 @@ impl Patterns {
     }
 
     /// Moves a resource to a lower id. Returns the number of sets that changed.
-    pub(super) fn renumber(
-        &mut self,
-        old: ResourceId,
-        new: ResourceId,
-        texts: &NameTexts,
-    ) -> usize {
+    pub(super) fn remap(&mut self, old: ResourceId, new: ResourceId, texts: &NameTexts) -> usize {
         for interned in self.slots.iter_mut().flatten() {
             let is_match = match old < interned.evaluated {
                 true => interned.matches.contains(old),
                 false if new < interned.evaluated => interned.pattern.matches(texts.folded(new)),
                 false => continue,
             };
-            interned.matches.renumber(old, new, is_match);
+            interned.matches.remap(old, new, is_match);
         }
         // The union covers no ids until it is recomputed.
         self.union_ids = 0;
@@ -537,9 +532,9 @@ mod tests {
             let (was, next) = (set.contains(400), set.contains(401));
             want.retain(|id| !(390..=401).contains(id));
             want.extend([(390, was), (391, next)].iter().filter(|it| it.1).map(|it| it.0));
-            (391..400).rev().for_each(|gone| set.renumber(gone, gone, false));
-            set.renumber(400, 390, was);
-            set.renumber(401, 391, next);
+            (391..400).rev().for_each(|gone| set.remap(gone, gone, false));
+            set.remap(400, 390, was);
+            set.remap(401, 391, next);
             set.truncate(1_000);
             want.remove(&1_003);
             assert!(all(&set).into_iter().eq(want.iter().copied()), "{step}");

@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::{Outcome, Ticket, Waiter, Want};
-use crate::clock::{Now, Time};
 use crate::inventory::Inventory;
 use crate::inventory::fit::Sought;
 use crate::inventory::names::ResourceId;
 use crate::limits::{PLACES_AT_ONCE, PLACES_EVERY_MS, PLACES_WORK, RELEASES_ONE_BY_ONE};
+use crate::time::{ClockReading, Time};
 
 /// After a waiter with a pattern has left, the number of names whose first waiters are told their
 /// new places at once.
@@ -77,7 +77,7 @@ impl News {
         (self.tell_at, self.telling) = (None, None);
     }
 
-    pub fn renumber(&mut self, old: ResourceId, new: ResourceId) {
+    pub fn remap(&mut self, old: ResourceId, new: ResourceId) {
         if self.moved.remove(&old) {
             self.moved.insert(new);
         }
@@ -233,12 +233,12 @@ impl Inventory {
 
     /// Announces the new places of the first waiters for resources that have moved up, and
     /// schedules the announcement for all others.
-    pub(in crate::inventory) fn tell_first_places(&mut self, now: Now) {
+    pub(in crate::inventory) fn tell_first_places(&mut self, now: ClockReading) {
         if !self.queue.places.has_moved() {
             return;
         }
         if self.queue.len() > PLACES_AT_ONCE && self.queue.places.tell_at.is_none() {
-            self.queue.places.tell_at = Some(now.steady.plus_ms(PLACES_EVERY_MS));
+            self.queue.places.tell_at = Some(now.monotonic.plus_ms(PLACES_EVERY_MS));
         }
         let before = self.work();
         let end = before + self.queue.places.work;
@@ -282,8 +282,8 @@ impl Inventory {
     }
 
     /// Begins to announce all changed places if it is time to.
-    pub(in crate::inventory) fn begin_telling(&mut self, now: Now) {
-        if self.queue.places.tell_at.is_some_and(|tell_at| tell_at <= now.steady) {
+    pub(in crate::inventory) fn begin_telling(&mut self, now: ClockReading) {
+        if self.queue.places.tell_at.is_some_and(|tell_at| tell_at <= now.monotonic) {
             self.queue.places.tell_at = None;
             self.queue.places.telling = Some(0);
             self.tell_on();
@@ -296,7 +296,7 @@ impl Inventory {
     }
 
     /// Continues the announcement that the last turn left.
-    pub(in crate::inventory) fn tell_places(&mut self, now: Now) {
+    pub(in crate::inventory) fn tell_places(&mut self, now: ClockReading) {
         self.tell_first_places(now);
         self.tell_on();
     }
@@ -333,7 +333,7 @@ impl Inventory {
         let Some(waiter) = self.queue.waiters.get_mut(&ticket) else { return };
         if waiter.told != place {
             waiter.told = place;
-            self.queue.outcomes.push((waiter.who.session, Outcome::Place(place)));
+            self.queue.outcomes.push((waiter.principal.session, Outcome::PositionChanged(place)));
         }
     }
 }

@@ -20,12 +20,12 @@ use smallvec::SmallVec;
 
 use super::patterns::PatternId;
 use super::{Outcome, Queue, Ticket, Waiter, Want};
-use crate::clock::{Now, Time, Zone};
 use crate::inventory::decide::Request;
 use crate::inventory::event::Batch;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Booking, Event, Ids, Inventory, Number};
 use crate::limits::RELEASES_ONE_BY_ONE;
+use crate::time::{ClockReading, Time, Zone};
 use std::rc::Rc;
 
 /// Names matched with a pattern between two checks of the remaining work.
@@ -102,8 +102,8 @@ impl Default for Pass {
             freed: BTreeSet::new(),
             freed_bookings: Vec::new(),
             is_for_everybody: false,
-            first: Time::NEVER,
-            last: Time::DAWN,
+            first: Time::MAX,
+            last: Time::MIN,
             heap: BinaryHeap::new(),
         }
     }
@@ -140,7 +140,7 @@ impl Pass {
         }
     }
 
-    fn renumber(&mut self, old: ResourceId, new: ResourceId) {
+    fn remap(&mut self, old: ResourceId, new: ResourceId) {
         debug_assert!(self.heap.is_empty() && self.freed.is_empty() && self.sorting.is_empty());
         if self.fresh.remove(&old) {
             self.fresh.insert(new);
@@ -182,7 +182,7 @@ impl Queue {
 
     /// Adds a new resource, as if it had been taken until now.
     pub(in crate::inventory) fn add(&mut self, id: ResourceId) {
-        self.free(id, Booking { from: Time::DAWN, until: Time::NEVER, number: 0 });
+        self.free(id, Booking { from: Time::MIN, until: Time::MAX, number: 0 });
     }
 
     /// Records that all waiters have to be tried.
@@ -248,7 +248,7 @@ impl Queue {
         for (_, number, ticket) in bookings {
             self.set_watch(ticket, Watch::Booking(new, number));
         }
-        self.pass.renumber(old, new);
+        self.pass.remap(old, new);
     }
 
     /// Returns the first waiter of a source from a ticket on.
@@ -281,7 +281,7 @@ impl Queue {
 
 impl Inventory {
     /// Makes a new waiter, which does not fit, watch its obstacle.
-    pub(super) fn watch_what_blocks(&mut self, ticket: Ticket, now: Now, zone: &Zone) {
+    pub(super) fn watch_what_blocks(&mut self, ticket: Ticket, now: ClockReading, zone: &Zone) {
         let waiter = &self.queue.waiters[&ticket];
         let watch = match waiter.request.when.interval(now, zone) {
             Ok(interval) => self.fit_waiter(waiter, interval, None).err(),
@@ -298,7 +298,7 @@ impl Inventory {
     /// of them were tried.
     pub(in crate::inventory) fn grant_piece(
         &mut self,
-        now: Now,
+        now: ClockReading,
         zone: &Zone,
         work: u64,
         batch: &mut Batch,
@@ -318,7 +318,7 @@ impl Inventory {
                 return false;
             }
             if self.queue.pass.has_fresh() || !self.queue.pass.sorting.is_empty() {
-                self.make_sources(now.time, end);
+                self.make_sources(now.wall, end);
                 continue;
             }
             if let Some(Reverse((ticket, source))) = self.queue.pass.heap.pop() {
@@ -407,7 +407,7 @@ impl Inventory {
         &mut self,
         ticket: Ticket,
         source: Source,
-        now: Now,
+        now: ClockReading,
         zone: &Zone,
         batch: &mut Batch,
     ) {
@@ -422,8 +422,8 @@ impl Inventory {
         }
         // An older waiter may have taken the freed resource again.
         let source = match source {
-            Source::Taken(id) if !self.is_free_at(id, now.time) => return,
-            Source::FromNow(pattern, id) => match self.next_free(pattern, id, now.time) {
+            Source::Taken(id) if !self.is_free_at(id, now.wall) => return,
+            Source::FromNow(pattern, id) => match self.next_free(pattern, id, now.wall) {
                 Some(id) => Source::FromNow(pattern, id),
                 None => return,
             },
@@ -444,7 +444,7 @@ impl Inventory {
         &mut self,
         ticket: Ticket,
         source: Source,
-        now: Now,
+        now: ClockReading,
         zone: &Zone,
         batch: &mut Batch,
     ) {
@@ -454,7 +454,7 @@ impl Inventory {
             // The freed time is before the requested start or after the end. A start that has
             // passed is not moved to now here, because a booking that ends now was in its way.
             Source::Dated(_)
-                if self.queue.pass.last <= waiter.request.when.from(now.time)
+                if self.queue.pass.last <= waiter.request.when.from(now.wall)
                     || interval.1 <= self.queue.pass.first =>
             {
                 return;
@@ -474,14 +474,14 @@ impl Inventory {
         // A retry with the same key waits as well. A reservation bound to a connection goes to the
         // latest retry.
         let same = self.same_request(ticket);
-        let who = match same.last().and_then(|last| self.queue.waiters.get(last)) {
-            Some(last) => last.who.clone(),
-            None => waiter.who.clone(),
+        let principal = match same.last().and_then(|last| self.queue.waiters.get(last)) {
+            Some(last) => last.principal.clone(),
+            None => waiter.principal.clone(),
         };
         let (from, until) = interval;
         let request = Request { from, until, ..waiter.request.clone() };
-        let granted = Rc::new(self.granted(&request, &ids, waiter.key.clone(), &who));
-        self.apply_due(now.time, Event::Reserved(Rc::clone(&granted)), batch);
+        let granted = Rc::new(self.granted(&request, &ids, waiter.key.clone(), &principal));
+        self.apply_due(now.wall, Event::Reserved(Rc::clone(&granted)), batch);
         for ticket in same {
             self.end_wait(ticket, Outcome::Granted(Rc::clone(&granted)));
         }

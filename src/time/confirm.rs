@@ -7,13 +7,13 @@
 
 use rustix::fs::stat;
 
-use super::{Tick, Time};
+use super::{MonotonicMs, Time};
 use crate::limits::{CLOCK_CONFIRM_MS, CLOCK_FAR_MS, CLOCK_SET_AGAIN_MS};
 
 /// A wall clock that is far ahead and not confirmed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Leap {
-    since: Tick,
+    since: MonotonicMs,
     /// How far it was ahead of elapsed time at `since`.
     ahead_ms: i64,
 }
@@ -21,7 +21,7 @@ pub(super) struct Leap {
 impl Leap {
     /// Returns the leap of a wall clock that is `ahead_ms` ahead of elapsed time, or `None`
     /// if it can be followed. `last` is the leap of the reading before.
-    pub(super) fn of(last: Option<Leap>, ahead_ms: i64, tick: Tick) -> Option<Leap> {
+    pub(super) fn of(last: Option<Leap>, ahead_ms: i64, tick: MonotonicMs) -> Option<Leap> {
         if ahead_ms <= CLOCK_FAR_MS {
             return None;
         }
@@ -60,20 +60,20 @@ mod tests {
 
     #[test]
     fn clock_that_is_a_day_ahead_is_followed() {
-        assert_eq!(Leap::of(None, CLOCK_FAR_MS, Tick(7)), None);
-        assert!(Leap::of(None, CLOCK_FAR_MS + 1, Tick(7)).is_some());
+        assert_eq!(Leap::of(None, CLOCK_FAR_MS, MonotonicMs(7)), None);
+        assert!(Leap::of(None, CLOCK_FAR_MS + 1, MonotonicMs(7)).is_some());
     }
 
     #[test]
     fn clock_that_is_set_again_has_to_run_again() {
-        let first = Leap::of(None, 30 * DAY_MS, Tick(0));
-        let slewed = Leap::of(first, 30 * DAY_MS + CLOCK_SET_AGAIN_MS, Tick(500_000));
+        let first = Leap::of(None, 30 * DAY_MS, MonotonicMs(0));
+        let slewed = Leap::of(first, 30 * DAY_MS + CLOCK_SET_AGAIN_MS, MonotonicMs(500_000));
         assert_eq!(slewed, first);
-        assert_eq!(Leap::of(slewed, 30 * DAY_MS, Tick(CLOCK_CONFIRM_MS - 1)), first);
-        assert_eq!(Leap::of(slewed, 30 * DAY_MS, Tick(CLOCK_CONFIRM_MS)), None);
-        let again = Leap::of(first, 20 * DAY_MS, Tick(500_000));
-        assert_eq!(again, Some(Leap { since: Tick(500_000), ahead_ms: 20 * DAY_MS }));
-        assert_eq!(Leap::of(again, 20 * DAY_MS, Tick(CLOCK_CONFIRM_MS)), again);
+        assert_eq!(Leap::of(slewed, 30 * DAY_MS, MonotonicMs(CLOCK_CONFIRM_MS - 1)), first);
+        assert_eq!(Leap::of(slewed, 30 * DAY_MS, MonotonicMs(CLOCK_CONFIRM_MS)), None);
+        let again = Leap::of(first, 20 * DAY_MS, MonotonicMs(500_000));
+        assert_eq!(again, Some(Leap { since: MonotonicMs(500_000), ahead_ms: 20 * DAY_MS }));
+        assert_eq!(Leap::of(again, 20 * DAY_MS, MonotonicMs(CLOCK_CONFIRM_MS)), again);
     }
 
     #[test]

@@ -9,7 +9,8 @@ mod confirm;
 mod server;
 
 pub use calendar::{
-    DurationError, Round, Stamp, Time, TimeError, Zone, parse_duration_ms, parse_utc, print_utc,
+    DurationError, FormattedTime, Round, Time, TimeError, Zone, parse_duration_ms, parse_utc,
+    print_utc,
 };
 pub use confirm::is_synchronized;
-pub use server::{Clock, Now, Tick, earlier, read, skew_ms, tick};
+pub use server::{Clock, ClockReading, MonotonicMs, earlier, read, skew_ms, tick};

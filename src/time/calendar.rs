@@ -14,16 +14,16 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// An instant: milliseconds since 1970-01-01T00:00:00Z.
 ///
-/// Invariant: either [`Time::NEVER`], [`Time::DAWN`], or within the years that can be printed
+/// Invariant: either [`Time::MAX`], [`Time::MIN`], or within the years that can be printed
 /// (1970–9999, up to the offset of a zone).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Time(pub(super) i64);
 
 impl Time {
     /// Later than every instant: the end of reservations without an end.
-    pub const NEVER: Time = Time(i64::MAX);
+    pub const MAX: Time = Time(i64::MAX);
     /// Earlier than every instant.
-    pub const DAWN: Time = Time(i64::MIN);
+    pub const MIN: Time = Time(i64::MIN);
     /// The last instant that is accepted from anybody: the end of the year 9999.
     pub const LATEST: Time = Time(253_402_300_799_999);
 
@@ -50,7 +50,7 @@ impl Time {
         }
     }
 
-    /// Whether this is [`Time::NEVER`].
+    /// Whether this is [`Time::MAX`].
     pub const fn is_never(self) -> bool {
         self.0 == i64::MAX
     }
@@ -198,7 +198,7 @@ impl Zone {
     }
 
     /// `time` as RFC 3339 with this zone's offset, to the second.
-    pub fn print(&self, time: Time, round: Round) -> Stamp {
+    pub fn print(&self, time: Time, round: Round) -> FormattedTime {
         let ms = match round {
             Round::Down => time.0,
             Round::Up => time.0.saturating_add(999),
@@ -210,7 +210,7 @@ impl Zone {
         if offset.seconds() % 60 != 0 || time.0 + offset_ms(offset) > Time::LATEST.0 {
             offset = Offset::UTC;
         }
-        let mut stamp = Stamp::new(civil_at(time, offset));
+        let mut stamp = FormattedTime::new(civil_at(time, offset));
         let minutes = offset.seconds() / 60;
         stamp.mark(if minutes < 0 { b'-' } else { b'+' });
         stamp.digits(minutes.unsigned_abs() / 60, 2);
@@ -419,8 +419,8 @@ impl Scan<'_> {
 
 /// `time` as the journal has it: UTC with milliseconds,
 /// `2026-11-22T16:48:54.123Z`.
-pub fn print_utc(time: Time) -> Stamp {
-    let mut stamp = Stamp::new(civil_at(time, Offset::UTC));
+pub fn print_utc(time: Time) -> FormattedTime {
+    let mut stamp = FormattedTime::new(civil_at(time, Offset::UTC));
     stamp.mark(b'.');
     stamp.digits(time.0.rem_euclid(1000) as u32, 3);
     stamp.mark(b'Z');
@@ -430,15 +430,15 @@ pub fn print_utc(time: Time) -> Stamp {
 /// A time as it is printed. It needs no memory of its own: a time or two are in
 /// nearly everything that is said or kept.
 #[derive(Clone, Copy)]
-pub struct Stamp {
+pub struct FormattedTime {
     bytes: [u8; 25],
     len: u8,
 }
 
-impl Stamp {
+impl FormattedTime {
     /// `2026-11-22T16:48:54`, and room for what tells its zone.
-    fn new(civil: DateTime) -> Stamp {
-        let mut stamp = Stamp { bytes: [0; 25], len: 0 };
+    fn new(civil: DateTime) -> FormattedTime {
+        let mut stamp = FormattedTime { bytes: [0; 25], len: 0 };
         stamp.digits(u32::from(civil.year().unsigned_abs()), 4);
         let rest = [
             (b'-', civil.month()),
@@ -470,7 +470,7 @@ impl Stamp {
     }
 }
 
-impl std::ops::Deref for Stamp {
+impl std::ops::Deref for FormattedTime {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -478,7 +478,7 @@ impl std::ops::Deref for Stamp {
     }
 }
 
-impl std::fmt::Display for Stamp {
+impl std::fmt::Display for FormattedTime {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(self)
     }

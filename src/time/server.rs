@@ -11,19 +11,19 @@ use crate::limits::CLOCK_FAR_MS;
 /// Invariant: `steady` is never before `time`, and is after it only while the wall clock is behind
 /// a time that was already shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Now {
+pub struct ClockReading {
     /// The wall clock, but never before a time that was already shown.
-    pub time: Time,
+    pub wall: Time,
     /// The same on a clock that does not stop while `time` waits for a wall
     /// clock that was set back. What counts elapsed time (`por=` from now on,
     /// `espera=`) ends by this one.
-    pub steady: Time,
+    pub monotonic: Time,
 }
 
-impl Now {
+impl ClockReading {
     /// A moment at which all is well with the clock.
-    pub const fn at(time: Time) -> Now {
-        Now { time, steady: time }
+    pub const fn at(time: Time) -> ClockReading {
+        ClockReading { wall: time, monotonic: time }
     }
 }
 
@@ -40,8 +40,8 @@ impl Now {
 /// elapsed time, so it is never later than the real time.
 #[derive(Debug)]
 pub struct Clock {
-    now: Now,
-    seen: Option<(Time, Tick)>,
+    now: ClockReading,
+    seen: Option<(Time, MonotonicMs)>,
     step_ms: i64,
     /// Set while the wall clock is far ahead and not confirmed.
     leap: Option<Leap>,
@@ -55,23 +55,31 @@ const STEP_MS: i64 = 500;
 
 impl Clock {
     /// Returns a clock that never reads less than `floor`, the last time in the journal. If that is
-    /// [`Time::DAWN`], because the journal has no time, the first reading is followed.
+    /// [`Time::MIN`], because the journal has no time, the first reading is followed.
     pub fn new(floor: Time) -> Clock {
-        Clock { now: Now::at(floor), seen: None, step_ms: 0, leap: None, is_confirmed: false }
+        Clock {
+            now: ClockReading::at(floor),
+            seen: None,
+            step_ms: 0,
+            leap: None,
+            is_confirmed: false,
+        }
     }
 
     /// Returns the earliest time that the next reading can give; `None` if there is no limit.
     pub fn floor(&self) -> Option<Time> {
-        (self.now.time != Time::DAWN).then_some(self.now.time)
+        (self.now.wall != Time::MIN).then_some(self.now.wall)
     }
 
     /// Returns the time when the wall clock reads `wall` and the monotonic one `tick`. Called once
     /// per turn, so that everything in a turn happens at one time.
-    pub fn observe(&mut self, wall: Time, tick: Tick) -> Now {
+    pub fn observe(&mut self, wall: Time, tick: MonotonicMs) -> ClockReading {
         let steady = match self.seen {
             // Nothing is known about the past, so both clocks start equal.
-            None => self.now.time,
-            Some((_, last)) => self.now.steady.plus_ms(tick.0.saturating_sub(last.0).cast_signed()),
+            None => self.now.wall,
+            Some((_, last)) => {
+                self.now.monotonic.plus_ms(tick.0.saturating_sub(last.0).cast_signed())
+            }
         };
         // Once a turn: not far ahead, and was not.
         if wall > steady.plus_ms(CLOCK_FAR_MS) || self.leap.is_some() {
@@ -80,14 +88,14 @@ impl Clock {
         self.is_confirmed = false;
         let seen = self.seen.replace((wall, tick));
         self.now = if self.leap.is_some() {
-            Now::at(steady)
-        } else if wall < self.now.time {
-            Now { time: self.now.time, steady }
+            ClockReading::at(steady)
+        } else if wall < self.now.wall {
+            ClockReading { wall: self.now.wall, monotonic: steady }
         } else {
             if seen.is_some() {
                 self.step_ms += wall.0 - steady.0;
             }
-            Now::at(wall)
+            ClockReading::at(wall)
         };
         self.now
     }
@@ -95,8 +103,8 @@ impl Clock {
     /// Returns the leap that a reading belongs to, if it is so far ahead that it must not be
     /// followed yet.
     #[cold]
-    fn leap(&self, ahead_ms: i64, tick: Tick) -> Option<Leap> {
-        if self.is_confirmed || self.now.time == Time::DAWN {
+    fn leap(&self, ahead_ms: i64, tick: MonotonicMs) -> Option<Leap> {
+        if self.is_confirmed || self.now.wall == Time::MIN {
             return None;
         }
         Leap::of(self.leap, ahead_ms, tick)
@@ -116,7 +124,7 @@ impl Clock {
     /// `None` when it is followed.
     pub fn unconfirmed_ms(&self) -> Option<i64> {
         let (wall, _) = self.seen.filter(|_| self.leap.is_some())?;
-        Some(wall.0.saturating_sub(self.now.time.0))
+        Some(wall.0.saturating_sub(self.now.wall.0))
     }
 
     /// By how much the wall clock was set since the last call, in
@@ -132,13 +140,13 @@ impl Clock {
     /// Returns how far the wall clock is behind a time that was already shown, in milliseconds;
     /// usually 0.
     pub fn behind_ms(&self) -> i64 {
-        self.seen.map_or(0, |(wall, _)| self.now.time.0.saturating_sub(wall.0).max(0))
+        self.seen.map_or(0, |(wall, _)| self.now.wall.0.saturating_sub(wall.0).max(0))
     }
 
     /// Returns what the wall clock will read at a monotonic time, if it is not set before.
     pub fn wall_at(&self, steady: Time) -> Time {
-        let (wall, _) = self.seen.unwrap_or((self.now.time, Tick(0)));
-        steady.plus_ms(wall.0.saturating_sub(self.now.steady.0))
+        let (wall, _) = self.seen.unwrap_or((self.now.wall, MonotonicMs(0)));
+        steady.plus_ms(wall.0.saturating_sub(self.now.monotonic.0))
     }
 
     /// Returns what the wall clock will read at `time` if nobody sets it before.
@@ -152,7 +160,7 @@ impl Clock {
 }
 
 /// Reads the wall clock and the steady one, at one moment.
-pub fn read() -> (Time, Tick) {
+pub fn read() -> (Time, MonotonicMs) {
     const AT_ONCE_MS: u64 = 10;
     loop {
         let before = tick();
@@ -202,31 +210,31 @@ pub fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
 /// how long something has gone on, never for what time it is. Nobody can set
 /// it, and it goes on while the machine sleeps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Tick(pub u64);
+pub struct MonotonicMs(pub u64);
 
 /// Reads the steady clock.
-pub fn tick() -> Tick {
+pub fn tick() -> MonotonicMs {
     use rustix::time::{ClockId, clock_gettime};
     let now = clock_gettime(ClockId::Boottime);
-    Tick(now.tv_sec.cast_unsigned() * 1000 + now.tv_nsec.cast_unsigned() / 1_000_000)
+    MonotonicMs(now.tv_sec.cast_unsigned() * 1000 + now.tv_nsec.cast_unsigned() / 1_000_000)
 }
 
-impl Tick {
+impl MonotonicMs {
     /// Later than every point: when something is not to happen at all.
-    pub const NEVER: Tick = Tick(u64::MAX);
+    pub const MAX: MonotonicMs = MonotonicMs(u64::MAX);
 
-    /// Whether this is [`Tick::NEVER`].
+    /// Whether this is [`MonotonicMs::MAX`].
     pub const fn is_never(self) -> bool {
         self.0 == u64::MAX
     }
 
     /// This point moved into the future.
-    pub fn plus_ms(self, ms: u64) -> Tick {
-        Tick(self.0.saturating_add(ms))
+    pub fn plus_ms(self, ms: u64) -> MonotonicMs {
+        MonotonicMs(self.0.saturating_add(ms))
     }
 
     /// How long until `then`, zero if it has passed.
-    pub fn until(self, then: Tick) -> Duration {
+    pub fn until(self, then: MonotonicMs) -> Duration {
         Duration::from_millis(then.0.saturating_sub(self.0))
     }
 }
@@ -240,9 +248,9 @@ mod tests {
     fn told(readings: &[(i64, u64)]) -> Vec<(i64, i64, i64, i64)> {
         let mut clock = Clock::new(Time(1_000_000));
         let told = readings.iter().map(|(wall, tick)| {
-            let now = clock.observe(Time(*wall), Tick(*tick));
-            assert!(now.steady >= now.time);
-            (now.time.0, now.steady.0, clock.behind_ms(), clock.take_step())
+            let now = clock.observe(Time(*wall), MonotonicMs(*tick));
+            assert!(now.monotonic >= now.wall);
+            (now.wall.0, now.monotonic.0, clock.behind_ms(), clock.take_step())
         });
         told.collect()
     }
@@ -290,13 +298,13 @@ mod tests {
     fn a_clock_that_begins_in_1970_is_set_by_the_network() {
         let floor = 1_764_000_000_000;
         let mut clock = Clock::new(Time(floor));
-        let at_boot = clock.observe(Time(9_000), Tick(9_000));
-        assert_eq!((at_boot, clock.behind_ms()), (Now::at(Time(floor)), floor - 9_000));
-        let later = clock.observe(Time(129_000), Tick(129_000));
-        assert_eq!((later.time.0, later.steady.0), (floor, floor + 120_000));
+        let at_boot = clock.observe(Time(9_000), MonotonicMs(9_000));
+        assert_eq!((at_boot, clock.behind_ms()), (ClockReading::at(Time(floor)), floor - 9_000));
+        let later = clock.observe(Time(129_000), MonotonicMs(129_000));
+        assert_eq!((later.wall.0, later.monotonic.0), (floor, floor + 120_000));
         assert_eq!(clock.take_step(), 0);
-        let set = clock.observe(Time(floor + 900_000), Tick(130_000));
-        assert_eq!((set, clock.behind_ms()), (Now::at(Time(floor + 900_000)), 0));
+        let set = clock.observe(Time(floor + 900_000), MonotonicMs(130_000));
+        assert_eq!((set, clock.behind_ms()), (ClockReading::at(Time(floor + 900_000)), 0));
         assert_eq!(clock.take_step(), 900_000 - 121_000);
     }
 
@@ -305,7 +313,7 @@ mod tests {
         let mut clock = Clock::new(Time(0));
         let mut steps = Vec::new();
         for at in 0..12 {
-            clock.observe(Time(10_000 + 1_100 * at), Tick(1_000 * at.cast_unsigned()));
+            clock.observe(Time(10_000 + 1_100 * at), MonotonicMs(1_000 * at.cast_unsigned()));
             steps.push(clock.take_step());
         }
         assert_eq!(steps, [0, 0, 0, 0, 0, 500, 0, 0, 0, 0, 500, 0]);
@@ -320,11 +328,11 @@ mod tests {
     #[test]
     fn what_the_wall_clock_will_say_when_a_length_is_over() {
         let mut clock = Clock::new(Time(1_000_000));
-        clock.observe(Time(1_200_000), Tick(0));
+        clock.observe(Time(1_200_000), MonotonicMs(0));
         assert_eq!(clock.wall_at(Time(1_260_000)), Time(1_260_000));
         // Set back by an hour, and ten seconds on.
-        let now = clock.observe(Time(1_200_000 - 3_600_000 + 10_000), Tick(10_000));
-        assert_eq!(now, Now { time: Time(1_200_000), steady: Time(1_210_000) });
+        let now = clock.observe(Time(1_200_000 - 3_600_000 + 10_000), MonotonicMs(10_000));
+        assert_eq!(now, ClockReading { wall: Time(1_200_000), monotonic: Time(1_210_000) });
         assert_eq!(clock.wall_at(Time(1_260_000)), Time(1_260_000 - 3_600_000));
     }
 
