@@ -179,7 +179,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Counts the commands that are about to be sent.
+    /// Counts the commands in the bytes to send.
     fn count_commands(&mut self) {
         if self.received.replies >= self.sent.commands {
             // The server owed no reply until now.
@@ -200,7 +200,7 @@ impl<'a> Batch<'a> {
                 self.last_active = Instant::now();
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
-            // The next read finds the reason, and what the server sent before it.
+            // The next read finds the reason, and replies that arrived before it.
             Err(_) => self.to_send.clear(),
         }
         if self.to_send.is_empty() {

@@ -1,4 +1,4 @@
-//! The input of a batch: checks that it is UTF-8 and counts the commands in it.
+//! The input of batch mode: checks for UTF-8 and counts commands.
 
 use super::CHUNK_BYTES;
 
@@ -18,7 +18,7 @@ pub struct InputChecker {
     passed: usize,
 }
 
-/// The position of the first byte that is not UTF-8. Lines and bytes count from 1.
+/// The position of the first invalid byte. Lines and bytes count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidUtf8 {
     pub line: u64,

@@ -37,8 +37,8 @@ impl Completions {
     }
 
     /// Completes the text before the cursor: the first word to a verb, anything after it to a
-    /// name. With several candidates, completes what they have in common. Returns `None` if that
-    /// adds nothing.
+    /// name. With several candidates, completes their common beginning. Returns `None` if that adds
+    /// nothing.
     pub fn complete(&self, text: &str) -> Option<String> {
         let Some((verb, name)) = text.split_once(' ') else {
             let is_lower = text.chars().any(char::is_lowercase);

@@ -1,8 +1,8 @@
 //! The line that the user edits, with a history. Performs no input or output: it is fed with the
 //! bytes that the keys send.
 //!
-//! Why not a crate: the ones at hand print above the line only from a queue of their own, which
-//! reorders lines or blocks when the user presses Enter while many notices arrive.
+//! `rustyline` does not replace it. Its printer for text above the line has a queue of one message.
+//! If the user presses Enter while notices arrive, the printer blocks, or notices change places.
 
 use unicode_width::UnicodeWidthChar;
 
@@ -79,7 +79,7 @@ impl LineEditor {
         self.cursor
     }
 
-    /// Handles a byte that was typed.
+    /// Handles a typed byte.
     pub fn feed(&mut self, byte: u8) -> Option<Entry> {
         if self.escape != EscapeState::None {
             let (state, key) = self.escape.next(byte);

@@ -1,5 +1,5 @@
-//! The threads that wait for the server, the keyboard and signals, and send what happens to the
-//! main thread. None of them is joined: they end with the process. If a send fails, the main thread
+//! The threads that wait for the server, the keyboard and signals, and send events to the main
+//! thread. None of them is joined: they end with the process. If a send fails, the main thread
 //! has ended the session.
 
 use std::io::{self, BufRead, Write};
@@ -77,7 +77,7 @@ pub fn start_receiver(
 }
 
 /// Starts the thread that writes to the server. Its queue is unbounded, because it only contains
-/// what the user typed. If a write fails, the receiver finds the end of the connection.
+/// typed lines. If a write fails, the receiver finds the end of the connection.
 pub fn start_sender(language: Lang, mut stream: TcpStream) -> Result<Sender<Vec<u8>>, Exit> {
     let (lines, to_send) = channel::<Vec<u8>>();
     spawn(language, move || {

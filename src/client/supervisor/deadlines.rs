@@ -1,4 +1,4 @@
-//! The deadlines of a run: what is due at a time, and when something is due next.
+//! The deadlines of a run: the next one, and the actions at each.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Supervisor<'_> {
-    /// Does what is due at this time.
+    /// Performs all actions that are due.
     pub(super) fn run_due(&mut self, now: BootTime) -> Result<(), Exit> {
         if self.session.reconnect_at().is_some_and(|at| at <= now) {
             self.continue_reconnect();
@@ -112,7 +112,7 @@ impl Supervisor<'_> {
         self.reply_deadline().is_some_and(|deadline| now >= deadline)
     }
 
-    /// Returns when something is due next.
+    /// Returns the time of the next action.
     pub(super) fn next_deadline(&self) -> Option<BootTime> {
         // While processes are being killed, new ones are searched for at intervals.
         let next_kill = |kill_at: BootTime| kill_at.max(BootTime::now() + KILL_INTERVAL);

@@ -12,7 +12,7 @@ pub const TERM_TO_KILL: Duration = Duration::from_secs(5);
 /// after some scheduling, and clocks drift.
 const KILL_TO_END: Duration = Duration::from_secs(1);
 
-/// A reservation that was granted.
+/// A granted reservation.
 #[derive(Debug, Default)]
 pub struct Lease {
     /// Its number, as `#42`. Empty before the grant.

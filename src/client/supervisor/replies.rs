@@ -33,7 +33,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Sends the name of the holder. Returns false if there is none.
+    /// Sends the name of the holder. Returns whether the request has one.
     fn identify(&mut self) -> bool {
         let Some(holder) = &self.request.holder else {
             return false;

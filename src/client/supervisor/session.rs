@@ -49,7 +49,7 @@ pub struct PendingQuery {
     pub sent: BootTime,
 }
 
-/// What was received on a connection: complete lines, and then perhaps its end.
+/// The lines received on a connection, and its end if it has ended after them.
 #[derive(Default)]
 pub struct Received {
     pub lines: Vec<(LineKind, Vec<u8>)>,
@@ -68,7 +68,7 @@ pub struct Session {
     generation: u64,
     /// Queries on the current connection, in the order of their replies.
     pending: VecDeque<PendingQuery>,
-    /// The items of a list that is incomplete.
+    /// The items received so far of an incomplete list.
     items: Vec<String>,
     reconnect: Option<Reconnect>,
     reconnect_delay: Duration,
@@ -171,12 +171,12 @@ impl Session {
         self.pending.pop_front()
     }
 
-    /// Adds an item to the list that is being received.
+    /// Adds an item to the incomplete list.
     pub fn add_item(&mut self, line: &[u8]) {
         self.items.push(String::from_utf8_lossy(line).into_owned());
     }
 
-    /// Returns the items of a list that is complete.
+    /// Returns the items of the list, which is complete now.
     pub fn take_items(&mut self) -> Vec<String> {
         std::mem::take(&mut self.items)
     }
@@ -269,7 +269,7 @@ impl Session {
 /// Sets options so that each end detects the loss of the other in time. Failures only delay the
 /// detection.
 ///
-/// If this process is killed, the connection is to be reset. Without the linger option, the kernel
+/// If this process is killed, the connection must be reset. Without the linger option, the kernel
 /// would send a FIN. The server treats that as a half-close, after which a watch continues, and
 /// with it a reservation that is bound to the connection.
 fn set_socket_options(stream: &TcpStream) {

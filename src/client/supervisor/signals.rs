@@ -1,5 +1,4 @@
-//! The signals that are forwarded to the program, and waiting for descriptors. There are no
-//! threads, because none can be created at the limit of processes, and a reservation must be kept
+//! Signals to forward to the program, and waiting for descriptors. There are no threads, because none can be created at the limit of processes, and a reservation must be kept
 //! even then.
 
 use std::io;
@@ -10,7 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Signals that are forwarded to the program.
+/// Signals to forward to the program.
 const FORWARDED: [Signal; 9] = [
     Signal::SIGTERM,
     Signal::SIGINT,

@@ -10,8 +10,8 @@ pub enum Stage {
     /// The run was interrupted in the stage before. The server may still grant the reservation, and
     /// has to answer before the deadline.
     Interrupted { code: u8, deadline: BootTime },
-    /// The server has granted the reservation, and has to confirm that it is still in force before
-    /// the deadline.
+    /// The server has granted the reservation. It has to confirm before the deadline that the
+    /// reservation is still in force.
     Checking { deadline: BootTime },
     /// The program runs.
     Running,
