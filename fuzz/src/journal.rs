@@ -410,7 +410,7 @@ fn short_reads_and_no_tail(folder: &Folder, opened: &Opened) {
 /// The server that has opened it can be used, compacted, and started again.
 fn goes_on(mut server: Server) {
     // One forged to lie just under the bound would pass it here.
-    if server.inventory.last_number().max(server.inventory.last_event()) > NUMBER_MAX - 100 {
+    if server.inventory.last_number().0.max(server.inventory.last_event()) > NUMBER_MAX - 100 {
         return;
     }
     let mut peer = Peer::new(1, Eol::Lf);

@@ -20,10 +20,8 @@ use smallvec::SmallVec;
 
 use super::patterns::PatternId;
 use super::{Outcome, Queue, Ticket, Waiter, Want};
-use crate::inventory::decide::Request;
 use crate::inventory::event::Batch;
-use crate::inventory::names::ResourceId;
-use crate::inventory::{Booking, Event, Ids, Inventory, Number};
+use crate::inventory::{Booking, Event, Ids, Interval, Inventory, Number, Request, ResourceId};
 use crate::limits::RELEASES_ONE_BY_ONE;
 use crate::time::{ClockReading, Time, Zone};
 use std::rc::Rc;
@@ -182,7 +180,7 @@ impl Queue {
 
     /// Adds a new resource, as if it had been taken until now.
     pub(in crate::inventory) fn add(&mut self, id: ResourceId) {
-        self.free(id, Booking { from: Time::MIN, until: Time::MAX, number: 0 });
+        self.free(id, Booking { from: Time::MIN, until: Time::MAX, number: Number(0) });
     }
 
     /// Records that all waiters have to be tried.
@@ -243,7 +241,7 @@ impl Queue {
         for ticket in taken {
             self.set_watch(ticket, Watch::Taken(new));
         }
-        let bookings = (old, 0, 0)..=(old, Number::MAX, Ticket::MAX);
+        let bookings = (old, Number(0), 0)..=(old, Number::MAX, Ticket::MAX);
         let bookings: Vec<_> = self.index.bookings.range(bookings).copied().collect();
         for (_, number, ticket) in bookings {
             self.set_watch(ticket, Watch::Booking(new, number));
@@ -332,7 +330,7 @@ impl Inventory {
         if !self.sort_by_resource(now, end) {
             return;
         }
-        let ids = self.booked.len() as ResourceId;
+        let ids = ResourceId::at(self.schedules.len());
         let texts = self.names.texts();
         let queue = &mut self.queue;
         let mut has_new = false;
@@ -399,7 +397,7 @@ impl Inventory {
     }
 
     fn is_free_at(&self, id: ResourceId, now: Time) -> bool {
-        self.overlap(id, now, now.plus_ms(1)).is_none()
+        self.overlap(id, Interval { from: now, until: now.plus_ms(1) }).is_none()
     }
 
     /// Tries the next waiter of a source, and puts the source back.
@@ -455,7 +453,7 @@ impl Inventory {
             // passed is not moved to now here, because a booking that ends now was in its way.
             Source::Dated(_)
                 if self.queue.pass.last <= waiter.request.when.from(now.wall)
-                    || interval.1 <= self.queue.pass.first =>
+                    || interval.until <= self.queue.pass.first =>
             {
                 return;
             }
@@ -478,8 +476,7 @@ impl Inventory {
             Some(last) => last.principal.clone(),
             None => waiter.principal.clone(),
         };
-        let (from, until) = interval;
-        let request = Request { from, until, ..waiter.request.clone() };
+        let request = Request { interval, ..waiter.request.clone() };
         let granted = Rc::new(self.granted(&request, &ids, waiter.key.clone(), &principal));
         self.apply_due(now.wall, Event::Reserved(Rc::clone(&granted)), batch);
         for ticket in same {
@@ -488,7 +485,7 @@ impl Inventory {
     }
 
     /// Returns whether a freed resource that a pattern matches is free in an interval.
-    fn may_help(&self, pattern: PatternId, (from, until): (Time, Time)) -> bool {
+    fn may_help(&self, pattern: PatternId, interval: Interval) -> bool {
         let pass = &self.queue.pass;
         if pass.freed.len() > RELEASES_ONE_BY_ONE {
             return true;
@@ -497,7 +494,7 @@ impl Inventory {
         let mut looked_at = 0;
         let found = pass.freed.iter().any(|id| {
             looked_at += 1;
-            self.overlap(*id, from, until).is_none() && is_match(*id)
+            self.overlap(*id, interval).is_none() && is_match(*id)
         });
         self.add_work(looked_at / 4);
         found
@@ -508,7 +505,7 @@ impl Inventory {
     fn fit_waiter(
         &self,
         waiter: &Waiter,
-        (from, until): (Time, Time),
+        interval: Interval,
         helped: Option<PatternId>,
     ) -> Result<Ids, Watch> {
         let mut chosen = Ids::new();
@@ -520,8 +517,8 @@ impl Inventory {
                 chosen.push(NOT_YET);
                 continue;
             };
-            if let Some(booking) = self.overlap(*id, from, until) {
-                let is_taken = waiter.is_from_now() && booking.from <= from;
+            if let Some(booking) = self.overlap(*id, interval) {
+                let is_taken = waiter.is_from_now() && booking.from <= interval.from;
                 return Err(match is_taken {
                     true => Watch::Taken(*id),
                     false => Watch::Booking(*id, booking.number),
@@ -540,8 +537,8 @@ impl Inventory {
             let Want::Pattern(pattern) = want else { continue };
             let is_helped = only_freed.take_if(|only| only == pattern).is_some();
             let found = match is_helped {
-                true => self.choose_freed(*pattern, &chosen, (from, until)),
-                false => self.choose_match(*pattern, &chosen, (from, until)),
+                true => self.choose_freed(*pattern, &chosen, interval),
+                false => self.choose_match(*pattern, &chosen, interval),
             };
             match found {
                 Ok(id) => chosen[at] = id,
@@ -555,7 +552,7 @@ impl Inventory {
                             patterns.push(*other);
                         }
                     }
-                    let said = waiter.request.when.from(from);
+                    let said = waiter.request.when.from(interval.from);
                     let start = (!waiter.is_from_now()).then_some(said);
                     return Err(Watch::Patterns { patterns, start, is_alone: !is_contended });
                 }
@@ -570,14 +567,14 @@ impl Inventory {
         &self,
         pattern: PatternId,
         chosen: &[ResourceId],
-        (from, until): (Time, Time),
+        interval: Interval,
     ) -> Result<ResourceId, bool> {
-        let ids = self.booked.len() as ResourceId;
+        let ids = ResourceId::at(self.schedules.len());
         let (mut is_contended, mut looked_at) = (false, 0);
         let texts = self.names.texts();
-        let found = self.queue.patterns.find_match(pattern, 0, ids, texts, |id| {
+        let found = self.queue.patterns.find_match(pattern, ResourceId(0), ids, texts, |id| {
             looked_at += 1;
-            let is_free = self.is_live(id) && self.overlap(id, from, until).is_none();
+            let is_free = self.is_live(id) && self.overlap(id, interval).is_none();
             let is_chosen = is_free && chosen.contains(&id);
             is_contended |= is_chosen;
             is_free && !is_chosen
@@ -593,13 +590,13 @@ impl Inventory {
         &self,
         pattern: PatternId,
         chosen: &[ResourceId],
-        (from, until): (Time, Time),
+        interval: Interval,
     ) -> Result<ResourceId, bool> {
         let mut is_contended = false;
         let texts = self.names.texts();
         let found = self.queue.pass.freed.iter().copied().find(|id| {
             let is_free = self.is_live(*id)
-                && self.overlap(*id, from, until).is_none()
+                && self.overlap(*id, interval).is_none()
                 && self.queue.patterns.is_match(pattern, *id, texts);
             let is_chosen = is_free && chosen.contains(id);
             is_contended |= is_chosen;
