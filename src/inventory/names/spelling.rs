@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use unicode_normalization::char::{
-    canonical_combining_class, compose, decompose_canonical, is_combining_mark,
-};
-use unicode_normalization::is_nfc_quick;
+use unicode_normalization::char::is_combining_mark;
+use unicode_normalization::{UnicodeNormalization, is_nfc_quick};
 
 use crate::limits::NAME_MAX_BYTES;
 
@@ -114,49 +112,7 @@ pub fn normalize(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|byte| byte < COMBINING_LEAD) || is_nfc_quick(text.chars()) == Yes {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(composed(&decomposed(text)))
-}
-
-/// NFD, each character with its combining class. By the crate's functions of
-/// characters: its iterators bring the tables of forms that nobody asks for, 60 KB.
-pub(super) fn decomposed(text: &str) -> Vec<(u8, char)> {
-    let mut all = Vec::with_capacity(text.len());
-    for c in text.chars() {
-        decompose_canonical(c, |part| all.push((canonical_combining_class(part), part)));
-    }
-    for marks in all.split_mut(|(class, _)| *class == 0) {
-        // Nearly always one or two.
-        for at in 1..marks.len() {
-            let place = marks[..at].partition_point(|(class, _)| *class <= marks[at].0);
-            marks[place..=at].rotate_right(1);
-        }
-    }
-    all
-}
-
-/// NFC of what is decomposed: each character joins the last starter unless one
-/// between them, of the same class or none, stands in its way.
-pub(super) fn composed(all: &[(u8, char)]) -> String {
-    let mut out: Vec<char> = Vec::with_capacity(all.len());
-    let mut starter = None;
-    let mut last_class = 0;
-    for &(class, c) in all {
-        let joined = starter.and_then(|at: usize| {
-            let is_next = at + 1 == out.len();
-            let is_free = is_next || last_class < class;
-            compose(out[at], c).filter(|_| is_free).map(|joined| (at, joined))
-        });
-        if let Some((at, joined)) = joined {
-            out[at] = joined;
-            continue;
-        }
-        if class == 0 {
-            starter = Some(out.len());
-        }
-        last_class = class;
-        out.push(c);
-    }
-    out.into_iter().collect()
+    Cow::Owned(text.nfc().collect())
 }
 
 /// Returns whether a character has a meaning in the grammar of the wire.
@@ -214,7 +170,7 @@ pub fn fold(text: &str) -> String {
 }
 
 pub(super) fn fold_all(text: &str) -> String {
-    let base = decomposed(text).into_iter().map(|(_, c)| c).filter(|c| !is_accent(*c));
+    let base = text.nfd().filter(|c| !is_accent(*c));
     let upper = base.flat_map(char::to_lowercase).flat_map(char::to_uppercase);
     upper.flat_map(char::to_lowercase).collect()
 }
