@@ -6,8 +6,8 @@ use std::fmt::Write;
 use reservad::commands::parse::{Command, RequestTime, ScannedStr, parse};
 use reservad::commands::words::{Lang, Opt, Verb};
 use reservad::conn::Eol;
-use reservad::inventory::event::push_quoted;
 use reservad::inventory::{Cancel, End, Selector, Start, When};
+use reservad::text::push_quoted;
 use reservad::time::{ClockReading, Round, Time, Zone};
 
 use super::reply;
@@ -167,7 +167,7 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
         Command::Watch { wanted, after } => {
             out.push_str(&join(wanted.iter().map(Selector::text)));
             if let Some(after) = after {
-                push_option(Opt::Flow, format_args!("{after}"), lang, out);
+                push_option(Opt::After, format_args!("{after}"), lang, out);
             }
         }
         Command::IAm(name) => out.push_str(name),

@@ -3,12 +3,12 @@
 //! what a plain reading gives, and opens again to the same.
 
 use reservad::conn::Eol;
-use reservad::inventory::names::is_hidden;
 use reservad::journal::{
     self, Corruption, Disposition, Error, Evidence, JOURNAL_FILE, JournalId, NEW_JOURNAL_FILE,
     Record, Report,
 };
 use reservad::limits::NUMBER_MAX;
+use reservad::text::is_hidden;
 use reservad::time::ClockReading;
 
 use super::disk::MemoryDisk;

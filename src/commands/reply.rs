@@ -8,7 +8,7 @@ use super::parse::ErrorReply;
 use super::words::{Lang, Verb, excerpt, localize};
 use super::{push, push_all};
 use crate::conn::{Eol, ReplyStream};
-use crate::inventory::event::{push_names, push_quoted};
+use crate::inventory::event::push_names;
 use crate::inventory::names::NameTexts;
 use crate::inventory::queue::WaitLimit;
 use crate::inventory::{Busy, Earliest, NextFit, Number, Refusal, Reservation, ResourceId};
@@ -16,6 +16,7 @@ use crate::limits::{
     CANCEL_LOOKS, NAME_MAX_BYTES, WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX,
     WAITERS_MAX,
 };
+use crate::text::push_quoted;
 use crate::time::{FormattedTime, Round, Zone};
 
 /// A refusal as code and text.

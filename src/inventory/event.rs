@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use super::names::NameTexts;
 use super::{Ids, Inventory, Number, Reservation, ResourceId};
+use crate::text::push_quoted;
 use crate::time::{Time, print_utc};
 
 pub use batch::{Batch, Extent, PendingEvent, Subject};
@@ -250,17 +251,4 @@ fn push_options(new: &Reservation, time: Time, times: &mut TimestampCache, out: 
 
 fn push_keep_alive(ms: i64, out: &mut String) {
     out.extend([" until=quit for=", itoa::Buffer::new().format(ms / 1000), "s"]);
-}
-
-/// Appends an option and a text in quotes, in which `\"` and `\\` are the only escapes.
-pub fn push_quoted(option: &str, text: &str, out: &mut String) {
-    out.push_str(option);
-    out.push('"');
-    for c in text.chars() {
-        if matches!(c, '"' | '\\') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push('"');
 }

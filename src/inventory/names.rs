@@ -20,8 +20,7 @@ use spelling::{FOLDED_TIMES, fold_all, fold_plain};
 
 pub(super) use spelling::check_length;
 pub use spelling::{
-    NameError, check_name, fold, is_forbidden, is_hidden, is_plain_byte, is_unprintable,
-    may_be_kept, normalize,
+    NameError, check_name, fold, is_forbidden, is_plain_byte, may_be_kept, normalize,
 };
 
 /// The table of names, by id and by text. Ids are assigned in order and not reused before

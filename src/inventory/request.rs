@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::event::push_quoted;
 use super::names::fold;
 use super::pattern::Pattern;
 use super::{End, IdempotencyKey, Interval, Number, Origin, Reservation, SessionId, Start, When};
+use crate::text::push_quoted;
 use crate::time::Time;
 
 /// One or more resources as a client names them.
