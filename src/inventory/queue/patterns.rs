@@ -11,9 +11,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use super::Ticket;
-use crate::inventory::ResourceId;
 use crate::inventory::names::NameTexts;
 use crate::inventory::pattern::Pattern;
+use crate::inventory::{Number, ResourceId};
 use crate::limits::WAIT_MATCH_BYTES;
 use crate::time::Time;
 
@@ -167,6 +167,9 @@ pub(super) struct Watchers {
     pub dated: BTreeSet<Ticket>,
     /// The starts of `dated`.
     starts: BTreeSet<(Time, Ticket)>,
+    /// The number of the last reservation when one of them was last tried. Releases of later
+    /// reservations do not help them.
+    tried_at: Number,
 }
 
 impl Watchers {
@@ -222,6 +225,8 @@ pub struct Patterns {
     union_ids: ResourceId,
     /// Patterns that are no longer watched but may still be part of `union`.
     unwatched: usize,
+    /// The highest number up to which a release may help a waiter.
+    tried_at: Number,
 }
 
 impl Patterns {
@@ -458,9 +463,26 @@ impl Patterns {
         self.union = union;
     }
 
-    /// Returns whether a watched pattern may match this resource.
-    pub(super) fn may_be_watched(&self, id: ResourceId) -> bool {
-        if self.watched.is_empty() {
+    /// Records that waiters that watch a pattern were tried, or were passed over because nothing
+    /// was free for them, when this was the number of the last reservation.
+    pub(super) fn mark_tried(&mut self, pattern: PatternId, last: Number) {
+        let slot = self.slots.get_mut(pattern.0 as usize);
+        if let Some(interned) = slot.and_then(Option::as_mut) {
+            interned.watchers.tried_at = last;
+            self.tried_at = last;
+        }
+    }
+
+    /// Returns the number of the last reservation whose release may help the waiters that watch a
+    /// pattern.
+    pub(super) fn tried_at(&self, pattern: PatternId) -> Number {
+        self.get(pattern).watchers.tried_at
+    }
+
+    /// Returns whether the release of a resource from a reservation may help the waiters that
+    /// watch a pattern.
+    pub(super) fn may_gain(&self, id: ResourceId, number: Number) -> bool {
+        if self.watched.is_empty() || number > self.tried_at {
             return false;
         }
         let bit = |word: &u64| word >> (id.0 % 64) & 1 == 1;
