@@ -1,7 +1,7 @@
 //! The inventory: resources, their reservations, and the rules.
 //!
 //! Everything here is pure. Time is an argument, nothing is read or written elsewhere, and the same
-//! events give the same inventory, live and on replay. The [`rules`] decide on a command without
+//! events give the same inventory, live and on replay. The rules decide on a command without
 //! changing anything. They return an [`Event`] or a [`Refusal`], and [`Inventory::apply`] applies the
 //! event.
 //!

@@ -11,7 +11,7 @@ use crate::limits::NUMBER_MAX;
 use crate::time::Time;
 
 impl Inventory {
-    /// Applies an event. Nothing else changes the state, live or on replay.
+    /// Applies an event, live or on replay. All changes that survive a restart happen here.
     ///
     /// The event must fit this inventory: live it comes from a decision on it, on replay it has
     /// passed [`Inventory::admits`].

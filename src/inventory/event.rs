@@ -27,7 +27,7 @@ pub enum Event {
     Removed { id: ResourceId },
     /// A request was granted.
     Reserved(Rc<Reservation>),
-    /// These resources of a reservation were cancelled. Without any resource left it is over.
+    /// These resources of a reservation were cancelled. It is over when none is left.
     Cancelled { number: Number, targets: Ids },
     /// The end of a reservation moved, or it is now kept alive for `keep_alive_ms` at a time.
     Renewed { number: Number, until: Time, lease: bool, keep_alive_ms: Option<i64> },
@@ -80,7 +80,7 @@ impl Event {
     }
 }
 
-/// Cache of the last printed time. Most events of a turn have the same one.
+/// Cache of the last printed time. Most events of a turn have the same time.
 #[derive(Debug, Default)]
 struct TimestampCache(Option<(Time, String)>);
 
@@ -130,8 +130,8 @@ impl Inventory {
     }
 
     /// Returns the whole text of an event that was read from the journal and is about to be
-    /// applied, including the names that the journal leaves out. `buffer` holds the
-    /// result if there are such names.
+    /// applied, including the names that the journal leaves out. If there are any, the result is in
+    /// `buffer`.
     pub fn whole_text<'a>(&self, kept: &'a str, event: &Event, buffer: &'a mut String) -> &'a str {
         let number = match event {
             Event::Cancelled { number, .. }

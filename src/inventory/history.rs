@@ -9,9 +9,9 @@ use crate::limits::{HISTORY_BYTES, HISTORY_EVENTS, HISTORY_LAG_TIMES};
 /// The last events by number, without gaps.
 #[derive(Debug, Default)]
 pub struct History {
-    /// The number of the last event that is known, also if none is held.
+    /// The number of the last event, even if its text is not held.
     last: u64,
-    /// How many events are held.
+    /// The number of events that are held.
     len: usize,
     /// Bytes of their texts.
     bytes: usize,
@@ -87,12 +87,13 @@ impl History {
         self.needed = number;
     }
 
-    /// Extends the events to hold back to this one.
+    /// Extends the events to hold so that they include this one.
     pub fn need(&mut self, number: u64) {
         self.needed = Some(self.needed.map_or(number, |needed| needed.min(number)));
     }
 
-    /// Drops the events beyond the wider bounds, and beyond the usual ones those that nobody needs.
+    /// Drops the events beyond the wide bounds, and those beyond the usual bounds unless a lagging
+    /// watcher needs them.
     fn forget_old(&mut self) {
         self.forget_beyond(
             HISTORY_LAG_TIMES * HISTORY_EVENTS,

@@ -1,6 +1,6 @@
 //! The table of names. A name is kept as it was written (in NFC) and found by its *folded form*,
 //! without case and accents, which two names never share. A second index finds names by their exact
-//! spelling. [`spelling`] has the rules for names, and `pattern` the patterns for them.
+//! spelling. `spelling` has the rules for names, and `pattern` the patterns for them.
 
 mod spelling;
 #[cfg(test)]

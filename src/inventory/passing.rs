@@ -1,7 +1,7 @@
 //! The passage of time: expiry, grants, timed-out waits, and steps of the wall clock.
 //!
 //! Each of these happens at its own time. Everything due at one time happens in this order:
-//! expiries, the grants that they allow, timed-out waits, notices of places. When more is due than
+//! expiries, the grants that they allow, timed-out waits, notices of positions. When more is due than
 //! one turn can do (a million reservations can end at one instant), the rest is left for the next
 //! turns, and meanwhile the inventory [is behind](Inventory::is_behind). The remaining work
 //! concerns only some resources. A command that does not touch these ([`Inventory::is_settled`])
@@ -29,7 +29,7 @@ pub(super) struct Backlog {
     left: u64,
     /// The time at which due work is being done.
     instant: Option<ClockReading>,
-    /// Whether expiries, grants and notices of places are done for `instant`, so that only timed-out
+    /// Whether expiries, grants and notices of positions are done for `instant`, so that only timed-out
     /// waits are left.
     has_granted: bool,
     /// Steps of the wall clock still to apply, in order.
@@ -71,7 +71,7 @@ struct Step {
 }
 
 impl Inventory {
-    /// Sets the maximal work per turn on due work, for tests.
+    /// Sets the work per turn for due work; for tests.
     pub fn set_backlog_work(&mut self, piece: u64) {
         (self.backlog.piece, self.backlog.left) = (piece, PIECES_PER_TURN * piece);
     }
@@ -89,16 +89,16 @@ impl Inventory {
     }
 
     /// Applies everything that is due up to `now`, each at its own time: expiries, then the grants
-    /// that they allow, then timed-out waits. Afterwards [`Inventory::is_behind`] if that was more
-    /// than one turn can do. Call it at the start of each turn. Commands of that turn must use the
-    /// time `now`.
+    /// that they allow, then timed-out waits. If that is more than one turn can do, the inventory [is
+    /// behind](Inventory::is_behind) afterwards. Call it at the start of each turn. Commands of that
+    /// turn must use the time `now`.
     #[inline]
     pub fn advance(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) {
         let delay_ms = now.monotonic.ms() - now.wall.ms();
         let caught_up = std::mem::replace(&mut self.backlog.delay_ms, delay_ms) > delay_ms;
         if caught_up {
-            // A length counted from now ends earlier than it did while the time stood still, so it
-            // may now fit before a booking.
+            // The wall clock stood still until the monotonic clock caught up. A length from now on
+            // ends earlier than it did meanwhile, so it may fit before a booking.
             self.queue.try_everybody();
         }
         // Most turns have nothing to do here.
@@ -118,7 +118,7 @@ impl Inventory {
     fn advance_piece(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) -> bool {
         let end = self.work().saturating_add(self.backlog.piece);
         if self.backlog.is_behind && self.backlog.left_at.0 != self.last_event() {
-            // Events since then have the time of that turn, and times of events never decrease.
+            // Later events must not have an earlier time than those since that turn.
             self.backlog.floor = self.backlog.floor.max(self.backlog.left_at.1);
         }
         let is_done = self.work_off(now, end, zone, batch);
@@ -234,7 +234,7 @@ impl Inventory {
         Deadlines { dated: earlier(end, waits.dated), monotonic: earlier(lease, waits.monotonic) }
     }
 
-    /// Returns the next reservation that is over, with its end, in order of ends.
+    /// Returns the reservation with the earliest end up to `now`.
     pub fn due(&self, now: ClockReading) -> Option<(Time, Number)> {
         let dated = self.ends.first().filter(|(until, _)| *until <= now.wall);
         let lease = self.leases.first().filter(|(until, _)| *until <= now.monotonic);

@@ -1,5 +1,5 @@
-//! Which resources a request gets, and when it would fit. Reserving, `CUANDO` and refusals all use
-//! the same choice, [`Candidates::place`].
+//! Chooses the resources for a request, and finds the time at which it would fit. Reserving, `CUANDO`
+//! and refusals all use the same choice, [`Candidates::place`].
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -296,8 +296,8 @@ impl Search<'_, '_> {
         }
     }
 
-    /// Returns the first time after `from` at which a match of any pattern fits that is busy at
-    /// `from`.
+    /// Returns the first time after `from` at which a resource fits that a pattern matches and that
+    /// is busy at `from`.
     fn next_release(&mut self, from: Time) -> Option<Time> {
         let any = Rc::clone(self.any.get_or_insert_with(|| self.candidates.any_match()));
         self.spent += any.len();

@@ -18,7 +18,7 @@ use super::{
 use crate::limits::{CANCEL_LOOKS, PATTERNS_ALWAYS, PATTERNS_BYTES};
 use crate::time::{ClockReading, Time, Zone};
 
-/// The outcome of a request for a reservation that is not refused.
+/// The outcome of a request that is not refused.
 #[derive(Debug)]
 pub enum Grant {
     New(Rc<Reservation>),
@@ -149,7 +149,7 @@ impl Inventory {
         Ok(candidates)
     }
 
-    /// Checks that no more patterns are matched with all names than other clients can wait for.
+    /// Checks that matching the patterns with all names does not take too long for other clients.
     fn check_patterns(&self, selectors: &[Selector]) -> Result<(), Refusal> {
         let patterns = selectors.iter().filter(|one| matches!(one, Selector::Pattern(..))).count();
         if patterns <= PATTERNS_ALWAYS {
@@ -212,7 +212,7 @@ impl Inventory {
         self.names.texts().name(id).to_owned()
     }
 
-    /// Returns what a cancellation releases.
+    /// Returns the resources that a cancellation releases, with their reservations.
     pub fn cancel(&self, cancelled: &[Cancel], principal: &Principal) -> Result<Released, Refusal> {
         let mut released = Released::new();
         let mut release = |number, id| match released.contains(&(number, id)) {

@@ -28,7 +28,7 @@ pub(super) enum Schedule {
     Removed,
     Free,
     One(Booking),
-    /// Up to [`FEW`] in one piece.
+    /// Up to [`FEW`], in one vector.
     Few(Vec<Booking>),
     Many(Box<SortedList<Booking>>),
 }
@@ -39,8 +39,8 @@ const FEW: usize = 64;
 impl Schedule {
     /// Returns the first booking that overlaps an interval.
     ///
-    /// Bookings do not overlap each other, so of those that begin at its start or before at most the
-    /// last one reaches into it.
+    /// Bookings do not overlap each other. Of those that begin before the interval or with it, only
+    /// the last one can reach into it.
     pub fn first_overlap(&self, interval: Interval) -> Option<Booking> {
         let from = interval.from;
         let overlaps = |booking: &&Booking| booking.interval().overlaps(interval);
@@ -94,7 +94,8 @@ impl Schedule {
             Schedule::Removed => unreachable!("a removed resource cannot be reserved"),
             Schedule::Free => *self = Schedule::One(booking),
             Schedule::One(one) => {
-                // When it grows, the allocator can reuse the memory of three for a reservation.
+                // When the vector outgrows these three, their memory is large enough for a
+                // reservation.
                 let mut both = Vec::with_capacity(3);
                 both.extend([*one, booking]);
                 both.sort_unstable_by_key(|booking| booking.from);
