@@ -184,7 +184,7 @@ impl<R: Read> ReplyReader<R> {
         match read {
             Ok(0) => Err(Disconnect::Closed),
             Ok(_) => Ok(()),
-            // A non-blocking source was readable by mistake.
+            // A socket can be reported as readable without having data.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(Disconnect::Failed(error)),
         }

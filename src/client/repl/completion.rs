@@ -36,8 +36,8 @@ impl Completions {
         }
     }
 
-    /// Completes the text before the cursor: the first word to a verb, anything after it to a
-    /// name. With several candidates, completes their common beginning. Returns `None` if that adds
+    /// Completes the text before the cursor: the first word to a verb, and the last name after
+    /// it. With several candidates, completes their common beginning. Returns `None` if that adds
     /// nothing.
     pub fn complete(&self, text: &str) -> Option<String> {
         let Some((verb, name)) = text.split_once(' ') else {
@@ -46,8 +46,9 @@ impl Completions {
             let verb = common_completion(text, verbs)?;
             return Some(if is_lower { verb.to_lowercase() } else { verb });
         };
+        let (others, name) = name.split_at(name.rfind(", ").map_or(0, |comma| comma + 2));
         let name = common_completion(name, self.names.iter().map(String::as_str))?;
-        Some(format!("{verb} {name}"))
+        Some(format!("{verb} {others}{name}"))
     }
 }
 
@@ -108,6 +109,7 @@ mod tests {
             ("RESERVE g", Some("RESERVE GPU ")),
             ("RESERVAR habi", Some("RESERVAR Habitación ")),
             ("cancel pla", Some("cancel Placa 7 ")),
+            ("RESERVE Sala 1, g", Some("RESERVE Sala 1, GPU ")),
             ("CANCEL ver", None),
             ("CANCEL ", None),
         ];

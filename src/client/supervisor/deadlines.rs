@@ -45,7 +45,7 @@ impl Supervisor<'_> {
             }
             _ => {}
         }
-        // The stage may have changed to one in which something is due as well.
+        // The new stage may have actions that are due, too.
         match self.stage {
             Stage::Terminating { kill_at } => {
                 self.kill_if_due(kill_at, now);

@@ -59,8 +59,8 @@ impl End {
     }
 }
 
-/// The time to live of a reservation without an explicit end. It ends this time after the host of
-/// the client has failed, and the server may be unreachable for as long.
+/// The time to live of a reservation without an explicit end. If the host of the client fails, the
+/// reservation ends after this time. The server may be unreachable for almost as long.
 const DEFAULT_TTL: (&str, Duration) = ("60s", Duration::from_secs(60));
 
 /// Returns the language of the commands that the first argument selects, or `None` if that is not
