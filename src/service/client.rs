@@ -183,7 +183,7 @@ pub fn process_lines<T>(
         trace.note(Step::Ran(client.session.id()));
         match after {
             Flow::Next | Flow::Later(_) => {}
-            Flow::List(list) => client.conn.set_source(list),
+            Flow::List(list) => client.conn.start_list(list),
             Flow::Leave => {
                 client.phase = Phase::Leaving;
                 return false;
