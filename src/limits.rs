@@ -64,7 +64,7 @@ pub const RELOAD_ADDED: usize = WORK_BUDGET as usize / EVENT_WORK;
 /// Default for `--max-reservations`, in live ones.
 pub const RESERVATIONS_DEFAULT: u32 = 1 << 20;
 /// Descriptors not available to clients, apart from listeners: standard streams (3), the poll (1),
-/// signals (5), timers (2), the lock, the journal, its successor and the file it replaces (4), the
+/// signals (5), the timer (1), the lock, the journal, its successor and the file it replaces (4), the
 /// data directory (1), the inventory file (1), and clients that are being rejected.
 pub const DESCRIPTORS_RESERVED: u64 = 30;
 /// Descriptors of a listener: its socket, and a spare one for rejecting a client when none is left.
@@ -142,7 +142,7 @@ pub const LISTENERS_MAX: usize = 256;
 pub const BATCH_EVENTS: usize = 4096;
 /// Connections that are answered together while no sync is to be waited for. Measured with 1,000
 /// of them: 16 to 128 are alike, all at once costs a tenth more, one by one as well.
-pub const SHARE_CLIENTS: usize = 64;
+pub const FLUSH_BATCH: usize = 64;
 /// How often in a turn it is looked whether more has come that the same sync can
 /// make durable.
 pub const GATHER_ROUNDS: usize = 64;
@@ -235,16 +235,6 @@ pub const LINGER_MS: u64 = 2_000;
 pub const STOP_GRACE_MS: u64 = 5_000;
 /// Reservations without a renewal in time that are ended in one turn.
 pub const KEEP_ALIVES_ENDED: usize = 1024;
-/// Events that come alone and at most so far from each other are of a client that asks again as soon as it
-/// is answered.
-pub const STREAM_GAP_MS: u64 = 1;
-
-/// How long before the system's tick the timer fires that is to be due before it: before is enough.
-pub const FORETICK_NS: i64 = 1000;
-/// In a shorter wait the processor does not come to sleep, and the time that goes into putting its tick
-/// off is not lost: then that timer makes waits longer. Clients that sleep between their requests were
-/// answered after waits of 25 to 60 µs, those that do not after 12 to 20.
-pub const SLEEP_US: i64 = 24;
 
 /// After running out of descriptors with nothing closing, look again.
 pub const ACCEPT_RETRY_MS: u64 = 1_000;
@@ -331,7 +321,7 @@ const _: () = {
     assert!(LIST_PIECE_BYTES <= OUTPUT_HIGH_BYTES);
     let kept = 100_000 / 8 + 100_000 / NAMES_CHUNK * 8 + NAMES_CHUNK * (2 * NAME_MAX_BYTES + 8);
     assert!(OUTPUT_HIGH_BYTES + LINE_MAX_BYTES + kept <= LIST_READER_BYTES);
-    let running = 3 + 1 + 5 + 2 + 4 + 1 + 1;
+    let running = 3 + 1 + 5 + 1 + 4 + 1 + 1;
     assert!(running + REFUSED_MAX as u64 <= DESCRIPTORS_RESERVED);
     let names_bytes = RESOURCES_DEFAULT as u64 * (NAME_MAX_BYTES as u64 + 2);
     assert!(INVENTORY_FILE_MAX_BYTES > names_bytes, "the file of a full server must be readable");

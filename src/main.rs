@@ -15,8 +15,8 @@ use reservad::inventory::{Capacity, Inventory};
 use reservad::journal;
 use reservad::journal::{DiskStorage, Disposition, Report, SyncPolicy};
 use reservad::limits::{
-    CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, LISTENER_DESCRIPTORS, LISTENERS_MAX, OUTPUT_MEMORY_MIN,
-    PER_ADDRESS_DEFAULT, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, SHARE_CLIENTS, SILENT_LEAST,
+    CLOCK_UNSET_MS, DESCRIPTORS_RESERVED, FLUSH_BATCH, LISTENER_DESCRIPTORS, LISTENERS_MAX,
+    OUTPUT_MEMORY_MIN, PER_ADDRESS_DEFAULT, RESERVATIONS_DEFAULT, RESOURCES_DEFAULT, SILENT_LEAST,
     SILENT_OF_ADDRESS, STALL_DEFAULT_MS,
 };
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
@@ -281,7 +281,7 @@ fn serve(options: Serve) -> Result<(), Failure> {
             SyncPolicy::Every(interval) => format!("{}s", interval.as_secs()),
         },
         compaction: Compaction::default(),
-        share_clients: SHARE_CLIENTS,
+        flush_batch: FLUSH_BATCH,
     };
     let service = Service::new(state, clock, at, zone, config);
     let mut reactor = Reactor::new(listeners, service, options.inventory)

@@ -2,25 +2,24 @@
 
 use std::io::Cursor;
 
-use super::serve::tests::{NOW, Peer, config, join, turn, turn_at};
+use super::testing::{NOW, Peer, Server, config, join, turn, turn_at};
 use super::{Config, CrowdLimits, Key, Service, Step};
-use crate::inventory::{Capacity, SessionId};
+use crate::inventory::{Capacity, Origin, SessionId};
 use crate::journal::{DiskStorage, SyncPolicy};
 use crate::limits::{
-    CANCEL_LOOKS, COSTLY_WORK, REAPED_A_TURN, RELEASES_A_TURN, RELEASES_AT_ONCE, RELOAD_ADDED,
-    RELOAD_LINES, TURN_WRITE_BYTES, WORK_BUDGET, WRITE_MIN_BYTES,
+    CANCEL_LOOKS, COSTLY_WORK, HISTORY_EVENTS, REAPED_A_TURN, RELEASES_A_TURN, RELEASES_AT_ONCE,
+    RELOAD_ADDED, RELOAD_LINES, TURN_WRITE_BYTES, WORK_BUDGET, WRITE_MIN_BYTES,
 };
 use crate::store::{InventoryFile, State};
 use crate::time::{Clock, MonotonicMs, Time, Zone};
 
-type Server = Service<Peer, DiskStorage>;
 type Joined = (Peer, (Key, SessionId));
 
 const CAPACITY: Capacity = Capacity { resources: 100_000, reservations: 100_000 };
 
 fn server(config: Config) -> Server {
     let state = State::in_memory(CAPACITY);
-    let mut server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), config);
+    let mut server: Server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), config);
     server.add_names(vec!["Sala 1".to_owned()]).unwrap();
     server
 }
@@ -49,6 +48,104 @@ fn bind(server: &mut Server, (peer, place): &(Peer, (Key, SessionId)), count: us
     assert_eq!(peer.told().matches("OK RESERVADO").count(), count);
 }
 
+/// Returns a server in memory with Sala 1.
+fn small_server() -> Server {
+    let state = State::in_memory(Capacity { resources: 9, reservations: 9 });
+    let mut server: Server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), config());
+    server.add_names(vec!["Sala 1".to_owned()]).unwrap();
+    server
+}
+
+#[test]
+fn each_batch_is_answered_before_the_next_is_served() {
+    let mut server = small_server();
+    let ((ana, a), (luis, b)) = (join(&mut server), join(&mut server));
+    server.observer().take();
+    ana.sends("RESERVAR Sala 1\n");
+    luis.sends("CANCELAR Sala 1\n");
+    turn(&mut server, &[a, b]);
+    assert_eq!(ana.told(), "OK RESERVADO #1 Sala 1\n");
+    assert_eq!(luis.told(), "OK CANCELADO #1 Sala 1\n");
+    let steps = server.observer().take();
+    let commits = steps.iter().filter(|step| matches!(step, Step::Committed)).count();
+    assert_eq!(commits, 3, "one per batch, and one for the turn: {steps:?}");
+}
+
+/// A waiter whose loss was noticed when its position was sent stayed in the queue until the end of
+/// the turn, and was granted what a later batch released.
+#[test]
+fn waiter_that_disconnected_is_not_granted_what_a_later_batch_releases() {
+    let mut server = small_server();
+    let ((ana, a), (gone, b)) = (join(&mut server), join(&mut server));
+    ana.sends("RESERVAR Sala 1\n");
+    turn(&mut server, &[a]);
+    gone.sends("RESERVAR Sala 1 espera=1h\n");
+    gone.goes();
+    ana.sends("CANCELAR Sala 1\n");
+    turn(&mut server, &[b, a]);
+    assert_eq!(ana.told(), "OK RESERVADO #1 Sala 1\nOK CANCELADO #1 Sala 1\n");
+    assert_eq!(server.inventory().reservation_count(), 0);
+}
+
+#[test]
+fn watcher_gets_earlier_notices_before_it_changes_what_it_watches() {
+    let mut server = small_server();
+    let ((ana, a), (eva, b)) = (join(&mut server), join(&mut server));
+    eva.sends("OBSERVAR\n");
+    turn(&mut server, &[b]);
+    assert_eq!(eva.told(), "OK OBSERVANDO tras=1\n");
+    ana.sends("RESERVAR Sala 1\n");
+    eva.sends("OBSERVAR Sala 2*\n");
+    turn(&mut server, &[a, b]);
+    assert_eq!(eva.told(), "* 2 RESERVADO #1 Sala 1\nOK OBSERVANDO tras=2\n");
+}
+
+/// The last notice was made as soon as there was room for it in the output, so its event number
+/// was too old when the peer read it.
+#[test]
+fn watcher_too_far_behind_gets_an_event_number_that_it_can_continue_with() {
+    // More is left in its output than the low-water mark, or less.
+    [1000, 9000].into_iter().for_each(falls_behind_after_reading);
+}
+
+fn falls_behind_after_reading(bytes: usize) {
+    let mut server = small_server();
+    let ((ana, a), (eva, b)) = (join(&mut server), join(&mut server));
+    let change = |server: &mut Server, ready: &[_]| {
+        ana.sends(&"RESERVAR Sala 1\nCANCELAR Sala 1\n".repeat(25));
+        turn(server, ready);
+        assert_eq!(ana.told().lines().count(), 50);
+    };
+    eva.sends("OBSERVAR\n");
+    turn(&mut server, &[b]);
+    assert_eq!(eva.told(), "OK OBSERVANDO tras=1\n");
+    eva.takes(0);
+    (0..2 * HISTORY_EVENTS / 50).for_each(|_| change(&mut server, &[a]));
+    // It reads a little, and then nothing for a long time.
+    eva.takes(bytes);
+    change(&mut server, &[a, b]);
+    change(&mut server, &[a]);
+    // It was once served in every turn, for a notice that could not be made yet.
+    assert!(
+        !server.has_work(),
+        "a turn is due for a client that reads nothing, after {bytes} bytes"
+    );
+    (0..2 * HISTORY_EVENTS / 50).for_each(|_| change(&mut server, &[a]));
+    eva.takes(usize::MAX);
+    turn(&mut server, &[b]);
+    let told = eva.told();
+    let again = told
+        .lines()
+        .last()
+        .unwrap()
+        .strip_prefix("* FIN te has quedado demasiado atrás; sigue con ");
+    let again = again.expect("a last notice");
+    let (leo, c) = join(&mut server);
+    leo.sends(&format!("{again}\n"));
+    turn(&mut server, &[c]);
+    assert!(leo.told().starts_with("OK OBSERVANDO tras="), "{again}");
+}
+
 #[test]
 fn costly_lines_wait_behind_a_cheap_line_that_came_last() {
     const CROWD: usize = 60;
@@ -63,11 +160,11 @@ fn costly_lines_wait_behind_a_cheap_line_that_came_last() {
         peer.sends("LISTAR\n");
     }
     good.sends("RESERVAR Sala 1\n");
-    server.take_steps();
+    server.observer().take();
     turn(&mut server, &ready);
     assert_eq!(good.told(), "OK RESERVADO #1 Sala 1\n");
     let ran = |server: &mut Server| {
-        let steps = server.take_steps().into_iter();
+        let steps = server.observer().take().into_iter();
         steps
             .filter_map(|step| if let Step::Ran(principal) = step { Some(principal) } else { None })
             .collect()
@@ -102,7 +199,7 @@ fn line_that_was_put_off_runs_once_and_in_order() {
     add_names(&mut server, 2 * COSTLY_WORK as usize);
     let peer = Peer::new();
     peer.sends("LISTAR *x*\r\nESTADO nada\nLISTAR *x*\nSALIR\n");
-    server.add_client(peer.clone(), super::Peer::Local, |_, _, _| Ok(()));
+    server.add_client(peer.clone(), Origin::LOCAL, |_, _, _| Ok(()));
     let mut turns = 0;
     while server.has_work() {
         turn(&mut server, &[]);
@@ -316,7 +413,7 @@ fn watchers_are_notified_over_several_turns_and_others_are_answered_in_between()
     for (n, count) in notices.iter().enumerate() {
         assert_eq!(*count, if n % 3 == 2 { sevens } else { EVENTS }, "watcher {n}");
     }
-    let reads = server.notices.made;
+    let reads = server.watchers.notices.made;
     assert!(reads <= 30 * EVENTS as u64, "{EVENTS} texts were parsed {reads} times");
 }
 
@@ -385,7 +482,7 @@ fn list_larger_than_the_total_memory_closes_its_connection() {
 fn connection_over_the_bound_of_its_address_gets_503_and_others_are_served() {
     let crowd = CrowdLimits { per_address: 3, silent_per_address: 2, silent: 100 };
     let mut server = server(Config { crowd, ..many() });
-    let come = |server: &mut Server, from: super::Peer, line: &str| {
+    let come = |server: &mut Server, from: Origin, line: &str| {
         let (peer, mut place) = (Peer::new(), (0, SessionId::GONE));
         peer.sends(line);
         server.add_client(peer.clone(), from, |_, key, session| {
@@ -395,16 +492,16 @@ fn connection_over_the_bound_of_its_address_gets_503_and_others_are_served() {
         turn(server, &[]);
         (peer, place)
     };
-    let here = super::Peer::address(7);
+    let here = Origin(7);
     let mut all: Vec<_> = (0..3).map(|_| come(&mut server, here, "SOY ana\n")).collect();
     assert!(all.iter().all(|(peer, _)| peer.told() == "OK ana\n"));
     let (fourth, _) = come(&mut server, here, "SOY ana\n");
     let told = fourth.told();
     assert!(told.starts_with("ERR 503 ") && told.contains("tu dirección"), "{told}");
     assert!(told.contains("your address"), "{told}");
-    assert_eq!(come(&mut server, super::Peer::address(8), "SOY eva\n").0.told(), "OK eva\n");
+    assert_eq!(come(&mut server, Origin(8), "SOY eva\n").0.told(), "OK eva\n");
     for _ in 0..10 {
-        assert_eq!(come(&mut server, super::Peer::Local, "SOY luis\n").0.told(), "OK luis\n");
+        assert_eq!(come(&mut server, Origin::LOCAL, "SOY luis\n").0.told(), "OK luis\n");
     }
     // A connection that closes makes room.
     let (gone, (key, session)) = all.remove(0);
@@ -423,7 +520,7 @@ fn oldest_silent_connection_is_closed_and_one_that_speaks_stays() {
     let come = |server: &mut Server, line: &str| {
         let peer = Peer::new();
         peer.sends(line);
-        server.add_client(peer.clone(), super::Peer::Local, |_, _, _| Ok(()));
+        server.add_client(peer.clone(), Origin::LOCAL, |_, _, _| Ok(()));
         turn(server, &[]);
         peer
     };
@@ -448,7 +545,7 @@ fn oldest_silent_connection_is_closed_and_one_that_speaks_stays() {
 fn newcomers_that_come_in_one_moment_and_have_sent_a_line_are_all_served() {
     let crowd = CrowdLimits { per_address: 100, silent_per_address: 2, silent: 3 };
     let mut server = server(Config { crowd, ..many() });
-    let from = |n: u64| if n == 9 { super::Peer::Local } else { super::Peer::address(n % 2) };
+    let from = |n: u64| if n == 9 { Origin::LOCAL } else { Origin(1 + n % 2) };
     let come = |server: &mut Server, n: u64, line: &str| {
         let peer = Peer::new();
         peer.sends(line);
@@ -491,7 +588,11 @@ fn cancel_by_name_looks_at_a_bounded_number_of_bookings() {
         turn(&mut server, &[at]);
         let told = principal.told();
         assert!(told.starts_with(want), "{told}");
-        assert!(server.turn_work <= 10 + 2 * CANCEL_LOOKS as u64, "{} looks", server.turn_work);
+        assert!(
+            server.scheduler.work() <= 10 + 2 * CANCEL_LOOKS as u64,
+            "{} looks",
+            server.scheduler.work()
+        );
     }
     ana.sends("CANCEL #2500\n");
     turn(&mut server, &[at]);
@@ -560,7 +661,7 @@ fn reload_is_spread_over_several_turns_and_others_are_answered_in_between() {
 #[test]
 fn reload_reserves_room_for_its_names_whatever_clients_add_meanwhile() {
     let state = State::in_memory(Capacity { resources: 3_000, reservations: 9 });
-    let mut server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), many());
+    let mut server: Server = Service::new(state, Clock::new(NOW.0), NOW, Zone::utc(), many());
     let (ana, at) = join(&mut server);
     server.reload(inventory_file(2_900));
     while resources(&server) == 0 {
@@ -638,7 +739,7 @@ fn deadline_of_a_kept_reservation_and_an_earlier_end_in_one_turn_are_in_order_of
     let (mut server, _) = two_clients(lines, "ESTADO\n");
     turn_at(&mut server, NOW.1.plus_ms(11_000), &[]);
     assert_eq!(server.inventory().reservation_count(), 0);
-    let history = server.store.history();
+    let history = server.engine.store.history();
     let events = (1..=history.last()).map(|number| history.get(number).unwrap());
     let times: Vec<_> = events.map(|text| &text[..24]).collect();
     assert!(times.is_sorted(), "{times:#?}");
