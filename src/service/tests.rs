@@ -1,4 +1,4 @@
-//! Tests that count the work of a turn and check that it is bounded, whatever clients do.
+//! Tests of whole turns: their order, and that their work is bounded whatever clients do.
 
 use std::io::Cursor;
 
@@ -308,7 +308,7 @@ fn restart_releases_what_a_leaving_connection_still_held() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// Its first commit after an idle time lay over what the other one had written meanwhile.
+/// Its first commit after an idle time once overwrote what the other server had written.
 #[test]
 fn server_whose_lock_was_taken_while_it_was_idle_writes_nothing() {
     let folder = std::env::temp_dir().join(format!("reservad-taken-{}", std::process::id()));
@@ -332,8 +332,11 @@ fn server_whose_lock_was_taken_while_it_was_idle_writes_nothing() {
     first.start_turn(NOW.0, tick);
     first.set_ready(at.0, at.1, super::Ready { readable: true, ..super::Ready::default() });
     first.expire_due();
-    first.serve_queue().and_then(|()| first.finish_turn()).expect_err("another one has the lock");
-    first.finish().expect_err("another one has the lock");
+    first
+        .serve_queue()
+        .and_then(|()| first.finish_turn())
+        .expect_err("another server has the lock");
+    first.finish().expect_err("another server has the lock");
     assert_eq!(ana.told(), "");
     assert!(std::fs::read(folder.join("journal")).unwrap() == written, "it wrote something");
     drop((first, second));
@@ -398,7 +401,7 @@ fn watchers_are_notified_over_several_turns_and_others_are_answered_in_between()
         if !server.has_work() {
             break;
         }
-        // Its own two events are sent to the watchers in the end, too.
+        // Watchers are also sent the events of these lines.
         if turns < 10 {
             good.sends("ESTADO\n");
             turn(&mut server, &[at]);
@@ -503,7 +506,7 @@ fn connection_over_the_bound_of_its_address_gets_503_and_others_are_served() {
     for _ in 0..10 {
         assert_eq!(come(&mut server, Origin::LOCAL, "SOY luis\n").0.told(), "OK luis\n");
     }
-    // A connection that closes makes room.
+    // A closed connection makes room.
     let (gone, (key, session)) = all.remove(0);
     gone.goes();
     server.set_ready(key, session, super::Ready { error: true, ..super::Ready::default() });
@@ -514,7 +517,7 @@ fn connection_over_the_bound_of_its_address_gets_503_and_others_are_served() {
 }
 
 #[test]
-fn oldest_silent_connection_is_closed_and_one_that_speaks_stays() {
+fn oldest_silent_connection_is_closed_and_active_ones_stay() {
     let crowd = CrowdLimits { per_address: 100, silent_per_address: 100, silent: 3 };
     let mut server = server(Config { crowd, ..many() });
     let come = |server: &mut Server, line: &str| {
@@ -528,7 +531,7 @@ fn oldest_silent_connection_is_closed_and_one_that_speaks_stays() {
     let silent: Vec<_> = (0..3).map(|_| come(&mut server, "SOY")).collect();
     assert!(silent.iter().all(|peer| peer.told().is_empty()));
     assert_eq!(speaks.told(), "OK ana\n");
-    // One that speaks at once costs nobody its place, one more that says nothing the oldest.
+    // A client that sends a line costs no other its place; one more silent client costs the oldest.
     assert_eq!(come(&mut server, "SOY eva\n").told(), "OK eva\n");
     assert!(silent.iter().all(|peer| peer.told().is_empty()));
     assert_eq!(come(&mut server, "SOY").told(), "");
@@ -540,9 +543,9 @@ fn oldest_silent_connection_is_closed_and_one_that_speaks_stays() {
     assert_eq!(speaks.told(), "");
 }
 
-/// They were closed for having said nothing, although their lines were there.
+/// New clients were once closed as silent although their lines had arrived.
 #[test]
-fn newcomers_that_come_in_one_moment_and_have_sent_a_line_are_all_served() {
+fn new_clients_with_a_line_are_all_served_however_many_connect_at_once() {
     let crowd = CrowdLimits { per_address: 100, silent_per_address: 2, silent: 3 };
     let mut server = server(Config { crowd, ..many() });
     let from = |n: u64| if n == 9 { Origin::LOCAL } else { Origin(1 + n % 2) };
@@ -561,7 +564,7 @@ fn newcomers_that_come_in_one_moment_and_have_sent_a_line_are_all_served() {
 }
 
 #[test]
-fn cancel_by_name_looks_at_a_bounded_number_of_bookings() {
+fn cancel_by_name_visits_a_bounded_number_of_bookings() {
     let mut server = server(many());
     let (ana, at) = join(&mut server);
     ana.sends("SOY ana\n");
@@ -599,7 +602,7 @@ fn cancel_by_name_looks_at_a_bounded_number_of_bookings() {
     assert_eq!(ana.told(), "OK CANCELLED #2500 Sala 1\n");
 }
 
-/// Input behind the waiting request counts, too. A waiter closed for it is not granted.
+/// Input behind the waiting request counts, too.
 #[test]
 fn waiter_closed_for_its_memory_is_not_granted_what_a_later_line_releases() {
     let mut server = server(Config { max_output_memory: 6_000, ..many() });
@@ -706,8 +709,8 @@ fn second_reload_replaces_the_one_in_progress() {
     assert!(server.inventory().names().find("Otra").is_some());
 }
 
-/// The end of a keep-alive, at the time of the turn, once came first, so a waiter whose wait was over
-/// was granted the resource.
+/// The end of a keep-alive once came first, with the time of the turn, so a waiter whose wait was
+/// over was granted the resource.
 #[test]
 fn keep_alive_ends_after_the_waits_that_were_over_before() {
     let mut server = server(many());
@@ -721,7 +724,7 @@ fn keep_alive_ends_after_the_waits_that_were_over_before() {
     assert_eq!(server.inventory().reservation_count(), 0);
 }
 
-/// A server with two resources and what two clients have said.
+/// Returns a server with two resources and two clients that have sent these lines.
 fn two_clients(first: &str, second: &str) -> (Server, [Joined; 2]) {
     let mut server = server(config());
     add_names(&mut server, 2);
