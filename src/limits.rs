@@ -3,7 +3,7 @@
 //! The unit is the last part of a name. A limit without a unit counts things. A limit that a client
 //! can reach is part of the error that it gets. docs/security.md lists these.
 
-// What a line may contain.
+// The contents of a line.
 
 /// Maximal length of a line without its ending. Enough for 32 names of 120 bytes, and small enough
 /// to buffer one line per client.
@@ -59,15 +59,15 @@ pub const INVENTORY_FILE_MAX_BYTES: u64 = 256 << 20;
 /// Lines of the `--inventory` file that a reload reads in one turn, and names that it looks up in
 /// one turn. Each takes some milliseconds.
 pub const RELOAD_LINES: usize = 4_000;
-/// Resources that a reload adds in one turn. Costs as much as one client may.
+/// Resources that a reload adds in one turn. Together they cost [`WORK_BUDGET`].
 pub const RELOAD_ADDED: usize = WORK_BUDGET as usize / EVENT_WORK;
 /// Names that are stored in one chunk. Lists share chunks with the table of names. Each list keeps
 /// a pointer per chunk, and a copy of the last chunk when a name is added to it.
 pub const NAMES_CHUNK: usize = 64;
 /// Number of ids below which they are not compacted.
 pub const TIDY_MIN_IDS: usize = 1024;
-/// Names and bookings that get new ids in one turn, and as many again per resource that was added
-/// since. Takes one or two milliseconds.
+/// Names and bookings that get new ids in one turn. Each resource added since the last turn raises
+/// the number by as much again. Takes one or two milliseconds.
 pub const TIDY_WORK: usize = 2_000;
 /// Events that `OBSERVAR tras=` can go back to.
 pub const HISTORY_EVENTS: usize = 16 << 10;
@@ -292,7 +292,7 @@ pub const COMPACT_FREE_BYTES: u64 = 1 << 20;
 /// Maximal size of a replaced file that is closed at once, which takes some milliseconds.
 pub const COMPACT_CLOSE_BYTES: u64 = 32 << 20;
 /// Time for which a larger replaced file stays whole, unless the next compaction waits for it.
-/// Someone may be copying it who has opened it before it was replaced.
+/// An operator may have started to copy it before it was replaced.
 pub const OLD_FILE_KEPT_MS: u64 = 60_000;
 /// Interval of the check that the lock file and the journal still have their names. The check takes
 /// two system calls and never causes a turn.

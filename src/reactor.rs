@@ -5,7 +5,8 @@
 //! 1. Poll, without waiting if there is work, otherwise until the next deadline.
 //! 2. Read the clocks, once.
 //! 3. Record which connections are ready. Nothing is served yet.
-//! 4. End what is due, so that a command at time t sees everything that ended by t as gone.
+//! 4. End reservations and waits that are due, so that a command at time t does not see any that
+//!    ended by t.
 //! 5. Serve each queued connection within its budget: read, run lines, append replies. If a sync
 //!    follows, repeat this while more arrives. Then append the outcomes of waits.
 //! 6. Commit, with one write and one sync for the whole turn.

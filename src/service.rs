@@ -133,7 +133,7 @@ pub struct Service<T: Stream, S: Storage, O: Observer = ()> {
 }
 
 impl<T: Stream, S: Storage, O: Observer + Default> Service<T, S, O> {
-    /// Returns a service without clients, for a state that is caught up. `clocks` are the readings
+    /// Returns a service without clients, for a state after [`State::catch_up`]. `clocks` are readings
     /// of the wall clock and the monotonic clock.
     pub fn new(
         mut state: State<S>,
@@ -160,9 +160,9 @@ impl<T: Stream, S: Storage, O: Observer + Default> Service<T, S, O> {
     }
 }
 
-/// The parts of a turn, and what the loop asks between turns.
+/// The parts of a turn, and queries of the loop between turns.
 impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
-    /// Commits what the start has caught up on, and prepares the journal for the first client.
+    /// Commits the events of the start, and prepares the journal for the first client.
     ///
     /// # Errors
     /// The journal cannot be written.
@@ -208,21 +208,21 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         self.scheduler.enqueue(&mut client.slot, key);
     }
 
-    /// Ends what is due, each reservation at its own time, so that a command at time t sees
-    /// everything that ended by t as gone. Returns whether the clock was set, so that an alarm for
-    /// [`Service::next_end`] is wrong.
+    /// Ends reservations and waits that are due, each at its own time, so that a command at time t
+    /// does not see any that ended by t. Returns whether the clock was set or its state has
+    /// changed, so that an alarm for [`Service::next_end`] may be wrong.
     pub fn expire_due(&mut self) -> bool {
         self.engine.expire_due()
     }
 
-    /// Returns whether further lines may join the commit of this turn. One sync is then for all of
-    /// them, and it costs as much as dozens of requests.
+    /// Returns whether further lines may join the commit of this turn, so that they share one sync. A
+    /// sync takes as long as dozens of requests.
     pub fn may_gather(&self) -> bool {
         self.engine.may_gather()
     }
 
-    /// Commits what was served, sends the replies, and removes closed connections. Returns whether
-    /// any were removed.
+    /// Commits the events of the turn, sends the replies, and removes closed connections. Returns
+    /// whether any were removed.
     ///
     /// # Errors
     /// The journal cannot be written. Nothing that depends on it was sent, and the caller must
@@ -389,7 +389,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
     /// Adds missing names, all in one turn, and returns their number.
     ///
     /// # Errors
-    /// There is no room for all of them. Then none was added.
+    /// They exceed `--max-resources`. Then none was added.
     pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, String> {
         self.engine.add_names(names)
     }

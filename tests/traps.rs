@@ -683,7 +683,7 @@ fn reserve_all(client: &mut Client, names: &[String]) -> usize {
     names.len()
 }
 
-/// Reads a list of `RESERVAS` after its first line, and checks that it is complete.
+/// Reads the rest of a list of `RESERVAS`, and checks that it is complete.
 fn expect_bookings(stream: &mut TcpStream, names: &[String]) {
     let mut reader = std::io::BufReader::new(stream);
     for name in names {

@@ -56,7 +56,7 @@ impl Input {
         &self.bytes[self.taken..]
     }
 
-    /// Returns the position of the first byte that was not taken.
+    /// Returns the position after the bytes taken so far.
     pub fn position(&self) -> usize {
         self.taken
     }
@@ -157,7 +157,7 @@ impl Output {
         &mut self.bytes
     }
 
-    /// Reserves memory if there is no output.
+    /// Reserves memory if the output is empty.
     pub fn reserve_if_empty(&mut self, bytes: usize) {
         if self.bytes.is_empty() {
             self.bytes.reserve(bytes);

@@ -5,7 +5,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-/// A stream with what is known about its readiness.
+/// A stream and its readiness.
 pub(super) struct Transport<S> {
     stream: S,
     readable: bool,

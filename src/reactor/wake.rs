@@ -77,7 +77,7 @@ pub fn outlive_file_size_limit() -> io::Result<()> {
 /// set or the machine has slept. When the clock is set it fires at once, and must be set again.
 pub struct Alarm {
     timer: OwnedFd,
-    /// The time that it is set to; `None` if it must be set again.
+    /// The time of the alarm; `None` if it must be set again.
     set: Option<Time>,
     /// Whether the system has reported that the clock was set.
     clock_was_set: bool,
@@ -120,7 +120,7 @@ impl Alarm {
         }
     }
 
-    /// Records that the time it is set to is wrong, so that it is set again.
+    /// Records that its time is wrong, so that it is set again.
     pub fn forget(&mut self) {
         self.set = None;
     }

@@ -255,7 +255,7 @@ impl<T> Client<T> {
         }
     }
 
-    /// Records what a flush has sent.
+    /// Updates the timeouts after a flush.
     pub fn note_sent(&mut self, sent: usize, now: MonotonicMs) {
         if self.conn.is_flushed() {
             if !std::mem::replace(&mut self.write_blocked_since, MonotonicMs::MAX).is_never() {

@@ -1,6 +1,6 @@
 //! The engine: everything that a command works on, whichever client sent it.
 //!
-//! It holds the inventory, the events that are not committed yet, the store, the clock and the zone.
+//! It holds the inventory, uncommitted events, the store, the clock and the zone.
 //! It knows no connection, only sessions.
 //!
 //! Invariant: all of a turn happens at the time [`Engine::now`].
@@ -70,7 +70,7 @@ pub struct ServiceStats<'a> {
 }
 
 impl<S: Storage, O: Observer> Engine<S, O> {
-    /// Returns an engine for a state that is caught up. `wall` and `instant` are the readings of
+    /// Returns an engine for a state after [`State::catch_up`]. `wall` and `instant` are readings of
     /// the system's clocks.
     pub fn new(
         state: State<S>,
@@ -106,8 +106,8 @@ impl<S: Storage, O: Observer> Engine<S, O> {
         self.inventory.set_monotonic(instant);
     }
 
-    /// Ends what is due, each reservation at its own time. Returns whether the clock was set, so
-    /// that an alarm for [`Engine::next_end`] is wrong.
+    /// Ends reservations and waits that are due, each at its own time. Returns whether the clock was
+    /// set or its state has changed, so that an alarm for [`Engine::next_end`] may be wrong.
     pub fn expire_due(&mut self) -> bool {
         let was_set = self.handle_clock_step();
         self.inventory.advance(self.now, &self.zone, &mut self.batch);
@@ -164,7 +164,7 @@ impl<S: Storage, O: Observer> Engine<S, O> {
         }
     }
 
-    /// Logs that the wall clock has become unconfirmed, or that it is followed again.
+    /// Logs that the wall clock is not followed any more, or followed again.
     #[cold]
     fn log_unconfirmed_clock(&self) {
         let Some(ahead_ms) = self.clock.unconfirmed_ms() else {
@@ -227,7 +227,7 @@ impl<S: Storage, O: Observer> Engine<S, O> {
         }
     }
 
-    /// Grants waiting requests what has become free.
+    /// Grants waiting requests for which resources have become free.
     pub fn grant_waiters(&mut self) {
         self.inventory.grant_waiters(self.now, &self.zone, &mut self.batch);
     }
@@ -262,7 +262,7 @@ impl<S: Storage, O: Observer> Engine<S, O> {
     /// Adds missing names, all in one turn, and returns their number.
     ///
     /// # Errors
-    /// There is no room for all of them. Then none was added.
+    /// They exceed `--max-resources`. Then none was added.
     pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, String> {
         let added = store::ensure(&mut self.inventory, names, self.now.wall, &mut self.batch);
         // A request may be waiting for a new name.
@@ -281,8 +281,8 @@ impl<S: Storage, O: Observer> Engine<S, O> {
         self.batch.is_empty() || !self.store.syncs_commits()
     }
 
-    /// Returns whether further lines may join the commit of this turn. One sync is then for all of
-    /// them, and it costs as much as dozens of requests.
+    /// Returns whether further lines may join the commit of this turn, so that they share one sync. A
+    /// sync takes as long as dozens of requests.
     pub fn may_gather(&self) -> bool {
         !self.batch.is_empty() && !self.is_batch_full() && self.store.syncs_commits()
     }

@@ -13,7 +13,7 @@ use crate::inventory::{Ending, SessionId};
 use crate::journal::Storage;
 use crate::limits::{REAPED_A_TURN, RELEASES_A_TURN, RELEASES_AT_ONCE};
 
-/// The connections that are leaving.
+/// The queues of connections that leave.
 #[derive(Debug, Default)]
 pub struct Departures {
     /// Closed connections that are not removed yet.
@@ -42,7 +42,7 @@ impl Departures {
         self.closed.push_back(key);
     }
 
-    /// Returns whether a connection is to be removed, or something to be released.
+    /// Returns whether there are connections to remove or reservations to release.
     pub fn has_work(&self) -> bool {
         !self.closed.is_empty() || self.has_leavers()
     }
@@ -91,7 +91,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         }
     }
 
-    /// Removes closed connections, and releases a part of what they held. Returns whether any
+    /// Removes closed connections, and releases some of their reservations. Returns whether any
     /// connection was removed.
     pub(super) fn reap(&mut self) -> bool {
         if !self.departures.has_work() {

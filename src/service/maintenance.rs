@@ -80,7 +80,7 @@ impl<S: Storage, O: Observer> Engine<S, O> {
         Ok(())
     }
 
-    /// Does a piece of the maintenance that is due, after all clients of a turn.
+    /// Does a piece of maintenance, after all clients of a turn are served.
     ///
     /// # Errors
     /// The journal can no longer be trusted, and the caller must stop.
@@ -156,8 +156,8 @@ impl<S: Storage, O: Observer> Engine<S, O> {
         }
     }
 
-    /// Commits what the start has caught up on, and fills the journal's spare tail before the first
-    /// client has to wait for it.
+    /// Commits the events of the start, and fills the journal's spare tail before the first client
+    /// has to wait for it.
     ///
     /// # Errors
     /// The journal cannot be written.

@@ -22,14 +22,16 @@ pub struct Memory {
     pub pool: BufferPool,
     /// The buffer for one read, of any connection.
     pub scratch: Vec<u8>,
+    /// The bound in bytes.
     most: u64,
+    /// The bytes that all connections keep.
     retained: u64,
-    /// Maximal number of bytes before some of it must be sent in this turn.
+    /// The bytes above which no more clients are served in this turn.
     turn_limit: u64,
     /// Connections that still kept memory after they were served, by the time of their last
     /// progress.
     holders: BTreeSet<(MonotonicMs, Key)>,
-    /// The same by connection. Not in the connections, because few of them have an entry.
+    /// The index of `holders` by connection. Few connections have an entry.
     since: BTreeMap<Key, MonotonicMs>,
 }
 
@@ -71,7 +73,7 @@ impl Memory {
         self.retained = self.retained + u64::from(bytes) - u64::from(before);
     }
 
-    /// Updates since when a connection that keeps memory has made no progress; see `count`.
+    /// Updates the rank of a connection by its last progress, after [`Memory::count`].
     fn rank(&mut self, client: &Client<impl Sized>, key: Key) {
         let since =
             (client.retained > 0).then(|| client.write_blocked_since.min(client.last_read_at));

@@ -94,8 +94,8 @@ impl Scheduler {
         self.run.pop_front()
     }
 
-    /// Moves a client from the run queue to the queue of its kind, if it is to be deferred. Returns
-    /// whether it was.
+    /// Adds a client from the run queue to a deferred queue, if it belongs into one. Returns whether
+    /// it does.
     #[inline]
     pub fn defer(&mut self, slot: &Slot, key: Key, now: MonotonicMs) -> bool {
         let queue = match slot.slow_until {

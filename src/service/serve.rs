@@ -16,8 +16,8 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
     /// the others keep their places in the queue.
     ///
     /// While there is nothing to sync first, clients are answered in batches
-    /// ([`Config::flush_batch`](super::Config)), while what the system and this program keep of
-    /// each is still in the processor's cache.
+    /// ([`Config::flush_batch`](super::Config)), while the data of each client is still in the
+    /// processor's cache.
     ///
     /// # Errors
     /// As [`Service::finish_turn`].
@@ -108,8 +108,8 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         }
     }
 
-    /// Sends a watcher the notices that an earlier batch of this turn has committed, because its
-    /// lines may change what it watches.
+    /// Appends notices of events that an earlier batch of this turn has committed. The watcher's
+    /// lines may change its pattern, so this comes first.
     fn send_pending_notices(&mut self, key: Key) {
         let client = &mut self.clients[key];
         let history = self.engine.store.history();
@@ -205,7 +205,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         }
     }
 
-    /// Reads and drops what a peer still sends after the last reply.
+    /// Reads and drops input that arrives after the last reply.
     fn discard(&mut self, key: Key) {
         let client = &mut self.clients[key];
         let wants_read = client.conn.wants_read();

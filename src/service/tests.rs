@@ -72,7 +72,7 @@ fn each_batch_is_answered_before_the_next_is_served() {
 }
 
 /// A waiter whose loss was noticed when its position was sent stayed in the queue until the end of
-/// the turn, and was granted what a later batch released.
+/// the turn, and was granted a resource that a later batch released.
 #[test]
 fn waiter_that_disconnected_is_not_granted_what_a_later_batch_releases() {
     let mut server = small_server();
@@ -280,7 +280,7 @@ fn stop_waits_for_connections_that_are_leaving() {
     assert_eq!(server.inventory().reservation_count(), 0);
 }
 
-/// The next start releases what the server had not released when it died.
+/// The next start releases the reservations that the server had not released when it died.
 #[test]
 fn restart_releases_what_a_leaving_connection_still_held() {
     const BOUND: usize = 3 * RELEASES_A_TURN;
@@ -308,7 +308,7 @@ fn restart_releases_what_a_leaving_connection_still_held() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// Its first commit after an idle time once overwrote what the other server had written.
+/// Its first commit after an idle time once overwrote the records of the other server.
 #[test]
 fn server_whose_lock_was_taken_while_it_was_idle_writes_nothing() {
     let folder = std::env::temp_dir().join(format!("reservad-taken-{}", std::process::id()));

@@ -13,7 +13,7 @@ use crate::time::MonotonicMs;
 /// The timer of one client.
 #[derive(Debug)]
 pub struct Timer {
-    /// The entry in the queue; [`MonotonicMs::MAX`] if there is none.
+    /// The time of its entry in the queue; [`MonotonicMs::MAX`] without an entry.
     at: MonotonicMs,
 }
 

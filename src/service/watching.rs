@@ -105,7 +105,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
             }
             let Some(key) = self.watchers.next() else { return };
             if self.wants_notices(key) {
-                // A system call costs as much as sending `WRITE_MIN_BYTES`.
+                // A system call takes as long as sending `WRITE_MIN_BYTES`.
                 bytes = bytes.saturating_sub(self.flush(key, quota).max(WRITE_MIN_BYTES));
             }
             self.note_lag(key);
