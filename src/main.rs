@@ -292,7 +292,7 @@ fn serve(options: Serve) -> Result<(), Failure> {
     info!(
         "{resources} resources, {reservations} live reservations, room for {max_clients} clients"
     );
-    let done = reactor.run();
+    let done = reactor.run().map_err(|error| error.to_string());
     // The system takes it all back at once; a million reservations take a while one by one.
     std::mem::forget(reactor);
     done?;

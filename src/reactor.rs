@@ -25,10 +25,10 @@
 mod net;
 mod wake;
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{fmt, io};
 
 use log::{error, info, warn};
 use mio::event::Event;
@@ -55,27 +55,6 @@ const KEY_BITS: u32 = 20;
 const SIGNALS: Token = Token(usize::MAX);
 const ALARM: Token = Token(usize::MAX - 1);
 const LISTENERS: usize = usize::MAX - 1 - LISTENERS_MAX;
-
-/// Returns the token of a connection. It contains the session, so that an event for a closed
-/// connection is not taken for one of the connection that has its key now.
-fn token(key: Key, session: SessionId) -> Token {
-    Token((session.0 as usize) << KEY_BITS | key)
-}
-
-fn untoken(Token(at): Token) -> (Key, SessionId) {
-    (at & (CLIENTS_MAX - 1), SessionId((at >> KEY_BITS) as u64))
-}
-
-fn ready(event: &Event) -> Ready {
-    Ready {
-        readable: event.is_readable(),
-        writable: event.is_writable(),
-        urgent: event.is_priority(),
-        read_closed: event.is_read_closed(),
-        write_closed: event.is_write_closed(),
-        error: event.is_error(),
-    }
-}
 
 /// The server: a poll and the service on its sockets.
 pub struct Reactor {
@@ -124,18 +103,18 @@ impl Reactor {
     /// # Errors
     /// The journal could not be written, or the poll failed. No reply was sent for anything that is
     /// not in the journal.
-    pub fn run(&mut self) -> Result<(), String> {
+    pub fn run(&mut self) -> Result<(), Error> {
         let mut events = Events::with_capacity(1024);
-        self.service.prepare().map_err(journal_error)?;
+        self.service.prepare()?;
         while !self.is_over() {
             let timeout = self.poll_timeout();
             self.poll(&mut events, timeout)?;
             self.turn(&mut events)?;
         }
-        self.service.finish().map_err(journal_error)
+        Ok(self.service.finish()?)
     }
 
-    fn turn(&mut self, events: &mut Events) -> Result<(), String> {
+    fn turn(&mut self, events: &mut Events) -> Result<(), Error> {
         let (wall, now) = time::read();
         if self.service.is_clock_unconfirmed() && time::is_synchronized(self.service.time(), wall) {
             self.service.confirm_clock();
@@ -148,21 +127,21 @@ impl Reactor {
         if has_signal {
             self.handle_signals();
         }
-        self.service.serve_queue().map_err(journal_error)?;
+        self.service.serve_queue()?;
         self.gather(events, now)?;
-        if self.service.finish_turn().map_err(journal_error)? {
+        if self.service.finish_turn()? {
             // Descriptors are free again.
             self.retry_accept_at = None;
         }
         self.accept(now);
-        self.service.maintain().map_err(journal_error)?;
+        self.service.maintain()?;
         self.set_alarm();
         Ok(())
     }
 
     /// Serves requests that arrive while others are served, so that one sync is for all of them. It
     /// costs a lone client one call of the poll.
-    fn gather(&mut self, events: &mut Events, started: MonotonicMs) -> Result<(), String> {
+    fn gather(&mut self, events: &mut Events, started: MonotonicMs) -> Result<(), Error> {
         for _ in 0..GATHER_ROUNDS {
             if !self.service.may_gather() || tick() > started.plus_ms(GATHER_MS) {
                 break;
@@ -174,15 +153,15 @@ impl Reactor {
             if self.set_ready(events) {
                 self.handle_signals();
             }
-            self.service.serve_queue().map_err(journal_error)?;
+            self.service.serve_queue()?;
         }
         Ok(())
     }
 
-    fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<(), String> {
+    fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<(), Error> {
         match self.poll.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-            result => result.map_err(|error| format!("cannot poll: {error}"))?,
+            result => result.map_err(Error::Poll)?,
         }
         Ok(())
     }
@@ -305,6 +284,45 @@ impl Reactor {
     }
 }
 
-fn journal_error(error: journal::Error) -> String {
-    error.to_string()
+/// The reason why the loop ended early.
+#[derive(Debug)]
+pub enum Error {
+    Poll(io::Error),
+    Journal(journal::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Error::Poll(error) => write!(f, "cannot poll: {error}"),
+            Error::Journal(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl From<journal::Error> for Error {
+    fn from(error: journal::Error) -> Error {
+        Error::Journal(error)
+    }
+}
+
+/// Returns the token of a connection. It contains the session, so that an event for a closed
+/// connection is not taken for one of the connection that has its key now.
+fn token(key: Key, session: SessionId) -> Token {
+    Token((session.0 as usize) << KEY_BITS | key)
+}
+
+fn untoken(Token(at): Token) -> (Key, SessionId) {
+    (at & (CLIENTS_MAX - 1), SessionId((at >> KEY_BITS) as u64))
+}
+
+fn ready(event: &Event) -> Ready {
+    Ready {
+        readable: event.is_readable(),
+        writable: event.is_writable(),
+        urgent: event.is_priority(),
+        read_closed: event.is_read_closed(),
+        write_closed: event.is_write_closed(),
+        error: event.is_error(),
+    }
 }

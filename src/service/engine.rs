@@ -172,7 +172,7 @@ impl<S: Storage, O: Observer> Engine<S, O> {
         };
         let time = self.now.wall;
         warn!(
-            "not following the system's clock, which reads {}: it is {} s ahead of the last known time, {}; time continues from there until systemd-timesyncd has set the clock or it has run for {} s",
+            "not following the system's clock, which reads {}: it is {} s ahead of the last known time, {}; time continues from there, and nothing ends by that clock until systemd-timesyncd has set it or it has run for {} s",
             self.zone.text(time.plus_ms(ahead_ms), Round::Down),
             ahead_ms / 1000,
             self.zone.text(time, Round::Down),

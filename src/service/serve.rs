@@ -161,7 +161,8 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
             self.note_first_look(key);
         }
         if is_foreign {
-            self.log.warn(self.engine.instant, Kind::Foreign, "");
+            let reason = "it speaks another protocol (HTTP, TLS or mail)";
+            self.log.warn(self.engine.instant, Kind::Foreign, reason);
         }
     }
 

@@ -31,12 +31,14 @@ impl Observer for Recorder {
 
 /// The state of a connection's other end.
 pub struct End {
+    /// Bytes sent to the server that it has not read.
     sent: Vec<u8>,
-    told: String,
-    /// Writing fails, and no more input arrives.
-    is_gone: bool,
+    /// Text received from the server.
+    received: String,
+    /// Whether the connection is lost.
+    is_lost: bool,
     /// Bytes that it still accepts.
-    takes: usize,
+    accepts: usize,
 }
 
 /// A stream and its other end: a clone of it.
@@ -45,24 +47,29 @@ pub struct Peer(Rc<RefCell<End>>);
 
 impl Peer {
     pub fn new() -> Peer {
-        let end = End { sent: Vec::new(), told: String::new(), is_gone: false, takes: usize::MAX };
+        let end =
+            End { sent: Vec::new(), received: String::new(), is_lost: false, accepts: usize::MAX };
         Peer(Rc::new(RefCell::new(end)))
     }
 
-    pub fn sends(&self, line: &str) {
+    /// Sends text to the server.
+    pub fn send(&self, line: &str) {
         self.0.borrow_mut().sent.extend_from_slice(line.as_bytes());
     }
 
-    pub fn goes(&self) {
-        self.0.borrow_mut().is_gone = true;
+    /// Loses the connection.
+    pub fn disconnect(&self) {
+        self.0.borrow_mut().is_lost = true;
     }
 
-    pub fn takes(&self, bytes: usize) {
-        self.0.borrow_mut().takes = bytes;
+    /// Sets the number of bytes that are still accepted.
+    pub fn accept(&self, bytes: usize) {
+        self.0.borrow_mut().accepts = bytes;
     }
 
-    pub fn told(&self) -> String {
-        std::mem::take(&mut self.0.borrow_mut().told)
+    /// Returns the text received since the last call.
+    pub fn received(&self) -> String {
+        std::mem::take(&mut self.0.borrow_mut().received)
     }
 }
 
@@ -70,7 +77,7 @@ impl Read for Peer {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let sent = std::mem::take(&mut self.0.borrow_mut().sent);
         buf[..sent.len()].copy_from_slice(&sent);
-        match self.0.borrow().is_gone {
+        match self.0.borrow().is_lost {
             _ if !sent.is_empty() => Ok(sent.len()),
             true => Err(ErrorKind::ConnectionReset.into()),
             false => Err(ErrorKind::WouldBlock.into()),
@@ -81,15 +88,15 @@ impl Read for Peer {
 impl Write for Peer {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let end = &mut *self.0.borrow_mut();
-        if end.is_gone {
+        if end.is_lost {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        let taken = data.len().min(end.takes);
+        let taken = data.len().min(end.accepts);
         if taken == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        end.takes -= taken;
-        end.told.push_str(str::from_utf8(&data[..taken]).unwrap());
+        end.accepts -= taken;
+        end.received.push_str(str::from_utf8(&data[..taken]).unwrap());
         Ok(taken)
     }
 
@@ -128,8 +135,8 @@ pub fn turn(server: &mut Server, ready: &[(Key, SessionId)]) {
 }
 
 /// Runs a turn at another time.
-pub fn turn_at(server: &mut Server, tick: MonotonicMs, ready: &[(Key, SessionId)]) {
-    server.start_turn(NOW.0.plus_ms((tick.0 - NOW.1.0) as i64), tick);
+pub fn turn_at(server: &mut Server, instant: MonotonicMs, ready: &[(Key, SessionId)]) {
+    server.start_turn(NOW.0.plus_ms((instant.0 - NOW.1.0) as i64), instant);
     for (key, session) in ready {
         let ready = Ready { readable: true, writable: true, ..Ready::default() };
         server.set_ready(*key, *session, ready);
@@ -142,12 +149,12 @@ pub fn turn_at(server: &mut Server, tick: MonotonicMs, ready: &[(Key, SessionId)
 /// Adds a client that has run a line, and returns it with the arguments of `set_ready`.
 pub fn join(server: &mut Server) -> (Peer, (Key, SessionId)) {
     let (peer, mut place) = (Peer::new(), (0, SessionId::GONE));
-    peer.sends("AYUDA SALIR\n");
+    peer.send("AYUDA SALIR\n");
     server.add_client(peer.clone(), Origin::LOCAL, |_, key, session| {
         place = (key, session);
         Ok(())
     });
     turn(server, &[]);
-    assert!(peer.told().starts_with("OK "));
+    assert!(peer.received().starts_with("OK "));
     (peer, place)
 }

@@ -30,15 +30,12 @@ impl ThrottledLog {
 
     /// Logs a line, unless one of its kind was logged within the last minute.
     pub fn warn(&mut self, now: MonotonicMs, kind: Kind, reason: &str) {
-        if !self.admits(now, kind) {
-            return;
-        }
-        match kind {
-            Kind::Rejected => warn!("rejecting clients: {reason}; not logged again for a minute"),
-            Kind::Slow => warn!("closed a client: {reason}; not logged again for a minute"),
-            Kind::Foreign => warn!(
-                "closed a connection: it speaks another protocol (HTTP, TLS or mail); not logged again for a minute"
-            ),
+        if self.admits(now, kind) {
+            let subject = match kind {
+                Kind::Rejected => "rejecting clients",
+                Kind::Slow | Kind::Foreign => "closed a client",
+            };
+            warn!("{subject}: {reason}; not logged again for a minute");
         }
     }
 
