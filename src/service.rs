@@ -266,7 +266,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
     /// of ids, if another compaction is due. Returns whether it may start. So there is at most one
     /// table of old names.
     fn close_readers_of_old_names(&mut self) -> bool {
-        if !self.engine.inventory.wants_tidy() {
+        if !self.engine.inventory.wants_compaction() {
             return true;
         }
         let name_epoch = self.engine.inventory.names().texts().name_epoch();
