@@ -112,7 +112,7 @@ pub const STALL_DEFAULT_MS: u64 = 60_000;
 pub const LINGER_MS: u64 = 2_000;
 /// Interval at which a half-closed connection is probed. A waiter is sent its position, and a
 /// watcher that holds a reservation a byte of urgent data.
-pub const NUDGE_MS: u64 = 10_000;
+pub const HALF_CLOSED_PROBE_MS: u64 = 10_000;
 /// Time that peers have to read their replies when the server stops.
 pub const STOP_GRACE_MS: u64 = 5_000;
 /// Time after which accepting is tried again when no descriptors were left and none was closed.

@@ -195,20 +195,6 @@ impl Output {
     }
 }
 
-#[cfg(test)]
-impl Input {
-    pub fn capacity(&self) -> usize {
-        self.bytes.capacity()
-    }
-}
-
-#[cfg(test)]
-impl Output {
-    pub fn capacity(&self) -> usize {
-        self.bytes.capacity()
-    }
-}
-
 /// Removes `count` bytes from the front, and most of the memory if little is left, so that half a
 /// line does not keep the memory of a burst.
 fn drop_front(buffer: &mut Vec<u8>, count: usize) {
@@ -235,6 +221,20 @@ impl BufferPool {
             buffers.clear();
             self.0.push(buffers);
         }
+    }
+}
+
+#[cfg(test)]
+impl Input {
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+#[cfg(test)]
+impl Output {
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 }
 

@@ -23,8 +23,8 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         origin: Origin,
         register: impl FnOnce(&mut T, Key, SessionId) -> io::Result<()>,
     ) {
-        let refusal = self.refusal(origin);
-        if let Some(reason) = refusal
+        let rejection = self.rejection(origin);
+        if let Some(reason) = rejection
             && self.clients.rejected_len() >= REFUSED_MAX
         {
             return reject(stream, reason);
@@ -37,7 +37,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
             error!("cannot add connection {} to the poll: {error}", session.0);
             return self.clients.discard(key);
         }
-        if let Some(reason) = refusal {
+        if let Some(reason) = rejection {
             self.clients.reject(key);
             return self.send_away(key, reason);
         }
@@ -48,7 +48,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
     }
 
     /// Returns the reason why one more connection of this origin cannot be served, if there is one.
-    fn refusal(&mut self, origin: Origin) -> Option<NoRoom> {
+    fn rejection(&mut self, origin: Origin) -> Option<NoRoom> {
         if self.clients.served_len() >= self.config.max_clients {
             self.note_full("--max-clients is reached");
             Some(NoRoom::Full)

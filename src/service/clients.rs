@@ -32,12 +32,6 @@ impl<T> Clients<T> {
         }
     }
 
-    /// Returns the number of connections.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.slab.len()
-    }
-
     /// Returns the number of connections that are served, without those that are being rejected.
     pub fn served_len(&self) -> usize {
         self.slab.len() - self.rejected
@@ -139,5 +133,13 @@ impl<T> Index<Key> for Clients<T> {
 impl<T> IndexMut<Key> for Clients<T> {
     fn index_mut(&mut self, key: Key) -> &mut Client<T> {
         &mut self.slab[key]
+    }
+}
+
+#[cfg(test)]
+impl<T> Clients<T> {
+    /// Returns the number of connections.
+    pub fn len(&self) -> usize {
+        self.slab.len()
     }
 }

@@ -94,7 +94,7 @@ impl Scheduler {
         self.run.pop_front()
     }
 
-    /// Adds a client from the run queue to a deferred queue, if it belongs into one. Returns whether
+    /// Adds a client from the run queue to a deferred queue, if it belongs there. Returns whether
     /// it does.
     #[inline]
     pub fn defer(&mut self, slot: &Slot, key: Key, now: MonotonicMs) -> bool {
@@ -179,9 +179,11 @@ impl Scheduler {
         }
         self.costly.pop_front()
     }
+}
 
+#[cfg(test)]
+impl Scheduler {
     /// Returns the work since the start of the turn, or of a deferred queue.
-    #[cfg(test)]
     pub fn work(&self) -> u64 {
         self.work
     }

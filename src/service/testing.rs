@@ -41,7 +41,7 @@ pub struct End {
     accepts: usize,
 }
 
-/// A stream and its other end: a clone of it.
+/// A stream. A clone of it is its other end.
 #[derive(Clone)]
 pub struct Peer(Rc<RefCell<End>>);
 

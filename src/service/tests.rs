@@ -346,9 +346,9 @@ fn server_whose_lock_was_taken_while_it_was_idle_writes_nothing() {
     turn(&mut second, &[place]);
     assert_eq!(eva.received(), "OK RESERVADO #1 Placa 0\n");
     let written = std::fs::read(folder.join("journal")).unwrap();
-    let tick = NOW.1.plus_ms(crate::limits::DIRECTORY_CHECK_MS);
+    let later = NOW.1.plus_ms(crate::limits::DIRECTORY_CHECK_MS);
     ana.send("RESERVAR Placa 1\n");
-    first.start_turn(NOW.0, tick);
+    first.start_turn(NOW.0, later);
     first.set_ready(at.0, at.1, super::Ready { readable: true, ..super::Ready::default() });
     first.expire_due();
     first
@@ -597,14 +597,14 @@ fn cancel_by_name_visits_a_bounded_number_of_bookings() {
     }
     assert_eq!(ana.received().matches("OK RESERVADO").count(), 3_000);
     let (eva, place) = join(&mut server);
-    let (nobody, place_of_nobody) = join(&mut server);
+    let (leo, place_of_leo) = join(&mut server);
     eva.send("SOY eva\n");
     turn(&mut server, &[place]);
     eva.received();
     let too_many = "ERR 409 'Sala 1' has more than 1000 reservations, too many to find yours";
     let several = "ERR 409 'Sala 1' has at least 1000 matching reservations: #1, #2";
     for (principal, at, want) in
-        [(&ana, at, several), (&eva, place, too_many), (&nobody, place_of_nobody, too_many)]
+        [(&ana, at, several), (&eva, place, too_many), (&leo, place_of_leo, too_many)]
     {
         principal.send("CANCEL Sala 1\n");
         turn(&mut server, &[at]);

@@ -11,7 +11,7 @@ use super::{Key, Service, Stream};
 use crate::commands;
 use crate::inventory::queue::Outcome;
 use crate::journal::Storage;
-use crate::limits::NUDGE_MS;
+use crate::limits::HALF_CLOSED_PROBE_MS;
 use crate::time::MonotonicMs;
 
 impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
@@ -82,6 +82,6 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
             return;
         }
         self.flusher.push(key);
-        client.close_at = self.engine.instant.plus_ms(NUDGE_MS);
+        client.close_at = self.engine.instant.plus_ms(HALF_CLOSED_PROBE_MS);
     }
 }
