@@ -189,6 +189,7 @@ fn refused(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
         Evidence::Snapshot | Evidence::Header => write!(f, "bring back a good copy of this file"),
         Evidence::Synced { .. }
         | Evidence::Sealed { .. }
+        | Evidence::NotContinued { .. }
         | Evidence::OutOfOrder
         | Evidence::Rejected => write!(
             f,
@@ -226,6 +227,11 @@ impl Display for Corruption {
                 f,
                 "damage: this place had been synced when the journal was sealed \
                  after event {number} at byte {offset_bytes}"
+            ),
+            Disposition::Refused(Evidence::NotContinued { offset_bytes }) => write!(
+                f,
+                "damage: the record at byte {offset_bytes} does not continue this journal, so \
+                 something other than the server wrote to the file"
             ),
             Disposition::Refused(Evidence::OutOfOrder | Evidence::Rejected) => {
                 write!(f, "damage: the record is as it was written, no crash does this")

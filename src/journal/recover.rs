@@ -94,6 +94,9 @@ pub enum Evidence {
     Synced { number: u64, offset_bytes: u64 },
     /// The seal at `offset_bytes`, after event `number`, proves that the bad bytes had been synced.
     Sealed { number: u64, offset_bytes: u64 },
+    /// The record at `offset_bytes`, after a seal, does not continue the journal. The server never
+    /// writes such a record there, so the file was changed by something else.
+    NotContinued { offset_bytes: u64 },
     /// The checksum is right and the record is out of order: no crash does this.
     OutOfOrder,
     /// The caller did not accept the record.
@@ -242,7 +245,8 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), String>> Scan<'_, F, C> 
     /// Notes the bad place, and what the rest of the file says of it.
     fn judge(&mut self, at: Span, reason: String, why: Option<Evidence>) -> io::Result<()> {
         let report = &mut self.report;
-        let rest = look_on(self.reader.file, report.end_bytes, report.file_bytes)?;
+        let sealed = report.is_sealed.then_some(report.last_number);
+        let rest = look_on(self.reader.file, report.end_bytes, report.file_bytes, sealed)?;
         report.is_sealed = false;
         report.bad = Some(Corruption {
             offset_bytes: at.offset,
@@ -468,9 +472,17 @@ struct Rest {
 /// Searches everything from `from`, the end of the last good commit, for heads of commits and seals
 /// with a correct checksum. One that records a sync beyond `from` proves damage.
 ///
+/// If there is a seal at `from`, `sealed` is the number of the event that it follows. A record that
+/// does not continue the journal after it proves damage as well.
+///
 /// Searches the middle of lines as well, because a broken byte may be the LF before one. Event text
 /// cannot be mistaken for one, because it contains no mark.
-fn look_on<F: StorageFile>(file: &F, from: u64, file_bytes: u64) -> io::Result<Rest> {
+fn look_on<F: StorageFile>(
+    file: &F,
+    from: u64,
+    file_bytes: u64,
+    sealed: Option<u64>,
+) -> io::Result<Rest> {
     let mut rest = Rest { readable: 0, evidence: None, content_end: from };
     let mut buf = Vec::new();
     let mut at = from;
@@ -489,23 +501,36 @@ fn look_on<F: StorageFile>(file: &F, from: u64, file_bytes: u64) -> io::Result<R
             let line = &buf[start..buf.len().min(start + MAX_LINE_BYTES)];
             let Some(end) = find_lf(line) else { continue };
             let offset_bytes = at + start as u64;
-            let (synced, why) = match parse(&line[..end]) {
-                Ok(Line::Commit(head)) => {
-                    rest.readable += 1;
-                    (head.synced, Evidence::Synced { number: head.first, offset_bytes })
+            let Ok(record) = parse(&line[..end]) else { continue };
+            rest.readable += u64::from(matches!(record, Line::Commit(_)));
+            let evidence = match record {
+                Line::Commit(Head { first: number, synced, .. }) if synced > from => {
+                    Some(Evidence::Synced { number, offset_bytes })
                 }
-                Ok(Line::Seal(seal)) => {
-                    (seal.end, Evidence::Sealed { number: seal.last, offset_bytes })
+                Line::Seal(Seal { last: number, end }) if end > from => {
+                    Some(Evidence::Sealed { number, offset_bytes })
                 }
-                _ => continue,
+                _ => {
+                    let is_stray = sealed.is_some_and(|last| !may_follow_seal(record, last, from));
+                    is_stray.then_some(Evidence::NotContinued { offset_bytes })
+                }
             };
-            if synced > from && rest.evidence.is_none() {
-                rest.evidence = Some(why);
-            }
+            rest.evidence = rest.evidence.or(evidence);
         }
         at += step as u64;
     }
     Ok(rest)
+}
+
+/// Returns whether a crash can leave this record somewhere after a seal that follows event `last`
+/// at the offset `end`. Commits overwrite a seal, and all of them up to the next sync have the seal's
+/// offset as `synced`. If the first of them is lost and the seal is still there, the others remain.
+fn may_follow_seal(record: Line<'_>, last: u64, end: u64) -> bool {
+    match record {
+        Line::Commit(head) => head.first > last && head.synced >= end,
+        Line::Seal(seal) => seal.end >= end,
+        Line::Snapshot { .. } | Line::End { .. } => false,
+    }
 }
 
 /// Where a line is in the file, its LF not counted; or where some lines are, with their LFs.

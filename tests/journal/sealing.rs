@@ -130,6 +130,26 @@ fn seals_in_every_kind_of_disorder() {
     }
 }
 
+/// The server overwrites a seal, so only something else appends to a sealed journal.
+#[test]
+fn a_journal_appended_to_a_sealed_one_is_damage() {
+    let not_continued =
+        |verdict| matches!(verdict, Some(Disposition::Refused(Evidence::NotContinued { .. })));
+    for policy in POLICIES {
+        for compacted in [false, true] {
+            let (content, ..) = sealed(policy, compacted);
+            let snapshot = SNAPSHOT_HEADER.to_string() + &line("snap 1 x") + &line("end 1 1");
+            for tail in ["", "\n\n\n"] {
+                for appended in [&content, &content[..content.len() / 2], snapshot.as_bytes()] {
+                    let (verdict, is_sealed) =
+                        verdict(&[&content, tail.as_bytes(), appended].concat());
+                    assert!(not_continued(verdict) && !is_sealed, "{policy:?}: {verdict:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_seal_takes_one_write_and_one_sync_and_none_if_there_is_one() {
     for policy in POLICIES {
