@@ -261,7 +261,7 @@ fn serve(options: Serve) -> Result<(), Failure> {
     let max_clients = max_clients(options.max_clients, addresses.len())?;
     let listeners = listen(&addresses)?;
     let names = first_names(&options, &state)?;
-    let at = time::read();
+    let at = time::read_clocks();
     if clock.floor().is_some_and(|floor| time::is_synchronized(floor, at.0)) {
         clock.confirm();
     }
@@ -561,7 +561,7 @@ fn identity(report: &Report) -> String {
 
 /// Runs `reservad reset-time`, and prints the changes.
 fn reset_time(folder: &Path) -> Result<(), Failure> {
-    let (now, _) = time::read();
+    let (now, _) = time::read_clocks();
     let zone = zone_of_system()?;
     let shown = |time| zone.text(time, Round::Down);
     if now < Time::from_ms(CLOCK_UNSET_MS) {

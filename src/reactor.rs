@@ -42,7 +42,7 @@ use crate::journal::{self, DiskStorage};
 use crate::limits::{ACCEPT_BUDGET, ACCEPT_RETRY_MS, GATHER_MS, GATHER_ROUNDS, LISTENERS_MAX};
 use crate::service::{Key, Peer, Ready, Service};
 use crate::store::InventoryFile;
-use crate::time::{self, MonotonicMs, tick};
+use crate::time::{self, MonotonicMs};
 use net::{Accepted, Listener};
 use wake::{Alarm, Foretick, Signal, Signals};
 
@@ -146,7 +146,7 @@ impl Reactor {
     }
 
     fn turn(&mut self, events: &mut Events) -> Result<(), String> {
-        let (wall, now) = time::read();
+        let (wall, now) = time::read_clocks();
         if self.service.is_clock_unconfirmed() && time::is_synchronized(self.service.time(), wall) {
             self.service.confirm_clock();
         }
@@ -178,7 +178,7 @@ impl Reactor {
     /// sync is for all of it. Who is alone pays a look at the poll.
     fn gather(&mut self, events: &mut Events, begun: MonotonicMs) -> Result<(), String> {
         for _ in 0..GATHER_ROUNDS {
-            if !self.service.may_gather() || tick() > begun.plus_ms(GATHER_MS) {
+            if !self.service.may_gather() || MonotonicMs::now() > begun.plus_ms(GATHER_MS) {
                 break;
             }
             self.poll(events, Some(Duration::ZERO))?;
@@ -211,7 +211,7 @@ impl Reactor {
             return Some(Duration::ZERO);
         }
         let next = time::earlier(self.service.next_deadline(), self.accept_again)?;
-        Some(tick().until(next))
+        Some(MonotonicMs::now().until(next))
     }
 
     /// Returns whether there was a signal.
