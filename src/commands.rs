@@ -37,7 +37,7 @@ use parse::{
 };
 pub use session::{Session, notices, resolve, tell_place};
 use session::{Wait, Watch};
-use words::{Lang, Verb, excerpt, localize};
+use words::{Lang, Verb, excerpt, find_verb, localize};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
@@ -134,7 +134,7 @@ fn run_other(
     }
     let (exact, marks) = (Verb::find_exact(word), ByteClasses::of(rest));
     if !session.allows_costly && cost::may_begin_costly(word) {
-        let verb = exact.or_else(|| Verb::find(str::from_utf8(word).ok()?));
+        let verb = exact.or_else(|| find_verb(str::from_utf8(word).ok()?));
         let cost =
             verb.map_or(0, |(verb, _)| cost::upper_bound(verb, rest, marks, context.inventory));
         if cost > COSTLY_WORK {
@@ -178,7 +178,7 @@ fn at_once(
     context: &mut CommandContext,
     out: &mut Vec<u8>,
 ) -> Option<()> {
-    let (verb, lang, name) = Verb::cut_short(line)?;
+    let (verb, lang, name) = cut_short(line)?;
     let (id, name) = context.inventory.find_kept(session.near, name)?;
     session.near = id;
     let now = context.request_time.now.wall;
@@ -194,6 +194,16 @@ fn at_once(
     session.lang = lang;
     context.grant_waiters();
     Some(())
+}
+
+/// Reserving and cancelling in either language, written as it is shown, and what
+/// follows the space after it: what nearly all lines are.
+fn cut_short(line: &[u8]) -> Option<(Verb, Lang, &[u8])> {
+    let cut = |verb, lang, word| line.strip_prefix(word).map(|rest| (verb, lang, rest));
+    cut(Verb::Reserve, Lang::Es, b"RESERVAR ".as_slice())
+        .or_else(|| cut(Verb::Cancel, Lang::Es, b"CANCELAR "))
+        .or_else(|| cut(Verb::Reserve, Lang::En, b"RESERVE "))
+        .or_else(|| cut(Verb::Cancel, Lang::En, b"CANCEL "))
 }
 
 /// An HTTP request line where a conversation begins, or a header anywhere: a
@@ -246,7 +256,7 @@ fn understand<'a>(
         }
     };
     let (word, rest) = ScannedStr::of(text).split_word();
-    let found = Verb::find(word);
+    let found = find_verb(word);
     if let Some((_, lang)) = found {
         session.lang = lang;
     }

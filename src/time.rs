@@ -5,7 +5,6 @@
 
 mod calendar;
 mod confirm;
-mod duration;
 mod format;
 mod instant;
 mod monotonic;
@@ -15,8 +14,8 @@ mod server;
 mod tests;
 mod zone;
 
+pub use crate::text::{DurationError, parse_duration_ms};
 pub use confirm::is_synchronized;
-pub use duration::{DurationError, parse_duration_ms};
 pub use format::{FormattedTime, Round, print_utc};
 pub use instant::Time;
 pub use monotonic::MonotonicMs;

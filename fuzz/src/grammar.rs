@@ -7,9 +7,9 @@ use reservad::commands::parse::{Command, RequestTime, ScannedStr, parse};
 use reservad::commands::words::{Lang, Opt, Verb};
 use reservad::conn::Eol;
 use reservad::inventory::decide::{Cancel, Wanted};
-use reservad::inventory::event::push_quoted;
 use reservad::inventory::fit::Start;
 use reservad::inventory::{End, When};
+use reservad::text::push_quoted;
 use reservad::time::{ClockReading, Round, Time, Zone};
 
 use super::reply;
@@ -169,7 +169,7 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
         Command::Watch { wanted, after } => {
             out.push_str(&join(wanted.iter().map(Wanted::text)));
             if let Some(after) = after {
-                push_option(Opt::Flow, format_args!("{after}"), lang, out);
+                push_option(Opt::After, format_args!("{after}"), lang, out);
             }
         }
         Command::IAm(name) => out.push_str(name),

@@ -13,12 +13,13 @@ use std::borrow::Cow;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::words::{Lang, Opt, Verb, excerpt, localize};
+use super::words::{Lang, Opt, Verb, excerpt, find_option, localize};
 use crate::inventory::decide::{Cancel, Request, Wanted};
 use crate::inventory::fit::{End, When};
 use crate::inventory::names::check_name;
 use crate::inventory::pattern::Pattern;
 use crate::limits::{NAME_MAX_BYTES, TARGETS_MAX};
+use crate::text::{QuoteError, read_quoted};
 use crate::time::{ClockReading, Time, Zone};
 
 use text::skip_spaces;
@@ -210,7 +211,7 @@ impl<'a> Line<'a> {
     /// Reads `option=value` at the start of the rest; the `=` is at `at`.
     fn option(&mut self, at: usize) -> Result<(), ErrorReply> {
         let (word, value) = (&self.rest[..at], &self.rest[at + 1..]);
-        let option = Opt::find(word).filter(|option| self.verb.options().contains(option));
+        let option = find_option(word).filter(|option| self.verb.options().contains(option));
         let Some(option) = option else { return Err(self.unknown_option(word)) };
         if self.options.iter().any(|(other, _)| *other == option) {
             return Err(ErrorReply::bad(localize!(
@@ -263,32 +264,17 @@ impl<'a> Line<'a> {
 
     /// A value in quotes, of which the first is already taken.
     fn quoted(&self, option: Opt, text: &'a str) -> Result<(Cow<'a, str>, &'a str), ErrorReply> {
-        let mut value = String::new();
-        let mut chars = text.char_indices();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '"' => {
-                    let rest = &text[at + 1..];
-                    let is_apart = rest.is_empty() || rest.starts_with(SPACES);
-                    return match is_apart {
-                        true => Ok((Cow::Owned(value), rest)),
-                        false => Err(self.quotes(option)),
-                    };
-                }
-                '\\' => match chars.next() {
-                    Some((_, c @ ('"' | '\\'))) => value.push(c),
-                    _ => return Err(self.escape(option)),
-                },
-                '\t' => value.push(' '),
-                c => value.push(c),
-            }
-        }
-        Err(ErrorReply::bad(localize!(
-            self.lang,
-            "faltan las comillas de cierre de {}=",
-            "the closing quote of {}= is missing",
-            option.word(self.lang),
-        )))
+        let read = read_quoted(text).map(|(value, rest)| (Cow::Owned(value), rest));
+        read.map_err(|error| match error {
+            QuoteError::NotLast => self.quotes(option),
+            QuoteError::Escape => self.escape(option),
+            QuoteError::Unclosed => ErrorReply::bad(localize!(
+                self.lang,
+                "faltan las comillas de cierre de {}=",
+                "the closing quote of {}= is missing",
+                option.word(self.lang),
+            )),
+        })
     }
 
     fn quotes(&self, option: Opt) -> ErrorReply {

@@ -9,7 +9,7 @@ use super::words::{Lang, Verb, excerpt, localize};
 use super::{push, push_all};
 use crate::conn::{Eol, ReplyStream};
 use crate::inventory::decide::{Busy, Refusal};
-use crate::inventory::event::{push_names, push_quoted};
+use crate::inventory::event::push_names;
 use crate::inventory::names::{NameTexts, ResourceId};
 use crate::inventory::queue::WaitLimit;
 use crate::inventory::{Earliest, NextFit, Reservation};
@@ -17,6 +17,7 @@ use crate::limits::{
     CANCEL_LOOKS, NAME_MAX_BYTES, WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX,
     WAITERS_MAX,
 };
+use crate::text::push_quoted;
 use crate::time::{FormattedTime, Round, Zone};
 
 /// A refusal as code and text.

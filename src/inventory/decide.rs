@@ -10,7 +10,6 @@ use std::rc::Rc;
 use smallvec::{SmallVec, smallvec};
 
 use super::booked::Schedule;
-use super::event::push_quoted;
 use super::fit::{Conflict, Earliest, End, NextFit, Sought, Start, When};
 use super::names::{ResourceId, fold};
 use super::pattern::Pattern;
@@ -19,6 +18,7 @@ use super::{
     Booking, Event, Ids, Inventory, KeepAlive, Key, Number, Origin, Reservation, SessionId,
 };
 use crate::limits::{CANCEL_LOOKS, PATTERNS_ALWAYS, PATTERNS_BYTES};
+use crate::text::push_quoted;
 use crate::time::{ClockReading, Time, Zone};
 
 /// A target as it was written.

@@ -12,6 +12,7 @@ use super::{Ids, Inventory, KeepAlive, Key, Number, Reservation, SessionId};
 use crate::limits::{
     DURATION_MAX_MS, EVENT_WORK, KEEP_ALIVE_MIN_MS, KEPT_TEXT_MAX_BYTES, TARGETS_MAX,
 };
+use crate::text::push_quoted;
 use crate::time::{Time, parse_utc, print_utc};
 
 /// One change of the inventory.
@@ -447,19 +448,6 @@ fn decode_keep_alive_ms(text: &str) -> Result<i64, String> {
     let in_range = |ms: &i64| (KEEP_ALIVE_MIN_MS..=DURATION_MAX_MS).contains(ms);
     ms.filter(in_range)
         .ok_or_else(|| format!("invalid length '{}' after for=", text.escape_debug()))
-}
-
-/// Appends `text` in quotes; inside, `\"` and `\\` are the only escapes.
-pub fn push_quoted(option: &str, text: &str, out: &mut String) {
-    out.push_str(option);
-    out.push('"');
-    for c in text.chars() {
-        if matches!(c, '"' | '\\') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push('"');
 }
 
 fn decode_new_name(text: &str) -> Result<String, String> {

@@ -19,6 +19,8 @@ use unicode_normalization::char::{
 use unicode_normalization::is_nfc_quick;
 
 use crate::limits::{NAME_MAX_BYTES, NAMES_CHUNK};
+pub use crate::text::is_hidden;
+use crate::text::is_unprintable;
 
 /// Index of a resource in inventory order. Valid until [`Names::remap`].
 pub type ResourceId = u32;
@@ -183,33 +185,6 @@ const fn is_grammar(c: char) -> bool {
 /// everything that is not printed or that changes how its neighbours are.
 pub fn is_forbidden(c: char) -> bool {
     is_grammar(c) || (c != ' ' && is_unprintable(c))
-}
-
-/// Controls, other spaces, zero-width and bidirectional controls, characters
-/// without a glyph, private and never-assigned ones.
-pub fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || c.is_whitespace()
-        || is_hidden(c)
-        || matches!(c,
-            '\u{E000}'..='\u{F8FF}'
-            | '\u{FDD0}'..='\u{FDEF}'
-            | '\u{F0000}'..='\u{10FFFF}')
-        || (c as u32) & 0xFFFE == 0xFFFE
-}
-
-/// Returns whether a character is invisible or changes how its neighbours appear: zero-width and
-/// bidirectional controls, blank letters, the tags that mirror ASCII, and all other format
-/// characters of Unicode (Cf), such as U+070F, which draws a line over its neighbours.
-pub fn is_hidden(c: char) -> bool {
-    matches!(c,
-        '\u{AD}' | '\u{34F}' | '\u{600}'..='\u{605}' | '\u{61C}' | '\u{6DD}' | '\u{70F}'
-        | '\u{890}' | '\u{891}' | '\u{8E2}' | '\u{115F}' | '\u{1160}'
-        | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
-        | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-        | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}'
-        | '\u{FFF0}'..='\u{FFFB}' | '\u{110BD}' | '\u{110CD}' | '\u{13430}'..='\u{1343F}' | '\u{16FE4}' | '\u{1BCA0}'..='\u{1BCA3}'
-        | '\u{1D159}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
 /// The marks that folding drops.

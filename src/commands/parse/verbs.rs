@@ -1,7 +1,7 @@
 //! What each verb takes: from a line taken apart to its command.
 
 use super::{Command, ErrorReply, Line, RequestTime, unknown_verb};
-use crate::commands::words::{Opt, Verb, excerpt, localize};
+use crate::commands::words::{Opt, excerpt, find_verb, localize};
 use crate::inventory::decide::{Cancel, Request};
 use crate::inventory::fit::{End, Start, When, WhenError};
 use crate::inventory::names::normalize;
@@ -152,7 +152,7 @@ impl<'a> Line<'a> {
 
     pub(super) fn watch(mut self) -> Result<Command<'a>, ErrorReply> {
         let wanted = self.one_wanted()?;
-        let after = match self.value(Opt::Flow) {
+        let after = match self.value(Opt::After) {
             None => None,
             Some(text) => Some(self.event_number(&text)?),
         };
@@ -165,7 +165,7 @@ impl<'a> Line<'a> {
                 self.lang,
                 "{}={}: número de suceso no válido",
                 "{}={}: invalid event number",
-                Opt::Flow.word(self.lang),
+                Opt::After.word(self.lang),
                 excerpt(text),
             )));
         }
@@ -203,7 +203,7 @@ impl<'a> Line<'a> {
         if self.targets.is_empty() {
             return Ok(Command::Help(None));
         }
-        match Verb::find(self.targets) {
+        match find_verb(self.targets) {
             Some((verb, _)) => Ok(Command::Help(Some(verb))),
             None => Err(unknown_verb(self.targets, self.lang)),
         }

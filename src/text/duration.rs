@@ -1,4 +1,4 @@
-//! Durations such as `90s` or `1h30m`.
+//! Durations as people write them: `90s`, `1h30m`, `3d`.
 
 use crate::limits::DURATION_MAX_MS;
 
@@ -7,18 +7,16 @@ use crate::limits::DURATION_MAX_MS;
 pub enum DurationError {
     /// A number without a unit.
     NoUnit,
-    /// Not of the form `90s`, `30m`, `2h`, `3d` or `1h30m`.
+    /// Not of the form `90s`, `30m`, `2h`, `3d`, `1h30m`.
     Form,
     /// Zero.
     Zero,
-    /// Longer than ten years.
+    /// Over ten years.
     TooLong,
 }
 
-/// Parses a duration such as `90s`, `30m`, `2h`, `3d` or `1h30m`, from 1 second to ten years, and
-/// returns it in milliseconds.
-///
-/// Units go from large to small, and each is given at most once. A day has 24 hours.
+/// Parses a duration and returns milliseconds, from one second to ten years. The units `d` (24 h),
+/// `h`, `m` and `s` are in this order and each is given at most once.
 pub fn parse_duration_ms(text: &str) -> Result<i64, DurationError> {
     let mut total_ms: i64 = 0;
     let mut last_unit_ms = i64::MAX;
@@ -43,7 +41,7 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, DurationError> {
             return Err(DurationError::Form);
         }
         last_unit_ms = unit_ms;
-        // Only digits, so the only possible error is an overflow.
+        // The only error left is overflow.
         let count: i64 = rest[..digits].parse().map_err(|_| DurationError::TooLong)?;
         total_ms = count
             .checked_mul(unit_ms)
@@ -63,13 +61,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_have_units_from_large_to_small() {
+    fn durations_are_parsed() {
         let cases = [
             ("90s", Ok(90_000)),
             ("30m", Ok(1_800_000)),
             ("2h", Ok(7_200_000)),
             ("3d", Ok(259_200_000)),
             ("1h30m", Ok(5_400_000)),
+            ("1m1S", Ok(61_000)),
             ("1d1s", Ok(86_401_000)),
             ("3653d", Ok(DURATION_MAX_MS)),
             ("3653d1s", Err(DurationError::TooLong)),
@@ -87,8 +86,8 @@ mod tests {
             ("2w", Err(DurationError::Form)),
             ("1h ", Err(DurationError::Form)),
         ];
-        for (text, want) in cases {
-            assert_eq!(parse_duration_ms(text), want, "{text:?}");
+        for (text, expected) in cases {
+            assert_eq!(parse_duration_ms(text), expected, "{text:?}");
         }
     }
 }
