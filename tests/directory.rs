@@ -147,7 +147,7 @@ fn a_commit_takes_the_space_of_a_compaction_on_a_full_disk() {
             commit(&mut journal).unwrap();
         }
         let notices = journal.take_notices();
-        assert!(matches!(notices[..], [Notice::SnapshotGivenUp { .. }]), "{notices:?}");
+        assert!(matches!(notices[..], [Notice::SnapshotAbandoned { .. }]), "{notices:?}");
         assert!(!journal.has_snapshot());
         assert!(!disk.path().join("data/journal.new").exists());
         let storage = DiskStorage::at(disk.path().join("data"));

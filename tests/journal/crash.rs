@@ -70,7 +70,7 @@ impl Run {
         assert!(model.commit_ends.contains(&found.len()), "seed {seed}: half a commit came back");
         assert_eq!(journal.last_number(), found.len() as u64, "seed {seed}");
         if let Some(bad) = report.bad {
-            assert_eq!(bad.verdict, Disposition::Cut);
+            assert_eq!(bad.disposition, Disposition::Cut);
             self.tally.torn += 1;
         }
         self.tally.found_sealed += u32::from(report.is_sealed);

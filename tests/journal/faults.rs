@@ -176,20 +176,20 @@ fn commit_until_full(taken: Taken, faults: &Faults, policy: SyncPolicy) -> (usiz
     }
     if taken == Taken::OldFile {
         journal.finish_snapshot(100).unwrap();
-        assert!(journal.has_nameless());
+        assert!(journal.unlinked_bytes().is_some());
     }
     let mut acknowledged = 0;
     while try_commit(&mut journal, &[&line]).is_ok() {
         acknowledged += 1;
     }
     assert!(journal.poisoned().is_some_and(|why| why.contains("cannot allocate space in")));
-    assert!(!journal.has_snapshot() && !journal.has_nameless());
+    assert!(!journal.has_snapshot() && !journal.unlinked_bytes().is_some());
     let notices = journal.take_notices();
     drop(journal);
     disk.set_faults(Faults::default());
     let (journal, _, report) = replay(disk, policy).unwrap();
     assert_eq!((journal.last_number(), report.bad), (100 + acknowledged as u64, None));
-    (acknowledged, matches!(notices[..], [Notice::SnapshotGivenUp { .. }]))
+    (acknowledged, matches!(notices[..], [Notice::SnapshotAbandoned { .. }]))
 }
 
 /// A snapshot once took the last space of the disk, and the server stopped at the next commit.
@@ -351,8 +351,8 @@ fn a_snapshot_is_synced_and_what_it_replaces_is_freed_in_pieces() {
             assert_eq!(nothing_cut, 0);
             let new = disk.content("journal");
             let mut pieces = 0;
-            while journal.has_nameless() {
-                journal.shrink_nameless(100_000);
+            while journal.unlinked_bytes().is_some() {
+                journal.shrink_unlinked(100_000);
                 pieces += 1;
             }
             assert_eq!(disk.longest_calls().1, 100_000);
@@ -371,8 +371,8 @@ fn a_replaced_file_that_cannot_be_cut_is_left_to_the_system() {
     journal.begin_snapshot().unwrap();
     journal.finish_snapshot(0).unwrap();
     disk.set_faults(Faults { power_at: Some(0), ..Faults::default() });
-    journal.shrink_nameless(1);
-    assert!(!journal.has_nameless());
+    journal.shrink_unlinked(1);
+    assert!(!journal.unlinked_bytes().is_some());
     assert_eq!(journal.poisoned(), None);
 }
 
@@ -457,7 +457,7 @@ fn a_fresh_journal_opens_without_filling() {
     let (journal, records, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     assert!(report.fresh && records.is_empty());
     assert_eq!(journal.used_bytes(), disk.content("journal").unwrap().len() as u64);
-    assert_eq!(disk.steps(), 8, "create, write, sync, sync the folder; the same for the marker");
+    assert_eq!(disk.steps(), 8, "create, write, sync, sync the directory; the same for the marker");
 }
 
 #[test]

@@ -168,7 +168,7 @@ fn one_owner_at_a_time() {
     let (journal, _) = open(&folder.0);
     let error = DiskStorage::lock(&folder.0).unwrap_err();
     assert!(matches!(error, Error::Locked { .. }), "{error}");
-    assert!(error.to_string().contains("another process uses this data folder"), "{error}");
+    assert!(error.to_string().contains("another process uses this data directory"), "{error}");
     drop(journal);
     assert!(folder.0.join(LOCK_FILE).exists(), "the lock file stays");
     open(&folder.0);
@@ -253,7 +253,7 @@ impl Storage for Replaced {
         panic!("a backup has removed something beside its source")
     }
 
-    fn sync_folder(&self) -> io::Result<()> {
+    fn sync_directory(&self) -> io::Result<()> {
         panic!("a backup has synced its source")
     }
 
@@ -299,7 +299,7 @@ fn a_backup_whose_events_are_not_accepted_gets_no_name() {
     commit(&mut journal, &["a"]);
     let to = folder.0.join("copy");
     let source = DiskStorage::at(folder.0.join("source"));
-    let error = backup(&source, &to, |_| Err("no such room".to_string())).unwrap_err();
+    let error = backup(&source, &to, |_| Err("no such room".into())).unwrap_err();
     assert!(error.to_string().contains("source/journal: byte "), "{error}");
     assert!(error.to_string().contains("no such room"), "{error}");
     assert_eq!(fs::read_dir(&to).unwrap().count(), 0);

@@ -69,7 +69,7 @@ fn found(content: &[u8]) -> Found {
         Ok((_, report)) if report.fresh => Found::Fresh,
         Ok((records, report)) if report.bad.is_none() => Found::Good(records.len()),
         Ok((records, _)) => Found::Cut(records.len()),
-        Err(Error::Refused(report)) => match report.bad.unwrap().verdict {
+        Err(Error::Refused(report)) => match report.bad.unwrap().disposition {
             Disposition::Refused(why) => Found::Refused(why),
             Disposition::Cut => panic!("refused because of a torn tail"),
         },
@@ -207,12 +207,12 @@ fn events_in_every_kind_of_disorder() {
         ("not from 1", join(&[&unsynced(2)]), out_of_order()),
         ("event 0", join(&[&unsynced(0)]), out_of_order()),
         ("no events", join(&[&written(1, 45, &[]), &unsynced(1)]), out_of_order()),
-        ("ditto at first", join(&[&written(1, 45, &["\" x", "y"])]), out_of_order()),
+        ("repeat mark at first", join(&[&written(1, 45, &["\" x", "y"])]), out_of_order()),
         ("a payload that is too long", join(&[&e[0], &written(2, 45, &[&too_long])]), {
             out_of_order()
         }),
         (
-            "a payload that is too long for its ditto mark",
+            "a payload that is too long for its repeat mark",
             join(&[&e[0], &written(2, 45, &[&long_word, "\" aa"])]),
             out_of_order(),
         ),
@@ -333,11 +333,11 @@ fn a_record_that_the_caller_refuses_is_damage() {
     for refused in 1..=sample.records.len() as u64 {
         let disk = SimDisk::with("journal", &sample.content);
         let report = check(&disk, |record| match record {
-            Record::Event { number, .. } if number == refused => Err("no such room".to_string()),
+            Record::Event { number, .. } if number == refused => Err("no such room".into()),
             _ => Ok(()),
         });
         let bad = report.unwrap().bad.unwrap();
-        assert_eq!(bad.verdict, Disposition::Refused(Evidence::Rejected));
+        assert_eq!(bad.disposition, Disposition::Refused(Evidence::Rejected));
         // Before it the header, and the head of each commit up to its own.
         let heads =
             sample.commits.iter().filter(|(_, records)| *records < refused as usize).count();
@@ -514,7 +514,7 @@ fn a_cut_says_what_was_cut() {
     assert_eq!(bad.line, 11);
     assert_eq!(bad.tail_bytes, (sample.content.len() - 4 - start) as u64);
     assert_eq!(bad.readable_commits, 1);
-    assert_eq!(bad.reason, "wrong checksum of a commit's lines");
+    assert_eq!(bad.reason, "wrong checksum of the lines of a commit");
     let (_, served, report) = replay(disk, SyncPolicy::Always).unwrap();
     assert_eq!((served.len(), report.bad), (records, None));
 }
@@ -538,10 +538,10 @@ fn a_refusal_changes_nothing_and_says_what_to_do() {
     assert_eq!(
         error.to_string(),
         format!(
-            "sim/journal: byte {lines}, line 5: wrong checksum of a commit's lines; damage: this place had been \
-             synced when event 5 was written at byte {third}; nothing was changed; bring back a \
-             good copy of this file, or keep a copy of it and, with no server running on it, give up \
-             all {tail} bytes after the last good commit: truncate --size={start} sim/journal"
+            "sim/journal: byte {lines}, line 5: wrong checksum of the lines of a commit; damage: \
+             this place had been synced when event 5 was written at byte {third}; nothing was \
+             changed; restore a good copy of this file; or keep a copy of it and, with no server \
+             running on it, give up all {tail} bytes after the last good commit: truncate --size={start} sim/journal"
         )
     );
 }
@@ -611,7 +611,7 @@ impl Storage for Growing {
         panic!("a check has removed something")
     }
 
-    fn sync_folder(&self) -> io::Result<()> {
+    fn sync_directory(&self) -> io::Result<()> {
         panic!("a check has synced a folder")
     }
 
@@ -673,16 +673,16 @@ fn what_a_second_look_finds_is_told() {
         let moments = [&torn, &torn, last].map(<[u8]>::to_vec).to_vec();
         let growing = Growing { moments: Rc::new(moments), reads: Rc::default() };
         check(&growing, |record| match record {
-            Record::Event { number: 3, .. } => Err("no such room".to_string()),
+            Record::Event { number: 3, .. } => Err("no such room".into()),
             _ => Ok(()),
         })
     };
     let report = found(&sample.content).unwrap();
     assert_eq!((report.last_number, report.end_bytes), (1, second as u64));
-    assert_eq!(report.bad.unwrap().verdict, Disposition::Refused(Evidence::Rejected));
+    assert_eq!(report.bad.unwrap().disposition, Disposition::Refused(Evidence::Rejected));
     let error = found(b"").unwrap_err();
     assert!(error.to_string().contains("this disk has failed"), "{error}");
-    assert_eq!(found(&torn).unwrap().bad.unwrap().verdict, Disposition::Cut);
+    assert_eq!(found(&torn).unwrap().bad.unwrap().disposition, Disposition::Cut);
 }
 
 /// The report counted the events of a commit before the one that was not accepted, though a
@@ -692,7 +692,7 @@ fn what_is_good_ends_with_a_whole_commit() {
     let sample = small(SyncPolicy::Always);
     let disk = SimDisk::with("journal", &sample.content);
     let report = check(&disk, |record| match record {
-        Record::Event { number: 3, .. } => Err("no such room".to_string()),
+        Record::Event { number: 3, .. } => Err("no such room".into()),
         _ => Ok(()),
     });
     let report = report.unwrap();

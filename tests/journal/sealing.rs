@@ -34,7 +34,7 @@ fn sealed(policy: SyncPolicy, compacted: bool) -> (Vec<u8>, usize, usize) {
 fn verdict(content: &[u8]) -> (Option<Disposition>, bool) {
     let disk = SimDisk::with("journal", content);
     let report = check(&disk, |_| Ok(())).unwrap();
-    (report.bad.map(|bad| bad.verdict), report.is_sealed)
+    (report.bad.map(|bad| bad.disposition), report.is_sealed)
 }
 
 /// A wrong bit in the last commit of a journal that was sealed at a clean stop was once cut as a
@@ -340,7 +340,7 @@ fn a_seal_that_is_overwritten_during_a_check_is_no_damage() {
                 ] {
                     let growing = Growing::through(moments);
                     let report = check(&growing, |_| Ok(())).unwrap();
-                    let verdict = report.bad.map(|bad| bad.verdict);
+                    let verdict = report.bad.map(|bad| bad.disposition);
                     assert!(
                         matches!(verdict, None | Some(Disposition::Cut)),
                         "{at} {later} {torn}"
