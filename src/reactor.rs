@@ -307,7 +307,10 @@ impl Reactor {
         match InventoryFile::open(path) {
             Ok(file) => self.service.reload(Box::new(file)),
             Err(error) => {
-                error!("SIGHUP: {}; nothing of that file was taken", escape_for_log(&error))
+                error!(
+                    "SIGHUP: {}; nothing of that file was taken",
+                    escape_for_log(&error.to_string())
+                )
             }
         }
     }

@@ -729,7 +729,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let added = store::ensure(&mut self.inventory, names, self.now.wall, &mut self.batch);
         // Somebody may wait for what is new.
         self.inventory.grant_waiters(self.now, &self.zone, &mut self.batch);
-        added
+        added.map_err(|error| error.to_string())
     }
 
     /// Logs, once a minute at most, that clients are turned away.
