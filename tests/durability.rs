@@ -654,7 +654,7 @@ fn damage_before_the_last_commit_is_refused_and_nothing_is_changed() {
             let last = told.lines().last().unwrap();
             assert!(last.contains(&format!("{}: byte {line}, ", path.display())), "{last}");
             assert!(last.contains("damage") && last.contains("nothing was changed"), "{last}");
-            assert!(last.contains("bring back a good copy"), "{last}");
+            assert!(last.contains("restore a good copy"), "{last}");
         }
         assert_eq!(text(&checked.stderr).lines().last(), text(&started.stderr).lines().last());
     }

@@ -39,14 +39,10 @@ impl Zone {
         Zone(TimeZone::UTC)
     }
 
-    /// Returns the zone of a POSIX rule such as `EST5EDT,M3.2.0,M11.1.0`.
-    pub fn posix(rule: &str) -> Option<Zone> {
-        TimeZone::posix(rule).map(Zone).ok()
-    }
-
-    /// Returns the zone in the contents of a file of the zone database.
-    pub fn of_file(name: &str, bytes: &[u8]) -> Option<Zone> {
-        TimeZone::tzif(name, bytes).map(Zone).ok()
+    /// Returns the system's zone: that of the environment variable TZ if it is set, or else that of
+    /// `/etc/localtime`. `None` if TZ or the file is not valid, or if there is neither.
+    pub fn of_system() -> Option<Zone> {
+        TimeZone::try_system().map(Zone).ok()
     }
 
     /// Returns the zone of an IANA name such as `America/Montevideo`.
