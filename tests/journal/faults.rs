@@ -1,4 +1,4 @@
-//! Disks that fail without a power cut, and the calls of a caller that make no sense.
+//! Disks that fail without a power cut, and invalid calls.
 
 use crate::{commit, replay, try_commit};
 use reservad::journal::{
@@ -110,7 +110,7 @@ fn a_failed_fill_poisons() {
     assert_poisoned(&mut journal, "cannot fill");
 }
 
-/// Compaction may fail; the service goes on with the journal that it has.
+/// A compaction may fail. The service continues with its journal.
 #[test]
 fn a_snapshot_that_fails_is_abandoned() {
     let faults = [
@@ -124,7 +124,7 @@ fn a_snapshot_that_fails_is_abandoned() {
             let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
             commit(&mut journal, &["a"]);
             journal.begin_snapshot().unwrap();
-            // More than there is room for, and so much that a piece is synced.
+            // More than fits, and enough that a piece is synced.
             (0..20).for_each(|_| journal.snapshot_append(&"state".repeat(12_000)));
             disk.set_faults(fault.clone());
             let error = if in_pieces {
@@ -248,7 +248,7 @@ fn a_snapshot_leaves_the_reserve_to_commits() {
 /// Another server with the same directory once lost acknowledged events when this one replaced the
 /// journal with its snapshot.
 #[test]
-fn a_directory_that_another_process_has_taken_is_left_alone() {
+fn directory_that_another_process_has_taken_is_not_written() {
     let taken = || Faults { lock: Some(LockState::Lost), ..Faults::default() };
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
@@ -298,7 +298,7 @@ fn a_deleted_lock_file_is_locked_again_with_a_notice() {
 
 /// Another process has replaced the journal with a backup, or has deleted it.
 #[test]
-fn a_journal_that_was_replaced_stays_and_one_that_was_deleted_comes_back() {
+fn replaced_journal_is_kept_and_a_deleted_one_is_restored() {
     for (name, told) in [(NameState::Other, "is not the file"), (NameState::Missing, "was deleted")]
     {
         let disk = SimDisk::new(512, 0);
@@ -326,9 +326,9 @@ fn a_journal_that_was_replaced_stays_and_one_that_was_deleted_comes_back() {
     }
 }
 
-/// However large a snapshot is: no call holds the loop up for all of it.
+/// However large a snapshot is, no call delays the loop for all of it.
 #[test]
-fn a_snapshot_is_synced_and_what_it_replaces_is_freed_in_pieces() {
+fn snapshot_is_synced_in_pieces_and_the_replaced_file_is_freed_in_pieces() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
         for finishes in [true, false] {
             let disk = SimDisk::new(4096, 0);
@@ -365,7 +365,7 @@ fn a_snapshot_is_synced_and_what_it_replaces_is_freed_in_pieces() {
 
 /// It has no name any more, so nothing depends on it.
 #[test]
-fn a_replaced_file_that_cannot_be_cut_is_left_to_the_system() {
+fn replaced_file_that_cannot_be_truncated_is_closed() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     journal.begin_snapshot().unwrap();
@@ -396,7 +396,7 @@ fn a_rename_that_fails_poisons() {
 }
 
 #[test]
-fn commits_are_synced_as_the_policy_says() {
+fn commits_are_synced_according_to_the_policy() {
     let every = SyncPolicy::Every(Duration::from_secs(1));
     for (policy, dirty) in [(SyncPolicy::Always, false), (every, true), (SyncPolicy::Never, true)] {
         let disk = SimDisk::new(512, 0);
@@ -462,21 +462,21 @@ fn a_fresh_journal_opens_without_filling() {
 
 #[test]
 #[should_panic(expected = "event number")]
-fn a_number_out_of_order_is_a_bug() {
+fn number_out_of_order_panics() {
     let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
     let _ = journal.commit(2, "x", [1].into_iter());
 }
 
 #[test]
 #[should_panic(expected = "payload with an LF, TAB or NUL")]
-fn a_payload_of_two_lines_is_a_bug() {
+fn payload_of_two_lines_panics() {
     let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["x\ny"]);
 }
 
 #[test]
 #[should_panic(expected = "not of the last event")]
-fn a_snapshot_of_another_event_is_a_bug() {
+fn snapshot_of_another_event_panics() {
     let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
     journal.begin_snapshot().unwrap();
     let _ = journal.finish_snapshot(1);

@@ -190,7 +190,7 @@ fn everything_before_a_seal_is_synced_first() {
 
 /// The next commit overwrites the seal, so seals do not make a journal grow.
 #[test]
-fn the_next_commit_takes_the_place_of_the_seal() {
+fn next_commit_overwrites_the_seal() {
     for policy in POLICIES {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
