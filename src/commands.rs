@@ -20,17 +20,17 @@ use std::rc::Rc;
 use foldhash::fast::RandomState;
 
 use crate::conn::{Eol, ReplyStream};
-use crate::inventory::decide::{Grant, Refusal, Request, Wanted, cancellations};
 use crate::inventory::event::{Batch, push_names};
-use crate::inventory::fit::{End, Start};
 use crate::inventory::history::History;
 use crate::inventory::names::{check_name, fold};
 use crate::inventory::pattern::Pattern;
-use crate::inventory::{Ending, Event, Inventory, Reservation, SessionId};
+use crate::inventory::{
+    End, Ending, Event, Grant, Interval, Inventory, Refusal, Request, Reservation, Selector,
+    SessionId, Start, cancellations,
+};
 use crate::limits::{
     CLOCK_DOUBTFUL_MS, COSTLY_WORK, LINE_MAX_BYTES, LIST_PIECE_BYTES, RELEASES_AT_ONCE,
 };
-use crate::time::Time;
 pub use notice::Notices;
 use parse::{
     ByteClasses, Command, ErrorReply, RequestTime, ScannedStr, find_control, parse, split_word,
@@ -298,8 +298,15 @@ fn execute(
             };
         }
         Command::Bookings { wanted, holder, from, until } => {
-            return match bookings(wanted, holder.as_deref(), (from, until), lang, eol, context, out)
-            {
+            return match bookings(
+                wanted,
+                holder.as_deref(),
+                Interval { from, until },
+                lang,
+                eol,
+                context,
+                out,
+            ) {
                 Ok(after) => after,
                 Err(refusal) => refuse(refusal, lang, eol, context, out),
             };
@@ -419,7 +426,7 @@ fn reserve(
             Rc::clone(context.inventory.live(number)?)
         }
         Grant::Wait(wants) => {
-            let text = context.inventory.target_text(&wants.targets, &request.wanted);
+            let text = context.inventory.target_text(&wants.targets, &request.selectors);
             let principal = session.principal.clone();
             let place = context.inventory.wait(request, wants, principal, now, zone);
             let wait = Wait { lang, eol, dated, targets: text };
@@ -447,13 +454,13 @@ fn push_reserved(
 
 /// The pattern of a list; a plain name must exist, as everywhere.
 fn list_pattern(
-    wanted: Option<Wanted>,
+    wanted: Option<Selector>,
     context: &CommandContext,
 ) -> Result<Option<Pattern>, Refusal> {
     match wanted {
         None => Ok(None),
-        Some(Wanted::Pattern(pattern, _)) => Ok(Some(pattern)),
-        Some(Wanted::Name(name)) => match context.inventory.names().find(&name) {
+        Some(Selector::Pattern(pattern, _)) => Ok(Some(pattern)),
+        Some(Selector::Name(name)) => match context.inventory.names().find(&name) {
             Some(_) => Ok(Pattern::new(&name).ok()),
             None => Err(Refusal::NoResource(name.into_owned())),
         },
@@ -461,8 +468,8 @@ fn list_pattern(
 }
 
 fn list(
-    wanted: Option<Wanted>,
-    interval: Option<(Time, Time)>,
+    wanted: Option<Selector>,
+    interval: Option<Interval>,
     lang: Lang,
     eol: Eol,
     context: &CommandContext,
@@ -471,23 +478,23 @@ fn list(
     let pattern = list_pattern(wanted, context)?;
     // This instant is the shortest interval there is.
     let now = context.request_time.now.wall;
-    let (from, until) = interval.unwrap_or((now, now.plus_ms(1)));
-    let bits = context.inventory.free_bits(pattern.as_ref(), from, until);
+    let interval = interval.unwrap_or(Interval { from: now, until: now.plus_ms(1) });
+    let bits = context.inventory.free_bits(pattern.as_ref(), interval);
     let texts = context.inventory.names().texts().clone();
     Ok(start(reply::FreeList::new(texts, bits, lang, eol, out), out))
 }
 
 fn bookings(
-    wanted: Option<Wanted>,
+    wanted: Option<Selector>,
     holder: Option<&str>,
-    (from, until): (Time, Time),
+    interval: Interval,
     lang: Lang,
     eol: Eol,
     context: &CommandContext,
     out: &mut Vec<u8>,
 ) -> Result<Flow, Refusal> {
     let pattern = list_pattern(wanted, context)?;
-    let rows = context.inventory.bookings(pattern.as_ref(), holder, from, until);
+    let rows = context.inventory.bookings(pattern.as_ref(), holder, interval);
     let texts = context.inventory.names().texts().clone();
     let zone = context.request_time.zone;
     Ok(start(reply::BookingList::new(texts, rows, zone, lang, eol, out), out))
@@ -495,7 +502,7 @@ fn bookings(
 
 /// Watches from now on, or from after an event that is still held.
 fn watch(
-    wanted: Option<Wanted>,
+    wanted: Option<Selector>,
     after: Option<u64>,
     lang: Lang,
     eol: Eol,

@@ -6,8 +6,7 @@
 //! all of it.
 
 use crate::inventory::event::{Batch, Subject};
-use crate::inventory::names::ResourceId;
-use crate::inventory::{Event, Inventory, Number};
+use crate::inventory::{Event, Inventory, Number, ResourceId};
 use crate::journal::{Error, Log};
 use crate::limits::{COMPACT_MOST_TIMES, COMPACT_SOON_MS};
 use crate::time::Time;
@@ -52,10 +51,10 @@ impl Cursor {
     fn visit(self, inventory: &Inventory) -> Option<(Option<Event>, Cursor)> {
         match self {
             Cursor::Resources(next) => Some(match inventory.next_resource(next) {
-                None => (None, Cursor::Reservations(0)),
+                None => (None, Cursor::Reservations(Number(0))),
                 Some(id) => {
                     let name = inventory.names().texts().name(id).to_owned();
-                    (Some(Event::Added { name }), Cursor::Resources(id + 1))
+                    (Some(Event::Added { name }), Cursor::Resources(id.next()))
                 }
             }),
             Cursor::Reservations(last) => {
@@ -119,7 +118,7 @@ impl Compactor {
         piece_bytes: usize,
     ) -> Result<Option<Error>, Error> {
         let next = match self.cursor {
-            None => log.begin_snapshot().map(|()| Some(Cursor::Resources(0))),
+            None => log.begin_snapshot().map(|()| Some(Cursor::Resources(ResourceId(0)))),
             Some(cursor) => self.write_piece(log, cursor, inventory, now, piece_bytes),
         };
         match next {

@@ -3,9 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{Opened, Store};
-use crate::inventory::decide::Refusal;
 use crate::inventory::event::Batch;
-use crate::inventory::{Capacity, Ending, Event, Inventory, SessionId};
+use crate::inventory::{Capacity, Ending, Event, Inventory, Refusal, SessionId};
 use crate::journal::{Error, Storage, SyncPolicy};
 use crate::time::{ClockReading, Time, Zone};
 

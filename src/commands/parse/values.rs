@@ -3,8 +3,8 @@
 
 use super::{ErrorReply, Line, RequestTime};
 use crate::commands::words::{Lang, Opt, excerpt, localize};
-use crate::inventory::fit::{End, Start, When, WhenError};
 use crate::inventory::names::NameError;
+use crate::inventory::{End, Interval, Start, When, WhenError};
 use crate::limits::{KEEP_ALIVE_MIN_MS, NAME_MAX_BYTES, NIGHTS_MAX, STARS_MAX};
 use crate::text::{
     DurationError, is_emoji_part, is_hidden, is_now_word, is_quit_word, parse_duration_ms,
@@ -13,7 +13,7 @@ use crate::time::{Time, TimeError};
 
 impl Line<'_> {
     pub(super) fn when(&mut self, request_time: RequestTime) -> Result<When, ErrorReply> {
-        Ok(When { start: self.start(request_time)?, term: self.term(request_time)? })
+        Ok(When { start: self.start(request_time)?, end: self.term(request_time)? })
     }
 
     pub(super) fn start(&mut self, request_time: RequestTime) -> Result<Start, ErrorReply> {
@@ -126,7 +126,7 @@ impl Line<'_> {
         &self,
         when: &When,
         request_time: RequestTime,
-    ) -> Result<(Time, Time), ErrorReply> {
+    ) -> Result<Interval, ErrorReply> {
         let interval = when.interval(request_time.now, request_time.zone);
         interval.map_err(|error| self.when_fault(error, request_time))
     }
