@@ -80,7 +80,7 @@ fn help_and_version() {
 
 #[test]
 fn wrong_usage_ends_with_2() {
-    let rows: &[(&[&str], &str)] = &[
+    let cases: &[(&[&str], &str)] = &[
         (&["--bogus"], "--bogus"),
         (&["surplus"], "surplus"),
         (&["--listen", "nonsense"], "HOST:PORT"),
@@ -102,7 +102,7 @@ fn wrong_usage_ends_with_2() {
         (&["backup"], "--to <DIR>"),
         (&["backup", "--to"], "--to <DIR>"),
     ];
-    for (arguments, said) in rows {
+    for (arguments, said) in cases {
         let (code, out, err) = outcome(&mut command(arguments));
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");
         assert!(err.contains(said), "{arguments:?}: {err}");
@@ -162,7 +162,7 @@ fn data_directory_comes_from_the_option_or_the_environment() {
         (folder.path().join("state"), folder.path().join("xdg"), folder.path().join("home"));
     let two = std::env::join_paths([&state, &xdg]).unwrap();
     let all = [("STATE_DIRECTORY", &*state), ("XDG_STATE_HOME", &*xdg), ("HOME", &*home)];
-    let rows: &[(&[(&str, &Path)], &Path)] = &[
+    let cases: &[(&[(&str, &Path)], &Path)] = &[
         (&all, &state),
         (&all[1..], &xdg.join("reservad")),
         (&all[2..], &home.join(".local/state/reservad")),
@@ -171,7 +171,7 @@ fn data_directory_comes_from_the_option_or_the_environment() {
         // The specification says that a relative path must be ignored.
         (&[("XDG_STATE_HOME", Path::new("relative")), all[2]], &home.join(".local/state/reservad")),
     ];
-    for (variables, want) in rows {
+    for (variables, want) in cases {
         let mut server = Server::spawn(&mut with_variables(variables));
         assert!(server.log_so_far().contains(&format!("data in {}\n", want.display())));
         assert!(want.join("journal").is_file(), "{variables:?}");
@@ -385,7 +385,7 @@ fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
     let folder = temp_dir();
     let file = folder.path().join("rooms");
     let long = format!("Sala\n{}\n", "x".repeat(129));
-    let rows: &[(&[u8], usize, &str)] = &[
+    let cases: &[(&[u8], usize, &str)] = &[
         (b"Sala 1\nSala, 2\n", 2, ","),
         (b"# one\n\nSala=2\n", 3, "="),
         (b"Sala *\n", 1, "*"),
@@ -394,7 +394,7 @@ fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
         ("Habitación 1\nSala\nHABITACION 1\n".as_bytes(), 3, "line 1"),
         ("Sala\u{200B}\n".as_bytes(), 1, "U+200B"),
     ];
-    for (content, line, said) in rows {
+    for (content, line, said) in cases {
         std::fs::write(&file, content).unwrap();
         let (code, reason) = failure(&["--in-memory", "--inventory", text(&file)]);
         assert_eq!(code, 1, "{reason}");

@@ -594,13 +594,13 @@ fn event_too_long_for_a_snapshot_is_not_replayed() {
     let note = |bytes: usize| format!("{} note={}", names[0], "\\".repeat(bytes));
     let several =
         |count: usize| format!("{} note={}", names[..count].join(", "), "\\".repeat(9000));
-    let rows = [
+    let cases = [
         (note(KEPT_TEXT_MAX_BYTES), None),
         (note(KEPT_TEXT_MAX_BYTES + 1), Some("24577 bytes of text, more than any")),
         (several(TARGETS_MAX), None),
         (several(TARGETS_MAX + 1), Some("33 names, and no reservation has more than 32")),
     ];
-    for (reserved, refusal) in rows {
+    for (reserved, refusal) in cases {
         let mut texts: Vec<_> = names.iter().map(|name| format!("{time} ADDED {name}")).collect();
         texts.push(format!("{time} RESERVED #1 {reserved}"));
         let ends = texts.iter().scan(0, |end, text| {

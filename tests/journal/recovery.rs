@@ -101,7 +101,7 @@ fn headers() {
     let snapshot_after_lf = SNAPSHOT_HEADER.replace(" snapshot", "\nsnapshot");
     let not_of_a_snapshot = SNAPSHOT_HEADER.replace("snapshot ", "");
     let header = || Found::Refused(Evidence::Header);
-    let rows: &[(&str, &[u8], Found)] = &[
+    let cases: &[(&str, &[u8], Found)] = &[
         ("empty", b"", Found::Fresh),
         ("torn", b"reservad-j", Found::Fresh),
         ("torn in the identity", &new[..25], Found::Fresh),
@@ -131,7 +131,7 @@ fn headers() {
         ("a snapshot's sum", not_of_a_snapshot.as_bytes(), header()),
         ("CR", &[&new[..44], b"\r\n"].concat(), header()),
     ];
-    for (name, content, expected) in rows {
+    for (name, content, expected) in cases {
         assert_eq!(&found(content), expected, "{name}");
     }
 }
@@ -160,7 +160,7 @@ fn events_in_every_kind_of_disorder() {
     let seal_imitating = written(3, 45, &[&format!("ADDED {}", seal.trim_end())]);
     let too_long = "x".repeat(MAX_PAYLOAD_BYTES + 1);
     let long_word = format!("{} a", "x".repeat(MAX_PAYLOAD_BYTES - 2));
-    let rows = [
+    let cases = [
         ("all good", join(&[&e[0], &e[1], &e[2], "\n\n"]), Found::Good(3)),
         ("a commit of three", join(&[&e[0], &three]), Found::Good(4)),
         ("broken at the end", join(&[&e[0], &broken]), Found::Cut(1)),
@@ -252,7 +252,7 @@ fn events_in_every_kind_of_disorder() {
             Found::Cut(1),
         ),
     ];
-    for (name, content, expected) in rows {
+    for (name, content, expected) in cases {
         assert_eq!(found(content.as_bytes()), expected, "{name}:\n{content:.300}");
     }
     // Correct checksums over bytes that are not text, and over lines without an end.
@@ -272,7 +272,7 @@ fn snapshots_in_every_kind_of_disorder() {
     let join = |parts: &[&str]| format!("{SNAPSHOT_HEADER}{}", parts.concat());
     let end_before_last = line(&format!("end 0 {}", u64::MAX - 1));
     let end_at = (SNAPSHOT_HEADER.len() + end_before_last.len()) as u64;
-    let rows = [
+    let cases = [
         ("good", join(&[&s[0], &s[1], &s[2]]), Found::Good(3)),
         ("good with an event", join(&[&s[0], &s[1], &s[2], &event, "\n"]), Found::Good(4)),
         ("empty snapshot", join(&[&line("end 0 0")]), Found::Good(1)),
@@ -322,7 +322,7 @@ fn snapshots_in_every_kind_of_disorder() {
             Found::Refused(Evidence::OutOfOrder),
         ),
     ];
-    for (name, content, expected) in rows {
+    for (name, content, expected) in cases {
         assert_eq!(found(content.as_bytes()), expected, "{name}:\n{content}");
     }
 }
