@@ -41,7 +41,7 @@ use crate::journal::{self, DiskStorage};
 use crate::limits::{ACCEPT_BUDGET, ACCEPT_RETRY_MS, GATHER_MS, GATHER_ROUNDS, LISTENERS_MAX};
 use crate::service::{Key, Ready, Service};
 use crate::store::InventoryFile;
-use crate::time::{self, MonotonicMs, tick};
+use crate::time::{self, MonotonicMs};
 use net::{Accepted, Listener};
 use wake::{Alarm, Signal, Signals};
 
@@ -115,7 +115,7 @@ impl Reactor {
     }
 
     fn turn(&mut self, events: &mut Events) -> Result<(), Error> {
-        let (wall, now) = time::read();
+        let (wall, now) = time::read_clocks();
         if self.service.is_clock_unconfirmed() && time::is_synchronized(self.service.time(), wall) {
             self.service.confirm_clock();
         }
@@ -143,7 +143,7 @@ impl Reactor {
     /// costs a lone client one call of the poll.
     fn gather(&mut self, events: &mut Events, started: MonotonicMs) -> Result<(), Error> {
         for _ in 0..GATHER_ROUNDS {
-            if !self.service.may_gather() || tick() > started.plus_ms(GATHER_MS) {
+            if !self.service.may_gather() || MonotonicMs::now() > started.plus_ms(GATHER_MS) {
                 break;
             }
             self.poll(events, Some(Duration::ZERO))?;
@@ -176,7 +176,7 @@ impl Reactor {
             return Some(Duration::ZERO);
         }
         let next = time::earlier(self.service.next_deadline(), self.retry_accept_at)?;
-        Some(tick().until(next))
+        Some(MonotonicMs::now().until(next))
     }
 
     /// Passes events to listeners, the alarm and the service. Returns whether there was a signal.
@@ -278,7 +278,10 @@ impl Reactor {
         match InventoryFile::open(path) {
             Ok(file) => self.service.reload(Box::new(file)),
             Err(error) => {
-                error!("SIGHUP: {}; nothing was added from the file", escape_for_log(&error))
+                error!(
+                    "SIGHUP: {}; nothing was added from the file",
+                    escape_for_log(&error.to_string())
+                )
             }
         }
     }

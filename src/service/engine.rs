@@ -267,7 +267,7 @@ impl<S: Storage, O: Observer> Engine<S, O> {
         let added = store::ensure(&mut self.inventory, names, self.now.wall, &mut self.batch);
         // A request may be waiting for a new name.
         self.grant_waiters();
-        added
+        added.map_err(|error| error.to_string())
     }
 
     /// Returns whether the batch is full.

@@ -12,7 +12,7 @@ use super::observer::Observer;
 use crate::commands::words::escape_for_log;
 use crate::journal::Storage;
 use crate::limits::{RELOAD_ADDED, RELOAD_LINES};
-use crate::store::{self, InventoryFile};
+use crate::store::{AddNamesError, InventoryFile};
 
 /// A reload in progress.
 pub struct Reload {
@@ -44,7 +44,7 @@ impl<R: std::io::Read> Source for InventoryFile<R> {
     }
 
     fn read_piece(&mut self, most: usize) -> Result<Option<Vec<String>>, String> {
-        self.read_piece(most)
+        self.read_piece(most).map_err(|error| error.to_string())
     }
 }
 
@@ -98,7 +98,9 @@ impl<S: Storage, O: Observer> Engine<S, O> {
                     return Ok(Stage::LookingUp { names, missing });
                 }
                 self.inventory.promise_resources(missing.len());
-                self.inventory.add(Vec::new()).map_err(|refusal| store::no_room(&refusal))?;
+                self.inventory
+                    .add(Vec::new())
+                    .map_err(|refusal| AddNamesError::from(refusal).to_string())?;
                 Ok(Stage::Adding { missing: missing.into_iter(), added: 0 })
             }
             // A request that waits for a new name must be granted it before later ones.

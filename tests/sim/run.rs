@@ -369,7 +369,7 @@ impl Run {
         self.model.ensure(&names);
         self.seen.count("ends", (self.model.last_event() - report.last_number) as usize);
         self.note_candidate();
-        state.catch_up(names, now, &self.generator.zone)?;
+        state.catch_up(names, now, &self.generator.zone).map_err(|error| error.to_string())?;
         let config = Config {
             max_clients: 1000,
             crowd: CrowdLimits { per_address: 1000, silent_per_address: 1000, silent: 1000 },
