@@ -10,7 +10,7 @@ use reservad::commands::words::escape_for_log;
 use reservad::inventory::Capacity;
 use reservad::journal::{self, DiskStorage, Report, SyncPolicy};
 use reservad::limits::{
-    DESCRIPTORS_RESERVED, LISTENER_DESCRIPTORS, LISTENERS_MAX, SHARE_CLIENTS, SILENT_LEAST,
+    DESCRIPTORS_RESERVED, FLUSH_BATCH, LISTENER_DESCRIPTORS, LISTENERS_MAX, SILENT_LEAST,
     SILENT_OF_ADDRESS, STALL_DEFAULT_MS,
 };
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
@@ -246,7 +246,7 @@ fn config(options: &Serve, max_clients: usize) -> Config {
             SyncPolicy::Every(interval) => format!("{}s", interval.as_secs()),
         },
         compaction: Compaction::default(),
-        share_clients: SHARE_CLIENTS,
+        flush_batch: FLUSH_BATCH,
     }
 }
 

@@ -569,7 +569,7 @@ fn the_server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
             server.wait_log("the clock was set by +7");
             assert!(status.contains("clock=ok"), "{status}");
         } else {
-            server.wait_log("behind what was told already");
+            server.wait_log("behind a time already shown");
             assert!(status.contains("clock=doubtful, 7"), "{status}");
         }
         // No client sends anything, so an alarm must end it.
@@ -603,7 +603,7 @@ fn the_server_starts_in_1970_and_is_set_by_the_network() {
 
     clock.set(30 - now_s);
     let mut server = clock.start(folder.path());
-    server.wait_log("behind what was told already");
+    server.wait_log("behind a time already shown");
     let mut client = server.connect();
     let status = client.list("STATUS").join("\n");
     assert!(status.contains("clock=doubtful, "), "{status}");

@@ -133,8 +133,9 @@ fn seals_in_every_kind_of_disorder() {
 /// The server overwrites a seal, so only something else appends to a sealed journal.
 #[test]
 fn a_journal_appended_to_a_sealed_one_is_damage() {
-    let not_continued =
-        |disposition| matches!(disposition, Some(Disposition::Refused(Evidence::NotContinued { .. })));
+    let not_continued = |disposition| {
+        matches!(disposition, Some(Disposition::Refused(Evidence::NotContinued { .. })))
+    };
     for policy in POLICIES {
         for compacted in [false, true] {
             let (content, ..) = sealed(policy, compacted);
@@ -143,7 +144,10 @@ fn a_journal_appended_to_a_sealed_one_is_damage() {
                 for appended in [&content, &content[..content.len() / 2], snapshot.as_bytes()] {
                     let (disposition, is_sealed) =
                         disposition(&[&content, tail.as_bytes(), appended].concat());
-                    assert!(not_continued(disposition) && !is_sealed, "{policy:?}: {disposition:?}");
+                    assert!(
+                        not_continued(disposition) && !is_sealed,
+                        "{policy:?}: {disposition:?}"
+                    );
                 }
             }
         }
