@@ -278,8 +278,10 @@ impl Reactor {
         match InventoryFile::open(path) {
             Ok(file) => self.service.reload(Box::new(file)),
             Err(error) => {
-                let error = error.to_string();
-                error!("SIGHUP: {}; nothing was added from the file", escape_for_log(&error))
+                error!(
+                    "SIGHUP: {}; nothing was added from the file",
+                    escape_for_log(&error.to_string())
+                )
             }
         }
     }
