@@ -241,7 +241,7 @@ impl Inventory {
             return Ok(Grant::Duplicate(number));
         }
         if let Some(key) = &key
-            && let Some(waiting) = self.waits_under(key, principal)
+            && let Some(waiting) = self.waiting_key(key, principal)
             && waiting.request != key.request
         {
             return Err(Refusal::KeyWaiting(key.key.to_string()));

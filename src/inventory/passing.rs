@@ -86,7 +86,7 @@ impl Inventory {
 
     /// Returns whether [`Inventory::advance`] has work now, independent of the time.
     pub fn has_backlog(&self) -> bool {
-        self.backlog.is_behind || self.has_places_to_tell()
+        self.backlog.is_behind || self.has_unannounced_positions()
     }
 
     /// Applies everything that is due up to `now`, each at its own time: expiries, then the grants
@@ -100,7 +100,7 @@ impl Inventory {
         if caught_up {
             // A length counted from now ends earlier than it did while the time stood still, so it
             // may now fit before a booking.
-            self.queue.try_everybody();
+            self.queue.retry_all();
         }
         // Most turns have nothing to do here.
         let is_idle = self.queue.is_empty()
@@ -109,9 +109,9 @@ impl Inventory {
             && self.next_moment(now).is_none();
         let is_done = is_idle || self.advance_piece(now, zone, batch);
         self.backlog.left = TURNS_PIECES * self.backlog.piece;
-        self.new_turn_for_places();
-        if is_done && self.has_places_to_tell() {
-            self.tell_places(now);
+        self.reset_position_work();
+        if is_done && self.has_unannounced_positions() {
+            self.announce_positions(now);
         }
     }
 
@@ -155,7 +155,7 @@ impl Inventory {
             }
             match self.next_moment(now) {
                 Some(then) => self.backlog.moment = Some(then),
-                None if self.queue.pass.can_go_on(self.is_full()) => {
+                None if self.queue.pass.can_continue(self.is_full()) => {
                     self.backlog.moment = Some(now);
                 }
                 None => return true,
@@ -176,7 +176,7 @@ impl Inventory {
             return false;
         }
         if !std::mem::replace(&mut self.backlog.has_granted, true) {
-            self.tell_first_places(then);
+            self.announce_first_positions(then);
         }
         while let Some(ticket) = self.queue.due(then) {
             if self.work() >= end {
@@ -185,8 +185,8 @@ impl Inventory {
             self.add_work(1);
             self.end_wait(ticket, Outcome::TimedOut);
         }
-        self.begin_telling(then);
-        self.tell_first_places(then);
+        self.announce_if_due(then);
+        self.announce_first_positions(then);
         true
     }
 
@@ -211,7 +211,7 @@ impl Inventory {
             self.backlog.left = left.saturating_sub(self.work() - before);
         }
         if !self.backlog.is_behind {
-            self.tell_first_places(now);
+            self.announce_first_positions(now);
         }
     }
 
@@ -288,7 +288,7 @@ impl Inventory {
         }
         self.backlog.steps.pop_front();
         self.queue.shift_clock(by_ms);
-        self.queue.try_everybody();
+        self.queue.retry_all();
         Some(now)
     }
 

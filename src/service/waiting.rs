@@ -47,7 +47,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
         let client = &mut self.clients[key];
         let session = client.session.id();
         client.close_at = MonotonicMs::MAX;
-        if let Some(place) = self.inventory.waiting_place(session) {
+        if let Some(place) = self.inventory.announced_position(session) {
             commands::tell_place(&client.session, place, client.conn.out());
             self.trace.note(Step::ToldAgain(session));
             self.served.push(key);

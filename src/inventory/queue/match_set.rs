@@ -1,0 +1,190 @@
+//! Sets of resource ids that grow at the end.
+
+use crate::inventory::names::ResourceId;
+
+/// A set of resource ids, as a sorted list while it is sparse and as a bitmap when it is dense.
+#[derive(Debug)]
+pub(super) enum MatchSet {
+    Sparse(Vec<ResourceId>),
+    Dense(Vec<u64>),
+}
+
+/// A bitmap is used if at least one in this many ids is in the set. It is then no larger than a
+/// list.
+const DENSE_FROM: usize = 32;
+
+impl MatchSet {
+    /// Creates a set from ids in ascending order. `ids` is the number of ids in use.
+    pub fn new(sorted: Vec<ResourceId>, ids: ResourceId) -> MatchSet {
+        let mut set = MatchSet::Sparse(sorted);
+        set.choose_form(ids);
+        set
+    }
+
+    /// Changes to a bitmap if that is no larger than the list.
+    pub fn choose_form(&mut self, ids: ResourceId) {
+        if let MatchSet::Sparse(sorted) = self {
+            if sorted.len() * DENSE_FROM > ids as usize {
+                let mut words = vec![0; (ids as usize).div_ceil(64)];
+                sorted.iter().for_each(|id| words[*id as usize / 64] |= 1 << (id % 64));
+                *self = MatchSet::Dense(words);
+            } else {
+                sorted.shrink_to_fit();
+            }
+        }
+    }
+
+    /// Returns the memory of the set.
+    pub fn bytes(&self) -> usize {
+        match self {
+            MatchSet::Sparse(sorted) => 4 * sorted.capacity(),
+            MatchSet::Dense(words) => 8 * words.capacity(),
+        }
+    }
+
+    /// Returns whether an id is in the set.
+    pub fn contains(&self, id: ResourceId) -> bool {
+        match self {
+            MatchSet::Sparse(sorted) => sorted.binary_search(&id).is_ok(),
+            MatchSet::Dense(words) => {
+                words.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 == 1)
+            }
+        }
+    }
+
+    /// Adds an id that is higher than all others.
+    pub fn push(&mut self, id: ResourceId) {
+        match self {
+            MatchSet::Sparse(sorted) => sorted.push(id),
+            MatchSet::Dense(words) => {
+                let at = id as usize / 64;
+                if words.len() <= at {
+                    words.resize(at + 1, 0);
+                }
+                words[at] |= 1 << (id % 64);
+            }
+        }
+    }
+
+    /// Returns the first id from `first` on, in order, that passes the test.
+    pub fn find(
+        &self,
+        first: ResourceId,
+        mut test: impl FnMut(ResourceId) -> bool,
+    ) -> Option<ResourceId> {
+        match self {
+            MatchSet::Sparse(sorted) => {
+                let at = sorted.partition_point(|id| *id < first);
+                sorted[at..].iter().copied().find(|id| test(*id))
+            }
+            MatchSet::Dense(words) => {
+                let start = first as usize / 64;
+                let mut mask = u64::MAX << (first % 64);
+                for (at, word) in words.iter().enumerate().skip(start) {
+                    let mut bits = word & std::mem::replace(&mut mask, u64::MAX);
+                    while bits != 0 {
+                        let id = (at * 64) as ResourceId + bits.trailing_zeros();
+                        if test(id) {
+                            return Some(id);
+                        }
+                        bits &= bits - 1;
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    /// Moves an id down to a lower one. All ids in between must be unused.
+    pub fn remap(&mut self, old: ResourceId, new: ResourceId, is_match: bool) {
+        match self {
+            MatchSet::Sparse(sorted) => {
+                let start = sorted.partition_point(|id| *id < new);
+                let end = sorted.partition_point(|id| *id <= old);
+                sorted.splice(start..end, is_match.then_some(new));
+            }
+            MatchSet::Dense(words) => {
+                for (id, is_set) in [(old, false), (new, is_match)] {
+                    let Some(word) = words.get_mut(id as usize / 64) else { continue };
+                    let bit = 1 << (id % 64);
+                    *word = if is_set { *word | bit } else { *word & !bit };
+                }
+            }
+        }
+    }
+
+    /// Removes all ids from `count` on.
+    pub fn truncate(&mut self, count: ResourceId) {
+        match self {
+            MatchSet::Sparse(sorted) => sorted.truncate(sorted.partition_point(|id| *id < count)),
+            MatchSet::Dense(words) => {
+                words.truncate((count as usize).div_ceil(64));
+                if let Some(last) = words.last_mut().filter(|_| !count.is_multiple_of(64)) {
+                    *last &= (1 << (count % 64)) - 1;
+                }
+            }
+        }
+    }
+
+    /// Sets the bits of all ids in a bitmap.
+    pub fn add_to(&self, union: &mut Vec<u64>) {
+        let reserve = |union: &mut Vec<u64>, words| {
+            if union.len() < words {
+                union.resize(words, 0);
+            }
+        };
+        match self {
+            MatchSet::Sparse(sorted) => {
+                reserve(union, sorted.last().map_or(0, |last| *last as usize / 64 + 1));
+                sorted.iter().for_each(|id| union[*id as usize / 64] |= 1 << (id % 64));
+            }
+            MatchSet::Dense(words) => {
+                reserve(union, words.len());
+                union.iter_mut().zip(words).for_each(|(all, word)| *all |= word);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn match_set_is_a_set_in_either_form() {
+        for step in [1, 3, 40, 200] {
+            let ids: Vec<ResourceId> = (0..1_000).step_by(step).collect();
+            let mut set = MatchSet::new(ids.clone(), 1_000);
+            let is_dense = matches!(set, MatchSet::Dense(_));
+            assert_eq!(is_dense, step < DENSE_FROM, "{step}");
+            set.push(1_003);
+            let mut want: BTreeSet<_> = ids.into_iter().collect();
+            want.insert(1_003);
+            let all = |set: &MatchSet| {
+                let mut all = Vec::new();
+                set.find(0, |id| {
+                    all.push(id);
+                    false
+                });
+                all
+            };
+            assert!(all(&set).into_iter().eq(want.iter().copied()));
+            for first in [0, 1, 63, 64, 65, 999, 1_003, 1_004, 9_000] {
+                assert_eq!(set.find(first, |_| true), want.range(first..).next().copied());
+            }
+            // 400 moves down to 390, over removed ids, and 401 to 391.
+            let (was, next) = (set.contains(400), set.contains(401));
+            want.retain(|id| !(390..=401).contains(id));
+            want.extend([(390, was), (391, next)].iter().filter(|it| it.1).map(|it| it.0));
+            (391..400).rev().for_each(|gone| set.remap(gone, gone, false));
+            set.remap(400, 390, was);
+            set.remap(401, 391, next);
+            set.truncate(1_000);
+            want.remove(&1_003);
+            assert!(all(&set).into_iter().eq(want.iter().copied()), "{step}");
+            assert!((0..1_100).all(|id| set.contains(id) == want.contains(&id)));
+        }
+    }
+}
