@@ -33,8 +33,8 @@ use super::{Inventory, Key, SessionId};
 use crate::time::{ClockReading, Time, Zone};
 pub use list::Queue;
 use smallvec::SmallVec;
-pub use waiter::{Outcome, Ticket, WaitLimit, Wants};
-use waiter::{Waiter, Want};
+pub use waiter::{Outcome, WaitLimit, Wants};
+use waiter::{Ticket, Waiter, Want};
 use watch::Watch;
 
 impl Inventory {
@@ -151,7 +151,7 @@ impl Inventory {
     /// Ends the waits of requests that name a resource, because it is removed.
     pub(super) fn end_waits_for(&mut self, id: ResourceId) {
         let name = self.names.texts().name(id).to_owned();
-        while let Some(ticket) = self.queue.next_by_name(id, 0) {
+        while let Some(ticket) = self.queue.first_by_name(id) {
             self.end_wait(ticket, Outcome::Removed(name.clone()));
         }
         self.queue.wanting.get_mut().remove(&id);
@@ -200,7 +200,7 @@ impl Inventory {
         debug_assert!(!self.queue.outcomes.iter().any(is_grant));
         let queue = &mut self.queue;
         queue.wanting.get_mut().clear();
-        let all = queue.by_name.range((old, 0)..=(old, Ticket::MAX));
+        let all = queue.by_name.range((old, Ticket::MIN)..=(old, Ticket::MAX));
         let tickets: Vec<_> = all.map(|(_, ticket)| *ticket).collect();
         for ticket in &tickets {
             queue.by_name.remove(&(old, *ticket));

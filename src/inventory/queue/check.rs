@@ -15,7 +15,7 @@ impl Inventory {
     pub(in crate::inventory) fn check_queue(&self) {
         for (ticket, waiter) in &self.queue.waiters {
             let is_indexed = |id| self.queue.by_name.contains(&(id, *ticket));
-            assert!(waiter.names().all(is_indexed), "{ticket} is not indexed");
+            assert!(waiter.names().all(is_indexed), "{ticket:?} is not indexed");
             let is_complex = waiter.only_name().is_none();
             assert_eq!(self.queue.complex.contains(ticket), is_complex);
             self.check_watch(*ticket);

@@ -129,7 +129,7 @@ impl Inventory {
     }
 }
 
-/// Returns what a waiter has to watch if its target `at`, a pattern, has found no match.
+/// Returns the watch of a waiter whose target `at`, a pattern, has no match.
 fn pattern_watch(waiter: &Waiter, at: usize, from: Time, error: &NoMatch) -> Watch {
     let mut patterns = SmallVec::new();
     let earlier = if error.is_contended { &waiter.wants[..at] } else { &[] };

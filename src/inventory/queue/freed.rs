@@ -136,7 +136,7 @@ impl Pass {
         self.has_fresh_all || !self.fresh.is_empty() || !self.fresh_bookings.is_empty()
     }
 
-    /// Restarts from the beginning, once the inventory is no longer full.
+    /// Restarts from the beginning. Used when the inventory is full.
     pub(super) fn restart(&mut self) {
         self.fresh.append(&mut self.matched);
         self.fresh.append(&mut self.freed);

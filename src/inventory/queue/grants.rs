@@ -16,8 +16,8 @@ use crate::time::{ClockReading, Time, Zone};
 const EXTEND_PIECE: usize = 1_000;
 
 impl Inventory {
-    /// Grants waiters that fit in what has become free until `work` is used up. Returns whether all
-    /// of them were tried.
+    /// Grants the waiters that now fit until `work` is used up. Returns whether all of them were
+    /// tried.
     pub(in crate::inventory) fn grant_piece(
         &mut self,
         now: ClockReading,
@@ -88,10 +88,10 @@ impl Granting<'_> {
             let (found, tested) = queue.patterns.first_gain(pattern, &queue.pass.matched, texts);
             work.set(work.get() + tested / 4);
             if let Some(id) = found {
-                queue.push_group(Group::FromNow(pattern, id), 0);
+                queue.push_group(Group::FromNow(pattern, id), Ticket::MIN);
                 let first = queue.patterns.watchers(pattern).and_then(|them| them.first_start());
                 if first.is_some_and(|first| first < queue.pass.last) {
-                    queue.push_group(Group::Dated(pattern), 0);
+                    queue.push_group(Group::Dated(pattern), Ticket::MIN);
                 }
             }
             queue.pass.matched_up_to = Some(pattern);
@@ -114,17 +114,17 @@ impl Granting<'_> {
         inventory.queue.pass.matched_up_to = None;
         if std::mem::take(&mut inventory.queue.pass.has_fresh_all) {
             inventory.queue.pass.is_for_all = true;
-            inventory.queue.push_group(Group::All, 0);
+            inventory.queue.push_group(Group::All, Ticket::MIN);
         }
         while let Some((id, number)) = inventory.queue.pass.fresh_bookings.pop() {
             inventory.add_work(1);
-            inventory.queue.push_group(Group::Booking(id, number), 0);
+            inventory.queue.push_group(Group::Booking(id, number), Ticket::MIN);
             inventory.queue.pass.freed_bookings.push((id, number));
         }
         while let Some((id, number)) = inventory.queue.pass.fresh.pop_first() {
             inventory.add_work(1);
             if inventory.is_free_at(id, self.now.wall) {
-                inventory.queue.push_group(Group::Taken(id), 0);
+                inventory.queue.push_group(Group::Taken(id), Ticket::MIN);
             }
             inventory.queue.pass.matched.add(id, number);
             if inventory.work() >= end {
@@ -147,7 +147,7 @@ impl Granting<'_> {
         }
         let Some(group) = self.unless_taken_again(group) else { return };
         self.try_grant(ticket, group);
-        self.inventory.queue.push_group(group, ticket + 1);
+        self.inventory.queue.push_group(group, ticket.next());
     }
 
     /// Returns the group without the freed resources that an older waiter has taken again; `None`

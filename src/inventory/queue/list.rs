@@ -86,19 +86,19 @@ impl Queue {
         principal: &Principal,
     ) -> impl Iterator<Item = (Ticket, &Waiter)> {
         let key = holder_key(key, principal);
-        let all = self.by_key.range((key.clone(), 0)..=(key, Ticket::MAX));
+        let all = self.by_key.range((key.clone(), Ticket::MIN)..=(key, Ticket::MAX));
         all.map(|(_, ticket)| (*ticket, &self.waiters[ticket]))
     }
 
-    /// Returns the first waiter after a ticket that names a resource.
-    pub(super) fn next_by_name(&self, id: ResourceId, after: Ticket) -> Option<Ticket> {
-        let mut rest = self.by_name.range((id, after + 1)..=(id, Ticket::MAX));
-        rest.next().map(|(_, ticket)| *ticket)
+    /// Returns the oldest waiter that names a resource.
+    pub(super) fn first_by_name(&self, id: ResourceId) -> Option<Ticket> {
+        let mut all = self.by_name.range((id, Ticket::MIN)..=(id, Ticket::MAX));
+        all.next().map(|(_, ticket)| *ticket)
     }
 
     /// Returns whether a waiter names this resource.
     pub(super) fn is_named(&self, id: ResourceId) -> bool {
-        self.next_by_name(id, 0).is_some()
+        self.first_by_name(id).is_some()
     }
 
     /// Returns the times at which a wait ends or positions have to be announced.
@@ -185,8 +185,8 @@ impl Queue {
 
     /// Adds the youngest waiter and returns its ticket.
     pub(super) fn push(&mut self, waiter: Waiter) -> Ticket {
-        self.last_ticket += 1;
-        let ticket = self.last_ticket;
+        let ticket = self.last_ticket.next();
+        self.last_ticket = ticket;
         self.by_name.extend(waiter.names().map(|id| (id, ticket)));
         match waiter.only_name() {
             Some(id) => self.by_only_name.entry(id).or_default().push(ticket),

@@ -21,7 +21,7 @@ impl MatchSet {
         set
     }
 
-    /// Changes to a bitmap if that is no larger than the list.
+    /// Changes a list to a bitmap if the bitmap is not larger.
     pub fn choose_form(&mut self, ids: ResourceId) {
         if let MatchSet::Sparse(sorted) = self {
             if sorted.len() * DENSE_FROM > ids as usize {

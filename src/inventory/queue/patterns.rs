@@ -49,7 +49,7 @@ impl Watchers {
     }
 }
 
-/// A pattern and what is known of it.
+/// A pattern with its matches and watchers.
 #[derive(Debug)]
 struct Interned {
     pattern: Pattern,

@@ -226,7 +226,7 @@ impl Inventory {
         let texts = self.names.texts();
         let (mut found, mut from, mut tested) = (Vec::new(), 0, 0);
         while found.len() < RELEASES_ONE_BY_ONE && tested < NAMES_AT_ONCE {
-            let next = self.queue.by_name.range((from, 0)..).next();
+            let next = self.queue.by_name.range((from, Ticket::MIN)..).next();
             let Some((id, _)) = next.copied() else { break };
             let is_match = |pattern| self.queue.patterns.is_match(pattern, id, texts);
             if left.patterns().any(is_match) {
@@ -276,7 +276,7 @@ impl Inventory {
         let affected = first.filter(|ticket| self.wants(&self.queue.waiters[ticket], id));
         let affected: Vec<_> = affected.copied().collect();
         self.queue.positions.affected.extend(affected);
-        let named = self.queue.by_name.range((id, 0)..=(id, Ticket::MAX));
+        let named = self.queue.by_name.range((id, Ticket::MIN)..=(id, Ticket::MAX));
         let named: Vec<_> = named.take(PLACES_AT_ONCE).map(|(_, ticket)| *ticket).collect();
         named.into_iter().for_each(|ticket| self.announce_if_first(ticket));
     }
@@ -295,7 +295,7 @@ impl Inventory {
     pub(in crate::inventory) fn announce_if_due(&mut self, now: ClockReading) {
         if self.queue.positions.announce_at.is_some_and(|at| at <= now.monotonic) {
             self.queue.positions.announce_at = None;
-            self.queue.positions.announcing = Some(0);
+            self.queue.positions.announcing = Some(Ticket::MIN);
             self.continue_announcing();
         }
     }
@@ -326,7 +326,7 @@ impl Inventory {
             self.add_work(4);
             let position = self.position(ticket, usize::MAX);
             self.announce(ticket, position);
-            next = ticket + 1;
+            next = ticket.next();
         }
         self.queue.positions.work = end - self.work().min(end);
         self.queue.positions.announcing = None;

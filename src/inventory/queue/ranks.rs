@@ -96,15 +96,15 @@ mod tests {
         for leaves in [2, 5, 9] {
             let (mut ranks, mut set) = (Ranks::default(), BTreeSet::new());
             for round in 1..4_000u64 {
-                let ticket = next(3 * round);
+                let ticket = Ticket(next(3 * round));
                 match set.range(ticket..).next().copied().filter(|_| next(10) < leaves) {
                     Some(ticket) => {
                         set.remove(&ticket);
                         ranks.remove(ticket);
                     }
                     None => {
-                        set.insert(3 * round);
-                        ranks.push(3 * round);
+                        set.insert(Ticket(3 * round));
+                        ranks.push(Ticket(3 * round));
                     }
                 }
                 assert_eq!(ranks.len(), set.len());

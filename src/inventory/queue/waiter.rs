@@ -1,4 +1,4 @@
-//! A waiting request, what it wants, and how a wait ends.
+//! A waiting request, its targets, and the outcomes of waiting.
 
 use std::rc::Rc;
 
@@ -13,7 +13,18 @@ use crate::inventory::{Key, Reservation};
 use crate::time::Time;
 
 /// The order of waiters. The older of two has the lower ticket.
-pub type Ticket = u64;
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub(in crate::inventory) struct Ticket(pub u64);
+
+impl Ticket {
+    pub const MIN: Ticket = Ticket(0);
+    pub const MAX: Ticket = Ticket(u64::MAX);
+
+    /// Returns the next ticket.
+    pub fn next(self) -> Ticket {
+        Ticket(self.0 + 1)
+    }
+}
 
 /// The targets of a request that is about to wait. For each pattern, `matches` has the resources
 /// that it matches, in inventory order.

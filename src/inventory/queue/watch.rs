@@ -14,8 +14,8 @@
 //! existed at the last try. Otherwise its resource was free in that try, or is still blocked by
 //! what blocked it then. Each watched pattern keeps the number of the last reservation at that
 //! time ([`Patterns::mark_tried`](super::patterns::Patterns::mark_tried)), and releases of later
-//! reservations do not reach its waiters. So however many waiters compete for too few matches, a
-//! reservation and its cancellation beside them cost what they cost alone.
+//! reservations do not reach its waiters. A reservation and its cancellation therefore cost the same
+//! however many waiters compete for too few matches.
 //!
 //! Time alone frees nothing. An interval that begins at the grant only moves forward, and every
 //! obstacle goes with an event. All waiters are tried again in the two exceptions, when the wall
@@ -73,7 +73,7 @@ pub(super) struct WatchIndex {
 impl WatchIndex {
     /// Returns whether a waiter watches a taken resource.
     pub fn has_taken(&self, id: ResourceId) -> bool {
-        self.next_taken(id, 0).is_some()
+        self.next_taken(id, Ticket::MIN).is_some()
     }
 
     /// Returns the first waiter from a ticket on that watches a taken resource.
@@ -84,7 +84,7 @@ impl WatchIndex {
 
     /// Returns whether a waiter watches a booking.
     pub fn has_booking(&self, id: ResourceId, number: Number) -> bool {
-        self.next_booking(id, number, 0).is_some()
+        self.next_booking(id, number, Ticket::MIN).is_some()
     }
 
     /// Returns the first waiter from a ticket on that watches a booking.
@@ -137,10 +137,10 @@ impl Queue {
 
     /// Changes the id of a resource in all watches.
     pub(super) fn remap_watches(&mut self, old: ResourceId, new: ResourceId) {
-        while let Some(ticket) = self.watches.next_taken(old, 0) {
+        while let Some(ticket) = self.watches.next_taken(old, Ticket::MIN) {
             self.set_watch(ticket, Watch::Taken(new));
         }
-        let bookings = (old, 0, 0)..=(old, Number::MAX, Ticket::MAX);
+        let bookings = (old, 0, Ticket::MIN)..=(old, Number::MAX, Ticket::MAX);
         let bookings: Vec<_> = self.watches.bookings.range(bookings).copied().collect();
         for (_, number, ticket) in bookings {
             self.set_watch(ticket, Watch::Booking(new, number));
@@ -162,11 +162,11 @@ impl Inventory {
         }
     }
 
-    /// Checks that the index lists what a waiter watches, for tests.
+    /// Checks for tests that the index lists the watch of a waiter.
     pub(super) fn check_watch(&self, ticket: Ticket) {
         let queue = &self.queue;
         match &queue.waiters[&ticket].watch {
-            Watch::Nothing => panic!("waiter {ticket} watches nothing"),
+            Watch::Nothing => panic!("{ticket:?} watches nothing"),
             Watch::Taken(id) => assert!(queue.watches.taken.contains(&(*id, ticket))),
             Watch::Booking(id, number) => {
                 assert!(queue.watches.bookings.contains(&(*id, *number, ticket)));
