@@ -3,17 +3,10 @@
 //! power cuts in between; and the questions about time against a model that
 //! is a list and loops.
 
-mod common;
-#[allow(dead_code)] // the journal's own tests use the rest
-#[path = "journal/disk.rs"]
-mod disk;
-
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::rc::Rc;
 
-use common::{Rng, seed};
-use disk::{Faults, SimDisk};
 use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Flow, Notices, Session, Stats};
 use reservad::conn::Eol;
@@ -31,6 +24,8 @@ use reservad::journal::{self, Journal, SyncPolicy};
 use reservad::limits::{KEPT_TEXT_MAX_BYTES, TARGETS_MAX};
 use reservad::store::{self, Store};
 use reservad::time::{ClockReading, Round, Time, Zone};
+use support::sim_disk::{Faults, SimDisk};
+use support::{Rng, seed};
 
 const CAPACITY: Capacity = Capacity { resources: 400, reservations: 200 };
 

@@ -2,11 +2,8 @@
 //! many ends at one instant, and clocks that are set. Work that does not fit into a turn is left,
 //! and no reply shows a state in between.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::Rng;
 use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Flow, Session, Stats};
 use reservad::conn::Eol;
@@ -18,6 +15,7 @@ use reservad::limits::{
     BACKLOG_WORK, EVENT_WORK, PLACES_WORK, WAIT_PATTERNS_MAX, WAIT_TARGETS_PER_ADDRESS, WORK_BUDGET,
 };
 use reservad::time::{ClockReading, Time, Zone};
+use support::Rng;
 
 const NOON: i64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
 
@@ -474,7 +472,7 @@ fn release_in_a_long_queue_is_cheap() {
 #[test]
 fn lines_beside_a_backlog_see_nothing_of_it() {
     const ROOMS: usize = 12;
-    let seed = common::seed();
+    let seed = support::seed();
     let (mut ran, mut held, mut pieces) = (0, 0, 0);
     for round in 0..300 {
         let mut rng = Rng(seed.wrapping_add(round));
@@ -570,7 +568,7 @@ fn lines_beside_a_backlog_see_nothing_of_it() {
 #[test]
 fn no_waiter_fits_between_commands_when_patterns_compete() {
     const ROOMS: usize = 6;
-    let seed = common::seed();
+    let seed = support::seed();
     let (mut queued, mut granted) = (0, 0);
     for round in 0..600 {
         let mut rng = Rng(seed.wrapping_add(round));

@@ -7,7 +7,7 @@ use reservad::journal::{self, JOURNAL_FILE, Record, Report};
 use reservad::store;
 use reservad::time::Time;
 
-use super::disk::SimDisk;
+use support::sim_disk::SimDisk;
 
 /// What a restart can know of the connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Sessions {
     Bound,
 }
 
-/// Everything that must outlive a server, as [`super::reference::Model::dump`] has it.
+/// Everything that must outlive a server, as [`support::reference::Model::dump`] has it.
 pub fn dump(inventory: &Inventory, sessions: Sessions) -> String {
     let mut text = format!("events {} numbers {}", inventory.last_event(), inventory.last_number());
     let texts = inventory.names().texts();
