@@ -99,7 +99,7 @@ impl Inventory {
     ) -> Result<ResourceId, NoMatch> {
         let mut is_contended = false;
         let texts = self.names.texts();
-        let found = self.queue.pass.freed.ids().find(|id| {
+        let found = self.queue.pass.freed.iter().copied().find(|id| {
             let is_free = self.is_live(*id)
                 && self.overlap(*id, from, until).is_none()
                 && self.queue.patterns.is_match(pattern, *id, texts);
@@ -119,10 +119,10 @@ impl Inventory {
             return true;
         }
         let mut tested = 0;
-        let found = freed.ids().any(|id| {
+        let found = freed.iter().any(|id| {
             tested += 1;
-            self.overlap(id, from, until).is_none()
-                && self.queue.patterns.is_match(pattern, id, self.names.texts())
+            self.overlap(*id, from, until).is_none()
+                && self.queue.patterns.is_match(pattern, *id, self.names.texts())
         });
         self.add_work(tested / 4);
         found

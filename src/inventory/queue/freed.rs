@@ -2,7 +2,7 @@
 //! tried.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::mem;
 
 use super::list::Queue;
@@ -11,50 +11,6 @@ use super::waiter::Ticket;
 use crate::inventory::names::ResourceId;
 use crate::inventory::{Booking, Number};
 use crate::time::Time;
-
-/// Freed resources, each with the lowest number of a reservation that it was freed from.
-#[derive(Debug, Default)]
-pub(super) struct Freed(BTreeMap<ResourceId, Number>);
-
-impl Freed {
-    /// Adds a resource that was freed from a reservation.
-    pub fn add(&mut self, id: ResourceId, number: Number) {
-        let lowest = self.0.entry(id).or_insert(number);
-        *lowest = number.min(*lowest);
-    }
-
-    /// Moves all resources of another set to this one.
-    pub fn append(&mut self, other: &mut Freed) {
-        mem::take(&mut other.0).into_iter().for_each(|(id, number)| self.add(id, number));
-    }
-
-    pub fn pop_first(&mut self) -> Option<(ResourceId, Number)> {
-        self.0.pop_first()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Iterates in inventory order.
-    pub fn iter(&self) -> impl Iterator<Item = (ResourceId, Number)> + '_ {
-        self.0.iter().map(|(id, number)| (*id, *number))
-    }
-
-    /// Iterates over the resources from an id on, in inventory order.
-    pub fn ids_from(&self, first: ResourceId) -> impl Iterator<Item = ResourceId> + '_ {
-        self.0.range(first..).map(|(id, _)| *id)
-    }
-
-    /// Iterates over the resources in inventory order.
-    pub fn ids(&self) -> impl Iterator<Item = ResourceId> + '_ {
-        self.0.keys().copied()
-    }
-}
 
 /// Waiters that a change may have helped. They are tried in the order of their tickets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -80,19 +36,21 @@ pub(super) enum Group {
 /// `freed` until the pass is over.
 #[derive(Debug)]
 pub(in crate::inventory) struct Pass {
-    pub(super) fresh: Freed,
+    pub(super) fresh: BTreeSet<ResourceId>,
     pub(super) fresh_bookings: Vec<(ResourceId, Number)>,
     pub(super) has_fresh_all: bool,
-    pub(super) matched: Freed,
+    pub(super) matched: BTreeSet<ResourceId>,
     /// The last watched pattern with which `matched` was compared.
     pub(super) matched_up_to: Option<PatternId>,
-    pub(super) freed: Freed,
+    pub(super) freed: BTreeSet<ResourceId>,
     pub(super) freed_bookings: Vec<(ResourceId, Number)>,
     /// Whether the pass visits all waiters.
     pub(super) is_for_all: bool,
     /// The bounds of the time that has become free.
     pub(super) first: Time,
     pub(super) last: Time,
+    /// The lowest number of a reservation from which a resource was freed.
+    pub(super) lowest: Number,
     /// The groups of waiters, by their next ticket.
     pub(super) heap: BinaryHeap<Reverse<(Ticket, Group)>>,
 }
@@ -100,16 +58,17 @@ pub(in crate::inventory) struct Pass {
 impl Default for Pass {
     fn default() -> Pass {
         Pass {
-            fresh: Freed::default(),
+            fresh: BTreeSet::new(),
             fresh_bookings: Vec::new(),
             has_fresh_all: false,
-            matched: Freed::default(),
+            matched: BTreeSet::new(),
             matched_up_to: None,
-            freed: Freed::default(),
+            freed: BTreeSet::new(),
             freed_bookings: Vec::new(),
             is_for_all: false,
             first: Time::MAX,
             last: Time::MIN,
+            lowest: Number::MAX,
             heap: BinaryHeap::new(),
         }
     }
@@ -156,8 +115,8 @@ impl Pass {
     /// Changes the id of a resource. No pass may be under way.
     pub(super) fn remap(&mut self, old: ResourceId, new: ResourceId) {
         debug_assert!(self.heap.is_empty() && self.freed.is_empty() && self.matched.is_empty());
-        if let Some(number) = self.fresh.0.remove(&old) {
-            self.fresh.add(new, number);
+        if self.fresh.remove(&old) {
+            self.fresh.insert(new);
         }
         for (id, _) in &mut self.fresh_bookings {
             *id = if *id == old { new } else { *id };
@@ -166,7 +125,7 @@ impl Pass {
 
     /// Forgets the ids from `count` on.
     pub(super) fn truncate(&mut self, count: ResourceId) {
-        self.fresh.0.split_off(&count);
+        self.fresh.split_off(&count);
     }
 }
 
@@ -185,9 +144,10 @@ impl Queue {
             self.pass.fresh_bookings.push((id, number));
         }
         if is_booking_watched || self.watches.has_taken(id) || self.patterns.may_gain(id, number) {
-            self.pass.fresh.add(id, number);
+            self.pass.fresh.insert(id);
             self.pass.first = self.pass.first.min(from);
             self.pass.last = self.pass.last.max(until);
+            self.pass.lowest = self.pass.lowest.min(number);
         }
     }
 

@@ -85,7 +85,7 @@ impl Granting<'_> {
             if extended == EXTEND_PIECE {
                 continue;
             }
-            let (found, tested) = queue.patterns.first_gain(pattern, &queue.pass.matched, texts);
+            let (found, tested) = queue.patterns.first_gain(pattern, &queue.pass, texts);
             work.set(work.get() + tested / 4);
             if let Some(id) = found {
                 queue.push_group(Group::FromNow(pattern, id), Ticket::MIN);
@@ -121,12 +121,12 @@ impl Granting<'_> {
             inventory.queue.push_group(Group::Booking(id, number), Ticket::MIN);
             inventory.queue.pass.freed_bookings.push((id, number));
         }
-        while let Some((id, number)) = inventory.queue.pass.fresh.pop_first() {
+        while let Some(id) = inventory.queue.pass.fresh.pop_first() {
             inventory.add_work(1);
             if inventory.is_free_at(id, self.now.wall) {
                 inventory.queue.push_group(Group::Taken(id), Ticket::MIN);
             }
-            inventory.queue.pass.matched.add(id, number);
+            inventory.queue.pass.matched.insert(id);
             if inventory.work() >= end {
                 return inventory.queue.pass.fresh.is_empty();
             }
@@ -212,7 +212,7 @@ impl Inventory {
     /// Returns the first freed resource from `first` on that a pattern matches and that is free
     /// now.
     fn next_free(&self, pattern: PatternId, first: ResourceId, now: Time) -> Option<ResourceId> {
-        self.queue.pass.freed.ids_from(first).find(|id| {
+        self.queue.pass.freed.range(first..).copied().find(|id| {
             self.add_work(1);
             self.is_free_at(*id, now)
                 && self.queue.patterns.is_match(pattern, *id, self.names.texts())

@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::mem;
 
-use super::freed::Freed;
+use super::freed::Pass;
 use super::match_set::MatchSet;
 use super::waiter::Ticket;
 use crate::inventory::Number;
@@ -352,21 +352,23 @@ impl Patterns {
         id >= self.union_ids || self.union.get(id as usize / 64).is_some_and(bit)
     }
 
-    /// Returns the first freed resource that may help the waiters that watch a pattern, and the
+    /// Returns the first resource of a pass that may help the waiters that watch a pattern, and the
     /// number of resources tested.
     pub(super) fn first_gain(
         &self,
         pattern: PatternId,
-        freed: &Freed,
+        pass: &Pass,
         texts: &NameTexts,
     ) -> (Option<ResourceId>, u64) {
-        let tried_at = self.get(pattern).watchers.tried_at;
+        if pass.lowest > self.get(pattern).watchers.tried_at {
+            return (None, 0);
+        }
         let mut tested = 0;
-        let found = freed.iter().find(|(id, number)| {
+        let found = pass.matched.iter().copied().find(|id| {
             tested += 1;
-            *number <= tried_at && self.is_match(pattern, *id, texts)
+            self.is_match(pattern, *id, texts)
         });
-        (found.map(|(id, _)| id), tested)
+        (found, tested)
     }
 
     /// Returns the first watched pattern after another.
