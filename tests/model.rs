@@ -12,7 +12,7 @@ use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Flow, Notices, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::{Capacity, Ending, Inventory, SessionId};
+use reservad::inventory::{Capacity, Ending, Inventory, ResourceId, SessionId};
 use reservad::journal::DiskStorage;
 use reservad::limits::{BACKLOG_WORK, KEEP_ALIVES_ENDED};
 use reservad::store::Store;
@@ -436,7 +436,7 @@ impl Run {
         peers.retain(|_, peer| !peer.gone);
         self.peers = peers;
         self.greet();
-        assert_eq!(self.inventory.last_number(), self.model.last_number());
+        assert_eq!(self.inventory.last_number().0, self.model.last_number());
         assert_eq!(self.inventory.last_event(), self.model.last_event());
     }
 }
@@ -636,7 +636,8 @@ fn a_queue_goes_along_when_the_inventory_is_tidied() {
             format!("OK BAJA {}", some.len())
         );
     }
-    let last = |talk: &Talk| (0..).map_while(|id| talk.run.inventory.next_resource(id)).max();
+    let last =
+        |talk: &Talk| (0..).map_while(|id| talk.run.inventory.next_resource(ResourceId(id))).max();
     let before = last(&talk);
     talk.run.inventory.compact_ids();
     assert!(last(&talk) < before, "it was tidied");
@@ -646,10 +647,10 @@ fn a_queue_goes_along_when_the_inventory_is_tidied() {
 
 /// The live resources in order, and whether their ids have gaps.
 fn rooms(inventory: &Inventory) -> (Vec<String>, bool) {
-    let next = |id: &u32| inventory.next_resource(id + 1);
-    let ids: Vec<_> = std::iter::successors(inventory.next_resource(0), next).collect();
-    let name = |id: &u32| inventory.names().texts().name(*id).to_owned();
-    (ids.iter().map(name).collect(), ids.last().is_some_and(|last| *last as usize >= ids.len()))
+    let next = |id: &ResourceId| inventory.next_resource(id.next());
+    let ids: Vec<_> = std::iter::successors(inventory.next_resource(ResourceId(0)), next).collect();
+    let name = |id: &ResourceId| inventory.names().texts().name(*id).to_owned();
+    (ids.iter().map(name).collect(), ids.last().is_some_and(|last| last.index() >= ids.len()))
 }
 
 /// What is booked and waited for meanwhile is found, wherever the cursor stands.
@@ -676,7 +677,7 @@ fn gaps_are_closed_in_pieces_and_all_is_well_in_between() {
     }
     let begun = rooms(&talk.run.inventory).0.len();
     assert_eq!(talk.say("BAJA Sala 4, Sala 6, Sala 8, Sala 10, Sala 12"), "OK BAJA 5");
-    assert!(talk.run.inventory.wants_tidy(), "{begun}");
+    assert!(talk.run.inventory.wants_compaction(), "{begun}");
     let mut pieces = 0;
     while rooms(&talk.run.inventory).1 {
         let before = rooms(&talk.run.inventory).0;

@@ -10,7 +10,7 @@ use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
 use reservad::inventory::queue::Outcome;
-use reservad::inventory::{Capacity, Event, Inventory, Origin, SessionId};
+use reservad::inventory::{Capacity, Event, Inventory, Number, Origin, SessionId};
 use reservad::limits::{
     BACKLOG_WORK, EVENT_WORK, PLACES_WORK, WAIT_PATTERNS_MAX, WAIT_TARGETS_PER_ADDRESS, WORK_BUDGET,
 };
@@ -334,7 +334,7 @@ fn ends_at_one_instant_are_cut_into_turns_and_never_seen_half_done() {
         assert!(!world.may_say(2, &format!("RESERVE {last}")));
         assert!(!world.may_say(2, "LIST") && !world.may_say(2, "BOOKINGS Room *"));
         let number = COUNT as u64 + 1;
-        let is_over = world.inventory.reservation(number).is_none();
+        let is_over = world.inventory.reservation(Number(number)).is_none();
         assert_eq!(world.may_say(2, &format!("RENEW #{number} for=1h")), is_over);
         assert_eq!(world.may_say(2, &format!("VERIFY #{number}")), is_over);
         for line in ["HELP", "IAM eva", "no verb", "VERIFY #1", "WATCH", "RENEW #99999 for=1h"] {
@@ -517,7 +517,7 @@ fn lines_beside_a_backlog_see_nothing_of_it() {
                 if was_behind && line.starts_with("LIST") {
                     // The naive answer: the journal's state, without everything due.
                     let replayed = world.replay();
-                    let mut number = 0;
+                    let mut number = Number(0);
                     let mut is_free = true;
                     while let Some(one) = replayed.next_reservation(number) {
                         number = one.number;

@@ -26,13 +26,14 @@ mod ranks;
 mod waiter;
 mod watch;
 
-use super::decide::{Principal, Refusal, Request, Wanted};
-use super::fit::{End, Start, Target, When};
-use super::names::ResourceId;
-use super::{Inventory, Key, SessionId};
+use smallvec::SmallVec;
+
+use super::{
+    End, IdempotencyKey, Interval, Inventory, Principal, Refusal, Request, ResourceId, Selector,
+    SessionId, Start, Target, When,
+};
 use crate::time::{ClockReading, Time, Zone};
 pub use list::Queue;
-use smallvec::SmallVec;
 pub use waiter::{Outcome, WaitLimit, Wants};
 use waiter::{Ticket, Waiter, Want};
 use watch::Watch;
@@ -45,7 +46,7 @@ impl Inventory {
 
     /// Checks that a request may wait.
     pub(super) fn check_wait(&self, wants: &Wants, principal: &Principal) -> Result<(), Refusal> {
-        match self.queue.exceeded_limit(wants, principal, self.booked.len()) {
+        match self.queue.exceeded_limit(wants, principal, self.schedules.len()) {
             None => Ok(()),
             Some(limit) => Err(Refusal::TooMuchWaits(limit)),
         }
@@ -61,14 +62,14 @@ impl Inventory {
         now: ClockReading,
         zone: &Zone,
     ) -> usize {
-        let when = fixed(request.when, request.from, request.until);
+        let when = fixed(request.when, request.interval);
         let deadline = self.queue.own_clock(now).plus_ms(request.wait_ms.unwrap_or(0));
-        let request_end = match (when.start, when.term) {
+        let request_end = match (when.start, when.end) {
             (Start::Default, End::Until(until)) => until,
             (Start::Default, _) => Time::MAX,
             _ => when.until(when.from(now.wall), zone).unwrap_or(Time::MAX),
         };
-        let key = request.full_key();
+        let key = request.idempotency_key();
         let wants = self.intern(&wants);
         let ticket = self.queue.push(Waiter {
             principal,
@@ -90,12 +91,10 @@ impl Inventory {
 
     /// Adds a use of each pattern, and returns the targets with the ids of the patterns.
     fn intern(&mut self, wants: &Wants) -> SmallVec<[Want; 1]> {
-        let ids = self.booked.len() as ResourceId;
-        let mut matches = wants.matches.iter();
+        let ids = ResourceId::at(self.schedules.len());
         let targets = wants.targets.iter().map(|target| match target {
-            Target::Named(id) => Want::Name(*id),
-            Target::Any(pattern) => {
-                let matches = matches.next().map_or(&[][..], Vec::as_slice);
+            Target::Resource(id) => Want::Name(*id),
+            Target::AnyOf(pattern, matches) => {
                 Want::Pattern(self.queue.patterns.intern(pattern, matches, ids))
             }
         });
@@ -103,7 +102,11 @@ impl Inventory {
     }
 
     /// Returns the idempotency key and request of the oldest waiter with the same holder and key.
-    pub(super) fn waiting_key(&self, key: &Key, principal: &Principal) -> Option<&Key> {
+    pub(super) fn waiting_key(
+        &self,
+        key: &IdempotencyKey,
+        principal: &Principal,
+    ) -> Option<&IdempotencyKey> {
         self.queue.with_key(key, principal).next().and_then(|(_, waiter)| waiter.key.as_ref())
     }
 
@@ -158,10 +161,10 @@ impl Inventory {
     }
 
     /// Returns the targets as text, with the names of resources as the inventory has them.
-    pub fn target_text(&self, targets: &[Target], wanted: &[Wanted]) -> String {
-        let texts = targets.iter().zip(wanted).map(|(target, wanted)| match target {
-            Target::Named(id) => self.names.texts().name(*id),
-            Target::Any(_) => wanted.text(),
+    pub fn target_text(&self, targets: &[Target], selectors: &[Selector]) -> String {
+        let texts = targets.iter().zip(selectors).map(|(target, selector)| match target {
+            Target::Resource(id) => self.names.texts().name(*id),
+            Target::AnyOf(..) => selector.text(),
         });
         texts.collect::<Vec<_>>().join(", ")
     }
@@ -228,10 +231,10 @@ impl Inventory {
 /// Returns the interval of a request that waits. `desde=ahora` means the time of the request, and
 /// its end with a length is the end that did not fit then. Computed again from a wall clock that is
 /// behind, the end could be earlier and fit at once.
-fn fixed(when: When, from: Time, until: Time) -> When {
-    let start = Start::At(from);
-    match (when.start, when.term) {
-        (Start::Now, End::For(_)) => When { start, term: End::Until(until) },
+fn fixed(when: When, interval: Interval) -> When {
+    let start = Start::At(interval.from);
+    match (when.start, when.end) {
+        (Start::Now, End::For(_)) => When { start, end: End::Until(interval.until) },
         (Start::Now, _) => When { start, ..when },
         _ => when,
     }

@@ -3,8 +3,7 @@
 use super::list::Queue;
 use super::ranks::Ranks;
 use super::waiter::{Waiter, Want};
-use crate::inventory::Inventory;
-use crate::inventory::fit::Target;
+use crate::inventory::{Candidates, Inventory};
 use crate::time::{ClockReading, Zone};
 
 impl Inventory {
@@ -39,16 +38,25 @@ impl Inventory {
     /// Returns whether a waiter could be granted now. Between two commands none can, unless
     /// [`Inventory::is_behind`].
     pub fn some_waiter_fits(&self, now: ClockReading, zone: &Zone) -> bool {
-        !self.is_full()
-            && self.queue.waiters.values().any(|waiter| {
-                let interval = waiter.request.when.interval(now, zone);
-                let targets = waiter.wants.iter().map(|want| match want {
-                    Want::Name(id) => Target::Named(*id),
-                    Want::Pattern(id) => Target::Any(self.queue.patterns.pattern(*id).clone()),
-                });
-                let targets: Vec<_> = targets.collect();
-                interval.is_ok_and(|(from, until)| self.place(&targets, from, until).is_ok())
-            })
+        let work = self.work.get();
+        let found =
+            !self.is_full() && self.queue.waiters.values().any(|it| self.fits(it, now, zone));
+        self.work.set(work);
+        found
+    }
+
+    fn fits(&self, waiter: &Waiter, now: ClockReading, zone: &Zone) -> bool {
+        let Ok(interval) = waiter.request.when.interval(now, zone) else { return false };
+        let mut candidates = Candidates::new(self);
+        for want in &waiter.wants {
+            match want {
+                Want::Name(id) => candidates.add_name(*id),
+                Want::Pattern(id) => {
+                    candidates.add_pattern(self.queue.patterns.pattern(*id));
+                }
+            }
+        }
+        candidates.place(interval).is_ok()
     }
 }
 

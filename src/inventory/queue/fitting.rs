@@ -5,8 +5,7 @@ use smallvec::SmallVec;
 use super::patterns::PatternId;
 use super::waiter::{Waiter, Want};
 use super::watch::Watch;
-use crate::inventory::names::ResourceId;
-use crate::inventory::{Ids, Inventory};
+use crate::inventory::{Ids, Interval, Inventory, ResourceId};
 use crate::limits::RELEASES_ONE_BY_ONE;
 use crate::time::Time;
 
@@ -20,7 +19,8 @@ struct NoMatch {
 }
 
 impl Inventory {
-    /// Returns resources for all targets of a waiter, as [`Inventory::place`] chooses them.
+    /// Returns resources for all targets of a waiter, as [`Candidates::place`](crate::inventory::Candidates::place) chooses
+    /// them.
     /// `gained` is the watched pattern that a freed resource matches.
     ///
     /// # Errors
@@ -28,7 +28,7 @@ impl Inventory {
     pub(super) fn fit_waiter(
         &self,
         waiter: &Waiter,
-        interval: (Time, Time),
+        interval: Interval,
         gained: Option<PatternId>,
     ) -> Result<Ids, Watch> {
         let mut chosen = self.choose_names(waiter, interval)?;
@@ -45,19 +45,19 @@ impl Inventory {
                 Some(_) => self.choose_freed(*pattern, &chosen, interval),
                 None => self.choose_match(*pattern, &chosen, interval),
             };
-            chosen[at] = found.map_err(|error| pattern_watch(waiter, at, interval.0, &error))?;
+            chosen[at] = found.map_err(|error| pattern_watch(waiter, at, interval.from, &error))?;
         }
         Ok(chosen)
     }
 
     /// Returns the resources that a waiter names, with [`NOT_CHOSEN`] for each pattern.
-    fn choose_names(&self, waiter: &Waiter, (from, until): (Time, Time)) -> Result<Ids, Watch> {
+    fn choose_names(&self, waiter: &Waiter, interval: Interval) -> Result<Ids, Watch> {
         self.add_work(waiter.wants.len() / 2);
         let chosen = waiter.wants.iter().map(|want| {
             let Want::Name(id) = want else { return Ok(NOT_CHOSEN) };
-            match self.overlap(*id, from, until) {
+            match self.overlap(*id, interval) {
                 None => Ok(*id),
-                Some(booking) if waiter.is_from_now() && booking.from <= from => {
+                Some(booking) if waiter.is_from_now() && booking.from <= interval.from => {
                     Err(Watch::Taken(*id))
                 }
                 Some(booking) => Err(Watch::Booking(*id, booking.number)),
@@ -72,14 +72,14 @@ impl Inventory {
         &self,
         pattern: PatternId,
         chosen: &[ResourceId],
-        (from, until): (Time, Time),
+        interval: Interval,
     ) -> Result<ResourceId, NoMatch> {
-        let ids = self.booked.len() as ResourceId;
+        let ids = ResourceId::at(self.schedules.len());
         let (mut is_contended, mut tested) = (false, 0);
         let texts = self.names.texts();
-        let found = self.queue.patterns.find_match(pattern, 0, ids, texts, |id| {
+        let found = self.queue.patterns.find_match(pattern, ResourceId(0), ids, texts, |id| {
             tested += 1;
-            let is_free = self.is_live(id) && self.overlap(id, from, until).is_none();
+            let is_free = self.is_live(id) && self.overlap(id, interval).is_none();
             let is_chosen = is_free && chosen.contains(&id);
             is_contended |= is_chosen;
             is_free && !is_chosen
@@ -95,13 +95,13 @@ impl Inventory {
         &self,
         pattern: PatternId,
         chosen: &[ResourceId],
-        (from, until): (Time, Time),
+        interval: Interval,
     ) -> Result<ResourceId, NoMatch> {
         let mut is_contended = false;
         let texts = self.names.texts();
         let found = self.queue.pass.freed.iter().copied().find(|id| {
             let is_free = self.is_live(*id)
-                && self.overlap(*id, from, until).is_none()
+                && self.overlap(*id, interval).is_none()
                 && self.queue.patterns.is_match(pattern, *id, texts);
             let is_chosen = is_free && chosen.contains(id);
             is_contended |= is_chosen;
@@ -113,7 +113,7 @@ impl Inventory {
 
     /// Returns whether a freed resource that a pattern matches is free in an interval, or too many
     /// were freed to test each.
-    pub(super) fn may_gain_in(&self, pattern: PatternId, (from, until): (Time, Time)) -> bool {
+    pub(super) fn may_gain_in(&self, pattern: PatternId, interval: Interval) -> bool {
         let freed = &self.queue.pass.freed;
         if freed.len() > RELEASES_ONE_BY_ONE {
             return true;
@@ -121,7 +121,7 @@ impl Inventory {
         let mut tested = 0;
         let found = freed.iter().any(|id| {
             tested += 1;
-            self.overlap(*id, from, until).is_none()
+            self.overlap(*id, interval).is_none()
                 && self.queue.patterns.is_match(pattern, *id, self.names.texts())
         });
         self.add_work(tested / 4);

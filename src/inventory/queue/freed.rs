@@ -8,8 +8,7 @@ use std::mem;
 use super::list::Queue;
 use super::patterns::PatternId;
 use super::waiter::Ticket;
-use crate::inventory::names::ResourceId;
-use crate::inventory::{Booking, Number};
+use crate::inventory::{Booking, Number, ResourceId};
 use crate::time::Time;
 
 /// Waiters that a change may have helped. They are tried in the order of their tickets.
@@ -153,7 +152,7 @@ impl Queue {
 
     /// Records a new resource, as if it had been taken until now.
     pub(in crate::inventory) fn add(&mut self, id: ResourceId) {
-        self.free(id, Booking { from: Time::MIN, until: Time::MAX, number: 0 });
+        self.free(id, Booking { from: Time::MIN, until: Time::MAX, number: Number(0) });
     }
 
     /// Makes the next pass try all waiters.

@@ -6,10 +6,8 @@ use std::rc::Rc;
 use super::freed::Group;
 use super::patterns::PatternId;
 use super::waiter::{Outcome, Ticket, Waiter};
-use crate::inventory::decide::Request;
 use crate::inventory::event::Batch;
-use crate::inventory::names::ResourceId;
-use crate::inventory::{Event, Ids, Inventory};
+use crate::inventory::{Event, Ids, Interval, Inventory, Request, ResourceId};
 use crate::time::{ClockReading, Time, Zone};
 
 /// Names matched with a pattern between two checks of the remaining work.
@@ -71,7 +69,7 @@ impl Granting<'_> {
             return;
         }
         let inventory = &mut *self.inventory;
-        let ids = inventory.booked.len() as ResourceId;
+        let ids = ResourceId::at(inventory.schedules.len());
         let texts = inventory.names.texts();
         let (queue, work) = (&mut inventory.queue, &inventory.work);
         let mut has_new = false;
@@ -188,14 +186,14 @@ impl Granting<'_> {
 
     /// Grants these resources to a waiter, and to all other waiters with the same idempotency key
     /// and request.
-    fn grant(&mut self, ticket: Ticket, (from, until): (Time, Time), ids: &Ids) {
+    fn grant(&mut self, ticket: Ticket, interval: Interval, ids: &Ids) {
         let inventory = &mut *self.inventory;
         let waiter = &inventory.queue.waiters[&ticket];
         let same = inventory.same_request(ticket);
         // A reservation bound to a connection goes to the latest retry.
         let last = same.last().and_then(|last| inventory.queue.waiters.get(last));
         let principal = last.unwrap_or(waiter).principal.clone();
-        let request = Request { from, until, ..waiter.request.clone() };
+        let request = Request { interval, ..waiter.request.clone() };
         let granted = Rc::new(inventory.granted(&request, ids, waiter.key.clone(), &principal));
         inventory.apply_due(self.now.wall, Event::Reserved(Rc::clone(&granted)), self.batch);
         for ticket in same {
@@ -206,7 +204,7 @@ impl Granting<'_> {
 
 impl Inventory {
     fn is_free_at(&self, id: ResourceId, now: Time) -> bool {
-        self.overlap(id, now, now.plus_ms(1)).is_none()
+        self.overlap(id, Interval { from: now, until: now.plus_ms(1) }).is_none()
     }
 
     /// Returns the first freed resource from `first` on that a pattern matches and that is free
@@ -221,8 +219,9 @@ impl Inventory {
 
     /// Returns whether any of the freed time is in the interval of a request with dates. A start
     /// that has passed is compared as requested, because a booking that ends now was in its way.
-    fn has_freed_time(&self, waiter: &Waiter, (_, until): (Time, Time), now: Time) -> bool {
-        self.queue.pass.last > waiter.request.when.from(now) && until > self.queue.pass.first
+    fn has_freed_time(&self, waiter: &Waiter, interval: Interval, now: Time) -> bool {
+        self.queue.pass.last > waiter.request.when.from(now)
+            && interval.until > self.queue.pass.first
     }
 
     /// Returns this waiter and the others with the same holder, idempotency key and request, oldest

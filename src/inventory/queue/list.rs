@@ -10,10 +10,9 @@ use super::positions::PositionChanges;
 use super::ranks::Ranks;
 use super::waiter::{Outcome, Ticket, WaitLimit, Waiter, Wants};
 use super::watch::{Watch, WatchIndex};
-use crate::inventory::decide::Principal;
-use crate::inventory::fit::Target;
-use crate::inventory::names::ResourceId;
-use crate::inventory::{Deadlines, Key, Origin, SessionId};
+use crate::inventory::{
+    Deadlines, IdempotencyKey, Origin, Principal, ResourceId, SessionId, Target,
+};
 use crate::limits::{
     WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX, WAIT_TARGETS_PER_ADDRESS,
     WAIT_TARGETS_PER_HOST, WAITERS_MAX,
@@ -59,8 +58,8 @@ pub struct Queue {
 /// The holder and the idempotency key of a request.
 type HolderKey = (Option<Rc<str>>, Box<str>);
 
-fn holder_key(key: &Key, principal: &Principal) -> HolderKey {
-    (principal.holder.clone(), key.key.clone())
+fn holder_key(key: &IdempotencyKey, principal: &Principal) -> HolderKey {
+    (principal.holder.clone(), key.text.clone())
 }
 
 impl Queue {
@@ -82,7 +81,7 @@ impl Queue {
     /// Iterates over the waiters with the same holder and idempotency key, oldest first.
     pub(super) fn with_key(
         &self,
-        key: &Key,
+        key: &IdempotencyKey,
         principal: &Principal,
     ) -> impl Iterator<Item = (Ticket, &Waiter)> {
         let key = holder_key(key, principal);
@@ -145,7 +144,7 @@ impl Queue {
         if self.waiters.len() >= WAITERS_MAX {
             return Some(WaitLimit::Waiters);
         }
-        if matches!(wants.targets[..], [Target::Named(_)]) {
+        if matches!(wants.targets[..], [Target::Resource(_)]) {
             return None;
         }
         let count = wants.targets.len();
@@ -166,11 +165,8 @@ impl Queue {
     fn exceeded_pattern_limit(&self, wants: &Wants, ids: usize) -> Option<WaitLimit> {
         let mut patterns = self.patterns.len();
         let mut bytes = self.patterns.bytes();
-        let wanted = wants.targets.iter().filter_map(|target| match target {
-            Target::Named(_) => None,
-            Target::Any(pattern) => Some(pattern),
-        });
-        for (pattern, matches) in wanted.zip(&wants.matches) {
+        for target in &wants.targets {
+            let Target::AnyOf(pattern, matches) = target else { continue };
             if self.patterns.find(pattern).is_none() {
                 patterns += 1;
                 bytes += (4 * matches.len()).min(ids / 8 + 8);

@@ -1,6 +1,6 @@
 //! Sets of resource ids that grow at the end.
 
-use crate::inventory::names::ResourceId;
+use crate::inventory::ResourceId;
 
 /// A set of resource ids, as a sorted list while it is sparse and as a bitmap when it is dense.
 #[derive(Debug)]
@@ -24,9 +24,9 @@ impl MatchSet {
     /// Changes a list to a bitmap if the bitmap is not larger.
     pub fn choose_form(&mut self, ids: ResourceId) {
         if let MatchSet::Sparse(sorted) = self {
-            if sorted.len() * DENSE_FROM > ids as usize {
-                let mut words = vec![0; (ids as usize).div_ceil(64)];
-                sorted.iter().for_each(|id| words[*id as usize / 64] |= 1 << (id % 64));
+            if sorted.len() * DENSE_FROM > ids.index() {
+                let mut words = vec![0; ids.index().div_ceil(64)];
+                sorted.iter().for_each(|id| words[id.index() / 64] |= 1 << (id.0 % 64));
                 *self = MatchSet::Dense(words);
             } else {
                 sorted.shrink_to_fit();
@@ -47,7 +47,7 @@ impl MatchSet {
         match self {
             MatchSet::Sparse(sorted) => sorted.binary_search(&id).is_ok(),
             MatchSet::Dense(words) => {
-                words.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 == 1)
+                words.get(id.index() / 64).is_some_and(|word| word >> (id.0 % 64) & 1 == 1)
             }
         }
     }
@@ -57,11 +57,11 @@ impl MatchSet {
         match self {
             MatchSet::Sparse(sorted) => sorted.push(id),
             MatchSet::Dense(words) => {
-                let at = id as usize / 64;
+                let at = id.index() / 64;
                 if words.len() <= at {
                     words.resize(at + 1, 0);
                 }
-                words[at] |= 1 << (id % 64);
+                words[at] |= 1 << (id.0 % 64);
             }
         }
     }
@@ -78,12 +78,12 @@ impl MatchSet {
                 sorted[at..].iter().copied().find(|id| test(*id))
             }
             MatchSet::Dense(words) => {
-                let start = first as usize / 64;
-                let mut mask = u64::MAX << (first % 64);
+                let start = first.index() / 64;
+                let mut mask = u64::MAX << (first.0 % 64);
                 for (at, word) in words.iter().enumerate().skip(start) {
                     let mut bits = word & std::mem::replace(&mut mask, u64::MAX);
                     while bits != 0 {
-                        let id = (at * 64) as ResourceId + bits.trailing_zeros();
+                        let id = ResourceId((at * 64) as u32 + bits.trailing_zeros());
                         if test(id) {
                             return Some(id);
                         }
@@ -105,8 +105,8 @@ impl MatchSet {
             }
             MatchSet::Dense(words) => {
                 for (id, is_set) in [(old, false), (new, is_match)] {
-                    let Some(word) = words.get_mut(id as usize / 64) else { continue };
-                    let bit = 1 << (id % 64);
+                    let Some(word) = words.get_mut(id.index() / 64) else { continue };
+                    let bit = 1 << (id.0 % 64);
                     *word = if is_set { *word | bit } else { *word & !bit };
                 }
             }
@@ -118,9 +118,9 @@ impl MatchSet {
         match self {
             MatchSet::Sparse(sorted) => sorted.truncate(sorted.partition_point(|id| *id < count)),
             MatchSet::Dense(words) => {
-                words.truncate((count as usize).div_ceil(64));
-                if let Some(last) = words.last_mut().filter(|_| !count.is_multiple_of(64)) {
-                    *last &= (1 << (count % 64)) - 1;
+                words.truncate(count.index().div_ceil(64));
+                if let Some(last) = words.last_mut().filter(|_| !count.0.is_multiple_of(64)) {
+                    *last &= (1 << (count.0 % 64)) - 1;
                 }
             }
         }
@@ -135,8 +135,8 @@ impl MatchSet {
         };
         match self {
             MatchSet::Sparse(sorted) => {
-                reserve(union, sorted.last().map_or(0, |last| *last as usize / 64 + 1));
-                sorted.iter().for_each(|id| union[*id as usize / 64] |= 1 << (id % 64));
+                reserve(union, sorted.last().map_or(0, |last| last.index() / 64 + 1));
+                sorted.iter().for_each(|id| union[id.index() / 64] |= 1 << (id.0 % 64));
             }
             MatchSet::Dense(words) => {
                 reserve(union, words.len());
@@ -155,36 +155,37 @@ mod tests {
     #[test]
     fn match_set_is_a_set_in_either_form() {
         for step in [1, 3, 40, 200] {
-            let ids: Vec<ResourceId> = (0..1_000).step_by(step).collect();
-            let mut set = MatchSet::new(ids.clone(), 1_000);
+            let ids: Vec<ResourceId> = (0..1_000).step_by(step).map(ResourceId).collect();
+            let mut set = MatchSet::new(ids.clone(), ResourceId(1_000));
             let is_dense = matches!(set, MatchSet::Dense(_));
             assert_eq!(is_dense, step < DENSE_FROM, "{step}");
-            set.push(1_003);
+            set.push(ResourceId(1_003));
             let mut want: BTreeSet<_> = ids.into_iter().collect();
-            want.insert(1_003);
+            want.insert(ResourceId(1_003));
             let all = |set: &MatchSet| {
                 let mut all = Vec::new();
-                set.find(0, |id| {
+                set.find(ResourceId(0), |id| {
                     all.push(id);
                     false
                 });
                 all
             };
             assert!(all(&set).into_iter().eq(want.iter().copied()));
-            for first in [0, 1, 63, 64, 65, 999, 1_003, 1_004, 9_000] {
+            for first in [0, 1, 63, 64, 65, 999, 1_003, 1_004, 9_000].map(ResourceId) {
                 assert_eq!(set.find(first, |_| true), want.range(first..).next().copied());
             }
             // 400 moves down to 390, over removed ids, and 401 to 391.
-            let (was, next) = (set.contains(400), set.contains(401));
-            want.retain(|id| !(390..=401).contains(id));
-            want.extend([(390, was), (391, next)].iter().filter(|it| it.1).map(|it| it.0));
-            (391..400).rev().for_each(|gone| set.remap(gone, gone, false));
-            set.remap(400, 390, was);
-            set.remap(401, 391, next);
-            set.truncate(1_000);
-            want.remove(&1_003);
+            let (was, next) = (set.contains(ResourceId(400)), set.contains(ResourceId(401)));
+            want.retain(|id| !(390..=401).contains(&id.0));
+            let moved = [(ResourceId(390), was), (ResourceId(391), next)];
+            want.extend(moved.iter().filter(|it| it.1).map(|it| it.0));
+            (391..400).rev().map(ResourceId).for_each(|gone| set.remap(gone, gone, false));
+            set.remap(ResourceId(400), ResourceId(390), was);
+            set.remap(ResourceId(401), ResourceId(391), next);
+            set.truncate(ResourceId(1_000));
+            want.remove(&ResourceId(1_003));
             assert!(all(&set).into_iter().eq(want.iter().copied()), "{step}");
-            assert!((0..1_100).all(|id| set.contains(id) == want.contains(&id)));
+            assert!((0..1_100).map(ResourceId).all(|id| set.contains(id) == want.contains(&id)));
         }
     }
 }

@@ -14,9 +14,9 @@ use std::mem;
 use super::freed::Pass;
 use super::match_set::MatchSet;
 use super::waiter::Ticket;
-use crate::inventory::Number;
-use crate::inventory::names::{NameTexts, ResourceId};
+use crate::inventory::names::NameTexts;
 use crate::inventory::pattern::Pattern;
+use crate::inventory::{Number, ResourceId};
 use crate::limits::WAIT_MATCH_BYTES;
 use crate::time::Time;
 
@@ -71,8 +71,8 @@ impl Union {
     /// Returns whether any of the patterns matches; `None` if the id is not covered for all of
     /// them.
     pub fn get(&self, id: ResourceId) -> Option<bool> {
-        let bit = |word: &u64| word >> (id % 64) & 1 == 1;
-        (id < self.ids).then(|| self.words.get(id as usize / 64).is_some_and(bit))
+        let bit = |word: &u64| word >> (id.0 % 64) & 1 == 1;
+        (id < self.ids).then(|| self.words.get(id.index() / 64).is_some_and(bit))
     }
 }
 
@@ -192,7 +192,7 @@ impl Patterns {
     ) -> Option<ResourceId> {
         let interned = self.get(pattern);
         interned.matches.find(first, &mut test).or_else(|| {
-            let rest = interned.evaluated.max(first)..ids;
+            let rest = (interned.evaluated.max(first).0..ids.0).map(ResourceId);
             rest.into_iter().find(|id| interned.pattern.matches(texts.folded(*id)) && test(*id))
         })
     }
@@ -205,7 +205,7 @@ impl Patterns {
             MatchSet::Sparse(_) => 0,
             MatchSet::Dense(words) => words.len() / 8,
         };
-        words + (ids - interned.evaluated) as usize
+        words + (ids.0 - interned.evaluated.0) as usize
     }
 
     /// Matches a pattern with up to `most` new names and returns their number. It is 0 if the set
@@ -224,8 +224,8 @@ impl Patterns {
             return 0;
         }
         let before = interned.matches.bytes();
-        let end = ids.min(first.saturating_add(most as ResourceId));
-        for id in first..end {
+        let end = ids.min(ResourceId(first.0.saturating_add(most as u32)));
+        for id in (first.0..end.0).map(ResourceId) {
             if interned.pattern.matches(texts.folded(id)) {
                 interned.matches.push(id);
             }
@@ -234,7 +234,7 @@ impl Patterns {
         interned.evaluated = end;
         let after = interned.matches.bytes();
         self.bytes = self.bytes + after - before;
-        (end - first) as usize
+        (end.0 - first.0) as usize
     }
 
     /// Iterates over all patterns.
@@ -348,8 +348,8 @@ impl Patterns {
         if self.watched.is_empty() || number > self.tried_at {
             return false;
         }
-        let bit = |word: &u64| word >> (id % 64) & 1 == 1;
-        id >= self.union_ids || self.union.get(id as usize / 64).is_some_and(bit)
+        let bit = |word: &u64| word >> (id.0 % 64) & 1 == 1;
+        id >= self.union_ids || self.union.get(id.index() / 64).is_some_and(bit)
     }
 
     /// Returns the first resource of a pass that may help the waiters that watch a pattern, and the
@@ -388,7 +388,7 @@ impl Patterns {
             interned.matches.remap(old, new, is_match);
         }
         // The union covers no ids until it is recomputed.
-        self.union_ids = 0;
+        self.union_ids = ResourceId(0);
         self.len()
     }
 

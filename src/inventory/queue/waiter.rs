@@ -6,10 +6,9 @@ use smallvec::SmallVec;
 
 use super::patterns::PatternId;
 use super::watch::Watch;
-use crate::inventory::decide::{Principal, Request};
-use crate::inventory::fit::{Start, Target};
-use crate::inventory::names::ResourceId;
-use crate::inventory::{Key, Reservation};
+use crate::inventory::{
+    IdempotencyKey, Principal, Request, Reservation, ResourceId, Start, Target,
+};
 use crate::time::Time;
 
 /// The order of waiters. The older of two has the lower ticket.
@@ -26,12 +25,10 @@ impl Ticket {
     }
 }
 
-/// The targets of a request that is about to wait. For each pattern, `matches` has the resources
-/// that it matches, in inventory order.
+/// The targets of a request that is about to wait.
 #[derive(Debug)]
 pub struct Wants {
     pub targets: Vec<Target>,
-    pub(in crate::inventory) matches: Vec<Vec<ResourceId>>,
 }
 
 /// One target of a waiting request.
@@ -47,7 +44,7 @@ pub(super) struct Waiter {
     pub principal: Principal,
     pub request: Request<'static>,
     pub wants: SmallVec<[Want; 1]>,
-    pub key: Option<Key>,
+    pub key: Option<IdempotencyKey>,
     /// The end of the wait, on the clock of the queue.
     pub deadline: Time,
     /// The end of the requested interval, after which a grant is pointless. [`Time::MAX`] if it

@@ -28,8 +28,7 @@ use smallvec::SmallVec;
 use super::list::Queue;
 use super::patterns::PatternId;
 use super::waiter::Ticket;
-use crate::inventory::names::ResourceId;
-use crate::inventory::{Inventory, Number};
+use crate::inventory::{Inventory, Number, ResourceId};
 use crate::time::{ClockReading, Time, Zone};
 
 /// What blocks a waiter.
@@ -140,7 +139,7 @@ impl Queue {
         while let Some(ticket) = self.watches.next_taken(old, Ticket::MIN) {
             self.set_watch(ticket, Watch::Taken(new));
         }
-        let bookings = (old, 0, Ticket::MIN)..=(old, Number::MAX, Ticket::MAX);
+        let bookings = (old, Number(0), Ticket::MIN)..=(old, Number::MAX, Ticket::MAX);
         let bookings: Vec<_> = self.watches.bookings.range(bookings).copied().collect();
         for (_, number, ticket) in bookings {
             self.set_watch(ticket, Watch::Booking(new, number));
