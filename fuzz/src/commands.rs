@@ -110,7 +110,7 @@ impl Play {
         let Some(peer) = self.peers.remove(&id) else { return };
         let session = peer.session.id();
         self.server.inventory.leave_queue(session, self.server.now);
-        assert_eq!(self.server.inventory.waiting_place(session), None, "it is gone, and waits");
+        assert_eq!(self.server.inventory.announced_position(session), None, "it is gone, and waits");
         self.server.at_desk(|context| {
             commands::leave(peer.session.id(), Ending::Lost, usize::MAX, context)
         });

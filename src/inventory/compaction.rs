@@ -82,6 +82,6 @@ impl Inventory {
             let Some(owner) = self.reservations.get_mut(&booking.number) else { continue };
             Rc::make_mut(owner).remap(old, new);
         }
-        bookings + self.renumber_waiters(old, new)
+        bookings + self.remap_waiters(old, new)
     }
 }

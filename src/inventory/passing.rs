@@ -85,7 +85,7 @@ impl Inventory {
 
     /// Returns whether [`Inventory::advance`] has work now, independent of the time.
     pub fn has_backlog(&self) -> bool {
-        self.backlog.is_behind || self.has_places_to_tell()
+        self.backlog.is_behind || self.has_unannounced_positions()
     }
 
     /// Applies everything that is due up to `now`, each at its own time: expiries, then the grants
@@ -99,7 +99,7 @@ impl Inventory {
         if caught_up {
             // The wall clock stood still until the monotonic clock caught up. A length from now on
             // ends earlier than it did meanwhile, so it may fit before a booking.
-            self.queue.try_everybody();
+            self.queue.retry_all();
         }
         // Most turns have nothing to do here.
         let is_idle = self.queue.is_empty()
@@ -108,9 +108,9 @@ impl Inventory {
             && self.next_due(now).is_none();
         let is_done = is_idle || self.advance_piece(now, zone, batch);
         self.backlog.left = PIECES_PER_TURN * self.backlog.piece;
-        self.new_turn_for_places();
-        if is_done && self.has_places_to_tell() {
-            self.tell_places(now);
+        self.reset_position_work();
+        if is_done && self.has_unannounced_positions() {
+            self.announce_positions(now);
         }
     }
 
@@ -154,7 +154,7 @@ impl Inventory {
             }
             match self.next_due(now) {
                 Some(then) => self.backlog.instant = Some(then),
-                None if self.queue.pass.can_go_on(self.is_full()) => {
+                None if self.queue.pass.can_continue(self.is_full()) => {
                     self.backlog.instant = Some(now);
                 }
                 None => return true,
@@ -175,7 +175,7 @@ impl Inventory {
             return false;
         }
         if !std::mem::replace(&mut self.backlog.has_granted, true) {
-            self.tell_first_places(then);
+            self.announce_first_positions(then);
         }
         while let Some(ticket) = self.queue.due(then) {
             if self.work() >= end {
@@ -184,8 +184,8 @@ impl Inventory {
             self.add_work(1);
             self.end_wait(ticket, Outcome::TimedOut);
         }
-        self.begin_telling(then);
-        self.tell_first_places(then);
+        self.announce_if_due(then);
+        self.announce_first_positions(then);
         true
     }
 
@@ -209,7 +209,7 @@ impl Inventory {
             self.backlog.left = left.saturating_sub(self.work() - before);
         }
         if !self.backlog.is_behind {
-            self.tell_first_places(now);
+            self.announce_first_positions(now);
         }
     }
 
@@ -286,7 +286,7 @@ impl Inventory {
         }
         self.backlog.steps.pop_front();
         self.queue.shift_clock(by_ms);
-        self.queue.try_everybody();
+        self.queue.retry_all();
         Some(now)
     }
 

@@ -48,7 +48,7 @@ impl Inventory {
             return Ok(Grant::Duplicate(number));
         }
         if let Some(key) = &key
-            && let Some(waiting) = self.waits_under(key, principal)
+            && let Some(waiting) = self.waiting_key(key, principal)
             && waiting.request != key.request
         {
             return Err(Refusal::KeyWaiting(key.text.to_string()));

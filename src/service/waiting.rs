@@ -73,7 +73,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         let client = &mut self.clients[key];
         let session = client.session.id();
         client.close_at = MonotonicMs::MAX;
-        if let Some(position) = self.engine.inventory.waiting_place(session) {
+        if let Some(position) = self.engine.inventory.announced_position(session) {
             commands::tell_place(&client.session, position, client.conn.out());
             self.engine.observer.note(Step::ToldAgain(session));
         } else if client.session.is_watching() && self.engine.inventory.has_bound(session) {

@@ -1,8 +1,8 @@
-//! What a release costs with so many who wait: the cancellation, the grant to
-//! the oldest, and the new places. Best and median of all releases.
+//! Measures a release beside many waiters (the cancellation, the grant to the oldest and the new
+//! positions), and a reservation and its cancellation beside waiters that compete.
 //!
 //! ```sh
-//! cargo run --release --example queue_cost
+//! cargo run --release -p reservad-bench --bin queue_cost
 //! ```
 
 use std::time::{Duration, Instant};
@@ -83,7 +83,8 @@ fn measure_contended(name: &str, count: usize, line: &str) {
     println!("{name:40} {count:6} wait: pair {beside:?}; {alone:?} alone");
 }
 
-/// All wait for what they say; `#` in a line is the number of the waiter.
+/// Prints the best and the median cost of releases beside `count` waiters that send `line`, and one
+/// waiter for each line of `more`. `#` in `line` is the number of the waiter.
 fn measure(what: &str, count: usize, line: &str, more: &[&str]) {
     let capacity = Capacity { resources: 1 << 20, reservations: 1 << 20 };
     let mut bench = Bench {

@@ -1,16 +1,19 @@
 //! The patterns of waiting requests, each kept once with the resources that it matches.
 //!
-//! A pattern is matched with all names once, when the first request with it begins to wait, and
-//! with new names when a request asks for them. After that, a match is a test of a bit, and the
-//! next match is found by scanning words.
+//! A pattern is matched with all names once, when the first request with it begins to wait. New
+//! names are matched when the next pass over freed resources needs them. After that, a match is a
+//! test of a bit, and the next match is found by scanning words.
 //!
-//! Sets may hold ids of resources that were removed; iterations must skip them. Ids from
+//! A match set may contain ids of removed resources, which iterations must skip. Ids from
 //! `evaluated` on are not in a set yet, and are matched by their name.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::mem;
 
-use super::Ticket;
+use super::freed::Pass;
+use super::match_set::MatchSet;
+use super::waiter::Ticket;
 use crate::inventory::names::NameTexts;
 use crate::inventory::pattern::Pattern;
 use crate::inventory::{Number, ResourceId};
@@ -21,144 +24,7 @@ use crate::time::Time;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PatternId(u32);
 
-/// A set of resource ids: a sorted list while it is sparse, a bitmap when it is dense.
-#[derive(Debug)]
-enum MatchSet {
-    Sparse(Vec<ResourceId>),
-    Dense(Vec<u64>),
-}
-
-/// A bitmap is used from one match in this many ids on, where it is no larger than a list.
-const DENSE_FROM: usize = 32;
-
-impl MatchSet {
-    fn new(sorted: Vec<ResourceId>, ids: ResourceId) -> MatchSet {
-        let mut set = MatchSet::Sparse(sorted);
-        set.choose_form(ids);
-        set
-    }
-
-    fn choose_form(&mut self, ids: ResourceId) {
-        if let MatchSet::Sparse(sorted) = self {
-            if sorted.len() * DENSE_FROM > ids.index() {
-                let mut words = vec![0; (ids.index()).div_ceil(64)];
-                sorted.iter().for_each(|id| words[id.index() / 64] |= 1 << (id.0 % 64));
-                *self = MatchSet::Dense(words);
-            } else {
-                sorted.shrink_to_fit();
-            }
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            MatchSet::Sparse(sorted) => 4 * sorted.capacity(),
-            MatchSet::Dense(words) => 8 * words.capacity(),
-        }
-    }
-
-    fn contains(&self, id: ResourceId) -> bool {
-        match self {
-            MatchSet::Sparse(sorted) => sorted.binary_search(&id).is_ok(),
-            MatchSet::Dense(words) => {
-                words.get(id.index() / 64).is_some_and(|word| word >> (id.0 % 64) & 1 == 1)
-            }
-        }
-    }
-
-    /// Adds an id that is higher than all others.
-    fn push(&mut self, id: ResourceId) {
-        match self {
-            MatchSet::Sparse(sorted) => sorted.push(id),
-            MatchSet::Dense(words) => {
-                let at = id.index() / 64;
-                if words.len() <= at {
-                    words.resize(at + 1, 0);
-                }
-                words[at] |= 1 << (id.0 % 64);
-            }
-        }
-    }
-
-    /// Returns the first id from `first` on, in order, that passes the test.
-    fn find(
-        &self,
-        first: ResourceId,
-        mut test: impl FnMut(ResourceId) -> bool,
-    ) -> Option<ResourceId> {
-        match self {
-            MatchSet::Sparse(sorted) => {
-                let at = sorted.partition_point(|id| *id < first);
-                sorted[at..].iter().copied().find(|id| test(*id))
-            }
-            MatchSet::Dense(words) => {
-                let start = first.index() / 64;
-                let mut mask = u64::MAX << (first.0 % 64);
-                for (at, word) in words.iter().enumerate().skip(start) {
-                    let mut bits = word & std::mem::replace(&mut mask, u64::MAX);
-                    while bits != 0 {
-                        let id = ResourceId((at * 64) as u32 + bits.trailing_zeros());
-                        if test(id) {
-                            return Some(id);
-                        }
-                        bits &= bits - 1;
-                    }
-                }
-                None
-            }
-        }
-    }
-
-    /// Moves an id down to a lower one. All ids in between must be unused.
-    fn remap(&mut self, old: ResourceId, new: ResourceId, is_match: bool) {
-        match self {
-            MatchSet::Sparse(sorted) => {
-                let start = sorted.partition_point(|id| *id < new);
-                let end = sorted.partition_point(|id| *id <= old);
-                sorted.splice(start..end, is_match.then_some(new));
-            }
-            MatchSet::Dense(words) => {
-                for (id, is_set) in [(old, false), (new, is_match)] {
-                    let Some(word) = words.get_mut(id.index() / 64) else { continue };
-                    let bit = 1 << (id.0 % 64);
-                    *word = if is_set { *word | bit } else { *word & !bit };
-                }
-            }
-        }
-    }
-
-    fn truncate(&mut self, count: ResourceId) {
-        match self {
-            MatchSet::Sparse(sorted) => sorted.truncate(sorted.partition_point(|id| *id < count)),
-            MatchSet::Dense(words) => {
-                words.truncate((count.index()).div_ceil(64));
-                if let Some(last) = words.last_mut().filter(|_| !count.0.is_multiple_of(64)) {
-                    *last &= (1 << (count.0 % 64)) - 1;
-                }
-            }
-        }
-    }
-
-    fn add_to(&self, union: &mut Vec<u64>) {
-        let reserve = |union: &mut Vec<u64>, words| {
-            if union.len() < words {
-                union.resize(words, 0);
-            }
-        };
-        match self {
-            MatchSet::Sparse(sorted) => {
-                reserve(union, sorted.last().map_or(0, |last| last.index() / 64 + 1));
-                sorted.iter().for_each(|id| union[id.index() / 64] |= 1 << (id.0 % 64));
-            }
-            MatchSet::Dense(words) => {
-                reserve(union, words.len());
-                union.iter_mut().zip(words).for_each(|(all, word)| *all |= word);
-            }
-        }
-    }
-}
-
-/// Waiters blocked until a resource that one pattern matches becomes free.
+/// The waiters that watch a pattern.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
     /// Waiters that want to begin at once.
@@ -167,8 +33,8 @@ pub(super) struct Watchers {
     pub dated: BTreeSet<Ticket>,
     /// The starts of `dated`.
     starts: BTreeSet<(Time, Ticket)>,
-    /// The number of the last reservation when one of them was last tried. Releases of later
-    /// reservations do not help them.
+    /// The number of the last reservation at the last try of a waiter. Releases of later
+    /// reservations help none of them.
     tried_at: Number,
 }
 
@@ -183,6 +49,7 @@ impl Watchers {
     }
 }
 
+/// A pattern with its matches and watchers.
 #[derive(Debug)]
 struct Interned {
     pattern: Pattern,
@@ -215,9 +82,10 @@ pub struct Patterns {
     slots: Vec<Option<Interned>>,
     by_text: HashMap<Box<str>, PatternId>,
     /// Free slots. The lowest is used first.
-    free: std::collections::BinaryHeap<Reverse<u32>>,
+    free: BinaryHeap<Reverse<u32>>,
     /// Bytes of all match sets.
     bytes: usize,
+    /// The patterns that have watchers.
     watched: BTreeSet<PatternId>,
     /// A superset of the matches of all watched patterns.
     union: Vec<u64>,
@@ -225,7 +93,7 @@ pub struct Patterns {
     union_ids: ResourceId,
     /// Patterns that are no longer watched but may still be part of `union`.
     unwatched: usize,
-    /// The highest number up to which a release may help a waiter.
+    /// The number of the last reservation at the last try of any waiter with a pattern.
     tried_at: Number,
 }
 
@@ -304,13 +172,13 @@ impl Patterns {
     }
 
     /// Returns whether any pattern matches a resource, and the number of patterns tested.
-    pub fn some_match(&self, id: ResourceId, texts: &NameTexts) -> (bool, usize) {
-        let mut looked_at = 0;
+    pub fn any_match(&self, id: ResourceId, texts: &NameTexts) -> (bool, usize) {
+        let mut tested = 0;
         let found = self.by_text.values().any(|pattern| {
-            looked_at += 1;
+            tested += 1;
             self.is_match(*pattern, id, texts)
         });
-        (found, looked_at)
+        (found, tested)
     }
 
     /// Returns the first id, in order, that a pattern matches and that passes the test.
@@ -329,8 +197,8 @@ impl Patterns {
         })
     }
 
-    /// Returns the cost of a search through all matches of a pattern, in words or ids, without the
-    /// cost of testing the matches.
+    /// Returns the work of a search through all matches of a pattern, without the tests of the
+    /// matches.
     pub fn search_work(&self, pattern: PatternId, ids: ResourceId) -> usize {
         let interned = self.get(pattern);
         let words = match &interned.matches {
@@ -340,8 +208,8 @@ impl Patterns {
         words + (ids.0 - interned.evaluated.0) as usize
     }
 
-    /// Matches a pattern with up to `most` new names and returns their number; 0 if its set is up
-    /// to date or may not grow.
+    /// Matches a pattern with up to `most` new names and returns their number. It is 0 if the set
+    /// is up to date or may not grow.
     pub fn extend(
         &mut self,
         pattern: PatternId,
@@ -400,14 +268,12 @@ impl Patterns {
         Some(&self.slots.get(pattern.0 as usize)?.as_ref()?.watchers)
     }
 
-    /// Adds a waiter for the matches of a pattern, with its start if it wants dates.
+    /// Adds a waiter that watches a pattern, with its start if it wants dates.
     pub(super) fn watch(&mut self, pattern: PatternId, ticket: Ticket, start: Option<Time>) {
         let watchers = &mut self.get_mut(pattern).watchers;
         let is_first = watchers.len() == 0;
         match start {
-            None => {
-                watchers.from_now.insert(ticket);
-            }
+            None => drop(watchers.from_now.insert(ticket)),
             Some(start) => {
                 watchers.dated.insert(ticket);
                 watchers.starts.insert((start, ticket));
@@ -415,26 +281,29 @@ impl Patterns {
         }
         if is_first {
             self.watched.insert(pattern);
-            let interned = self.slots[pattern.0 as usize].as_ref().expect("it was just watched");
-            self.union_ids = match self.watched.len() {
-                1 => {
-                    self.union.clear();
-                    self.unwatched = 0;
-                    interned.evaluated
-                }
-                _ => self.union_ids.min(interned.evaluated),
-            };
-            interned.matches.add_to(&mut self.union);
+            self.add_to_union(pattern);
         }
+    }
+
+    /// Adds the matches of a pattern that is now watched to the union.
+    fn add_to_union(&mut self, pattern: PatternId) {
+        if self.watched.len() == 1 {
+            self.union.clear();
+            self.unwatched = 0;
+            self.union_ids = ResourceId::MAX;
+        }
+        let mut union = mem::take(&mut self.union);
+        let interned = self.get(pattern);
+        interned.matches.add_to(&mut union);
+        self.union_ids = self.union_ids.min(interned.evaluated);
+        self.union = union;
     }
 
     /// Reverses [`Patterns::watch`].
     pub(super) fn unwatch(&mut self, pattern: PatternId, ticket: Ticket, start: Option<Time>) {
         let watchers = &mut self.get_mut(pattern).watchers;
         match start {
-            None => {
-                watchers.from_now.remove(&ticket);
-            }
+            None => drop(watchers.from_now.remove(&ticket)),
             Some(start) => {
                 watchers.dated.remove(&ticket);
                 watchers.starts.remove(&(start, ticket));
@@ -451,20 +320,20 @@ impl Patterns {
 
     /// Recomputes the union of the watched patterns.
     pub(super) fn rebuild_union(&mut self) {
-        let mut union = std::mem::take(&mut self.union);
+        let mut union = mem::take(&mut self.union);
         union.fill(0);
         self.union_ids = ResourceId::MAX;
         self.unwatched = 0;
         for pattern in &self.watched {
-            let interned = self.slots[pattern.0 as usize].as_ref().expect("it is watched");
+            let interned = self.get(*pattern);
             interned.matches.add_to(&mut union);
             self.union_ids = self.union_ids.min(interned.evaluated);
         }
         self.union = union;
     }
 
-    /// Records that waiters that watch a pattern were tried, or were passed over because nothing
-    /// was free for them, when this was the number of the last reservation.
+    /// Records that waiters that watch a pattern were tried, or were skipped because nothing was
+    /// free for them. `last` is the number of the last reservation.
     pub(super) fn mark_tried(&mut self, pattern: PatternId, last: Number) {
         let slot = self.slots.get_mut(pattern.0 as usize);
         if let Some(interned) = slot.and_then(Option::as_mut) {
@@ -473,14 +342,8 @@ impl Patterns {
         }
     }
 
-    /// Returns the number of the last reservation whose release may help the waiters that watch a
-    /// pattern.
-    pub(super) fn tried_at(&self, pattern: PatternId) -> Number {
-        self.get(pattern).watchers.tried_at
-    }
-
-    /// Returns whether the release of a resource from a reservation may help the waiters that
-    /// watch a pattern.
+    /// Returns whether a resource that was freed from a reservation may help a waiter that watches
+    /// any pattern.
     pub(super) fn may_gain(&self, id: ResourceId, number: Number) -> bool {
         if self.watched.is_empty() || number > self.tried_at {
             return false;
@@ -489,7 +352,26 @@ impl Patterns {
         id >= self.union_ids || self.union.get(id.index() / 64).is_some_and(bit)
     }
 
-    /// Returns the next watched pattern.
+    /// Returns the first resource of a pass that may help the waiters that watch a pattern, and the
+    /// number of resources tested.
+    pub(super) fn first_gain(
+        &self,
+        pattern: PatternId,
+        pass: &Pass,
+        texts: &NameTexts,
+    ) -> (Option<ResourceId>, u64) {
+        if pass.lowest > self.get(pattern).watchers.tried_at {
+            return (None, 0);
+        }
+        let mut tested = 0;
+        let found = pass.matched.iter().copied().find(|id| {
+            tested += 1;
+            self.is_match(pattern, *id, texts)
+        });
+        (found, tested)
+    }
+
+    /// Returns the first watched pattern after another.
     pub(super) fn watched_after(&self, last: Option<PatternId>) -> Option<PatternId> {
         let first = last.map_or(0, |last| last.0 + 1);
         self.watched.range(PatternId(first)..).next().copied()
@@ -510,7 +392,7 @@ impl Patterns {
         self.len()
     }
 
-    /// The ids from `count` on are not in use any more.
+    /// Forgets the ids from `count` on.
     pub(super) fn truncate(&mut self, count: ResourceId) {
         let mut bytes = 0;
         for interned in self.slots.iter_mut().flatten() {
@@ -520,53 +402,5 @@ impl Patterns {
         }
         self.bytes = bytes;
         self.rebuild_union();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn match_set_is_a_set_in_either_form() {
-        for step in [1, 3, 40, 200] {
-            let ids: Vec<ResourceId> = (0..1_000).step_by(step).map(ResourceId).collect();
-            let mut set = MatchSet::new(ids.clone(), ResourceId(1_000));
-            let is_dense = matches!(set, MatchSet::Dense(_));
-            assert_eq!(is_dense, step < DENSE_FROM, "{step}");
-            set.push(ResourceId(1_003));
-            let mut want: BTreeSet<_> = ids.into_iter().collect();
-            want.insert(ResourceId(1_003));
-            let all = |set: &MatchSet| {
-                let mut all = Vec::new();
-                set.find(ResourceId(0), |id| {
-                    all.push(id);
-                    false
-                });
-                all
-            };
-            assert!(all(&set).into_iter().eq(want.iter().copied()));
-            for first in [0, 1, 63, 64, 65, 999, 1_003, 1_004, 9_000].map(ResourceId) {
-                assert_eq!(set.find(first, |_| true), want.range(first..).next().copied());
-            }
-            // 400 moves down to 390, over removed ids, and 401 to 391.
-            let (was, next) = (set.contains(ResourceId(400)), set.contains(ResourceId(401)));
-            want.retain(|id| !(390..=401).contains(&id.0));
-            want.extend(
-                [(ResourceId(390), was), (ResourceId(391), next)]
-                    .iter()
-                    .filter(|it| it.1)
-                    .map(|it| it.0),
-            );
-            (391..400).rev().map(ResourceId).for_each(|gone| set.remap(gone, gone, false));
-            set.remap(ResourceId(400), ResourceId(390), was);
-            set.remap(ResourceId(401), ResourceId(391), next);
-            set.truncate(ResourceId(1_000));
-            want.remove(&ResourceId(1_003));
-            assert!(all(&set).into_iter().eq(want.iter().copied()), "{step}");
-            assert!((0..1_100).map(ResourceId).all(|id| set.contains(id) == want.contains(&id)));
-        }
     }
 }

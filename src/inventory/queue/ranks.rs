@@ -1,14 +1,13 @@
-//! The number of waiters for one resource that are older than another: a list in the order of
-//! tickets with the counts of a Fenwick tree (Peter Fenwick, "A new data structure for cumulative
-//! frequency tables", 1994). New waiters are always the youngest, so nothing is inserted in the
-//! middle.
+//! The ranks of the waiters for one resource. A list of tickets has the counts of a Fenwick tree
+//! (Peter Fenwick, "A new data structure for cumulative frequency tables", 1994). New waiters are
+//! always the youngest, so nothing is inserted in the middle.
 
-use super::Ticket;
+use super::waiter::Ticket;
 
 /// Tickets in ascending order. Counts the tickets before each in O(log n).
 #[derive(Debug, Default)]
 pub struct Ranks {
-    /// Includes tickets that have left, until these are half of all.
+    /// Includes removed tickets, until these are half of all.
     tickets: Vec<Ticket>,
     /// For entry `i`, counted from 1, the number of live tickets among the `i & -i` entries up to
     /// it.
@@ -22,7 +21,7 @@ fn low_bit(at: usize) -> usize {
 }
 
 impl Ranks {
-    /// How many wait.
+    /// Returns the number of tickets.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -67,12 +66,17 @@ impl Ranks {
         }
         self.len -= 1;
         if self.tickets.len() > 2 * self.len + 16 {
-            let live = |at: usize| self.count(at + 1) > self.count(at);
-            let tickets = self.tickets.iter().enumerate().filter(|(at, _)| live(*at));
-            let tickets: Vec<_> = tickets.map(|(_, ticket)| *ticket).collect();
-            *self = Ranks::default();
-            tickets.into_iter().for_each(|ticket| self.push(ticket));
+            self.compact();
         }
+    }
+
+    /// Drops the entries of removed tickets.
+    fn compact(&mut self) {
+        let is_live = |at: usize| self.count(at + 1) > self.count(at);
+        let tickets = self.tickets.iter().enumerate().filter(|(at, _)| is_live(*at));
+        let tickets: Vec<_> = tickets.map(|(_, ticket)| *ticket).collect();
+        *self = Ranks::default();
+        tickets.into_iter().for_each(|ticket| self.push(ticket));
     }
 }
 
@@ -92,15 +96,15 @@ mod tests {
         for leaves in [2, 5, 9] {
             let (mut ranks, mut set) = (Ranks::default(), BTreeSet::new());
             for round in 1..4_000u64 {
-                let ticket = next(3 * round);
+                let ticket = Ticket(next(3 * round));
                 match set.range(ticket..).next().copied().filter(|_| next(10) < leaves) {
                     Some(ticket) => {
                         set.remove(&ticket);
                         ranks.remove(ticket);
                     }
                     None => {
-                        set.insert(3 * round);
-                        ranks.push(3 * round);
+                        set.insert(Ticket(3 * round));
+                        ranks.push(Ticket(3 * round));
                     }
                 }
                 assert_eq!(ranks.len(), set.len());
