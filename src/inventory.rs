@@ -293,18 +293,6 @@ impl Inventory {
         &self.names
     }
 
-    /// The resource of a name that is written as it is kept, with the name. `near` is
-    /// looked at first: who cancels names what was reserved.
-    pub fn find_kept(&self, near: ResourceId, text: &[u8]) -> Option<(ResourceId, &str)> {
-        if self.booked.get(near as usize).is_some_and(|booked| !matches!(booked, Schedule::Gone)) {
-            let name = self.names.texts().name(near);
-            if name.as_bytes() == text {
-                return Some((near, name));
-            }
-        }
-        self.names.find_kept(text)
-    }
-
     /// The live reservation of a number.
     pub fn reservation(&self, number: Number) -> Option<&Rc<Reservation>> {
         self.reservations.get(&number)
@@ -345,9 +333,9 @@ impl Inventory {
         !matches!(self.booked[id as usize], Schedule::Free | Schedule::Gone)
     }
 
-    /// Returns whether a resource has not been removed.
-    fn is_live(&self, id: ResourceId) -> bool {
-        !matches!(self.booked[id as usize], Schedule::Gone)
+    /// Returns whether a resource exists and has not been removed.
+    pub fn is_live(&self, id: ResourceId) -> bool {
+        self.booked.get(id as usize).is_some_and(|booked| !matches!(booked, Schedule::Gone))
     }
 
     /// The live resources in inventory order.

@@ -4,12 +4,13 @@
 use std::fmt::Write;
 
 use reservad::commands::parse::{Command, RequestTime, ScannedStr, parse};
-use reservad::commands::words::{Lang, Opt, Verb};
+
+use reservad::commands::words::find_verb;
 use reservad::conn::Eol;
 use reservad::inventory::decide::{Cancel, Wanted};
 use reservad::inventory::fit::Start;
 use reservad::inventory::{End, When};
-use reservad::text::push_quoted;
+use reservad::text::{Lang, Opt, Verb, push_quoted};
 use reservad::time::{ClockReading, Round, Time, Zone};
 
 use super::reply;
@@ -68,7 +69,7 @@ pub fn run(data: &[u8]) {
         return;
     };
     let (word, rest) = ScannedStr::of(line).split_word();
-    let Some((verb, lang)) = Verb::find(word) else { return };
+    let Some((verb, lang)) = find_verb(word) else { return };
     let other = if lang == Lang::Es { Lang::En } else { Lang::Es };
     means_the_same(&said, &format!("{} {}", verb.word(other), rest.text));
     let request_time = RequestTime { now: ClockReading::at(START), zone: zone() };

@@ -1,4 +1,4 @@
-//! Decides which commands may run while the inventory is behind: those that work still due cannot
+//! The commands that may run while the inventory is behind: those that work still due cannot
 //! affect.
 
 use super::parse::Command;

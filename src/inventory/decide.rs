@@ -265,23 +265,6 @@ impl Inventory {
         }
     }
 
-    /// What a request for one resource and nothing else leads to, from now on until
-    /// it is cancelled, if it is granted: the same as [`Inventory::reserve`] says.
-    #[inline]
-    pub fn reserve_one(
-        &self,
-        id: ResourceId,
-        principal: &Principal,
-        now: Time,
-    ) -> Option<Rc<Reservation>> {
-        if self.is_full() || self.overlap(id, now, Time::MAX).is_some() {
-            return None;
-        }
-        let mut new = Reservation::new(self.last_number + 1, &[id], now, Time::MAX);
-        new.holder = principal.holder.clone();
-        Some(Rc::new(new))
-    }
-
     pub(super) fn granted(
         &self,
         request: &Request,
@@ -655,7 +638,8 @@ pub fn cancellations(released: &[(Number, ResourceId)]) -> impl Iterator<Item = 
     })
 }
 
-fn not_yours(what: String, reservation: &Reservation) -> Refusal {
+/// Returns the refusal of a change to a reservation of another holder.
+pub fn not_yours(what: String, reservation: &Reservation) -> Refusal {
     let holder = reservation.holder.as_deref().unwrap_or("-").to_owned();
     Refusal::NotYours { what, number: reservation.number, holder }
 }
