@@ -31,10 +31,9 @@ mod when;
 pub mod words;
 
 use crate::conn::{Eol, ReplyStream};
-use crate::inventory::decide::Refusal;
 use crate::inventory::event::Batch;
 use crate::inventory::history::History;
-use crate::inventory::{Event, Inventory};
+use crate::inventory::{Event, Inventory, Refusal};
 use crate::limits::COSTLY_WORK;
 use authorize::authorize;
 pub use connection::{NoRoom, cut, no_room, too_long};
@@ -156,16 +155,18 @@ fn execute(
     match command {
         Command::Reserve(request) => reserve::run(request, session, context, reply)?,
         Command::Cancel(targets) => cancel::run(targets, session, context, reply)?,
-        Command::Renew { number, term } => renew::run(number, term, session, context, reply)?,
+        Command::Renew { number, end } => renew::run(number, end, session, context, reply)?,
         Command::Add(names) => add_remove::add(names, context, reply)?,
         Command::Remove(names) => add_remove::remove(&names, context, reply)?,
-        Command::List { wanted, interval } => return list::run(wanted, interval, context, reply),
-        Command::Bookings { wanted, holder, from, until } => {
-            return bookings::run(wanted, holder.as_deref(), (from, until), context, reply);
+        Command::List { selector, interval } => {
+            return list::run(selector, interval, context, reply);
         }
-        Command::When { wanted, when } => when::run(&wanted, &when, context, reply)?,
+        Command::Bookings { selector, holder, interval } => {
+            return bookings::run(selector, holder.as_deref(), interval, context, reply);
+        }
+        Command::When { selectors, when } => when::run(&selectors, &when, context, reply)?,
         Command::Verify { number, name } => verify::run(number, name.as_deref(), context, reply)?,
-        Command::Watch { wanted, after } => watch::run(wanted, after, session, context, reply)?,
+        Command::Watch { selector, after } => watch::run(selector, after, session, context, reply)?,
         Command::IAm(name) => iam::run(name, session, reply),
         Command::Status => status::run(context, reply),
         Command::Help(verb) => help::run(verb, reply),

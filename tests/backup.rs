@@ -2,17 +2,15 @@
 //! copies are detected, and that a backup of a running server contains everything acknowledged
 //! before.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use common::disk::{can_trace, check_replay, history, is_compacted, text, text_of, traced};
-use common::view::rows;
-use common::{Client, Folder, Server, command, fill_journal, until};
+use support::disk::{can_trace, check_replay, history, is_compacted, text, text_of, traced};
+use support::view::rows;
+use support::{Client, Server, command, fill_journal, temp_dir, until};
 
 fn output(arguments: &[&str]) -> Output {
     command(arguments).stdout(Stdio::piped()).output().unwrap()
@@ -36,7 +34,7 @@ fn figure(server: &Server, key: &str) -> String {
 }
 
 /// Returns the parts of the state that must survive a restart, also from a backup.
-fn state(server: &Server) -> (BTreeMap<u64, common::view::Row>, Vec<String>, [String; 4]) {
+fn state(server: &Server) -> (BTreeMap<u64, support::view::Row>, Vec<String>, [String; 4]) {
     let keys = ["resources", "last_number", "last_event", "journal"];
     (rows(server), server.connect().list("LISTAR"), keys.map(|key| figure(server, key)))
 }
@@ -47,8 +45,8 @@ fn reserve(client: &mut Client, name: &str) {
 
 #[test]
 fn the_status_of_a_check_says_whether_the_end_is_there() {
-    let folder = Folder::new();
-    let journal = folder.join("journal");
+    let folder = temp_dir();
+    let journal = folder.path().join("journal");
     assert_eq!(check(folder.path()).0, Some(1), "no journal");
 
     let server = Server::durable(folder.path(), &[]);
@@ -68,7 +66,7 @@ fn the_status_of_a_check_says_whether_the_end_is_there() {
     // No truncated copy passes as complete.
     let good = fs::read(&journal).unwrap();
     let sealed = good.iter().rposition(|byte| *byte != b'\n').unwrap() + 2;
-    let (copies, ends) = (Folder::new(), good[..sealed].split(|byte| *byte == b'\n'));
+    let (copies, ends) = (temp_dir(), good[..sealed].split(|byte| *byte == b'\n'));
     let mut line_end = 0;
     let mut cuts = Vec::new();
     for line in ends {
@@ -77,13 +75,13 @@ fn the_status_of_a_check_says_whether_the_end_is_there() {
     }
     let mut statuses = BTreeMap::new();
     for cut in cuts.into_iter().filter(|cut| *cut < sealed) {
-        fs::write(copies.join("journal"), &good[..cut]).unwrap();
+        fs::write(copies.path().join("journal"), &good[..cut]).unwrap();
         let (status, told) = check(copies.path());
         assert!(matches!(status, Some(1 | 3)), "cut at {cut}: {status:?}, {told}");
         *statuses.entry(status).or_insert(0) += 1;
     }
     assert!(statuses[&Some(3)] > 10, "{statuses:?}");
-    fs::write(copies.join("journal"), &good[..sealed]).unwrap();
+    fs::write(copies.path().join("journal"), &good[..sealed]).unwrap();
     assert_eq!(check(copies.path()).0, Some(0), "the spare tail is not needed");
 
     // A wrong bit in the last commit was once cut as "never acknowledged".
@@ -102,7 +100,7 @@ fn the_status_of_a_check_says_whether_the_end_is_there() {
 /// The server seals when it becomes idle, with one sync, and then sleeps.
 #[test]
 fn an_idle_server_has_a_sealed_journal() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
     for name in ["Habitación 1", "Habitación 2"] {
@@ -128,14 +126,14 @@ fn sealed_journal_is_not_sealed_again() {
     if !can_trace() {
         return;
     }
-    let (folder, traces) = (Folder::new(), Folder::new());
+    let (folder, traces) = (temp_dir(), temp_dir());
     Server::durable(folder.path(), &[]).stop();
-    let before = fs::read(folder.join("journal")).unwrap();
-    let trace = traces.join("trace");
+    let before = fs::read(folder.path().join("journal")).unwrap();
+    let trace = traces.path().join("trace");
     let mut server = traced(folder.path(), &trace, &["-e", "trace=pwrite64"], &[]);
     server.signal("TERM");
     assert!(server.wait().success());
-    assert_eq!(fs::read(folder.join("journal")).unwrap(), before);
+    assert_eq!(fs::read(folder.path().join("journal")).unwrap(), before);
     assert!(!fs::read_to_string(&trace).unwrap().contains("pwrite64"));
 }
 
@@ -143,7 +141,7 @@ fn sealed_journal_is_not_sealed_again() {
 /// server did not start.
 #[test]
 fn client_text_is_never_mistaken_for_a_line_of_the_journal() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
     let signed =
@@ -163,7 +161,7 @@ fn client_text_is_never_mistaken_for_a_line_of_the_journal() {
             println!("{line}: {reply}");
             assert!(reply.starts_with("ERR 4") || reply.starts_with("OK "), "{line}: {reply}");
         }
-        let journal = fs::read_to_string(folder.join("journal")).unwrap();
+        let journal = fs::read_to_string(folder.path().join("journal")).unwrap();
         assert!(!journal.contains(&forged));
         assert!(client.say("BAJA ").starts_with("ERR 400 "), "it is still there");
     }
@@ -173,7 +171,7 @@ fn client_text_is_never_mistaken_for_a_line_of_the_journal() {
     let reply = client.say(&format!("ALTA Última, x {}, x {}", names[0], names[1]));
     assert_eq!(reply, "OK ALTA 3");
     server.kill();
-    let good = fs::read(folder.join("journal")).unwrap();
+    let good = fs::read(folder.path().join("journal")).unwrap();
     let end = good.iter().rposition(|byte| *byte != b'\n').unwrap() + 1;
     for place in [start + 20, end - 3] {
         let mut torn = good.clone();
@@ -182,7 +180,7 @@ fn client_text_is_never_mistaken_for_a_line_of_the_journal() {
             // The lines that look like heads are intact, and the head of their commit is not.
             torn[place + 30..end].copy_from_slice(&good[place + 30..end]);
         }
-        fs::write(folder.join("journal"), &torn).unwrap();
+        fs::write(folder.path().join("journal"), &torn).unwrap();
         let (status, told) = check(folder.path());
         assert_eq!(status, Some(3), "{told}");
         let server = Server::durable(folder.path(), &[]);
@@ -193,13 +191,13 @@ fn client_text_is_never_mistaken_for_a_line_of_the_journal() {
 
 #[test]
 fn a_backup_of_a_stopped_server_starts_as_it_was() {
-    let (folder, target) = (Folder::new(), Folder::new());
-    let to = target.join("deep/copy");
+    let (folder, target) = (temp_dir(), temp_dir());
+    let to = target.path().join("deep/copy");
     let server = Server::durable(folder.path(), &[]);
     reserve(&mut server.connect(), "Habitación 1 nota=\"años\"");
     let before = state(&server);
     server.kill();
-    let journal = folder.join("journal");
+    let journal = folder.path().join("journal");
     fs::set_permissions(&journal, fs::Permissions::from_mode(0o640)).unwrap();
     let original = fs::read(&journal).unwrap();
     // The journal ends without a seal, in the middle of a commit.
@@ -222,8 +220,8 @@ fn a_backup_of_a_stopped_server_starts_as_it_was() {
 
 #[test]
 fn a_backup_replaces_no_file_and_leaves_none_behind_if_it_fails() {
-    let (folder, target) = (Folder::new(), Folder::new());
-    let to = target.join("copy");
+    let (folder, target) = (temp_dir(), temp_dir());
+    let to = target.path().join("copy");
     // There is no journal to copy.
     let (status, told) = backup(folder.path(), &to);
     assert_eq!(status, Some(1), "{told}");
@@ -241,11 +239,11 @@ fn a_backup_replaces_no_file_and_leaves_none_behind_if_it_fails() {
     let copy = fs::read(to.join("journal")).unwrap();
     assert_eq!(backup(folder.path(), &to).0, Some(1));
     assert_eq!(fs::read(to.join("journal")).unwrap(), copy);
-    let linked = target.join("linked");
+    let linked = target.path().join("linked");
     fs::create_dir(&linked).unwrap();
     std::os::unix::fs::symlink("nowhere", linked.join("journal")).unwrap();
     assert_eq!(backup(folder.path(), &linked).0, Some(1));
-    let begun = target.join("begun");
+    let begun = target.path().join("begun");
     fs::create_dir(&begun).unwrap();
     fs::write(begun.join("journal.part"), "x").unwrap();
     let (status, told) = backup(folder.path(), &begun);
@@ -253,10 +251,10 @@ fn a_backup_replaces_no_file_and_leaves_none_behind_if_it_fails() {
     assert!(told.contains("journal.part"), "{told}");
     assert_eq!(fs::read(begun.join("journal.part")).unwrap(), b"x");
     // Damage and unacceptable events are reported as the check reports them.
-    let mut bad = fs::read(folder.join("journal")).unwrap();
+    let mut bad = fs::read(folder.path().join("journal")).unwrap();
     bad[70] ^= 1;
-    fs::write(folder.join("journal"), bad).unwrap();
-    let new = target.join("new");
+    fs::write(folder.path().join("journal"), bad).unwrap();
+    let new = target.path().join("new");
     let (status, told) = backup(folder.path(), &new);
     assert_eq!(status, Some(1), "{told}");
     assert!(told.contains("damage"), "{told}");
@@ -267,7 +265,7 @@ fn a_backup_replaces_no_file_and_leaves_none_behind_if_it_fails() {
 /// Repeated backups while a client makes the journal grow until it is compacted.
 #[test]
 fn backups_of_a_running_server_contain_everything_acknowledged() {
-    let (folder, target) = (Folder::new(), Folder::new());
+    let (folder, target) = (temp_dir(), temp_dir());
     let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
     let mut client = server.connect();
     reserve(&mut client, "Habitación 1 nota=\"se queda\"");
@@ -281,7 +279,7 @@ fn backups_of_a_running_server_contain_everything_acknowledged() {
             lines.iter().find_map(|line| line.strip_prefix("last_event=")).unwrap().parse().unwrap()
         };
         while !load.is_finished() || copies.len() < 3 {
-            let to = target.join(&copies.len().to_string());
+            let to = target.path().join(copies.len().to_string());
             let before = last_event();
             let (status, told) = backup(folder.path(), &to);
             assert_eq!(status, Some(0), "{told}");
@@ -313,7 +311,7 @@ fn backups_of_a_running_server_contain_everything_acknowledged() {
         told_before.iter().any(|line| line.contains("RENOVADO #") && line.contains("Habitación 3"))
     );
     server.kill();
-    let last = target.join("last");
+    let last = target.path().join("last");
     let (status, told) = backup(folder.path(), &last);
     assert_eq!(status, Some(0), "{told}");
     assert!(is_compacted(&fs::read_to_string(last.join("journal")).unwrap()));

@@ -12,12 +12,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-#[path = "common/skip.rs"]
-mod skip;
-#[path = "common/terminal.rs"]
-mod terminal;
-
-use terminal::Terminal;
+use support::skip;
+use support::terminal::Terminal;
 
 /// No wait of a test is longer than this; none should come near.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -4,14 +4,12 @@
 //! has not ended after [`LIMIT_S`] is killed and has failed. One that is not here is skipped, but
 //! on CI that is a failure.
 
-mod common;
-
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use common::terminal::Terminal;
-use common::{Server, has};
+use support::terminal::Terminal;
+use support::{Server, has};
 
 /// How long a program may take; none should come near.
 const LIMIT_S: &str = "60";
@@ -488,7 +486,7 @@ fn a_stop_lets_every_carrier_go() {
         let server = Server::in_memory(&[]);
         let (child, mut stdin) = spawn(carrier.command(&server));
         stdin.write_all(b"RESERVAR Habitacion 1\n").expect("it reads");
-        common::until("the reservation is made", || {
+        support::until("the reservation is made", || {
             server.connect().say("VERIFICAR #1").starts_with("OK VIGENTE #1 ")
         });
         server.stop();

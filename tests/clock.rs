@@ -1,21 +1,19 @@
 //! Clocks that are set, stand still, begin in 1970, or are far ahead: with the clocks as
 //! arguments, and against the real server under libfaketime.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use common::{Folder, Server, command, has};
 use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
 use reservad::inventory::queue::Outcome;
-use reservad::inventory::{Capacity, Event, Inventory, SessionId};
+use reservad::inventory::{Capacity, Event, Inventory, Number, SessionId};
 use reservad::time::{Clock, ClockReading, MonotonicMs, Round, Time, Zone};
+use support::{Server, TempDir, command, has, temp_dir};
 
 const HOUR_MS: i64 = 3_600_000;
 const NOON: i64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
@@ -147,7 +145,7 @@ impl World {
     }
 
     fn is_live(&self, number: u64) -> bool {
-        self.inventory.reservation(number).is_some()
+        self.inventory.reservation(Number(number)).is_some()
     }
 
     /// How many seconds of the steady clock a reservation still lives.
@@ -164,7 +162,7 @@ impl World {
     }
 
     fn until(&self, number: u64) -> String {
-        Zone::utc().text(self.inventory.reservation(number).unwrap().until, Round::Up)
+        Zone::utc().text(self.inventory.reservation(Number(number)).unwrap().until, Round::Up)
     }
 }
 
@@ -506,7 +504,7 @@ fn sleep_counts_as_time() {
 
 /// A wall clock for one program: what it is ahead of the machine's is in a file.
 struct FakeClock {
-    folder: Folder,
+    folder: TempDir,
     library: String,
 }
 
@@ -519,18 +517,18 @@ impl FakeClock {
         let shown = Command::new("faketime").args(["-f", "+0", "env"]).output().unwrap();
         let shown = String::from_utf8(shown.stdout).unwrap();
         let library = shown.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=")).unwrap();
-        let clock = FakeClock { folder: Folder::new(), library: library.to_owned() };
+        let clock = FakeClock { folder: temp_dir(), library: library.to_owned() };
         clock.set(0);
         Some(clock)
     }
 
     fn file(&self) -> PathBuf {
-        self.folder.join("clock")
+        self.folder.path().join("clock")
     }
 
     /// The wall clock is so many seconds ahead of the machine's from now on.
     fn set(&self, ahead_s: i64) {
-        let new = self.folder.join("clock.new");
+        let new = self.folder.path().join("clock.new");
         std::fs::write(&new, format!("{ahead_s:+}\n")).unwrap();
         std::fs::rename(new, self.file()).unwrap();
     }
@@ -556,7 +554,7 @@ impl FakeClock {
 fn the_server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
     let Some(clock) = FakeClock::new() else { return };
     for ahead_s in [7200, -7200] {
-        let folder = Folder::new();
+        let folder = temp_dir();
         clock.set(0);
         let mut server = clock.start(folder.path());
         let mut waiter = server.connect();
@@ -588,7 +586,7 @@ fn the_server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
 #[test]
 fn the_server_starts_in_1970_and_is_set_by_the_network() {
     let Some(clock) = FakeClock::new() else { return };
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = clock.start(folder.path());
     let mut client = server.connect();
     let now_s = i64::try_from(
@@ -628,7 +626,7 @@ fn the_server_starts_in_1970_and_is_set_by_the_network() {
 #[test]
 fn the_server_survives_a_start_sixty_years_ahead() {
     let Some(clock) = FakeClock::new() else { return };
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = clock.start(folder.path());
     let mut client = server.connect();
     assert!(client.say("RESERVE Habitación 1 until=2085-01-01").starts_with("OK RESERVED #1 "));

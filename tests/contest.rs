@@ -1,8 +1,6 @@
 //! 200 clients at once fight for 50 rooms: each room has exactly one winner
 //! in each round, also if the server is killed in the middle of one.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +8,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Barrier};
 use std::thread::{JoinHandle, spawn};
 
-use common::{Folder, PATIENCE, Rng, Server, seed};
+use support::{PATIENCE, Rng, Server, TempDir, seed, temp_dir};
 
 const CLIENTS: usize = 200;
 const ROOMS: usize = 50;
@@ -22,9 +20,9 @@ type Winners = BTreeMap<usize, (u64, usize)>;
 type Told = Vec<(usize, Option<String>)>;
 
 /// A server with the rooms of the contest and no others.
-fn open(folder: &Folder) -> Server {
+fn open(folder: &TempDir) -> Server {
     let rooms: Vec<_> = (1..=ROOMS).map(|room| format!("Sala {room}")).collect();
-    let file = folder.join("rooms");
+    let file = folder.path().join("rooms");
     std::fs::write(&file, rooms.join("\n")).unwrap();
     Server::durable(folder.path(), &["--inventory", file.to_str().unwrap()])
 }
@@ -87,7 +85,7 @@ fn begin(server: &Server, round: usize, rng: &mut Rng, tick: &Sender<()>) -> Vec
     let start = Arc::new(Barrier::new(CLIENTS));
     let client = |me| {
         let (address, start, tick) = (server.address, Arc::clone(&start), tick.clone());
-        let rng = Rng(rng.next());
+        let rng = Rng(rng.next_u64());
         spawn(move || fight(address, me, round, rng, start, tick))
     };
     (0..CLIENTS).map(client).collect()
@@ -144,7 +142,7 @@ fn clear(server: &Server, winners: &Winners) {
 #[test]
 fn each_room_has_exactly_one_winner_in_each_round() {
     let mut rng = Rng(seed());
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = open(&folder);
     let (tick, _ticks) = channel();
     let mut numbers = BTreeSet::new();
@@ -169,7 +167,7 @@ fn each_room_has_exactly_one_winner_in_each_round() {
 #[test]
 fn acknowledged_winners_are_the_holders_after_a_kill_in_the_middle() {
     let mut rng = Rng(seed());
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut server = open(&folder);
     let mut unanswered = 0;
     for round in 1..=4 {

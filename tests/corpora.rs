@@ -5,8 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-#[path = "../fuzz/src/lib.rs"]
-mod targets;
+use reservad_fuzz as targets;
 
 /// Runs a target over its corpus, in the order of the names.
 fn replay(target: &str, run: fn(&[u8])) {

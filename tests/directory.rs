@@ -1,14 +1,12 @@
 //! The data directory of a running server: moved, taken by another server, full, without
 //! descriptors; and a directory whose journal was deleted, emptied or restored.
 
-mod common;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::disk::{SmallDisk, check_replay, events, text_of};
-use common::{Client, Folder, Server, command, fill_journal, wait};
 use reservad::journal::{DiskStorage, Journal, Notice, SyncPolicy};
+use support::disk::{SmallDisk, check_replay, events, text_of};
+use support::{Client, Server, command, fill_journal, temp_dir, wait};
 
 /// Runs a server that does not start, and returns its message.
 fn refused(arguments: &[&str]) -> String {
@@ -46,8 +44,8 @@ fn churn_until(server: &mut Server, client: &mut Client, text: &str) {
 /// The first server once replaced the second one's journal with its snapshot.
 #[test]
 fn a_server_keeps_using_its_directory_after_that_was_moved() {
-    let folder = Folder::new();
-    let (here, moved) = (folder.join("data"), folder.join("moved"));
+    let folder = temp_dir();
+    let (here, moved) = (folder.path().join("data"), folder.path().join("moved"));
     let mut first = Server::durable(&here, &[]);
     assert_eq!(first.connect().say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
     std::fs::rename(&here, &moved).unwrap();
@@ -73,9 +71,9 @@ fn a_server_keeps_using_its_directory_after_that_was_moved() {
 
 #[test]
 fn a_deleted_lock_file_is_locked_again_with_a_warning() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &[]);
-    std::fs::remove_file(folder.join("lock")).unwrap();
+    std::fs::remove_file(folder.path().join("lock")).unwrap();
     fill_journal(&mut server);
     let log = server.log_so_far();
     assert!(log.contains("lock was deleted or replaced while the server was running"), "{log}");
@@ -86,8 +84,8 @@ fn a_deleted_lock_file_is_locked_again_with_a_warning() {
 
 #[test]
 fn a_journal_that_was_deleted_under_a_server_is_told_at_its_stop() {
-    let folder = Folder::new();
-    let here = folder.join("data");
+    let folder = temp_dir();
+    let here = folder.path().join("data");
     let mut server = Server::durable(&here, &[]);
     assert_eq!(server.connect().say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
     std::fs::remove_file(here.join("journal")).unwrap();
@@ -100,14 +98,14 @@ fn a_journal_that_was_deleted_under_a_server_is_told_at_its_stop() {
 /// Two servers on one directory, since the lock file was deleted: the second one's journal stays.
 #[test]
 fn a_server_whose_directory_was_taken_by_another_stops() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut first = Server::durable(folder.path(), &[]);
     let mut client = first.connect();
     // The lock is checked in the turn of the first answer, which is over when the second arrives.
     (0..2).for_each(|_| assert_eq!(client.say("SOY ana"), "OK ana"));
-    std::fs::remove_file(folder.join("lock")).unwrap();
+    std::fs::remove_file(folder.path().join("lock")).unwrap();
     let second = Server::durable(folder.path(), &[]);
-    let journal = std::fs::File::open(folder.join("journal")).unwrap();
+    let journal = std::fs::File::open(folder.path().join("journal")).unwrap();
     let inode = |file: std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(&file);
     churn_until(&mut first, &mut client, "another process has locked");
     assert_eq!(first.wait().code(), Some(1));
@@ -115,7 +113,7 @@ fn a_server_whose_directory_was_taken_by_another_stops() {
     assert!(log.contains("lock was deleted, and another process has locked a new one"), "{log}");
     assert_eq!(
         inode(journal.metadata().unwrap()),
-        inode(folder.join("journal").metadata().unwrap()),
+        inode(folder.path().join("journal").metadata().unwrap()),
         "the journal was replaced"
     );
     second.kill();
@@ -162,7 +160,7 @@ fn a_commit_takes_the_space_of_a_compaction_on_a_full_disk() {
 fn a_compaction_needs_one_descriptor_and_is_given_up_without_it() {
     const LIMIT: usize = 100;
     for free in [0, 1, 2] {
-        let folder = Folder::new();
+        let folder = temp_dir();
         let script = format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\"");
         let mut shell = Command::new("sh");
         shell.args(["-c", &script, env!("CARGO_BIN_EXE_reservad"), "--data-dir"]);
@@ -200,8 +198,8 @@ fn a_compaction_needs_one_descriptor_and_is_given_up_without_it() {
 
 #[test]
 fn a_missing_journal_stops_the_start_until_it_is_restored_or_new_is_given() {
-    let folder = Folder::new();
-    let (journal, data) = (folder.join("journal"), text_of(folder.path()));
+    let folder = temp_dir();
+    let (journal, data) = (folder.path().join("journal"), text_of(folder.path()));
     let server = Server::durable(folder.path(), &[]);
     assert_eq!(server.connect().say("RESERVAR Habitación 2"), "OK RESERVADO #1 Habitación 2");
     let told = refused(&["--data-dir", data, "--new"]);
@@ -225,7 +223,7 @@ fn a_missing_journal_stops_the_start_until_it_is_restored_or_new_is_given() {
     assert!(!journal.exists());
 
     // Into the same directory, and alone into another one.
-    let other = Folder::new();
+    let other = temp_dir();
     for place in [folder.path(), other.path()] {
         std::fs::write(place.join("journal"), &backup).unwrap();
         let server = Server::durable(place, &[]);
@@ -239,5 +237,5 @@ fn a_missing_journal_stops_the_start_until_it_is_restored_or_new_is_given() {
     assert_eq!(server.connect().list("LISTAR").len(), 3);
     server.stop();
     Server::durable(folder.path(), &[]).stop();
-    assert_eq!(Path::new(&folder.join("journal.id")).metadata().unwrap().len(), 17);
+    assert_eq!(Path::new(&folder.path().join("journal.id")).metadata().unwrap().len(), 17);
 }

@@ -5,8 +5,6 @@
 //!
 //! `RESERVAD_SEED` repeats a run of the dice.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -15,12 +13,6 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::disk::{
-    CAPACITY, SmallDisk, can_trace, check_replay, events, is_compacted, stamped, text, text_of,
-    traced,
-};
-use common::view::rows;
-use common::{Client, Folder, PATIENCE, Rng, Server, command, day, seed, until};
 use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
@@ -29,6 +21,12 @@ use reservad::inventory::{Inventory, SessionId};
 use reservad::journal::{DiskStorage, SyncPolicy};
 use reservad::store::Store;
 use reservad::time::{ClockReading, Time, Zone};
+use support::disk::{
+    CAPACITY, SmallDisk, can_trace, check_replay, events, is_compacted, stamped, text, text_of,
+    traced,
+};
+use support::view::rows;
+use support::{Client, PATIENCE, Rng, Server, TempDir, command, day, seed, temp_dir, until};
 
 // ---------------------------------------------------------------- helpers
 
@@ -174,13 +172,13 @@ fn kill_at_each_step_of_a_commit() {
         return;
     }
     for (call, lost) in [("pwrite64", true), ("fdatasync", false)] {
-        let folder = Folder::new();
-        let trace = Folder::new();
+        let folder = temp_dir();
+        let trace = temp_dir();
         Server::durable(folder.path(), &[]).stop();
         for when in [4, 5, 9] {
             let inject = format!("inject={call}:signal=KILL:when={when}");
             let options = ["-e", "trace=pwrite64,fdatasync", "-e", &inject];
-            let mut server = traced(folder.path(), &trace.join("trace"), &options, &[]);
+            let mut server = traced(folder.path(), &trace.path().join("trace"), &options, &[]);
             let before = status(&server, "reservations") as usize;
             let acknowledged = until_it_ends(&server, before);
             assert_eq!(server.wait().signal(), Some(9));
@@ -197,7 +195,7 @@ fn kill_at_each_step_of_a_commit() {
 
 #[test]
 fn kill_between_the_pages_of_a_list() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
     let long = "x".repeat(100);
@@ -262,7 +260,7 @@ fn churn(client: &mut Client, first: u64, pairs: u64) {
 
 #[test]
 fn compaction_while_running_changes_nothing_that_can_be_seen() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
     furnish(&mut client);
@@ -272,9 +270,9 @@ fn compaction_while_running_changes_nothing_that_can_be_seen() {
     let first = status(&server, "last_number") + 1;
     churn(&mut client, first, 1_360);
     server.wait_log("the journal was compacted");
-    let journal = std::fs::read_to_string(folder.join("journal")).unwrap();
+    let journal = std::fs::read_to_string(folder.path().join("journal")).unwrap();
     assert!(is_compacted(&journal), "{}", &journal[..40]);
-    assert!(!folder.join("journal.new").exists());
+    assert!(!folder.path().join("journal.new").exists());
     assert_eq!(quitter.say("SALIR"), "OK ADIÓS");
     assert_eq!(rows(&server), rows_before);
     let before = state(&server);
@@ -310,11 +308,11 @@ fn ripe(folder: &Path) {
 /// that looked into the folder of a server once found the end of its journal missing.
 #[test]
 fn a_journal_that_is_being_copied_stays_whole() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut past = Past::begin(folder.path(), 5);
     past.fill(1 << 20);
-    let before = std::fs::read(folder.join("journal")).unwrap();
-    let mut copy = std::fs::File::open(folder.join("journal")).unwrap();
+    let before = std::fs::read(folder.path().join("journal")).unwrap();
+    let mut copy = std::fs::File::open(folder.path().join("journal")).unwrap();
     loop {
         assert!(past.store.compact(&past.inventory, past.now, 64 << 10).unwrap().is_none());
         if !past.store.is_compacting() {
@@ -323,7 +321,7 @@ fn a_journal_that_is_being_copied_stays_whole() {
     }
     past.store.shrink_old_file();
     assert!(!past.store.has_old_file(), "it is small");
-    assert!(std::fs::read(folder.join("journal")).unwrap().len() < before.len() / 2);
+    assert!(std::fs::read(folder.path().join("journal")).unwrap().len() < before.len() / 2);
     let mut copied = Vec::new();
     copy.read_to_end(&mut copied).unwrap();
     assert!(copied == before, "{} bytes of {} are left", copied.len(), before.len());
@@ -334,8 +332,8 @@ fn kill_at_each_step_of_a_compaction() {
     if !can_trace() {
         return;
     }
-    let trace = Folder::new();
-    let master = Folder::new();
+    let trace = temp_dir();
+    let master = temp_dir();
     ripe(master.path());
     let mut want = None;
     // Which file, which call: the steps of a compaction in their order.
@@ -348,16 +346,16 @@ fn kill_at_each_step_of_a_compaction() {
         (".", "fsync", 3),
     ];
     for (file, calls, when) in steps {
-        let folder = Folder::new();
-        std::fs::copy(master.join("journal"), folder.join("journal")).unwrap();
-        let path = if file == "." { folder.path().to_owned() } else { folder.join(file) };
+        let folder = temp_dir();
+        std::fs::copy(master.path().join("journal"), folder.path().join("journal")).unwrap();
+        let path = if file == "." { folder.path().to_owned() } else { folder.path().join(file) };
         let inject = format!("inject={calls}:signal=KILL:when={when}");
         // By its path, or by its name if it is opened relative to the directory.
         let options = ["-P", text_of(&path), "-P", file, "-e", &inject];
-        let mut server = traced(folder.path(), &trace.join("trace"), &options, &[]);
+        let mut server = traced(folder.path(), &trace.path().join("trace"), &options, &[]);
         let status = server.wait();
         assert_eq!(status.signal(), Some(9), "{calls} on {file}: {}", server.log_so_far());
-        let is_compact = std::fs::read(folder.join("journal")).unwrap().len() < 1 << 20;
+        let is_compact = std::fs::read(folder.path().join("journal")).unwrap().len() < 1 << 20;
         assert_eq!(is_compact, file == ".", "{calls} on {file}");
         let mut server = Server::durable(folder.path(), &[]);
         if !is_compact {
@@ -365,7 +363,7 @@ fn kill_at_each_step_of_a_compaction() {
         }
         let found = state(&server);
         assert_eq!(*want.get_or_insert(found.clone()), found, "{calls} on {file}");
-        assert!(!folder.join("journal.new").exists());
+        assert!(!folder.path().join("journal.new").exists());
         server.stop();
         check_replay(folder.path());
     }
@@ -376,7 +374,7 @@ fn kill_at_each_step_of_a_compaction() {
 fn kill_at_any_moment_of_a_compaction() {
     let seed = seed();
     let mut rng = Rng(seed);
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut past = Past::begin(folder.path(), 5);
     let long = "y".repeat(90);
     past.say(&format!("ALTA {long} 1..9000"));
@@ -387,15 +385,19 @@ fn kill_at_any_moment_of_a_compaction() {
     }
     past.say(&format!("RESERVAR {long} 8999 nota=última"));
     drop(past);
-    let ripe = std::fs::read(folder.join("journal")).unwrap();
+    let ripe = std::fs::read(folder.path().join("journal")).unwrap();
     let mut want = None;
     let mut caught = 0;
     for _ in 0..6 {
-        std::fs::write(folder.join("journal"), &ripe).unwrap();
+        std::fs::write(folder.path().join("journal"), &ripe).unwrap();
         let server = Server::durable(folder.path(), &[]);
         let begun = Instant::now();
-        while !folder.join("journal.new").exists() && begun.elapsed() < Duration::from_secs(5) {
-            if std::fs::metadata(folder.join("journal")).unwrap().len() < ripe.len() as u64 / 2 {
+        while !folder.path().join("journal.new").exists()
+            && begun.elapsed() < Duration::from_secs(5)
+        {
+            if std::fs::metadata(folder.path().join("journal")).unwrap().len()
+                < ripe.len() as u64 / 2
+            {
                 break;
             }
         }
@@ -403,13 +405,13 @@ fn kill_at_any_moment_of_a_compaction() {
             std::hint::spin_loop();
         }
         server.kill();
-        caught += usize::from(folder.join("journal.new").exists());
+        caught += usize::from(folder.path().join("journal.new").exists());
         let server = Server::durable(folder.path(), &[]);
         let found = state(&server);
         assert!(*want.get_or_insert(found.clone()) == found, "the state has changed");
         server.kill();
         check_replay(folder.path());
-        let _ = std::fs::remove_file(folder.join("journal.new"));
+        let _ = std::fs::remove_file(folder.path().join("journal.new"));
     }
     println!("{caught} of 6 kills fell within a compaction");
     assert!(want.unwrap()[0].ends_with("\túltima"));
@@ -419,7 +421,7 @@ fn kill_at_any_moment_of_a_compaction() {
 
 #[test]
 fn what_was_bound_to_a_connection_of_a_dead_server_ends_at_the_last_time_it_knew() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut bound = server.connect();
     let mut other = server.connect();
@@ -446,7 +448,7 @@ fn what_was_bound_to_a_connection_of_a_dead_server_ends_at_the_last_time_it_knew
 
 #[test]
 fn leases_that_ended_while_the_server_was_down_end_in_order_and_in_their_own_time() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     // Less than a day, so that the clock is followed without being confirmed.
     let mut past = Past::begin(folder.path(), 20);
     past.say("ALTA Sala 1..9");
@@ -480,7 +482,7 @@ fn leases_that_ended_while_the_server_was_down_end_in_order_and_in_their_own_tim
 
 #[test]
 fn texts_keys_and_numbers_survive_a_kill() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
     furnish(&mut client);
@@ -516,9 +518,9 @@ fn texts_keys_and_numbers_survive_a_kill() {
 }
 
 /// A copy of the folder as it is now starts with the same state.
-fn server_round_trip(folder: &Folder, want: &[String]) {
-    let copy = Folder::new();
-    std::fs::copy(folder.join("journal"), copy.join("journal")).unwrap();
+fn server_round_trip(folder: &TempDir, want: &[String]) {
+    let copy = temp_dir();
+    std::fs::copy(folder.path().join("journal"), copy.path().join("journal")).unwrap();
     let server = Server::durable(copy.path(), &[]);
     assert_eq!(state(&server), want);
     server.kill();
@@ -534,8 +536,8 @@ fn times_do_not_go_back_when_a_lease_ends_as_the_inventory_file_is_read_again() 
     if !can_trace() {
         return;
     }
-    let (folder, other) = (Folder::new(), Folder::new());
-    let (rooms, trace) = (other.join("rooms"), other.join("trace"));
+    let (folder, other) = (temp_dir(), temp_dir());
+    let (rooms, trace) = (other.path().join("rooms"), other.path().join("trace"));
     std::fs::write(&rooms, "Sala 1\nSala 2\n").unwrap();
     let arguments = ["--inventory", text_of(&rooms)];
     Server::durable(folder.path(), &arguments).stop();
@@ -578,9 +580,9 @@ fn with_a_large_last_commit(folder: &Path) -> (Vec<String>, usize, usize) {
 #[test]
 fn a_torn_last_commit_is_cut_as_a_whole_and_told() {
     let mut rng = Rng(seed());
-    let folder = Folder::new();
+    let folder = temp_dir();
     let (before, start, end) = with_a_large_last_commit(folder.path());
-    let whole = std::fs::read(folder.join("journal")).unwrap();
+    let whole = std::fs::read(folder.path().join("journal")).unwrap();
     for case in 0..8 {
         let mut bytes = whole.clone();
         let place = start + 1 + rng.below(end - start - 1);
@@ -603,7 +605,7 @@ fn a_torn_last_commit_is_cut_as_a_whole_and_told() {
             }
         };
         let what = format!("{what}, {start} {place} {end}");
-        std::fs::write(folder.join("journal"), &bytes).unwrap();
+        std::fs::write(folder.path().join("journal"), &bytes).unwrap();
         let kept = contents(folder.path());
         let checked = output(&["check", "--data-dir", text_of(folder.path())]);
         let told = text(&checked.stdout);
@@ -629,11 +631,11 @@ fn a_torn_last_commit_is_cut_as_a_whole_and_told() {
 #[test]
 fn damage_before_the_last_commit_is_refused_and_nothing_is_changed() {
     let mut rng = Rng(seed());
-    let folder = Folder::new();
+    let folder = temp_dir();
     let (_, start, _) = with_a_large_last_commit(folder.path());
-    let whole = std::fs::read(folder.join("journal")).unwrap();
+    let whole = std::fs::read(folder.path().join("journal")).unwrap();
     let header = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-    let path = folder.join("journal");
+    let path = folder.path().join("journal");
     for _ in 0..8 {
         let mut bytes = whole.clone();
         let place = header + rng.below(start - header);
@@ -672,7 +674,7 @@ fn damage_before_the_last_commit_is_refused_and_nothing_is_changed() {
 
 #[test]
 fn a_file_size_limit_stops_the_server_with_the_reason() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let script = "ulimit -f 128; exec \"$0\" \"$@\"";
     let mut shell = Command::new("sh");
     shell.args(["-c", script, env!("CARGO_BIN_EXE_reservad"), "--data-dir"]);
@@ -712,9 +714,9 @@ fn a_full_disk_stops_the_server_with_the_reason() {
 /// A disk that has no room for a snapshot is no reason to stop.
 #[test]
 fn a_compaction_that_fails_is_told_and_harms_nothing() {
-    let master = Folder::new();
+    let master = temp_dir();
     ripe(master.path());
-    let journal = std::fs::read(master.join("journal")).unwrap();
+    let journal = std::fs::read(master.path().join("journal")).unwrap();
     let Some(disk) = SmallDisk::new(journal.len().next_multiple_of(4096) + (8 << 10)) else {
         return;
     };
@@ -734,11 +736,11 @@ fn a_failed_sync_stops_the_server_before_it_replies() {
         return;
     }
     for (arguments, when) in [(&[][..], "6"), (&[][..], "9+"), (&["--fsync", "1s"][..], "2+")] {
-        let (folder, trace) = (Folder::new(), Folder::new());
+        let (folder, trace) = (temp_dir(), temp_dir());
         Server::durable(folder.path(), &[]).stop();
         let inject = format!("inject=fdatasync:error=EIO:when={when}");
         let options = ["-e", "trace=fdatasync", "-e", &inject];
-        let mut server = traced(folder.path(), &trace.join("trace"), &options, arguments);
+        let mut server = traced(folder.path(), &trace.path().join("trace"), &options, arguments);
         let acknowledged = until_it_ends(&server, 0);
         stopped_because(&mut server, "Input/output error");
         let server = Server::durable(folder.path(), &[]);
@@ -759,11 +761,11 @@ fn a_failed_write_stops_the_server_before_it_replies() {
         return;
     }
     for arguments in [&[][..], &["--fsync", "never"], &["--fsync", "1s"]] {
-        let (folder, trace) = (Folder::new(), Folder::new());
+        let (folder, trace) = (temp_dir(), temp_dir());
         Server::durable(folder.path(), &[]).stop();
         let inject = "inject=pwrite64:error=EIO:when=7+";
         let options = ["-e", "trace=pwrite64", "-e", inject];
-        let mut server = traced(folder.path(), &trace.join("trace"), &options, arguments);
+        let mut server = traced(folder.path(), &trace.path().join("trace"), &options, arguments);
         let acknowledged = until_it_ends(&server, 0);
         stopped_because(&mut server, "Input/output error");
         let server = Server::durable(folder.path(), &[]);
@@ -777,7 +779,7 @@ fn a_failed_write_stops_the_server_before_it_replies() {
 #[test]
 fn without_a_sync_a_kill_loses_nothing_either() {
     for fsync in ["never", "1s", "10m"] {
-        let folder = Folder::new();
+        let folder = temp_dir();
         let server = Server::durable(folder.path(), &["--fsync", fsync]);
         let mut client = server.connect();
         furnish(&mut client);
@@ -802,8 +804,8 @@ fn an_interval_syncs_once_in_time_seals_and_then_sleeps() {
     if !can_trace() {
         return;
     }
-    let (folder, traces) = (Folder::new(), Folder::new());
-    let trace = traces.join("trace");
+    let (folder, traces) = (temp_dir(), temp_dir());
+    let trace = traces.path().join("trace");
     let server = traced(folder.path(), &trace, &[], &["--fsync", "1s"]);
     let mut client = server.connect();
     let at_start = calls(&trace, "fdatasync").len();

@@ -4,16 +4,14 @@
 //! Programs say when they are ready and are waited for; the only lengths of time here are terms
 //! of reservations, and how long before their end a program must be gone.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::terminal::Terminal;
-use common::{Client, Folder, Server, until, wait};
+use support::terminal::Terminal;
+use support::{Client, Server, TempDir, temp_dir, until, wait};
 
 /// Returns the wrapper, with empty standard input and captured outputs. SIGINT has its default even
 /// if the tests were started with it ignored.
@@ -130,7 +128,7 @@ fn server() -> Server {
 }
 
 /// A server with a folder, and one resource that is on disk.
-fn durable(folder: &Folder) -> Server {
+fn durable(folder: &TempDir) -> Server {
     let server = Server::durable(folder.path(), &[]);
     assert_eq!(server.connect().say("ALTA placa 1"), "OK ALTA 1");
     server
@@ -472,7 +470,7 @@ fn a_lease_survives_its_server() {
         &["placa 1", "noches=2"],
         &["placa 1", "por=6s", "titular=ana"],
     ] {
-        let folder = Folder::new();
+        let folder = temp_dir();
         let server = durable(&folder);
         let address = server.address;
         let script = "echo ready; read line; echo \"$line\"; exit 8";
@@ -1008,7 +1006,7 @@ os.execvp(sys.argv[1], sys.argv[1:])"
 #[test]
 fn the_program_inherits_the_signals_that_the_wrapper_was_started_with() {
     let server = server();
-    if !common::has("python3") {
+    if !support::has("python3") {
         return;
     }
     let shown = ["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"];
@@ -1035,13 +1033,13 @@ fn the_program_inherits_the_signals_that_the_wrapper_was_started_with() {
 
 /// Returns a command that runs a copy of the client as an otherwise unused user; `None` if the test
 /// may not change the user.
-fn other_user(folder: &Folder, arguments: &[&str]) -> Option<Command> {
+fn other_user(folder: &TempDir, arguments: &[&str]) -> Option<Command> {
     const USER: &str = "54321";
-    let client = folder.join("reserva");
+    let client = folder.path().join("reserva");
     std::fs::copy(env!("CARGO_BIN_EXE_reserva"), &client).expect("a copy");
     let can = Command::new("setpriv").args(["--reuid", USER, "true"]).output();
     if !can.is_ok_and(|output| output.status.success()) {
-        common::skip::skip("needs root and setpriv");
+        support::skip::skip("needs root and setpriv");
         return None;
     }
     let mut command = Command::new("setpriv");
@@ -1051,7 +1049,7 @@ fn other_user(folder: &Folder, arguments: &[&str]) -> Option<Command> {
 
 #[test]
 fn at_the_limit_of_processes_there_is_an_error_and_no_reservation() {
-    let (server, folder) = (server(), Folder::new());
+    let (server, folder) = (server(), temp_dir());
     for limit in ["--nproc=1", "--nproc=2"] {
         let Some(mut command) = other_user(&folder, &["prlimit", limit]) else {
             return;
@@ -1074,9 +1072,9 @@ fn at_the_limit_of_processes_there_is_an_error_and_no_reservation() {
 /// Starts a wrapper as another user, under a lease of three seconds, with a program that has become
 /// root as with sudo and cannot be signalled. Also returns its number; `None` if that is impossible
 /// here.
-fn under_another_user(server: &Server, folder: &Folder) -> Option<(Running, u32)> {
+fn under_another_user(server: &Server, folder: &TempDir) -> Option<(Running, u32)> {
     use std::os::unix::fs::PermissionsExt;
-    let become_root = folder.join("become-root");
+    let become_root = folder.path().join("become-root");
     ["/usr/bin/setpriv", "/bin/setpriv"]
         .into_iter()
         .find(|path| std::fs::copy(path, &become_root).is_ok())?;
@@ -1092,7 +1090,7 @@ fn under_another_user(server: &Server, folder: &Folder) -> Option<(Running, u32)
     running.out.read_line(&mut first).expect("a line");
     let pid = first.trim().parse().ok();
     if pid.is_none() {
-        common::skip::skip("set-user-ID programs do not work here");
+        support::skip::skip("set-user-ID programs do not work here");
     }
     Some((running, pid?))
 }
@@ -1109,7 +1107,7 @@ fn is_renewed(server: &Server) {
 
 #[test]
 fn a_program_of_another_user_keeps_its_reservation_and_is_reported() {
-    let (server, folder) = (server(), Folder::new());
+    let (server, folder) = (server(), temp_dir());
     let Some((mut running, pid)) = under_another_user(&server, &folder) else {
         return;
     };
@@ -1130,7 +1128,7 @@ fn a_program_of_another_user_keeps_its_reservation_and_is_reported() {
 /// The keeper holds the reservation as long as it cannot end the program.
 #[test]
 fn a_program_of_another_user_keeps_its_reservation_without_the_wrapper() {
-    let (server, folder) = (server(), Folder::new());
+    let (server, folder) = (server(), temp_dir());
     let Some((mut running, pid)) = under_another_user(&server, &folder) else {
         return;
     };

@@ -31,16 +31,14 @@
 //!   [`IDENTITY`], any 16 hex digits match.
 //! - The port 12345 stands for the one that the server has.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::terminal::Terminal;
-use common::{PATIENCE, Server, has};
+use support::terminal::Terminal;
+use support::{PATIENCE, Server, has};
 
 /// When the examples begin, and the year whose times are relative to it.
 const BEGIN: &str = "2026-11-22T10:00:00-03:00";

@@ -9,8 +9,6 @@
 //! `HOSTILE_CLIENTS` and `HOSTILE_KIND` make a run longer, larger, or one about a
 //! single kind; `scripts/siege.sh` runs it strictly.
 
-mod common;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
@@ -18,9 +16,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::{Client, Folder, PATIENCE, Rng, Server, seed};
 use reservad::time::{Round, Time, Zone};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use support::{Client, PATIENCE, Rng, Server, TempDir, seed, temp_dir};
 
 const GOOD_CLIENTS: usize = 10;
 const GROWTH_MAX_BYTES: u64 = 64 << 20;
@@ -116,7 +114,7 @@ fn kinds() -> Vec<Kind> {
             pause: ms(2),
             ..kind("resets", |_, _| b"LISTAR\nRESER".to_vec())
         },
-        kind("random bytes", |rng, _| (0..2048).map(|_| rng.next() as u8).collect()),
+        kind("random bytes", |rng, _| (0..2048).map(|_| rng.next_u64() as u8).collect()),
         kind("an endless subnegotiation", |_, _| [&[IAC, SB][..], &[b'x'; 60_000]].concat()),
         Kind {
             reads: Reads::Never,
@@ -628,15 +626,15 @@ fn assert_asleep(server: &Server, when: &str) {
 }
 
 /// A server with long names, a thing that stays taken, and one with many bookings.
-fn besieged(program: impl FnOnce(&[&str]) -> Server) -> (Folder, Server, Client) {
-    let folder = Folder::new();
-    let file = folder.join("inventory");
+fn besieged(program: impl FnOnce(&[&str]) -> Server) -> (TempDir, Server, Client) {
+    let folder = temp_dir();
+    let file = folder.path().join("inventory");
     let mut text: String = (0..LONG_NAMES).map(|n| long_name(n) + "\n").collect();
     (0..SHORT_NAMES).for_each(|n| text += &(short_name(n) + "\n"));
     text += "Tomada\nMuchas\nClave\nHub\n";
     (0..GOOD_CLIENTS).for_each(|n| text += &format!("Buena {n}\n"));
     std::fs::write(&file, text).unwrap();
-    let (data, file) = (folder.join("data"), file.to_str().unwrap().to_owned());
+    let (data, file) = (folder.path().join("data"), file.to_str().unwrap().to_owned());
     let arguments = ["--data-dir", data.to_str().unwrap(), "--inventory", &file];
     let server = program(&[&arguments[..], &["--max-resources", "45000"]].concat());
     let mut owner = server.connect();

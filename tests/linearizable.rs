@@ -10,15 +10,13 @@
 //!
 //! `RESERVAD_SEED` repeats the dice, `RESERVAD_HISTORIES` asks for more.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 
-use common::{Client, Folder, Rng, Server, seed};
+use support::{Client, Rng, Server, TempDir, seed, temp_dir};
 use todc_utils::linearizability::WGLChecker;
 use todc_utils::linearizability::history::{Action, History};
 use todc_utils::specifications::Specification;
@@ -523,8 +521,8 @@ fn converse(
 }
 
 /// Clients of several servers that are killed one after the other over one journal.
-fn record(rng: &mut Rng, folder: &Folder) -> Log {
-    let rooms = folder.join("rooms");
+fn record(rng: &mut Rng, folder: &TempDir) -> Log {
+    let rooms = folder.path().join("rooms");
     let names: Vec<_> = (0..2 * PAIRS).map(|n| name(n / 2, n % 2)).collect();
     std::fs::write(&rooms, names.join("\n")).unwrap();
     let arguments = ["--inventory", rooms.to_str().unwrap()];
@@ -534,7 +532,7 @@ fn record(rng: &mut Rng, folder: &Folder) -> Log {
         let (tick, ticks) = channel();
         let clients: Vec<_> = (0..CLIENTS)
             .map(|me| {
-                let (address, rng) = (server.address, Rng(rng.next()));
+                let (address, rng) = (server.address, Rng(rng.next_u64()));
                 let (log, tick) = (Arc::clone(&log), tick.clone());
                 spawn(move || converse(address, me, rng, &log, &tick))
             })
@@ -576,7 +574,7 @@ fn concurrent_clients_and_crashes_make_linearizable_histories() {
     let histories = histories.map_or(6, |count| count.parse().unwrap());
     let (mut answers, mut unanswered) = (0, 0);
     for _ in 0..histories {
-        let log = record(&mut rng, &Folder::new());
+        let log = record(&mut rng, &temp_dir());
         let mut numbers: Vec<_> = log.numbers.concat();
         numbers.sort_unstable();
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "a number was given twice");

@@ -6,27 +6,20 @@
 //! `MODEL_SEED` which; both are printed, and with a failure the seed of the one
 //! sequence that failed and all that was said in it.
 
-mod common;
-#[path = "model/dice.rs"]
-mod dice;
-#[allow(dead_code)] // the simulation uses the rest
-#[path = "model/reference.rs"]
-mod reference;
-
 use std::collections::BTreeMap;
 
-use common::Rng;
-use dice::{Dice, HOLDERS, ROOMS};
-use reference::{Command, Lang, Line, Model, Request, Start, Term};
 use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Flow, Notices, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::{Capacity, Ending, Inventory, SessionId};
+use reservad::inventory::{Capacity, Ending, Inventory, ResourceId, SessionId};
 use reservad::journal::DiskStorage;
 use reservad::limits::{BACKLOG_WORK, KEEP_ALIVES_ENDED};
 use reservad::store::Store;
 use reservad::time::{ClockReading, MonotonicMs, Time, Zone};
+use support::Rng;
+use support::generator::{Generator, HOLDERS, ROOMS};
+use support::reference::{Command, Lang, Line, Model, Request, Start, Term};
 
 /// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
 /// clock goes back.
@@ -44,7 +37,7 @@ struct Peer {
 /// One sequence: the server without sockets, and the reference beside it.
 struct Run {
     seed: u64,
-    dice: Dice,
+    generator: Generator,
     zone: Zone,
     inventory: Inventory,
     batch: Batch,
@@ -58,7 +51,7 @@ struct Run {
     seen: Seen,
 }
 
-/// How often the dice have reached something.
+/// How often the generator has reached something.
 #[derive(Default)]
 struct Seen {
     commands: usize,
@@ -117,7 +110,7 @@ impl Run {
         let most_peers = if crowd { 30 } else { rng.pick(&[3, 5, 10]) };
         let mut run = Run {
             seed,
-            dice: Dice { rng, zone: zone.clone(), crowd, keyed: Vec::new() },
+            generator: Generator { rng, zone: zone.clone(), crowd, keyed: Vec::new() },
             zone,
             inventory: Inventory::new(capacity),
             batch: Batch::default(),
@@ -131,10 +124,10 @@ impl Run {
             seen: Seen::default(),
         };
         // Usually so little that due work is cut into many pieces.
-        let piece = run.dice.rng.pick(&[1, 10, 60, 200, BACKLOG_WORK]);
+        let piece = run.generator.rng.pick(&[1, 10, 60, 200, BACKLOG_WORK]);
         run.inventory.set_backlog_work(piece);
         run.greet();
-        let count = run.dice.rng.pick(&[1, 1, 2, 2, 3, 5]);
+        let count = run.generator.rng.pick(&[1, 1, 2, 2, 3, 5]);
         let names = ROOMS[..count].iter().map(|room| (*room).to_owned()).collect();
         run.command(1, &Command::Add(names));
         run
@@ -144,12 +137,12 @@ impl Run {
         while self.peers.len() < self.most_peers {
             self.last_session += 1;
             let session = Session::new(SessionId(self.last_session));
-            let eol = if self.dice.rng.one_in(4) { Eol::CrLf } else { Eol::Lf };
+            let eol = if self.generator.rng.one_in(4) { Eol::CrLf } else { Eol::Lf };
             let peer = Peer { session, eol, gone: false, out: Vec::new() };
             self.peers.insert(self.last_session, peer);
             self.model.connect(self.last_session);
-            if self.dice.rng.one_in(2) {
-                let name = self.dice.rng.pick(&HOLDERS).to_owned();
+            if self.generator.rng.one_in(2) {
+                let name = self.generator.rng.pick(&HOLDERS).to_owned();
                 self.command(self.last_session, &Command::IAm(name));
             }
         }
@@ -172,7 +165,7 @@ impl Run {
         let mut dead = Vec::new();
         // A reset of one that waits shows before anything else is done.
         for session in self.model.waiting() {
-            if self.dice.rng.one_in(60) {
+            if self.generator.rng.one_in(60) {
                 self.note(format!("{session} is reset"));
                 self.inventory.leave_queue(SessionId(session), ClockReading::at(self.time()));
                 self.model.leave_queue(session, self.now);
@@ -188,7 +181,7 @@ impl Run {
         self.model.advance(self.now);
         self.model.end_keep_alives(self.now);
         self.check();
-        for _ in 0..self.dice.rng.pick(&[0, 1, 1, 2, 3]) {
+        for _ in 0..self.generator.rng.pick(&[0, 1, 1, 2, 3]) {
             self.serve(&mut dead);
             self.check();
         }
@@ -214,15 +207,19 @@ impl Run {
     fn pass(&mut self) {
         let kept_alive = self.model.next_keep_alive().map(|tick| START_MS + tick.cast_signed());
         let due = self.model.next_time().into_iter().chain(kept_alive).min();
-        let due = due.filter(|_| self.dice.rng.one_in(3));
+        let due = due.filter(|_| self.generator.rng.one_in(3));
         self.now = match due {
-            Some(due) => self.now.max(due + self.dice.rng.pick(&[-1, 0, 0, 1, 700])),
+            Some(due) => self.now.max(due + self.generator.rng.pick(&[-1, 0, 0, 1, 700])),
             None => {
                 let steps = [0, 0, 0, 0, 1, 400, 1_000, 5_000];
                 let leaps = [1_000, 61_000, 3_600_000, 86_400_000];
-                let leap = self.dice.rng.one_in(14);
+                let leap = self.generator.rng.one_in(14);
                 self.now
-                    + if leap { self.dice.rng.pick(&leaps) } else { self.dice.rng.pick(&steps) }
+                    + if leap {
+                        self.generator.rng.pick(&leaps)
+                    } else {
+                        self.generator.rng.pick(&steps)
+                    }
             }
         };
         self.note(format!("-- {}", self.now - START_MS));
@@ -240,21 +237,21 @@ impl Run {
         if here.is_empty() {
             return;
         }
-        let me = here[self.dice.rng.below(here.len())];
-        if self.dice.rng.one_in(40) {
+        let me = here[self.generator.rng.below(here.len())];
+        if self.generator.rng.one_in(40) {
             self.note(format!("{me} hangs up"));
             return self.hang_up(me, dead);
         }
         if self.peers[&me].session.is_waiting() {
             // Its lines are held back.
-            if self.dice.rng.one_in(6) {
+            if self.generator.rng.one_in(6) {
                 self.note(format!("{me} interrupts"));
                 self.inventory.interrupt(SessionId(me), ClockReading::at(self.time()));
                 self.model.interrupt(me, self.now);
             }
             return;
         }
-        let command = self.dice.draw(&self.model, self.now);
+        let command = self.generator.draw(&self.model, self.now);
         let reply = self.command(me, &command);
         if matches!(command, Command::Quit) {
             self.hang_up(me, dead);
@@ -262,10 +259,10 @@ impl Run {
         if let Command::Reserve(request) = &command
             && request.key.is_some()
         {
-            self.dice.keyed.push(request.clone());
+            self.generator.keyed.push(request.clone());
         }
         if let (Command::When(wants, _, term), Some(told)) = (command, reply.strip_prefix("OK "))
-            && self.dice.rng.one_in(2)
+            && self.generator.rng.one_in(2)
         {
             let start = told.split(' ').next().unwrap();
             let start = self.zone.parse(start, self.time()).expect("a time").ms();
@@ -285,8 +282,8 @@ impl Run {
 
     /// Runs a line here and there; the line that it was answered with.
     fn command(&mut self, me: u64, command: &Command) -> String {
-        let lang = self.dice.rng.pick(&[Lang::Es, Lang::En]);
-        let line = self.dice.write(command, lang);
+        let lang = self.generator.rng.pick(&[Lang::Es, Lang::En]);
+        let line = self.generator.write(command, lang);
         self.note(format!("{me}> {line}"));
         self.seen.commands += 1;
         let zone = self.zone.clone();
@@ -439,14 +436,14 @@ impl Run {
         peers.retain(|_, peer| !peer.gone);
         self.peers = peers;
         self.greet();
-        assert_eq!(self.inventory.last_number(), self.model.last_number());
+        assert_eq!(self.inventory.last_number().0, self.model.last_number());
         assert_eq!(self.inventory.last_event(), self.model.last_event());
     }
 }
 
 fn run_sequence(seed: u64, zones: &[Zone]) -> Seen {
     let mut run = Run::new(seed, zones);
-    let turns = if run.dice.crowd { 60 } else { 10 + run.dice.rng.below(12) };
+    let turns = if run.generator.crowd { 60 } else { 10 + run.generator.rng.below(12) };
     for _ in 0..turns {
         run.turn();
     }
@@ -517,7 +514,7 @@ fn every_reply_is_what_a_list_and_loops_would_say() {
     if count >= 10_000 {
         let all = [*waits, *granted_later, *timed_out, *notices, *places, *booked_as_told, *pieces];
         let keep_alives = [*keep_alives, *renewed_keep_alives, *ended_keep_alives];
-        assert!(all.iter().all(|one| *one > 1_000), "the dice leave something out");
+        assert!(all.iter().all(|one| *one > 1_000), "the generator leaves something out");
         assert!(keep_alives.iter().all(|one| *one > 100), "too few that are kept alive");
         for code in [400, 401, 403, 404, 409, 410, 503] {
             assert!(codes.get(&code).is_some_and(|seen| *seen > 100), "too few {code}");
@@ -639,7 +636,8 @@ fn a_queue_goes_along_when_the_inventory_is_tidied() {
             format!("OK BAJA {}", some.len())
         );
     }
-    let last = |talk: &Talk| (0..).map_while(|id| talk.run.inventory.next_resource(id)).max();
+    let last =
+        |talk: &Talk| (0..).map_while(|id| talk.run.inventory.next_resource(ResourceId(id))).max();
     let before = last(&talk);
     talk.run.inventory.compact_ids();
     assert!(last(&talk) < before, "it was tidied");
@@ -649,10 +647,10 @@ fn a_queue_goes_along_when_the_inventory_is_tidied() {
 
 /// The live resources in order, and whether their ids have gaps.
 fn rooms(inventory: &Inventory) -> (Vec<String>, bool) {
-    let next = |id: &u32| inventory.next_resource(id + 1);
-    let ids: Vec<_> = std::iter::successors(inventory.next_resource(0), next).collect();
-    let name = |id: &u32| inventory.names().texts().name(*id).to_owned();
-    (ids.iter().map(name).collect(), ids.last().is_some_and(|last| *last as usize >= ids.len()))
+    let next = |id: &ResourceId| inventory.next_resource(id.next());
+    let ids: Vec<_> = std::iter::successors(inventory.next_resource(ResourceId(0)), next).collect();
+    let name = |id: &ResourceId| inventory.names().texts().name(*id).to_owned();
+    (ids.iter().map(name).collect(), ids.last().is_some_and(|last| last.index() >= ids.len()))
 }
 
 /// What is booked and waited for meanwhile is found, wherever the cursor stands.
@@ -679,7 +677,7 @@ fn gaps_are_closed_in_pieces_and_all_is_well_in_between() {
     }
     let begun = rooms(&talk.run.inventory).0.len();
     assert_eq!(talk.say("BAJA Sala 4, Sala 6, Sala 8, Sala 10, Sala 12"), "OK BAJA 5");
-    assert!(talk.run.inventory.wants_tidy(), "{begun}");
+    assert!(talk.run.inventory.wants_compaction(), "{begun}");
     let mut pieces = 0;
     while rooms(&talk.run.inventory).1 {
         let before = rooms(&talk.run.inventory).0;

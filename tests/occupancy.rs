@@ -1,11 +1,8 @@
 //! Checks that no resource is ever held twice at one instant, over the whole life of a journal, by
 //! reading back all reservations, cancellations, renewals and ends from the events.
 
-mod common;
-
 use std::collections::HashMap;
 
-use common::{Rng, seed};
 use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
@@ -13,6 +10,7 @@ use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
 use reservad::inventory::{Capacity, Inventory, SessionId};
 use reservad::time::{ClockReading, Time, Zone, parse_utc};
+use support::{Rng, seed};
 
 const START: Time = Time::from_ms(1_795_363_200_000);
 const STEPS: usize = 4_000;
@@ -57,7 +55,7 @@ impl Server {
     }
 
     fn random_line(&self, rng: &mut Rng) -> String {
-        let number = self.inventory.last_number().saturating_sub(rng.below(6) as u64);
+        let number = self.inventory.last_number().0.saturating_sub(rng.below(6) as u64);
         let end = match rng.below(4) {
             0 => String::new(),
             1 => format!(" hasta={}", self.instant(rng)),

@@ -1,15 +1,13 @@
 //! Every option, every signal and every exit code of the server's program.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Client, Folder, Server, command, fill_journal, until, wait};
 use socket2::SockRef;
+use support::{Client, Server, command, fill_journal, temp_dir, until, wait};
 
 /// Runs a program to its end: exit code, stdout, stderr.
 fn outcome(command: &mut Command) -> (i32, String, String) {
@@ -159,8 +157,9 @@ fn with_variables(variables: &[(&str, &Path)]) -> Command {
 
 #[test]
 fn where_the_data_is() {
-    let folder = Folder::new();
-    let (state, xdg, home) = (folder.join("state"), folder.join("xdg"), folder.join("home"));
+    let folder = temp_dir();
+    let (state, xdg, home) =
+        (folder.path().join("state"), folder.path().join("xdg"), folder.path().join("home"));
     let two = std::env::join_paths([&state, &xdg]).unwrap();
     let all = [("STATE_DIRECTORY", &*state), ("XDG_STATE_HOME", &*xdg), ("HOME", &*home)];
     let rows: &[(&[(&str, &Path)], &Path)] = &[
@@ -189,7 +188,7 @@ fn where_the_data_is() {
 
 #[test]
 fn in_memory_writes_no_file() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     for _ in 0..2 {
         let mut command = command(&["--in-memory", "--listen", "127.0.0.1:0"]);
         command.env("HOME", folder.path()).env_remove("STATE_DIRECTORY");
@@ -204,7 +203,7 @@ fn in_memory_writes_no_file() {
 
 #[test]
 fn the_start_says_what_there_is() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &[]);
     let log = server.log_so_far();
     assert!(log.contains(&format!("listening on {}\n", server.address)), "{log}");
@@ -297,7 +296,7 @@ fn under_a_limit(files: usize, listeners: usize, folder: &Path) -> Command {
 /// compaction needs, and it stopped the server.
 #[test]
 fn a_compaction_has_descriptors_with_many_listeners_and_all_places_taken() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut server = Server::spawn(&mut under_a_limit(100, 12, folder.path()));
     assert!(server.log_so_far().contains("room for 46 clients"), "{}", server.log_so_far());
     let mut crowd: Vec<_> = (0..45)
@@ -314,7 +313,7 @@ fn a_compaction_has_descriptors_with_many_listeners_and_all_places_taken() {
 
 #[test]
 fn too_few_descriptors_for_the_listeners_are_an_error_of_the_start() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let done = under_a_limit(54, 12, folder.path()).output().unwrap();
     assert_eq!(done.status.code(), Some(1));
     let said = String::from_utf8(done.stderr).unwrap();
@@ -326,7 +325,7 @@ fn too_few_descriptors_for_the_listeners_are_an_error_of_the_start() {
 
 #[test]
 fn sample_rooms_only_where_there_is_no_data_yet() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
     assert_eq!(client.list("LISTAR"), ["Habitación 1", "Habitación 2", "Habitación 3"]);
@@ -336,10 +335,10 @@ fn sample_rooms_only_where_there_is_no_data_yet() {
     assert_eq!(server.connect().say("LISTAR"), "OK 0 DISPONIBLES");
     server.stop();
     // An inventory stands in their place.
-    let folder = Folder::new();
-    std::fs::write(folder.join("rooms"), "Sala\n").unwrap();
-    let data = folder.join("data");
-    let file = folder.join("rooms");
+    let folder = temp_dir();
+    std::fs::write(folder.path().join("rooms"), "Sala\n").unwrap();
+    let data = folder.path().join("data");
+    let file = folder.path().join("rooms");
     let server = Server::durable(&data, &["--inventory", text(&file)]);
     assert_eq!(server.connect().list("LISTAR"), ["Sala"]);
     server.stop();
@@ -349,25 +348,25 @@ fn sample_rooms_only_where_there_is_no_data_yet() {
 
 #[test]
 fn a_start_that_failed_leaves_no_sample_rooms_behind() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let data = folder.join("data");
+    let data = folder.path().join("data");
     assert_eq!(failure(&["--data-dir", text(&data), "--listen", &address]).0, 1);
-    std::fs::write(folder.join("rooms"), "Sala\n").unwrap();
-    let file = folder.join("rooms");
+    std::fs::write(folder.path().join("rooms"), "Sala\n").unwrap();
+    let file = folder.path().join("rooms");
     let server = Server::durable(&data, &["--inventory", text(&file)]);
     assert_eq!(server.connect().list("LISTAR"), ["Sala"]);
 }
 
 #[test]
 fn an_inventory_file() {
-    let folder = Folder::new();
-    let file = folder.join("rooms");
+    let folder = temp_dir();
+    let file = folder.path().join("rooms");
     let content =
         "\u{FEFF}# the rooms\r\n\r\nHabitación 1\r\n  Sala   de\treuniones \r\n   \n#x\n\nGrúa/7";
     std::fs::write(&file, content).unwrap();
-    let data = folder.join("data");
+    let data = folder.path().join("data");
     let server = Server::durable(&data, &["--inventory", text(&file)]);
     let want = ["Habitación 1", "Sala de reuniones", "Grúa/7"];
     assert_eq!(server.connect().list("LISTAR"), want);
@@ -384,8 +383,8 @@ fn an_inventory_file() {
 
 #[test]
 fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
-    let folder = Folder::new();
-    let file = folder.join("rooms");
+    let folder = temp_dir();
+    let file = folder.path().join("rooms");
     let long = format!("Sala\n{}\n", "x".repeat(129));
     let rows: &[(&[u8], usize, &str)] = &[
         (b"Sala 1\nSala, 2\n", 2, ","),
@@ -403,7 +402,7 @@ fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
         let place = format!("reservad: {}, line {line}: ", file.display());
         assert!(reason.starts_with(&place) && reason.contains(said), "{reason}");
     }
-    let missing = folder.join("missing");
+    let missing = folder.path().join("missing");
     let (code, reason) = failure(&["--in-memory", "--inventory", text(&missing)]);
     assert_eq!(code, 1);
     assert!(reason.starts_with(&format!("reservad: {}", missing.display())), "{reason}");
@@ -411,10 +410,10 @@ fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
 
 #[test]
 fn the_inventory_file_again_on_sighup() {
-    let folder = Folder::new();
-    let file = folder.join("rooms");
+    let folder = temp_dir();
+    let file = folder.path().join("rooms");
     std::fs::write(&file, "Sala 1\n").unwrap();
-    let data = folder.join("data");
+    let data = folder.path().join("data");
     let mut server = Server::durable(&data, &["--inventory", text(&file)]);
     let mut client = server.connect();
     assert_eq!(client.say("RESERVAR Sala 1"), "OK RESERVADO #1 Sala 1");
@@ -449,7 +448,7 @@ fn sighup_without_an_inventory_changes_nothing() {
 
 #[test]
 fn one_server_for_one_folder() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let (code, reason) = failure(&["--data-dir", text(folder.path())]);
     assert_eq!(code, 1);
@@ -475,9 +474,9 @@ fn a_port_that_is_taken() {
 
 #[test]
 fn a_folder_that_cannot_be() {
-    let folder = Folder::new();
-    std::fs::write(folder.join("file"), "").unwrap();
-    let under = folder.join("file").join("data");
+    let folder = temp_dir();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let under = folder.path().join("file").join("data");
     let arguments = ["--data-dir", text(&under), "--log-level", "error"];
     let (code, reason) = failure(&arguments);
     assert_eq!(code, 1);
@@ -486,7 +485,7 @@ fn a_folder_that_cannot_be() {
         println!("not tried: to root every folder is writable");
         return;
     }
-    let closed = folder.join("closed");
+    let closed = folder.path().join("closed");
     std::fs::create_dir(&closed).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o500);
     std::fs::set_permissions(&closed, mode).unwrap();
@@ -497,7 +496,7 @@ fn a_folder_that_cannot_be() {
 
 #[test]
 fn a_damaged_journal_stops_the_start() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
     for n in 1..=20 {
@@ -505,7 +504,7 @@ fn a_damaged_journal_stops_the_start() {
         assert_eq!(code_of(&client.say(&format!("CANCELAR #{n}"))), "CANCELADO");
     }
     server.stop();
-    let journal = folder.join("journal");
+    let journal = folder.path().join("journal");
     let data = text(folder.path());
     let (code, out, err) = outcome(&mut command(&["check", "--data-dir", data]));
     assert_eq!((code, err.as_str()), (0, ""));
@@ -546,7 +545,7 @@ fn a_damaged_journal_stops_the_start() {
 
 #[test]
 fn check_says_that_there_is_nothing() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let (code, out, err) = outcome(&mut command(&["check", "--data-dir", text(folder.path())]));
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(
@@ -559,7 +558,7 @@ fn check_says_that_there_is_nothing() {
 #[test]
 fn whatever_fsync_says_a_killed_server_loses_nothing() {
     for (when, shown) in [("always", "always"), ("never", "never"), ("1s", "1s"), ("2h", "7200s")] {
-        let folder = Folder::new();
+        let folder = temp_dir();
         let server = Server::durable(folder.path(), &["--fsync", when]);
         let mut client = server.connect();
         assert_eq!(figure(&mut client, "fsync"), shown);
@@ -666,7 +665,7 @@ fn log_levels() {
 #[test]
 fn sigterm_and_sigint_answer_what_was_received() {
     for signal in ["TERM", "INT"] {
-        let folder = Folder::new();
+        let folder = temp_dir();
         let mut server = Server::durable(folder.path(), &[]);
         let mut quiet = server.connect();
         assert_eq!(quiet.say("SOY eva"), "OK eva");
@@ -701,7 +700,7 @@ fn sigterm_and_sigint_answer_what_was_received() {
 
 #[test]
 fn a_stop_ends_what_was_bound_to_connections() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
     assert_eq!(code_of(&client.say("RESERVAR Habitación 1 hasta=salir")), "RESERVADO");
@@ -713,10 +712,10 @@ fn a_stop_ends_what_was_bound_to_connections() {
 
 #[test]
 fn a_second_sigterm_ends_at_once() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let names: Vec<_> = (0..20_000).map(|n| format!("{n} {}", "x".repeat(100))).collect();
-    std::fs::write(folder.join("rooms"), names.join("\n")).unwrap();
-    let file = folder.join("rooms");
+    std::fs::write(folder.path().join("rooms"), names.join("\n")).unwrap();
+    let file = folder.path().join("rooms");
     let mut server = Server::in_memory(&["--inventory", text(&file)]);
     // Somebody who is owed a lot and takes nothing holds the first one up.
     let mut client = server.connect();
@@ -731,10 +730,10 @@ fn a_second_sigterm_ends_at_once() {
 
 #[test]
 fn who_takes_nothing_does_not_hold_a_stop_up_for_ever() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let names: Vec<_> = (0..20_000).map(|n| format!("{n} {}", "x".repeat(100))).collect();
-    std::fs::write(folder.join("rooms"), names.join("\n")).unwrap();
-    let file = folder.join("rooms");
+    std::fs::write(folder.path().join("rooms"), names.join("\n")).unwrap();
+    let file = folder.path().join("rooms");
     let server = Server::in_memory(&["--inventory", text(&file)]);
     let mut client = server.connect();
     client.send("LISTAR\n".repeat(50));
@@ -781,7 +780,7 @@ fn a_closed_stderr_and_sigpipe_do_not_kill_it() {
 
 #[test]
 fn a_restart_on_the_same_port_right_away() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &[]);
     let address = server.address.to_string();
     for round in 0..6 {

@@ -1,13 +1,11 @@
 //! Section 2 of the protocol: bytes, lines, telnet, half-close, pipelining and
 //! strangers.
 
-mod common;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 
-use common::dialog::matches;
-use common::{Client, Server, until};
+use support::dialog::matches;
+use support::{Client, Server, until};
 
 const IAC: u8 = 255;
 const DONT: u8 = 254;
@@ -40,7 +38,7 @@ fn read_all(client: &mut Client) -> Vec<u8> {
     all
 }
 
-/// Holds what is answered against a pattern as in [`common::dialog`].
+/// Holds what is answered against a pattern as in [`support::dialog`].
 fn check(server: &Server, bytes: &[u8], want: &str) {
     let got = answer(server, bytes);
     let shown = String::from_utf8_lossy(&got);

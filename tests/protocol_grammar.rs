@@ -1,10 +1,8 @@
 //! Sections 3 and 4 of the protocol: words, names, patterns, and the language
 //! and form of replies.
 
-mod common;
-
-use common::Server;
-use common::dialog::{check, check_in_both, check_rows, matches};
+use support::Server;
+use support::dialog::{check, check_in_both, check_rows, matches};
 
 #[test]
 fn verbs_whatever_their_case_and_accents() {

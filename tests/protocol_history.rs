@@ -1,10 +1,8 @@
 //! `OBSERVAR tras=`: what is told again is the same to the byte, the past is
 //! bounded, and what becomes of those who do not read.
 
-mod common;
-
-use common::dialog::{converse, notice_number, told};
-use common::{Client, Folder, Server, fill_journal, narrow, until};
+use support::dialog::{converse, notice_number, told};
+use support::{Client, Server, fill_journal, narrow, temp_dir, until};
 
 /// The number of the last event, as `ESTADO` has it.
 fn last_event(server: &Server) -> u64 {
@@ -23,7 +21,7 @@ fn way_back(line: &str) -> u64 {
 /// numbers go on without a gap.
 #[test]
 fn told_again_it_is_the_same() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let arguments = ["--time-zone", "America/New_York"];
     let mut server = Server::durable(folder.path(), &arguments);
     let asks = ["OBSERVAR tras=0\n", "WATCH after=0\r\n", "OBSERVAR *2 tras=0\n"];
@@ -124,7 +122,7 @@ fn told_again_it_is_the_same() {
 /// that it names does.
 #[test]
 fn after_a_compaction_and_a_restart_the_past_is_gone() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
     fill_journal(&mut server);
     let last = last_event(&server);
@@ -223,7 +221,7 @@ fn a_watcher_that_does_not_read() {
         assert_eq!(watcher.rest(), "");
         assert!(expected < start + 2 * PAIRS, "it was told everything: the test shows nothing");
         let verb = if spanish { "* FIN {*}OBSERVAR tras={n}" } else { "* END {*}WATCH after={n}" };
-        assert!(common::dialog::matches(verb, &farewell), "{farewell}");
+        assert!(support::dialog::matches(verb, &farewell), "{farewell}");
         let back = way_back(&farewell);
         let mut again = server.connect();
         assert_eq!(

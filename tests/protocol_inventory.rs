@@ -1,10 +1,8 @@
 //! The verbs of the protocol's table around reserving: who one is, what there
 //! is to reserve, figures and help.
 
-mod common;
-
-use common::dialog::{check_in_both, matches};
-use common::{Client, Folder, Server, narrow, until};
+use support::dialog::{check_in_both, matches};
+use support::{Client, Server, narrow, temp_dir, until};
 
 #[test]
 fn saying_who_one_is() {
@@ -251,7 +249,7 @@ fn the_forms_of_status_and_help() {
 fn status_counts() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
-    let figure = |client: &mut common::Client, key: &str| {
+    let figure = |client: &mut support::Client, key: &str| {
         let lines = client.list("ESTADO");
         let found = lines.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         found.unwrap_or_else(|| panic!("no {key} in {lines:?}")).to_owned()
@@ -267,7 +265,7 @@ fn status_counts() {
     assert_eq!(figure(&mut client, "clients"), "1");
     let _other = server.connect();
     until("the other is counted", || figure(&mut client, "clients") == "2");
-    assert!(common::dialog::is_time(&figure(&mut client, "time")));
+    assert!(support::dialog::is_time(&figure(&mut client, "time")));
     server.stop();
 }
 
@@ -275,8 +273,8 @@ fn status_counts() {
 #[test]
 fn a_list_outlives_its_names_once_and_not_twice() {
     const ROOMS: usize = 40_000;
-    let folder = Folder::new();
-    let file = folder.join("empty");
+    let folder = temp_dir();
+    let file = folder.path().join("empty");
     std::fs::write(&file, "").unwrap();
     let mut server = Server::in_memory(&["--inventory", file.to_str().unwrap()]);
     let mut client = server.connect();

@@ -1,9 +1,7 @@
 //! `hasta=salir por=D`: a reservation that its connection keeps alive.
 
-mod common;
-
-use common::dialog::{check, check_in_both};
-use common::{Folder, Server};
+use support::dialog::{check, check_in_both};
+use support::{Server, temp_dir};
 
 #[test]
 fn it_ends_with_quit_and_not_with_a_lost_connection() {
@@ -142,7 +140,7 @@ fn invalid_combinations_are_refused() {
 /// After a start of the server it lives on for its length, and can be renewed.
 #[test]
 fn it_outlives_the_server() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     for crash in [true, false] {
         let server = Server::durable(folder.path(), &[]);
         let mut client = server.connect();

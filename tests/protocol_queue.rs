@@ -1,9 +1,7 @@
 //! `espera=`: how it is written, and what a refusal says of those who wait.
 
-mod common;
-
-use common::Server;
-use common::dialog::{check, check_rows};
+use support::Server;
+use support::dialog::{check, check_rows};
 
 /// A refusal tells how many wait: as many as would be ahead.
 #[test]

@@ -1,9 +1,7 @@
 //! `RENOVAR`: the end of a reservation is moved, and what that makes room for.
 
-mod common;
-
-use common::dialog::{check, check_in_both, check_rows, converse};
-use common::{Client, Folder, Server, until};
+use support::dialog::{check, check_in_both, check_rows, converse};
+use support::{Client, Server, temp_dir, until};
 
 /// Seconds that a reservation has left.
 fn left(client: &mut Client, number: u32) -> i64 {
@@ -499,7 +497,7 @@ fn a_key_still_finds_what_was_renewed() {
 /// After a kill, and after a compaction and another kill.
 #[test]
 fn a_renewal_is_kept() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
     converse(
         &server,
@@ -530,7 +528,7 @@ fn a_renewal_is_kept() {
             server.kill();
             server = Server::durable(folder.path(), &["--fsync", "never"]);
         } else if step == "compacted" {
-            common::fill_journal(&mut server);
+            support::fill_journal(&mut server);
         }
         let got = bookings(&server);
         assert_eq!(got.len(), want.len(), "{step}: {got:?}");

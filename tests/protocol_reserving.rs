@@ -1,10 +1,8 @@
 //! Section 5 of the protocol, as far as it goes without waiting: collisions
 //! and what is said of them, keys, and what ends with its connection.
 
-mod common;
-
-use common::dialog::{check, check_in_both, converse};
-use common::{Folder, Server, until};
+use support::dialog::{check, check_in_both, converse};
+use support::{Server, temp_dir, until};
 
 /// Overlaps are refused, touching ends are not.
 #[test]
@@ -323,7 +321,7 @@ fn a_key_makes_a_retry_safe() {
 
 #[test]
 fn a_key_is_known_after_a_restart() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     converse(
         &server,
@@ -475,7 +473,7 @@ fn one_bound_to_a_connection_moves_to_the_one_that_asks_again() {
 /// With the server it ends too, and the next start says so.
 #[test]
 fn what_is_bound_to_a_connection_ends_with_the_server() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     for crash in [true, false] {
         let server = Server::durable(folder.path(), &[]);
         let mut client = server.connect();
@@ -498,7 +496,7 @@ fn what_is_bound_to_a_connection_ends_with_the_server() {
 /// One number per granted request, none for a refused one, over restarts too.
 #[test]
 fn numbers_are_never_used_again() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     converse(
         &server,
@@ -551,7 +549,7 @@ fn one_of_many_gets_the_room() {
         for client in &mut clients {
             client.send("RESERVAR Habitación 2\n");
         }
-        let replies: Vec<_> = clients.iter_mut().map(common::Client::line).collect();
+        let replies: Vec<_> = clients.iter_mut().map(support::Client::line).collect();
         let won = format!("OK RESERVADO #{round} Habitación 2");
         assert_eq!(replies.iter().filter(|reply| **reply == won).count(), 1);
         let lost = format!("#{round} ");

@@ -1,9 +1,7 @@
 //! Section 4 of the protocol: durations, instants and nights.
 
-mod common;
-
-use common::Server;
-use common::dialog::{check_in_both, check_rows};
+use support::Server;
+use support::dialog::{check_in_both, check_rows};
 
 const NEW_YORK: [&str; 2] = ["--time-zone", "America/New_York"];
 

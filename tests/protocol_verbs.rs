@@ -2,10 +2,8 @@
 //! what each code stands for, and the table itself in its plainest form: in
 //! both languages and with the options of either.
 
-mod common;
-
-use common::dialog::{check, check_in_both, converse, matches};
-use common::{Server, until};
+use support::dialog::{check, check_in_both, converse, matches};
+use support::{Server, until};
 
 /// Each row of the table in its plainest form.
 #[test]

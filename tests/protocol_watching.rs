@@ -1,12 +1,10 @@
 //! `OBSERVAR`: every change in order, after the reply to it and never within
 //! a list.
 
-mod common;
-
-use common::dialog::{check_in_both, check_rows, notice_number};
-use common::{Client, Folder, Server, narrow, until};
 use reservad::time::{Round, Time, Zone};
 use std::net::Shutdown;
+use support::dialog::{check_in_both, check_rows, notice_number};
+use support::{Client, Server, narrow, temp_dir, until};
 
 /// One for each kind of change, word for word, after the reply to it.
 #[test]
@@ -471,8 +469,8 @@ fn status(client: &mut Client, key: &str) -> u64 {
 /// behind before anything could be sent to it.
 #[test]
 fn a_burst_of_events_does_not_close_a_filtered_watcher() {
-    let folder = Folder::new();
-    let file = folder.join("inventory");
+    let folder = temp_dir();
+    let file = folder.path().join("inventory");
     std::fs::write(&file, "Mesa\n").unwrap();
     let inventory = ["--inventory", file.to_str().unwrap(), "--max-resources", "90000"];
     let server = Server::in_memory(&inventory);

@@ -1,10 +1,8 @@
 //! `CUANDO`: the earliest time at which a request fits, and that a refusal
 //! names the same.
 
-mod common;
-
-use common::dialog::{check_in_both, check_rows};
-use common::{Client, Rng, Server, seed};
+use support::dialog::{check_in_both, check_rows};
+use support::{Client, Rng, Server, seed};
 
 /// Bookings that the rows below find: room, start, end on one day.
 const BUSY: [(u32, &str, &str); 8] = [

@@ -1,11 +1,8 @@
 //! `reservad reset-time`: a journal with times far ahead continues in the present.
 
-mod common;
-
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use common::{Folder, Server, command};
 use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
@@ -14,6 +11,7 @@ use reservad::inventory::{Capacity, SessionId};
 use reservad::journal::{DiskStorage, SyncPolicy};
 use reservad::store::State;
 use reservad::time::{ClockReading, Time, Zone};
+use support::{Server, command, temp_dir};
 
 const HOUR_MS: i64 = 3_600_000;
 const SIXTY_YEARS_MS: i64 = 60 * 365 * 24 * HOUR_MS;
@@ -75,7 +73,7 @@ fn stdout_of(output: &Output) -> &str {
 
 #[test]
 fn a_journal_from_the_future_continues_in_the_present() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let last_event = write_journal(folder.path());
     let mut server = Server::durable(folder.path(), &[]);
     server.wait_log("run `reservad reset-time`");
@@ -126,33 +124,33 @@ fn a_journal_from_the_future_continues_in_the_present() {
 
 #[test]
 fn a_journal_that_is_not_ahead_is_left_as_it_is() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     Server::durable(folder.path(), &[]).stop();
-    let before = std::fs::read(folder.join("journal")).unwrap();
+    let before = std::fs::read(folder.path().join("journal")).unwrap();
     let output = run("reset-time", folder.path());
     assert!(stdout_of(&output).contains("nothing to do"), "{output:?}");
-    assert_eq!(std::fs::read(folder.join("journal")).unwrap(), before);
+    assert_eq!(std::fs::read(folder.path().join("journal")).unwrap(), before);
 }
 
 #[test]
 fn the_time_of_a_running_server_is_not_reset() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     write_journal(folder.path());
     let server = Server::durable(folder.path(), &[]);
     // By the first reply, everything from the start is written.
     server.connect().list("STATUS");
-    let before = std::fs::read(folder.join("journal")).unwrap();
+    let before = std::fs::read(folder.path().join("journal")).unwrap();
     let output = run("reset-time", folder.path());
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(str::from_utf8(&output.stderr).unwrap().contains("another"), "{output:?}");
-    assert_eq!(std::fs::read(folder.join("journal")).unwrap(), before);
+    assert_eq!(std::fs::read(folder.path().join("journal")).unwrap(), before);
     server.stop();
 }
 
 #[test]
 fn a_directory_without_a_journal_stays_without() {
-    let folder = Folder::new();
-    let missing = folder.join("nothing");
+    let folder = temp_dir();
+    let missing = folder.path().join("nothing");
     let output = run("reset-time", &missing);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(

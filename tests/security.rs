@@ -2,8 +2,6 @@
 //! client towards the others, the log and the disk; another user of the host
 //! towards the data folder.
 
-mod common;
-
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -13,8 +11,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::terminal::Terminal;
-use common::{Client, Folder, Server, command, fill_journal, wait};
+use support::terminal::Terminal;
+use support::{Client, Server, command, fill_journal, temp_dir, wait};
 
 /// What any other client may have to wait for an answer at the most.
 const FAIR: Duration = Duration::from_secs(2);
@@ -90,28 +88,28 @@ fn watchers_of_nothing_hold_nobody_up() {
 /// compaction emptied and overwrote whatever `journal.new` pointed to.
 #[test]
 fn a_link_in_the_data_folder_leads_nowhere() {
-    let folder = Folder::new();
-    let victim = Folder::new();
-    let precious = victim.join("precious");
+    let folder = temp_dir();
+    let victim = temp_dir();
+    let precious = victim.path().join("precious");
     std::fs::write(&precious, "precious").unwrap();
     let mut server = Server::durable(folder.path(), &[]);
-    symlink(&precious, folder.join("journal.new")).unwrap();
+    symlink(&precious, folder.path().join("journal.new")).unwrap();
     fill_journal(&mut server);
     server.stop();
     assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
 
     // A journal that is empty is made anew, not what it points to.
-    let empty = victim.join("empty");
+    let empty = victim.path().join("empty");
     std::fs::write(&empty, "").unwrap();
-    std::fs::remove_file(folder.join("journal")).unwrap();
-    symlink(&empty, folder.join("journal")).unwrap();
+    std::fs::remove_file(folder.path().join("journal")).unwrap();
+    symlink(&empty, folder.path().join("journal")).unwrap();
     Server::durable(folder.path(), &["--new"]).stop();
     assert_eq!(std::fs::read(&empty).unwrap(), b"");
 
     // The lock is not made wherever it points to.
-    let nowhere = victim.join("nowhere");
-    std::fs::remove_file(folder.join("lock")).unwrap();
-    symlink(&nowhere, folder.join("lock")).unwrap();
+    let nowhere = victim.path().join("nowhere");
+    std::fs::remove_file(folder.path().join("lock")).unwrap();
+    symlink(&nowhere, folder.path().join("lock")).unwrap();
     let error = fails(&["--data-dir", text(folder.path())]);
     assert!(error.contains("it is a symbolic link, and must be a regular file"), "{error}");
     assert!(!nowhere.exists());
@@ -123,15 +121,15 @@ fn a_link_in_the_data_folder_leads_nowhere() {
 fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
     let told = "it is a pipe, and must be a regular file";
     for name in ["journal", "journal.id", "journal.new", "lock"] {
-        let folder = Folder::new();
-        make_pipe(&folder.join(name));
+        let folder = temp_dir();
+        make_pipe(&folder.path().join(name));
         let error = fails(&["--data-dir", text(folder.path())]);
         assert!(error.contains(told), "{name}: {error}");
         let error = fails(&["check", "--data-dir", text(folder.path())]);
         assert!(error.contains(told) || name != "journal", "{error}");
     }
-    let folder = Folder::new();
-    for data in [folder.join("pipe"), folder.join("file")] {
+    let folder = temp_dir();
+    for data in [folder.path().join("pipe"), folder.path().join("file")] {
         match data.ends_with("pipe") {
             true => make_pipe(&data),
             false => std::fs::write(&data, "").unwrap(),
@@ -147,13 +145,13 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
 /// A terminal or a device as the inventory once blocked the start, and all clients on SIGHUP.
 #[test]
 fn an_inventory_that_is_not_a_regular_file_is_refused_at_once() {
-    let folder = Folder::new();
-    let inventory = folder.join("inventory");
-    let _socket = UnixListener::bind(folder.join("socket")).unwrap();
-    make_pipe(&folder.join("pipe"));
+    let folder = temp_dir();
+    let inventory = folder.path().join("inventory");
+    let _socket = UnixListener::bind(folder.path().join("socket")).unwrap();
+    make_pipe(&folder.path().join("pipe"));
     let kinds = [
-        (folder.join("pipe"), "a pipe"),
-        (folder.join("socket"), "a socket"),
+        (folder.path().join("pipe"), "a pipe"),
+        (folder.path().join("socket"), "a socket"),
         (folder.path().to_owned(), "a directory"),
         ("/dev/ptmx".into(), "a device"),
         ("/dev/zero".into(), "a device"),
@@ -176,27 +174,27 @@ fn an_inventory_that_is_not_a_regular_file_is_refused_at_once() {
 /// TZ may name a file, which was once read to its end, however long.
 #[test]
 fn a_time_zone_that_is_not_a_regular_file_is_refused_at_once() {
-    let folder = Folder::new();
-    make_pipe(&folder.join("pipe"));
-    for zone in [text(&folder.join("pipe")), ":/dev/zero"] {
-        let mut command = common::command(&["--in-memory", "--listen", "127.0.0.1:0"]);
+    let folder = temp_dir();
+    make_pipe(&folder.path().join("pipe"));
+    for zone in [text(&folder.path().join("pipe")), ":/dev/zero"] {
+        let mut command = support::command(&["--in-memory", "--listen", "127.0.0.1:0"]);
         command.env("TZ", zone).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        assert_eq!(common::wait(&mut child).code(), Some(2), "{zone}");
+        assert_eq!(support::wait(&mut child).code(), Some(2), "{zone}");
     }
 }
 
 #[test]
 fn files_are_ours_alone_whatever_the_umask() {
     for umask in ["000", "022", "077"] {
-        let folder = Folder::new();
-        let data = folder.join("made/for/it");
+        let folder = temp_dir();
+        let data = folder.path().join("made/for/it");
         let script = format!("umask {umask}; exec \"$0\" --listen 127.0.0.1:0 --data-dir \"$1\"");
         let mut command = Command::new("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_reservad"), text(&data)]);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut server = Server::spawn(&mut command);
-        let mode = |name: &str| folder.join(name).metadata().unwrap().mode() & 0o7777;
+        let mode = |name: &str| folder.path().join(name).metadata().unwrap().mode() & 0o7777;
         for made in ["made", "made/for", "made/for/it"] {
             assert_eq!(mode(made), 0o700, "{made}, umask {umask}");
         }
@@ -210,8 +208,8 @@ fn files_are_ours_alone_whatever_the_umask() {
 
 #[test]
 fn files_that_others_may_write_cause_a_warning() {
-    let folder = Folder::new();
-    let journal = folder.join("journal");
+    let folder = temp_dir();
+    let journal = folder.path().join("journal");
     let told = |path: &Path, mode: u32| {
         let told = format!("WARN] other users can change the data: the mode of {}", path.display());
         let before = path.metadata().unwrap().permissions();
@@ -324,9 +322,9 @@ fn what_drives_a_terminal_reaches_nobody() {
 /// Also not from a folder's name, a file's name, or a journal that somebody else has written.
 #[test]
 fn what_drives_a_terminal_is_escaped_in_the_log() {
-    let folder = Folder::new();
-    let odd = folder.join("a\u{1b}[31m\nb\u{202e}");
-    let odd_file = folder.join("c\u{9b}\nd");
+    let folder = temp_dir();
+    let odd = folder.path().join("a\u{1b}[31m\nb\u{202e}");
+    let odd_file = folder.path().join("c\u{9b}\nd");
     std::fs::write(&odd_file, "Sala 1\n").unwrap();
     let mut server = Server::durable(&odd, &["--inventory", text(&odd_file)]);
     server.signal("HUP");
@@ -382,20 +380,20 @@ fn a_journal_with_numbers_at_their_end_is_refused() {
         header("snapshot ") + &signed(&format!("end 0 {most}")),
     ];
     for journal in rows {
-        let folder = Folder::new();
-        std::fs::write(folder.join("journal"), &journal).unwrap();
+        let folder = temp_dir();
+        std::fs::write(folder.path().join("journal"), &journal).unwrap();
         let said = fails(&["--data-dir", text(folder.path())]);
         assert!(said.contains("nothing was changed"), "{journal}: {said}");
-        assert_eq!(std::fs::read_to_string(folder.join("journal")).unwrap(), journal);
+        assert_eq!(std::fs::read_to_string(folder.path().join("journal")).unwrap(), journal);
     }
 }
 
 /// Paths, and what else is only for who runs it, in every kind of error.
 #[test]
 fn no_reply_tells_of_the_host() {
-    let folder = Folder::new();
-    let data = folder.join("SECRET-data");
-    let inventory = folder.join("SECRET-inventory");
+    let folder = temp_dir();
+    let data = folder.path().join("SECRET-data");
+    let inventory = folder.path().join("SECRET-inventory");
     std::fs::write(&inventory, "Sala 1\nSala 2\n").unwrap();
     let arguments = ["--inventory", text(&inventory)];
     let mut command = command(&["--data-dir", text(&data), "--listen", "127.0.0.1:0"]);
@@ -472,7 +470,7 @@ fn no_descriptor_is_handed_on() {
     // Ours are not the server's doing: cargo hands some on.
     let before = handed_on(std::process::id());
     assert!(before.starts_with(&[0, 1, 2]), "{before:?}");
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
     assert_eq!(client.list("LISTAR").len(), 3);

@@ -1,8 +1,6 @@
 //! The main job in one breath; the rest has files of its own.
 
-mod common;
-
-use common::Server;
+use support::Server;
 
 #[test]
 fn rooms_are_reserved_listed_and_cancelled() {

@@ -136,7 +136,7 @@ fn only_the_loop_and_the_program_ask_what_time_it_is() {
 #[test]
 fn unsafe_code_is_forbidden() {
     let manifest = include_str!("../Cargo.toml");
-    assert!(manifest.contains("[lints.rust]\nunsafe_code = \"forbid\"\n"));
+    assert!(manifest.contains("[workspace.lints.rust]\nunsafe_code = \"forbid\"\n"));
 }
 
 #[test]

@@ -2,8 +2,6 @@
 //! real server. What has to be in the socket before the server looks is sent
 //! while the server is stopped (SIGSTOP), so that no test depends on luck.
 
-mod common;
-
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -11,13 +9,13 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::skip::skip;
-use common::{Client, Folder, PATIENCE, Server, until};
 use reservad::limits::{
     BACKLOG, COMMAND_BUDGET, PATTERNS_ALWAYS, PATTERNS_BYTES, READ_BUDGET_BYTES, STALL_DEFAULT_MS,
 };
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use support::skip::skip;
+use support::{Client, PATIENCE, Server, TempDir, temp_dir, until};
 
 /// The server's own memory: no file, nothing of the kernel.
 fn anonymous_bytes(server: &Server) -> usize {
@@ -85,10 +83,10 @@ fn expect_lines<'a>(stream: &mut TcpStream, lines: impl IntoIterator<Item = &'a 
 }
 
 /// A server with the resources `Sala 00000 …` and so on, and their names.
-fn with_resources(count: usize, tail: &str, arguments: &[&str]) -> (Folder, Server, Vec<String>) {
+fn with_resources(count: usize, tail: &str, arguments: &[&str]) -> (TempDir, Server, Vec<String>) {
     let names: Vec<_> = (0..count).map(|n| format!("Sala {n:05}{tail}")).collect();
-    let folder = Folder::new();
-    let file = folder.join("inventory");
+    let folder = temp_dir();
+    let file = folder.path().join("inventory");
     std::fs::write(&file, names.join("\n")).unwrap();
     let mut all = vec!["--inventory", file.to_str().unwrap()];
     all.extend(arguments);
@@ -460,9 +458,9 @@ fn half_close_and_then_a_reset() {
 
 #[test]
 fn a_deadline_passes_while_nobody_says_anything() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
-    let journal = || std::fs::read_to_string(folder.join("journal")).unwrap();
+    let journal = || std::fs::read_to_string(folder.path().join("journal")).unwrap();
     let mut client = server.connect();
     for round in 1..=2 {
         // The second time no connection is left at all.

@@ -1,16 +1,14 @@
 //! Waiting (`espera=`) and watching (`OBSERVAR`) over real sockets against the
 //! real server: who is gone, who is only half there, and in which order.
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::{Client, Folder, PATIENCE, Rng, Server, seed, until};
 use reservad::limits::{HISTORY_EVENTS, NUDGE_MS};
 use reservad::time::{Round, Time, Zone};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use support::{Client, PATIENCE, Rng, Server, seed, temp_dir, until};
 
 const IAC_IP: [u8; 2] = [255, 244];
 const DO_TIMING_MARK: [u8; 3] = [255, 253, 6];
@@ -273,7 +271,7 @@ fn a_stop_answers_those_who_wait() {
 
 #[test]
 fn a_wait_is_not_durable_and_what_was_granted_is() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut owner = server.connect();
     let mut first = server.connect();

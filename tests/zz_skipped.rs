@@ -1,12 +1,10 @@
 //! Runs last, after all other test binaries, and prints which tests were skipped and why, because
 //! the harness shows them as passed.
 
-#[path = "common/skip.rs"]
-#[allow(dead_code)]
-mod skip;
-
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+
+use support::skip;
 
 fn main() {
     let text = match std::fs::read_to_string(skip::notes()) {

@@ -7,9 +7,7 @@ use reservad::commands::parse::{Command, RequestTime, ScannedStr, parse};
 
 use reservad::commands::words::find_verb;
 use reservad::conn::Eol;
-use reservad::inventory::decide::{Cancel, Wanted};
-use reservad::inventory::fit::Start;
-use reservad::inventory::{End, When};
+use reservad::inventory::{Cancel, End, Interval, Selector, Start, When};
 use reservad::text::{Lang, Opt, Verb, push_quoted};
 use reservad::time::{ClockReading, Round, Time, Zone};
 
@@ -130,7 +128,7 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
     let out = &mut text;
     match command {
         Command::Reserve(request) => {
-            out.push_str(&join(request.wanted.iter().map(Wanted::text)));
+            out.push_str(&join(request.selectors.iter().map(Selector::text)));
             push_text(Opt::Key, request.key.as_deref(), lang, out);
             push_text(Opt::Note, request.note.as_deref(), lang, out);
             if let Some(wait_ms) = request.wait_ms {
@@ -146,8 +144,8 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
             out.push_str(&texts.collect::<Vec<_>>().join(" ,"));
         }
         Command::List { .. } => return None,
-        Command::Bookings { wanted, holder, from, until } => {
-            out.push_str(&join(wanted.iter().map(Wanted::text)));
+        Command::Bookings { selector, holder, interval: Interval { from, until } } => {
+            out.push_str(&join(selector.iter().map(Selector::text)));
             push_text(Opt::Holder, holder.as_deref(), lang, out);
             if *from != Time::MIN {
                 push_time(Opt::From, *from, lang, out);
@@ -156,19 +154,19 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
                 push_time(Opt::Until, *until, lang, out);
             }
         }
-        Command::Renew { number, term } => {
+        Command::Renew { number, end } => {
             let _ = write!(out, "#{number}");
-            push_term(*term, lang, out);
+            push_end(*end, lang, out);
         }
-        Command::When { wanted, when } => {
-            out.push_str(&join(wanted.iter().map(Wanted::text)));
+        Command::When { selectors, when } => {
+            out.push_str(&join(selectors.iter().map(Selector::text)));
             push_when(when, lang, out);
         }
         Command::Verify { number, name } => {
             let _ = write!(out, "#{number} {}", name.as_deref().unwrap_or_default());
         }
-        Command::Watch { wanted, after } => {
-            out.push_str(&join(wanted.iter().map(Wanted::text)));
+        Command::Watch { selector, after } => {
+            out.push_str(&join(selector.iter().map(Selector::text)));
             if let Some(after) = after {
                 push_option(Opt::After, format_args!("{after}"), lang, out);
             }
@@ -207,7 +205,7 @@ fn push_time(option: Opt, time: Time, lang: Lang, out: &mut String) {
 }
 
 fn push_when(when: &When, lang: Lang, out: &mut String) {
-    push_term(when.term, lang, out);
+    push_end(when.end, lang, out);
     match when.start {
         Start::Default => {}
         Start::Now => push_option(Opt::From, format_args!("NOW"), lang, out),
@@ -215,8 +213,8 @@ fn push_when(when: &When, lang: Lang, out: &mut String) {
     }
 }
 
-fn push_term(term: End, lang: Lang, out: &mut String) {
-    match term {
+fn push_end(end: End, lang: Lang, out: &mut String) {
+    match end {
         End::Open => {}
         End::Quit => push_option(Opt::Until, format_args!("quit"), lang, out),
         End::KeepAlive(ms) => {

@@ -3,12 +3,12 @@
 //! what a plain reading gives, and opens again to the same.
 
 use reservad::conn::Eol;
-use reservad::inventory::names::is_hidden;
 use reservad::journal::{
     self, Corruption, Disposition, Error, Evidence, JOURNAL_FILE, JournalId, NEW_JOURNAL_FILE,
     Record, Report,
 };
 use reservad::limits::NUMBER_MAX;
+use reservad::text::is_hidden;
 use reservad::time::ClockReading;
 
 use super::disk::MemoryDisk;
@@ -410,7 +410,7 @@ fn short_reads_and_no_tail(folder: &Folder, opened: &Opened) {
 /// The server that has opened it can be used, compacted, and started again.
 fn goes_on(mut server: Server) {
     // One forged to lie just under the bound would pass it here.
-    if server.inventory.last_number().max(server.inventory.last_event()) > NUMBER_MAX - 100 {
+    if server.inventory.last_number().0.max(server.inventory.last_event()) > NUMBER_MAX - 100 {
         return;
     }
     let mut peer = Peer::new(1, Eol::Lf);

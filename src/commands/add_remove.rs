@@ -3,8 +3,7 @@
 use super::CommandContext;
 use super::parse::{Command, ErrorReply, Line};
 use super::reply::Reply;
-use crate::inventory::Event;
-use crate::inventory::decide::Refusal;
+use crate::inventory::{Event, Refusal};
 use crate::limits::ADD_MAX;
 use crate::text::{Verb, excerpt, localize};
 

@@ -1,8 +1,7 @@
 //! The rights that depend on who speaks, checked between parsing and executing a command.
 
 use super::parse::Command;
-use crate::inventory::decide::{Cancel, Principal, Refusal, not_yours};
-use crate::inventory::{Inventory, Number};
+use crate::inventory::{Cancel, Inventory, Number, Principal, Refusal};
 
 /// Checks whether a principal may run a command.
 ///
@@ -42,7 +41,7 @@ pub fn authorize(
 fn may_modify(principal: &Principal, number: Number, inventory: &Inventory) -> Result<(), Refusal> {
     match inventory.reservation(number) {
         Some(reservation) if !principal.can_modify(reservation) => {
-            Err(not_yours(format!("#{number}"), reservation))
+            Err(Refusal::not_yours(format!("#{number}"), reservation))
         }
         _ => Ok(()),
     }

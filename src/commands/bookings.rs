@@ -8,10 +8,10 @@ use super::parse::{Command, ErrorReply, Line};
 use super::reply::{PrintedEnd, Reply};
 use super::{CommandContext, Flow};
 use crate::conn::{Eol, ReplyStream};
-use crate::inventory::Reservation;
-use crate::inventory::decide::{Refusal, Wanted};
-use crate::inventory::fit::{End, Start, WhenError};
-use crate::inventory::names::{NameTexts, ResourceId, normalize};
+use crate::inventory::names::{NameTexts, normalize};
+use crate::inventory::{
+    End, Interval, Refusal, Reservation, ResourceId, Selector, Start, WhenError,
+};
 use crate::text::{Lang, Opt};
 use crate::time::{Round, Time, Zone};
 
@@ -24,7 +24,7 @@ pub const HELP_EN: &[&str] = &[
 ];
 
 pub fn parse(mut line: Line<'_>) -> Result<Command<'_>, ErrorReply> {
-    let wanted = line.one_wanted()?;
+    let selector = line.one_selector()?;
     let holder = line.value(Opt::Holder).map(|text| normalize(&text).into_owned());
     if holder.as_ref().is_some_and(String::is_empty) {
         return Err(line.empty(Opt::Holder));
@@ -34,7 +34,7 @@ pub fn parse(mut line: Line<'_>) -> Result<Command<'_>, ErrorReply> {
         Start::Now => line.request_time.now.wall,
         Start::At(from) => from,
     };
-    let until = match line.term()? {
+    let until = match line.end()? {
         End::Quit | End::KeepAlive(_) => return Err(line.quit_not_allowed()),
         End::Until(until) => until,
         End::Open | End::For(_) | End::Nights(_) => Time::MAX,
@@ -42,18 +42,18 @@ pub fn parse(mut line: Line<'_>) -> Result<Command<'_>, ErrorReply> {
     if from >= until {
         return Err(line.when_error(WhenError::Backwards));
     }
-    Ok(Command::Bookings { wanted, holder, from, until })
+    Ok(Command::Bookings { selector, holder, interval: Interval { from, until } })
 }
 
 pub fn run(
-    wanted: Option<Wanted>,
+    selector: Option<Selector>,
     holder: Option<&str>,
-    (from, until): (Time, Time),
+    interval: Interval,
     context: &CommandContext,
     reply: &mut Reply,
 ) -> Result<Flow, Refusal> {
-    let pattern = pattern_of(wanted, context)?;
-    let rows = context.inventory.bookings(pattern.as_ref(), holder, from, until);
+    let pattern = pattern_of(selector, context)?;
+    let rows = context.inventory.bookings(pattern.as_ref(), holder, interval);
     let texts = context.inventory.names().texts().clone();
     let list = BookingList::new(texts, rows, reply);
     Ok(begin(list, reply))

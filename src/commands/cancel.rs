@@ -6,9 +6,8 @@ use super::CommandContext;
 use super::parse::{Command, ErrorReply, Line};
 use super::reply::Reply;
 use super::session::Session;
-use crate::inventory::Number;
-use crate::inventory::decide::{Cancel, Refusal, cancellations};
-use crate::inventory::names::{NameTexts, ResourceId};
+use crate::inventory::names::NameTexts;
+use crate::inventory::{Cancel, Number, Refusal, ResourceId, cancellations};
 
 pub const HELP_ES: &[&str] =
     &["CANCELAR #42: toda la reserva", "CANCELAR Habitación 1[, …]: libera solo ese recurso"];
@@ -49,7 +48,7 @@ fn push_released(released: &[(Number, ResourceId)], texts: &NameTexts, reply: &m
             reply.text(",");
         }
         if last != Some(number) {
-            reply.text(" #").number(*number);
+            reply.text(" ").confirmation_number(*number);
         }
         last = Some(number);
         reply.text(" ").text(texts.name(*id));

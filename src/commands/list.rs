@@ -4,12 +4,10 @@ use super::parse::{Command, ErrorReply, Line};
 use super::reply::Reply;
 use super::{CommandContext, Flow};
 use crate::conn::{Eol, ReplyStream};
-use crate::inventory::decide::{Refusal, Wanted};
-use crate::inventory::fit::{End, Start, When};
-use crate::inventory::names::{NameTexts, ResourceId};
+use crate::inventory::names::NameTexts;
 use crate::inventory::pattern::Pattern;
+use crate::inventory::{End, Interval, Refusal, ResourceId, Selector, Start, When};
 use crate::limits::{LIST_PIECE_BYTES, NAME_MAX_BYTES};
-use crate::time::Time;
 
 pub const HELP_ES: &[&str] =
     &["LISTAR [patrón] [desde=] [hasta=|por=|noches=]: lo libre ahora, o en todo ese tiempo"];
@@ -18,30 +16,30 @@ pub const HELP_EN: &[&str] =
     &["LIST [pattern] [from=] [until=|for=|nights=]: what is free now, or for all that time"];
 
 pub fn parse(mut line: Line<'_>) -> Result<Command<'_>, ErrorReply> {
-    let wanted = line.one_wanted()?;
+    let selector = line.one_selector()?;
     let when = line.when()?;
-    if matches!(when.term, End::Quit | End::KeepAlive(_)) {
+    if matches!(when.end, End::Quit | End::KeepAlive(_)) {
         return Err(line.quit_not_allowed());
     }
-    let instant = When { start: Start::Default, term: End::Open };
+    let instant = When { start: Start::Default, end: End::Open };
     let interval = match when == instant {
         true => None,
         false => Some(line.interval(&when)?),
     };
-    Ok(Command::List { wanted, interval })
+    Ok(Command::List { selector, interval })
 }
 
 pub fn run(
-    wanted: Option<Wanted>,
-    interval: Option<(Time, Time)>,
+    selector: Option<Selector>,
+    interval: Option<Interval>,
     context: &CommandContext,
     reply: &mut Reply,
 ) -> Result<Flow, Refusal> {
-    let pattern = pattern_of(wanted, context)?;
+    let pattern = pattern_of(selector, context)?;
     // The shortest interval there is stands for the present.
     let now = context.request_time.now.wall;
-    let (from, until) = interval.unwrap_or((now, now.plus_ms(1)));
-    let bits = context.inventory.free_bits(pattern.as_ref(), from, until);
+    let interval = interval.unwrap_or(Interval { from: now, until: now.plus_ms(1) });
+    let bits = context.inventory.free_bits(pattern.as_ref(), interval);
     let texts = context.inventory.names().texts().clone();
     let list = FreeList::new(texts, bits, reply);
     Ok(begin(list, reply))
@@ -49,13 +47,13 @@ pub fn run(
 
 /// Returns the pattern of a list. As everywhere, a name without `*` must exist.
 pub fn pattern_of(
-    wanted: Option<Wanted>,
+    selector: Option<Selector>,
     context: &CommandContext,
 ) -> Result<Option<Pattern>, Refusal> {
-    match wanted {
+    match selector {
         None => Ok(None),
-        Some(Wanted::Pattern(pattern, _)) => Ok(Some(pattern)),
-        Some(Wanted::Name(name)) => match context.inventory.names().find(&name) {
+        Some(Selector::Pattern(pattern, _)) => Ok(Some(pattern)),
+        Some(Selector::Name(name)) => match context.inventory.names().find(&name) {
             Some(_) => Ok(Pattern::new(&name).ok()),
             None => Err(Refusal::NoResource(name.into_owned())),
         },
@@ -104,7 +102,7 @@ impl ReplyStream for FreeList {
                 let id = self.next * 64 + word.trailing_zeros() as usize;
                 *word &= *word - 1;
                 self.left -= 1;
-                out.extend_from_slice(self.texts.name(id as ResourceId).as_bytes());
+                out.extend_from_slice(self.texts.name(ResourceId::at(id)).as_bytes());
                 out.extend_from_slice(self.eol.as_str().as_bytes());
                 if out.len() >= full {
                     return true;

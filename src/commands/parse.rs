@@ -20,11 +20,9 @@ use super::{
     add_remove, bookings, cancel, help, iam, list, quit, renew, reserve, status, verify, watch,
     when,
 };
-use crate::inventory::Number;
-use crate::inventory::decide::{Cancel, Request, Wanted};
-use crate::inventory::fit::{End, When};
+use crate::inventory::{Cancel, End, Interval, Number, Request, Selector, When};
 use crate::text::{Lang, Verb, excerpt, localize};
-use crate::time::{ClockReading, Time, Zone};
+use crate::time::{ClockReading, Zone};
 
 pub(super) use line::Line;
 pub use scan::{ByteClasses, ScannedStr, split_word};
@@ -54,21 +52,20 @@ pub enum Command<'a> {
     Cancel(SmallVec<[Cancel<'a>; 1]>),
     /// Lists the free resources, at present or in an interval.
     List {
-        wanted: Option<Wanted<'a>>,
-        interval: Option<(Time, Time)>,
+        selector: Option<Selector<'a>>,
+        interval: Option<Interval>,
     },
     Bookings {
-        wanted: Option<Wanted<'a>>,
+        selector: Option<Selector<'a>>,
         holder: Option<String>,
-        from: Time,
-        until: Time,
+        interval: Interval,
     },
     Renew {
         number: Number,
-        term: End,
+        end: End,
     },
     When {
-        wanted: SmallVec<[Wanted<'a>; 1]>,
+        selectors: SmallVec<[Selector<'a>; 1]>,
         when: When,
     },
     Verify {
@@ -76,7 +73,7 @@ pub enum Command<'a> {
         name: Option<Cow<'a, str>>,
     },
     Watch {
-        wanted: Option<Wanted<'a>>,
+        selector: Option<Selector<'a>>,
         after: Option<u64>,
     },
     IAm(String),

@@ -2,9 +2,8 @@
 
 use super::parse::ErrorReply;
 use super::reply::PrintedEnd;
-use crate::inventory::decide::{Busy, Refusal};
 use crate::inventory::queue::WaitLimit;
-use crate::inventory::{Booking, Earliest, NextFit, Number, Reservation};
+use crate::inventory::{Booking, Busy, Earliest, NextFit, Number, Refusal, Reservation};
 use crate::limits::{
     CANCEL_LOOKS, WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX, WAITERS_MAX,
 };
@@ -13,34 +12,9 @@ use crate::time::{Round, Time, Zone};
 
 /// Returns the reply to a refused command.
 pub fn error_reply(refusal: Refusal, lang: Lang, zone: &Zone) -> ErrorReply {
-    let code = code(&refusal);
+    let code = refusal.code();
     let text = Texts { lang, zone }.refusal(refusal);
     ErrorReply { code, text }
-}
-
-fn code(refusal: &Refusal) -> u16 {
-    match refusal {
-        Refusal::Duplicate(_) | Refusal::EndsTooEarly { .. } | Refusal::OutOfRange => 400,
-        Refusal::KeyNeedsHolder => 401,
-        Refusal::NotYours { .. } => 403,
-        Refusal::NoResource(_)
-        | Refusal::NoMatch(_)
-        | Refusal::NeverIssued(_)
-        | Refusal::NotReserved(_)
-        | Refusal::NotPartOf { .. } => 404,
-        Refusal::Busy(_)
-        | Refusal::KeyUsed { .. }
-        | Refusal::KeyWaiting(_)
-        | Refusal::Several { .. }
-        | Refusal::TooManyToSearch(_)
-        | Refusal::NotYetActive { .. }
-        | Refusal::NoExtension { .. }
-        | Refusal::Exists { .. }
-        | Refusal::StillReserved { .. } => 409,
-        Refusal::Expired(_) | Refusal::HistoryGone { .. } => 410,
-        Refusal::TooManyPatterns { .. } | Refusal::TooMuchWaits(_) => 429,
-        Refusal::TooManyResources(_) | Refusal::TooManyReservations(_) => 503,
-    }
 }
 
 /// The texts of refusals in one language.

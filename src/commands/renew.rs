@@ -4,9 +4,7 @@ use super::parse::{Command, ErrorReply, Line};
 use super::reply::Reply;
 use super::session::Session;
 use super::{CommandContext, RequestTime};
-use crate::inventory::Number;
-use crate::inventory::decide::Refusal;
-use crate::inventory::fit::{End, WhenError};
+use crate::inventory::{End, Number, Refusal, WhenError};
 use crate::text::localize;
 
 pub const HELP_ES: &[&str] = &[
@@ -23,7 +21,7 @@ pub fn parse(mut line: Line<'_>) -> Result<Command<'_>, ErrorReply> {
     let usage = |line: &Line| line.usage("#número por=|hasta=", "#number for=|until=");
     let digits = line.targets.strip_prefix('#').ok_or_else(|| usage(&line))?;
     let number = line.number(digits)?;
-    match line.term()? {
+    match line.end()? {
         End::Quit => Err(ErrorReply::bad(localize!(
             line.lang,
             "RENOVAR con hasta=salir necesita también por=, por ejemplo hasta=salir por=60s",
@@ -32,8 +30,8 @@ pub fn parse(mut line: Line<'_>) -> Result<Command<'_>, ErrorReply> {
         End::Until(until) if until <= line.request_time.now.wall => {
             Err(line.when_error(WhenError::Past))
         }
-        term @ (End::For(_) | End::Until(_) | End::KeepAlive(_)) => {
-            Ok(Command::Renew { number, term })
+        end @ (End::For(_) | End::Until(_) | End::KeepAlive(_)) => {
+            Ok(Command::Renew { number, end })
         }
         End::Open | End::Nights(_) => Err(usage(&line)),
     }
@@ -41,17 +39,17 @@ pub fn parse(mut line: Line<'_>) -> Result<Command<'_>, ErrorReply> {
 
 pub fn run(
     number: Number,
-    term: End,
+    end: End,
     session: &Session,
     context: &mut CommandContext,
     reply: &mut Reply,
 ) -> Result<(), Refusal> {
     let RequestTime { now, zone } = context.request_time;
-    let event = context.inventory.renew(number, term, &session.principal, now, zone)?;
+    let event = context.inventory.renew(number, end, now, zone)?;
     if let Some(event) = event {
         context.apply_and_log(event);
     }
-    if matches!(term, End::KeepAlive(_)) {
+    if matches!(end, End::KeepAlive(_)) {
         context.inventory.keep_alive(number, session.id());
     }
     let reservation = context.inventory.live(number)?;

@@ -3,10 +3,9 @@
 use super::parse::ErrorReply;
 use super::refusal;
 use crate::conn::Eol;
-use crate::inventory::decide::Refusal;
 use crate::inventory::event::push_names;
-use crate::inventory::names::{NameTexts, ResourceId};
-use crate::inventory::{Number, Reservation};
+use crate::inventory::names::NameTexts;
+use crate::inventory::{Number, Refusal, Reservation, ResourceId};
 use crate::text::Lang;
 use crate::time::{FormattedTime, Round, Zone};
 
@@ -43,8 +42,14 @@ impl<'a> Reply<'a> {
         self.text(self.lang.localized(es, en))
     }
 
+    /// Appends a count, a code or the number of an event.
     pub fn number(&mut self, number: u64) -> &mut Self {
         self.text(itoa::Buffer::new().format(number))
+    }
+
+    /// Appends `#42`.
+    pub fn confirmation_number(&mut self, number: Number) -> &mut Self {
+        self.text("#").number(number.0)
     }
 
     /// Appends a duration in whole seconds, such as `90s`.
@@ -65,7 +70,7 @@ impl<'a> Reply<'a> {
         ids: &[ResourceId],
         texts: &NameTexts,
     ) -> &mut Self {
-        self.text("#").number(number).text(" ").names(ids, texts)
+        self.confirmation_number(number).text(" ").names(ids, texts)
     }
 
     /// Appends `desde=…`, after a space.

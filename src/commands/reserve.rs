@@ -6,10 +6,8 @@ use super::parse::{Command, ErrorReply, Line};
 use super::reply::Reply;
 use super::session::{Session, Wait};
 use super::{CommandContext, RequestTime};
-use crate::inventory::decide::{Grant, Refusal, Request};
-use crate::inventory::fit::Start;
 use crate::inventory::names::NameTexts;
-use crate::inventory::{Event, Reservation};
+use crate::inventory::{Event, Grant, Refusal, Request, Reservation, Start};
 use crate::limits::{KEY_MAX_BYTES, NOTE_MAX_BYTES, WAIT_MAX_MS};
 use crate::text::{Opt, excerpt, localize};
 
@@ -34,19 +32,19 @@ pub const HELP_EN: &[&str] = &[
 ];
 
 pub fn parse(mut line: Line<'_>) -> Result<Command<'_>, ErrorReply> {
-    let wanted = line.wanted_list()?;
+    let selectors = line.selectors()?;
     if line.has_no_options() {
-        return Ok(Command::Reserve(Request::from_now(wanted, line.request_time.now.wall)));
+        return Ok(Command::Reserve(Request::from_now(selectors, line.request_time.now.wall)));
     }
     let when = line.when()?;
-    let (from, until) = line.interval(&when)?;
+    let interval = line.interval(&when)?;
     let note = line.text_value(Opt::Note, NOTE_MAX_BYTES)?.filter(|note| !note.is_empty());
     let key = line.text_value(Opt::Key, KEY_MAX_BYTES)?;
     if key.as_ref().is_some_and(String::is_empty) {
         return Err(line.empty(Opt::Key));
     }
     let wait_ms = wait_ms(&mut line)?;
-    Ok(Command::Reserve(Request { wanted, when, from, until, note, key, wait_ms }))
+    Ok(Command::Reserve(Request { selectors, when, interval, note, key, wait_ms }))
 }
 
 fn wait_ms(line: &mut Line) -> Result<Option<i64>, ErrorReply> {
@@ -82,7 +80,7 @@ pub fn run(
             Rc::clone(context.inventory.live(number)?)
         }
         Grant::Wait(wants) => {
-            let targets = context.inventory.target_text(&wants.targets, &request.wanted);
+            let targets = context.inventory.target_text(&wants.targets, &request.selectors);
             let principal = session.principal.clone();
             let place = context.inventory.wait(request, wants, principal, now, zone);
             let wait = Wait { lang: reply.lang, eol: reply.eol, is_dated, targets };

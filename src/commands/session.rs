@@ -5,11 +5,9 @@ use super::reply::Reply;
 use super::reserve::push_granted;
 use super::watch::Watch;
 use crate::conn::Eol;
-use crate::inventory::decide::Principal;
 use crate::inventory::history::History;
-use crate::inventory::names::ResourceId;
 use crate::inventory::queue::Outcome;
-use crate::inventory::{Origin, SessionId};
+use crate::inventory::{Origin, Principal, ResourceId, SessionId};
 use crate::text::{Lang, excerpt, localize};
 use crate::time::Zone;
 
@@ -45,7 +43,7 @@ impl Session {
             lang: Lang::Es,
             is_fresh: true,
             allows_costly: true,
-            last_resource: 0,
+            last_resource: ResourceId(0),
             watch: None,
             wait: None,
         }

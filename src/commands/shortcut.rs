@@ -12,9 +12,7 @@ use std::rc::Rc;
 
 use super::{CommandContext, Session};
 use crate::conn::Eol;
-use crate::inventory::decide::Principal;
-use crate::inventory::names::ResourceId;
-use crate::inventory::{Inventory, Reservation};
+use crate::inventory::{Interval, Inventory, Principal, Reservation, ResourceId};
 use crate::text::{Lang, Verb};
 use crate::time::Time;
 
@@ -84,10 +82,11 @@ fn reserve(
     principal: &Principal,
     now: Time,
 ) -> Option<Rc<Reservation>> {
-    if inventory.is_full() || inventory.overlap(id, now, Time::MAX).is_some() {
+    let interval = Interval::starting_at(now);
+    if inventory.is_full() || inventory.overlap(id, interval).is_some() {
         return None;
     }
-    let mut new = Reservation::new(inventory.last_number() + 1, &[id], now, Time::MAX);
+    let mut new = Reservation::new(inventory.last_number().next(), &[id], interval);
     new.holder = principal.holder.clone();
     Some(Rc::new(new))
 }

@@ -3,8 +3,7 @@
 use super::CommandContext;
 use super::parse::{Command, ErrorReply, Line};
 use super::reply::Reply;
-use crate::inventory::Number;
-use crate::inventory::decide::Refusal;
+use crate::inventory::{Number, Refusal};
 
 pub const HELP_ES: &[&str] = &["VERIFICAR #42 [nombre]: ¿está vigente ahora?"];
 

@@ -7,9 +7,9 @@ use super::reply::Reply;
 use super::session::Session;
 use super::{CommandContext, Flow};
 use crate::conn::Eol;
-use crate::inventory::decide::{Refusal, Wanted};
 use crate::inventory::history::History;
 use crate::inventory::pattern::Pattern;
+use crate::inventory::{Refusal, Selector};
 use crate::limits::PROGRESS_EVERY;
 use crate::text::{Lang, Opt, excerpt, localize};
 use crate::time::Zone;
@@ -21,12 +21,12 @@ pub const HELP_EN: &[&str] =
     &["WATCH [pattern] [after=]: reports every change from now on, or since the event after="];
 
 pub fn parse(mut line: Line<'_>) -> Result<Command<'_>, ErrorReply> {
-    let wanted = line.one_wanted()?;
+    let selector = line.one_selector()?;
     let after = match line.value(Opt::After) {
         None => None,
         Some(text) => Some(event_number(&text, line.lang)?),
     };
-    Ok(Command::Watch { wanted, after })
+    Ok(Command::Watch { selector, after })
 }
 
 fn event_number(text: &str, lang: Lang) -> Result<u64, ErrorReply> {
@@ -45,13 +45,13 @@ fn event_number(text: &str, lang: Lang) -> Result<u64, ErrorReply> {
 
 /// Starts to watch from now on, or from after an event that is still in the history.
 pub fn run(
-    wanted: Option<Wanted>,
+    selector: Option<Selector>,
     after: Option<u64>,
     session: &mut Session,
     context: &CommandContext,
     reply: &mut Reply,
 ) -> Result<(), Refusal> {
-    let pattern = pattern_of(wanted, context)?;
+    let pattern = pattern_of(selector, context)?;
     let (floor, last) = (context.history.floor(), context.inventory.last_event());
     let after = after.unwrap_or(last);
     if after < floor || after > last {

@@ -3,8 +3,7 @@
 use super::parse::{Command, ErrorReply, Line};
 use super::reply::Reply;
 use super::{CommandContext, RequestTime};
-use crate::inventory::When;
-use crate::inventory::decide::{Refusal, Wanted};
+use crate::inventory::{Refusal, Selector, When};
 use crate::time::Round;
 
 pub const HELP_ES: &[&str] =
@@ -14,18 +13,18 @@ pub const HELP_EN: &[&str] =
     &["WHEN name[, …] [for=|nights=] [from=]: the earliest time when this could be reserved"];
 
 pub fn parse(mut line: Line<'_>) -> Result<Command<'_>, ErrorReply> {
-    let wanted = line.wanted_list()?;
-    Ok(Command::When { wanted, when: line.when()? })
+    let selectors = line.selectors()?;
+    Ok(Command::When { selectors, when: line.when()? })
 }
 
 pub fn run(
-    wanted: &[Wanted],
+    selectors: &[Selector],
     when: &When,
     context: &CommandContext,
     reply: &mut Reply,
 ) -> Result<(), Refusal> {
     let RequestTime { now, zone } = context.request_time;
-    let (start, ids) = context.inventory.when(wanted, when, now.wall, zone)?;
+    let (start, ids) = context.inventory.when(selectors, when, now.wall, zone)?;
     reply.text("OK ").text(&zone.print(start, Round::Up)).text(" ");
     reply.names(&ids, context.inventory.names().texts()).end_line();
     Ok(())

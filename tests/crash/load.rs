@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::Sender;
 
-use crate::common::view::Row;
-use crate::common::{PATIENCE, Rng, day};
+use support::view::Row;
+use support::{PATIENCE, Rng, day};
 
 /// What a request asks for, as far as the check needs it.
 #[derive(Clone, Debug)]

@@ -7,8 +7,6 @@
 //! `RESERVAD_SEED` repeats the dice; the moments of death are partly the
 //! machine's. `scripts/crash.sh 2h` does it for long.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod load;
 mod power;
 mod story;
@@ -21,13 +19,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
 
-use common::disk::{
-    SmallDisk, can_trace, check_replay, history, is_compacted, stamped, text_of, traced,
-};
-use common::view::{Row, View};
-use common::{Folder, PATIENCE, Rng, Server, has, seed};
 use load::{Asked, ROOMS, Worker, is_brief};
 use story::{Story, Told, watch};
+use support::disk::{
+    SmallDisk, can_trace, check_replay, history, is_compacted, stamped, text_of, traced,
+};
+use support::view::{Row, View};
+use support::{PATIENCE, Rng, Server, TempDir, has, seed, temp_dir};
 use truth::Truth;
 
 /// How long each test goes on if `RESERVAD_CRASH_SECONDS` does not say.
@@ -68,7 +66,7 @@ struct Scene {
     /// The data folder.
     data: PathBuf,
     /// What is not on the same disk.
-    other: Folder,
+    other: TempDir,
     truth: Truth,
     story: Story,
     /// Bytes of the journal when the server was started.
@@ -83,11 +81,11 @@ struct Scene {
 impl Scene {
     /// Rooms, and names enough that a snapshot takes more than one turn.
     fn new(rng: Rng, data: &Path) -> Scene {
-        let other = Folder::new();
+        let other = temp_dir();
         let mut names: Vec<_> = (1..=ROOMS).map(|n| format!("Sala {n}")).collect();
         names.push(FILLER.to_owned());
         names.extend((0..2000).map(|n| format!("{} {n}", "x".repeat(110))));
-        std::fs::write(other.join("rooms"), names.join("\n")).unwrap();
+        std::fs::write(other.path().join("rooms"), names.join("\n")).unwrap();
         let data = data.to_owned();
         Scene {
             rng,
@@ -128,13 +126,13 @@ impl Scene {
         self.in_compactions += usize::from(self.data.join("journal.new").exists());
         let _ = std::fs::remove_file(ballast);
         if matches!(death, Death::Call(..)) {
-            let (trace, journal) = (self.other.join("trace"), self.data.join("journal"));
+            let (trace, journal) = (self.other.path().join("trace"), self.data.join("journal"));
             self.cut_bytes += power::cut(&trace, &journal, &mut self.rng);
         }
     }
 
     fn start(&mut self, death: Death) -> Server {
-        let rooms = self.other.join("rooms");
+        let rooms = self.other.path().join("rooms");
         let arguments = ["--inventory", text_of(&rooms)];
         match death {
             Death::FileLimit => {
@@ -157,7 +155,7 @@ impl Scene {
                 let inject = format!("inject={call}:{what}:when={when}");
                 let trace = format!("trace=pwrite64,fdatasync,{call}");
                 let options = ["-y", "-e", &trace, "-e", &inject];
-                traced(&self.data, &self.other.join("trace"), &options, &arguments)
+                traced(&self.data, &self.other.path().join("trace"), &options, &arguments)
             }
             _ => Server::durable(&self.data, &arguments),
         }
@@ -205,7 +203,7 @@ impl Scene {
         let mine = self.truth.rows.iter().filter(|(_, row)| is_mine(row));
         let own = |name: &&String| name.split(' ').next() == Some(holder);
         let worker = Worker {
-            rng: Rng(self.rng.next()),
+            rng: Rng(self.rng.next_u64()),
             holder: holder.to_owned(),
             round: self.rounds,
             is_patient: PATIENT.contains(&holder),
@@ -289,7 +287,7 @@ impl Scene {
 
     /// The last check, and an orderly end.
     fn finish(mut self, what: &str) {
-        let rooms = self.other.join("rooms");
+        let rooms = self.other.path().join("rooms");
         let server = Server::durable(&self.data, &["--inventory", text_of(&rooms)]);
         self.check(&server);
         server.stop();
@@ -358,7 +356,7 @@ fn run(what: &str, data: &Path, deaths: &[Death]) {
     let seconds = seconds.map_or(SECONDS, |seconds| seconds.parse().unwrap());
     let mut rng = Rng(seed());
     let (begun, time) = (Instant::now(), Duration::from_secs(seconds));
-    let mut scene = Scene::new(Rng(rng.next()), data);
+    let mut scene = Scene::new(Rng(rng.next_u64()), data);
     while begun.elapsed() < time || scene.rounds < deaths.len() {
         let mut death = deaths[scene.rounds % deaths.len()];
         if death == Death::Kill && scene.journal_bytes > COMPACT_BYTES * 7 / 8 {
@@ -374,11 +372,11 @@ fn run(what: &str, data: &Path, deaths: &[Death]) {
 
 #[test]
 fn killed_at_random_moments() {
-    let folder = Folder::new();
+    let folder = temp_dir();
     let mut deaths = [Death::Kill; 8];
     deaths[3] = Death::KillInCompaction;
     run("killed", folder.path(), &deaths);
-    let journal = std::fs::read_to_string(folder.join("journal")).unwrap();
+    let journal = std::fs::read_to_string(folder.path().join("journal")).unwrap();
     assert!(is_compacted(&journal), "it was never compacted");
 }
 
@@ -395,7 +393,7 @@ fn failing_calls_at_random_moments() {
     if !can_trace() {
         return;
     }
-    let folder = Folder::new();
+    let folder = temp_dir();
     let deaths = [
         Death::Call("fdatasync", Fault::Error("EIO")),
         Death::Call("pwrite64", Fault::Error("EIO")),

@@ -5,7 +5,7 @@
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::common::Rng;
+use support::Rng;
 
 /// Takes back what was written to the journal since its last sync that
 /// succeeded: all of it, the end of it, or, as after a mere kill, nothing. How

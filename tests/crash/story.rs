@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use crate::common::view::{Row, View};
-use crate::common::{Client, PATIENCE};
+use support::view::{Row, View};
+use support::{Client, PATIENCE};
 
 /// Notices by the number of their event.
 pub type Told = Vec<(u64, String)>;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::common::view::{Row, View};
 use crate::load::{Asked, Wish, granted, is_brief, leave};
+use support::view::{Row, View};
 
 #[derive(Default)]
 pub struct Truth {

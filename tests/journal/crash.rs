@@ -1,9 +1,10 @@
 //! Random histories on a disk that loses power.
 
-use crate::disk::{Faults, Rng, SimDisk};
 use crate::{commit, try_commit};
 use reservad::journal::{Disposition, Error, Journal, Record, SyncPolicy};
 use std::time::Duration;
+use support::Rng;
+use support::sim_disk::{Faults, SimDisk};
 
 /// What must come back: event n is `history[n - 1]`.
 struct Model {
@@ -90,7 +91,7 @@ impl Run {
             1 => self.rng.below(1500),
             _ => self.rng.below(90),
         };
-        let mut text = format!("payload {number} of {} ", self.rng.next() % 1000);
+        let mut text = format!("payload {number} of {} ", self.rng.next_u64() % 1000);
         // Text that looks like a record must not confuse anybody.
         let filler = ["ñ", "x", " ", " commit ", "0"][self.rng.below(5)];
         while text.len() < length {

@@ -1,11 +1,11 @@
 //! Disks that fail without a power cut, and the calls of a caller that make no sense.
 
-use crate::disk::{Faults, SimDisk};
 use crate::{commit, replay, try_commit};
 use reservad::journal::{
     Error, FILL_STEP_BYTES, Journal, LockState, NameState, Notice, Storage, SyncPolicy,
 };
 use std::time::Duration;
+use support::sim_disk::{Faults, SimDisk};
 
 fn assert_poisoned<S: Storage>(journal: &mut Journal<S>, context: &str) {
     let told = journal.poisoned().expect("poisoned").to_string();

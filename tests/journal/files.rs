@@ -6,25 +6,9 @@ use reservad::journal::{
 };
 use std::cell::Cell;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::{fs, io};
-
-/// A folder of its own for each test, removed at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("journal-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use support::temp_dir;
 
 fn open(folder: &Path) -> (Journal<DiskStorage>, Vec<String>) {
     let storage = DiskStorage::lock(folder).unwrap();
@@ -49,8 +33,8 @@ fn example(folder: &Path) -> String {
 /// The file byte by byte, which is also the example of the documentation.
 #[test]
 fn the_format_is_the_documented_one() {
-    let folder = Folder::new("format");
-    let (mut journal, _) = open(&folder.0);
+    let folder = temp_dir();
+    let (mut journal, _) = open(folder.path());
     commit(
         &mut journal,
         &[
@@ -60,7 +44,7 @@ fn the_format_is_the_documented_one() {
     );
     commit(&mut journal, &["2026-11-22T16:50:01.007Z RESERVED #1 Habitación 1"]);
     journal.seal().unwrap();
-    let events = example(&folder.0);
+    let events = example(folder.path());
     journal.begin_snapshot().unwrap();
     journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 1");
     journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 2");
@@ -71,7 +55,7 @@ fn the_format_is_the_documented_one() {
     journal.finish_snapshot(3).unwrap();
     commit(&mut journal, &["2026-11-22T17:02:33.480Z CANCELLED #1"]);
     journal.seal().unwrap();
-    let compacted = example(&folder.0);
+    let compacted = example(folder.path());
     println!("{events}\n\n{compacted}");
     let docs = include_str!("../../docs/journal.md");
     for example in [events, compacted] {
@@ -81,13 +65,13 @@ fn the_format_is_the_documented_one() {
 
 #[test]
 fn what_is_committed_is_there_after_a_restart() {
-    let folder = Folder::new("restart");
-    let (mut journal, records) = open(&folder.0);
+    let folder = temp_dir();
+    let (mut journal, records) = open(folder.path());
     assert!(records.is_empty());
     commit(&mut journal, &["a", "b"]);
     commit(&mut journal, &["c"]);
     drop(journal);
-    let (mut journal, records) = open(&folder.0);
+    let (mut journal, records) = open(folder.path());
     assert_eq!(records, ["1 a", "2 b", "3 c"]);
     assert_eq!((journal.last_number(), journal.base_number()), (3, 0));
     journal.begin_snapshot().unwrap();
@@ -102,58 +86,59 @@ fn what_is_committed_is_there_after_a_restart() {
     commit(&mut journal, &["e"]);
     assert!(journal.bytes_since_snapshot() > 0);
     drop(journal);
-    let (journal, records) = open(&folder.0);
+    let (journal, records) = open(folder.path());
     assert_eq!(records, ["snap 1 a+b+c", "snap 2 +d", "base 4", "5 e"]);
     assert_eq!((journal.last_number(), journal.base_number()), (5, 4));
-    assert!(!folder.0.join("journal.new").exists());
+    assert!(!folder.path().join("journal.new").exists());
 }
 
 #[test]
 fn an_abandoned_snapshot_leaves_nothing() {
-    let folder = Folder::new("abandon");
-    let (mut journal, _) = open(&folder.0);
+    let folder = temp_dir();
+    let (mut journal, _) = open(folder.path());
     commit(&mut journal, &["a"]);
     journal.begin_snapshot().unwrap();
     journal.snapshot_append("half");
     journal.snapshot_flush(usize::MAX).unwrap();
     journal.abandon_snapshot().unwrap();
     journal.abandon_snapshot().unwrap();
-    assert!(!folder.0.join("journal.new").exists());
+    assert!(!folder.path().join("journal.new").exists());
     commit(&mut journal, &["b"]);
     drop(journal);
-    assert_eq!(open(&folder.0).1, ["1 a", "2 b"]);
+    assert_eq!(open(folder.path()).1, ["1 a", "2 b"]);
 }
 
 #[test]
 fn a_leftover_snapshot_is_removed() {
-    let folder = Folder::new("leftover");
-    let (mut journal, _) = open(&folder.0);
+    let folder = temp_dir();
+    let (mut journal, _) = open(folder.path());
     commit(&mut journal, &["a"]);
     journal.begin_snapshot().unwrap();
     journal.snapshot_flush(usize::MAX).unwrap();
     drop(journal);
-    assert!(folder.0.join("journal.new").exists());
-    assert_eq!(open(&folder.0).1, ["1 a"]);
-    assert!(!folder.0.join("journal.new").exists());
+    assert!(folder.path().join("journal.new").exists());
+    assert_eq!(open(folder.path()).1, ["1 a"]);
+    assert!(!folder.path().join("journal.new").exists());
 }
 
 #[test]
 fn a_leftover_without_a_journal_is_not_thrown_away() {
-    let folder = Folder::new("only-leftover");
-    let storage = DiskStorage::lock(&folder.0).unwrap();
-    fs::write(folder.0.join("journal.new"), "x").unwrap();
+    let folder = temp_dir();
+    let storage = DiskStorage::lock(folder.path()).unwrap();
+    fs::write(folder.path().join("journal.new"), "x").unwrap();
     let Err(error) = replay(storage, SyncPolicy::Always) else { panic!("opened") };
     assert!(matches!(error, Error::OnlyLeftover { .. }), "{error}");
-    assert!(folder.0.join("journal.new").exists() && !folder.0.join("journal").exists());
+    assert!(folder.path().join("journal.new").exists() && !folder.path().join("journal").exists());
 }
 
 #[test]
 fn only_the_owner_may_read_it() {
-    let folder = Folder::new("modes");
-    let deep = folder.0.join("state/reservad");
+    let folder = temp_dir();
+    let state = folder.path().join("state");
+    let deep = state.join("reservad");
     let (mut journal, _) = open(&deep);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&folder.0), 0o700);
+    assert_eq!(mode(&state), 0o700);
     assert_eq!(mode(&deep), 0o700);
     assert_eq!(mode(&deep.join("journal")), 0o600);
     assert_eq!(mode(&deep.join(LOCK_FILE)), 0o600);
@@ -164,24 +149,25 @@ fn only_the_owner_may_read_it() {
 
 #[test]
 fn one_owner_at_a_time() {
-    let folder = Folder::new("lock");
-    let (journal, _) = open(&folder.0);
-    let error = DiskStorage::lock(&folder.0).unwrap_err();
+    let folder = temp_dir();
+    let (journal, _) = open(folder.path());
+    let error = DiskStorage::lock(folder.path()).unwrap_err();
     assert!(matches!(error, Error::Locked { .. }), "{error}");
     assert!(error.to_string().contains("another process uses this data folder"), "{error}");
     drop(journal);
-    assert!(folder.0.join(LOCK_FILE).exists(), "the lock file stays");
-    open(&folder.0);
+    assert!(folder.path().join(LOCK_FILE).exists(), "the lock file stays");
+    open(folder.path());
 }
 
 #[test]
 fn check_needs_no_lock_and_makes_nothing() {
-    let folder = Folder::new("check");
-    let report = check(&DiskStorage::at(&folder.0), |_| Ok(())).unwrap();
-    assert!(report.fresh && !folder.0.exists());
-    let (mut journal, _) = open(&folder.0);
+    let folder = temp_dir();
+    let data = folder.path().join("data");
+    let report = check(&DiskStorage::at(&data), |_| Ok(())).unwrap();
+    assert!(report.fresh && !data.exists());
+    let (mut journal, _) = open(&data);
     commit(&mut journal, &["a"]);
-    let report = check(&DiskStorage::at(&folder.0), |_| Ok(())).unwrap();
+    let report = check(&DiskStorage::at(&data), |_| Ok(())).unwrap();
     assert_eq!((report.last_number, report.bad), (1, None));
     assert_eq!(report.end_bytes, journal.used_bytes());
 }
@@ -264,13 +250,13 @@ impl Storage for Replaced {
 
 #[test]
 fn a_backup_begins_again_when_its_source_is_cut() {
-    let folder = Folder::new("replaced");
-    let (mut journal, _) = open(&folder.0.join("source"));
+    let folder = temp_dir();
+    let (mut journal, _) = open(&folder.path().join("source"));
     commit(&mut journal, &["a", "b"]);
     commit(&mut journal, &["c"]);
-    let content = text(&folder.0.join("source")) + "\n";
+    let content = text(&folder.path().join("source")) + "\n";
     for cut in [0, 1, 3, 9] {
-        let to = folder.0.join(format!("{cut}"));
+        let to = folder.path().join(format!("{cut}"));
         let source = Replaced { content: content.clone().into_bytes(), cut, opened: Cell::new(0) };
         let mut records = 0;
         let done = backup(&source, &to, |_| {
@@ -294,11 +280,11 @@ fn a_backup_begins_again_when_its_source_is_cut() {
 
 #[test]
 fn a_backup_whose_events_are_not_accepted_gets_no_name() {
-    let folder = Folder::new("unaccepted");
-    let (mut journal, _) = open(&folder.0.join("source"));
+    let folder = temp_dir();
+    let (mut journal, _) = open(&folder.path().join("source"));
     commit(&mut journal, &["a"]);
-    let to = folder.0.join("copy");
-    let source = DiskStorage::at(folder.0.join("source"));
+    let to = folder.path().join("copy");
+    let source = DiskStorage::at(folder.path().join("source"));
     let error = backup(&source, &to, |_| Err("no such room".to_string())).unwrap_err();
     assert!(error.to_string().contains("source/journal: byte "), "{error}");
     assert!(error.to_string().contains("no such room"), "{error}");

@@ -1,16 +1,14 @@
 //! The journal from outside: what it writes, what it reads back, what it survives.
 
 mod crash;
-#[allow(dead_code)] // the simulation uses the rest
-mod disk;
 mod faults;
 mod files;
 mod marker;
 mod recovery;
 mod sealing;
 
-use disk::SimDisk;
 use reservad::journal::{Error, Journal, JournalId, Record, Report, Storage, SyncPolicy};
+use support::sim_disk::SimDisk;
 
 /// The identity in the headers of files made by tests.
 pub const ID: JournalId = JournalId(0x0123_4567_89ab_cdef);

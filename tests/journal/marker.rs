@@ -1,10 +1,10 @@
 //! The marker of a directory in use, which detects that its journal was deleted or emptied.
 
-use crate::disk::{Faults, SimDisk};
 use crate::{commit, replay};
 use reservad::journal::{
     Error, JOURNAL_FILE, MARKER_FILE, NEW_JOURNAL_FILE, Storage, SyncPolicy, begin_again,
 };
+use support::sim_disk::{Faults, SimDisk};
 
 const POLICY: SyncPolicy = SyncPolicy::Always;
 

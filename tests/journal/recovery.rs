@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-use crate::disk::SimDisk;
 use crate::{HEADER, SNAPSHOT_HEADER, commit, line, replay, replay_bytes, written};
 use reservad::journal::{
     Disposition, Error, Evidence, MAX_PAYLOAD_BYTES, Record, Storage, StorageFile, SyncPolicy,
     check,
 };
+use support::sim_disk::SimDisk;
 
 /// A small journal without its spare tail, and where its commits begin.
 struct Sample {

@@ -1,10 +1,10 @@
 //! Seals: what they prove, how they are overwritten, and the effects of a power cut.
 
-use crate::disk::{Faults, SimDisk};
 use crate::recovery::Growing;
 use crate::{HEADER, SNAPSHOT_HEADER, commit, line, replay, replay_bytes, try_commit, written};
 use reservad::journal::{Disposition, Error, Evidence, FILL_STEP_BYTES, SyncPolicy, check};
 use std::time::Duration;
+use support::sim_disk::{Faults, SimDisk};
 
 const POLICIES: [SyncPolicy; 3] =
     [SyncPolicy::Always, SyncPolicy::Every(Duration::from_secs(1)), SyncPolicy::Never];

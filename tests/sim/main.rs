@@ -7,18 +7,7 @@
 //! `SIM_SEEDS` says how many runs, `SIM_SEED` the first one's seed. A run that
 //! fails is repeated with everything that was said and done in it.
 
-#[path = "../common/mod.rs"]
-mod common;
-#[allow(dead_code)] // the model's own tests use the rest
-#[path = "../model/dice.rs"]
-mod dice;
-#[allow(dead_code)] // the journal's own tests use the rest
-#[path = "../journal/disk.rs"]
-mod disk;
 mod peer;
-#[allow(dead_code)] // the model's own tests use the rest
-#[path = "../model/reference.rs"]
-mod reference;
 mod run;
 mod seen;
 mod state;

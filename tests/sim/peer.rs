@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use reservad::service::Key;
 
-use super::reference::{Command, Lang, Line};
 use super::wire::Wire;
+use support::reference::{Command, Lang, Line};
 
 /// A line, or what stands in its place, and what is to come of it.
 #[derive(Clone, Debug)]

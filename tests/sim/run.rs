@@ -17,14 +17,14 @@ use reservad::service::{Compaction, Config, CrowdLimits, Ready, Service, Step};
 use reservad::store::{self, Opened, Reset, State};
 use reservad::time::{Clock, ClockReading, MonotonicMs, Time, Zone};
 
-use super::common::Rng;
-use super::dice::{Dice, ROOMS};
-use super::disk::{Faults, SimDisk};
 use super::peer::Peer;
-use super::reference::Model;
 use super::seen::Seen;
 use super::state::{Sessions, assert_no_overlap, dump, replay};
 use super::wire::End;
+use support::Rng;
+use support::generator::{Generator, ROOMS};
+use support::reference::Model;
+use support::sim_disk::{Faults, SimDisk};
 
 type Server = Service<End, SimDisk>;
 
@@ -36,7 +36,7 @@ const START_MS: i64 = 1_792_879_170_000;
 pub struct Run {
     pub step: usize,
     pub seen: Seen,
-    dice: Dice,
+    generator: Generator,
     disk: SimDisk,
     /// Whether the disk is bounded, so that it may be too full for a seal or a spare tail.
     lacks_room: bool,
@@ -110,7 +110,7 @@ impl Run {
         let rooms = ROOMS[..rng.pick(&[1, 2, 2, 3, 5])].iter().map(|room| (*room).to_owned());
         let rooms = rooms.collect();
         let model = Model::new(zone.clone(), 6, most as usize);
-        let disk = SimDisk::new(rng.pick(&[64, 512, 4096]), rng.next());
+        let disk = SimDisk::new(rng.pick(&[64, 512, 4096]), rng.next_u64());
         disk.set_step(rng.pick(&[64, 64, 1_000, FILL_STEP_BYTES]));
         let crowd = rng.one_in(20);
         let share_clients = rng.pick(&[1, 2, 3, 64]);
@@ -128,7 +128,7 @@ impl Run {
             rooms,
             most_peers: if crowd { 16 } else { rng.pick(&[2, 4, 7]) },
             moody: !rng.one_in(4),
-            dice: Dice { rng, zone, crowd, keyed: Vec::new() },
+            generator: Generator { rng, zone, crowd, keyed: Vec::new() },
             wall: START_MS,
             tick: 1_000_000,
             now: START_MS,
@@ -165,7 +165,7 @@ impl Run {
     }
 
     fn rng(&mut self) -> &mut Rng {
-        &mut self.dice.rng
+        &mut self.generator.rng
     }
 
     /// A few servers, each until it ends in one way or another.
@@ -200,7 +200,7 @@ impl Run {
     fn plan_faults(&mut self) {
         let size = self.disk.with_live(JOURNAL_FILE, <[u8]>::len).unwrap_or(0);
         let used = self.disk.used_bytes();
-        let rng = &mut self.dice.rng;
+        let rng = &mut self.generator.rng;
         self.fills_up = false;
         let no_allocation = rng.one_in(3);
         let short_writes = rng.one_in(4);
@@ -238,7 +238,7 @@ impl Run {
 
     /// The server is no more: killed, or its machine has lost power.
     fn crash(&mut self) {
-        if self.disk.is_off() && !self.dice.rng.one_in(4) || self.dice.rng.one_in(3) {
+        if self.disk.is_off() && !self.generator.rng.one_in(4) || self.generator.rng.one_in(3) {
             self.note(|| "== power cut".to_owned());
             self.seen.one("power cuts");
             self.disk.lose_power();
@@ -259,9 +259,9 @@ impl Run {
         self.unsafe_events.clear();
         self.stop = false;
         let down_ms = [0, 10, 2_000, 65_000, 4_000_000, 90_000_000, -300, -65_000, -4_000_000];
-        self.wall += match self.dice.rng.one_in(10) {
+        self.wall += match self.generator.rng.one_in(10) {
             true => SIXTY_YEARS_MS,
-            false => self.dice.rng.pick(&down_ms),
+            false => self.generator.rng.pick(&down_ms),
         };
         self.tick += 1_000;
     }
@@ -308,7 +308,7 @@ impl Run {
     }
 
     fn plan_faults_of_a_start(&mut self) {
-        let rng = &mut self.dice.rng;
+        let rng = &mut self.generator.rng;
         let mut faults = Faults { short_writes: rng.one_in(4), ..Faults::default() };
         match rng.below(5) {
             0 | 1 => faults.power_at = Some(rng.below(12) as u64),
@@ -334,7 +334,7 @@ impl Run {
         self.adopt(report.last_number, report.base_number);
         assert_no_overlap(&state.inventory);
         assert_eq!(dump(&state.inventory, Sessions::Known), self.model.dump(), "what is replayed");
-        assert!(state.inventory.last_number() >= self.told_number, "a number will come again");
+        assert!(state.inventory.last_number().0 >= self.told_number, "a number will come again");
         let mut clock = Clock::new(last_time);
         let at = (Time::from_ms(self.wall), MonotonicMs(self.tick));
         self.confirmed = last_time == Time::MIN || self.rng().one_in(2);
@@ -353,7 +353,7 @@ impl Run {
         self.model.ensure(&names);
         self.seen.count("ends", (self.model.last_event() - report.last_number) as usize);
         self.note_candidate();
-        state.catch_up(names, now, &self.dice.zone)?;
+        state.catch_up(names, now, &self.generator.zone)?;
         let config = Config {
             max_clients: 1000,
             crowd: CrowdLimits { per_address: 1000, silent_per_address: 1000, silent: 1000 },
@@ -364,7 +364,7 @@ impl Run {
             compaction: self.compaction,
             share_clients: self.share_clients,
         };
-        let mut server = Service::new(state, clock, at, self.dice.zone.clone(), config);
+        let mut server = Service::new(state, clock, at, self.generator.zone.clone(), config);
         server.take_steps();
         server.prepare().map_err(|error| error.to_string())?;
         self.forget_candidates();
@@ -670,7 +670,7 @@ impl Run {
     }
 
     fn mark(&mut self, server: &mut Server) {
-        let start = self.dice.rng.below(self.peers.len().max(1));
+        let start = self.generator.rng.below(self.peers.len().max(1));
         let count = self.peers.len();
         for at in 0..count {
             let peer = &self.peers[(start + at) % count];
@@ -687,7 +687,7 @@ impl Run {
         let ends = self.model.next_time().map(|due| due - self.now);
         let deadline = server.next_deadline().map(|due| due.0 as i64 - self.tick as i64);
         let due = [ends, deadline].into_iter().flatten().min();
-        let rng = &mut self.dice.rng;
+        let rng = &mut self.generator.rng;
         let ms = match due.filter(|_| rng.one_in(3)) {
             Some(due) => due + rng.pick(&[-1, 0, 0, 1, 700]),
             None if self.quiet || !rng.one_in(14) => rng.pick(&[0, 0, 0, 0, 1, 400, 1_000, 5_000]),
@@ -715,7 +715,7 @@ impl Run {
             let mut wire = peer.wire.borrow_mut();
             wire.deliver(peer.up);
             wire.take(peer.down);
-            if wire.server_shut && self.dice.rng.one_in(2) {
+            if wire.server_shut && self.generator.rng.one_in(2) {
                 wire.finish();
             }
         }
@@ -741,12 +741,12 @@ impl Run {
         let now =
             ClockReading { wall: Time::from_ms(self.now), monotonic: Time::from_ms(self.steady) };
         assert!(
-            !inventory.some_waiter_fits(now, &self.dice.zone),
+            !inventory.some_waiter_fits(now, &self.generator.zone),
             "somebody waits for what is free"
         );
-        assert_eq!(inventory.last_number(), self.model.last_number());
+        assert_eq!(inventory.last_number().0, self.model.last_number());
         assert_eq!(inventory.last_event(), self.model.last_event());
-        if self.dice.rng.one_in(20) {
+        if self.generator.rng.one_in(20) {
             self.compare(server);
         }
     }

@@ -1,9 +1,9 @@
-//! How often the dice have reached something: what never happens proves nothing.
+//! How often the generator has reached something: what never happens proves nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// How often the dice have reached something.
+/// How often the generator has reached something.
 #[derive(Default)]
 pub struct Seen(BTreeMap<&'static str, usize>);
 
@@ -80,7 +80,7 @@ impl Seen {
     pub fn assert_all(&self) {
         for what in MUST {
             let is_seen = self.0.get(what).is_some_and(|many| *many > 0);
-            assert!(is_seen, "no {what}: the dice leave something out");
+            assert!(is_seen, "no {what}: the generator leaves something out");
         }
     }
 }

@@ -10,9 +10,9 @@ use std::rc::Rc;
 
 use reservad::service::{Ready, Stream};
 
-use super::common::Rng;
-use super::disk::SimDisk;
 use super::journal_end;
+use support::Rng;
+use support::sim_disk::SimDisk;
 
 /// Both ends of a connection and what is between them.
 pub struct Wire {

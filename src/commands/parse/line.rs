@@ -7,10 +7,9 @@ use smallvec::{SmallVec, smallvec};
 use super::scan::{ByteClasses, ScannedStr, skip_spaces};
 use super::{Command, ErrorReply, RequestTime, name_error};
 use crate::commands::words::find_option;
-use crate::inventory::Number;
-use crate::inventory::decide::Wanted;
 use crate::inventory::names::check_name;
 use crate::inventory::pattern::Pattern;
+use crate::inventory::{Number, Selector};
 use crate::limits::{NAME_MAX_BYTES, TARGETS_MAX};
 use crate::text::{Lang, Opt, QuoteError, Verb, excerpt, localize, read_quoted};
 
@@ -279,22 +278,22 @@ impl<'a> Line<'a> {
             )));
         }
         // A number that overflows was never issued.
-        digits.parse().map_err(|_| ErrorReply {
+        digits.parse().map(Number).map_err(|_| ErrorReply {
             code: 404,
             text: localize!(self.lang, "#{} no existe", "#{} was never issued", excerpt(digits)),
         })
     }
 
-    fn wanted(&self, text: &'a str) -> Result<Wanted<'a>, ErrorReply> {
+    fn selector(&self, text: &'a str) -> Result<Selector<'a>, ErrorReply> {
         if !self.classes.any(ByteClasses::STAR) || !text.contains('*') {
-            return Ok(Wanted::Name(self.name(text)?));
+            return Ok(Selector::Name(self.name(text)?));
         }
         let pattern = Pattern::new(text).map_err(|error| name_error(text, error, self.lang))?;
-        Ok(Wanted::Pattern(pattern, Cow::Borrowed(text)))
+        Ok(Selector::Pattern(pattern, Cow::Borrowed(text)))
     }
 
-    pub fn wanted_list(&self) -> Result<SmallVec<[Wanted<'a>; 1]>, ErrorReply> {
-        self.each(|item| self.wanted(item))
+    pub fn selectors(&self) -> Result<SmallVec<[Selector<'a>; 1]>, ErrorReply> {
+        self.each(|item| self.selector(item))
     }
 
     /// Reads each target.
@@ -310,12 +309,12 @@ impl<'a> Line<'a> {
     }
 
     /// Returns the only target, if there is one.
-    pub fn one_wanted(&self) -> Result<Option<Wanted<'a>>, ErrorReply> {
+    pub fn one_selector(&self) -> Result<Option<Selector<'a>>, ErrorReply> {
         if self.targets.is_empty() {
             return Ok(None);
         }
         match self.items()?[..] {
-            [one] => self.wanted(one).map(Some),
+            [one] => self.selector(one).map(Some),
             _ => Err(self.usage("[patrón] [opciones]", "[pattern] [options]")),
         }
     }

@@ -1,8 +1,8 @@
 //! The values of options, and their errors: times, durations, free texts. Also the errors of names.
 
 use super::{ErrorReply, Line};
-use crate::inventory::fit::{End, Start, When, WhenError};
 use crate::inventory::names::NameError;
+use crate::inventory::{End, Interval, Start, When, WhenError};
 use crate::limits::{KEEP_ALIVE_MIN_MS, NAME_MAX_BYTES, NIGHTS_MAX, STARS_MAX};
 use crate::text::{
     DurationError, Lang, Opt, excerpt, is_emoji_part, is_hidden, is_now_word, is_quit_word,
@@ -13,7 +13,7 @@ use crate::time::{Round, Time, TimeError};
 impl Line<'_> {
     /// Reads the interval of a request.
     pub fn when(&mut self) -> Result<When, ErrorReply> {
-        Ok(When { start: self.start()?, term: self.term()? })
+        Ok(When { start: self.start()?, end: self.end()? })
     }
 
     pub fn start(&mut self) -> Result<Start, ErrorReply> {
@@ -26,7 +26,7 @@ impl Line<'_> {
 
     /// Reads the end. At most one option may set it, except that `por=` may accompany
     /// `hasta=salir`.
-    pub fn term(&mut self) -> Result<End, ErrorReply> {
+    pub fn end(&mut self) -> Result<End, ErrorReply> {
         let ends = [Opt::Until, Opt::For, Opt::Nights];
         let mut given = ends.into_iter().filter_map(|option| Some((option, self.value(option)?)));
         let (first, second) = (given.next(), given.next());
@@ -118,7 +118,7 @@ impl Line<'_> {
         })
     }
 
-    pub fn interval(&self, when: &When) -> Result<(Time, Time), ErrorReply> {
+    pub fn interval(&self, when: &When) -> Result<Interval, ErrorReply> {
         let interval = when.interval(self.request_time.now, self.request_time.zone);
         interval.map_err(|error| self.when_error(error))
     }

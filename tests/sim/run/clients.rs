@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::super::common::Rng;
-use super::super::dice::HOLDERS;
 use super::super::peer::{Frame, Peer};
-use super::super::reference::{Command, Lang};
 use super::super::wire::Wire;
 use super::Run;
+use support::Rng;
+use support::generator::HOLDERS;
+use support::reference::{Command, Lang};
 
 /// Lines that change nothing, with the code of the error.
 const BAD: [(&str, u16, Option<Lang>); 14] = [
@@ -36,16 +36,16 @@ impl Run {
         }
         for _ in 0..self.rng().pick(&[0, 1, 1, 2, 3]) {
             if !self.peers.is_empty() {
-                let at = self.dice.rng.below(self.peers.len());
+                let at = self.generator.rng.below(self.peers.len());
                 self.act_as(at);
             }
         }
     }
 
     fn connect(&mut self) {
-        let rng = &mut self.dice.rng;
+        let rng = &mut self.generator.rng;
         let room = rng.pick(&[40, 400, 1 << 20]);
-        let wire = Wire::new(Rng(rng.next()), self.moody && rng.one_in(2), room);
+        let wire = Wire::new(Rng(rng.next_u64()), self.moody && rng.one_in(2), room);
         let eol = if rng.one_in(4) { "\r\n" } else { "\n" };
         let up = rng.pick(&[1, 20, usize::MAX, usize::MAX]);
         let mut peer = Peer::new(Rc::new(RefCell::new(wire)), eol, up, usize::MAX);
@@ -134,7 +134,7 @@ impl Run {
                 self.send(peer, &long, Frame::Bad(413, None));
             }
             _ => {
-                let command = self.dice.draw(&self.model, self.now);
+                let command = self.generator.draw(&self.model, self.now);
                 // Notices wait for a reader, and how long only the server knows.
                 if !(peer.is_greedy && matches!(command, Command::Watch(..))) {
                     self.say_command(peer, command);
@@ -148,9 +148,9 @@ impl Run {
         if let Command::Reserve(request) = &command
             && request.key.is_some()
         {
-            self.dice.keyed.push(request.clone());
+            self.generator.keyed.push(request.clone());
         }
-        let line = self.dice.write(&command, lang);
+        let line = self.generator.write(&command, lang);
         self.send(peer, &line, Frame::Command(command, lang));
     }
 

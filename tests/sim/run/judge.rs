@@ -3,8 +3,8 @@
 use reservad::service::Step;
 
 use super::super::peer::{Frame, Want};
-use super::super::reference::{Command, Line};
 use super::Run;
+use support::reference::{Command, Line};
 
 impl Run {
     /// Tells the model what the server did, in that order.

@@ -5,53 +5,47 @@
 //! a reply is there when it was read. Every wait has a generous limit that
 //! turns a hang into a failure.
 
-#![allow(dead_code)] // each test file uses its own part of this
-
 pub mod dialog;
 pub mod disk;
+pub mod generator;
+pub mod reference;
+pub mod sim_disk;
 pub mod skip;
 pub mod terminal;
 pub mod view;
 
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
+
+pub use tempfile::TempDir;
 
 /// The longest that anything is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A folder that goes with the test.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new() -> Folder {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("reservad-test-{}-{count}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
+/// Returns a new directory that is removed with the value.
+pub fn temp_dir() -> TempDir {
+    let permissions = Permissions::from_mode(0o777); // less the umask, like any directory
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("reservad-test-").permissions(permissions).tempdir().expect("a new directory")
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// Returns the directory into which cargo has built the programs and, beside it, this test.
+pub fn program_dir() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    test.ancestors().nth(2).expect("target/debug").to_owned()
+}
+
+/// Returns the path of a program of this package, `reservad` or `reserva`.
+pub fn program(name: &str) -> PathBuf {
+    program_dir().join(name)
 }
 
 /// A running server. Killed when dropped.
@@ -65,7 +59,7 @@ pub struct Server {
 
 /// The server's program with arguments, its log on a pipe.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reservad"));
+    let mut command = Command::new(program("reservad"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
@@ -414,10 +408,11 @@ pub fn seed() -> u64 {
 }
 
 /// SplitMix64: small, seeded, the same everywhere.
+#[derive(Clone)]
 pub struct Rng(pub u64);
 
 impl Rng {
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -427,7 +422,7 @@ impl Rng {
 
     /// A number below `bound`.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        (self.next_u64() % bound as u64) as usize
     }
 
     pub fn one_in(&mut self, chance: usize) -> bool {

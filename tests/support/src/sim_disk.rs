@@ -11,28 +11,7 @@ use std::rc::Rc;
 
 use reservad::journal::{FILL_STEP_BYTES, LockState, NameState, Storage, StorageFile};
 
-/// SplitMix64: small, seeded, the same everywhere.
-#[derive(Clone)]
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    pub fn one_in(&mut self, chance: usize) -> bool {
-        self.below(chance) == 0
-    }
-}
+use super::Rng;
 
 #[derive(Default, Clone)]
 struct Inode {

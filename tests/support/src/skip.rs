@@ -8,16 +8,19 @@ use std::path::PathBuf;
 
 /// Returns the path of the list of skipped tests.
 pub fn notes() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("skipped")
+    super::program_dir().join("skipped-tests")
 }
 
 /// Records that the calling test is skipped.
 pub fn skip(why: impl Display) {
     println!("skipped: {why}");
+    let file = std::env::current_exe().expect("the path of this test");
+    let file = file.file_stem().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let suite = file.rsplit_once('-').map_or(&*file, |(suite, _hash)| suite);
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("?");
     let file = OpenOptions::new().create(true).append(true).open(notes());
     // A single write, because tests of several threads record at the same time.
-    let line = format!("{}::{test}: {why}\n", env!("CARGO_CRATE_NAME"));
+    let line = format!("{suite}::{test}: {why}\n");
     file.and_then(|mut file| file.write_all(line.as_bytes())).expect("a place for notes");
 }

@@ -47,6 +47,42 @@ impl Bench {
     }
 }
 
+/// Prints the cost of a reservation and its cancellation beside `count` waiters whose patterns
+/// compete for the one free resource, and alone; the best of 100 averages. `#` in `line` is the number of the waiter.
+fn measure_contended(name: &str, count: usize, line: &str) {
+    const PAIRS: u32 = 100;
+    let capacity = Capacity { resources: 1 << 20, reservations: 1 << 20 };
+    let mut bench = Bench {
+        inventory: Inventory::new(capacity),
+        batch: Batch::default(),
+        now: Time::from_ms(1_795_363_200_000),
+        last_session: 0,
+    };
+    bench.newcomer("ALTA Sala 1, Sala 2");
+    bench.newcomer("RESERVAR Sala 2");
+    let mut client = Session::new(SessionId(0));
+    let zone = Zone::utc();
+    let mut pair = |bench: &mut Bench| {
+        let best = (0..100).map(|_| {
+            let begun = Instant::now();
+            for _ in 0..PAIRS {
+                bench.say(&mut client, "RESERVAR Sala 1");
+                bench.say(&mut client, "CANCELAR Sala 1");
+                bench.inventory.advance(ClockReading::at(bench.now), &zone, &mut bench.batch);
+            }
+            begun.elapsed() / PAIRS
+        });
+        best.min().unwrap()
+    };
+    let alone = pair(&mut bench);
+    for n in 0..count {
+        bench.newcomer(&line.replace('#', &n.to_string()));
+    }
+    assert!(bench.inventory.queue().len() == count, "not all wait");
+    let beside = pair(&mut bench);
+    println!("{name:40} {count:6} wait: pair {beside:?}; {alone:?} alone");
+}
+
 /// All wait for what they say; `#` in a line is the number of the waiter.
 fn measure(what: &str, count: usize, line: &str, more: &[&str]) {
     let capacity = Capacity { resources: 1 << 20, reservations: 1 << 20 };
@@ -98,6 +134,14 @@ fn measure(what: &str, count: usize, line: &str, more: &[&str]) {
 }
 
 fn main() {
+    for count in [100, 1_000] {
+        let same = "RESERVAR Sala 1*, S*1 espera=7d";
+        measure_contended("two patterns with one free match", count, same);
+        let lengths = "RESERVAR Sala 1*, S*1 por=1#m espera=7d";
+        measure_contended("the same for different lengths", count, lengths);
+        let dated = "RESERVAR Sala 1*, S*1 desde=2027-01-01 espera=7d";
+        measure_contended("the same from a date", count, dated);
+    }
     for count in [100, 1_000, 10_000] {
         measure("one room by name", count, "RESERVAR Sala 1 espera=7d", &[]);
         let late = ["RESERVAR Sala 2* espera=7d"; 10];

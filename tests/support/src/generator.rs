@@ -1,6 +1,6 @@
 //! Random commands that often mean something, and the ways to write them.
 
-use super::common::Rng;
+use super::Rng;
 use super::reference::{self, Command, Item, Lang, Model, Request, Start, Term};
 use reservad::time::{Round, Time, Zone};
 
@@ -16,7 +16,7 @@ struct Of<'a> {
 }
 
 /// The dice, and what they have to know to be to the point.
-pub struct Dice {
+pub struct Generator {
     pub rng: Rng,
     pub zone: Zone,
     /// Many wait for long.
@@ -25,7 +25,7 @@ pub struct Dice {
     pub keyed: Vec<Request>,
 }
 
-impl Dice {
+impl Generator {
     /// What somebody might say now.
     pub fn draw(&mut self, model: &Model, now: i64) -> Command {
         let of = Of { model, now };
@@ -201,9 +201,9 @@ impl Dice {
     }
 
     fn items(&mut self, of: Of) -> Vec<Item> {
-        let one = |dice: &mut Dice| match dice.rng.one_in(2) {
-            true => Item::Number(dice.number(of)),
-            false => Item::Name(dice.booked_name(of)),
+        let one = |generator: &mut Generator| match generator.rng.one_in(2) {
+            true => Item::Number(generator.number(of)),
+            false => Item::Name(generator.booked_name(of)),
         };
         (0..self.rng.pick(&[1, 1, 1, 2])).map(|_| one(self)).collect()
     }

@@ -69,7 +69,9 @@ impl Terminal {
     /// At a terminal of this kind.
     pub fn open_as(kind: &str, address: &str, language: &str) -> Option<Self> {
         let (locale, kind) = (format!("LC_ALL={language}"), format!("TERM={kind}"));
-        Terminal::run(&["env", &locale, &kind, env!("CARGO_BIN_EXE_reserva"), "--server", address])
+        let client = super::program("reserva");
+        let client = client.to_str().expect("a path in UTF-8");
+        Terminal::run(&["env", &locale, &kind, client, "--server", address])
     }
 
     /// Any program. `None` where there is no python3 to make a terminal; on CI that is a failure.

@@ -9,7 +9,8 @@ use reservad::store;
 use reservad::time::{Time, parse_utc};
 
 use super::skip::skip;
-use super::{Folder, Server, has};
+use super::{Server, has, program, temp_dir};
+use tempfile::TempDir;
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -114,18 +115,18 @@ pub fn can_trace() -> bool {
 pub fn traced(folder: &Path, trace: &Path, options: &[&str], arguments: &[&str]) -> Server {
     let mut strace = Command::new("strace");
     strace.args(["-D", "-f", "-ttt", "-o", text_of(trace)]).args(options);
-    strace.arg(env!("CARGO_BIN_EXE_reservad"));
+    strace.arg(program("reservad"));
     strace.args(["--data-dir", text_of(folder), "--listen", "127.0.0.1:0", "--time-zone", "UTC"]);
     strace.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
     Server::spawn(&mut strace)
 }
 
 /// A file system in memory that goes with the test.
-pub struct SmallDisk(Folder);
+pub struct SmallDisk(TempDir);
 
 impl SmallDisk {
     pub fn new(bytes: usize) -> Option<SmallDisk> {
-        let folder = Folder::new();
+        let folder = temp_dir();
         let size = format!("size={bytes}");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &size, "none", text_of(folder.path())]);
