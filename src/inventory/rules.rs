@@ -214,7 +214,8 @@ impl Inventory {
                     ids.iter().try_for_each(|id| release(*number, *id))?;
                 }
                 Cancel::Name(name) => {
-                    let (number, id) = self.cancel_name(name, principal)?;
+                    let id = self.named(name)?;
+                    let (number, _) = self.reservation_to_cancel(id, principal)?;
                     release(number, id)?;
                 }
             }
@@ -236,19 +237,10 @@ impl Inventory {
         }
     }
 
-    fn cancel_name(
-        &self,
-        name: &str,
-        principal: &Principal,
-    ) -> Result<(Number, ResourceId), Refusal> {
-        let id = self.named(name)?;
-        self.cancel_one(id, principal).map(|(number, _)| (number, id))
-    }
-
     /// Returns the reservation to release when a resource is cancelled by its name: one of the
     /// caller's, or else one without an owner. Also returns whether it holds nothing else. Looks at
     /// no more than [`CANCEL_LOOKS`] bookings.
-    pub fn cancel_one(
+    pub fn reservation_to_cancel(
         &self,
         id: ResourceId,
         principal: &Principal,
