@@ -18,7 +18,7 @@ use support::{Server, TempDir, command, has, temp_dir};
 const HOUR_MS: i64 = 3_600_000;
 const NOON: i64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
 
-/// A server without sockets, whose two clocks are the test's.
+/// A server without sockets. The test sets its two clocks.
 struct World {
     inventory: Inventory,
     replayed: Inventory,
@@ -27,7 +27,7 @@ struct World {
     tick: u64,
     now: ClockReading,
     sessions: Vec<Session>,
-    /// What the journal has, one line an event.
+    /// The lines of the journal, one per event.
     journal: Vec<String>,
     outcomes: Vec<(u64, String)>,
 }
@@ -54,8 +54,7 @@ impl World {
         world
     }
 
-    /// The same server after a restart that took so long by the wall clock;
-    /// nobody knows what the steady clock did meanwhile.
+    /// Restarts the server, after a time that only the wall clock has measured.
     fn restart(&mut self, later_ms: i64) {
         self.restart_with(later_ms, Clock::new(self.now.wall));
     }
@@ -72,7 +71,7 @@ impl World {
         self.turn(|_, _| {});
     }
 
-    /// One turn of the loop: the clock is read, what is due ends, and `work` is done.
+    /// Runs one turn of the loop: reads the clock, ends what is due, and does `work`.
     fn turn(&mut self, work: impl FnOnce(&mut World, &mut Batch)) {
         let zone = Zone::utc();
         let before = self.now;
@@ -99,13 +98,13 @@ impl World {
                 Outcome::PositionChanged(_) => continue,
                 other => self.outcomes.push((session.0, format!("{other:?}"))),
             }
-            // It is told elsewhere; here only its lines may go on.
+            // Notices are tested elsewhere. Here, only its lines continue.
             self.sessions[session.0 as usize - 1] = Session::new(session);
         }
         self.inventory.check();
     }
 
-    /// One line of a session, and its answer.
+    /// Runs one line of a session, and returns the reply.
     fn say(&mut self, session: usize, line: &str) -> String {
         let mut out = Vec::new();
         self.turn(|world, batch| {
@@ -129,7 +128,7 @@ impl World {
         String::from_utf8(out).unwrap()
     }
 
-    /// Time goes by on both clocks, a second a turn.
+    /// Advances both clocks, one second per turn.
     fn pass_s(&mut self, seconds: i64) {
         for _ in 0..seconds {
             self.wall += 1_000;
@@ -138,7 +137,7 @@ impl World {
         }
     }
 
-    /// The wall clock is set.
+    /// Sets the wall clock.
     fn set_by(&mut self, ms: i64) {
         self.wall += ms;
         self.turn(|_, _| {});
@@ -148,7 +147,7 @@ impl World {
         self.inventory.reservation(Number(number)).is_some()
     }
 
-    /// How many seconds of the steady clock a reservation still lives.
+    /// Returns for how many seconds of the monotonic clock a reservation still lives.
     fn lives_s(&mut self, number: u64, at_most: i64) -> i64 {
         (0..at_most)
             .find(|_| {
@@ -166,10 +165,9 @@ impl World {
     }
 }
 
-/// Steps of every size, both ways, also several: a lease lives as long as it
-/// was asked for.
+/// Steps of every size, in both directions and in sequence, do not change how long a lease lives.
 #[test]
-fn a_lease_lasts_as_long_as_was_asked_whatever_the_wall_clock_does() {
+fn lease_keeps_its_duration_when_the_wall_clock_is_set() {
     let steps = [0, 400, -400, 900, -900, 5_000, -5_000, HOUR_MS, -HOUR_MS, 30 * 24 * HOUR_MS];
     for first in steps {
         for second in steps {
@@ -191,7 +189,7 @@ fn a_lease_lasts_as_long_as_was_asked_whatever_the_wall_clock_does() {
 }
 
 #[test]
-fn what_has_dates_is_where_the_wall_clock_says() {
+fn reservation_with_dates_follows_the_wall_clock() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 desde=2026-11-22T13:00 hasta=2026-11-22T14:00");
     world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T15:00");
@@ -203,16 +201,16 @@ fn what_has_dates_is_where_the_wall_clock_says() {
     assert!(world.is_live(2));
     world.set_by(HOUR_MS);
     assert!(!world.is_live(2));
-    // The ends have their own times, as after downtime.
+    // Each end has its own time, as after downtime.
     let ends: Vec<_> = world.journal.iter().filter(|line| line.contains("EXPIRED")).collect();
     assert!(ends[0].starts_with("2026-11-22T14:00:00.000Z EXPIRED #1"), "{ends:?}");
     assert!(ends[1].starts_with("2026-11-22T15:00:00.000Z EXPIRED #2"), "{ends:?}");
 }
 
-/// Set back by an hour: time stands, is said to be doubtful, dates wait for
-/// the wall clock, and lengths run on; also those that begin meanwhile.
+/// The clock is set back by an hour. Time stands still and is reported as doubtful, dates wait for
+/// the wall clock, and durations continue, also those that start meanwhile.
 #[test]
-fn while_the_wall_clock_is_behind_lengths_run_on_and_dates_wait() {
+fn durations_continue_and_dates_wait_while_the_wall_clock_is_behind() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T12:30");
     world.pass_s(60);
@@ -229,13 +227,13 @@ fn while_the_wall_clock_is_behind_lengths_run_on_and_dates_wait() {
     world.pass_s(60);
     assert_eq!(world.outcomes[1], (3, "TimedOut".to_owned()));
     assert_eq!(world.lives_s(3, 10_000), 60);
-    // Its date is 12:30, and the wall clock was 11:08 by now.
+    // Its date is 12:30, and the wall clock reads 11:08.
     assert_eq!(world.lives_s(1, 10_000), 3600 + 29 * 60 - 300 - 120);
     assert!(world.say(0, "ESTADO").contains("clock=ok"));
 }
 
 #[test]
-fn a_lease_that_lasts_longer_than_the_wait_for_the_wall_clock_is_told_its_new_end() {
+fn lease_longer_than_the_wait_for_the_wall_clock_gets_a_new_end() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=3h");
     assert_eq!(world.until(1), "2026-11-22T15:00:00+00:00");
@@ -249,8 +247,8 @@ fn a_lease_that_lasts_longer_than_the_wait_for_the_wall_clock_is_told_its_new_en
     assert!(last.contains("RENEWED #2 until=2026-11-22T14:01:00.000Z lease=yes"), "{last}");
 }
 
-/// Two promises against each other: the booking has its dates, no two may
-/// overlap, so the lease has to yield.
+/// Two guarantees conflict: the booking has its dates, and no two reservations may overlap. So the
+/// lease ends early.
 #[test]
 fn a_lease_that_is_moved_into_a_booking_ends_where_that_begins() {
     let mut world = World::new();
@@ -264,10 +262,10 @@ fn a_lease_that_is_moved_into_a_booking_ends_where_that_begins() {
     assert!(world.say(0, "VERIFICAR #4").starts_with("OK VIGENTE"));
 }
 
-/// The room is the lease's until it has really ended: who waits for it is
-/// not let in because its old end has passed on the new clock.
+/// The lease holds the room until its real end. A waiter is not granted the room because the old
+/// end has passed on the new clock.
 #[test]
-fn a_step_grants_nobody_what_a_lease_still_has() {
+fn step_of_the_clock_grants_no_waiter_a_leased_room() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=10m");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-22T12:30 hasta=2026-11-22T12:45");
@@ -280,7 +278,7 @@ fn a_step_grants_nobody_what_a_lease_still_has() {
 }
 
 #[test]
-fn patience_is_a_length_too() {
+fn wait_keeps_its_duration_when_the_wall_clock_is_set() {
     for step_ms in [HOUR_MS, -HOUR_MS] {
         let mut world = World::new();
         world.say(0, "RESERVAR Sala 1");
@@ -294,10 +292,10 @@ fn patience_is_a_length_too() {
     }
 }
 
-/// A tiny host without a battery for its clock: it begins in 1970, and the
-/// network says two minutes later what time it is.
+/// A small host without a battery for its clock starts in 1970, and the network sets its clock two
+/// minutes later.
 #[test]
-fn a_host_that_boots_in_1970_harms_nothing() {
+fn start_in_1970_keeps_leases_and_dates() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=1h");
     world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T12:30");
@@ -316,14 +314,14 @@ fn a_host_that_boots_in_1970_harms_nothing() {
     world.set_by(NOON + real_after_ms - world.wall);
     assert!(world.say(0, "ESTADO").contains("clock=ok"));
     assert_eq!(world.lives_s(2, 10_000), 600, "its date");
-    // A length has run while the server did: two minutes and these ten.
+    // The elapsed time of the running server: two minutes and these ten.
     assert_eq!(world.lives_s(1, 10_000), 3600 - 120 - 600);
     assert!(world.is_live(3));
 }
 
-/// The journal of a first start in 1970 goes on in the present.
+/// The journal of a first start in 1970 continues in the present.
 #[test]
-fn a_first_start_in_1970_goes_on_in_the_present() {
+fn journal_that_starts_in_1970_continues_in_the_present() {
     let mut world = World::new();
     world.wall = 20_000;
     world.clock = Clock::new(Time::MIN);
@@ -338,7 +336,7 @@ fn a_first_start_in_1970_goes_on_in_the_present() {
     assert_eq!(world.lives_s(1, 10_000), 480);
 }
 
-/// Behind at the start, the length of a lease goes on from what the journal knows.
+/// If the clock is behind at the start, a lease continues from the last time in the journal.
 #[test]
 fn a_restart_while_the_clock_is_behind_ends_nothing_early() {
     let mut world = World::new();
@@ -356,7 +354,7 @@ const SIXTY_YEARS_MS: i64 = 60 * 365 * DAY_MS;
 /// A start far ahead, some commands, and then the clock is right again: nothing has ended, and no
 /// wrong time is in the journal.
 #[test]
-fn a_start_sixty_years_ahead_ends_nothing_and_is_forgotten() {
+fn start_sixty_years_ahead_ends_nothing_and_leaves_no_trace() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T13:00");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-23T12:00 hasta=2026-11-24T12:00");
@@ -489,7 +487,7 @@ fn the_alarm_is_set_by_the_wall_clock_even_while_that_is_not_followed() {
 }
 
 #[test]
-fn sleep_counts_as_time() {
+fn sleep_of_the_machine_is_elapsed_time() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=1h");
     world.say(1, "RESERVAR Sala 1 por=1h espera=2h");
@@ -500,16 +498,16 @@ fn sleep_counts_as_time() {
     assert_eq!(world.lives_s(2, 10_000), 30 * 60, "granted when the first was over");
 }
 
-// The real server, under a wall clock of its own.
+// The real server with a wall clock of its own.
 
-/// A wall clock for one program: what it is ahead of the machine's is in a file.
+/// A wall clock for one program. A file holds how far it is ahead of the machine's.
 struct FakeClock {
     folder: TempDir,
     library: String,
 }
 
 impl FakeClock {
-    /// `None` where there is no libfaketime.
+    /// Returns `None` without libfaketime.
     fn new() -> Option<FakeClock> {
         if !has("faketime") {
             return None;
@@ -526,7 +524,7 @@ impl FakeClock {
         self.folder.path().join("clock")
     }
 
-    /// The wall clock is so many seconds ahead of the machine's from now on.
+    /// Sets how far the wall clock is ahead of the machine's.
     fn set(&self, ahead_s: i64) {
         let new = self.folder.path().join("clock.new");
         std::fs::write(&new, format!("{ahead_s:+}\n")).unwrap();
@@ -571,10 +569,10 @@ fn the_server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
             server.wait_log("the clock was set by +7");
             assert!(status.contains("clock=ok"), "{status}");
         } else {
-            server.wait_log("behind what was told already");
+            server.wait_log("behind a time already shown");
             assert!(status.contains("clock=doubtful, 7"), "{status}");
         }
-        // Nobody says anything more: an alarm has to see to it.
+        // No client sends anything, so an alarm must end it.
         assert!(waiter.line().starts_with("OK RESERVED #2 "));
         let lasted = begun.elapsed().as_millis();
         assert!(lasted >= 3_400, "it ended early, after {lasted} ms");
@@ -605,7 +603,7 @@ fn the_server_starts_in_1970_and_is_set_by_the_network() {
 
     clock.set(30 - now_s);
     let mut server = clock.start(folder.path());
-    server.wait_log("behind what was told already");
+    server.wait_log("behind a time already shown");
     let mut client = server.connect();
     let status = client.list("STATUS").join("\n");
     assert!(status.contains("clock=doubtful, "), "{status}");

@@ -83,7 +83,7 @@ fn a_deleted_lock_file_is_locked_again_with_a_warning() {
 }
 
 #[test]
-fn a_journal_that_was_deleted_under_a_server_is_told_at_its_stop() {
+fn journal_that_was_deleted_under_a_server_is_reported_at_its_stop() {
     let folder = temp_dir();
     let here = folder.path().join("data");
     let mut server = Server::durable(&here, &[]);
@@ -101,7 +101,7 @@ fn a_server_whose_directory_was_taken_by_another_stops() {
     let folder = temp_dir();
     let mut first = Server::durable(folder.path(), &[]);
     let mut client = first.connect();
-    // The lock is checked in the turn of the first answer, which is over when the second arrives.
+    // The lock is checked in the turn of the first reply, which is over when the second arrives.
     (0..2).for_each(|_| assert_eq!(client.say("SOY ana"), "OK ana"));
     std::fs::remove_file(folder.path().join("lock")).unwrap();
     let second = Server::durable(folder.path(), &[]);
@@ -145,7 +145,7 @@ fn a_commit_takes_the_space_of_a_compaction_on_a_full_disk() {
             commit(&mut journal).unwrap();
         }
         let notices = journal.take_notices();
-        assert!(matches!(notices[..], [Notice::SnapshotGivenUp { .. }]), "{notices:?}");
+        assert!(matches!(notices[..], [Notice::SnapshotAbandoned { .. }]), "{notices:?}");
         assert!(!journal.has_snapshot());
         assert!(!disk.path().join("data/journal.new").exists());
         let storage = DiskStorage::at(disk.path().join("data"));

@@ -1,9 +1,9 @@
-//! What was acknowledged is there after any end of the server: kill -9 during
-//! a list, during a compaction, at chosen system calls; a disk that is full or
-//! fails; a journal that was cut or damaged. (Under load, at random moments,
-//! for as long as one likes: `tests/crash/`.)
 //!
-//! `RESERVAD_SEED` repeats a run of the dice.
+//! Acknowledged changes survive any end of the server: kill -9 during a list, during a compaction,
+//! at chosen system calls; a disk that is full or fails; a journal that was cut or damaged.
+//! `tests/crash/` does the same at random moments under load.
+//!
+//! `RESERVAD_SEED` repeats the random choices.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -30,7 +30,7 @@ use support::{Client, PATIENCE, Rng, Server, TempDir, command, day, seed, temp_d
 
 // ---------------------------------------------------------------- helpers
 
-/// What a client can see that a restart must not change.
+/// Returns everything visible to clients that a restart must not change.
 fn state(server: &Server) -> Vec<String> {
     let mut client = server.connect();
     let mut all = client.list("RESERVAS");
@@ -47,7 +47,7 @@ fn status(server: &Server, key: &str) -> u64 {
     line.unwrap().parse().unwrap()
 }
 
-/// Every file of a folder with its bytes and the time of its last change.
+/// Returns every file of a directory with its bytes and the time of its last change.
 fn contents(folder: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
     let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
     let file = |entry: std::fs::DirEntry| {
@@ -58,7 +58,7 @@ fn contents(folder: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
     entries.map(file).collect()
 }
 
-/// Runs the program to its end; for starts that are refused.
+/// Runs the program to its end, for starts that are refused.
 fn output(arguments: &[&str]) -> Output {
     let mut child = command(arguments).stdout(Stdio::piped()).spawn().unwrap();
     let end = Instant::now() + PATIENCE;
@@ -72,8 +72,8 @@ fn output(arguments: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// A server as it would have been some time ago: the same commands and the
-/// same journal, but in a time of our own.
+/// The state of a server in the past: the same commands and the same journal, at times that the
+/// test sets.
 struct Past {
     store: Store<DiskStorage>,
     inventory: Inventory,
@@ -90,7 +90,7 @@ impl Past {
         Past { store, inventory, session: Session::new(SessionId(1)), now }
     }
 
-    /// Says a line and commits what came of it.
+    /// Runs a line and commits its events.
     fn say(&mut self, line: &str) -> String {
         let (zone, mut batch, mut out) = (Zone::utc(), Batch::default(), Vec::new());
         let stats = Stats::default;
@@ -108,7 +108,7 @@ impl Past {
         reply
     }
 
-    /// History that a compaction drops: long lines, until the journal is larger.
+    /// Adds history that a compaction drops, in long lines, until the journal is larger.
     fn fill(&mut self, bytes: u64) {
         let names: Vec<_> = (0..30).map(|n| format!("{n} {}", "x".repeat(100))).collect();
         let names = names.join(", ");
@@ -120,8 +120,8 @@ impl Past {
     }
 }
 
-/// Says lines on one connection without waiting, in portions that fit the
-/// buffers; every reply must be OK.
+/// Sends lines on one connection without waiting, in portions that fit the buffers. Every reply
+/// must be OK.
 fn pour(client: &mut Client, lines: &[String]) {
     for portion in lines.chunks(32) {
         client.send(portion.join("\n") + "\n");
@@ -132,8 +132,8 @@ fn pour(client: &mut Client, lines: &[String]) {
     }
 }
 
-/// Reserves one day after the other, each when the one before was answered,
-/// until the server ends; the number of reservations that were acknowledged.
+/// Reserves one day after the other, each when the previous one was answered, until the server
+/// ends. Returns the number of acknowledged reservations.
 fn until_it_ends(server: &Server, first_day: usize) -> usize {
     let stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -154,7 +154,7 @@ fn until_it_ends(server: &Server, first_day: usize) -> usize {
     panic!("it does not end")
 }
 
-/// It has stopped by itself, with status 1 and a reason that says this.
+/// Checks that the server has stopped by itself with status 1 and this reason.
 fn stopped_because(server: &mut Server, reason: &str) {
     let status = server.wait();
     let line = server.wait_log("reservad: cannot ");
@@ -164,8 +164,8 @@ fn stopped_because(server: &mut Server, reason: &str) {
 
 // --------------------------------------------------- kill -9 at chosen moments
 
-/// The moments at which a commit can be cut short, one by one: nothing was
-/// said of it, and what was said before is there.
+/// A commit can be interrupted at each of its system calls. No reply was sent then, and earlier
+/// commits exist.
 #[test]
 fn kill_at_each_step_of_a_commit() {
     if !can_trace() {
@@ -184,7 +184,7 @@ fn kill_at_each_step_of_a_commit() {
             assert_eq!(server.wait().signal(), Some(9));
             let server = Server::durable(folder.path(), &[]);
             let found = status(&server, "reservations") as usize - before;
-            // What was written and not yet synced survives a kill, unsaid.
+            // A commit that was written and not synced survives a kill without a reply.
             let unsaid = if lost { 0 } else { 1 };
             assert_eq!(found, acknowledged + unsaid, "killed in {call} {when}");
             server.stop();
@@ -222,7 +222,7 @@ fn kill_between_the_pages_of_a_list() {
 
 // --------------------------------------------------------------- compaction
 
-/// Reservations of every kind, some of them changed since.
+/// Makes reservations of every kind, and changes some of them.
 fn furnish(client: &mut Client) {
     let lines = [
         "ALTA Sala 1..40",
@@ -244,7 +244,7 @@ fn furnish(client: &mut Client) {
     pour(client, &lines.map(str::to_owned));
 }
 
-/// Makes the journal mostly history, over a connection.
+/// Makes the journal mostly history, through a connection.
 fn churn(client: &mut Client, first: u64, pairs: u64) {
     let names: Vec<_> = (0..30).map(|n| format!("{n} {}", "x".repeat(100))).collect();
     let names = names.join(", ");
@@ -259,7 +259,7 @@ fn churn(client: &mut Client, first: u64, pairs: u64) {
 }
 
 #[test]
-fn compaction_while_running_changes_nothing_that_can_be_seen() {
+fn compaction_while_running_changes_nothing_visible() {
     let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
@@ -293,7 +293,7 @@ fn compaction_while_running_changes_nothing_that_can_be_seen() {
     server.stop();
 }
 
-/// A journal that the next start compacts.
+/// Writes a journal that the next start compacts.
 fn ripe(folder: &Path) {
     let mut past = Past::begin(folder, 5);
     past.say("ALTA Sala 1..200");
@@ -304,8 +304,8 @@ fn ripe(folder: &Path) {
     past.fill(5 << 20);
 }
 
-/// Who has opened the journal before a compaction, to copy it, reads all of it: a test
-/// that looked into the folder of a server once found the end of its journal missing.
+/// A process that has opened the journal before a compaction, to copy it, can read all of it. A
+/// test that copied a server's directory once found the end of the journal missing.
 #[test]
 fn a_journal_that_is_being_copied_stays_whole() {
     let folder = temp_dir();
@@ -336,13 +336,13 @@ fn kill_at_each_step_of_a_compaction() {
     let master = temp_dir();
     ripe(master.path());
     let mut want = None;
-    // Which file, which call: the steps of a compaction in their order.
+    // The file and the system call of each step of a compaction, in order.
     let steps = [
         ("journal.new", "?open,openat", 1),
         ("journal.new", "pwrite64", 1),
         ("journal.new", "fdatasync", 1),
         ("journal.new", "?rename,?renameat,renameat2", 1),
-        // The first two syncs are those of the start: for the journal and for its marker.
+        // The first two syncs belong to the start: of the journal and of its marker.
         (".", "fsync", 3),
     ];
     for (file, calls, when) in steps {
@@ -378,7 +378,7 @@ fn kill_at_any_moment_of_a_compaction() {
     let mut past = Past::begin(folder.path(), 5);
     let long = "y".repeat(90);
     past.say(&format!("ALTA {long} 1..9000"));
-    // Two events for each thing alive, and one more.
+    // Two events for each live item, and one more.
     for pair in 0..9_100 {
         past.say(&format!("RESERVAR {long} {}", 1 + pair % 9000));
         past.say(&format!("CANCELAR #{}", past.inventory.last_number()));
@@ -420,7 +420,7 @@ fn kill_at_any_moment_of_a_compaction() {
 // ------------------------------------------------- what a start has to settle
 
 #[test]
-fn what_was_bound_to_a_connection_of_a_dead_server_ends_at_the_last_time_it_knew() {
+fn reservation_bound_to_a_connection_of_a_dead_server_ends_at_its_last_time() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut bound = server.connect();
@@ -440,14 +440,14 @@ fn what_was_bound_to_a_connection_of_a_dead_server_ends_at_the_last_time_it_knew
     let after = events(folder.path());
     let ends: Vec<_> = after[before.len()..].iter().map(|(_, event)| stamped(event)).collect();
     assert_eq!(ends, [(last_time, "EXPIRED #1"), (last_time, "EXPIRED #2")]);
-    // Once is enough.
+    // It happens once.
     let server = Server::durable(folder.path(), &[]);
     server.kill();
     assert_eq!(events(folder.path()), after);
 }
 
 #[test]
-fn leases_that_ended_while_the_server_was_down_end_in_order_and_in_their_own_time() {
+fn leases_that_ended_while_the_server_was_down_end_in_order_at_their_own_times() {
     let folder = temp_dir();
     // Less than a day, so that the clock is followed without being confirmed.
     let mut past = Past::begin(folder.path(), 20);
@@ -486,7 +486,7 @@ fn texts_keys_and_numbers_survive_a_kill() {
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
     furnish(&mut client);
-    // The same name in the other normal form, and an English retry.
+    // The same name in the other normal form, and a retry in English.
     assert_eq!(client.say("ALTA Bo\u{301}veda 2"), "OK ALTA 1");
     client.say("SOY ana");
     let again = client.say("RESERVE sala 4, sala 2, SALA 3 key=k1 for=5d");
@@ -517,7 +517,7 @@ fn texts_keys_and_numbers_survive_a_kill() {
     server.stop();
 }
 
-/// A copy of the folder as it is now starts with the same state.
+/// Checks that a server on a copy of the directory has the same state.
 fn server_round_trip(folder: &TempDir, want: &[String]) {
     let copy = temp_dir();
     std::fs::copy(folder.path().join("journal"), copy.path().join("journal")).unwrap();
@@ -529,10 +529,10 @@ fn server_round_trip(folder: &TempDir, want: &[String]) {
     server.kill();
 }
 
-/// An end that is due comes before what a signal brings in the same turn:
-/// here both come while the turn before waits for its disk.
+/// An end that is due precedes the changes of a signal in the same turn. Here, both arrive while
+/// the previous turn waits for its disk.
 #[test]
-fn times_do_not_go_back_when_a_lease_ends_as_the_inventory_file_is_read_again() {
+fn times_do_not_go_back_when_a_lease_ends_during_a_reload() {
     if !can_trace() {
         return;
     }
@@ -563,7 +563,7 @@ fn times_do_not_go_back_when_a_lease_ends_as_the_inventory_file_is_read_again() 
 
 // ------------------------------------------------------------ torn and damaged
 
-/// A journal whose last commit has five events, and where that one begins.
+/// Writes a journal whose last commit has five events. Returns where that commit begins and ends.
 fn with_a_large_last_commit(folder: &Path) -> (Vec<String>, usize, usize) {
     let server = Server::durable(folder, &[]);
     let mut client = server.connect();
@@ -578,7 +578,7 @@ fn with_a_large_last_commit(folder: &Path) -> (Vec<String>, usize, usize) {
 }
 
 #[test]
-fn a_torn_last_commit_is_cut_as_a_whole_and_told() {
+fn torn_last_commit_is_cut_as_a_whole_and_reported() {
     let mut rng = Rng(seed());
     let folder = temp_dir();
     let (before, start, end) = with_a_large_last_commit(folder.path());
@@ -640,7 +640,7 @@ fn damage_before_the_last_commit_is_refused_and_nothing_is_changed() {
         let mut bytes = whole.clone();
         let place = header + rng.below(start - header);
         bytes[place] ^= 1 << rng.below(7);
-        // The head that it is in, or the first of the lines that have one sum together.
+        // The bad line is the head, or the first of the lines that share one checksum.
         let head = (header..=place).rfind(|at| whole[at + 8..].starts_with(b"\tcommit ")).unwrap();
         let lines = head + whole[head..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
         let line = if place < lines { head } else { lines };
@@ -656,11 +656,11 @@ fn damage_before_the_last_commit_is_refused_and_nothing_is_changed() {
             let last = told.lines().last().unwrap();
             assert!(last.contains(&format!("{}: byte {line}, ", path.display())), "{last}");
             assert!(last.contains("damage") && last.contains("nothing was changed"), "{last}");
-            assert!(last.contains("bring back a good copy"), "{last}");
+            assert!(last.contains("restore a good copy"), "{last}");
         }
         assert_eq!(text(&checked.stderr).lines().last(), text(&started.stderr).lines().last());
     }
-    // What the message tells to do as the last resort works.
+    // The last resort in the message works.
     let told = text(&output(&["check", "--data-dir", text_of(folder.path())]).stderr);
     let (_, advice) = told.trim().rsplit_once(": ").unwrap();
     let words: Vec<_> = advice.split(' ').collect();
@@ -696,8 +696,8 @@ fn a_full_disk_stops_the_server_with_the_reason() {
     let mut server = Server::durable(folder, &[]);
     let acknowledged = until_it_ends(&server, 0);
     assert!(acknowledged > 50, "{acknowledged}");
-    stopped_because(&mut server, "No space left on device (os error 28); make room on its disk");
-    // It even starts on the full disk, for it has nothing to write.
+    stopped_because(&mut server, "No space left on device (os error 28); free space on its disk");
+    // A start succeeds on the full disk, because it has nothing to write.
     let server = Server::durable(folder, &[]);
     assert_eq!(rows(&server).len(), acknowledged);
     server.kill();
@@ -711,9 +711,9 @@ fn a_full_disk_stops_the_server_with_the_reason() {
     check_replay(folder);
 }
 
-/// A disk that has no room for a snapshot is no reason to stop.
+/// A disk without space for a snapshot is no reason to stop.
 #[test]
-fn a_compaction_that_fails_is_told_and_harms_nothing() {
+fn failed_compaction_is_reported_and_changes_nothing() {
     let master = temp_dir();
     ripe(master.path());
     let journal = std::fs::read(master.path().join("journal")).unwrap();
@@ -722,7 +722,7 @@ fn a_compaction_that_fails_is_told_and_harms_nothing() {
     };
     let folder = disk.path();
     std::fs::write(folder.join("journal"), &journal).unwrap();
-    // Small enough a rest that a snapshot of 100 reservations does not fit.
+    // The remaining space is too small for a snapshot of 100 reservations.
     let mut server = Server::durable(folder, &[]);
     server.wait_log("the journal was not compacted: cannot write");
     assert!(!folder.join("journal.new").exists());
@@ -746,7 +746,7 @@ fn a_failed_sync_stops_the_server_before_it_replies() {
         let server = Server::durable(folder.path(), &[]);
         let found = rows(&server).len();
         match arguments {
-            // Written, but not known to be synced: nobody may have been told.
+            // Written but not synced, so nobody may have been notified.
             [] => assert_eq!(found, acknowledged + 1, "{when}"),
             _ => assert!(acknowledged > 0 && found >= acknowledged, "{found} {acknowledged}"),
         }
@@ -777,7 +777,7 @@ fn a_failed_write_stops_the_server_before_it_replies() {
 // ------------------------------------------------------------------- --fsync
 
 #[test]
-fn without_a_sync_a_kill_loses_nothing_either() {
+fn kill_without_a_sync_loses_nothing() {
     for fsync in ["never", "1s", "10m"] {
         let folder = temp_dir();
         let server = Server::durable(folder.path(), &["--fsync", fsync]);
@@ -791,7 +791,7 @@ fn without_a_sync_a_kill_loses_nothing_either() {
     }
 }
 
-/// The time stamps of a system call in a trace, in seconds.
+/// Returns the time stamps of a system call in a trace, in seconds.
 fn calls(trace: &Path, call: &str) -> Vec<f64> {
     let trace = std::fs::read_to_string(trace).unwrap();
     let call = format!(" {call}(");
@@ -816,10 +816,9 @@ fn an_interval_syncs_once_in_time_seals_and_then_sleeps() {
     until("a sync", || calls(&trace, "fdatasync").len() > at_start);
     let written = calls(&trace, "pwrite64")[writes];
     let synced = calls(&trace, "fdatasync")[at_start];
-    // Not at once, and in time, with some room for a busy machine.
+    // Not at once, and in time, with some tolerance for a busy machine.
     assert!((0.8..2.5).contains(&(synced - written)), "synced after {} s", synced - written);
-    // That nothing happens any more can only be seen by watching for a while:
-    // more than twice the interval.
+    // To see that nothing happens any more, the test waits for more than twice the interval.
     let settled = Instant::now();
     let size = || std::fs::metadata(&trace).unwrap().len();
     let mut quiet = (size(), Instant::now());

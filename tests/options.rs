@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use support::{Client, Server, command, fill_journal, temp_dir, until, wait};
 
-/// Runs a program to its end: exit code, stdout, stderr.
+/// Runs a program to its end. Returns the exit code, stdout and stderr.
 fn outcome(command: &mut Command) -> (i32, String, String) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let code = wait(&mut child).code().expect("it was not killed");
@@ -19,7 +19,7 @@ fn outcome(command: &mut Command) -> (i32, String, String) {
     (code, out, err)
 }
 
-/// A start that fails: exit code and the last line of stderr.
+/// Runs a start that fails. Returns the exit code and the last line of stderr.
 fn failure(arguments: &[&str]) -> (i32, String) {
     let mut all = vec!["--listen", "127.0.0.1:0"];
     if !arguments.contains(&"--listen") {
@@ -36,7 +36,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// What `ESTADO` says of `key`.
+/// Returns the value of `key` in the reply to `ESTADO`.
 fn figure(client: &mut Client, key: &str) -> String {
     let lines = client.list("ESTADO");
     let line = lines.iter().find_map(|line| line.strip_prefix(&format!("{key}=")));
@@ -80,7 +80,7 @@ fn help_and_version() {
 
 #[test]
 fn wrong_usage_ends_with_2() {
-    let rows: &[(&[&str], &str)] = &[
+    let cases: &[(&[&str], &str)] = &[
         (&["--bogus"], "--bogus"),
         (&["surplus"], "surplus"),
         (&["--listen", "nonsense"], "HOST:PORT"),
@@ -102,7 +102,7 @@ fn wrong_usage_ends_with_2() {
         (&["backup"], "--to <DIR>"),
         (&["backup", "--to"], "--to <DIR>"),
     ];
-    for (arguments, said) in rows {
+    for (arguments, said) in cases {
         let (code, out, err) = outcome(&mut command(arguments));
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");
         assert!(err.contains(said), "{arguments:?}: {err}");
@@ -110,7 +110,7 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
-fn listens_on_every_address_and_says_the_real_port() {
+fn listens_on_every_address_and_logs_the_real_port() {
     let has_six = TcpListener::bind("[::1]:0").is_ok();
     if !has_six {
         println!("without IPv6: this host has no ::1");
@@ -124,7 +124,7 @@ fn listens_on_every_address_and_says_the_real_port() {
         assert_ne!(address.port(), 0);
         assert_eq!(Client::to(*address).say("SOY ana"), "OK ana");
     }
-    // Both speak of the same rooms.
+    // Both have the same rooms.
     let mut first = Client::to(server.addresses[0]);
     let mut second = Client::to(server.addresses[1]);
     assert_eq!(first.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
@@ -133,7 +133,7 @@ fn listens_on_every_address_and_says_the_real_port() {
 }
 
 #[test]
-fn more_than_loopback_only_if_it_is_meant() {
+fn other_addresses_than_loopback_need_allow_anonymous() {
     for open in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0", "192.0.2.1:0"] {
         let (code, reason) = failure(&["--in-memory", "--listen", "127.0.0.1:0", "--listen", open]);
         assert_eq!(code, 2, "{reason}");
@@ -145,7 +145,7 @@ fn more_than_loopback_only_if_it_is_meant() {
     assert_eq!(client.say("SOY ana"), "OK ana");
 }
 
-/// A server with only these variables.
+/// Returns a server with only these environment variables.
 fn with_variables(variables: &[(&str, &Path)]) -> Command {
     let mut command = command(&["--listen", "127.0.0.1:0", "--time-zone", "UTC"]);
     for name in ["STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"] {
@@ -156,22 +156,22 @@ fn with_variables(variables: &[(&str, &Path)]) -> Command {
 }
 
 #[test]
-fn where_the_data_is() {
+fn data_directory_comes_from_the_option_or_the_environment() {
     let folder = temp_dir();
     let (state, xdg, home) =
         (folder.path().join("state"), folder.path().join("xdg"), folder.path().join("home"));
     let two = std::env::join_paths([&state, &xdg]).unwrap();
     let all = [("STATE_DIRECTORY", &*state), ("XDG_STATE_HOME", &*xdg), ("HOME", &*home)];
-    let rows: &[(&[(&str, &Path)], &Path)] = &[
+    let cases: &[(&[(&str, &Path)], &Path)] = &[
         (&all, &state),
         (&all[1..], &xdg.join("reservad")),
         (&all[2..], &home.join(".local/state/reservad")),
         (&[("STATE_DIRECTORY", Path::new(&two))], &state),
         (&[("STATE_DIRECTORY", Path::new("")), all[1]], &xdg.join("reservad")),
-        // As its specification says: a relative path is not to be used.
+        // The specification says that a relative path must be ignored.
         (&[("XDG_STATE_HOME", Path::new("relative")), all[2]], &home.join(".local/state/reservad")),
     ];
-    for (variables, want) in rows {
+    for (variables, want) in cases {
         let mut server = Server::spawn(&mut with_variables(variables));
         assert!(server.log_so_far().contains(&format!("data in {}\n", want.display())));
         assert!(want.join("journal").is_file(), "{variables:?}");
@@ -202,7 +202,7 @@ fn in_memory_writes_no_file() {
 }
 
 #[test]
-fn the_start_says_what_there_is() {
+fn start_logs_addresses_and_counts() {
     let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &[]);
     let log = server.log_so_far();
@@ -215,8 +215,7 @@ fn the_start_says_what_there_is() {
     assert!(log.contains("3 resources, 1 live reservations, room for 7 clients"), "{log}");
 }
 
-/// A line of the log once went to a full pipe, and the loop waited forever: not even SIGTERM was
-/// seen.
+/// A line of the log once went to a full pipe, and the loop waited forever, even after SIGTERM.
 #[test]
 fn full_pipe_at_stderr_does_not_stop_the_server() {
     let (reader, mut writer) = std::io::pipe().unwrap();
@@ -229,7 +228,7 @@ fn full_pipe_at_stderr_does_not_stop_the_server() {
     let mut server = command(&["--in-memory", "--log-level", "debug", "--listen", &listen]);
     let mut server = server.stderr(writer).spawn().unwrap();
     until("it listens", || TcpStream::connect(port).is_ok());
-    // Each of these is a line at `debug`.
+    // Each of these logs a line at `debug`.
     for _ in 0..50 {
         let mut client = Client::to(port);
         assert_eq!(client.say("SOY ana"), "OK ana");
@@ -269,7 +268,7 @@ fn bound_per_address_applies_to_other_addresses_but_not_to_loopback() {
         "{told}"
     );
     let from_here: Vec<_> = (0..10).map(|_| speaking(1)).collect();
-    // A connection that closes makes room.
+    // A closed connection makes room.
     drop(from_there.pop());
     until("there is room again", || {
         let mut client = connect(0);
@@ -292,7 +291,7 @@ fn under_a_limit(files: usize, listeners: usize, folder: &Path) -> Command {
     command
 }
 
-/// The reserve once ignored the listeners: with 12 of them, clients took the descriptors that the
+/// The reserve once ignored the listeners. With 12 of them, clients took the descriptors that the
 /// compaction needs, and it stopped the server.
 #[test]
 fn a_compaction_has_descriptors_with_many_listeners_and_all_places_taken() {
@@ -334,7 +333,7 @@ fn sample_rooms_only_where_there_is_no_data_yet() {
     let server = Server::durable(folder.path(), &[]);
     assert_eq!(server.connect().say("LISTAR"), "OK 0 DISPONIBLES");
     server.stop();
-    // An inventory stands in their place.
+    // An inventory file replaces them.
     let folder = temp_dir();
     std::fs::write(folder.path().join("rooms"), "Sala\n").unwrap();
     let data = folder.path().join("data");
@@ -360,7 +359,7 @@ fn a_start_that_failed_leaves_no_sample_rooms_behind() {
 }
 
 #[test]
-fn an_inventory_file() {
+fn inventory_file_adds_missing_resources() {
     let folder = temp_dir();
     let file = folder.path().join("rooms");
     let content =
@@ -372,7 +371,7 @@ fn an_inventory_file() {
     assert_eq!(server.connect().list("LISTAR"), want);
     assert_eq!(server.connect().say("RESERVAR Grúa/7"), "OK RESERVADO #1 Grúa/7");
     server.stop();
-    // It adds what is missing, in any spelling, and removes nothing.
+    // It adds missing names, compares them folded, and removes nothing.
     std::fs::write(&file, "HABITACION 1\nNueva\n").unwrap();
     let server = Server::durable(&data, &["--inventory", text(&file)]);
     let want = ["Habitación 1", "Sala de reuniones", "Nueva"];
@@ -386,7 +385,7 @@ fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
     let folder = temp_dir();
     let file = folder.path().join("rooms");
     let long = format!("Sala\n{}\n", "x".repeat(129));
-    let rows: &[(&[u8], usize, &str)] = &[
+    let cases: &[(&[u8], usize, &str)] = &[
         (b"Sala 1\nSala, 2\n", 2, ","),
         (b"# one\n\nSala=2\n", 3, "="),
         (b"Sala *\n", 1, "*"),
@@ -395,7 +394,7 @@ fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
         ("Habitación 1\nSala\nHABITACION 1\n".as_bytes(), 3, "line 1"),
         ("Sala\u{200B}\n".as_bytes(), 1, "U+200B"),
     ];
-    for (content, line, said) in rows {
+    for (content, line, said) in cases {
         std::fs::write(&file, content).unwrap();
         let (code, reason) = failure(&["--in-memory", "--inventory", text(&file)]);
         assert_eq!(code, 1, "{reason}");
@@ -405,11 +404,12 @@ fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
     let missing = folder.path().join("missing");
     let (code, reason) = failure(&["--in-memory", "--inventory", text(&missing)]);
     assert_eq!(code, 1);
-    assert!(reason.starts_with(&format!("reservad: {}", missing.display())), "{reason}");
+    let start = format!("reservad: cannot read the file of --inventory: {}", missing.display());
+    assert!(reason.starts_with(&start), "{reason}");
 }
 
 #[test]
-fn the_inventory_file_again_on_sighup() {
+fn sighup_reloads_the_inventory_file() {
     let folder = temp_dir();
     let file = folder.path().join("rooms");
     std::fs::write(&file, "Sala 1\n").unwrap();
@@ -424,13 +424,13 @@ fn the_inventory_file_again_on_sighup() {
     for (bad, said) in [("Sala 4\nSala, 5\n", "line 2"), ("Sala 4\n\u{7}\n", "line 2")] {
         std::fs::write(&file, bad).unwrap();
         server.signal("HUP");
-        let log = server.wait_log("nothing of that file was taken");
+        let log = server.wait_log("nothing was added from the file");
         assert!(log.contains(text(&file)) && log.contains(said), "{log}");
         assert_eq!(client.list("LISTAR"), ["Sala 2", "Sala 3"]);
     }
     std::fs::remove_file(&file).unwrap();
     server.signal("HUP");
-    server.wait_log("nothing of that file was taken");
+    server.wait_log("nothing was added from the file");
     assert_eq!(client.say("VERIFICAR #1"), "OK VIGENTE #1 Sala 1 quedan=-");
     server.stop();
     let server = Server::durable(&data, &[]);
@@ -447,12 +447,12 @@ fn sighup_without_an_inventory_changes_nothing() {
 }
 
 #[test]
-fn one_server_for_one_folder() {
+fn second_server_on_a_data_directory_is_refused() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let (code, reason) = failure(&["--data-dir", text(folder.path())]);
     assert_eq!(code, 1);
-    assert!(reason.contains("another process uses this data folder"), "{reason}");
+    assert!(reason.contains("another process uses this data directory"), "{reason}");
     assert!(reason.contains(text(folder.path())), "{reason}");
     assert_eq!(server.connect().say("SOY ana"), "OK ana");
     server.kill();
@@ -460,7 +460,7 @@ fn one_server_for_one_folder() {
 }
 
 #[test]
-fn a_port_that_is_taken() {
+fn port_in_use_is_an_error() {
     let server = Server::in_memory(&[]);
     let address = server.address.to_string();
     let arguments = ["--in-memory", "--listen", &address, "--log-level", "error"];
@@ -473,7 +473,7 @@ fn a_port_that_is_taken() {
 }
 
 #[test]
-fn a_folder_that_cannot_be() {
+fn unusable_data_directory_is_an_error() {
     let folder = temp_dir();
     std::fs::write(folder.path().join("file"), "").unwrap();
     let under = folder.path().join("file").join("data");
@@ -526,10 +526,10 @@ fn a_damaged_journal_stops_the_start() {
         let start = format!("reservad: {}: byte {line}, line {number}: ", journal.display());
         assert!(reason.starts_with(&start), "{reason} does not begin with {start}");
         assert!(reason.contains("nothing was changed"), "{reason}");
-        assert!(reason.contains("bring back a good copy"), "{reason}");
+        assert!(reason.contains("restore a good copy"), "{reason}");
         assert!(std::fs::read(&journal).unwrap() == bad);
     }
-    // A tail that a crash has torn is cut and told.
+    // A tail that a crash has torn is cut and reported.
     let end = good.windows(6).rposition(|bytes| bytes == b"\tseal ").unwrap() - 8;
     std::fs::write(&journal, &good[..end - 5]).unwrap();
     let (code, out, _) = outcome(&mut command(&["check", "--data-dir", data]));
@@ -538,13 +538,13 @@ fn a_damaged_journal_stops_the_start() {
     assert!(out.contains("\nends without a seal: events after 42 may be missing"), "{out}");
     let mut server = Server::durable(folder.path(), &[]);
     assert!(server.log_so_far().contains("a torn tail was cut at byte "));
-    // The cancellation was lost with it.
+    // The cancellation is lost with it.
     assert_eq!(code_of(&server.connect().say("RESERVAR Habitación 1")), "409");
     server.stop();
 }
 
 #[test]
-fn check_says_that_there_is_nothing() {
+fn check_reports_a_missing_journal() {
     let folder = temp_dir();
     let (code, out, err) = outcome(&mut command(&["check", "--data-dir", text(folder.path())]));
     assert_eq!((code, out.as_str()), (1, ""));
@@ -556,7 +556,7 @@ fn check_says_that_there_is_nothing() {
 }
 
 #[test]
-fn whatever_fsync_says_a_killed_server_loses_nothing() {
+fn killed_server_loses_nothing_with_any_fsync_policy() {
     for (when, shown) in [("always", "always"), ("never", "never"), ("1s", "1s"), ("2h", "7200s")] {
         let folder = temp_dir();
         let server = Server::durable(folder.path(), &["--fsync", when]);
@@ -598,12 +598,12 @@ fn no_more_reservations_than_max_reservations() {
     assert!(code_of(&refused) == "503" && refused.contains("--max-reservations"), "{refused}");
     assert_eq!(client.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
     assert_eq!(client.say("RESERVAR Habitación 3"), "OK RESERVADO #3 Habitación 3");
-    // Also when one has ended by itself.
+    // Also after one has ended by itself.
     until("there is room", || code_of(&client.say("RESERVAR Habitación 1")) == "RESERVADO");
 }
 
 #[test]
-fn idle_clients_are_closed_those_who_hold_something_are_not() {
+fn idle_clients_are_closed_unless_they_hold_something() {
     let server = Server::in_memory(&["--idle-timeout", "1s"]);
     let mut silent = server.connect();
     let mut spoke = server.connect();
@@ -622,7 +622,7 @@ fn idle_clients_are_closed_those_who_hold_something_are_not() {
 }
 
 #[test]
-fn the_time_zone_of_what_is_printed_and_read() {
+fn time_zone_applies_to_replies_and_requests() {
     let server = Server::in_memory(&["--time-zone", "America/Montevideo"]);
     let mut client = server.connect();
     assert_eq!(
@@ -640,11 +640,26 @@ fn an_unknown_zone_in_tz_stops_the_start() {
         server.env("TZ", tz).stdin(Stdio::null()).stderr(Stdio::piped());
         server
     };
-    let (code, _, err) = outcome(&mut with_tz("Amrica/Montevideo"));
-    assert_eq!(code, 2, "{err}");
-    assert!(err.contains("Amrica/Montevideo") && err.contains("America/Montevideo"), "{err}");
-    let server = Server::spawn(&mut with_tz("America/Montevideo"));
-    assert_eq!(figure(&mut server.connect(), "zone"), "America/Montevideo");
+    for tz in ["Amrica/Montevideo", "/nowhere/zone", "/dev/null", "3", "Europe/Madrid x"] {
+        let (code, _, err) = outcome(&mut with_tz(tz));
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains(tz) && err.contains("America/Montevideo"), "{err}");
+    }
+    let cases = [
+        ("America/Montevideo", "America/Montevideo"),
+        (":America/Montevideo", "America/Montevideo"),
+        ("/usr/share/zoneinfo/America/Montevideo", "America/Montevideo"),
+        ("", "UTC"),
+        ("UTC", "UTC"),
+    ];
+    for (tz, name) in cases {
+        let server = Server::spawn(&mut with_tz(tz));
+        assert_eq!(figure(&mut server.connect(), "zone"), name, "{tz}");
+    }
+    let server = Server::spawn(&mut with_tz("EST5EDT,M3.2.0,M11.1.0"));
+    let reply =
+        server.connect().say("RESERVAR Habitación 1 desde=2090-07-01T12:00 hasta=2090-07-02");
+    assert!(reply.contains("desde=2090-07-01T12:00:00-04:00"), "{reply}");
 }
 
 #[test]
@@ -653,7 +668,7 @@ fn log_levels() {
     let mut client = server.connect();
     SockRef::from(&*client.stream()).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
-    server.wait_log("a client is gone");
+    server.wait_log("lost connection");
     server.stop();
     let server = Server::in_memory(&[]);
     let address = server.address.to_string();
@@ -717,7 +732,7 @@ fn a_second_sigterm_ends_at_once() {
     std::fs::write(folder.path().join("rooms"), names.join("\n")).unwrap();
     let file = folder.path().join("rooms");
     let mut server = Server::in_memory(&["--inventory", text(&file)]);
-    // Somebody who is owed a lot and takes nothing holds the first one up.
+    // A client with much unread output delays the first signal.
     let mut client = server.connect();
     client.send("LISTAR\n".repeat(50));
     assert_eq!(client.line(), "OK 20000 DISPONIBLES");
@@ -729,7 +744,7 @@ fn a_second_sigterm_ends_at_once() {
 }
 
 #[test]
-fn who_takes_nothing_does_not_hold_a_stop_up_for_ever() {
+fn client_that_reads_nothing_delays_a_stop_only_briefly() {
     let folder = temp_dir();
     let names: Vec<_> = (0..20_000).map(|n| format!("{n} {}", "x".repeat(100))).collect();
     std::fs::write(folder.path().join("rooms"), names.join("\n")).unwrap();
@@ -755,7 +770,7 @@ fn a_closed_stderr_and_sigpipe_do_not_kill_it() {
         }
     };
     drop(log);
-    // All of this would be logged.
+    // All of this is logged.
     for _ in 0..3 {
         let mut foreign = Client::to(address);
         foreign.send("GET / HTTP/1.1\r\n\r\n");
@@ -769,7 +784,7 @@ fn a_closed_stderr_and_sigpipe_do_not_kill_it() {
     };
     kill("HUP");
     kill("PIPE");
-    // Who goes away while it is written to.
+    // A client that disconnects while the server writes to it.
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all("AYUDA\n".repeat(1000).as_bytes()).unwrap();
     drop(client);
@@ -784,7 +799,7 @@ fn a_restart_on_the_same_port_right_away() {
     let mut server = Server::durable(folder.path(), &[]);
     let address = server.address.to_string();
     for round in 0..6 {
-        // The server closes first, so that its side of these has to linger.
+        // The server closes first, so that its sockets linger.
         let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
         for client in &mut clients {
             assert_eq!(client.say("SOY ana"), "OK ana");
@@ -804,7 +819,7 @@ fn a_restart_on_the_same_port_right_away() {
 
 #[test]
 fn both_wildcards_on_one_port() {
-    // The port of one that is gone is free again, also for both families.
+    // The port of a closed listener is free again, for both families.
     let port = Server::in_memory(&[]).address.port();
     let (v4, v6) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));
     let server = Server::in_memory(&["--allow-anonymous", "--listen", &v4, "--listen", &v6]);

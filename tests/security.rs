@@ -165,7 +165,7 @@ fn an_inventory_that_is_not_a_regular_file_is_refused_at_once() {
         std::fs::remove_file(&inventory).unwrap();
         symlink(&path, &inventory).unwrap();
         server.signal("HUP");
-        server.wait_log(&format!("{told}; nothing of that file was taken"));
+        server.wait_log(&format!("{told}; nothing was added from the file"));
         assert_eq!(server.connect().list("LISTAR"), ["Sala 1"]);
     }
     server.stop();
@@ -331,7 +331,7 @@ fn what_drives_a_terminal_is_escaped_in_the_log() {
     let mut log = server.wait_log("SIGHUP: 0 new resources");
     std::fs::write(&odd_file, "a\u{1b}b\n").unwrap();
     server.signal("HUP");
-    log += &server.wait_log("nothing of that file was taken");
+    log += &server.wait_log("nothing was added from the file");
     log += &server.log_so_far().replace('\n', "");
     assert_harmless(&log, "log");
     assert!(log.contains("a\\u{1b}[31m\\u{a}b\\u{202e}"), "{log}");
@@ -428,7 +428,7 @@ fn no_reply_tells_of_the_host() {
     client.send(format!("{}\n{}\nx", lines.join("\n"), "y".repeat(5000)));
     std::fs::write(&inventory, "a\u{1}\n").unwrap();
     server.signal("HUP");
-    server.wait_log("nothing of that file was taken");
+    server.wait_log("nothing was added from the file");
     let (_second, third) = (server.connect(), server.connect());
     let said = client.finish() + &third.finish();
     for code in ["400", "401", "403", "404", "408", "409", "410", "413", "503"] {

@@ -1,7 +1,6 @@
-//! The inventory and its store below sockets: random commands in virtual
-//! time against what the journal replays to, with compaction, restarts and
-//! power cuts in between; and the questions about time against a model that
-//! is a list and loops.
+//! The inventory and its store, without sockets. Random commands in virtual time are compared with
+//! the replayed journal, with compactions, restarts and power cuts in between, and questions about
+//! time are compared with a model of lists and loops.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -29,7 +28,7 @@ const CAPACITY: Capacity = Capacity { resources: 400, reservations: 200 };
 /// 2026-11-22T16:00:00Z.
 const START_MS: i64 = 1_795_363_200_000;
 
-/// Everything that must survive a restart. Ids may differ, names may not.
+/// Returns everything that must survive a restart. Ids may change, names may not.
 fn dump(inventory: &Inventory) -> String {
     let mut text =
         format!("events {} numbers {}\n", inventory.last_event(), inventory.last_number());
@@ -60,7 +59,7 @@ fn dump(inventory: &Inventory) -> String {
     text
 }
 
-/// Runs one line to the end of its reply; whether the connection goes on.
+/// Runs one line to the end of its reply. Returns whether the connection continues.
 fn run(
     inventory: &mut Inventory,
     batch: &mut Batch,
@@ -92,7 +91,7 @@ fn run(
     (String::from_utf8(out).unwrap(), goes_on)
 }
 
-/// What a client sees of it.
+/// Returns the lists that a client sees.
 fn seen(inventory: &mut Inventory, now: Time) -> String {
     let mut session = Session::new(SessionId(u64::MAX));
     let mut batch = Batch::default();
@@ -113,12 +112,12 @@ struct World {
     sessions: Vec<Session>,
     last_session: u64,
     last_room: usize,
-    /// Requests with a `clave=`, to be said again.
+    /// Requests with a `clave=`, to be repeated.
     keyed: Vec<String>,
     now: Time,
-    /// The state of the last commit that was acknowledged.
+    /// The state after the last acknowledged commit.
     committed: String,
-    /// The highest number that was told to anybody.
+    /// The highest number in a reply.
     told: Number,
     compactions: usize,
     tidied: usize,
@@ -126,7 +125,7 @@ struct World {
     granted: usize,
 }
 
-/// The disk has failed: the process is to stop.
+/// The error after which the process must stop.
 #[derive(Debug)]
 struct Stopped;
 
@@ -165,7 +164,7 @@ impl World {
         }
     }
 
-    /// One turn of the loop, in the reactor's order.
+    /// Runs one turn of the loop, in the reactor's order.
     fn turn(&mut self) -> Result<(), Stopped> {
         let step_ms = self.rng.pick(&[0, 1, 700, 20_000, 600_000, 7_200_000]);
         self.now = self.now.plus_ms(step_ms);
@@ -207,7 +206,7 @@ impl World {
     fn commit(&mut self) -> Result<(), Stopped> {
         self.store.commit(&mut self.batch).map_err(|_| Stopped)?;
         self.committed = dump(&self.inventory);
-        // A spare tail makes a replay slow here.
+        // A spare tail would make a replay slow here.
         if self.policy == SyncPolicy::Never || self.rng.one_in(10) {
             self.compare();
         }
@@ -224,7 +223,7 @@ impl World {
         Ok(())
     }
 
-    /// The journal replays to what there is, for the program and for a client.
+    /// Checks that the replayed journal equals the inventory, for the program and for a client.
     fn compare(&mut self) {
         let mut copy = Inventory::new(CAPACITY);
         let report =
@@ -236,7 +235,7 @@ impl World {
         assert_eq!(seen(&mut copy, self.now), seen(&mut self.inventory, self.now));
     }
 
-    /// A connection ends without a word.
+    /// Closes a connection without a command.
     fn hang_up(&mut self) {
         let session = self.sessions.swap_remove(self.rng.below(self.sessions.len()));
         let zone = Zone::utc();
@@ -253,7 +252,7 @@ impl World {
         self.greet();
     }
 
-    /// The process is gone, or even the power; a new one starts.
+    /// Kills the process or cuts the power, and starts a new process.
     fn restart(&mut self, power_cut: bool) {
         self.crashes += 1;
         let attempted = dump(&self.inventory);
@@ -280,7 +279,7 @@ impl World {
         self.compare();
     }
 
-    /// One random command of a random connection; the number that it got, if one.
+    /// Runs one random command of a random connection. Returns its number, if it got one.
     fn command(&mut self, line: &str) -> Option<Number> {
         let at = self.rng.below(self.sessions.len());
         let before = self.inventory.last_number();
@@ -297,7 +296,7 @@ impl World {
         }
         self.granted += 1;
         assert_eq!(self.inventory.last_number(), before.next());
-        // One with a date would be a request for the past some day.
+        // A retry with a date would some day be a request for the past.
         if line.contains("clave=") && !line.contains("=20") {
             self.keyed.push(line.to_owned());
         }
@@ -305,7 +304,7 @@ impl World {
         Some(before.next())
     }
 
-    /// Adds rooms and takes most of them out again, which leaves holes in the ids.
+    /// Adds rooms and removes most of them, which leaves holes in the ids.
     fn renovate(&mut self) {
         let (first, last) = (self.last_room + 1, self.last_room + 90);
         self.last_room = last;
@@ -399,7 +398,7 @@ impl World {
         let first = self.last_room + 1;
         self.last_room += count;
         match self.rng.below(4) {
-            // One that was there before, perhaps.
+            // Perhaps one that existed before.
             0 => format!("ALTA Sala {}", 1 + self.rng.below(first)),
             1 => format!("ALTA Bo\u{301}veda {first}..{}", self.last_room),
             _ => format!("ALTA Sala {first}..{}", self.last_room),
@@ -425,7 +424,7 @@ impl World {
 }
 
 #[test]
-fn the_journal_replays_to_what_was_there_and_a_restart_changes_nothing() {
+fn replayed_journal_equals_the_inventory_and_a_restart_changes_nothing() {
     let seed = seed();
     let (mut tidied, mut compactions, mut granted) = (0, 0, 0);
     for round in 0..2 {
@@ -445,7 +444,7 @@ fn the_journal_replays_to_what_was_there_and_a_restart_changes_nothing() {
 }
 
 #[test]
-fn a_power_cut_at_any_step_keeps_what_was_acknowledged() {
+fn power_cut_at_any_step_keeps_acknowledged_changes() {
     let seed = seed();
     let (mut crashes, mut compactions) = (0, 0);
     for round in 0..3 {
@@ -463,8 +462,8 @@ fn a_power_cut_at_any_step_keeps_what_was_acknowledged() {
     assert!(compactions > 0, "the dice leave something out");
 }
 
-/// Each kind of change between any two pieces of a compaction, each piece one
-/// record: what was visited and what was not must both come out right.
+/// Each kind of change happens between any two pieces of a compaction, each piece one record. Both
+/// visited and unvisited items must be correct in the snapshot.
 #[test]
 fn every_change_at_every_moment_of_a_compaction() {
     let begin = [
@@ -545,10 +544,10 @@ fn every_change_at_every_moment_of_a_compaction() {
     assert!(moments > 100, "{moments}");
 }
 
-/// What changes behind the cursor is written with each piece: a crowd that
-/// never stops cannot keep a compaction from its end, nor make it large.
+/// Changes behind the cursor are written with each piece. So constant changes can neither delay the
+/// end of a compaction nor make it large.
 #[test]
-fn a_compaction_ends_however_much_happens_meanwhile() {
+fn compaction_ends_despite_constant_changes() {
     let disk = SimDisk::new(4096, 1);
     let (mut store, mut inventory, _) =
         Store::open(disk.clone(), SyncPolicy::Never, CAPACITY).unwrap();
@@ -585,23 +584,23 @@ fn a_compaction_ends_however_much_happens_meanwhile() {
     assert!(!store.has_old_file(), "it was small");
 }
 
-/// A journal that somebody has forged may hold what no client could say, and a snapshot says it
-/// at greater length: with quotes, with the time at which it begins. What found no room in it then
-/// stopped the server in the middle of its work.
+/// A forged journal may hold what no client can send, and a snapshot writes it in a longer form:
+/// with quotes, and with the start time. If that did not fit in the snapshot, the server stopped
+/// while it was running.
 #[test]
-fn what_a_snapshot_would_have_no_room_for_is_not_replayed() {
+fn event_too_long_for_a_snapshot_is_not_replayed() {
     let time = "2026-11-22T16:48:54.123Z";
     let names: Vec<_> = (1..=TARGETS_MAX + 1).map(|n| format!("{n}{}", "x".repeat(120))).collect();
     let note = |bytes: usize| format!("{} note={}", names[0], "\\".repeat(bytes));
     let several =
         |count: usize| format!("{} note={}", names[..count].join(", "), "\\".repeat(9000));
-    let rows = [
+    let cases = [
         (note(KEPT_TEXT_MAX_BYTES), None),
         (note(KEPT_TEXT_MAX_BYTES + 1), Some("24577 bytes of text, more than any")),
         (several(TARGETS_MAX), None),
         (several(TARGETS_MAX + 1), Some("33 names, and no reservation has more than 32")),
     ];
-    for (reserved, refusal) in rows {
+    for (reserved, refusal) in cases {
         let mut texts: Vec<_> = names.iter().map(|name| format!("{time} ADDED {name}")).collect();
         texts.push(format!("{time} RESERVED #1 {reserved}"));
         let ends = texts.iter().scan(0, |end, text| {
@@ -619,7 +618,7 @@ fn what_a_snapshot_would_have_no_room_for_is_not_replayed() {
             (Err(error), Some(told)) if error.to_string().contains(told) => continue,
             (opened, told) => panic!("{:?}, and not {told:?}", opened.err()),
         };
-        // Three times: what a snapshot has said is not longer in the next one.
+        // Three times, because the next snapshot must not be longer.
         for _ in 0..3 {
             loop {
                 let now = Time::from_ms(START_MS);
@@ -639,7 +638,7 @@ fn what_a_snapshot_would_have_no_room_for_is_not_replayed() {
     }
 }
 
-/// The longest event that a client can bring about is not too long to be replayed.
+/// The longest event that a client can cause is replayed.
 #[test]
 fn the_longest_event_is_replayed() {
     let disk = SimDisk::new(4096, 1);
@@ -648,7 +647,7 @@ fn the_longest_event_is_replayed() {
     let mut batch = Batch::default();
     let mut session = Session::new(SessionId(1));
     let now = Time::from_ms(START_MS);
-    // Folded, each syllable is three letters, and what it is granted is as long as can be.
+    // Each syllable folds to three letters, and the reservation is as long as possible.
     let names: Vec<_> = (10..42).map(|n| format!("{n}{}", "각".repeat(42))).collect();
     let patterns: Vec<_> = (10..42).map(|n| format!("{n}{}*", "각".repeat(31))).collect();
     let quotes = "\\\"".repeat(200);
@@ -674,7 +673,7 @@ fn the_longest_event_is_replayed() {
     assert_eq!(dump(&again), dump(&inventory));
 }
 
-/// A retry with its `clave=` says the same again and changes nothing.
+/// A retry with its `clave=` gets the same reply and changes nothing.
 #[test]
 fn a_retry_from_another_connection_does_not_bind_a_reservation_to_it() {
     let mut inventory = Inventory::new(CAPACITY);
@@ -694,7 +693,7 @@ fn a_retry_from_another_connection_does_not_bind_a_reservation_to_it() {
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// All bookings as a list; every question is a loop.
+/// All bookings as a list. Every question is a loop.
 struct Model {
     names: Vec<String>,
     bookings: Vec<(ResourceId, Interval, Number)>,
@@ -741,7 +740,7 @@ impl Model {
     }
 }
 
-/// Matching by trying everything.
+/// Matches by trying everything.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -786,7 +785,7 @@ fn ask(rng: &mut Rng, model: &Model) -> Question {
 }
 
 #[test]
-fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
+fn free_resources_and_times_agree_with_a_simple_model() {
     let mut rng = Rng(seed());
     let zone = Zone::utc();
     let who = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
@@ -822,7 +821,7 @@ fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
                 let want = (0..names.len()).filter(free).map(|id| 1 << id).sum();
                 assert_eq!(bits, [want], "{stars}");
             }
-            // Every booking lies on whole hours, so what fits at all fits at one.
+            // Every booking is on whole hours, so if anything fits, it fits at a whole hour.
             let fits = |start: Time| {
                 let until = when.until(start, &zone).ok().filter(|until| start < *until)?;
                 model.place(&selectors, Interval { from: start, until })
@@ -850,7 +849,7 @@ fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
                     let Ok(Grant::New(new)) = granted else {
                         panic!("not granted at the time that was told: {granted:?}")
                     };
-                    // Most stay only as a question, or all would be full soon.
+                    // Most are only asked, because otherwise everything would be full soon.
                     if rng.one_in(3) && !until.is_never() {
                         book(&mut inventory, &mut model, new);
                     }
@@ -868,10 +867,9 @@ fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
     assert!(at_once > 20 && later > 20 && never > 5, "the dice leave something out");
 }
 
-/// A thousand watchers of nothing that happens were each told nothing of
-/// 10,000 events in one turn.
+/// A thousand watchers without a matching event once each read 10,000 events in one turn.
 #[test]
-fn events_that_a_watcher_is_not_told_of_are_looked_at_in_pieces() {
+fn events_that_do_not_match_a_watcher_are_read_in_pieces() {
     const ROOM_BYTES: usize = 4096;
     let (now, zone) = (Time::from_ms(1_795_363_200_000), Zone::utc());
     let mut history = History::default();
@@ -898,10 +896,9 @@ fn events_that_a_watcher_is_not_told_of_are_looked_at_in_pieces() {
     assert_eq!((calls, out.len()), ((1000 * text.len()).div_ceil(ROOM_BYTES), 0));
 }
 
-/// A request that was refused with all it has to say asked the same of its
-/// pattern five times over.
+/// A request that was refused with a full explanation once matched its pattern five times.
 #[test]
-fn a_name_is_held_against_a_pattern_once() {
+fn name_is_matched_with_a_pattern_once() {
     const NAMES: u64 = 1000;
     let mut inventory = Inventory::new(CAPACITY);
     for n in 0..NAMES {
@@ -922,7 +919,7 @@ fn a_name_is_held_against_a_pattern_once() {
     assert_eq!(inventory.take_work(), NAMES, "the last one matches");
     inventory.apply(Event::Reserved(new));
     assert!(inventory.reserve(&request, &who, &zone).is_err());
-    // What else there is is about the one that matches.
+    // The other work is for the name that matches.
     assert!((NAMES..NAMES + 10).contains(&inventory.take_work()));
 }
 

@@ -1,5 +1,5 @@
-//! The clients of the load. Each speaks on one connection after another, several
-//! lines at a time, and keeps a log of what it asked and what it was answered.
+//! The clients of the load. Each uses one connection after another, sends several lines at a time,
+//! and keeps a log of its requests and their replies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -9,28 +9,27 @@ use std::sync::mpsc::Sender;
 use support::view::Row;
 use support::{PATIENCE, Rng, day};
 
-/// What a request asks for, as far as the check needs it.
+/// The effect of a request, as far as the check needs it.
 #[derive(Clone, Debug)]
 pub enum Wish {
-    /// Known by its note, which no other request has. With a key it may be
-    /// asked again.
+    /// Identified by its note, which no other request has. With a key it may be repeated.
     Reserve {
         note: String,
         targets: Vec<String>,
         keyed: bool,
     },
     Cancel(u64),
-    /// One resource leaves a reservation.
+    /// Removes one resource from a reservation.
     Leave(u64, String),
-    /// The date of its new end.
+    /// The date of the new end.
     Renew(u64, String),
     Add(Vec<String>),
     Remove(String),
-    /// Ends what is bound to the connection.
+    /// Ends the reservations that are bound to the connection.
     Quit,
 }
 
-/// A request and its answer, if one came.
+/// A request and its reply, if one arrived.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub wish: Wish,
@@ -38,8 +37,8 @@ pub struct Asked {
     pub answer: Option<String>,
 }
 
-/// Number and reservation of `OK RESERVADO #42 Sala 1, Sala 2 desde=…`. What the
-/// reply does not tell is empty.
+/// Parses the number and the reservation of `OK RESERVADO #42 Sala 1, Sala 2 desde=…`. Fields that
+/// are not in the reply are empty.
 pub fn granted(reply: &str, holder: &str, note: &str) -> Option<(u64, Row)> {
     let rest = reply.strip_prefix("OK RESERVADO #")?;
     let (number, rest) = rest.split_once(' ').unwrap();
@@ -55,7 +54,7 @@ pub fn granted(reply: &str, holder: &str, note: &str) -> Option<(u64, Row)> {
     Some((number.parse().unwrap(), row))
 }
 
-/// A lease of a second or two: it ends by itself, nobody touches it.
+/// Returns whether this is the note of a lease of a second or two, which ends by itself.
 pub fn is_brief(note: &str) -> bool {
     note.ends_with('b')
 }
@@ -69,32 +68,31 @@ pub fn leave(rows: &mut BTreeMap<u64, Row>, number: u64, name: &str) {
     }
 }
 
-/// Rooms for which all clients compete.
+/// The rooms for which all clients compete.
 pub const ROOMS: usize = 24;
 
-/// A client that has added so many resources adds no more: the journal is
-/// compacted when it is twice as long as what lives.
+/// The maximal number of resources that a client adds. The journal is compacted when it is twice as
+/// long as the live data.
 const ADDED_MAX: usize = 30;
 
-/// Reservations of the filler at one time. They are the last of a snapshot, and
-/// more than one piece of it: what others cancel meanwhile is behind its cursor.
+/// The number of reservations that the filler holds. They are the last ones of a snapshot and
+/// longer than one piece, so what other clients cancel meanwhile is behind the cursor.
 const FILLED: usize = 256;
 
-/// One client; ends when the server does.
+/// One client, which ends with the server.
 pub struct Worker {
     pub rng: Rng,
     pub holder: String,
     pub round: usize,
-    /// Waits for what is taken, at times; its later lines wait with it.
+    /// Whether it sometimes waits for resources. Its later lines wait with it.
     pub is_patient: bool,
-    /// Only fills the journal, with requests of the largest kind.
+    /// Whether it only fills the journal, with requests of maximal size.
     pub is_filler: bool,
-    /// What it holds, by the answers.
+    /// The reservations that it holds according to the replies.
     pub mine: BTreeMap<u64, Row>,
-    /// Resources that it has added.
+    /// The resources that it has added.
     pub added: BTreeSet<String>,
-    /// What it says first: requests with a key that the last server left
-    /// without an answer.
+    /// Requests with a key that the last server left without a reply. They are sent first.
     pub retries: Vec<Asked>,
     pub count: usize,
     pub asked: Vec<Asked>,
@@ -106,7 +104,7 @@ impl Worker {
         self.asked
     }
 
-    /// One connection; whether another is to follow.
+    /// Uses one connection. Returns whether to open another one.
     fn converse(&mut self, address: SocketAddr, tick: &Sender<()>) -> bool {
         let Ok(stream) = TcpStream::connect(address) else { return false };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -136,7 +134,8 @@ impl Worker {
         }
     }
 
-    /// Some lines that are sent at once. What they name is not touched twice.
+    /// Returns some lines to be sent at once. None of them refers to a resource or number of
+    /// another.
     fn window(&mut self) -> Vec<Asked> {
         if !self.retries.is_empty() {
             return std::mem::take(&mut self.retries);
@@ -173,11 +172,11 @@ impl Worker {
         window
     }
 
-    /// A change of something that is ours.
+    /// Returns a request that changes one of the client's reservations.
     fn change(&mut self, number: u64) -> Asked {
         let names = &self.mine[&number].names;
         let first = names.first().cloned().unwrap();
-        // By name it must be the only one of ours on that resource.
+        // Only by name if the client has no other reservation of that resource.
         let others = self.mine.values().filter(|row| row.names.contains(&first)).count();
         match self.rng.below(4) {
             0 => {
@@ -202,7 +201,8 @@ impl Worker {
         ask(Wish::Add(names), line)
     }
 
-    /// A request for rooms that others want, too, or for one that only we know.
+    /// Returns a request for rooms that other clients want as well, or for one that only this
+    /// client knows.
     fn reserve(&mut self, own: &mut Vec<String>) -> Asked {
         self.count += 1;
         let mut targets = BTreeSet::new();
@@ -241,8 +241,8 @@ impl Worker {
         ask(Wish::Reserve { note, targets, keyed }, line)
     }
 
-    /// Alternately reservations and their ends. A quote in a note is escaped in
-    /// the journal, and again in the request that stands behind its key.
+    /// Returns reservations and cancellations in turn. A quote in a note is escaped in the journal,
+    /// and again in the request that is stored with its key.
     fn fill(&mut self) -> Vec<Asked> {
         if !self.mine.is_empty() {
             let cancel = |number: &u64| ask(Wish::Cancel(*number), format!("CANCELAR #{number}"));
@@ -265,17 +265,17 @@ impl Worker {
         window
     }
 
-    /// Takes an answer up, so that the next requests make sense.
+    /// Updates the client's state from a reply, so that the next requests make sense.
     fn hear(&mut self, at: usize, reply: &str) {
         let asked = &mut self.asked[at];
         asked.answer = Some(reply.to_owned());
         let refusals: &[&str] = match &asked.wish {
             Wish::Reserve { .. } => &["408", "409"],
-            // Its new end would be before its start, or in another's time.
+            // The new end would be before its start, or would overlap another reservation.
             Wish::Renew(..) => &["400", "409"],
-            // Another of ours came onto that resource in the same window.
+            // Another request of the same window has reserved that resource.
             Wish::Leave(..) => &["409"],
-            // It is reserved.
+            // The resource is reserved.
             Wish::Remove(_) => &["409"],
             Wish::Cancel(_) | Wish::Add(_) | Wish::Quit => &[],
         };
@@ -312,7 +312,7 @@ fn ask(wish: Wish, line: String) -> Asked {
     Asked { wish, line, answer: None }
 }
 
-/// The next reply, if a whole one comes; notices of a queue are passed over.
+/// Reads the next reply, if a whole one arrives. Skips notices of the queue.
 fn read(stream: &mut BufReader<TcpStream>) -> Option<String> {
     loop {
         let mut line = String::new();

@@ -1,11 +1,12 @@
-//! The real server dies at random moments under the load of many clients, again
-//! and again over one journal: by kill -9, also in the midst of a compaction, on
-//! a full disk, by a file size limit, by a system call that fails, by a power cut.
-//! After each death the clients' own logs are held against the next server.
 //!
-//! `RESERVAD_CRASH_SECONDS` is how long each of the three tests goes on,
-//! `RESERVAD_SEED` repeats the dice; the moments of death are partly the
-//! machine's. `scripts/crash.sh 2h` does it for long.
+//! The real server dies at random moments under the load of many clients, again and again on one
+//! journal: by kill -9, also during a compaction, on a full disk, by a file size limit, by a system
+//! call that fails, by a power cut. After each death, the logs of the clients are compared with the
+//! next server.
+//!
+//! `RESERVAD_CRASH_SECONDS` sets how long each of the three tests runs. `RESERVAD_SEED` repeats the
+//! random choices; the moments of death depend on the machine as well. `scripts/crash.sh 2h` runs
+//! the tests for long.
 
 mod load;
 mod power;
@@ -28,29 +29,29 @@ use support::view::{Row, View};
 use support::{PATIENCE, Rng, Server, TempDir, has, seed, temp_dir};
 use truth::Truth;
 
-/// How long each test goes on if `RESERVAD_CRASH_SECONDS` does not say.
+/// How long each test runs without `RESERVAD_CRASH_SECONDS`.
 const SECONDS: u64 = 10;
-/// Clients that compete; one more fills the journal where that is wanted.
+/// Clients that compete. In some rounds, one more client fills the journal.
 const CLIENTS: usize = 6;
-/// Those of them that wait.
+/// The number of these clients that wait for resources.
 const PATIENT: [&str; 2] = ["c0", "c1"];
 const FILLER: &str = "relleno";
-/// The journal is compacted from here on.
+/// The size from which the journal is compacted.
 const COMPACT_BYTES: u64 = reservad::limits::COMPACT_MIN_BYTES;
 
-/// What ends a round.
+/// How the server dies in a round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Death {
-    /// kill -9 after some answers.
+    /// kill -9 after some replies.
     Kill,
-    /// kill -9 while a snapshot is being written or takes the journal's place.
+    /// kill -9 while a snapshot is being written or replaces the journal.
     KillInCompaction,
-    /// The disk has room for a few more pages.
+    /// The disk has space for a few more pages.
     FullDisk,
-    /// The journal may not grow beyond some bytes.
+    /// A file size limit a little above the size of the journal.
     FileLimit,
-    /// The n-th such call fails, or is where the process is killed; then the
-    /// power goes, too.
+    /// The n-th call of this system call fails, or the process is killed there. Then the power
+    /// fails as well.
     Call(&'static str, Fault),
 }
 
@@ -60,26 +61,26 @@ enum Fault {
     Killed,
 }
 
-/// One journal, and what is known of it.
+/// One journal, and its expected contents.
 struct Scene {
     rng: Rng,
-    /// The data folder.
+    /// The data directory.
     data: PathBuf,
-    /// What is not on the same disk.
+    /// A directory on another disk.
     other: TempDir,
     truth: Truth,
     story: Story,
-    /// Bytes of the journal when the server was started.
+    /// Size of the journal when the server was started, in bytes.
     journal_bytes: u64,
     rounds: usize,
     in_compactions: usize,
     by_themselves: usize,
-    /// Bytes that power cuts have taken.
+    /// Bytes that power cuts have removed.
     cut_bytes: u64,
 }
 
 impl Scene {
-    /// Rooms, and names enough that a snapshot takes more than one turn.
+    /// Adds rooms, and enough names that a snapshot takes more than one turn.
     fn new(rng: Rng, data: &Path) -> Scene {
         let other = temp_dir();
         let mut names: Vec<_> = (1..=ROOMS).map(|n| format!("Sala {n}")).collect();
@@ -101,7 +102,7 @@ impl Scene {
         }
     }
 
-    /// One life of the server, from its start to its death.
+    /// Runs the server from its start to its death.
     fn round(&mut self, death: Death) {
         let mut server = self.start(death);
         self.check(&server);
@@ -144,8 +145,7 @@ impl Scene {
                 Server::spawn(limited.stdin(Stdio::null()).stderr(Stdio::piped()))
             }
             Death::Call(call, fault) => {
-                // The first ones are those of the start and of the check after it;
-                // in that the lists take many.
+                // Skips the calls of the start and of the check after it, which reads long lists.
                 let first = if call == "sendto" { 150 } else { 40 };
                 let when = first + self.rng.below(200);
                 let what = match fault {
@@ -161,13 +161,13 @@ impl Scene {
         }
     }
 
-    /// Bytes of the journal but for its spare tail.
+    /// Returns the bytes of the journal without its spare tail.
     fn used_bytes(&self) -> usize {
         let bytes = std::fs::read(self.data.join("journal")).unwrap_or_default();
         bytes.iter().rposition(|byte| *byte != b'\n').map_or(0, |last| last + 2)
     }
 
-    /// Holds everything against what a new server shows.
+    /// Compares the expected contents with a new server.
     fn check(&mut self, server: &Server) {
         let view = View::of(server);
         self.truth.check(&view);
@@ -191,7 +191,7 @@ impl Scene {
         if !matches!(death, Death::Kill | Death::Call(..)) {
             clients.push(self.begin_client(server, FILLER, &tick));
         }
-        // One goes on where it was, one wants to hear some of it again.
+        // One watcher continues where it was, and one starts earlier.
         let last = self.story.last;
         let again = last.saturating_sub(self.rng.below(100) as u64);
         let watchers = [last, again].map(|tras| spawn(move || watch(address, tras, u64::MAX)));
@@ -218,7 +218,7 @@ impl Scene {
         (holder.to_owned(), spawn(move || worker.run(address, tick)))
     }
 
-    /// Up to so many answers, and some moments more; fewer if the server ends.
+    /// Waits for up to `most` replies and a random moment, or until the server ends.
     fn await_answers(&mut self, ticks: &Receiver<()>, most: usize) {
         let count = if most > 1000 { most } else { self.rng.below(most) };
         for _ in 0..count {
@@ -231,9 +231,9 @@ impl Scene {
         self.dither(20_000);
     }
 
-    /// Until a snapshot is begun, at times until it has taken the journal's place,
-    /// and some moments more. On a busy machine it may be over before we look; then
-    /// the journal has become smaller.
+    /// Waits until a snapshot is begun, at times until it has replaced the journal, and a random
+    /// moment. On a busy machine the compaction may be over before it is seen; then the journal has
+    /// become smaller.
     fn await_compaction(&mut self, ticks: &Receiver<()>) {
         let (begun, new) = (Instant::now(), self.data.join("journal.new"));
         let size = || std::fs::metadata(self.data.join("journal")).unwrap().len();
@@ -256,7 +256,7 @@ impl Scene {
         }
     }
 
-    /// It has ended by itself and says why, or it is killed.
+    /// Checks that the server has ended by itself with a reason, or kills it.
     fn end(&mut self, server: &mut Server, death: Death) {
         let reason = match death {
             Death::FullDisk => Some("No space left on device"),
@@ -265,8 +265,8 @@ impl Scene {
             Death::Call(_, Fault::Error("ENOSPC")) => Some("No space left on device"),
             _ => None,
         };
-        // Those that fail have ended when the last client has seen it; a fault
-        // that has met a snapshot only is none.
+        // A server that fails has ended when the last client has noticed. A fault that hit only a
+        // snapshot does not end it.
         let ended =
             server.ended_within(Duration::from_millis(if reason.is_some() { 500 } else { 0 }));
         let Some(status) = ended else {
@@ -285,7 +285,7 @@ impl Scene {
         assert_eq!(status.code(), Some(1), "{status}: {line}");
     }
 
-    /// The last check, and an orderly end.
+    /// Does the last check, and stops the server.
     fn finish(mut self, what: &str) {
         let rooms = self.other.path().join("rooms");
         let server = Server::durable(&self.data, &["--inventory", text_of(&rooms)]);
@@ -327,7 +327,7 @@ struct Load {
     ticks: Receiver<()>,
 }
 
-/// The confirmation numbers in the order of the journal: 1, 2, 3…
+/// Checks that the confirmation numbers in the journal are 1, 2, 3…
 fn check_numbers(events: &[(u64, String)]) {
     let mut last = None;
     for (_, event) in events {
@@ -339,7 +339,7 @@ fn check_numbers(events: &[(u64, String)]) {
     }
 }
 
-/// Takes all the room that a disk has but for so many bytes.
+/// Fills a disk up to the last `but` bytes.
 fn fill_disk(ballast: &Path, but: usize) {
     use std::io::Write;
     let mut file = std::fs::File::create(ballast).unwrap();
@@ -350,7 +350,7 @@ fn fill_disk(ballast: &Path, but: usize) {
     file.set_len((bytes as u64).saturating_sub(but as u64)).unwrap();
 }
 
-/// Rounds until the time is over; at least one of each kind.
+/// Runs rounds until the time is over, at least one of each kind.
 fn run(what: &str, data: &Path, deaths: &[Death]) {
     let seconds = std::env::var("RESERVAD_CRASH_SECONDS");
     let seconds = seconds.map_or(SECONDS, |seconds| seconds.parse().unwrap());

@@ -1,15 +1,14 @@
-//! A power cut: what was written and not synced may be gone. A kill alone does
-//! not show that, because the system writes what a dead process has left; so the
-//! trace of its calls says what has to go.
+//! Power cuts: data that was written and not synced may be lost. A kill alone does not show that,
+//! because the kernel writes the data of a dead process. So the trace of the system calls
+//! determines which data to remove.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use support::Rng;
 
-/// Takes back what was written to the journal since its last sync that
-/// succeeded: all of it, the end of it, or, as after a mere kill, nothing. How
-/// many bytes.
+/// Removes data that was written to the journal since its last successful sync: all of it, the end
+/// of it, or, as after a mere kill, nothing. Returns the number of bytes removed.
 pub fn cut(trace: &Path, journal: &Path, rng: &mut Rng) -> u64 {
     let trace = String::from_utf8_lossy(&std::fs::read(trace).unwrap()).into_owned();
     let Some((start, end)) = unsynced(&trace) else { return 0 };
@@ -18,14 +17,14 @@ pub fn cut(trace: &Path, journal: &Path, rng: &mut Rng) -> u64 {
         1 => start,
         _ => start + rng.below((end - start) as usize) as u64,
     };
-    // Before them there was spare space.
+    // The overwritten part was spare space.
     let blank = vec![b'\n'; (end - from) as usize];
     let file = std::fs::OpenOptions::new().write(true).open(journal).unwrap();
     file.write_all_at(&blank, from).unwrap();
     end - from
 }
 
-/// From where to where the journal was written since its last sync.
+/// Returns the range of the journal that was written since its last sync.
 fn unsynced(trace: &str) -> Option<(u64, u64)> {
     let mut range = None;
     for line in trace.lines().filter(|line| line.contains("/journal>")) {
@@ -45,7 +44,7 @@ fn unsynced(trace: &str) -> Option<(u64, u64)> {
 }
 
 #[test]
-fn what_was_not_synced_is_read_from_the_trace() {
+fn unsynced_range_is_read_from_the_trace() {
     let write = r#"7 1.5 pwrite64(3</d/journal>, "\n1 = 0, 9) = ", 4, 10) = 4"#;
     let sync = "7 1.6 fdatasync(3</d/journal>) = 0";
     let other = "7 1.6 fdatasync(4</d/journal.new>) = 0";

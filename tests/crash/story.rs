@@ -1,5 +1,5 @@
-//! The events as watchers are told them, put together over all crashes: each
-//! once and in order, and what they tell is what the lists show.
+//! The events that watchers received, over all crashes: each once and in order, and consistent with
+//! the lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,28 +12,28 @@ pub type Told = Vec<(u64, String)>;
 
 #[derive(Default)]
 pub struct Story {
-    /// The last notices, to compare with when they are told again.
+    /// The last notices, to compare them with repetitions.
     told: BTreeMap<u64, String>,
     pub last: u64,
     live: BTreeMap<u64, Tale>,
     resources: BTreeSet<String>,
     last_number: u64,
-    /// How often a watcher had to begin anew.
+    /// How often a watcher had to start again without history.
     pub gaps: usize,
 }
 
-/// What the events say of a reservation.
+/// A reservation according to the events.
 struct Tale {
     names: BTreeSet<String>,
-    /// Empty where a notice does not tell it.
+    /// Empty if the notice does not contain it.
     until: String,
 }
 
-/// Notices that are kept for comparison.
+/// The number of notices kept for comparison.
 const KEPT: usize = 2000;
 
 impl Story {
-    /// Takes up what one watcher was told.
+    /// Adds the notices of one watcher.
     pub fn hear(&mut self, told: Told) {
         for (number, line) in told {
             if number <= self.last {
@@ -94,15 +94,14 @@ impl Story {
         }
     }
 
-    /// Hears from a new server what happened since, and compares the whole
-    /// story with what the server shows.
+    /// Reads the later events from a new server, and compares all events with its lists.
     pub fn check(&mut self, address: SocketAddr, view: &View) {
         assert!(self.last <= view.last_event, "event {} was told and is not there", self.last);
         if self.last < view.last_event {
             self.hear(watch(address, self.last, view.last_event));
         }
         if self.last < view.last_event {
-            self.begin_anew(view);
+            self.restart(view);
             return;
         }
         let rows: Vec<_> = view.rows.iter().map(shown).collect();
@@ -112,8 +111,8 @@ impl Story {
         assert_eq!(self.last_number, view.last_number);
     }
 
-    /// What a compaction has dropped is told no more: the lists are.
-    fn begin_anew(&mut self, view: &View) {
+    /// Starts from the lists, after a compaction has dropped events.
+    fn restart(&mut self, view: &View) {
         let tale = |(number, row): (&u64, &Row)| {
             (*number, Tale { names: row.names.clone(), until: row.until.clone() })
         };
@@ -130,9 +129,8 @@ fn shown<'a>((number, row): (&u64, &'a Row)) -> (u64, &'a BTreeSet<String>, &'a 
     (*number, &row.names, &row.until)
 }
 
-/// Watches from after event `after` to the end of the connection or to event
-/// `to`. Their numbers have no gaps. If the events are not held any more it
-/// begins with those that are.
+/// Watches from the event after `after` to the end of the connection or to event `to`. The numbers
+/// have no gaps. If the first events are not held any more, it starts with the first one held.
 pub fn watch(address: SocketAddr, after: u64, to: u64) -> Told {
     let mut told = Told::new();
     let Ok(stream) = std::net::TcpStream::connect_timeout(&address, PATIENCE) else {

@@ -1,4 +1,4 @@
-//! What must be there after a crash, from what the clients were told.
+//! The state that must exist after a crash, according to the replies to the clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,17 @@ use support::view::{Row, View};
 
 #[derive(Default)]
 pub struct Truth {
-    /// What is reserved, by number.
+    /// The reservations by number.
     pub rows: BTreeMap<u64, Row>,
-    /// Resources that clients have added and not removed.
+    /// The resources that clients have added and not removed.
     pub added: BTreeSet<String>,
-    /// Every number that was ever told.
+    /// Every number that was ever in a reply.
     numbers: BTreeSet<u64>,
     /// The last number when the server was started.
     floor: u64,
-    /// Requests that the last server left without an answer, with their client.
+    /// Requests that the last server left without a reply, with their client.
     unanswered: Vec<(String, Asked)>,
-    /// Those of them that have a key, to be asked again.
+    /// The requests of these that have a key, to be repeated.
     retries: BTreeMap<String, Vec<Asked>>,
     pub figures: Figures,
 }
@@ -27,19 +27,19 @@ pub struct Figures {
     pub answers: usize,
     pub acknowledged: usize,
     pub unanswered: usize,
-    /// Unanswered reservations that were there all the same.
+    /// Reservations without a reply that existed after the crash.
     pub done_unsaid: usize,
-    /// Retries that got the number of before the crash.
+    /// Retries whose reply had the number from before the crash.
     pub same_number: usize,
 }
 
 impl Truth {
-    /// What a client with this name has to ask again, once.
+    /// Takes the requests that a client with this name has to repeat.
     pub fn retries(&mut self, holder: &str) -> Vec<Asked> {
         self.retries.remove(holder).unwrap_or_default()
     }
 
-    /// Takes up what one client asked and was told, in its order.
+    /// Adds the requests and replies of one client, in their order.
     pub fn hear(&mut self, holder: &str, log: Vec<Asked>) {
         let mut last = 0;
         for asked in log {
@@ -89,8 +89,7 @@ impl Truth {
         }
     }
 
-    /// Whether this is something that lives under its key already; then the
-    /// answer is the same.
+    /// Returns whether this reservation is already known under its key. The reply is then the same.
     fn is_known(&mut self, note: &str, number: u64, row: &Row) -> bool {
         let Some((known, before)) = self.rows.iter().find(|(_, row)| row.note == note) else {
             return false;
@@ -100,7 +99,7 @@ impl Truth {
         true
     }
 
-    /// A key whose reservation lives is not refused.
+    /// Checks that a key whose reservation is live is not refused.
     fn check_refusal(&self, asked: &Asked, answer: &str) {
         if let Wish::Reserve { note, keyed: true, .. } = &asked.wish {
             let alive = self.rows.values().any(|row| row.note == *note);
@@ -108,7 +107,7 @@ impl Truth {
         }
     }
 
-    /// Compares with what a new server shows, and settles what was open.
+    /// Compares with the lists of a new server, which decide about the requests without a reply.
     pub fn check(&mut self, view: &View) {
         self.check_known(view);
         self.check_unknown(view);
@@ -125,8 +124,8 @@ impl Truth {
         }
     }
 
-    /// What was acknowledged is as it was acknowledged, but for changes that
-    /// were asked for and not answered.
+    /// Checks that acknowledged reservations are unchanged, except for changes that were requested
+    /// and not answered.
     fn check_known(&self, view: &View) {
         for (number, row) in &self.rows {
             let found = view.rows.get(number);
@@ -162,7 +161,7 @@ impl Truth {
         }
     }
 
-    /// What else is there was asked for, is whole, and is there once.
+    /// Checks that every other reservation was requested, is complete, and exists once.
     fn check_unknown(&mut self, view: &View) {
         let mut open = BTreeMap::new();
         for (holder, asked) in &self.unanswered {
@@ -173,7 +172,7 @@ impl Truth {
         for (number, row) in &view.rows {
             assert_ne!(row.until, "salir", "#{number} is bound to a connection: {row:?}");
             if self.rows.contains_key(number) {
-                // Asked twice under its key, and answered once.
+                // Requested twice with its key, and answered once.
                 open.remove(&row.note);
                 continue;
             }
@@ -190,7 +189,7 @@ impl Truth {
         }
     }
 
-    /// The clients' own resources: those of one `ALTA` come all or none.
+    /// Checks the clients' own resources: those of one `ALTA` all exist or none of them.
     fn check_resources(&mut self, view: &View) {
         let found = view.resources().into_iter().filter(|name| name.starts_with('c'));
         let mut found: BTreeSet<_> = found.collect();
@@ -212,8 +211,8 @@ impl Truth {
     }
 }
 
-/// No resource is reserved twice for the same time. The times are all in one
-/// zone and form, so their order is that of their texts.
+/// Checks that no resource is reserved twice for the same time. All times have one zone and form,
+/// so they are ordered as texts.
 fn check_overlaps(rows: &BTreeMap<u64, Row>) {
     let mut by_name: BTreeMap<&str, Vec<(&str, &str, u64)>> = BTreeMap::new();
     for (number, row) in rows {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use support::Rng;
 use support::sim_disk::{Faults, SimDisk};
 
-/// What must come back: event n is `history[n - 1]`.
+/// The expected contents: event n is `history[n - 1]`.
 struct Model {
     history: Vec<String>,
-    /// Numbers of the last event of every commit that was tried, and 0.
+    /// Numbers of the last event of every attempted commit, and 0.
     commit_ends: Vec<usize>,
-    /// Events up to here are promised.
+    /// Events up to here are acknowledged as durable.
     acknowledged: usize,
 }
 
@@ -45,7 +45,8 @@ impl Run {
         Run { seed, disk, rng, model, policy, visited: 0, tally: Tally::default() }
     }
 
-    /// Opens and holds what comes back against the promise. `None`: the power went meanwhile.
+    /// Opens the journal, and compares its contents with the acknowledged events. Returns `None` if
+    /// the power failed meanwhile.
     fn open(&mut self) -> Option<Journal<SimDisk>> {
         let mut found: Vec<String> = Vec::new();
         let seed = self.seed;
@@ -71,7 +72,7 @@ impl Run {
         assert!(model.commit_ends.contains(&found.len()), "seed {seed}: half a commit came back");
         assert_eq!(journal.last_number(), found.len() as u64, "seed {seed}");
         if let Some(bad) = report.bad {
-            assert_eq!(bad.verdict, Disposition::Cut);
+            assert_eq!(bad.disposition, Disposition::Cut);
             self.tally.torn += 1;
         }
         self.tally.found_sealed += u32::from(report.is_sealed);
@@ -92,7 +93,7 @@ impl Run {
             _ => self.rng.below(90),
         };
         let mut text = format!("payload {number} of {} ", self.rng.next_u64() % 1000);
-        // Text that looks like a record must not confuse anybody.
+        // Text that looks like a record must not be mistaken for one.
         let filler = ["ñ", "x", " ", " commit ", "0"][self.rng.below(5)];
         while text.len() < length {
             text.push_str(filler);
@@ -123,7 +124,7 @@ impl Run {
         self.visited = end;
     }
 
-    /// One random thing that the owner of a journal does.
+    /// Does one random operation of a journal's owner.
     fn act(&mut self, journal: &mut Journal<SimDisk>) -> Result<(), Error> {
         match self.rng.below(16) {
             0 => {
@@ -134,7 +135,7 @@ impl Run {
             1 if self.rng.one_in(2) => drop(journal.fill_tail()?),
             1 => {
                 journal.seal()?;
-                // Everything was synced before.
+                // Everything before the snapshot was synced.
                 self.model.acknowledged = self.model.history.len();
                 self.tally.sealed += u32::from(journal.is_sealed());
             }
@@ -160,7 +161,7 @@ impl Run {
         Ok(())
     }
 
-    /// Acts until something fails or for `count` times.
+    /// Acts until something fails, at most `count` times.
     fn live(&mut self, journal: &mut Journal<SimDisk>, count: usize) {
         for _ in 0..count {
             if self.act(journal).is_err() {
@@ -197,7 +198,7 @@ impl Run {
                 let count = self.rng.below(40);
                 self.live(&mut journal, count);
             }
-            // Killed without a power cut in one of three: the page cache stays as it was.
+            // One of three is a kill without a power cut, after which the page cache is as it was.
             if !self.rng.one_in(3) {
                 self.disk.lose_power();
                 self.tally.power_cuts += 1;
@@ -211,7 +212,7 @@ impl Run {
 }
 
 #[test]
-fn random_histories_keep_what_was_acknowledged() {
+fn random_histories_keep_acknowledged_events() {
     let first: u64 = std::env::var("JOURNAL_SEED").map_or(1, |s| s.parse().unwrap());
     let count: u64 = std::env::var("JOURNAL_RUNS").map_or(150, |s| s.parse().unwrap());
     println!("seeds {first}..{} (JOURNAL_SEED, JOURNAL_RUNS)", first + count);
@@ -232,7 +233,7 @@ fn random_histories_keep_what_was_acknowledged() {
         total.found_sealed += run.tally.found_sealed;
     }
     println!("{total:?}");
-    // A simulator that never does the interesting thing proves nothing.
+    // The simulation must have covered every case.
     let Tally { torn, snapshots, poisoned, sealed, found_sealed, .. } = total;
     let Tally { unacknowledged_kept, unacknowledged_lost, .. } = total;
     if count >= 150 {
@@ -243,8 +244,8 @@ fn random_histories_keep_what_was_acknowledged() {
     }
 }
 
-/// A compaction with commits between its pieces; the power goes at every step of it, and what is
-/// on the disk afterwards is tried with several outcomes.
+/// Compacts with commits between the pieces. The power fails at every step, each with several
+/// outcomes.
 #[test]
 fn power_cut_at_every_step_of_a_compaction() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
@@ -286,7 +287,7 @@ fn compact(run: &mut Run, journal: &mut Journal<SimDisk>) -> Result<(), Error> {
     run.commit(journal)
 }
 
-/// The first creation, cut at every step.
+/// The power fails at every step of the first creation.
 #[test]
 fn power_cut_at_every_step_of_the_first_start() {
     for step in 0..12 {
@@ -302,17 +303,17 @@ fn power_cut_at_every_step_of_the_first_start() {
     }
 }
 
-/// A process is killed between the rename and the sync of the folder. The next one must not build
-/// on a name that a power cut takes back.
+/// A process is killed between the rename and the sync of the directory. The next one must not rely
+/// on a name that a power cut can revert.
 #[test]
-fn a_rename_that_nobody_synced_is_synced_by_the_next_open() {
+fn rename_that_was_not_synced_is_synced_by_the_next_open() {
     for outcome in 0..40 {
         let mut run = Run::new(outcome, 512, SyncPolicy::Always);
         let mut journal = run.open().unwrap();
         run.commit(&mut journal).unwrap();
         journal.begin_snapshot().unwrap();
         run.visit(&mut journal, usize::MAX / 2);
-        // The rename succeeds, the sync of the folder does not.
+        // The rename succeeds, and the sync of the directory fails.
         run.disk.set_faults(Faults { name_fails_at: Some(1), ..Faults::default() });
         assert!(journal.finish_snapshot(run.model.history.len() as u64).is_err());
         assert!(matches!(journal.begin_snapshot(), Err(Error::Poisoned(_))));
@@ -327,10 +328,10 @@ fn a_rename_that_nobody_synced_is_synced_by_the_next_open() {
     }
 }
 
-/// After a failed sync the system shows bytes that it will never write. A process that then
-/// replays them must make them durable before it builds on them.
+/// After a failed sync the kernel shows bytes that it will never write. A process that replays them
+/// must make them durable first.
 #[test]
-fn what_a_failed_sync_left_in_the_cache_is_made_durable() {
+fn unsynced_bytes_in_the_cache_are_made_durable() {
     for outcome in 0..40 {
         let mut run = Run::new(outcome, 512, SyncPolicy::Always);
         let mut journal = run.open().unwrap();
@@ -348,9 +349,9 @@ fn what_a_failed_sync_left_in_the_cache_is_made_durable() {
     }
 }
 
-/// The same for the header, whose sync may fail at the creation.
-/// Regression: a power cut during the first commit kept its later pages and not the first one, and
-/// the journal was refused for NULs in the place of the header.
+/// The same for the header, whose sync may fail at the creation. A power cut during the first
+/// commit once kept its later pages and not the first one, and the journal was refused because of
+/// NULs in place of the header.
 #[test]
 fn a_header_that_was_not_synced_is_made_durable() {
     for outcome in 0..40 {
@@ -369,8 +370,8 @@ fn a_header_that_was_not_synced_is_made_durable() {
     }
 }
 
-/// The stale rest of a cut tail must be gone before anything new is written: else a later power
-/// cut could bring back old records behind new ones.
+/// The old rest of a cut tail must be gone before anything new is written. Otherwise a later power
+/// cut could bring old records back behind new ones.
 #[test]
 fn a_cut_is_durable_before_anything_new() {
     for outcome in 0..200 {
@@ -381,7 +382,7 @@ fn a_cut_is_durable_before_anything_new() {
         run.model.commit_ends = (0..=run.model.history.len()).collect();
         let mut journal = run.open().unwrap();
         assert_eq!(journal.last_number(), 1);
-        // As long as the record that was torn, so that the old ones would follow it seamlessly.
+        // As long as the torn record, so that the old ones would follow it without a gap.
         run.model.history.push(torn.same_length);
         run.model.commit_ends.push(2);
         commit(&mut journal, &[&run.model.history[1]]);

@@ -1,4 +1,4 @@
-//! Disks that fail without a power cut, and the calls of a caller that make no sense.
+//! Disks that fail without a power cut, and invalid calls.
 
 use crate::{commit, replay, try_commit};
 use reservad::journal::{
@@ -110,7 +110,7 @@ fn a_failed_fill_poisons() {
     assert_poisoned(&mut journal, "cannot fill");
 }
 
-/// Compaction may fail; the service goes on with the journal that it has.
+/// A compaction may fail. The service continues with its journal.
 #[test]
 fn a_snapshot_that_fails_is_abandoned() {
     let faults = [
@@ -124,7 +124,7 @@ fn a_snapshot_that_fails_is_abandoned() {
             let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
             commit(&mut journal, &["a"]);
             journal.begin_snapshot().unwrap();
-            // More than there is room for, and so much that a piece is synced.
+            // More than fits, and enough that a piece is synced.
             (0..20).for_each(|_| journal.snapshot_append(&"state".repeat(12_000)));
             disk.set_faults(fault.clone());
             let error = if in_pieces {
@@ -176,20 +176,20 @@ fn commit_until_full(taken: Taken, faults: &Faults, policy: SyncPolicy) -> (usiz
     }
     if taken == Taken::OldFile {
         journal.finish_snapshot(100).unwrap();
-        assert!(journal.has_nameless());
+        assert!(journal.unlinked_bytes().is_some());
     }
     let mut acknowledged = 0;
     while try_commit(&mut journal, &[&line]).is_ok() {
         acknowledged += 1;
     }
     assert!(journal.poisoned().is_some_and(|why| why.contains("cannot allocate space in")));
-    assert!(!journal.has_snapshot() && !journal.has_nameless());
+    assert!(!journal.has_snapshot() && !journal.unlinked_bytes().is_some());
     let notices = journal.take_notices();
     drop(journal);
     disk.set_faults(Faults::default());
     let (journal, _, report) = replay(disk, policy).unwrap();
     assert_eq!((journal.last_number(), report.bad), (100 + acknowledged as u64, None));
-    (acknowledged, matches!(notices[..], [Notice::SnapshotGivenUp { .. }]))
+    (acknowledged, matches!(notices[..], [Notice::SnapshotAbandoned { .. }]))
 }
 
 /// A snapshot once took the last space of the disk, and the server stopped at the next commit.
@@ -248,7 +248,7 @@ fn a_snapshot_leaves_the_reserve_to_commits() {
 /// Another server with the same directory once lost acknowledged events when this one replaced the
 /// journal with its snapshot.
 #[test]
-fn a_directory_that_another_process_has_taken_is_left_alone() {
+fn directory_that_another_process_has_taken_is_not_written() {
     let taken = || Faults { lock: Some(LockState::Lost), ..Faults::default() };
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
@@ -298,7 +298,7 @@ fn a_deleted_lock_file_is_locked_again_with_a_notice() {
 
 /// Another process has replaced the journal with a backup, or has deleted it.
 #[test]
-fn a_journal_that_was_replaced_stays_and_one_that_was_deleted_comes_back() {
+fn replaced_journal_is_kept_and_a_deleted_one_is_restored() {
     for (name, told) in [(NameState::Other, "is not the file"), (NameState::Missing, "was deleted")]
     {
         let disk = SimDisk::new(512, 0);
@@ -326,9 +326,9 @@ fn a_journal_that_was_replaced_stays_and_one_that_was_deleted_comes_back() {
     }
 }
 
-/// However large a snapshot is: no call holds the loop up for all of it.
+/// However large a snapshot is, no call delays the loop for all of it.
 #[test]
-fn a_snapshot_is_synced_and_what_it_replaces_is_freed_in_pieces() {
+fn snapshot_is_synced_in_pieces_and_the_replaced_file_is_freed_in_pieces() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
         for finishes in [true, false] {
             let disk = SimDisk::new(4096, 0);
@@ -351,8 +351,8 @@ fn a_snapshot_is_synced_and_what_it_replaces_is_freed_in_pieces() {
             assert_eq!(nothing_cut, 0);
             let new = disk.content("journal");
             let mut pieces = 0;
-            while journal.has_nameless() {
-                journal.shrink_nameless(100_000);
+            while journal.unlinked_bytes().is_some() {
+                journal.shrink_unlinked(100_000);
                 pieces += 1;
             }
             assert_eq!(disk.longest_calls().1, 100_000);
@@ -365,14 +365,14 @@ fn a_snapshot_is_synced_and_what_it_replaces_is_freed_in_pieces() {
 
 /// It has no name any more, so nothing depends on it.
 #[test]
-fn a_replaced_file_that_cannot_be_cut_is_left_to_the_system() {
+fn replaced_file_that_cannot_be_truncated_is_closed() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     journal.begin_snapshot().unwrap();
     journal.finish_snapshot(0).unwrap();
     disk.set_faults(Faults { power_at: Some(0), ..Faults::default() });
-    journal.shrink_nameless(1);
-    assert!(!journal.has_nameless());
+    journal.shrink_unlinked(1);
+    assert!(!journal.unlinked_bytes().is_some());
     assert_eq!(journal.poisoned(), None);
 }
 
@@ -396,7 +396,7 @@ fn a_rename_that_fails_poisons() {
 }
 
 #[test]
-fn commits_are_synced_as_the_policy_says() {
+fn commits_are_synced_according_to_the_policy() {
     let every = SyncPolicy::Every(Duration::from_secs(1));
     for (policy, dirty) in [(SyncPolicy::Always, false), (every, true), (SyncPolicy::Never, true)] {
         let disk = SimDisk::new(512, 0);
@@ -457,26 +457,26 @@ fn a_fresh_journal_opens_without_filling() {
     let (journal, records, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     assert!(report.fresh && records.is_empty());
     assert_eq!(journal.used_bytes(), disk.content("journal").unwrap().len() as u64);
-    assert_eq!(disk.steps(), 8, "create, write, sync, sync the folder; the same for the marker");
+    assert_eq!(disk.steps(), 8, "create, write, sync, sync the directory; the same for the marker");
 }
 
 #[test]
 #[should_panic(expected = "event number")]
-fn a_number_out_of_order_is_a_bug() {
+fn number_out_of_order_panics() {
     let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
     let _ = journal.commit(2, "x", [1].into_iter());
 }
 
 #[test]
 #[should_panic(expected = "payload with an LF, TAB or NUL")]
-fn a_payload_of_two_lines_is_a_bug() {
+fn payload_of_two_lines_panics() {
     let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["x\ny"]);
 }
 
 #[test]
 #[should_panic(expected = "not of the last event")]
-fn a_snapshot_of_another_event_is_a_bug() {
+fn snapshot_of_another_event_panics() {
     let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
     journal.begin_snapshot().unwrap();
     let _ = journal.finish_snapshot(1);

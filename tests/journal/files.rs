@@ -1,4 +1,4 @@
-//! Real files, and what exactly is in them.
+//! Journals in real files, and their exact contents.
 
 use crate::{HEADER, SNAPSHOT_HEADER, commit, replay};
 use reservad::journal::{
@@ -21,7 +21,7 @@ fn text(folder: &Path) -> String {
     fs::read_to_string(folder.join("journal")).unwrap().trim_end().to_string()
 }
 
-/// The same with a fixed identity.
+/// Returns the text of the journal with a fixed identity.
 fn example(folder: &Path) -> String {
     let text = text(folder);
     let (header, rest) = text.split_once('\n').unwrap();
@@ -30,7 +30,7 @@ fn example(folder: &Path) -> String {
     format!("{of_example}{rest}")
 }
 
-/// The file byte by byte, which is also the example of the documentation.
+/// The exact file, which is also the example of the documentation.
 #[test]
 fn the_format_is_the_documented_one() {
     let folder = temp_dir();
@@ -64,7 +64,7 @@ fn the_format_is_the_documented_one() {
 }
 
 #[test]
-fn what_is_committed_is_there_after_a_restart() {
+fn committed_records_are_replayed_after_a_restart() {
     let folder = temp_dir();
     let (mut journal, records) = open(folder.path());
     assert!(records.is_empty());
@@ -122,7 +122,7 @@ fn a_leftover_snapshot_is_removed() {
 }
 
 #[test]
-fn a_leftover_without_a_journal_is_not_thrown_away() {
+fn leftover_without_a_journal_is_kept() {
     let folder = temp_dir();
     let storage = DiskStorage::lock(folder.path()).unwrap();
     fs::write(folder.path().join("journal.new"), "x").unwrap();
@@ -132,7 +132,7 @@ fn a_leftover_without_a_journal_is_not_thrown_away() {
 }
 
 #[test]
-fn only_the_owner_may_read_it() {
+fn files_are_readable_by_the_owner_only() {
     let folder = temp_dir();
     let state = folder.path().join("state");
     let deep = state.join("reservad");
@@ -153,14 +153,14 @@ fn one_owner_at_a_time() {
     let (journal, _) = open(folder.path());
     let error = DiskStorage::lock(folder.path()).unwrap_err();
     assert!(matches!(error, Error::Locked { .. }), "{error}");
-    assert!(error.to_string().contains("another process uses this data folder"), "{error}");
+    assert!(error.to_string().contains("another process uses this data directory"), "{error}");
     drop(journal);
     assert!(folder.path().join(LOCK_FILE).exists(), "the lock file stays");
     open(folder.path());
 }
 
 #[test]
-fn check_needs_no_lock_and_makes_nothing() {
+fn check_needs_no_lock_and_creates_nothing() {
     let folder = temp_dir();
     let data = folder.path().join("data");
     let report = check(&DiskStorage::at(&data), |_| Ok(())).unwrap();
@@ -239,7 +239,7 @@ impl Storage for Replaced {
         panic!("a backup has removed something beside its source")
     }
 
-    fn sync_folder(&self) -> io::Result<()> {
+    fn sync_directory(&self) -> io::Result<()> {
         panic!("a backup has synced its source")
     }
 
@@ -249,7 +249,7 @@ impl Storage for Replaced {
 }
 
 #[test]
-fn a_backup_begins_again_when_its_source_is_cut() {
+fn backup_starts_again_when_its_source_is_truncated() {
     let folder = temp_dir();
     let (mut journal, _) = open(&folder.path().join("source"));
     commit(&mut journal, &["a", "b"]);
@@ -279,13 +279,13 @@ fn a_backup_begins_again_when_its_source_is_cut() {
 }
 
 #[test]
-fn a_backup_whose_events_are_not_accepted_gets_no_name() {
+fn backup_whose_events_are_rejected_gets_no_name() {
     let folder = temp_dir();
     let (mut journal, _) = open(&folder.path().join("source"));
     commit(&mut journal, &["a"]);
     let to = folder.path().join("copy");
     let source = DiskStorage::at(folder.path().join("source"));
-    let error = backup(&source, &to, |_| Err("no such room".to_string())).unwrap_err();
+    let error = backup(&source, &to, |_| Err("no such room".into())).unwrap_err();
     assert!(error.to_string().contains("source/journal: byte "), "{error}");
     assert!(error.to_string().contains("no such room"), "{error}");
     assert_eq!(fs::read_dir(&to).unwrap().count(), 0);

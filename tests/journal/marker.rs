@@ -29,7 +29,7 @@ fn assert_lost(disk: &SimDisk) {
 }
 
 #[test]
-fn no_new_journal_begins_where_one_was_deleted_or_emptied() {
+fn no_new_journal_is_created_where_one_was_deleted_or_emptied() {
     let disk = used();
     let whole = disk.content(JOURNAL_FILE).unwrap();
     disk.remove(JOURNAL_FILE).unwrap();
@@ -45,7 +45,7 @@ fn no_new_journal_begins_where_one_was_deleted_or_emptied() {
 }
 
 #[test]
-fn a_new_journal_begins_where_one_is_requested() {
+fn new_journal_is_created_where_one_is_requested() {
     for emptied in [None, Some(&b"reserv"[..])] {
         let disk = used();
         let marker = disk.content(MARKER_FILE);
@@ -95,7 +95,8 @@ fn a_journal_of_another_directory_is_refused_with_both_ids() {
     replay(disk, POLICY).unwrap();
 }
 
-/// From a backup, or written before markers existed, or by a start that was killed.
+/// The journal comes from a backup, from a version without markers, or from a start that was
+/// killed.
 #[test]
 fn a_journal_without_a_good_marker_gets_one() {
     for marker in [None, Some(&b""[..]), Some(b"0123456789abcde"), Some(b"0123456789abcdeg\n")] {

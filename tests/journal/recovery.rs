@@ -15,7 +15,7 @@ use support::sim_disk::SimDisk;
 struct Sample {
     content: Vec<u8>,
     records: Vec<String>,
-    /// Of each commit: offset of its first byte, index of its first record.
+    /// For each commit, the offset of its first byte and the index of its first record.
     commits: Vec<(usize, usize)>,
 }
 
@@ -56,10 +56,10 @@ pub fn torn_middle() -> Torn {
 
 #[derive(Debug, PartialEq)]
 enum Found {
-    /// These many records, nothing wrong.
+    /// This many records, without a bad place.
     Good(usize),
     Fresh,
-    /// These many records, the rest cut.
+    /// This many records, and the rest is cut.
     Cut(usize),
     Refused(Evidence),
 }
@@ -69,7 +69,7 @@ fn found(content: &[u8]) -> Found {
         Ok((_, report)) if report.fresh => Found::Fresh,
         Ok((records, report)) if report.bad.is_none() => Found::Good(records.len()),
         Ok((records, _)) => Found::Cut(records.len()),
-        Err(Error::Refused(report)) => match report.bad.unwrap().verdict {
+        Err(Error::Refused(report)) => match report.bad.unwrap().disposition {
             Disposition::Refused(why) => Found::Refused(why),
             Disposition::Cut => panic!("refused because of a torn tail"),
         },
@@ -77,7 +77,7 @@ fn found(content: &[u8]) -> Found {
     }
 }
 
-/// One commit of one record each, with the offsets that a sync after each one gives.
+/// Returns commits of one record each, with the offsets that a sync after each one gives.
 fn synced_events(count: u64) -> Vec<String> {
     let mut at = HEADER.len();
     let mut lines = Vec::new();
@@ -101,7 +101,7 @@ fn headers() {
     let snapshot_after_lf = SNAPSHOT_HEADER.replace(" snapshot", "\nsnapshot");
     let not_of_a_snapshot = SNAPSHOT_HEADER.replace("snapshot ", "");
     let header = || Found::Refused(Evidence::Header);
-    let rows: &[(&str, &[u8], Found)] = &[
+    let cases: &[(&str, &[u8], Found)] = &[
         ("empty", b"", Found::Fresh),
         ("torn", b"reservad-j", Found::Fresh),
         ("torn in the identity", &new[..25], Found::Fresh),
@@ -131,7 +131,7 @@ fn headers() {
         ("a snapshot's sum", not_of_a_snapshot.as_bytes(), header()),
         ("CR", &[&new[..44], b"\r\n"].concat(), header()),
     ];
-    for (name, content, expected) in rows {
+    for (name, content, expected) in cases {
         assert_eq!(&found(content), expected, "{name}");
     }
 }
@@ -160,7 +160,7 @@ fn events_in_every_kind_of_disorder() {
     let seal_imitating = written(3, 45, &[&format!("ADDED {}", seal.trim_end())]);
     let too_long = "x".repeat(MAX_PAYLOAD_BYTES + 1);
     let long_word = format!("{} a", "x".repeat(MAX_PAYLOAD_BYTES - 2));
-    let rows = [
+    let cases = [
         ("all good", join(&[&e[0], &e[1], &e[2], "\n\n"]), Found::Good(3)),
         ("a commit of three", join(&[&e[0], &three]), Found::Good(4)),
         ("broken at the end", join(&[&e[0], &broken]), Found::Cut(1)),
@@ -207,12 +207,12 @@ fn events_in_every_kind_of_disorder() {
         ("not from 1", join(&[&unsynced(2)]), out_of_order()),
         ("event 0", join(&[&unsynced(0)]), out_of_order()),
         ("no events", join(&[&written(1, 45, &[]), &unsynced(1)]), out_of_order()),
-        ("ditto at first", join(&[&written(1, 45, &["\" x", "y"])]), out_of_order()),
+        ("repeat mark at first", join(&[&written(1, 45, &["\" x", "y"])]), out_of_order()),
         ("a payload that is too long", join(&[&e[0], &written(2, 45, &[&too_long])]), {
             out_of_order()
         }),
         (
-            "a payload that is too long for its ditto mark",
+            "a payload that is too long for its repeat mark",
             join(&[&e[0], &written(2, 45, &[&long_word, "\" aa"])]),
             out_of_order(),
         ),
@@ -252,10 +252,10 @@ fn events_in_every_kind_of_disorder() {
             Found::Cut(1),
         ),
     ];
-    for (name, content, expected) in rows {
+    for (name, content, expected) in cases {
         assert_eq!(found(content.as_bytes()), expected, "{name}:\n{content:.300}");
     }
-    // Good sums over what is no text, and over lines that do not end.
+    // Correct checksums over bytes that are not text, and over lines without an end.
     for (lines, reason) in [(&b"\xff\n"[..], "not UTF-8"), (b"x\ny", "no end")] {
         let crc = crc32fast::hash(lines);
         let head = line(&format!("commit 1 {} {crc:08x} @45", lines.len()));
@@ -272,7 +272,7 @@ fn snapshots_in_every_kind_of_disorder() {
     let join = |parts: &[&str]| format!("{SNAPSHOT_HEADER}{}", parts.concat());
     let end_before_last = line(&format!("end 0 {}", u64::MAX - 1));
     let end_at = (SNAPSHOT_HEADER.len() + end_before_last.len()) as u64;
-    let rows = [
+    let cases = [
         ("good", join(&[&s[0], &s[1], &s[2]]), Found::Good(3)),
         ("good with an event", join(&[&s[0], &s[1], &s[2], &event, "\n"]), Found::Good(4)),
         ("empty snapshot", join(&[&line("end 0 0")]), Found::Good(1)),
@@ -322,23 +322,23 @@ fn snapshots_in_every_kind_of_disorder() {
             Found::Refused(Evidence::OutOfOrder),
         ),
     ];
-    for (name, content, expected) in rows {
+    for (name, content, expected) in cases {
         assert_eq!(found(content.as_bytes()), expected, "{name}:\n{content}");
     }
 }
 
 #[test]
-fn a_record_that_the_caller_refuses_is_damage() {
+fn record_that_the_caller_rejects_is_damage() {
     let sample = small(SyncPolicy::Always);
     for refused in 1..=sample.records.len() as u64 {
         let disk = SimDisk::with("journal", &sample.content);
         let report = check(&disk, |record| match record {
-            Record::Event { number, .. } if number == refused => Err("no such room".to_string()),
+            Record::Event { number, .. } if number == refused => Err("no such room".into()),
             _ => Ok(()),
         });
         let bad = report.unwrap().bad.unwrap();
-        assert_eq!(bad.verdict, Disposition::Refused(Evidence::Rejected));
-        // Before it the header, and the head of each commit up to its own.
+        assert_eq!(bad.disposition, Disposition::Refused(Evidence::Rejected));
+        // The lines before it are the header and the heads of the commits up to its own.
         let heads =
             sample.commits.iter().filter(|(_, records)| *records < refused as usize).count();
         let line = 1 + heads as u64 + refused;
@@ -361,7 +361,7 @@ fn the_last_commit_torn_at_every_byte() {
                     content.resize(sample.content.len() + 100, fill);
                 }
                 let expected = match fill {
-                    // The one byte that was not written is the LF that was there already.
+                    // The only byte that was not written is an LF, which was there before.
                     Some(b'\n') if end == sample.content.len() - 1 => {
                         Found::Good(sample.records.len())
                     }
@@ -374,10 +374,10 @@ fn the_last_commit_torn_at_every_byte() {
     }
 }
 
-/// Whatever single bit is wrong: the journal is refused, or what is served is what was committed,
-/// without the last commit if the bit is in that one.
+/// With any single bit changed, the journal is refused, or the replayed records are the committed
+/// ones, without the last commit if the bit is in it.
 #[test]
-fn every_single_bit() {
+fn every_single_bit_is_detected() {
     every_bit_of(small(SyncPolicy::Always));
     // With one record after it, the broken byte may be the LF before the only evidence.
     every_bit_of(sample(SyncPolicy::Always, &[&["uno", "dos"], &["tres"], &["cuatro"]]));
@@ -420,10 +420,11 @@ fn every_single_bit_of_a_snapshot() {
     }
 }
 
-/// A sector is lost: it reads as blank, as NULs, or as something else. If a later commit whose head
-/// can still be read says that it had been synced, the journal is refused; else the tail is cut.
+/// A sector is lost: it reads as blank, as NULs, or as something else. If a later commit with a
+/// readable head records that it had been synced, the journal is refused; otherwise the tail is
+/// cut.
 #[test]
-fn every_lost_sector() {
+fn every_lost_sector_is_cut_or_refused() {
     let text = "x".repeat(70);
     let batches: Vec<Vec<&str>> = (0..40).map(|i| vec![text.as_str(); 1 + i % 4]).collect();
     let batches: Vec<&[&str]> = batches.iter().map(Vec::as_slice).collect();
@@ -440,7 +441,7 @@ fn every_lost_sector() {
                     assert_eq!(result, Found::Refused(Evidence::Header));
                     continue;
                 }
-                // It may begin with an LF that is lost to an LF.
+                // The sector may begin with an LF, which is replaced by an LF.
                 let first = lost.clone().find(|at| content[*at] != sample.content[*at]).unwrap();
                 let &(start, records) =
                     sample.commits.iter().rfind(|(start, _)| *start <= first).unwrap();
@@ -461,7 +462,7 @@ fn every_lost_sector() {
     }
 }
 
-/// The evidence may be far behind the bad place, across the pieces in which a file is read.
+/// The evidence may be far behind the bad place, across the chunks in which a file is read.
 #[test]
 fn evidence_is_found_wherever_it_is() {
     let good = written(1, 45, &["x"]);
@@ -497,7 +498,7 @@ fn commits_larger_than_a_piece_and_records_at_the_limit() {
 }
 
 #[test]
-fn a_cut_says_what_was_cut() {
+fn cut_is_reported() {
     let sample = small(SyncPolicy::Always);
     let (start, records) = sample.commits[3];
     let mut content = sample.content[..sample.content.len() - 5].to_vec();
@@ -514,13 +515,13 @@ fn a_cut_says_what_was_cut() {
     assert_eq!(bad.line, 11);
     assert_eq!(bad.tail_bytes, (sample.content.len() - 4 - start) as u64);
     assert_eq!(bad.readable_commits, 1);
-    assert_eq!(bad.reason, "wrong checksum of a commit's lines");
+    assert_eq!(bad.reason, "wrong checksum of the lines of a commit");
     let (_, served, report) = replay(disk, SyncPolicy::Always).unwrap();
     assert_eq!((served.len(), report.bad), (records, None));
 }
 
 #[test]
-fn a_refusal_changes_nothing_and_says_what_to_do() {
+fn refusal_changes_nothing_and_names_the_remedy() {
     let sample = small(SyncPolicy::Always);
     let mut content = sample.content.clone();
     let (start, _) = sample.commits[1];
@@ -538,19 +539,19 @@ fn a_refusal_changes_nothing_and_says_what_to_do() {
     assert_eq!(
         error.to_string(),
         format!(
-            "sim/journal: byte {lines}, line 5: wrong checksum of a commit's lines; damage: this place had been \
-             synced when event 5 was written at byte {third}; nothing was changed; bring back a \
-             good copy of this file, or keep a copy of it and, with no server running on it, give up \
-             all {tail} bytes after the last good commit: truncate --size={start} sim/journal"
+            "sim/journal: byte {lines}, line 5: wrong checksum of the lines of a commit; damage: \
+             this place had been synced when event 5 was written at byte {third}; nothing was \
+             changed; restore a good copy of this file; or keep a copy of it and, with no server \
+             running on it, give up all {tail} bytes after the last good commit: truncate --size={start} sim/journal"
         )
     );
 }
 
-/// A journal that is written to while it is read: each read finds more of it.
+/// A journal that grows while it is read.
 #[derive(Clone)]
 pub struct Growing {
-    /// What there is at the first read, at the second, and from the last one on; too short for a read is
-    /// a disk that fails.
+    /// The contents at the first read, at the second, and from the last one on. If they are too
+    /// short for a read, the disk fails.
     moments: Rc<Vec<Vec<u8>>>,
     reads: Rc<Cell<usize>>,
 }
@@ -611,7 +612,7 @@ impl Storage for Growing {
         panic!("a check has removed something")
     }
 
-    fn sync_folder(&self) -> io::Result<()> {
+    fn sync_directory(&self) -> io::Result<()> {
         panic!("a check has synced a folder")
     }
 
@@ -620,10 +621,10 @@ impl Storage for Growing {
     }
 }
 
-/// The check read a commit that was half written, found the whole of the next one when it looked
-/// what came after that, took it for damage and told how to truncate the journal of the server.
+/// The check once read half of a commit and then, while looking on, the whole next one. It took
+/// this for damage and recommended to truncate the journal of a running server.
 #[test]
-fn what_is_written_during_a_check_is_no_damage() {
+fn commit_written_during_a_check_is_no_damage() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
         let sample = small(policy);
         let size = sample.content.len() + 50;
@@ -634,7 +635,7 @@ fn what_is_written_during_a_check_is_no_damage() {
         };
         let (second, _) = sample.commits[1];
         for torn in second..sample.content.len() {
-            // A read each, or none: it is half there, then half of the next, or all.
+            // Each read sees half of one commit, half of the next, or everything.
             let (last, _) = sample.commits[3];
             let moments = [
                 vec![up_to(torn), up_to(size - 50)],
@@ -649,7 +650,8 @@ fn what_is_written_during_a_check_is_no_damage() {
                 });
                 let report = report.unwrap();
                 assert_eq!(report.bad, None, "torn at {torn}");
-                // All that is not written of the one before may be the LF that is there already.
+                // The part of the previous commit that is not written may be an LF, which was there
+                // before.
                 let is_whole = |(start, _): &(usize, usize)| [*start, *start - 1].contains(&torn);
                 match sample.commits.iter().any(is_whole) {
                     true => assert!(sample.records.starts_with(&records)),
@@ -661,10 +663,10 @@ fn what_is_written_during_a_check_is_no_damage() {
     }
 }
 
-/// The second look at a commit that was half written found it whole and not to be accepted, or the
-/// disk broken, and the check said what the first look had seen.
+/// The second read of a half-written commit once found it complete and rejected, or failed, and the
+/// check reported the result of the first read.
 #[test]
-fn what_a_second_look_finds_is_told() {
+fn result_of_the_second_read_is_reported() {
     let sample = small(SyncPolicy::Always);
     let (second, _) = sample.commits[1];
     let mut torn = sample.content[..sample.commits[2].0 - 3].to_vec();
@@ -673,35 +675,35 @@ fn what_a_second_look_finds_is_told() {
         let moments = [&torn, &torn, last].map(<[u8]>::to_vec).to_vec();
         let growing = Growing { moments: Rc::new(moments), reads: Rc::default() };
         check(&growing, |record| match record {
-            Record::Event { number: 3, .. } => Err("no such room".to_string()),
+            Record::Event { number: 3, .. } => Err("no such room".into()),
             _ => Ok(()),
         })
     };
     let report = found(&sample.content).unwrap();
     assert_eq!((report.last_number, report.end_bytes), (1, second as u64));
-    assert_eq!(report.bad.unwrap().verdict, Disposition::Refused(Evidence::Rejected));
+    assert_eq!(report.bad.unwrap().disposition, Disposition::Refused(Evidence::Rejected));
     let error = found(b"").unwrap_err();
     assert!(error.to_string().contains("this disk has failed"), "{error}");
-    assert_eq!(found(&torn).unwrap().bad.unwrap().verdict, Disposition::Cut);
+    assert_eq!(found(&torn).unwrap().bad.unwrap().disposition, Disposition::Cut);
 }
 
-/// The report counted the events of a commit before the one that was not accepted, though a
-/// start would not have any of them.
+/// The report once counted the events of a commit before the rejected one, although a start would
+/// not replay any of them.
 #[test]
-fn what_is_good_ends_with_a_whole_commit() {
+fn good_part_ends_with_a_whole_commit() {
     let sample = small(SyncPolicy::Always);
     let disk = SimDisk::with("journal", &sample.content);
     let report = check(&disk, |record| match record {
-        Record::Event { number: 3, .. } => Err("no such room".to_string()),
+        Record::Event { number: 3, .. } => Err("no such room".into()),
         _ => Ok(()),
     });
     let report = report.unwrap();
     assert_eq!((report.last_number, report.end_bytes), (1, sample.commits[1].0 as u64));
 }
 
-/// The only head of a commit that a tail has is told of in the singular.
+/// A single commit in the tail is reported in the singular.
 #[test]
-fn a_tail_is_told_of_in_words() {
+fn tail_is_described_in_words() {
     for (commits, words) in [(0, "the beginnings of 0 commits"), (1, "the beginning of 1 commit")] {
         let head = written(2, 45, &["payload"]);
         let torn = if commits == 0 { "0badc0de" } else { head.trim_end_matches("load\n") };
@@ -712,9 +714,9 @@ fn a_tail_is_told_of_in_words() {
     }
 }
 
-/// Wherever a fault is, `check` and `open` judge alike, and `check` changes nothing.
+/// Wherever a fault is, `check` and `open` agree, and `check` changes nothing.
 #[test]
-fn check_judges_as_open_does() {
+fn check_and_open_agree() {
     let sample = small(SyncPolicy::Always);
     for byte in 0..sample.content.len() {
         let mut content = sample.content.clone();

@@ -31,10 +31,10 @@ fn sealed(policy: SyncPolicy, compacted: bool) -> (Vec<u8>, usize, usize) {
     (content, start, end)
 }
 
-fn verdict(content: &[u8]) -> (Option<Disposition>, bool) {
+fn disposition(content: &[u8]) -> (Option<Disposition>, bool) {
     let disk = SimDisk::with("journal", content);
     let report = check(&disk, |_| Ok(())).unwrap();
-    (report.bad.map(|bad| bad.verdict), report.is_sealed)
+    (report.bad.map(|bad| bad.disposition), report.is_sealed)
 }
 
 /// A wrong bit in the last commit of a journal that was sealed at a clean stop was once cut as a
@@ -49,16 +49,16 @@ fn every_wrong_bit_of_a_sealed_journal_is_damage_except_in_the_seal_itself() {
                 for bit in 0..end * 8 {
                     let mut content = [&content, tail].concat();
                     content[bit / 8] ^= 1 << (bit % 8);
-                    let (verdict, is_sealed) = verdict(&content);
+                    let (disposition, is_sealed) = disposition(&content);
                     assert!(
-                        matches!(verdict, Some(Disposition::Refused(_))),
-                        "bit {bit}: {verdict:?}"
+                        matches!(disposition, Some(Disposition::Refused(_))),
+                        "bit {bit}: {disposition:?}"
                     );
                     assert!(!is_sealed);
                     if bit / 8 >= start {
                         let last = 5;
                         let why = Evidence::Sealed { number: last, offset_bytes: end as u64 };
-                        assert_eq!(verdict, Some(Disposition::Refused(why)), "bit {bit}");
+                        assert_eq!(disposition, Some(Disposition::Refused(why)), "bit {bit}");
                         of_the_last += 1;
                     }
                 }
@@ -68,7 +68,7 @@ fn every_wrong_bit_of_a_sealed_journal_is_damage_except_in_the_seal_itself() {
             for bit in end * 8..content.len() * 8 {
                 let mut content = content.clone();
                 content[bit / 8] ^= 1 << (bit % 8);
-                assert!(!verdict(&content).1, "bit {bit}");
+                assert!(!disposition(&content).1, "bit {bit}");
                 match replay_bytes(&content) {
                     Ok((_, report)) => assert_eq!(report.end_bytes as usize, end, "bit {bit}"),
                     Err(error) => panic!("bit {bit}: {error}"),
@@ -82,9 +82,9 @@ fn every_wrong_bit_of_a_sealed_journal_is_damage_except_in_the_seal_itself() {
 fn a_copy_that_lacks_its_end_is_not_sealed() {
     for compacted in [false, true] {
         let (content, _, _) = sealed(SyncPolicy::Always, compacted);
-        assert_eq!(verdict(&content), (None, true));
+        assert_eq!(disposition(&content), (None, true));
         for end in 0..content.len() {
-            let (_, is_sealed) = verdict(&content[..end]);
+            let (_, is_sealed) = disposition(&content[..end]);
             assert!(!is_sealed, "cut at {end}");
         }
     }
@@ -105,7 +105,7 @@ fn seals_in_every_kind_of_disorder() {
     let sealed = damage(Evidence::Sealed { number: 1, offset_bytes: end as u64 });
     let unended = good.trim_end();
     let snapshot = format!("{SNAPSHOT_HEADER}{}", line("end 0 7"));
-    let rows = [
+    let cases = [
         ("sealed", join(&[&one, &good]), (None, true)),
         ("sealed with a tail", join(&[&one, &good, "\n\n\n"]), (None, true)),
         ("no event", join(&[&seal(0, HEADER.len())]), (None, true)),
@@ -125,8 +125,32 @@ fn seals_in_every_kind_of_disorder() {
         ("in the middle of a line", join(&[&one.replace('\n', "?"), &good]), (sealed, false)),
         ("in a snapshot", SNAPSHOT_HEADER.to_string() + &good, (damage(Evidence::Snapshot), false)),
     ];
-    for (name, content, expected) in rows {
-        assert_eq!(verdict(content.as_bytes()), expected, "{name}:\n{content}");
+    for (name, content, expected) in cases {
+        assert_eq!(disposition(content.as_bytes()), expected, "{name}:\n{content}");
+    }
+}
+
+/// The server overwrites a seal, so only something else appends to a sealed journal.
+#[test]
+fn a_journal_appended_to_a_sealed_one_is_damage() {
+    let not_continued = |disposition| {
+        matches!(disposition, Some(Disposition::Refused(Evidence::NotContinued { .. })))
+    };
+    for policy in POLICIES {
+        for compacted in [false, true] {
+            let (content, ..) = sealed(policy, compacted);
+            let snapshot = SNAPSHOT_HEADER.to_string() + &line("snap 1 x") + &line("end 1 1");
+            for tail in ["", "\n\n\n"] {
+                for appended in [&content, &content[..content.len() / 2], snapshot.as_bytes()] {
+                    let (disposition, is_sealed) =
+                        disposition(&[&content, tail.as_bytes(), appended].concat());
+                    assert!(
+                        not_continued(disposition) && !is_sealed,
+                        "{policy:?}: {disposition:?}"
+                    );
+                }
+            }
+        }
     }
 }
 
@@ -170,7 +194,7 @@ fn everything_before_a_seal_is_synced_first() {
 
 /// The next commit overwrites the seal, so seals do not make a journal grow.
 #[test]
-fn the_next_commit_takes_the_place_of_the_seal() {
+fn next_commit_overwrites_the_seal() {
     for policy in POLICIES {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
@@ -320,9 +344,9 @@ fn a_seal_that_is_overwritten_during_a_check_is_no_damage() {
                 ] {
                     let growing = Growing::through(moments);
                     let report = check(&growing, |_| Ok(())).unwrap();
-                    let verdict = report.bad.map(|bad| bad.verdict);
+                    let disposition = report.bad.map(|bad| bad.disposition);
                     assert!(
-                        matches!(verdict, None | Some(Disposition::Cut)),
+                        matches!(disposition, None | Some(Disposition::Cut)),
                         "{at} {later} {torn}"
                     );
                     let committed = [0, 0, 1, 1, 3, 4][at];
