@@ -1,7 +1,6 @@
 //! Verbs and options as people type them, in any case and with or without accents.
 
 use crate::inventory::names::fold;
-pub use crate::text::escape_for_log;
 use crate::text::{Lang, Opt, Verb};
 
 /// Returns the verb that a word is, and its language.
