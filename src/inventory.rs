@@ -158,18 +158,6 @@ impl Inventory {
         &self.names
     }
 
-    /// Returns the resource whose name is spelled exactly like this, with the name. Tries `near`
-    /// first, because clients usually cancel what they have just reserved.
-    pub fn find_kept(&self, near: ResourceId, text: &[u8]) -> Option<(ResourceId, &str)> {
-        if near.index() < self.schedules.len() && self.is_live(near) {
-            let name = self.names.texts().name(near);
-            if name.as_bytes() == text {
-                return Some((near, name));
-            }
-        }
-        self.names.find_kept(text)
-    }
-
     /// Returns the live reservation with a number.
     pub fn reservation(&self, number: Number) -> Option<&Rc<Reservation>> {
         self.reservations.get(&number)
@@ -205,9 +193,10 @@ impl Inventory {
         !matches!(self.schedules[id.index()], Schedule::Free | Schedule::Removed)
     }
 
-    /// Returns whether a resource has not been removed.
-    fn is_live(&self, id: ResourceId) -> bool {
-        !matches!(self.schedules[id.index()], Schedule::Removed)
+    /// Returns whether a resource exists and has not been removed.
+    pub fn is_live(&self, id: ResourceId) -> bool {
+        let schedule = self.schedules.get(id.index());
+        schedule.is_some_and(|schedule| !matches!(schedule, Schedule::Removed))
     }
 
     /// Iterates over the live resources in inventory order.

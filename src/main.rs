@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use failure::Failure;
 use options::{Cli, Subcommand};
-use reservad::commands::words::escape_for_log;
+use reservad::text::escape_for_log;
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {

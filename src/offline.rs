@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use reservad::commands::words::escape_for_log;
 use reservad::inventory::{Capacity, Inventory};
 use reservad::journal::{self, Backup, DiskStorage, Disposition, Report};
 use reservad::limits::CLOCK_UNSET_MS;
 use reservad::store;
+use reservad::text::escape_for_log;
 use reservad::time::{self, Round, Time};
 
 use crate::failure::Failure;

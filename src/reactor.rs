@@ -35,12 +35,12 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::commands::words::escape_for_log;
 use crate::inventory::{Origin, SessionId};
 use crate::journal::{self, DiskStorage};
 use crate::limits::{ACCEPT_BUDGET, ACCEPT_RETRY_MS, GATHER_MS, GATHER_ROUNDS, LISTENERS_MAX};
 use crate::service::{Key, Ready, Service};
 use crate::store::InventoryFile;
+use crate::text::escape_for_log;
 use crate::time::{self, MonotonicMs};
 use net::{Accepted, Listener};
 use wake::{Alarm, Signal, Signals};

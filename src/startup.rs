@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::{LevelFilter, info, warn};
-use reservad::commands::words::escape_for_log;
 use reservad::inventory::Capacity;
 use reservad::journal::{self, DiskStorage, Report, SyncPolicy};
 use reservad::limits::{
@@ -16,6 +15,7 @@ use reservad::limits::{
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
 use reservad::service::{Compaction, Config, CrowdLimits, Service};
 use reservad::store::{self, Opened, State};
+use reservad::text::escape_for_log;
 use reservad::time::{self, Clock, Time, Zone};
 
 use crate::failure::Failure;

@@ -16,12 +16,12 @@ const ROOMS: [(&str, &[&str], &[&str]); 10] = [
     ("store", &["time", "commands", "inventory", "journal", "limits"], &["std::fs"]),
     (
         "service",
-        &["time", "commands", "conn", "inventory", "journal", "limits", "store"],
+        &["text", "time", "commands", "conn", "inventory", "journal", "limits", "store"],
         &["log", "slab"],
     ),
     (
         "reactor",
-        &["time", "commands", "inventory", "journal", "limits", "service", "store"],
+        &["text", "time", "commands", "inventory", "journal", "limits", "service", "store"],
         &["log", "mio", "rustix", "signal_hook", "std::fs", "std::net"],
     ),
 ];

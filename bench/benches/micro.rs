@@ -8,7 +8,6 @@ use std::rc::Rc;
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use reservad::commands::parse::{RequestTime, ScannedStr, parse};
-use reservad::commands::words::Verb;
 use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::{BufferPool, Conn, Eol, Frame};
 use reservad::inventory::event::Batch;
@@ -18,6 +17,7 @@ use reservad::inventory::{
 };
 use reservad::journal::{self, Journal, Storage, StorageFile, SyncPolicy};
 use reservad::store::replay;
+use reservad::text::Verb;
 use reservad::time::{ClockReading, Time, Zone};
 
 fn main() {
@@ -86,7 +86,7 @@ impl House {
 
 fn read<'a>(
     line: &'a str,
-    request_time: RequestTime,
+    request_time: RequestTime<'a>,
     joined: &'a mut String,
 ) -> commands::parse::Command<'a> {
     let (word, rest) = ScannedStr::of(line).split_word();
@@ -149,11 +149,13 @@ fn decide_and_apply_pair(bencher: Bencher, rooms: usize) {
     let mut house = House::new(rooms);
     let who = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
     let (mut joined, mut also_joined) = (String::new(), String::new());
-    let reserve = match read("RESERVAR Habitación 7", house.request_time(), &mut joined) {
+    let zone = house.zone.clone();
+    let request_time = RequestTime { now: house.now, zone: &zone };
+    let reserve = match read("RESERVAR Habitación 7", request_time, &mut joined) {
         commands::parse::Command::Reserve(request) => request,
         other => panic!("{other:?}"),
     };
-    let cancel = match read("CANCELAR Habitación 7", house.request_time(), &mut also_joined) {
+    let cancel = match read("CANCELAR Habitación 7", request_time, &mut also_joined) {
         commands::parse::Command::Cancel(wanted) => wanted,
         other => panic!("{other:?}"),
     };

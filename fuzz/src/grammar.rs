@@ -4,10 +4,11 @@
 use std::fmt::Write;
 
 use reservad::commands::parse::{Command, RequestTime, ScannedStr, parse};
-use reservad::commands::words::{Lang, Opt, Verb};
+
+use reservad::commands::words::find_verb;
 use reservad::conn::Eol;
-use reservad::inventory::{Cancel, End, Selector, Start, When};
-use reservad::text::push_quoted;
+use reservad::inventory::{Cancel, End, Interval, Selector, Start, When};
+use reservad::text::{Lang, Opt, Verb, push_quoted};
 use reservad::time::{ClockReading, Round, Time, Zone};
 
 use super::reply;
@@ -66,7 +67,7 @@ pub fn run(data: &[u8]) {
         return;
     };
     let (word, rest) = ScannedStr::of(line).split_word();
-    let Some((verb, lang)) = Verb::find(word) else { return };
+    let Some((verb, lang)) = find_verb(word) else { return };
     let other = if lang == Lang::Es { Lang::En } else { Lang::Es };
     means_the_same(&said, &format!("{} {}", verb.word(other), rest.text));
     let request_time = RequestTime { now: ClockReading::at(START), zone: zone() };
@@ -143,8 +144,8 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
             out.push_str(&texts.collect::<Vec<_>>().join(" ,"));
         }
         Command::List { .. } => return None,
-        Command::Bookings { wanted, holder, from, until } => {
-            out.push_str(&join(wanted.iter().map(Selector::text)));
+        Command::Bookings { selector, holder, interval: Interval { from, until } } => {
+            out.push_str(&join(selector.iter().map(Selector::text)));
             push_text(Opt::Holder, holder.as_deref(), lang, out);
             if *from != Time::MIN {
                 push_time(Opt::From, *from, lang, out);
@@ -153,19 +154,19 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
                 push_time(Opt::Until, *until, lang, out);
             }
         }
-        Command::Renew { number, term } => {
+        Command::Renew { number, end } => {
             let _ = write!(out, "#{number}");
-            push_term(*term, lang, out);
+            push_end(*end, lang, out);
         }
-        Command::When { wanted, when } => {
-            out.push_str(&join(wanted.iter().map(Selector::text)));
+        Command::When { selectors, when } => {
+            out.push_str(&join(selectors.iter().map(Selector::text)));
             push_when(when, lang, out);
         }
         Command::Verify { number, name } => {
             let _ = write!(out, "#{number} {}", name.as_deref().unwrap_or_default());
         }
-        Command::Watch { wanted, after } => {
-            out.push_str(&join(wanted.iter().map(Selector::text)));
+        Command::Watch { selector, after } => {
+            out.push_str(&join(selector.iter().map(Selector::text)));
             if let Some(after) = after {
                 push_option(Opt::After, format_args!("{after}"), lang, out);
             }
@@ -204,7 +205,7 @@ fn push_time(option: Opt, time: Time, lang: Lang, out: &mut String) {
 }
 
 fn push_when(when: &When, lang: Lang, out: &mut String) {
-    push_term(when.end, lang, out);
+    push_end(when.end, lang, out);
     match when.start {
         Start::Default => {}
         Start::Now => push_option(Opt::From, format_args!("NOW"), lang, out),
@@ -212,8 +213,8 @@ fn push_when(when: &When, lang: Lang, out: &mut String) {
     }
 }
 
-fn push_term(term: End, lang: Lang, out: &mut String) {
-    match term {
+fn push_end(end: End, lang: Lang, out: &mut String) {
+    match end {
         End::Open => {}
         End::Quit => push_option(Opt::Until, format_args!("quit"), lang, out),
         End::KeepAlive(ms) => {

@@ -4,13 +4,14 @@ use std::fmt::Write;
 use std::sync::OnceLock;
 
 use reservad::commands::parse::{Command, RequestTime, ScannedStr, parse};
-use reservad::commands::words::Verb;
+use reservad::commands::words::find_verb;
 use reservad::commands::{self, CommandContext, Flow, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::{Capacity, Deadlines, Inventory, Number, ResourceId, SessionId};
 use reservad::journal::{Error, SyncPolicy};
 use reservad::store::{Opened, Store};
+use reservad::text::Verb;
 use reservad::time::{Clock, ClockReading, MonotonicMs, Time, Zone};
 
 use super::disk::MemoryDisk;
@@ -182,7 +183,7 @@ pub fn is_too_much(line: &[u8]) -> bool {
     const MOST: usize = 300;
     let Ok(line) = str::from_utf8(line) else { return false };
     let (word, rest) = ScannedStr::of(line).split_word();
-    let Some((verb @ Verb::Add, lang)) = Verb::find(word) else { return false };
+    let Some((verb @ Verb::Add, lang)) = find_verb(word) else { return false };
     let request_time = RequestTime { now: ClockReading::at(START), zone: zone() };
     let mut joined = String::new();
     let command = parse(verb, rest, lang, request_time, &mut joined);

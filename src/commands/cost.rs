@@ -1,26 +1,37 @@
 //! Upper bounds of the cost of a line before it is run, in the units of [`Inventory::work`]. They
 //! are computed from the bytes of the line, which costs next to nothing.
 
-use super::parse::ByteClasses;
-use super::words::Verb;
+use super::parse::{ByteClasses, SplitLine};
+use super::words::find_verb;
 use crate::inventory::Inventory;
 use crate::limits::{ADD_MAX, COSTLY_WORK, EVENT_WORK, TARGETS_MAX};
+use crate::text::Verb;
+
+/// Returns the maximal cost of a line.
+pub fn upper_bound(line: &SplitLine, inventory: &Inventory) -> u32 {
+    if !may_begin_costly(line.word) {
+        return 0;
+    }
+    let find = || find_verb(str::from_utf8(line.word).ok()?);
+    match line.exact.or_else(find) {
+        Some((verb, _)) => cost_of(verb, line.rest, line.classes, inventory),
+        None => 0,
+    }
+}
 
 /// Returns whether a line with this first word may be costly. Tests only the first letter, so that
 /// most lines need no lookup in the table of verbs.
-pub fn may_begin_costly(word: &[u8]) -> bool {
+fn may_begin_costly(word: &[u8]) -> bool {
     matches!(word[0].to_ascii_uppercase(), b'A' | b'B' | b'C' | b'L' | b'R' | b'W' | 0x80..)
 }
 
-/// Returns the maximal cost of a line with this verb. `rest` is the text after the verb, and `marks`
-/// are its marks.
-pub fn upper_bound(verb: Verb, rest: &[u8], marks: ByteClasses, inventory: &Inventory) -> u32 {
+fn cost_of(verb: Verb, rest: &[u8], classes: ByteClasses, inventory: &Inventory) -> u32 {
     let cost = match verb {
         Verb::List => inventory.list_cost(has_targets(rest)),
         Verb::Bookings => inventory.list_cost(has_targets(rest)) + bookings(rest, inventory),
-        Verb::Reserve | Verb::When if !marks.any(ByteClasses::STAR) => search(rest, inventory),
+        Verb::Reserve | Verb::When if !classes.any(ByteClasses::STAR) => search(rest, inventory),
         Verb::Reserve | Verb::When => match inventory.choice_cost(TARGETS_MAX) {
-            // Not worth counting them.
+            // Cheap even with the maximal number of patterns, so they are not counted.
             most if most <= COSTLY_WORK as usize => most,
             _ => match patterns(rest) {
                 0 => search(rest, inventory),
@@ -125,7 +136,7 @@ mod tests {
 
     #[test]
     fn first_letter_of_every_costly_verb_is_known() {
-        for (verb, es, en) in crate::commands::words::VERBS {
+        for (verb, es, en) in crate::text::VERBS {
             let is_costly = matches!(
                 verb,
                 Verb::List | Verb::Bookings | Verb::Reserve | Verb::When | Verb::Add
@@ -142,7 +153,7 @@ mod tests {
         let inventory = inventory();
         let of = |verb, rest: &str| {
             let rest = rest.as_bytes();
-            upper_bound(verb, rest, ByteClasses::of(rest), &inventory)
+            cost_of(verb, rest, ByteClasses::of(rest), &inventory)
         };
         assert_eq!(of(Verb::List, ""), 100);
         assert_eq!(of(Verb::List, "desde=2030-01-01"), 100);

@@ -1,14 +1,14 @@
-//! Notices of what has happened, for those who watch: the journal's text of
-//! an event in the words of the wire. A notice depends on nothing but that
-//! text, so one that is told again is the same to the byte.
+//! Notices of events for watchers: the text of an event in the journal, translated into the words
+//! of the protocol. A notice depends only on that text, so it is the same to the byte each time it
+//! is sent.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
 
-use super::words::Lang;
 use crate::inventory::names::fold;
 use crate::inventory::pattern::Pattern;
 use crate::limits::NOTICES_KEPT;
+use crate::text::Lang;
 use crate::time::{Round, Zone, parse_utc};
 
 /// Cache of the notices of recent events. Each event is parsed once, and each further watcher only
@@ -107,7 +107,7 @@ impl<'a> Notice<'a> {
             "EXPIRED" => ("VENCIDO", "EXPIRED"),
             _ => return None,
         };
-        // No name has an equals sign: what stands before the word with the first are names.
+        // Names contain no equals sign, so they end before the word with the first one.
         let terms = rest.find('=').and_then(|at| rest[..at].rfind(' '));
         let (body, terms) = match terms {
             Some(at) if matches!(word, "RESERVED" | "RENEWED") => rest.split_at(at),
@@ -133,10 +133,10 @@ impl<'a> Notice<'a> {
     }
 }
 
-/// The interval, where there is an end or a start that is not the moment of
-/// the event; of a renewal, which begins nothing, its new end.
+/// Appends the interval, if there is an end or if the start is not the time of the event (`begun`).
+/// A renewal has no start, so only its new end is appended.
 fn push_terms(begun: Option<&str>, terms: &str, lang: Lang, zone: &Zone, line: &mut String) {
-    // These two stand before what may have anything in its quotes.
+    // These options precede the quoted ones, which may contain any text.
     let mut words = terms.split(' ').skip(1).peekable();
     let mut value = |option: &str| {
         let value = words.peek()?.strip_prefix(option)?;
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn event_is_read_once_for_all_who_watch() {
+    fn event_is_parsed_once_for_all_watchers() {
         let mut notices = Notices::default();
         let text = |n: u64| format!("2026-11-22T16:48:54.123Z RESERVED #{n} Sala {n}");
         for _ in 0..100 {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_notices_is_bounded_and_never_another_event() {
+    fn cache_is_bounded_and_never_returns_another_event() {
         let mut notices = Notices::default();
         for n in (1..5000).chain([3, 4000, 2, 9_000_000, 1]) {
             let text = format!("2026-11-22T16:48:54.123Z ADDED Sala {n}");
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn texts_of_the_journal_become_notices() {
-        let rows = [
+        let cases = [
             ("ADDED Sala 1", "* 7 ALTA Sala 1"),
             ("REMOVED Sala 1", "* 7 BAJA Sala 1"),
             ("RESERVED #4 Sala 1", "* 7 RESERVADO #4 Sala 1"),
@@ -241,7 +241,7 @@ mod tests {
             ("EXPIRED #4 Sala 1", "* 7 VENCIDO #4 Sala 1"),
         ];
         let time = "2026-11-22T16:48:54.123Z";
-        for (text, want) in rows {
+        for (text, want) in cases {
             let text = format!("{time} {}", text.replace("from=T", &format!("from={time}")));
             let got = notice(&text, None, Lang::Es);
             assert_eq!(got.as_deref(), Some(want), "{text}");

@@ -1,4 +1,4 @@
-//! Decides which commands may run while the inventory is behind: those that work still due cannot
+//! The commands that may run while the inventory is behind: those that work still due cannot
 //! affect.
 
 use super::parse::Command;
@@ -11,7 +11,7 @@ pub fn is_settled(command: &Command, inventory: &Inventory, now: ClockReading) -
         let id = inventory.names().find(name);
         id.is_none_or(|id| inventory.is_settled(id, now))
     };
-    let is_wanted_settled = |wanted: &Selector| match wanted {
+    let is_selector_settled = |selector: &Selector| match selector {
         Selector::Name(name) => is_name_settled(name),
         Selector::Pattern(..) => false,
     };
@@ -29,16 +29,16 @@ pub fn is_settled(command: &Command, inventory: &Inventory, now: ClockReading) -
         Command::Reserve(request) => {
             !inventory.is_full()
                 && request.key.is_none()
-                && request.selectors.iter().all(is_wanted_settled)
+                && request.selectors.iter().all(is_selector_settled)
         }
-        Command::Cancel(wanted) => wanted.iter().all(|one| match one {
+        Command::Cancel(targets) => targets.iter().all(|target| match target {
             Cancel::Number(number) => is_number_settled(*number),
             Cancel::Name(name) => is_name_settled(name),
         }),
-        Command::List { wanted, .. } | Command::Bookings { wanted, .. } => {
-            wanted.as_ref().is_some_and(is_wanted_settled)
+        Command::List { selector, .. } | Command::Bookings { selector, .. } => {
+            selector.as_ref().is_some_and(is_selector_settled)
         }
-        Command::When { wanted, .. } => wanted.iter().all(is_wanted_settled),
+        Command::When { selectors, .. } => selectors.iter().all(is_selector_settled),
         Command::Renew { number, .. } => is_number_settled(*number),
         Command::Verify { number, .. } => {
             inventory.reservation(*number).is_none_or(|one| !inventory.is_stale(one, now))

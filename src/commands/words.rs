@@ -1,8 +1,7 @@
 //! Verbs and options as people type them, in any case and with or without accents.
 
 use crate::inventory::names::fold;
-pub(crate) use crate::text::localize;
-pub use crate::text::{Lang, Opt, VERBS, Verb, escape_for_log, excerpt};
+use crate::text::{Lang, Opt, Verb};
 
 /// Returns the verb that a word is, and its language.
 pub fn find_verb(word: &str) -> Option<(Verb, Lang)> {

@@ -49,11 +49,11 @@ impl Names {
 
     /// Returns the id of a name with exactly this spelling.
     pub fn find_exact(&self, text: &[u8]) -> Option<ResourceId> {
-        self.find_kept(text).map(|(id, _)| id)
+        self.find_exact_name(text).map(|(id, _)| id)
     }
 
     /// Returns the id and the text of a name with exactly this spelling.
-    pub fn find_kept(&self, text: &[u8]) -> Option<(ResourceId, &str)> {
+    pub fn find_exact_name(&self, text: &[u8]) -> Option<(ResourceId, &str)> {
         let hash = self.hasher.hash(text);
         let mut name = "";
         let is_match = |slot: &Slot| {

@@ -89,7 +89,8 @@ impl Refusal {
         }
     }
 
-    pub(super) fn not_yours(what: String, reservation: &Reservation) -> Refusal {
+    /// Returns the refusal of a change to a reservation of another holder.
+    pub fn not_yours(what: String, reservation: &Reservation) -> Refusal {
         let holder = reservation.holder.as_deref().unwrap_or("-").to_owned();
         Refusal::NotYours { what, number: reservation.number, holder }
     }

@@ -71,24 +71,6 @@ impl Inventory {
         }
     }
 
-    /// Returns the reservation of one resource from now on, without an end or any option, if
-    /// [`Inventory::reserve`] would grant it.
-    #[inline]
-    pub fn reserve_one(
-        &self,
-        id: ResourceId,
-        principal: &Principal,
-        now: Time,
-    ) -> Option<Rc<Reservation>> {
-        let interval = Interval::starting_at(now);
-        if self.is_full() || self.overlap(id, interval).is_some() {
-            return None;
-        }
-        let mut new = Reservation::new(self.last_number.next(), &[id], interval);
-        new.holder = principal.holder.clone();
-        Some(Rc::new(new))
-    }
-
     /// Returns the reservation that fulfils a request with these resources.
     pub(super) fn granted(
         &self,
@@ -160,7 +142,10 @@ impl Inventory {
     }
 
     fn named(&self, name: &str) -> Result<ResourceId, Refusal> {
-        self.names.find(name).ok_or_else(|| Refusal::NoResource(name.to_owned()))
+        // Most names are spelled as in the inventory, so that they need not be folded.
+        let exact = self.names.find_exact(name.as_bytes());
+        let id = exact.or_else(|| self.names.find(name));
+        id.ok_or_else(|| Refusal::NoResource(name.to_owned()))
     }
 
     /// Returns the reservation that was granted for the same request with the same key.
@@ -225,28 +210,17 @@ impl Inventory {
         for one in cancelled {
             match one {
                 Cancel::Number(number) => {
-                    let ids = self.cancel_number(*number, principal)?;
+                    let ids = self.live(*number)?.targets();
                     ids.iter().try_for_each(|id| release(*number, *id))?;
                 }
                 Cancel::Name(name) => {
-                    let (number, id) = self.cancel_name(name, principal)?;
+                    let id = self.named(name)?;
+                    let (number, _) = self.reservation_to_cancel(id, principal)?;
                     release(number, id)?;
                 }
             }
         }
         Ok(released)
-    }
-
-    fn cancel_number(
-        &self,
-        number: Number,
-        principal: &Principal,
-    ) -> Result<&[ResourceId], Refusal> {
-        let reservation = self.live(number)?;
-        if !principal.can_modify(reservation) {
-            return Err(Refusal::not_yours(format!("#{number}"), reservation));
-        }
-        Ok(reservation.targets())
     }
 
     /// Returns the live reservation with a number.
@@ -263,19 +237,10 @@ impl Inventory {
         }
     }
 
-    fn cancel_name(
-        &self,
-        name: &str,
-        principal: &Principal,
-    ) -> Result<(Number, ResourceId), Refusal> {
-        let id = self.named(name)?;
-        self.cancel_one(id, principal).map(|(number, _)| (number, id))
-    }
-
     /// Returns the reservation to release when a resource is cancelled by its name: one of the
     /// caller's, or else one without an owner. Also returns whether it holds nothing else. Looks at
     /// no more than [`CANCEL_LOOKS`] bookings.
-    pub fn cancel_one(
+    pub fn reservation_to_cancel(
         &self,
         id: ResourceId,
         principal: &Principal,
@@ -327,14 +292,10 @@ impl Inventory {
         &self,
         number: Number,
         end: End,
-        principal: &Principal,
         now: ClockReading,
         zone: &Zone,
     ) -> Result<Option<Event>, Refusal> {
         let old = self.live(number)?;
-        if !principal.can_modify(old) {
-            return Err(Refusal::not_yours(format!("#{number}"), old));
-        }
         let keep_alive_ms = match end {
             End::KeepAlive(ms) => Some(ms),
             _ => None,

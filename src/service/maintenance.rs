@@ -4,9 +4,9 @@ use log::{info, warn};
 
 use super::engine::Engine;
 use super::observer::Observer;
-use crate::commands::words::escape_for_log;
 use crate::journal::{self, Storage};
 use crate::limits::{COMPACT_AFTER, DIRECTORY_CHECK_MS, OLD_FILE_KEPT_MS, SEAL_AFTER_MS};
+use crate::text::escape_for_log;
 use crate::time::MonotonicMs;
 
 /// When the next maintenance is due.

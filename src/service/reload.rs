@@ -9,10 +9,10 @@ use log::{error, info};
 
 use super::engine::Engine;
 use super::observer::Observer;
-use crate::commands::words::escape_for_log;
 use crate::journal::Storage;
 use crate::limits::{RELOAD_ADDED, RELOAD_LINES};
 use crate::store::{AddNamesError, InventoryFile};
+use crate::text::escape_for_log;
 
 /// A reload in progress.
 pub struct Reload {

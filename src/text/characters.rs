@@ -53,7 +53,7 @@ pub fn excerpt(text: &str) -> String {
     out
 }
 
-/// Returns a text from outside, such as a path, for one line of the log: escaped, but not cut.
+/// Escapes a text from outside, such as a path, for one line of the log.
 pub fn escape_for_log(text: &str) -> String {
     text.chars().map(escaped).collect()
 }

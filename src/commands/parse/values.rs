@@ -1,31 +1,32 @@
-//! The values of options: times, lengths, free texts; and what is wrong with
-//! them or with a name.
+//! The values of options, and their errors: times, durations, free texts. Also the errors of names.
 
-use super::{ErrorReply, Line, RequestTime};
-use crate::commands::words::{Lang, Opt, excerpt, localize};
+use super::{ErrorReply, Line};
 use crate::inventory::names::NameError;
 use crate::inventory::{End, Interval, Start, When, WhenError};
 use crate::limits::{KEEP_ALIVE_MIN_MS, NAME_MAX_BYTES, NIGHTS_MAX, STARS_MAX};
 use crate::text::{
-    DurationError, is_emoji_part, is_hidden, is_now_word, is_quit_word, parse_duration_ms,
+    DurationError, Lang, Opt, excerpt, is_emoji_part, is_hidden, is_now_word, is_quit_word,
+    localize, parse_duration_ms,
 };
-use crate::time::{Time, TimeError};
+use crate::time::{Round, Time, TimeError};
 
 impl Line<'_> {
-    pub(super) fn when(&mut self, request_time: RequestTime) -> Result<When, ErrorReply> {
-        Ok(When { start: self.start(request_time)?, end: self.term(request_time)? })
+    /// Reads the interval of a request.
+    pub fn when(&mut self) -> Result<When, ErrorReply> {
+        Ok(When { start: self.start()?, end: self.end()? })
     }
 
-    pub(super) fn start(&mut self, request_time: RequestTime) -> Result<Start, ErrorReply> {
+    pub fn start(&mut self) -> Result<Start, ErrorReply> {
         let Some(text) = self.value(Opt::From) else { return Ok(Start::Default) };
         if is_now_word(&text) {
             return Ok(Start::Now);
         }
-        Ok(Start::At(self.instant(Opt::From, &text, request_time)?))
+        Ok(Start::At(self.instant(Opt::From, &text)?))
     }
 
-    /// The end, of which only one may be said.
-    pub(super) fn term(&mut self, request_time: RequestTime) -> Result<End, ErrorReply> {
+    /// Reads the end. At most one option may set it, except that `por=` may accompany
+    /// `hasta=salir`.
+    pub fn end(&mut self) -> Result<End, ErrorReply> {
         let ends = [Opt::Until, Opt::For, Opt::Nights];
         let mut given = ends.into_iter().filter_map(|option| Some((option, self.value(option)?)));
         let (first, second) = (given.next(), given.next());
@@ -49,7 +50,7 @@ impl Line<'_> {
             Opt::For => self.duration(option, &text).map(End::For),
             Opt::Nights => self.nights(&text).map(End::Nights),
             _ if is_quit_word(&text) => Ok(End::Quit),
-            _ => self.instant(option, &text, request_time).map(End::Until),
+            _ => self.instant(option, &text).map(End::Until),
         }
     }
 
@@ -67,7 +68,7 @@ impl Line<'_> {
         }
     }
 
-    pub(super) fn nights(&self, text: &str) -> Result<u32, ErrorReply> {
+    fn nights(&self, text: &str) -> Result<u32, ErrorReply> {
         let nights = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok());
         match nights.flatten() {
             Some(nights) if (1..=NIGHTS_MAX).contains(&nights) => Ok(nights),
@@ -82,9 +83,9 @@ impl Line<'_> {
         }
     }
 
-    pub(super) fn duration(&self, option: Opt, text: &str) -> Result<i64, ErrorReply> {
+    pub fn duration(&self, option: Opt, text: &str) -> Result<i64, ErrorReply> {
         parse_duration_ms(text).map_err(|error| {
-            let what = match error {
+            let problem = match error {
                 DurationError::NoUnit => {
                     self.lang.localized("falta la unidad", "the unit is missing")
                 }
@@ -104,35 +105,26 @@ impl Line<'_> {
                 "{}={}: {}; write 90s, 30m, 2h, 3d or 1h30m",
                 option.word(self.lang),
                 excerpt(text),
-                what,
+                problem,
             ))
         })
     }
 
-    pub(super) fn instant(
-        &self,
-        option: Opt,
-        text: &str,
-        request_time: RequestTime,
-    ) -> Result<Time, ErrorReply> {
-        let fault = |what: String| {
-            ErrorReply::bad(format!("{}={}: {what}", option.word(self.lang), excerpt(text)))
-        };
-        let parsed = request_time.zone.parse(text, request_time.now.wall);
-        parsed.map_err(|error| fault(time_error(&error, self.lang)))
+    fn instant(&self, option: Opt, text: &str) -> Result<Time, ErrorReply> {
+        let parsed = self.request_time.zone.parse(text, self.request_time.now.wall);
+        parsed.map_err(|error| {
+            let (word, problem) = (option.word(self.lang), time_error(&error, self.lang));
+            ErrorReply::bad(format!("{word}={}: {problem}", excerpt(text)))
+        })
     }
 
-    pub(super) fn interval(
-        &self,
-        when: &When,
-        request_time: RequestTime,
-    ) -> Result<Interval, ErrorReply> {
-        let interval = when.interval(request_time.now, request_time.zone);
-        interval.map_err(|error| self.when_fault(error, request_time))
+    pub fn interval(&self, when: &When) -> Result<Interval, ErrorReply> {
+        let interval = when.interval(self.request_time.now, self.request_time.zone);
+        interval.map_err(|error| self.when_error(error))
     }
 
-    pub(super) fn when_fault(&self, error: WhenError, request_time: RequestTime) -> ErrorReply {
-        let now = request_time.zone.text(request_time.now.wall, crate::time::Round::Down);
+    pub fn when_error(&self, error: WhenError) -> ErrorReply {
+        let now = self.request_time.zone.text(self.request_time.now.wall, Round::Down);
         ErrorReply::bad(match error {
             WhenError::Backwards => localize!(
                 self.lang,
@@ -149,13 +141,9 @@ impl Line<'_> {
         })
     }
 
-    /// A free text of at most `max` bytes.
+    /// Reads a free text of at most `max` bytes.
     #[inline]
-    pub(super) fn text_value(
-        &mut self,
-        option: Opt,
-        max: usize,
-    ) -> Result<Option<String>, ErrorReply> {
+    pub fn text_value(&mut self, option: Opt, max: usize) -> Result<Option<String>, ErrorReply> {
         let Some(text) = self.value(option) else { return Ok(None) };
         if text.len() > max {
             return Err(self.too_long(option.word(self.lang), text.len(), max));
@@ -172,7 +160,7 @@ impl Line<'_> {
         Ok(Some(text.into_owned()))
     }
 
-    pub(super) fn too_long(&self, what: &str, bytes: usize, max: usize) -> ErrorReply {
+    pub fn too_long(&self, what: &str, bytes: usize, max: usize) -> ErrorReply {
         ErrorReply::bad(localize!(
             self.lang,
             "«{}» ocupa {} bytes; el máximo es {}",
@@ -183,7 +171,16 @@ impl Line<'_> {
         ))
     }
 
-    pub(super) fn empty(&self, option: Opt) -> ErrorReply {
+    pub fn quit_not_allowed(&self) -> ErrorReply {
+        ErrorReply::bad(localize!(
+            self.lang,
+            "{} no admite hasta=salir; escribe una fecha",
+            "{} does not take until=quit; write a date",
+            self.verb.word(self.lang),
+        ))
+    }
+
+    pub fn empty(&self, option: Opt) -> ErrorReply {
         let word = option.word(self.lang);
         ErrorReply::bad(localize!(self.lang, "{}= está vacía", "{}= is empty", word))
     }
@@ -223,8 +220,8 @@ fn time_error(error: &TimeError, lang: Lang) -> String {
     }
 }
 
-/// What is wrong with a name, for a reply or for a file.
-pub fn name_fault(text: &str, error: NameError, lang: Lang) -> ErrorReply {
+/// Returns the error of an invalid name, in a reply or in the inventory file.
+pub fn name_error(text: &str, error: NameError, lang: Lang) -> ErrorReply {
     ErrorReply::bad(match error {
         NameError::Empty => localize!(lang, "el nombre está vacío", "the name is empty"),
         NameError::TooLong => localize!(

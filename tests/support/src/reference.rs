@@ -978,10 +978,14 @@ impl Model {
         let Some(interval) = self.interval(request.start, request.term, now) else {
             return error(400);
         };
+        let holder = self.person(me).holder.clone();
+        // Rights come before the rest.
+        if request.key.is_some() && holder.is_none() {
+            return error(401);
+        }
         if let Some(line) = self.unknown(&request.wants) {
             return line;
         }
-        let holder = self.person(me).holder.clone();
         let key = request.key.clone().map(|key| {
             let mut wants: Vec<_> = request.wants.iter().map(|want| fold(want)).collect();
             wants.sort();
@@ -989,9 +993,6 @@ impl Model {
             (key, Asked { wants, start: request.start, term: request.term, note })
         });
         if let Some((word, asked)) = &key {
-            if holder.is_none() {
-                return error(401);
-            }
             let is_mine = |other: &Option<(String, Asked)>, whose: &Option<String>| {
                 *whose == holder && other.as_ref().is_some_and(|(other, _)| other == word)
             };
@@ -1081,12 +1082,21 @@ impl Model {
 
     fn cancel(&mut self, me: u64, items: &[Item], lang: Lang) -> Line {
         let holder = self.person(me).holder.clone();
+        // Rights come before the rest.
+        let is_others = |item: &Item| match item {
+            Item::Number(number) => {
+                self.numbered(*number).is_ok_and(|one| one.holder.is_some() && one.holder != holder)
+            }
+            Item::Name(_) => false,
+        };
+        if items.iter().any(is_others) {
+            return error(403);
+        }
         let mut released: Vec<(u64, String)> = Vec::new();
         for item in items {
             let more: Vec<(u64, String)> = match item {
                 Item::Number(number) => match self.numbered(*number) {
                     Err(line) => return line,
-                    Ok(one) if one.holder.is_some() && one.holder != holder => return error(403),
                     Ok(one) => one.rooms.iter().map(|room| (*number, room.clone())).collect(),
                 },
                 Item::Name(name) => {

@@ -1,59 +1,59 @@
-//! A line's text, and what a single look over it has found: most lines have
-//! nothing in them that takes a closer one.
+//! One pass over the bytes of a line, which finds out which classes of bytes occur. Most lines
+//! contain nothing that needs a second look.
 
 use crate::inventory::names::is_plain_byte;
 
-/// What of all that can matter is somewhere in a line. It may be in a part that is
-/// looked at later, or not: that there is none is all that can be relied on.
+/// The classes of bytes that occur in a line. If a part of the line is examined later, a class may
+/// occur elsewhere, so only its absence is certain.
 #[derive(Clone, Copy, Debug)]
 pub struct ByteClasses(u8);
 
 impl ByteClasses {
-    /// A control character, or what may begin one.
+    /// A control character, or a byte that may begin one.
     pub const CONTROL: ByteClasses = ByteClasses(1);
-    /// A tab, or two spaces one after the other.
+    /// A tab, or two spaces in a row.
     pub const GAP: ByteClasses = ByteClasses(1 << 1);
     pub const EQUALS: ByteClasses = ByteClasses(1 << 2);
     pub const QUOTE: ByteClasses = ByteClasses(1 << 3);
     pub const COMMA: ByteClasses = ByteClasses(1 << 4);
     pub const STAR: ByteClasses = ByteClasses(1 << 5);
-    /// Something else that no plain name has.
+    /// Any other byte that a plain name does not contain.
     const OTHER: ByteClasses = ByteClasses(1 << 7);
 
-    /// All of them: what a plain name has none of.
+    /// All classes. A plain name contains none.
     pub const UNPLAIN: ByteClasses = ByteClasses(u8::MAX);
-    /// What targets are all of the line without, as they stand there.
+    /// If none of these occurs, the line consists of targets, with single spaces between words.
     pub const BEYOND_TARGETS: ByteClasses =
         ByteClasses(ByteClasses::GAP.0 | ByteClasses::EQUALS.0 | ByteClasses::QUOTE.0);
 
     const GAP_BIT: u8 = ByteClasses::GAP.0.trailing_zeros() as u8;
 
-    /// Looks over a line.
+    /// Scans a line.
     pub fn of(line: &[u8]) -> ByteClasses {
-        let mut marks = 0;
+        let mut classes = 0;
         let mut after_space = 0;
         for byte in line {
             let space = u8::from(*byte == b' ');
-            marks |= MARKS[usize::from(*byte)] | (space & after_space) << ByteClasses::GAP_BIT;
+            classes |= CLASSES[usize::from(*byte)] | (space & after_space) << ByteClasses::GAP_BIT;
             after_space = space;
         }
-        ByteClasses(marks)
+        ByteClasses(classes)
     }
 
-    /// Whether there is something of these.
+    /// Returns whether any of these classes occurs.
     pub fn any(self, of: ByteClasses) -> bool {
         self.0 & of.0 != 0
     }
 }
 
-/// What each byte is.
-const MARKS: [u8; 256] = {
-    // U+0080–U+009F are written with this one first, as some letters are.
+/// The class of each byte.
+const CLASSES: [u8; 256] = {
+    // The first byte of U+0080–U+009F, and of some letters.
     const C1_LEAD: u8 = 0xC2;
-    let mut marks = [0; 256];
+    let mut classes = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        let mark = match byte as u8 {
+        let class = match byte as u8 {
             b'\t' => ByteClasses::GAP,
             0..b' ' | 0x7F | C1_LEAD => ByteClasses::CONTROL,
             b'=' => ByteClasses::EQUALS,
@@ -63,23 +63,23 @@ const MARKS: [u8; 256] = {
             other if is_plain_byte(other) => ByteClasses(0),
             _ => ByteClasses::OTHER,
         };
-        marks[byte] = mark.0;
+        classes[byte] = class.0;
         byte += 1;
     }
-    marks
+    classes
 };
 
-/// A text with the marks of the line that it is of.
+/// Part of a line, with the byte classes of the whole line.
 #[derive(Clone, Copy, Debug)]
 pub struct ScannedStr<'a> {
     pub text: &'a str,
-    pub marks: ByteClasses,
+    pub classes: ByteClasses,
 }
 
 impl<'a> ScannedStr<'a> {
-    /// A whole line.
+    /// Scans a whole line.
     pub fn of(line: &'a str) -> ScannedStr<'a> {
-        ScannedStr { text: line, marks: ByteClasses::of(line.as_bytes()) }
+        ScannedStr { text: line, classes: ByteClasses::of(line.as_bytes()) }
     }
 
     /// Splits the first word off, as [`split_word`] does.
@@ -92,7 +92,7 @@ impl<'a> ScannedStr<'a> {
     }
 }
 
-/// Splits the first word off, spaces and tabs around it dropped.
+/// Splits off the first word, without the spaces and tabs before it and one after it.
 pub fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
     let start = line.iter().position(|byte| !is_space(*byte)).unwrap_or(line.len());
     let line = &line[start..];
@@ -104,7 +104,7 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// Without spaces and tabs in front.
+/// Returns a text without leading spaces and tabs.
 pub fn skip_spaces(text: &str) -> &str {
     let first = text.bytes().position(|byte| !is_space(byte)).unwrap_or(text.len());
     &text[first..]
@@ -116,20 +116,20 @@ mod tests {
     use crate::commands::parse::find_control;
     use crate::inventory::names::check_name;
 
-    /// Where a mark is missing, the closer look that it saves finds nothing.
+    /// If a class does not occur, the check that is then skipped would find nothing.
     #[test]
-    fn what_is_not_marked_is_not_there() {
+    fn class_that_is_not_found_does_not_occur() {
         let mut plain = 0;
         for c in ('\0'..='\u{250}').chain(['\u{301}', '字', '\u{10FFFF}']) {
             for line in [format!("{c}"), format!("a {c}b"), format!("a{c} b"), format!("a {c}")] {
-                let marks = ByteClasses::of(line.as_bytes());
+                let classes = ByteClasses::of(line.as_bytes());
                 let has = |of: char| line.contains(of);
                 assert!(
-                    marks.any(ByteClasses::CONTROL) || find_control(&line).is_none(),
+                    classes.any(ByteClasses::CONTROL) || find_control(&line).is_none(),
                     "{line:?}"
                 );
                 assert!(
-                    marks.any(ByteClasses::GAP) || !has('\t') && !line.contains("  "),
+                    classes.any(ByteClasses::GAP) || !has('\t') && !line.contains("  "),
                     "{line:?}"
                 );
                 let signs = [
@@ -138,11 +138,11 @@ mod tests {
                     (',', ByteClasses::COMMA),
                     ('*', ByteClasses::STAR),
                 ];
-                for (sign, mark) in signs {
-                    assert_eq!(marks.any(mark), has(sign), "{line:?} {sign}");
+                for (sign, class) in signs {
+                    assert_eq!(classes.any(class), has(sign), "{line:?} {sign}");
                 }
                 let item = line.trim_matches(' ');
-                if !marks.any(ByteClasses::UNPLAIN) && !item.is_empty() {
+                if !classes.any(ByteClasses::UNPLAIN) && !item.is_empty() {
                     assert!(check_name(item).is_ok_and(|name| name == item), "{line:?}");
                     plain += 1;
                 }
