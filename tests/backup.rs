@@ -44,7 +44,7 @@ fn reserve(client: &mut Client, name: &str) {
 }
 
 #[test]
-fn the_status_of_a_check_says_whether_the_end_is_there() {
+fn status_of_a_check_tells_whether_the_journal_is_complete() {
     let folder = temp_dir();
     let journal = folder.path().join("journal");
     assert_eq!(check(folder.path()).0, Some(1), "no journal");
@@ -99,7 +99,7 @@ fn the_status_of_a_check_says_whether_the_end_is_there() {
 
 /// The server seals when it becomes idle, with one sync, and then sleeps.
 #[test]
-fn an_idle_server_has_a_sealed_journal() {
+fn idle_server_seals_its_journal() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
@@ -140,7 +140,7 @@ fn sealed_journal_is_not_sealed_again() {
 /// A room whose name was a whole head of a commit once made a torn tail look like damage, and the
 /// server did not start.
 #[test]
-fn client_text_is_never_mistaken_for_a_line_of_the_journal() {
+fn client_text_is_not_parsed_as_a_journal_line() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
@@ -190,7 +190,7 @@ fn client_text_is_never_mistaken_for_a_line_of_the_journal() {
 }
 
 #[test]
-fn a_backup_of_a_stopped_server_starts_as_it_was() {
+fn backup_of_a_stopped_server_starts_with_the_same_state() {
     let (folder, target) = (temp_dir(), temp_dir());
     let to = target.path().join("deep/copy");
     let server = Server::durable(folder.path(), &[]);
@@ -219,7 +219,7 @@ fn a_backup_of_a_stopped_server_starts_as_it_was() {
 }
 
 #[test]
-fn a_backup_replaces_no_file_and_leaves_none_behind_if_it_fails() {
+fn backup_replaces_no_file_and_leaves_none_on_failure() {
     let (folder, target) = (temp_dir(), temp_dir());
     let to = target.path().join("copy");
     // There is no journal to copy.

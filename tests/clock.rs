@@ -169,7 +169,7 @@ impl World {
 /// Steps of every size, both ways, also several: a lease lives as long as it
 /// was asked for.
 #[test]
-fn a_lease_lasts_as_long_as_was_asked_whatever_the_wall_clock_does() {
+fn lease_keeps_its_length_when_the_wall_clock_is_set() {
     let steps = [0, 400, -400, 900, -900, 5_000, -5_000, HOUR_MS, -HOUR_MS, 30 * 24 * HOUR_MS];
     for first in steps {
         for second in steps {
@@ -191,7 +191,7 @@ fn a_lease_lasts_as_long_as_was_asked_whatever_the_wall_clock_does() {
 }
 
 #[test]
-fn what_has_dates_is_where_the_wall_clock_says() {
+fn reservations_with_dates_follow_the_wall_clock() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 desde=2026-11-22T13:00 hasta=2026-11-22T14:00");
     world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T15:00");
@@ -212,7 +212,7 @@ fn what_has_dates_is_where_the_wall_clock_says() {
 /// Set back by an hour: time stands, is said to be doubtful, dates wait for
 /// the wall clock, and lengths run on; also those that begin meanwhile.
 #[test]
-fn while_the_wall_clock_is_behind_lengths_run_on_and_dates_wait() {
+fn leases_continue_and_dates_wait_while_the_wall_clock_is_behind() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T12:30");
     world.pass_s(60);
@@ -235,7 +235,7 @@ fn while_the_wall_clock_is_behind_lengths_run_on_and_dates_wait() {
 }
 
 #[test]
-fn a_lease_that_lasts_longer_than_the_wait_for_the_wall_clock_is_told_its_new_end() {
+fn lease_is_renewed_to_its_new_end_when_the_wall_clock_catches_up() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=3h");
     assert_eq!(world.until(1), "2026-11-22T15:00:00+00:00");
@@ -252,7 +252,7 @@ fn a_lease_that_lasts_longer_than_the_wait_for_the_wall_clock_is_told_its_new_en
 /// Two promises against each other: the booking has its dates, no two may
 /// overlap, so the lease has to yield.
 #[test]
-fn a_lease_that_is_moved_into_a_booking_ends_where_that_begins() {
+fn lease_moved_into_a_booking_ends_at_its_start() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=30m");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-22T14:20 hasta=2026-11-22T15:00");
@@ -267,7 +267,7 @@ fn a_lease_that_is_moved_into_a_booking_ends_where_that_begins() {
 /// The room is the lease's until it has really ended: who waits for it is
 /// not let in because its old end has passed on the new clock.
 #[test]
-fn a_step_grants_nobody_what_a_lease_still_has() {
+fn step_of_the_clock_does_not_grant_a_leased_resource() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=10m");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-22T12:30 hasta=2026-11-22T12:45");
@@ -280,7 +280,7 @@ fn a_step_grants_nobody_what_a_lease_still_has() {
 }
 
 #[test]
-fn patience_is_a_length_too() {
+fn step_of_the_clock_does_not_change_the_length_of_a_wait() {
     for step_ms in [HOUR_MS, -HOUR_MS] {
         let mut world = World::new();
         world.say(0, "RESERVAR Sala 1");
@@ -297,7 +297,7 @@ fn patience_is_a_length_too() {
 /// A tiny host without a battery for its clock: it begins in 1970, and the
 /// network says two minutes later what time it is.
 #[test]
-fn a_host_that_boots_in_1970_harms_nothing() {
+fn boot_in_1970_changes_nothing() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=1h");
     world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T12:30");
@@ -323,7 +323,7 @@ fn a_host_that_boots_in_1970_harms_nothing() {
 
 /// The journal of a first start in 1970 goes on in the present.
 #[test]
-fn a_first_start_in_1970_goes_on_in_the_present() {
+fn first_start_in_1970_continues_in_the_present() {
     let mut world = World::new();
     world.wall = 20_000;
     world.clock = Clock::new(Time::MIN);
@@ -340,7 +340,7 @@ fn a_first_start_in_1970_goes_on_in_the_present() {
 
 /// Behind at the start, the length of a lease goes on from what the journal knows.
 #[test]
-fn a_restart_while_the_clock_is_behind_ends_nothing_early() {
+fn restart_while_the_clock_is_behind_ends_nothing_early() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=10m");
     world.pass_s(60);
@@ -356,7 +356,7 @@ const SIXTY_YEARS_MS: i64 = 60 * 365 * DAY_MS;
 /// A start far ahead, some commands, and then the clock is right again: nothing has ended, and no
 /// wrong time is in the journal.
 #[test]
-fn a_start_sixty_years_ahead_ends_nothing_and_is_forgotten() {
+fn start_sixty_years_ahead_ends_nothing() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T13:00");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-23T12:00 hasta=2026-11-24T12:00");
@@ -387,7 +387,7 @@ fn a_start_sixty_years_ahead_ends_nothing_and_is_forgotten() {
 
 /// The clock of a host that was off for a weekend is right, but nothing confirms it.
 #[test]
-fn after_a_weekend_due_reservations_end_within_ten_minutes_each_at_its_own_time() {
+fn due_reservations_end_within_ten_minutes_after_a_long_downtime() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T13:00");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-23T12:00 hasta=2026-11-24T12:00");
@@ -410,7 +410,7 @@ fn after_a_weekend_due_reservations_end_within_ten_minutes_each_at_its_own_time(
 }
 
 #[test]
-fn a_start_with_a_synchronised_clock_ends_due_reservations_at_once() {
+fn start_with_a_synchronised_clock_ends_due_reservations_at_once() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-24T12:00");
     world.say(0, "RESERVAR Sala 2 por=1h");
@@ -424,7 +424,7 @@ fn a_start_with_a_synchronised_clock_ends_due_reservations_at_once() {
 /// The clock is set ahead by two days while the server runs. Elapsed time continues, dates come
 /// when they would have come, and the clock is followed after the time service has confirmed it.
 #[test]
-fn a_leap_while_running_is_followed_once_it_is_confirmed() {
+fn step_while_running_is_followed_when_confirmed() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T12:05");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-22T12:06 hasta=2026-11-22T13:00");
@@ -443,7 +443,7 @@ fn a_leap_while_running_is_followed_once_it_is_confirmed() {
 
 /// The clock is set once more before it was confirmed, so the ten minutes start again.
 #[test]
-fn a_clock_that_is_set_again_has_to_run_for_ten_minutes_again() {
+fn setting_the_clock_restarts_its_confirmation() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T14:00");
     world.restart(SIXTY_YEARS_MS);
@@ -459,7 +459,7 @@ fn a_clock_that_is_set_again_has_to_run_for_ten_minutes_again() {
 
 /// First behind, then far ahead: time continues and never goes backwards.
 #[test]
-fn a_clock_that_is_behind_and_then_far_ahead_is_not_followed() {
+fn clock_behind_and_then_far_ahead_is_not_followed() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T12:09");
     world.say(0, "RESERVAR Sala 2 por=5m");
@@ -477,7 +477,7 @@ fn a_clock_that_is_behind_and_then_far_ahead_is_not_followed() {
 
 /// While the clock is not followed, the alarm is still set in the wall clock's own readings.
 #[test]
-fn the_alarm_is_set_by_the_wall_clock_even_while_that_is_not_followed() {
+fn alarm_uses_the_wall_clock_even_while_unconfirmed() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T13:00");
     let end = Time::from_ms(NOON + HOUR_MS);
@@ -551,7 +551,7 @@ impl FakeClock {
 }
 
 #[test]
-fn the_server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
+fn server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
     let Some(clock) = FakeClock::new() else { return };
     for ahead_s in [7200, -7200] {
         let folder = temp_dir();
@@ -584,7 +584,7 @@ fn the_server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
 }
 
 #[test]
-fn the_server_starts_in_1970_and_is_set_by_the_network() {
+fn server_starts_in_1970_and_follows_the_network_time() {
     let Some(clock) = FakeClock::new() else { return };
     let folder = temp_dir();
     let server = clock.start(folder.path());
@@ -624,7 +624,7 @@ fn the_server_starts_in_1970_and_is_set_by_the_network() {
 /// One start sixty years ahead, and one command. When the clock is right again, nothing has
 /// changed.
 #[test]
-fn the_server_survives_a_start_sixty_years_ahead() {
+fn server_survives_a_start_sixty_years_ahead() {
     let Some(clock) = FakeClock::new() else { return };
     let folder = temp_dir();
     let server = clock.start(folder.path());

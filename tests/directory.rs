@@ -43,7 +43,7 @@ fn churn_until(server: &mut Server, client: &mut Client, text: &str) {
 
 /// The first server once replaced the second one's journal with its snapshot.
 #[test]
-fn a_server_keeps_using_its_directory_after_that_was_moved() {
+fn server_keeps_using_a_moved_directory() {
     let folder = temp_dir();
     let (here, moved) = (folder.path().join("data"), folder.path().join("moved"));
     let mut first = Server::durable(&here, &[]);
@@ -70,7 +70,7 @@ fn a_server_keeps_using_its_directory_after_that_was_moved() {
 }
 
 #[test]
-fn a_deleted_lock_file_is_locked_again_with_a_warning() {
+fn deleted_lock_file_is_created_again_with_a_warning() {
     let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &[]);
     std::fs::remove_file(folder.path().join("lock")).unwrap();
@@ -83,7 +83,7 @@ fn a_deleted_lock_file_is_locked_again_with_a_warning() {
 }
 
 #[test]
-fn a_journal_that_was_deleted_under_a_server_is_told_at_its_stop() {
+fn journal_deleted_under_a_server_is_reported_at_its_stop() {
     let folder = temp_dir();
     let here = folder.path().join("data");
     let mut server = Server::durable(&here, &[]);
@@ -97,7 +97,7 @@ fn a_journal_that_was_deleted_under_a_server_is_told_at_its_stop() {
 
 /// Two servers on one directory, since the lock file was deleted: the second one's journal stays.
 #[test]
-fn a_server_whose_directory_was_taken_by_another_stops() {
+fn server_stops_when_another_takes_its_directory() {
     let folder = temp_dir();
     let mut first = Server::durable(folder.path(), &[]);
     let mut client = first.connect();
@@ -123,7 +123,7 @@ fn a_server_whose_directory_was_taken_by_another_stops() {
 
 /// A snapshot has taken the last space of a real file system.
 #[test]
-fn a_commit_takes_the_space_of_a_compaction_on_a_full_disk() {
+fn commit_takes_the_space_of_a_compaction_on_a_full_disk() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
         let Some(disk) = SmallDisk::new(4 << 20) else { return };
         let storage = DiskStorage::lock(disk.path().join("data")).unwrap();
@@ -157,7 +157,7 @@ fn a_commit_takes_the_space_of_a_compaction_on_a_full_disk() {
 /// With 12 listeners and only one descriptor left, the server once stopped, because it could not
 /// open its directory to sync it.
 #[test]
-fn a_compaction_needs_one_descriptor_and_is_given_up_without_it() {
+fn compaction_is_abandoned_without_a_descriptor() {
     const LIMIT: usize = 100;
     for free in [0, 1, 2] {
         let folder = temp_dir();
@@ -197,7 +197,7 @@ fn a_compaction_needs_one_descriptor_and_is_given_up_without_it() {
 // ------------------------------------------------------- the journal is gone
 
 #[test]
-fn a_missing_journal_stops_the_start_until_it_is_restored_or_new_is_given() {
+fn missing_journal_stops_the_start_unless_a_new_one_is_requested() {
     let folder = temp_dir();
     let (journal, data) = (folder.path().join("journal"), text_of(folder.path()));
     let server = Server::durable(folder.path(), &[]);

@@ -259,7 +259,7 @@ fn churn(client: &mut Client, first: u64, pairs: u64) {
 }
 
 #[test]
-fn compaction_while_running_changes_nothing_that_can_be_seen() {
+fn compaction_while_running_is_invisible() {
     let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
@@ -307,7 +307,7 @@ fn ripe(folder: &Path) {
 /// Who has opened the journal before a compaction, to copy it, reads all of it: a test
 /// that looked into the folder of a server once found the end of its journal missing.
 #[test]
-fn a_journal_that_is_being_copied_stays_whole() {
+fn copy_of_a_journal_during_a_compaction_is_complete() {
     let folder = temp_dir();
     let mut past = Past::begin(folder.path(), 5);
     past.fill(1 << 20);
@@ -420,7 +420,7 @@ fn kill_at_any_moment_of_a_compaction() {
 // ------------------------------------------------- what a start has to settle
 
 #[test]
-fn what_was_bound_to_a_connection_of_a_dead_server_ends_at_the_last_time_it_knew() {
+fn bound_reservation_of_a_killed_server_ends_at_its_last_time() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut bound = server.connect();
@@ -447,7 +447,7 @@ fn what_was_bound_to_a_connection_of_a_dead_server_ends_at_the_last_time_it_knew
 }
 
 #[test]
-fn leases_that_ended_while_the_server_was_down_end_in_order_and_in_their_own_time() {
+fn leases_that_ended_during_downtime_end_in_order_at_their_own_times() {
     let folder = temp_dir();
     // Less than a day, so that the clock is followed without being confirmed.
     let mut past = Past::begin(folder.path(), 20);
@@ -532,7 +532,7 @@ fn server_round_trip(folder: &TempDir, want: &[String]) {
 /// An end that is due comes before what a signal brings in the same turn:
 /// here both come while the turn before waits for its disk.
 #[test]
-fn times_do_not_go_back_when_a_lease_ends_as_the_inventory_file_is_read_again() {
+fn times_do_not_decrease_when_a_lease_ends_during_a_reload() {
     if !can_trace() {
         return;
     }
@@ -578,7 +578,7 @@ fn with_a_large_last_commit(folder: &Path) -> (Vec<String>, usize, usize) {
 }
 
 #[test]
-fn a_torn_last_commit_is_cut_as_a_whole_and_told() {
+fn torn_last_commit_is_cut_completely_and_logged() {
     let mut rng = Rng(seed());
     let folder = temp_dir();
     let (before, start, end) = with_a_large_last_commit(folder.path());
@@ -629,7 +629,7 @@ fn a_torn_last_commit_is_cut_as_a_whole_and_told() {
 }
 
 #[test]
-fn damage_before_the_last_commit_is_refused_and_nothing_is_changed() {
+fn damage_before_the_last_commit_is_refused_without_changes() {
     let mut rng = Rng(seed());
     let folder = temp_dir();
     let (_, start, _) = with_a_large_last_commit(folder.path());
@@ -673,7 +673,7 @@ fn damage_before_the_last_commit_is_refused_and_nothing_is_changed() {
 // ------------------------------------------------------------- a failing disk
 
 #[test]
-fn a_file_size_limit_stops_the_server_with_the_reason() {
+fn file_size_limit_stops_the_server_with_the_reason() {
     let folder = temp_dir();
     let script = "ulimit -f 128; exec \"$0\" \"$@\"";
     let mut shell = Command::new("sh");
@@ -689,7 +689,7 @@ fn a_file_size_limit_stops_the_server_with_the_reason() {
 }
 
 #[test]
-fn a_full_disk_stops_the_server_with_the_reason() {
+fn full_disk_stops_the_server_with_the_reason() {
     let Some(disk) = SmallDisk::new(256 << 10) else { return };
     let folder = disk.path();
     std::fs::write(folder.join("ballast"), vec![0; 128 << 10]).unwrap();
@@ -713,7 +713,7 @@ fn a_full_disk_stops_the_server_with_the_reason() {
 
 /// A disk that has no room for a snapshot is no reason to stop.
 #[test]
-fn a_compaction_that_fails_is_told_and_harms_nothing() {
+fn failed_compaction_is_logged_and_harmless() {
     let master = temp_dir();
     ripe(master.path());
     let journal = std::fs::read(master.path().join("journal")).unwrap();
@@ -731,7 +731,7 @@ fn a_compaction_that_fails_is_told_and_harms_nothing() {
 }
 
 #[test]
-fn a_failed_sync_stops_the_server_before_it_replies() {
+fn failed_sync_stops_the_server_before_it_replies() {
     if !can_trace() {
         return;
     }
@@ -756,7 +756,7 @@ fn a_failed_sync_stops_the_server_before_it_replies() {
 }
 
 #[test]
-fn a_failed_write_stops_the_server_before_it_replies() {
+fn failed_write_stops_the_server_before_it_replies() {
     if !can_trace() {
         return;
     }
@@ -777,7 +777,7 @@ fn a_failed_write_stops_the_server_before_it_replies() {
 // ------------------------------------------------------------------- --fsync
 
 #[test]
-fn without_a_sync_a_kill_loses_nothing_either() {
+fn kill_without_syncs_loses_nothing() {
     for fsync in ["never", "1s", "10m"] {
         let folder = temp_dir();
         let server = Server::durable(folder.path(), &["--fsync", fsync]);
@@ -800,7 +800,7 @@ fn calls(trace: &Path, call: &str) -> Vec<f64> {
 }
 
 #[test]
-fn an_interval_syncs_once_in_time_seals_and_then_sleeps() {
+fn interval_policy_syncs_once_seals_and_sleeps() {
     if !can_trace() {
         return;
     }

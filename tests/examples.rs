@@ -423,23 +423,23 @@ fn check(path: &str, language: &str, at_least: &[(&str, usize)]) {
 }
 
 #[test]
-fn the_protocol_is_as_documented() {
+fn protocol_examples_are_true() {
     check("docs/protocol.md", "C", &[("session", 45)]);
 }
 
 #[test]
-fn the_readme_is_true() {
+fn readme_examples_are_true() {
     check("README.md", "C", &[("session", 2), ("console", 5), ("terminal", 1)]);
 }
 
 #[test]
-fn the_spanish_readme_is_true() {
+fn spanish_readme_examples_are_true() {
     check("README.es.md", "es_ES.UTF-8", &[("session", 2), ("console", 5), ("terminal", 1)]);
 }
 
 /// The options that `--help` has, and the READMEs' tables have: the same, in the same order.
 #[test]
-fn the_options_are_all_documented() {
+fn all_options_are_documented() {
     let output = Command::new(env!("CARGO_BIN_EXE_reservad")).arg("--help").output();
     let help = String::from_utf8(output.expect("the server starts").stdout).expect("UTF-8");
     let option = |text: &str| text.split([' ', '`']).next().map(|word| format!("--{word}"));
@@ -458,7 +458,7 @@ fn the_options_are_all_documented() {
 // The checker itself: what is untrue must not pass.
 
 #[test]
-fn only_what_is_normalised_may_differ() {
+fn comparison_normalises_times_and_figures_only() {
     let begin_s = seconds("2031-05-06T07:08:09-03:00");
     let rows = [
         (true, "OK #1 desde=2026-11-22T10:00:00-03:00", "OK #1 desde=2031-05-06T07:08:09-03:00"),
@@ -493,7 +493,7 @@ fn only_what_is_normalised_may_differ() {
 }
 
 #[test]
-fn an_untrue_example_is_found() {
+fn false_example_fails() {
     let rows = [
         (true, "> SOY ana\n< OK ana"),
         (false, "> SOY ana\n< OK Ana"),

@@ -722,7 +722,7 @@ fn number(variable: &str, default: f64) -> f64 {
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
-fn all_kinds_at_once() {
+fn all_attacks_at_once() {
     let _alone = ALONE.lock();
     let (_folder, server, mut owner) = besieged(Server::start);
     let kinds = kinds();
@@ -738,7 +738,7 @@ fn all_kinds_at_once() {
 /// Runs each kind alone for `HOSTILE_SECONDS`. `HOSTILE_KIND` selects kinds by a part of the name.
 #[test]
 #[ignore = "takes minutes: run with -- --ignored"]
-fn each_kind_by_itself() {
+fn each_attack_alone() {
     let _alone = ALONE.lock();
     let only = std::env::var("HOSTILE_KIND").unwrap_or_default();
     let time = Duration::from_secs_f64(number("HOSTILE_SECONDS", 2.0));
@@ -751,7 +751,7 @@ fn each_kind_by_itself() {
 
 /// More connections than there are descriptors: those who are in are served.
 #[test]
-fn a_flood_past_the_descriptors() {
+fn flood_of_connections_beyond_the_descriptors() {
     let _alone = ALONE.lock();
     let (_folder, server, mut owner) = besieged(|arguments| {
         let mut command = std::process::Command::new("sh");

@@ -289,7 +289,7 @@ const FIRST: [bool; 2] = [true, false];
 const SECOND: [bool; 2] = [false, true];
 
 #[test]
-fn histories_that_an_order_explains() {
+fn checker_accepts_linearizable_histories() {
     let ok = Outcome::Ok;
     let rows = |rows| request(Ask::List, Outcome::Rows(rows));
     let crash = || request(Ask::Crash, Outcome::Restarted);
@@ -323,7 +323,7 @@ fn histories_that_an_order_explains() {
 }
 
 #[test]
-fn histories_that_no_order_explains() {
+fn checker_rejects_other_histories() {
     let ok = Outcome::Ok;
     let rows = |rows| request(Ask::List, Outcome::Rows(rows));
     let crash = || request(Ask::Crash, Outcome::Restarted);
@@ -451,7 +451,7 @@ fn draw(rng: &mut Rng, log: &Mutex<Log>, unit: usize, client: usize) -> (Ask, St
 
 /// The reply to a request; unknown if the connection ends first.
 fn hear(client: &mut Client, ask: &Ask, line: &str) -> Outcome {
-    if !client.try_send(&format!("{line}\n")) {
+    if !client.try_send(format!("{line}\n")) {
         return Outcome::Unknown;
     }
     let mut reply = client.try_line();

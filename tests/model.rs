@@ -19,7 +19,7 @@ use reservad::store::Store;
 use reservad::time::{ClockReading, MonotonicMs, Time, Zone};
 use support::Rng;
 use support::generator::{Generator, HOLDERS, ROOMS};
-use support::reference::{Command, Lang, Line, Model, Request, Start, Term};
+use support::reference::{Command, End, Lang, Line, Model, Request, Start};
 
 /// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
 /// clock goes back.
@@ -161,7 +161,7 @@ impl Run {
         self.pass();
         let tick = (self.now - START_MS).unsigned_abs();
         self.inventory.set_monotonic(MonotonicMs(tick));
-        self.model.tick = tick;
+        self.model.monotonic_ms = tick;
         let mut dead = Vec::new();
         // A reset of one that waits shows before anything else is done.
         for session in self.model.waiting() {
@@ -261,19 +261,19 @@ impl Run {
         {
             self.generator.keyed.push(request.clone());
         }
-        if let (Command::When(wants, _, term), Some(told)) = (command, reply.strip_prefix("OK "))
+        if let (Command::When(targets, _, end), Some(told)) = (command, reply.strip_prefix("OK "))
             && self.generator.rng.one_in(2)
         {
             let start = told.split(' ').next().unwrap();
             let start = self.zone.parse(start, self.time()).expect("a time").ms();
-            self.book_as_told(me, wants, start, term);
+            self.book_as_told(me, targets, start, end);
         }
     }
 
     /// What is said to fit, booked at once, is granted.
-    fn book_as_told(&mut self, me: u64, wants: Vec<String>, start: i64, term: Term) {
+    fn book_as_told(&mut self, me: u64, targets: Vec<String>, start: i64, end: End) {
         let start = Start::At(start);
-        let request = Request { wants, start, term, wait_ms: None, key: None, note: None };
+        let request = Request { targets, start, end, wait_ms: None, key: None, note: None };
         let is_full = self.model.is_full();
         let reply = self.command(me, &Command::Reserve(request));
         assert!(reply.starts_with("OK ") || is_full, "not granted as it was told: {reply}");
@@ -364,7 +364,7 @@ impl Run {
             let told = peer.out[before..].iter().filter(|byte| **byte == b'\n').count();
             self.seen.notices += told;
         }
-        self.model.tell_watchers(self.model.last_event());
+        self.model.notify_watchers(self.model.last_event());
     }
 
     /// All who are dead leave the queue before any of them releases anything.
@@ -405,7 +405,7 @@ impl Run {
     /// Everybody was told what the reference says, and nothing else.
     fn compare(&mut self) {
         let mut want: BTreeMap<u64, Vec<Line>> = BTreeMap::new();
-        for (session, line, _) in self.model.take_said() {
+        for (session, line, _) in self.model.take_output() {
             want.entry(session).or_default().push(line);
         }
         let mut peers = std::mem::take(&mut self.peers);
@@ -448,7 +448,7 @@ fn run_sequence(seed: u64, zones: &[Zone]) -> Seen {
         run.turn();
     }
     let mut seen = std::mem::take(&mut run.seen);
-    let of = |what| run.model.seen.get(what).copied().unwrap_or(0);
+    let of = |what| run.model.counts.get(what).copied().unwrap_or(0);
     (seen.granted_later, seen.timed_out) = (of("granted later"), of("waits timed out"));
     seen.keep_alives = of("kept alive");
     seen.renewed_keep_alives = of("renewed for the same length");
@@ -462,7 +462,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn every_reply_is_what_a_list_and_loops_would_say() {
+fn all_replies_match_the_model() {
     let first = number("MODEL_SEED").unwrap_or_else(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since.unwrap().as_nanos() as u64
@@ -575,7 +575,7 @@ impl Talk {
 
 /// What is freed while the server is full is not forgotten.
 #[test]
-fn who_could_not_be_granted_for_lack_of_room_is_granted_when_there_is_room() {
+fn waiter_is_granted_when_the_server_is_no_longer_full() {
     let mut talk = Talk::new(2);
     talk.run.last_session = 0;
     talk.say("ALTA Sala 1..3");
@@ -591,7 +591,7 @@ fn who_could_not_be_granted_for_lack_of_room_is_granted_when_there_is_room() {
 /// Its interval moves along with the time, past what has just ended; it was taken for one of
 /// dates, which an end at its start never helps.
 #[test]
-fn waiter_for_a_pattern_whose_start_has_passed_is_granted_at_an_end() {
+fn pattern_waiter_after_its_start_is_granted_at_an_end() {
     let mut talk = Talk::new(10);
     talk.run.last_session = 0;
     talk.say("ALTA Sala 1");
@@ -606,7 +606,7 @@ fn waiter_for_a_pattern_whose_start_has_passed_is_granted_at_an_end() {
 
 /// So many at once that every waiter is tried: oldest first all the same.
 #[test]
-fn a_hundred_new_rooms_are_granted_oldest_first() {
+fn hundred_new_rooms_are_granted_oldest_first() {
     let mut talk = Talk::new(1_000);
     talk.run.last_session = 0;
     talk.say("ALTA Sala 1");
@@ -621,7 +621,7 @@ fn a_hundred_new_rooms_are_granted_oldest_first() {
 
 /// Ids are given anew when most of them are of rooms that are no more.
 #[test]
-fn a_queue_goes_along_when_the_inventory_is_tidied() {
+fn queue_survives_the_compaction_of_ids() {
     let mut talk = Talk::new(1_000);
     talk.run.last_session = 0;
     talk.say("ALTA Taller 1..1200");
@@ -654,7 +654,7 @@ fn rooms(inventory: &Inventory) -> (Vec<String>, bool) {
 
 /// What is booked and waited for meanwhile is found, wherever the cursor stands.
 #[test]
-fn gaps_are_closed_in_pieces_and_all_is_well_in_between() {
+fn ids_are_compacted_in_pieces() {
     let mut talk = Talk::new(1_000);
     talk.run.inventory = Inventory::new(Capacity { resources: 21_000, reservations: 1_000 });
     talk.run.last_session = 0;

@@ -127,7 +127,7 @@ fn held(events: &[String]) -> HashMap<String, Vec<(Time, Time, u64)>> {
 /// A reservation that began in the past was once compared with live ones only, so the journal could
 /// record two holders of one room at one time.
 #[test]
-fn nothing_is_held_twice_over_the_whole_journal() {
+fn no_resource_is_reserved_twice_in_the_whole_journal() {
     let mut rng = Rng(seed());
     let mut server = Server::new();
     let mut granted_in_the_past = 0;

@@ -79,7 +79,7 @@ fn help_and_version() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2() {
+fn wrong_usage_exits_with_2() {
     let rows: &[(&[&str], &str)] = &[
         (&["--bogus"], "--bogus"),
         (&["surplus"], "surplus"),
@@ -110,7 +110,7 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
-fn listens_on_every_address_and_says_the_real_port() {
+fn listens_on_all_addresses_and_logs_the_port() {
     let has_six = TcpListener::bind("[::1]:0").is_ok();
     if !has_six {
         println!("without IPv6: this host has no ::1");
@@ -133,7 +133,7 @@ fn listens_on_every_address_and_says_the_real_port() {
 }
 
 #[test]
-fn more_than_loopback_only_if_it_is_meant() {
+fn listening_beyond_loopback_needs_an_option() {
     for open in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0", "192.0.2.1:0"] {
         let (code, reason) = failure(&["--in-memory", "--listen", "127.0.0.1:0", "--listen", open]);
         assert_eq!(code, 2, "{reason}");
@@ -156,7 +156,7 @@ fn with_variables(variables: &[(&str, &Path)]) -> Command {
 }
 
 #[test]
-fn where_the_data_is() {
+fn location_of_the_data() {
     let folder = temp_dir();
     let (state, xdg, home) =
         (folder.path().join("state"), folder.path().join("xdg"), folder.path().join("home"));
@@ -187,7 +187,7 @@ fn where_the_data_is() {
 }
 
 #[test]
-fn in_memory_writes_no_file() {
+fn in_memory_writes_no_files() {
     let folder = temp_dir();
     for _ in 0..2 {
         let mut command = command(&["--in-memory", "--listen", "127.0.0.1:0"]);
@@ -202,7 +202,7 @@ fn in_memory_writes_no_file() {
 }
 
 #[test]
-fn the_start_says_what_there_is() {
+fn start_logs_resources_and_reservations() {
     let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &[]);
     let log = server.log_so_far();
@@ -324,7 +324,7 @@ fn too_few_descriptors_for_the_listeners_are_an_error_of_the_start() {
 }
 
 #[test]
-fn sample_rooms_only_where_there_is_no_data_yet() {
+fn sample_rooms_are_added_to_an_empty_directory_only() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
@@ -347,7 +347,7 @@ fn sample_rooms_only_where_there_is_no_data_yet() {
 }
 
 #[test]
-fn a_start_that_failed_leaves_no_sample_rooms_behind() {
+fn failed_start_leaves_no_sample_rooms() {
     let folder = temp_dir();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -360,7 +360,7 @@ fn a_start_that_failed_leaves_no_sample_rooms_behind() {
 }
 
 #[test]
-fn an_inventory_file() {
+fn inventory_file_adds_resources() {
     let folder = temp_dir();
     let file = folder.path().join("rooms");
     let content =
@@ -382,7 +382,7 @@ fn an_inventory_file() {
 }
 
 #[test]
-fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
+fn invalid_inventory_file_is_refused_with_file_line_and_reason() {
     let folder = temp_dir();
     let file = folder.path().join("rooms");
     let long = format!("Sala\n{}\n", "x".repeat(129));
@@ -409,7 +409,7 @@ fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
 }
 
 #[test]
-fn the_inventory_file_again_on_sighup() {
+fn sighup_reads_the_inventory_file_again() {
     let folder = temp_dir();
     let file = folder.path().join("rooms");
     std::fs::write(&file, "Sala 1\n").unwrap();
@@ -447,7 +447,7 @@ fn sighup_without_an_inventory_changes_nothing() {
 }
 
 #[test]
-fn one_server_for_one_folder() {
+fn second_server_for_a_directory_is_refused() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let (code, reason) = failure(&["--data-dir", text(folder.path())]);
@@ -460,7 +460,7 @@ fn one_server_for_one_folder() {
 }
 
 #[test]
-fn a_port_that_is_taken() {
+fn port_in_use_is_refused() {
     let server = Server::in_memory(&[]);
     let address = server.address.to_string();
     let arguments = ["--in-memory", "--listen", &address, "--log-level", "error"];
@@ -473,7 +473,7 @@ fn a_port_that_is_taken() {
 }
 
 #[test]
-fn a_folder_that_cannot_be() {
+fn unusable_data_directory_is_refused() {
     let folder = temp_dir();
     std::fs::write(folder.path().join("file"), "").unwrap();
     let under = folder.path().join("file").join("data");
@@ -495,7 +495,7 @@ fn a_folder_that_cannot_be() {
 }
 
 #[test]
-fn a_damaged_journal_stops_the_start() {
+fn damaged_journal_stops_the_start() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
@@ -544,7 +544,7 @@ fn a_damaged_journal_stops_the_start() {
 }
 
 #[test]
-fn check_says_that_there_is_nothing() {
+fn check_of_an_empty_directory() {
     let folder = temp_dir();
     let (code, out, err) = outcome(&mut command(&["check", "--data-dir", text(folder.path())]));
     assert_eq!((code, out.as_str()), (1, ""));
@@ -556,7 +556,7 @@ fn check_says_that_there_is_nothing() {
 }
 
 #[test]
-fn whatever_fsync_says_a_killed_server_loses_nothing() {
+fn killed_server_loses_nothing_with_any_fsync_policy() {
     for (when, shown) in [("always", "always"), ("never", "never"), ("1s", "1s"), ("2h", "7200s")] {
         let folder = temp_dir();
         let server = Server::durable(folder.path(), &["--fsync", when]);
@@ -573,7 +573,7 @@ fn whatever_fsync_says_a_killed_server_loses_nothing() {
 }
 
 #[test]
-fn no_more_resources_than_max_resources() {
+fn max_resources_is_enforced() {
     let server = Server::in_memory(&["--max-resources", "5"]);
     let mut client = server.connect();
     assert_eq!(code_of(&client.say("ALTA Sala 1..3")), "503");
@@ -589,7 +589,7 @@ fn no_more_resources_than_max_resources() {
 }
 
 #[test]
-fn no_more_reservations_than_max_reservations() {
+fn max_reservations_is_enforced() {
     let server = Server::in_memory(&["--max-reservations", "2"]);
     let mut client = server.connect();
     assert_eq!(code_of(&client.say("RESERVAR Habitación 1")), "RESERVADO");
@@ -603,7 +603,7 @@ fn no_more_reservations_than_max_reservations() {
 }
 
 #[test]
-fn idle_clients_are_closed_those_who_hold_something_are_not() {
+fn idle_clients_without_reservations_are_closed() {
     let server = Server::in_memory(&["--idle-timeout", "1s"]);
     let mut silent = server.connect();
     let mut spoke = server.connect();
@@ -622,7 +622,7 @@ fn idle_clients_are_closed_those_who_hold_something_are_not() {
 }
 
 #[test]
-fn the_time_zone_of_what_is_printed_and_read() {
+fn time_zone_applies_to_input_and_output() {
     let server = Server::in_memory(&["--time-zone", "America/Montevideo"]);
     let mut client = server.connect();
     assert_eq!(
@@ -634,7 +634,7 @@ fn the_time_zone_of_what_is_printed_and_read() {
 
 /// An unknown zone in TZ was once silently treated as UTC.
 #[test]
-fn an_unknown_zone_in_tz_stops_the_start() {
+fn unknown_zone_in_tz_stops_the_start() {
     let with_tz = |tz: &str| {
         let mut server = command(&["--in-memory", "--listen", "127.0.0.1:0"]);
         server.env("TZ", tz).stdin(Stdio::null()).stderr(Stdio::piped());
@@ -648,7 +648,7 @@ fn an_unknown_zone_in_tz_stops_the_start() {
 }
 
 #[test]
-fn log_levels() {
+fn log_levels_filter_lines() {
     let mut server = Server::in_memory(&["--log-level", "debug"]);
     let mut client = server.connect();
     SockRef::from(&*client.stream()).set_linger(Some(Duration::ZERO)).unwrap();
@@ -663,7 +663,7 @@ fn log_levels() {
 }
 
 #[test]
-fn sigterm_and_sigint_answer_what_was_received() {
+fn sigterm_and_sigint_answer_received_lines() {
     for signal in ["TERM", "INT"] {
         let folder = temp_dir();
         let mut server = Server::durable(folder.path(), &[]);
@@ -699,7 +699,7 @@ fn sigterm_and_sigint_answer_what_was_received() {
 }
 
 #[test]
-fn a_stop_ends_what_was_bound_to_connections() {
+fn stop_ends_bound_reservations() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
@@ -711,7 +711,7 @@ fn a_stop_ends_what_was_bound_to_connections() {
 }
 
 #[test]
-fn a_second_sigterm_ends_at_once() {
+fn second_sigterm_exits_at_once() {
     let folder = temp_dir();
     let names: Vec<_> = (0..20_000).map(|n| format!("{n} {}", "x".repeat(100))).collect();
     std::fs::write(folder.path().join("rooms"), names.join("\n")).unwrap();
@@ -729,7 +729,7 @@ fn a_second_sigterm_ends_at_once() {
 }
 
 #[test]
-fn who_takes_nothing_does_not_hold_a_stop_up_for_ever() {
+fn client_that_does_not_read_does_not_block_a_stop() {
     let folder = temp_dir();
     let names: Vec<_> = (0..20_000).map(|n| format!("{n} {}", "x".repeat(100))).collect();
     std::fs::write(folder.path().join("rooms"), names.join("\n")).unwrap();
@@ -742,7 +742,7 @@ fn who_takes_nothing_does_not_hold_a_stop_up_for_ever() {
 }
 
 #[test]
-fn a_closed_stderr_and_sigpipe_do_not_kill_it() {
+fn closed_stderr_and_sigpipe_do_not_kill_the_server() {
     let mut command = command(&["--in-memory", "--listen", "127.0.0.1:0", "--log-level", "debug"]);
     let mut child = command.spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
@@ -779,7 +779,7 @@ fn a_closed_stderr_and_sigpipe_do_not_kill_it() {
 }
 
 #[test]
-fn a_restart_on_the_same_port_right_away() {
+fn restart_on_the_same_port_at_once() {
     let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &[]);
     let address = server.address.to_string();
@@ -803,7 +803,7 @@ fn a_restart_on_the_same_port_right_away() {
 }
 
 #[test]
-fn both_wildcards_on_one_port() {
+fn both_wildcard_addresses_on_one_port() {
     // The port of one that is gone is free again, also for both families.
     let port = Server::in_memory(&[]).address.port();
     let (v4, v6) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));

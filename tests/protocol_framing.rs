@@ -52,7 +52,7 @@ fn bookings(server: &Server) -> usize {
 
 /// Bytes as a client sends them, and all that comes back.
 #[test]
-fn lines_and_their_endings() {
+fn line_endings() {
     let server = Server::in_memory(&[]);
     let long = |count: usize| format!("LISTAR {}", "x".repeat(count - 7));
     let rows: &[(&[u8], &str)] = &[
@@ -169,7 +169,7 @@ fn long_lines_in_arbitrary_pieces() {
 }
 
 #[test]
-fn a_line_without_end_is_refused_once_and_closed() {
+fn line_without_end_is_refused_once_and_closes() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.send("RESERVAR Habitación 1\n");
@@ -207,7 +207,7 @@ fn a_line_without_end_is_refused_once_and_closed() {
 }
 
 #[test]
-fn no_banner_and_no_prompt() {
+fn server_sends_no_banner_and_no_prompt() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     // Somebody who came later has been served: what was to be said unasked
@@ -225,7 +225,7 @@ fn no_banner_and_no_prompt() {
 
 /// Telnet's sequences, and what is answered to them and to a LIST after them.
 #[test]
-fn telnet_at_every_split() {
+fn telnet_sequences_at_every_split() {
     let server = Server::in_memory(&[]);
     let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut row = |bytes: &[&[u8]], want: &[&[u8]]| rows.push((bytes.concat(), want.concat()));
@@ -306,7 +306,7 @@ fn telnet_edits_the_open_line() {
 /// Telnet's Synch sends its DM as urgent data. A read stops at the urgent mark, and once no further
 /// event came for the bytes behind it, and the byte after the mark was taken for the DM.
 #[test]
-fn urgent_data_neither_stalls_a_connection_nor_eats_a_byte() {
+fn urgent_data_neither_stalls_a_connection_nor_loses_a_byte() {
     const DM: u8 = 242;
     let server = Server::in_memory(&[]);
     for urgent in [&[DM][..], b" "] {
@@ -326,7 +326,7 @@ fn urgent_data_neither_stalls_a_connection_nor_eats_a_byte() {
 
 /// Some editors begin a text file with a byte order mark.
 #[test]
-fn a_byte_order_mark_is_skipped_where_a_connection_begins() {
+fn byte_order_mark_at_the_start_is_skipped() {
     let server = Server::in_memory(&[]);
     check(&server, "\u{FEFF}LIST Sala *\n".as_bytes(), "OK 0 AVAILABLE\n");
     check(&server, "LIST Sala *\n\u{FEFF}LIST\n".as_bytes(), "OK 0 AVAILABLE\nERR 400 {*}\n");
@@ -335,7 +335,7 @@ fn a_byte_order_mark_is_skipped_where_a_connection_begins() {
 
 /// The bytes of the filter do not count for the length of a line.
 #[test]
-fn a_line_is_measured_after_the_telnet_filter() {
+fn length_of_a_line_is_measured_after_telnet() {
     let server = Server::in_memory(&[]);
     let mut line = format!("LIST Sala *{}", " ".repeat(4096 - 11)).into_bytes();
     for at in [4096, 2000, 100, 0] {
@@ -350,7 +350,7 @@ fn a_line_is_measured_after_the_telnet_filter() {
 
 /// DO TIMING-MARK is answered at once, not with the next line.
 #[test]
-fn a_timing_mark_is_answered_before_any_line() {
+fn timing_mark_is_answered_before_any_line() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.send([b'L', IAC, 244, IAC, DO, TIMING_MARK]);
@@ -366,7 +366,7 @@ fn a_timing_mark_is_answered_before_any_line() {
 }
 
 #[test]
-fn after_a_half_close_everything_is_run_and_answered() {
+fn lines_before_a_half_close_are_run_and_answered() {
     let server = Server::in_memory(&[]);
     let mut lines = String::new();
     let mut want = String::new();
@@ -383,7 +383,7 @@ fn after_a_half_close_everything_is_run_and_answered() {
 }
 
 #[test]
-fn ten_thousand_lines_in_one_go_are_answered_in_order() {
+fn ten_thousand_pipelined_lines_are_answered_in_order() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let mut lines = String::new();
@@ -427,7 +427,7 @@ fn long_lists_within_a_pipeline() {
 /// A browser, a mail server, a TLS client: closed without a word, and
 /// nothing is reserved.
 #[test]
-fn strangers_are_closed_unanswered() {
+fn foreign_protocols_are_closed_without_a_reply() {
     let mut server = Server::in_memory(&[]);
     let reserve = "RESERVAR Habitación 1\r\n";
     let rows = [
@@ -488,7 +488,7 @@ fn strangers_are_closed_unanswered() {
 
 /// A connection that goes while others talk takes nothing with it.
 #[test]
-fn a_reset_in_the_middle_of_a_line_runs_nothing() {
+fn reset_within_a_line_runs_nothing() {
     let server = Server::in_memory(&[]);
     for _ in 0..20 {
         let mut client = server.connect();

@@ -5,7 +5,7 @@ use support::Server;
 use support::dialog::{check, check_in_both, check_rows, matches};
 
 #[test]
-fn verbs_whatever_their_case_and_accents() {
+fn verbs_in_any_case_and_with_any_accents() {
     check(
         &[],
         "> reservar Habitación 1
@@ -116,7 +116,7 @@ fn the_language_follows_the_verb() {
 }
 
 #[test]
-fn spaces_and_tabs() {
+fn spaces_and_tabs_separate_words() {
     check_in_both(
         &[],
         "> ⇥  RESERVAR⇥⇥Habitación   1 ,⇥Habitación⇥2 ⇥ por=1h⇥⇥nota=\"a  b⇥c\" ⇥
@@ -136,7 +136,7 @@ fn spaces_and_tabs() {
 }
 
 #[test]
-fn options_in_any_order_in_either_language_each_once() {
+fn options_in_any_order_and_language_at_most_once() {
     check(
         &[],
         "> RESERVAR Habitación 1 nota=x hasta=2090-01-02 desde=2090-01-01
@@ -204,7 +204,7 @@ fn options_in_any_order_in_either_language_each_once() {
 }
 
 #[test]
-fn quoted_values_keep_what_is_in_them() {
+fn quoted_values_keep_their_content() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let long = "ñ".repeat(128);
@@ -243,7 +243,7 @@ fn quoted_values_keep_what_is_in_them() {
 }
 
 #[test]
-fn names_that_can_be_and_names_that_cannot() {
+fn valid_and_invalid_names() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let longest = "ñ".repeat(64);
@@ -307,7 +307,7 @@ fn names_that_can_be_and_names_that_cannot() {
 }
 
 #[test]
-fn a_name_is_found_in_any_spelling_and_shown_as_it_is_kept() {
+fn name_is_found_in_any_spelling_and_printed_as_stored() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     // Added decomposed, kept composed.
@@ -344,7 +344,7 @@ fn a_name_is_found_in_any_spelling_and_shown_as_it_is_kept() {
 }
 
 #[test]
-fn patterns_take_what_is_free_after_the_names() {
+fn patterns_match_resources_not_taken_by_names() {
     check_in_both(
         &[],
         "> ALTA Sala 1..3
@@ -400,7 +400,7 @@ fn patterns_take_what_is_free_after_the_names() {
 }
 
 #[test]
-fn bounds_of_targets_and_stars() {
+fn limits_of_targets_and_asterisks() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     assert_eq!(client.say("ALTA S 1..40"), "OK ALTA 40");
@@ -439,7 +439,7 @@ fn bounds_of_targets_and_stars() {
 
 /// What a client sent comes back only escaped and cut to 64 characters.
 #[test]
-fn echoes_are_cut_and_escaped() {
+fn excerpts_in_errors_are_cut_and_escaped() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let x = "é".repeat(100);
@@ -500,7 +500,7 @@ fn echoes_are_cut_and_escaped() {
 
 /// The note of a reservation is told in a 409, and cannot forge one.
 #[test]
-fn a_note_does_not_break_out_of_an_error() {
+fn note_is_escaped_in_an_error() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let note = format!("\\\" hasta=- {}", "z".repeat(200));

@@ -20,7 +20,7 @@ fn way_back(line: &str) -> u64 {
 /// A replayed notice is the first one to the byte, also after a kill; the
 /// numbers go on without a gap.
 #[test]
-fn told_again_it_is_the_same() {
+fn repeated_notices_are_identical() {
     let folder = temp_dir();
     let arguments = ["--time-zone", "America/New_York"];
     let mut server = Server::durable(folder.path(), &arguments);
@@ -121,7 +121,7 @@ fn told_again_it_is_the_same() {
 /// A compaction takes the past from the next start on: 410, and the number
 /// that it names does.
 #[test]
-fn after_a_compaction_and_a_restart_the_past_is_gone() {
+fn history_ends_at_a_compaction_and_a_restart() {
     let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
     fill_journal(&mut server);
@@ -157,7 +157,7 @@ fn after_a_compaction_and_a_restart_the_past_is_gone() {
 
 /// The past is bounded; the number that a 410 names is the oldest that does.
 #[test]
-fn the_past_is_bounded() {
+fn history_is_bounded() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     assert_eq!(client.say("ALTA Sala 1..10000"), "OK ALTA 10000");
@@ -179,7 +179,7 @@ fn the_past_is_bounded() {
 /// anything; when it reads again it is told all that it can be, without a
 /// gap, then where to come back, and is closed.
 #[test]
-fn a_watcher_that_does_not_read() {
+fn watcher_that_does_not_read_is_closed() {
     let server = Server::in_memory(&["--stall-timeout", "10m"]);
     let mut client = server.connect();
     // Long names, so that a notice takes almost a page.
@@ -235,7 +235,7 @@ fn a_watcher_that_does_not_read() {
 
 /// One that takes nothing for the stall time is closed, the others are not.
 #[test]
-fn a_watcher_that_takes_nothing_is_closed_in_time() {
+fn blocked_watcher_is_closed_in_time() {
     let server = Server::in_memory(&["--stall-timeout", "1s"]);
     let mut client = server.connect();
     let names: Vec<_> = (10..40).map(|at| format!("{}{at}", "x".repeat(120))).collect();
@@ -270,7 +270,7 @@ fn a_watcher_that_takes_nothing_is_closed_in_time() {
 /// Many watchers and many writers: everybody is told the same, in order,
 /// each number once.
 #[test]
-fn everybody_is_told_the_same() {
+fn all_watchers_receive_the_same_notices() {
     let server = Server::in_memory(&[]);
     let mut watchers: Vec<_> = (0..20).map(|_| server.connect()).collect();
     for watcher in &mut watchers {

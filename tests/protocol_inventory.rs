@@ -5,7 +5,7 @@ use support::dialog::{check_in_both, matches};
 use support::{Client, Server, narrow, temp_dir, until};
 
 #[test]
-fn saying_who_one_is() {
+fn iam_sets_the_holder() {
     let long = "a".repeat(64);
     check_in_both(
         &[],
@@ -49,7 +49,7 @@ fn saying_who_one_is() {
 }
 
 #[test]
-fn adding_resources() {
+fn add_creates_resources() {
     check_in_both(
         &[],
         "> BAJA Habitación 1, Habitación 2, Habitación 3
@@ -126,7 +126,7 @@ fn adding_resources() {
 }
 
 #[test]
-fn at_most_ten_thousand_are_added_by_one_line() {
+fn line_adds_at_most_ten_thousand_resources() {
     check_in_both(
         &[],
         "> ALTA Uno 1..10001
@@ -150,7 +150,7 @@ fn at_most_ten_thousand_are_added_by_one_line() {
 }
 
 #[test]
-fn removing_resources() {
+fn remove_deletes_resources() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1
@@ -190,7 +190,7 @@ fn removing_resources() {
 }
 
 #[test]
-fn the_forms_of_status_and_help() {
+fn forms_of_status_and_help() {
     let server = Server::in_memory(&["--max-clients", "77"]);
     for (status, help, reserve) in [("ESTADO", "AYUDA", "RESERVAR"), ("STATUS", "HELP", "RESERVE")]
     {
@@ -246,7 +246,7 @@ fn the_forms_of_status_and_help() {
 
 /// The figures say what is so.
 #[test]
-fn status_counts() {
+fn status_counts_resources_and_clients() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let figure = |client: &mut support::Client, key: &str| {
@@ -271,7 +271,7 @@ fn status_counts() {
 
 /// Whoever reads slowly keeps names that are gone; not those of all times.
 #[test]
-fn a_list_outlives_its_names_once_and_not_twice() {
+fn list_survives_one_compaction_of_ids_but_not_two() {
     const ROOMS: usize = 40_000;
     let folder = temp_dir();
     let file = folder.path().join("empty");

@@ -4,7 +4,7 @@ use support::dialog::{check, check_in_both};
 use support::{Server, temp_dir};
 
 #[test]
-fn it_ends_with_quit_and_not_with_a_lost_connection() {
+fn keep_alive_reservation_ends_with_quit_but_not_with_a_lost_connection() {
     check_in_both(
         &[],
         "a> RESERVAR Habitación 1 hasta=salir por=60s
@@ -43,7 +43,7 @@ fn it_ends_with_quit_and_not_with_a_lost_connection() {
 }
 
 #[test]
-fn a_renewal_binds_it_to_the_connection_that_says_so() {
+fn renewal_binds_it_to_the_renewing_connection() {
     check_in_both(
         &[],
         "w> OBSERVAR
@@ -87,7 +87,7 @@ fn a_renewal_binds_it_to_the_connection_that_says_so() {
 }
 
 #[test]
-fn asking_again_under_the_key_moves_it() {
+fn retry_under_the_key_moves_it() {
     check_in_both(
         &[],
         "a> SOY ana
@@ -139,7 +139,7 @@ fn invalid_combinations_are_refused() {
 
 /// After a start of the server it lives on for its length, and can be renewed.
 #[test]
-fn it_outlives_the_server() {
+fn keep_alive_reservation_survives_a_restart() {
     let folder = temp_dir();
     for crash in [true, false] {
         let server = Server::durable(folder.path(), &[]);
@@ -166,7 +166,7 @@ fn it_outlives_the_server() {
 
 /// Ten seconds, the shortest length, on the real clock.
 #[test]
-fn it_ends_by_itself_when_nobody_renews_it() {
+fn keep_alive_reservation_expires_without_renewal() {
     let server = Server::in_memory(&[]);
     let mut watcher = server.connect();
     assert!(watcher.say("WATCH").starts_with("OK WATCHING"));

@@ -5,7 +5,7 @@ use support::dialog::{check, check_rows};
 
 /// A refusal tells how many wait: as many as would be ahead.
 #[test]
-fn a_refusal_tells_the_length_of_the_queue() {
+fn refusal_contains_the_length_of_the_queue() {
     check(
         &[],
         "> RESERVAR Habitación 1, Habitación 2 hasta=2090-01-01
@@ -31,7 +31,7 @@ fn a_refusal_tells_the_length_of_the_queue() {
 
 /// Those who wait with a pattern want it too.
 #[test]
-fn the_length_of_the_queue_counts_patterns() {
+fn length_of_the_queue_counts_patterns() {
     check(
         &[],
         "> RESERVAR *, *, * hasta=2090-01-01
@@ -59,7 +59,7 @@ fn the_length_of_the_queue_counts_patterns() {
 }
 
 #[test]
-fn the_form_of_a_wait() {
+fn forms_of_a_wait() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     // What is free needs no wait, but a nonsensical one is refused all the same.

@@ -11,7 +11,7 @@ fn left(client: &mut Client, number: u32) -> i64 {
 }
 
 #[test]
-fn the_end_moves_later_and_earlier() {
+fn renewal_moves_the_end_later_and_earlier() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1 desde=2090-01-10 hasta=2090-01-20
@@ -52,7 +52,7 @@ fn the_end_moves_later_and_earlier() {
 }
 
 #[test]
-fn the_length_of_one_in_force_counts_from_now() {
+fn length_of_an_active_reservation_counts_from_now() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("RESERVE Habitación 1 for=1h");
@@ -78,7 +78,7 @@ fn the_length_of_one_in_force_counts_from_now() {
 
 /// All of a reservation moves, and nothing of it if one resource cannot.
 #[test]
-fn several_resources_move_together() {
+fn renewal_applies_to_all_resources() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 3, Habitación 1, Habitación 2 desde=2090-01-10 hasta=2090-01-20
@@ -117,7 +117,7 @@ fn several_resources_move_together() {
 /// The refusal says with what it collides, and how long it can last; until
 /// then, but no longer, it is granted.
 #[test]
-fn it_does_not_run_into_the_next_one() {
+fn renewal_does_not_overlap_the_next_reservation() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1, Habitación 2 desde=2090-01-01 hasta=2090-01-02
@@ -173,7 +173,7 @@ fn it_does_not_run_into_the_next_one() {
 }
 
 #[test]
-fn whose_it_is_and_whether_it_is() {
+fn renewal_checks_holder_and_number() {
     check_in_both(
         &[],
         "ana> SOY ana
@@ -220,7 +220,7 @@ fn whose_it_is_and_whether_it_is() {
 }
 
 #[test]
-fn what_is_no_renewal() {
+fn invalid_renewals_are_refused() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("RESERVAR Habitación 1 desde=2090-01-10 hasta=2090-01-20 nota=x");
@@ -298,7 +298,7 @@ fn what_is_no_renewal() {
 }
 
 #[test]
-fn local_times_that_are_twice_or_never() {
+fn ambiguous_and_skipped_local_times() {
     let server = Server::in_memory(&["--time-zone", "America/New_York"]);
     let mut client = server.connect();
     let rows = [
@@ -329,7 +329,7 @@ fn local_times_that_are_twice_or_never() {
 
 /// Over is over, also for a line that came before the end and is run after it.
 #[test]
-fn a_lease_that_has_ended_is_not_revived() {
+fn expired_lease_is_not_renewed() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let mut other = server.connect();
@@ -352,7 +352,7 @@ fn a_lease_that_has_ended_is_not_revived() {
 /// An early check-out frees the rest: who waits for it has it at once, the
 /// oldest first, and only whom the whole request fits.
 #[test]
-fn an_earlier_end_grants_those_who_wait() {
+fn earlier_end_grants_waiters() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1, Habitación 2 desde=2090-01-10 hasta=2090-01-20
@@ -407,7 +407,7 @@ fn an_earlier_end_grants_those_who_wait() {
 }
 
 #[test]
-fn a_lease_shortened_ends_and_the_next_one_begins() {
+fn shortened_lease_ends_early_and_grants_the_next_waiter() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1 por=3h
@@ -427,7 +427,7 @@ fn a_lease_shortened_ends_and_the_next_one_begins() {
 }
 
 #[test]
-fn one_without_an_end_is_given_one() {
+fn renewal_adds_an_end() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1
@@ -478,7 +478,7 @@ fn one_without_an_end_is_given_one() {
 
 /// The key goes on naming it after a renewal.
 #[test]
-fn a_key_still_finds_what_was_renewed() {
+fn key_finds_a_renewed_reservation() {
     check_in_both(
         &[],
         "> SOY ana
@@ -496,7 +496,7 @@ fn a_key_still_finds_what_was_renewed() {
 
 /// After a kill, and after a compaction and another kill.
 #[test]
-fn a_renewal_is_kept() {
+fn renewal_survives_a_restart() {
     let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
     converse(
@@ -547,7 +547,7 @@ fn a_renewal_is_kept() {
 
 /// A lease of seconds that is renewed in time goes on; when that stops, it ends.
 #[test]
-fn a_lease_lives_by_its_renewals() {
+fn lease_lives_as_long_as_it_is_renewed() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("RESERVE Habitación 1 for=3s");

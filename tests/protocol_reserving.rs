@@ -45,7 +45,7 @@ fn reservations_of_one_resource_do_not_overlap() {
 /// What is written as it is shown is done at once, everything else takes the long way:
 /// both say the same, also of what cannot be done and of who may do what.
 #[test]
-fn every_spelling_is_answered_alike() {
+fn all_spellings_of_a_request_are_equivalent() {
     let lines = [
         ("ana", "SOY ana"),
         ("luis", "SOY luis"),
@@ -91,7 +91,7 @@ fn every_spelling_is_answered_alike() {
 
 /// By whom, since when, until when, the note, and when it would fit.
 #[test]
-fn a_409_says_with_what_and_when_it_would_fit() {
+fn busy_error_names_the_reservation_and_the_earliest_start() {
     let setup = "ana> SOY ana
          ana< OK ana
          ana> RESERVAR Habitación 1 desde=2090-01-10 hasta=2090-01-20 nota=\"dos adultos\"
@@ -145,7 +145,7 @@ fn a_409_says_with_what_and_when_it_would_fit() {
 /// The time that a 409 names is one at which the same request is granted,
 /// and no earlier one would do.
 #[test]
-fn the_time_that_a_409_names_is_the_earliest() {
+fn start_in_a_busy_error_is_the_earliest() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("SOY ana");
@@ -194,7 +194,7 @@ fn the_time_that_a_409_names_is_the_earliest() {
 /// No end collides with any later booking; the 409 says until when it is
 /// free and that an end would make it fit, and it does.
 #[test]
-fn a_request_without_end_is_told_until_when_it_is_free() {
+fn busy_error_without_an_end_names_the_free_time() {
     check(
         &[],
         "> RESERVAR Habitación 1 desde=2090-01-10 hasta=2090-01-20
@@ -233,7 +233,7 @@ fn a_request_without_end_is_told_until_when_it_is_free() {
 }
 
 #[test]
-fn a_key_makes_a_retry_safe() {
+fn retry_with_a_key_is_safe() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1 clave=k1
@@ -320,7 +320,7 @@ fn a_key_makes_a_retry_safe() {
 }
 
 #[test]
-fn a_key_is_known_after_a_restart() {
+fn key_is_known_after_a_restart() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     converse(
@@ -353,7 +353,7 @@ fn a_key_is_known_after_a_restart() {
 }
 
 #[test]
-fn what_is_bound_to_a_connection_ends_with_it() {
+fn bound_reservation_ends_with_its_connection() {
     check_in_both(
         &[],
         "a> RESERVAR Habitación 1 hasta=salir
@@ -405,7 +405,7 @@ fn what_is_bound_to_a_connection_ends_with_it() {
 
 /// Ctrl-D, a close and a reset end it as SALIR does.
 #[test]
-fn however_the_connection_ends() {
+fn bound_reservation_ends_however_the_connection_ends() {
     let server = Server::in_memory(&[]);
     let mut watcher = server.connect();
     for how in ["ctrl-d", "close", "reset", "cut", "stranger"] {
@@ -439,7 +439,7 @@ fn however_the_connection_ends() {
 }
 
 #[test]
-fn one_bound_to_a_connection_moves_to_the_one_that_asks_again() {
+fn bound_reservation_moves_to_the_connection_that_retries() {
     check_in_both(
         &[],
         "a> SOY ana
@@ -472,7 +472,7 @@ fn one_bound_to_a_connection_moves_to_the_one_that_asks_again() {
 
 /// With the server it ends too, and the next start says so.
 #[test]
-fn what_is_bound_to_a_connection_ends_with_the_server() {
+fn bound_reservation_ends_with_the_server() {
     let folder = temp_dir();
     for crash in [true, false] {
         let server = Server::durable(folder.path(), &[]);
@@ -495,7 +495,7 @@ fn what_is_bound_to_a_connection_ends_with_the_server() {
 
 /// One number per granted request, none for a refused one, over restarts too.
 #[test]
-fn numbers_are_never_used_again() {
+fn numbers_are_never_reused() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     converse(
@@ -542,7 +542,7 @@ fn numbers_are_never_used_again() {
 /// Many at once for one room: one gets it, the others are told with what
 /// they collide, and the numbers have no hole.
 #[test]
-fn one_of_many_gets_the_room() {
+fn one_of_many_clients_gets_the_room() {
     let server = Server::in_memory(&[]);
     let mut clients: Vec<_> = (0..100).map(|_| server.connect()).collect();
     for round in 1..=20 {

@@ -6,7 +6,7 @@ use support::dialog::{check_in_both, check_rows};
 const NEW_YORK: [&str; 2] = ["--time-zone", "America/New_York"];
 
 #[test]
-fn durations() {
+fn durations_are_added_to_the_start() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     for (text, end) in [
@@ -66,7 +66,7 @@ fn durations() {
 }
 
 #[test]
-fn instants_in_the_zone_of_the_server() {
+fn instants_without_offset_are_in_the_zone_of_the_server() {
     let server = Server::in_memory(&NEW_YORK);
     let mut client = server.connect();
     for (text, start) in [
@@ -174,7 +174,7 @@ fn instants_in_the_zone_of_the_server() {
 
 /// A night is a calendar block, whatever the clocks do in it.
 #[test]
-fn nights() {
+fn nights_end_at_local_times() {
     let server = Server::in_memory(&NEW_YORK);
     let mut client = server.connect();
     for (from, nights, until) in [

@@ -7,7 +7,7 @@ use support::{Server, until};
 
 /// Each row of the table in its plainest form.
 #[test]
-fn the_table_of_verbs() {
+fn all_verbs_in_both_languages() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1
@@ -43,7 +43,7 @@ fn the_table_of_verbs() {
 }
 
 #[test]
-fn reserving_prints_an_interval_where_there_is_one() {
+fn reservation_prints_its_interval() {
     check_in_both(
         &[],
         "-- an end, or a start that was asked for
@@ -69,7 +69,7 @@ fn reserving_prints_an_interval_where_there_is_one() {
 }
 
 #[test]
-fn reserving_takes_all_or_none_under_one_number() {
+fn reservation_of_several_resources_is_all_or_nothing() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 2
@@ -93,7 +93,7 @@ fn reserving_takes_all_or_none_under_one_number() {
 }
 
 #[test]
-fn cancelling_by_number_and_by_name() {
+fn cancellation_by_number_and_by_name() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1, Habitación 2
@@ -160,7 +160,7 @@ fn cancelling_by_number_and_by_name() {
 }
 
 #[test]
-fn a_reservation_is_its_holders() {
+fn only_the_holder_can_change_a_reservation() {
     check_in_both(
         &[],
         "ana> SOY ana
@@ -195,7 +195,7 @@ fn a_reservation_is_its_holders() {
 }
 
 #[test]
-fn cancelling_by_name_takes_yours_first_then_nobodys() {
+fn cancellation_by_name_prefers_own_then_anonymous_reservations() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1 desde=2090-01-01 hasta=2090-01-02
@@ -228,7 +228,7 @@ fn cancelling_by_name_takes_yours_first_then_nobodys() {
 }
 
 #[test]
-fn listing_what_is_free_now_or_for_a_whole_interval() {
+fn list_of_resources_free_now_or_for_an_interval() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1 desde=2090-01-05 hasta=2090-01-10
@@ -301,7 +301,7 @@ fn listing_what_is_free_now_or_for_a_whole_interval() {
 }
 
 #[test]
-fn bookings_in_columns_in_order_and_by_filter() {
+fn bookings_are_columns_in_order_with_filters() {
     let setup = "ana> SOY ana
          ana< OK ana
          > RESERVAR Habitación 2 desde=2090-03-01 hasta=2090-03-02 nota=\"dos  adultos\"
@@ -366,7 +366,7 @@ fn bookings_in_columns_in_order_and_by_filter() {
 }
 
 #[test]
-fn verifying() {
+fn verify_checks_number_and_name() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1, Habitación 2 por=2h
@@ -413,7 +413,7 @@ fn verifying() {
 }
 
 #[test]
-fn a_lease_ends_by_itself() {
+fn lease_expires() {
     let server = Server::in_memory(&[]);
     converse(
         &server,
@@ -455,7 +455,7 @@ fn a_lease_ends_by_itself() {
 /// A dated reservation ends as a lease does, and what begins at that very
 /// moment is in force then: there is no gap and no overlap.
 #[test]
-fn one_ends_as_the_next_begins() {
+fn adjacent_reservations_do_not_overlap() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let first = client.say("RESERVAR Habitación 1 por=1s");
@@ -471,7 +471,7 @@ fn one_ends_as_the_next_begins() {
 
 /// One case of every code of the protocol, its text in the verb's language.
 #[test]
-fn every_code() {
+fn all_error_codes() {
     check(
         &["--max-resources", "4", "--max-reservations", "2"],
         "> LISTAR por=1
@@ -535,7 +535,7 @@ fn every_code() {
 }
 
 #[test]
-fn a_full_server_says_so_and_takes_the_next_when_one_leaves() {
+fn full_server_refuses_until_a_client_leaves() {
     let server = Server::in_memory(&["--max-clients", "2"]);
     let mut first = server.connect();
     let mut second = server.connect();
@@ -556,7 +556,7 @@ fn a_full_server_says_so_and_takes_the_next_when_one_leaves() {
 
 /// More events at once than the history holds: who keeps reading is told them all.
 #[test]
-fn a_burst_of_events_does_not_outrun_who_reads() {
+fn burst_of_events_does_not_close_a_reading_watcher() {
     let server = Server::in_memory(&[]);
     let mut watcher = server.connect();
     assert_eq!(watcher.say("OBSERVAR"), "OK OBSERVANDO tras=3");

@@ -8,7 +8,7 @@ use support::{Client, Server, narrow, temp_dir, until};
 
 /// One for each kind of change, word for word, after the reply to it.
 #[test]
-fn what_is_told() {
+fn notices_of_all_events() {
     check_in_both(
         &[],
         "w> OBSERVAR
@@ -86,7 +86,7 @@ fn what_is_told() {
 
 /// Waiting is no event; what a release grants follows it.
 #[test]
-fn what_waits_is_told_when_it_is_granted() {
+fn waiting_request_is_in_notices_only_when_granted() {
     check_in_both(
         &[],
         "w> OBSERVAR
@@ -118,7 +118,7 @@ fn what_waits_is_told_when_it_is_granted() {
 
 /// A watcher goes on with commands: each reply stands before the notice of it.
 #[test]
-fn the_reply_comes_before_the_notice() {
+fn reply_precedes_the_notice() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     // In one packet, and so in one turn.
@@ -150,7 +150,7 @@ fn the_reply_comes_before_the_notice() {
 
 /// Ends lie between the seconds: reply and notice say the same.
 #[test]
-fn the_notice_says_what_the_reply_says() {
+fn notice_has_the_content_of_the_reply() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     assert_eq!(client.say("OBSERVAR"), "OK OBSERVANDO tras=3");
@@ -170,7 +170,7 @@ fn the_notice_says_what_the_reply_says() {
 }
 
 #[test]
-fn which_names_are_told() {
+fn notices_are_filtered_by_name_and_pattern() {
     check_in_both(
         &[],
         "w> OBSERVAR sala *
@@ -251,7 +251,7 @@ fn which_names_are_told() {
 
 /// In the language and with the ending of the line that asked.
 #[test]
-fn language_and_ending_are_those_of_the_line() {
+fn notices_use_language_and_line_ending_of_the_request() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let mut other = server.connect();
@@ -292,7 +292,7 @@ fn language_and_ending_are_those_of_the_line() {
 }
 
 #[test]
-fn bad_lines() {
+fn invalid_watch_lines_are_refused() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let rows = [
@@ -338,7 +338,7 @@ fn bad_lines() {
 
 /// Not between the lines of a list, however long it takes to send.
 #[test]
-fn a_list_is_not_interrupted() {
+fn notices_do_not_interrupt_a_list() {
     let server = Server::in_memory(&[]);
     let mut other = server.connect();
     let name = "x".repeat(110);
@@ -376,7 +376,7 @@ fn a_list_is_not_interrupted() {
 /// It goes on after its half-close, is told what comes, and is not run what
 /// it has cut off; when it is gone it is forgotten.
 #[test]
-fn half_closed_it_goes_on() {
+fn half_closed_watcher_keeps_receiving_notices() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let mut watcher = server.connect();
@@ -410,7 +410,7 @@ fn half_closed_it_goes_on() {
 
 /// Who watches or waits is not idle, however quiet.
 #[test]
-fn idle_is_only_who_waits_for_nothing() {
+fn waiters_and_watchers_are_not_idle() {
     let server = Server::in_memory(&["--idle-timeout", "1s"]);
     let mut watcher = server.connect();
     assert_eq!(watcher.say("OBSERVAR"), "OK OBSERVANDO tras=3");
@@ -468,7 +468,7 @@ fn status(client: &mut Client, key: &str) -> u64 {
 /// Two commands of one turn made 20,000 events, and a watcher of another name was closed as too far
 /// behind before anything could be sent to it.
 #[test]
-fn a_burst_of_events_does_not_close_a_filtered_watcher() {
+fn burst_of_other_events_does_not_close_a_filtered_watcher() {
     let folder = temp_dir();
     let file = folder.path().join("inventory");
     std::fs::write(&file, "Mesa\n").unwrap();

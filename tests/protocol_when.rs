@@ -38,7 +38,7 @@ fn clock(s: u32) -> String {
 /// The answer is granted if it is booked at once, to the same resources, and
 /// a second earlier nothing is; the refusal names the same time.
 #[test]
-fn the_earliest_start_and_who_has_it() {
+fn earliest_start_and_its_resource() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     book(&mut client, &BUSY);
@@ -129,7 +129,7 @@ fn the_earliest_start_and_who_has_it() {
 /// What it answers is granted if it is booked at once, and nothing is at any
 /// earlier time at which something ends: random bookings, random questions.
 #[test]
-fn the_answer_is_the_earliest_of_all() {
+fn answer_is_the_earliest_of_all_matches() {
     let mut rng = Rng(seed());
     for _ in 0..6 {
         let server = Server::in_memory(&[]);
@@ -201,7 +201,7 @@ fn the_answer_is_the_earliest_of_all() {
 
 /// However many gaps there are that are too short.
 #[test]
-fn many_short_gaps_are_passed_over() {
+fn short_gaps_are_skipped() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("ADD Sala 1..50");
@@ -241,7 +241,7 @@ fn many_short_gaps_are_passed_over() {
 /// Ends lie between the seconds, answers on them, rounded up: what is told
 /// is granted.
 #[test]
-fn from_now_on_and_between_the_seconds() {
+fn starts_are_whole_seconds_from_now() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     for _ in 0..20 {
@@ -269,7 +269,7 @@ fn from_now_on_and_between_the_seconds() {
 }
 
 #[test]
-fn never_and_not_at_all() {
+fn requests_that_never_fit() {
     check_in_both(
         &[],
         "ana> SOY ana
@@ -319,7 +319,7 @@ fn never_and_not_at_all() {
 }
 
 #[test]
-fn what_is_no_question() {
+fn invalid_queries_are_refused() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("RESERVAR Habitación 1 desde=9999-12-01 hasta=9999-12-31");
@@ -368,7 +368,7 @@ fn what_is_no_question() {
 }
 
 #[test]
-fn as_far_as_the_calendar_goes() {
+fn queries_at_the_end_of_the_calendar() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1 desde=9999-12-30 hasta=9999-12-31T23:59:58
@@ -396,7 +396,7 @@ fn as_far_as_the_calendar_goes() {
 }
 
 #[test]
-fn nights_over_a_change_of_the_clock() {
+fn nights_across_daylight_saving_changes() {
     let server = Server::in_memory(&["--time-zone", "America/New_York"]);
     let mut client = server.connect();
     // Spring on 12 March, autumn on 5 November.

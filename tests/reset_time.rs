@@ -123,7 +123,7 @@ fn a_journal_from_the_future_continues_in_the_present() {
 }
 
 #[test]
-fn a_journal_that_is_not_ahead_is_left_as_it_is() {
+fn journal_that_is_not_ahead_stays_unchanged() {
     let folder = temp_dir();
     Server::durable(folder.path(), &[]).stop();
     let before = std::fs::read(folder.path().join("journal")).unwrap();
@@ -148,7 +148,7 @@ fn the_time_of_a_running_server_is_not_reset() {
 }
 
 #[test]
-fn a_directory_without_a_journal_stays_without() {
+fn no_journal_is_created_in_an_empty_directory() {
     let folder = temp_dir();
     let missing = folder.path().join("nothing");
     let output = run("reset-time", &missing);

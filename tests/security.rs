@@ -36,7 +36,7 @@ fn longest_wait(server: &Server, work: impl FnOnce() + Send) -> Duration {
 /// characters. 20,000 names that are nearly what a pattern asks for, over and
 /// over, made one `LISTAR` hold everybody up for seconds (debug build).
 #[test]
-fn a_pattern_that_nearly_matches_everywhere_holds_nobody_up() {
+fn costly_patterns_do_not_delay_other_clients() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let name = "a".repeat(120);
@@ -55,7 +55,7 @@ fn a_pattern_that_nearly_matches_everywhere_holds_nobody_up() {
 /// Who watched with a pattern that matches nothing was once taken through all
 /// of the history in one turn: some of them were seconds for everybody.
 #[test]
-fn watchers_of_nothing_hold_nobody_up() {
+fn watchers_without_matches_do_not_delay_other_clients() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let names: Vec<_> = (0..30).map(|n| format!("{}{n:02}", "a".repeat(118))).collect();
@@ -87,7 +87,7 @@ fn watchers_of_nothing_hold_nobody_up() {
 /// Links in a folder that others may write in were once followed: the next
 /// compaction emptied and overwrote whatever `journal.new` pointed to.
 #[test]
-fn a_link_in_the_data_folder_leads_nowhere() {
+fn links_in_the_data_directory_are_not_followed() {
     let folder = temp_dir();
     let victim = temp_dir();
     let precious = victim.path().join("precious");
@@ -118,7 +118,7 @@ fn a_link_in_the_data_folder_leads_nowhere() {
 /// A pipe in the place of a file was once waited for, without a word: at the
 /// start, by `check`, and on SIGHUP with everybody connected.
 #[test]
-fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+fn pipe_in_place_of_a_file_does_not_block() {
     let told = "it is a pipe, and must be a regular file";
     for name in ["journal", "journal.id", "journal.new", "lock"] {
         let folder = temp_dir();
@@ -144,7 +144,7 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
 
 /// A terminal or a device as the inventory once blocked the start, and all clients on SIGHUP.
 #[test]
-fn an_inventory_that_is_not_a_regular_file_is_refused_at_once() {
+fn inventory_must_be_a_regular_file() {
     let folder = temp_dir();
     let inventory = folder.path().join("inventory");
     let _socket = UnixListener::bind(folder.path().join("socket")).unwrap();
@@ -173,7 +173,7 @@ fn an_inventory_that_is_not_a_regular_file_is_refused_at_once() {
 
 /// TZ may name a file, which was once read to its end, however long.
 #[test]
-fn a_time_zone_that_is_not_a_regular_file_is_refused_at_once() {
+fn time_zone_must_be_a_regular_file() {
     let folder = temp_dir();
     make_pipe(&folder.path().join("pipe"));
     for zone in [text(&folder.path().join("pipe")), ":/dev/zero"] {
@@ -185,7 +185,7 @@ fn a_time_zone_that_is_not_a_regular_file_is_refused_at_once() {
 }
 
 #[test]
-fn files_are_ours_alone_whatever_the_umask() {
+fn files_are_private_with_any_umask() {
     for umask in ["000", "022", "077"] {
         let folder = temp_dir();
         let data = folder.path().join("made/for/it");
@@ -207,7 +207,7 @@ fn files_are_ours_alone_whatever_the_umask() {
 }
 
 #[test]
-fn files_that_others_may_write_cause_a_warning() {
+fn files_writable_by_others_cause_a_warning() {
     let folder = temp_dir();
     let journal = folder.path().join("journal");
     let told = |path: &Path, mode: u32| {
@@ -261,7 +261,7 @@ fn assert_harmless(text: &str, where_from: &str) {
 /// Whatever place of a line they are put in: neither who sent them, nor those who watch, wait or
 /// list, nor the log is sent any of them.
 #[test]
-fn what_drives_a_terminal_reaches_nobody() {
+fn terminal_control_characters_are_not_sent_to_clients() {
     let mut server = Server::in_memory(&["--log-level", "debug"]);
     let mut watcher = server.connect();
     assert_eq!(watcher.say("OBSERVAR"), "OK OBSERVANDO tras=3");
@@ -321,7 +321,7 @@ fn what_drives_a_terminal_reaches_nobody() {
 
 /// Also not from a folder's name, a file's name, or a journal that somebody else has written.
 #[test]
-fn what_drives_a_terminal_is_escaped_in_the_log() {
+fn terminal_control_characters_are_escaped_in_the_log() {
     let folder = temp_dir();
     let odd = folder.path().join("a\u{1b}[31m\nb\u{202e}");
     let odd_file = folder.path().join("c\u{9b}\nd");
@@ -370,7 +370,7 @@ fn commit(payloads: &[String]) -> String {
 /// With a last number that has none after it, the server started, and ended in a panic at the first
 /// request (or, built for release, began again at 0).
 #[test]
-fn a_journal_with_numbers_at_their_end_is_refused() {
+fn journal_with_exhausted_numbers_is_refused() {
     let time = "2026-11-22T16:48:54.123Z";
     let most = u64::MAX;
     let reserved = format!("RESERVED #{most} x from={time} until=never");
@@ -390,7 +390,7 @@ fn a_journal_with_numbers_at_their_end_is_refused() {
 
 /// Paths, and what else is only for who runs it, in every kind of error.
 #[test]
-fn no_reply_tells_of_the_host() {
+fn replies_contain_nothing_about_the_host() {
     let folder = temp_dir();
     let data = folder.path().join("SECRET-data");
     let inventory = folder.path().join("SECRET-inventory");
@@ -466,7 +466,7 @@ fn handed_on(pid: u32) -> Vec<u32> {
 }
 
 #[test]
-fn no_descriptor_is_handed_on() {
+fn descriptors_are_not_inherited() {
     // Ours are not the server's doing: cargo hands some on.
     let before = handed_on(std::process::id());
     assert!(before.starts_with(&[0, 1, 2]), "{before:?}");
@@ -498,7 +498,7 @@ fn no_descriptor_is_handed_on() {
 /// `x≠y` folds to `x=y`: with it a request for one room could be made to look like another
 /// request for another, which was then answered as if it had been granted.
 #[test]
-fn a_name_is_not_taken_for_an_option() {
+fn name_is_not_parsed_as_an_option() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("SOY ana");
@@ -525,7 +525,7 @@ fn figure(cell: &str) -> u64 {
 
 /// The page says what the code says, of every limit that an input can meet.
 #[test]
-fn the_limits_of_the_page_are_those_of_the_code() {
+fn documented_limits_are_those_of_the_code() {
     macro_rules! constants {
         ($($name:ident),* $(,)?) => {
             [$((stringify!($name), reservad::limits::$name as u64)),*]
@@ -621,7 +621,7 @@ fn reserva(address: SocketAddr, words: &[&str]) -> Command {
 }
 
 #[test]
-fn a_server_does_not_drive_the_terminal() {
+fn client_escapes_control_characters_of_a_server() {
     let row =
         "OK 1 RESERVAS\n#1\t\x1b]0;x\x07\u{9b}31m\u{202e}a\u{200b}\u{e0041}\u{feff}\x7f\r\0z\n";
     let refused = "ERR 409 \x1b[2J\u{200b}z\n";
@@ -648,7 +648,7 @@ fn a_server_does_not_drive_the_terminal() {
 
 /// It travels on as the program's environment, and in lines to the server.
 #[test]
-fn a_reservation_with_control_characters_is_none() {
+fn client_rejects_a_reservation_with_control_characters() {
     for answer in ["OK RESERVADO #1 x\x1b[31m hasta=salir\n", "OK RESERVADO #1 x hasta=\0\n"] {
         let answers: &'static [&'static str] = Box::leak(Box::new([answer]));
         let mut command = reserva(scripted(answers), &["ejecutar", "x", "--", "echo", "ran"]);
@@ -660,7 +660,7 @@ fn a_reservation_with_control_characters_is_none() {
 
 /// Lengths that no clock can hold once ended the client in the middle of its work.
 #[test]
-fn a_reservation_for_all_time_is_held() {
+fn client_accepts_a_reservation_that_outlasts_every_clock() {
     let answers: &[&str] = &[
         "OK RESERVADO #1 x hasta=salir\n",
         "OK OBSERVANDO tras=1\n",

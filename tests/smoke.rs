@@ -20,7 +20,7 @@ fn rooms_are_reserved_listed_and_cancelled() {
 /// Asking again under a `clave=` once bound a lease to the connection that asked, so that it was
 /// printed as `hasta=salir`, and a restart from a snapshot ended it.
 #[test]
-fn a_lease_asked_for_again_stays_a_lease() {
+fn retry_keeps_a_lease_a_lease() {
     let server = Server::in_memory(&[]);
     let mut ana = server.connect();
     assert_eq!(ana.say("SOY ana"), "OK ana");

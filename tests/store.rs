@@ -426,7 +426,7 @@ impl World {
 }
 
 #[test]
-fn the_journal_replays_to_what_was_there_and_a_restart_changes_nothing() {
+fn journal_replays_to_the_live_state() {
     let seed = seed();
     let (mut tidied, mut compactions, mut granted) = (0, 0, 0);
     for round in 0..2 {
@@ -446,7 +446,7 @@ fn the_journal_replays_to_what_was_there_and_a_restart_changes_nothing() {
 }
 
 #[test]
-fn a_power_cut_at_any_step_keeps_what_was_acknowledged() {
+fn power_cut_at_any_step_keeps_acknowledged_events() {
     let seed = seed();
     let (mut crashes, mut compactions) = (0, 0);
     for round in 0..3 {
@@ -467,7 +467,7 @@ fn a_power_cut_at_any_step_keeps_what_was_acknowledged() {
 /// Each kind of change between any two pieces of a compaction, each piece one
 /// record: what was visited and what was not must both come out right.
 #[test]
-fn every_change_at_every_moment_of_a_compaction() {
+fn every_change_at_every_step_of_a_compaction() {
     let begin = [
         "ALTA Sala 1..5, Libre 1, Libre 2, Libre 3",
         "RESERVAR Sala 1",
@@ -549,7 +549,7 @@ fn every_change_at_every_moment_of_a_compaction() {
 /// What changes behind the cursor is written with each piece: a crowd that
 /// never stops cannot keep a compaction from its end, nor make it large.
 #[test]
-fn a_compaction_ends_however_much_happens_meanwhile() {
+fn compaction_ends_under_any_load() {
     let disk = SimDisk::new(4096, 1);
     let (mut store, mut inventory, _) =
         Store::open(disk.clone(), SyncPolicy::Never, CAPACITY).unwrap();
@@ -590,7 +590,7 @@ fn a_compaction_ends_however_much_happens_meanwhile() {
 /// at greater length: with quotes, with the time at which it begins. What found no room in it then
 /// stopped the server in the middle of its work.
 #[test]
-fn what_a_snapshot_would_have_no_room_for_is_not_replayed() {
+fn event_too_long_for_a_snapshot_is_not_replayed() {
     let time = "2026-11-22T16:48:54.123Z";
     let names: Vec<_> = (1..=TARGETS_MAX + 1).map(|n| format!("{n}{}", "x".repeat(120))).collect();
     let note = |bytes: usize| format!("{} note={}", names[0], "\\".repeat(bytes));
@@ -642,7 +642,7 @@ fn what_a_snapshot_would_have_no_room_for_is_not_replayed() {
 
 /// The longest event that a client can bring about is not too long to be replayed.
 #[test]
-fn the_longest_event_is_replayed() {
+fn longest_event_is_replayed() {
     let disk = SimDisk::new(4096, 1);
     let (mut store, mut inventory, _) =
         Store::open(disk.clone(), SyncPolicy::Never, CAPACITY).unwrap();
@@ -677,7 +677,7 @@ fn the_longest_event_is_replayed() {
 
 /// A retry with its `clave=` says the same again and changes nothing.
 #[test]
-fn a_retry_from_another_connection_does_not_bind_a_reservation_to_it() {
+fn retry_from_another_connection_does_not_bind_the_reservation() {
     let mut inventory = Inventory::new(CAPACITY);
     let mut batch = Batch::default();
     let now = Time::from_ms(START_MS);
@@ -787,7 +787,7 @@ fn ask(rng: &mut Rng, model: &Model) -> Question {
 }
 
 #[test]
-fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
+fn free_resources_and_earliest_starts_match_the_model() {
     let mut rng = Rng(seed());
     let zone = Zone::utc();
     let who = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
@@ -873,7 +873,7 @@ fn what_is_free_and_from_when_agrees_with_a_list_and_loops() {
 /// A thousand watchers of nothing that happens were each told nothing of
 /// 10,000 events in one turn.
 #[test]
-fn events_that_a_watcher_is_not_told_of_are_looked_at_in_pieces() {
+fn events_filtered_from_a_watcher_are_skipped_in_pieces() {
     const ROOM_BYTES: usize = 4096;
     let (now, zone) = (Time::from_ms(1_795_363_200_000), Zone::utc());
     let mut history = History::default();
@@ -903,7 +903,7 @@ fn events_that_a_watcher_is_not_told_of_are_looked_at_in_pieces() {
 /// A request that was refused with all it has to say asked the same of its
 /// pattern five times over.
 #[test]
-fn a_name_is_held_against_a_pattern_once() {
+fn name_is_matched_with_a_pattern_once() {
     const NAMES: u64 = 1000;
     let mut inventory = Inventory::new(CAPACITY);
     for n in 0..NAMES {

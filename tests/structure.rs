@@ -82,7 +82,7 @@ fn names(code: &str, word: &str) -> bool {
 }
 
 #[test]
-fn each_room_names_only_the_rooms_below_it() {
+fn modules_depend_only_on_modules_below() {
     let code = code();
     for (room, may, _) in ROOMS {
         for (path, text) in &code[room] {
@@ -100,7 +100,7 @@ fn each_room_names_only_the_rooms_below_it() {
 }
 
 #[test]
-fn each_room_touches_only_its_part_of_the_world() {
+fn modules_use_only_their_external_crates() {
     let code = code();
     for (room, _, may) in ROOMS {
         for (path, text) in &code[room] {
@@ -119,7 +119,7 @@ fn each_room_touches_only_its_part_of_the_world() {
 /// Time is an argument everywhere else, so that tests and replay decide what
 /// time it is.
 #[test]
-fn only_the_loop_and_the_program_ask_what_time_it_is() {
+fn only_the_loop_and_the_program_read_clocks() {
     for (room, files) in code() {
         if ["time", "reactor", "main", "client"].contains(&room.as_str()) {
             continue;
@@ -139,7 +139,7 @@ fn unsafe_code_is_forbidden() {
 }
 
 #[test]
-fn there_is_no_thread_in_the_server() {
+fn server_has_no_threads() {
     for (room, files) in code() {
         for (path, text) in files {
             let shown = path.display();

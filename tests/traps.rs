@@ -109,7 +109,7 @@ fn may_open(descriptors: u64) -> bool {
 }
 
 #[test]
-fn bytes_left_in_the_socket_after_a_budgeted_read() {
+fn input_left_by_the_read_budget_is_read() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     assert_eq!(client.say("SOY ana"), "OK ana");
@@ -126,7 +126,7 @@ fn bytes_left_in_the_socket_after_a_budgeted_read() {
 }
 
 #[test]
-fn complete_lines_left_in_our_own_buffer() {
+fn buffered_lines_are_run_without_new_input() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     assert_eq!(client.say("SOY ana"), "OK ana");
@@ -141,7 +141,7 @@ fn complete_lines_left_in_our_own_buffer() {
 }
 
 #[test]
-fn pipelined_lines_behind_a_list_that_is_read_late() {
+fn pipelined_lines_after_a_list_that_is_read_late() {
     let (_folder, server, names) = with_resources(5_000, "", &[]);
     let mut stream = thin(server.address);
     let lines = 300;
@@ -158,7 +158,7 @@ fn pipelined_lines_behind_a_list_that_is_read_late() {
 }
 
 #[test]
-fn a_slab_key_is_reused_while_others_talk() {
+fn slab_key_is_reused_beside_active_clients() {
     let server = Server::in_memory(&[]);
     let address = server.address;
     let over = AtomicBool::new(false);
@@ -217,7 +217,7 @@ fn a_slab_key_is_reused_while_others_talk() {
 }
 
 #[test]
-fn partial_writes_lose_and_double_nothing() {
+fn partial_writes_neither_lose_nor_repeat_bytes() {
     let (_folder, server, names) = with_resources(20_000, " con una cola algo larga", &[]);
     let mut readers: Vec<_> = (0..4).map(|_| thin(server.address)).collect();
     for reader in &mut readers {
@@ -237,7 +237,7 @@ fn partial_writes_lose_and_double_nothing() {
 }
 
 #[test]
-fn many_waiting_one_accepted() {
+fn all_pending_connections_are_accepted() {
     let server = Server::in_memory(&[]);
     if !may_open(2_000) {
         return;
@@ -278,7 +278,7 @@ fn may_have_backlog(length: i32) -> bool {
 /// A thousand connects in a row find room in the backlog, each at once: who found
 /// none would be silent until TCP tries again, a second later at the soonest.
 #[test]
-fn a_thousand_connects_at_once_are_all_taken() {
+fn thousand_simultaneous_connections_are_accepted() {
     const COUNT: usize = 1000;
     if !may_open(2 * COUNT as u64) || !may_have_backlog(BACKLOG) {
         return;
@@ -373,7 +373,7 @@ fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
 }
 
 #[test]
-fn out_of_descriptors() {
+fn lack_of_descriptors_does_not_spin_or_stop_the_server() {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_reservad")]);
     command.args(["--in-memory", "--listen", "127.0.0.1:0", "--max-clients", "1000"]);
@@ -383,14 +383,14 @@ fn out_of_descriptors() {
 }
 
 #[test]
-fn over_max_clients() {
+fn clients_over_max_clients_are_refused() {
     let server = Server::in_memory(&["--max-clients", "5"]);
     full_and_recovering(&server, 5, 5);
     server.stop();
 }
 
 #[test]
-fn as_many_clients_as_max_clients_says() {
+fn max_clients_clients_are_served() {
     let server = Server::in_memory(&["--max-clients", "2"]);
     let mut first = server.connect();
     assert_eq!(first.say("SOY ana"), "OK ana");
@@ -411,7 +411,7 @@ fn as_many_clients_as_max_clients_says() {
 }
 
 #[test]
-fn data_and_fin_in_one_event() {
+fn data_and_end_of_stream_in_one_event() {
     let server = Server::in_memory(&[]);
     for lines in [1, COMMAND_BUDGET, COMMAND_BUDGET + 1, 5 * COMMAND_BUDGET] {
         for tail in ["", "LIST", "\r", " "] {
@@ -440,7 +440,7 @@ fn data_and_fin_in_one_event() {
 }
 
 #[test]
-fn half_close_and_then_a_reset() {
+fn reset_after_a_half_close_is_noticed() {
     let (_folder, server, _) = with_resources(20_000, "", &[]);
     let mut other = server.connect();
     let mut gone = thin(server.address);
@@ -457,7 +457,7 @@ fn half_close_and_then_a_reset() {
 }
 
 #[test]
-fn a_deadline_passes_while_nobody_says_anything() {
+fn deadline_fires_without_any_input() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let journal = || std::fs::read_to_string(folder.path().join("journal")).unwrap();
@@ -483,7 +483,7 @@ fn a_deadline_passes_while_nobody_says_anything() {
 }
 
 #[test]
-fn idle_means_asleep() {
+fn idle_server_sleeps() {
     let server = Server::in_memory(&[]);
     let mut clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
     for (at, client) in clients.iter_mut().enumerate() {
@@ -506,7 +506,7 @@ fn idle_means_asleep() {
 }
 
 #[test]
-fn a_greedy_client_does_not_own_the_turn() {
+fn pipelining_client_does_not_delay_others() {
     let server = Server::in_memory(&[]);
     let address = server.address;
     let over = AtomicBool::new(false);
@@ -543,7 +543,7 @@ fn a_greedy_client_does_not_own_the_turn() {
 }
 
 #[test]
-fn who_sends_and_never_reads_is_paused_and_then_closed() {
+fn client_that_never_reads_is_paused_and_then_closed() {
     const CLIENTS: usize = 40;
     let server = Server::in_memory(&["--stall-timeout", "1s"]);
     let mut other = server.connect();
@@ -586,7 +586,7 @@ fn who_sends_and_never_reads_is_paused_and_then_closed() {
 }
 
 #[test]
-fn a_slow_but_steady_reader_is_neither_stalled_nor_idle() {
+fn slow_reader_is_neither_stalled_nor_idle() {
     const LISTS: usize = 30;
     let tail = " y una cola muy larga para que la lista sea de varios cientos de kilobytes";
     let (_folder, server, names) =
@@ -607,7 +607,7 @@ fn a_slow_but_steady_reader_is_neither_stalled_nor_idle() {
 }
 
 #[test]
-fn a_slow_drip_of_a_line_is_never_closed() {
+fn slowly_sent_line_does_not_close_the_connection() {
     let server = Server::in_memory(&["--stall-timeout", "1s"]);
     let mut client = server.connect();
     let begin = Instant::now();
@@ -621,7 +621,7 @@ fn a_slow_drip_of_a_line_is_never_closed() {
 }
 
 #[test]
-fn unfinished_lines_cost_nothing() {
+fn incomplete_lines_use_bounded_memory() {
     const CLIENTS: usize = 300;
     let server = Server::in_memory(&[]);
     let connect = || {
@@ -643,7 +643,7 @@ fn unfinished_lines_cost_nothing() {
 }
 
 #[test]
-fn a_thousand_slow_readers_of_a_huge_list() {
+fn thousand_slow_readers_of_a_huge_list() {
     const READERS: usize = 1000;
     if !may_open(2_000) {
         return;
@@ -732,7 +732,7 @@ fn slow_readers_of_all_reservations() {
 }
 
 #[test]
-fn a_busy_reader_of_reservations_does_not_drive_a_slow_one_out() {
+fn fast_reader_of_reservations_does_not_close_a_slow_one() {
     let (_folder, server, names) = with_resources(20_000, "", &[]);
     let mut busy = server.connect();
     let rows = reserve_all(&mut busy, &names);
@@ -747,7 +747,7 @@ fn a_busy_reader_of_reservations_does_not_drive_a_slow_one_out() {
 }
 
 #[test]
-fn idle_connections_give_their_memory_back() {
+fn idle_connections_release_their_memory() {
     const IDLE: usize = 10_000;
     const ACTIVE: usize = 100;
     if !may_open(IDLE as u64 + 2_000) {
@@ -799,7 +799,7 @@ fn idle_connections_give_their_memory_back() {
 }
 
 #[test]
-fn everybody_has_a_name_of_their_own() {
+fn replies_go_to_the_clients_that_sent_the_requests() {
     // Replies go to who asked, with hundreds of clients in one turn.
     let server = Server::in_memory(&[]);
     let mut clients: Vec<_> = (0..300).map(|_| server.connect()).collect();
@@ -823,7 +823,7 @@ fn everybody_has_a_name_of_their_own() {
 /// 64 questions for which all names are looked at once cost everybody else the sum of them: only
 /// their number was bounded, not what they cost.
 #[test]
-fn costly_questions_are_not_answered_in_one_go() {
+fn costly_queries_are_spread_over_turns() {
     let server = Server::in_memory(&["--max-resources", "30000"]);
     let mut costly = server.connect();
     for start in [0, 10_000] {
@@ -845,7 +845,7 @@ fn costly_questions_are_not_answered_in_one_go() {
 
 /// 32 patterns over 100,000 long names took a second and a half in which nobody else was served.
 #[test]
-fn a_line_has_no_more_patterns_than_the_names_allow() {
+fn patterns_per_line_are_limited_by_the_number_of_names() {
     let (_folder, server, _) = with_resources(20_000, &"a".repeat(108), &[]);
     let mut client = server.connect();
     let patterns = |count: usize| {
@@ -875,7 +875,7 @@ fn a_line_has_no_more_patterns_than_the_names_allow() {
 /// Four clients that changed much in each line had every commit for themselves: who did not get in
 /// was queued behind them again.
 #[test]
-fn who_fills_a_commit_does_not_have_the_next_one_too() {
+fn client_that_fills_a_commit_is_not_first_in_the_next() {
     const HOGS: usize = 4;
     const SHARES: usize = 12;
     let server = Server::in_memory(&[]);
@@ -905,7 +905,7 @@ fn who_fills_a_commit_does_not_have_the_next_one_too() {
 
 /// 10,000 that wait with more lines behind it kept a hundred kilobytes each.
 #[test]
-fn lines_behind_a_wait_are_left_in_the_socket() {
+fn lines_after_a_wait_stay_in_the_socket() {
     const WAITERS: usize = 200;
     let server = Server::in_memory(&[]);
     let mut owner = server.connect();

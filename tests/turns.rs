@@ -172,7 +172,7 @@ fn long_names(count: usize) -> Vec<String> {
 /// 100 waiters for 32 long names each and 100 with 32 patterns each. One leaves, and ten seconds
 /// later all others are told their places. That once took 4.5 seconds in one turn.
 #[test]
-fn places_are_told_in_pieces() {
+fn positions_are_sent_in_pieces() {
     let mut world = World::with_rooms(10);
     let names = long_names(3_200);
     for some in names.chunks(30) {
@@ -212,7 +212,7 @@ fn places_are_told_in_pieces() {
 /// 900 waiters for one room and an unavailable name, beside 100,000 free names. That once took 2.6
 /// seconds.
 #[test]
-fn grant_does_not_search_all_names_for_each_waiter() {
+fn grant_does_not_search_all_names_per_waiter() {
     let mut world = World::with_rooms(100_000);
     world.say(0, "ADD aqbqc");
     world.say(0, "RESERVE aqbqc");
@@ -233,7 +233,7 @@ fn grant_does_not_search_all_names_for_each_waiter() {
 
 /// Freeing a resource that nobody waits for takes no work, however many wait for others.
 #[test]
-fn pair_beside_pattern_waiters_costs_what_it_costs_alone() {
+fn pair_costs_the_same_beside_pattern_waiters() {
     let mut world = World::with_rooms(40);
     let pair =
         |world: &mut World| world.cost(0, "RESERVE Room 40") + world.cost(0, "CANCEL Room 40");
@@ -259,7 +259,7 @@ fn pair_beside_pattern_waiters_costs_what_it_costs_alone() {
 
 /// A refusal counts the waiters, which once compared each pattern with each name of each waiter.
 #[test]
-fn refusal_beside_waiters_counts_them_and_their_cost() {
+fn refusal_counts_waiters_and_their_cost() {
     let mut world = World::with_rooms(400);
     let patterns: Vec<_> = (0..31).map(|n| format!("*o*{n}")).collect();
     let line = format!("RESERVE Hub, {}", patterns.join(", "));
@@ -278,7 +278,7 @@ fn refusal_beside_waiters_counts_them_and_their_cost() {
 
 /// A million ends at one instant once took 0.6 seconds. No line sees them half done.
 #[test]
-fn ends_at_one_instant_are_cut_into_turns_and_never_seen_half_done() {
+fn ends_at_one_instant_take_several_turns_but_appear_as_one() {
     const COUNT: usize = 10_000;
     let mut world = World::with_rooms(COUNT + 1);
     for n in 1..=COUNT {
@@ -321,7 +321,7 @@ fn ends_at_one_instant_are_cut_into_turns_and_never_seen_half_done() {
 
 /// Each lease gets a new end, which once took 0.8 seconds for a million.
 #[test]
-fn step_of_the_clock_is_cut_into_turns() {
+fn step_of_the_clock_takes_several_turns() {
     const COUNT: usize = 10_000;
     let mut world = World::with_rooms(COUNT + 1);
     for n in 1..=COUNT {
@@ -355,7 +355,7 @@ fn step_of_the_clock_is_cut_into_turns() {
 
 /// Each waiting pattern was once matched with each new name before the line was answered.
 #[test]
-fn new_names_are_offered_in_pieces() {
+fn new_names_are_offered_to_waiters_in_pieces() {
     let mut world = World::with_rooms(10);
     for id in 1..=100 {
         world.say(0, &format!("ADD w{id}z"));
@@ -436,7 +436,7 @@ fn release_in_a_long_queue_is_cheap() {
 /// run replies as a server without a backlog would: everything due on its room is over, and nobody
 /// waits for it.
 #[test]
-fn lines_beside_a_backlog_see_nothing_of_it() {
+fn lines_do_not_observe_a_backlog() {
     const ROOMS: usize = 12;
     let seed = support::seed();
     let (mut ran, mut held, mut pieces) = (0, 0, 0);
@@ -532,7 +532,7 @@ fn lines_beside_a_backlog_see_nothing_of_it() {
 /// A crash in the middle of a step of the clock left a lease that had ended before events that were
 /// committed already, and the next start stamped its end with the earlier time.
 #[test]
-fn ends_after_a_start_are_not_stamped_before_the_last_event() {
+fn ends_after_a_start_have_times_after_the_last_event() {
     let mut world = World::with_rooms(1);
     world.say(0, "RESERVE Room 1 for=1m");
     let last_time = world.now.wall.plus_ms(7_200_000);

@@ -65,7 +65,7 @@ fn taken() -> (Server, Client) {
 }
 
 #[test]
-fn places_are_told_at_once_and_when_they_change_as_the_line_was_written() {
+fn positions_are_sent_at_once_and_on_change_in_the_style_of_the_request() {
     let (server, mut owner) = taken();
     let mut first = server.connect();
     let mut second = server.connect();
@@ -87,7 +87,7 @@ fn places_are_told_at_once_and_when_they_change_as_the_line_was_written() {
 }
 
 #[test]
-fn lines_after_a_wait_are_held_back_and_run_after_it() {
+fn lines_after_a_wait_run_when_it_ends() {
     let (server, mut owner) = taken();
     let mut client = server.connect();
     client.send("RESERVAR Habitación 1 espera=1h\nLISTAR Habitación 1\nVERIFICAR #2\nLIST *\n");
@@ -105,7 +105,7 @@ fn lines_after_a_wait_are_held_back_and_run_after_it() {
 
 /// As busybox nc and `nc -N` do: everything is sent, and the side closed.
 #[test]
-fn a_half_closed_waiter_is_told_its_place_again_and_granted_in_its_turn() {
+fn half_closed_waiter_is_sent_its_position_again_and_granted_in_order() {
     let (server, mut owner) = taken();
     let mut client = server.connect();
     client.send("RESERVAR Habitación 1 espera=1h\nVERIFICAR #2\nSALIR\n");
@@ -122,7 +122,7 @@ fn a_half_closed_waiter_is_told_its_place_again_and_granted_in_its_turn() {
 }
 
 #[test]
-fn who_is_gone_is_out_of_the_queue_and_granted_nothing() {
+fn waiter_that_disconnected_is_not_granted() {
     let (server, mut owner) = taken();
     let mut closed = server.connect();
     let mut gone = server.connect();
@@ -146,7 +146,7 @@ fn who_is_gone_is_out_of_the_queue_and_granted_nothing() {
 
 /// Two are gone in one turn: what the one held is not granted to the other.
 #[test]
-fn the_gone_do_not_inherit_from_each_other() {
+fn waiters_that_disconnected_together_are_not_granted() {
     let server = Server::in_memory(&[]);
     let mut owner = server.connect();
     let mut gone = server.connect();
@@ -167,7 +167,7 @@ fn the_gone_do_not_inherit_from_each_other() {
 /// looks: that reads like an end alone, after which a watch goes on, and the
 /// poll tells of the reset but once. What it held was held for ever.
 #[test]
-fn a_watcher_whose_reset_overtakes_its_end_holds_nothing() {
+fn watcher_that_was_reset_holds_no_reservation() {
     let server = Server::in_memory(&[]);
     let mut gone = server.connect();
     let mut next = server.connect();
@@ -184,7 +184,7 @@ fn a_watcher_whose_reset_overtakes_its_end_holds_nothing() {
 /// To see whether it is still there, a half-closed one is told its place again;
 /// that came before the places that it had meanwhile, and these seemed to rise.
 #[test]
-fn a_half_closed_waiter_is_told_its_places_in_their_order() {
+fn half_closed_waiter_receives_positions_in_order() {
     let (server, _owner) = taken();
     let mut all: Vec<Client> = (0..3).map(|_| server.connect()).collect();
     for (at, client) in all.iter_mut().enumerate() {
@@ -202,7 +202,7 @@ fn a_half_closed_waiter_is_told_its_places_in_their_order() {
 }
 
 #[test]
-fn ctrl_c_ends_a_wait_and_a_timing_mark_is_answered_during_it() {
+fn telnet_interrupt_ends_a_wait_and_timing_mark_is_answered() {
     let (server, mut owner) = taken();
     let mut client = server.connect();
     assert_eq!(client.say("RESERVAR Habitación 1 espera=1h"), "* COLA 1 Habitación 1");
@@ -223,7 +223,7 @@ fn ctrl_c_ends_a_wait_and_a_timing_mark_is_answered_during_it() {
 }
 
 #[test]
-fn a_wait_that_cannot_be_is_refused_at_once() {
+fn impossible_wait_is_refused_at_once() {
     let (_server, mut owner) = taken();
     let rows = [
         ("RESERVAR Habitación 1 espera=8d", "ERR 400 espera=8d: la espera máxima es 7d"),
@@ -243,7 +243,7 @@ fn a_wait_that_cannot_be_is_refused_at_once() {
 }
 
 #[test]
-fn a_wait_ends_at_its_time_and_the_next_line_is_run() {
+fn wait_times_out_and_the_next_line_runs() {
     let (server, _owner) = taken();
     let mut client = server.connect();
     let asked = Instant::now();
@@ -257,7 +257,7 @@ fn a_wait_ends_at_its_time_and_the_next_line_is_run() {
 }
 
 #[test]
-fn a_stop_answers_those_who_wait() {
+fn stop_answers_waiters() {
     let (mut server, _owner) = taken();
     let mut spanish = server.connect();
     let mut english = server.connect();
@@ -270,7 +270,7 @@ fn a_stop_answers_those_who_wait() {
 }
 
 #[test]
-fn a_wait_is_not_durable_and_what_was_granted_is() {
+fn grants_are_durable_and_waits_are_not() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let mut owner = server.connect();
@@ -292,7 +292,7 @@ fn a_wait_is_not_durable_and_what_was_granted_is() {
 }
 
 #[test]
-fn one_connection_waits_and_watches() {
+fn connection_can_wait_and_watch() {
     let (server, mut owner) = taken();
     let mut client = server.connect();
     assert_eq!(client.say("OBSERVAR Habitación 1"), "OK OBSERVANDO tras=4");
@@ -317,7 +317,7 @@ fn one_connection_waits_and_watches() {
 /// More ends at one instant than a turn can do. Lines that concern one of them are held back until
 /// it is over, in order, so a room is free as soon as its time is up, and waiters come first.
 #[test]
-fn lines_are_run_in_order_after_many_ends_at_one_instant() {
+fn lines_run_in_order_after_many_ends_at_one_instant() {
     const COUNT: usize = 6_000;
     let server = Server::in_memory(&[]);
     let mut owner = server.connect();
@@ -389,7 +389,7 @@ enum Fate {
 }
 
 #[test]
-fn a_thousand_on_one_room_are_granted_in_order_none_twice_none_forgotten() {
+fn thousand_waiters_are_granted_once_each_in_order() {
     const COUNT: usize = 1_000;
     let mut rng = Rng(seed());
     let (server, mut owner) = taken();
@@ -475,7 +475,7 @@ fn a_thousand_on_one_room_are_granted_in_order_none_twice_none_forgotten() {
 }
 
 #[test]
-fn a_hundred_watchers_see_every_change_once_and_in_order() {
+fn hundred_watchers_receive_every_notice_once_in_order() {
     let server = Server::in_memory(&[]);
     let mut actor = server.connect();
     let mut watchers: Vec<Client> = (0..100).map(|_| server.connect()).collect();
@@ -513,7 +513,7 @@ fn a_hundred_watchers_see_every_change_once_and_in_order() {
 }
 
 #[test]
-fn a_watcher_that_does_not_read_is_dropped_with_a_last_notice_in_bounded_memory() {
+fn watcher_that_does_not_read_is_closed_with_a_last_notice_in_bounded_memory() {
     let server = Server::in_memory(&[]);
     let mut actor = server.connect();
     let mut lazy = thin(&server);
@@ -557,7 +557,7 @@ fn a_watcher_that_does_not_read_is_dropped_with_a_last_notice_in_bounded_memory(
 }
 
 #[test]
-fn a_newcomer_does_not_overtake_and_older_ones_who_do_not_fit_do_not_block() {
+fn new_request_does_not_overtake_and_unfit_older_waiters_do_not_block() {
     let server = Server::in_memory(&[]);
     let mut owner = server.connect();
     assert!(owner.say("RESERVAR Habitación 1, Habitación 2").starts_with("OK RESERVADO #1 "));
@@ -581,7 +581,7 @@ fn a_newcomer_does_not_overtake_and_older_ones_who_do_not_fit_do_not_block() {
 
 /// What is granted and taken away again in one turn is told as it was granted.
 #[test]
-fn a_grant_that_is_cancelled_before_it_is_told_is_told() {
+fn grant_that_is_cancelled_before_it_is_sent_is_still_sent() {
     let (server, mut owner) = taken();
     let mut first = server.connect();
     let mut second = server.connect();
@@ -596,7 +596,7 @@ fn a_grant_that_is_cancelled_before_it_is_told_is_told() {
 }
 
 #[test]
-fn a_split_telnet_sequence_does_not_end_a_wait_by_half() {
+fn split_telnet_sequence_does_not_end_a_wait() {
     let (server, mut owner) = taken();
     let mut client = server.connect();
     client.send(b"RESERVAR Habitaci\xc3\xb3n 1 espera=1h\n\xff");
@@ -612,7 +612,7 @@ fn a_split_telnet_sequence_does_not_end_a_wait_by_half() {
 /// An interrupt in the same read as the line that waits was taken before the line was run, and lost.
 /// One before the line belongs to something else.
 #[test]
-fn an_interrupt_ends_the_wait_that_was_asked_for_before_it() {
+fn interrupt_ends_the_preceding_wait() {
     let (server, mut holder) = taken();
     let line = "RESERVAR Habitación 1 espera=1h\n".as_bytes();
     let mut client = server.connect();
@@ -631,7 +631,7 @@ fn an_interrupt_ends_the_wait_that_was_asked_for_before_it() {
 /// A close looks like a half-close, and a watch goes on after that: what the connection held stayed
 /// taken until something happened that its watcher was to be told.
 #[test]
-fn a_watcher_that_is_gone_does_not_hold_what_ended_with_it() {
+fn watcher_that_disconnected_does_not_keep_its_bound_reservations() {
     let server = Server::in_memory(&[]);
     let mut watcher = server.connect();
     assert!(watcher.say("RESERVAR Habitación 1 hasta=salir").starts_with("OK RESERVADO #1 "));
@@ -645,7 +645,7 @@ fn a_watcher_that_is_gone_does_not_hold_what_ended_with_it() {
 /// What was `hasta=salir` was released only when the turn was over: who came next in the same turn
 /// was refused what nobody held any more.
 #[test]
-fn an_end_of_input_is_taken_in_its_turn() {
+fn end_of_input_is_handled_after_earlier_lines() {
     let server = Server::in_memory(&[]);
     let mut holder = server.connect();
     assert!(holder.say("RESERVAR Habitación 1 hasta=salir").starts_with("OK RESERVADO #1 "));

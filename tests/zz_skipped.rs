@@ -7,15 +7,15 @@ use std::io::ErrorKind;
 use support::skip;
 
 fn main() {
-    let text = match std::fs::read_to_string(skip::notes()) {
+    let text = match std::fs::read_to_string(skip::list_path()) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        Err(error) => panic!("{}: {error}", skip::notes().display()),
+        Err(error) => panic!("{}: {error}", skip::list_path().display()),
     };
     let skipped: BTreeSet<_> = text.lines().collect();
     println!("\n{} tests were skipped\n", skipped.len());
     skipped.iter().for_each(|line| println!("  {line}"));
     if !text.is_empty() {
-        std::fs::remove_file(skip::notes()).expect("the notes can be removed");
+        std::fs::remove_file(skip::list_path()).expect("cannot remove the list");
     }
 }

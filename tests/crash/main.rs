@@ -371,7 +371,7 @@ fn run(what: &str, data: &Path, deaths: &[Death]) {
 }
 
 #[test]
-fn killed_at_random_moments() {
+fn kills_at_random_moments() {
     let folder = temp_dir();
     let mut deaths = [Death::Kill; 8];
     deaths[3] = Death::KillInCompaction;
@@ -381,7 +381,7 @@ fn killed_at_random_moments() {
 }
 
 #[test]
-fn out_of_space_at_random_moments() {
+fn lack_of_space_at_random_moments() {
     let Some(disk) = SmallDisk::new(16 << 20) else { return };
     if has("prlimit") {
         run("out of space", disk.path(), &[Death::FullDisk, Death::FileLimit]);

@@ -45,7 +45,7 @@ fn unsynced(trace: &str) -> Option<(u64, u64)> {
 }
 
 #[test]
-fn what_was_not_synced_is_read_from_the_trace() {
+fn unsynced_range_is_read_from_the_trace() {
     let write = r#"7 1.5 pwrite64(3</d/journal>, "\n1 = 0, 9) = ", 4, 10) = 4"#;
     let sync = "7 1.6 fdatasync(3</d/journal>) = 0";
     let other = "7 1.6 fdatasync(4</d/journal.new>) = 0";

@@ -141,7 +141,7 @@ pub fn watch(address: SocketAddr, after: u64, to: u64) -> Told {
     let mut client = Client::from_stream(stream);
     let mut after = after;
     loop {
-        if !client.try_send(&format!("OBSERVAR tras={after}\n")) {
+        if !client.try_send(format!("OBSERVAR tras={after}\n")) {
             return told;
         }
         let Some(reply) = client.try_line() else { return told };

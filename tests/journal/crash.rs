@@ -211,7 +211,7 @@ impl Run {
 }
 
 #[test]
-fn random_histories_keep_what_was_acknowledged() {
+fn random_histories_keep_acknowledged_commits() {
     let first: u64 = std::env::var("JOURNAL_SEED").map_or(1, |s| s.parse().unwrap());
     let count: u64 = std::env::var("JOURNAL_RUNS").map_or(150, |s| s.parse().unwrap());
     println!("seeds {first}..{} (JOURNAL_SEED, JOURNAL_RUNS)", first + count);
@@ -305,7 +305,7 @@ fn power_cut_at_every_step_of_the_first_start() {
 /// A process is killed between the rename and the sync of the folder. The next one must not build
 /// on a name that a power cut takes back.
 #[test]
-fn a_rename_that_nobody_synced_is_synced_by_the_next_open() {
+fn unsynced_rename_is_synced_by_the_next_open() {
     for outcome in 0..40 {
         let mut run = Run::new(outcome, 512, SyncPolicy::Always);
         let mut journal = run.open().unwrap();
@@ -330,7 +330,7 @@ fn a_rename_that_nobody_synced_is_synced_by_the_next_open() {
 /// After a failed sync the system shows bytes that it will never write. A process that then
 /// replays them must make them durable before it builds on them.
 #[test]
-fn what_a_failed_sync_left_in_the_cache_is_made_durable() {
+fn data_left_in_the_cache_by_a_failed_sync_is_made_durable() {
     for outcome in 0..40 {
         let mut run = Run::new(outcome, 512, SyncPolicy::Always);
         let mut journal = run.open().unwrap();
@@ -352,7 +352,7 @@ fn what_a_failed_sync_left_in_the_cache_is_made_durable() {
 /// Regression: a power cut during the first commit kept its later pages and not the first one, and
 /// the journal was refused for NULs in the place of the header.
 #[test]
-fn a_header_that_was_not_synced_is_made_durable() {
+fn unsynced_header_is_made_durable() {
     for outcome in 0..40 {
         let mut run = Run::new(outcome, 512, SyncPolicy::Always);
         run.disk.set_faults(Faults { sync_fails_at: Some(0), ..Faults::default() });
@@ -372,7 +372,7 @@ fn a_header_that_was_not_synced_is_made_durable() {
 /// The stale rest of a cut tail must be gone before anything new is written: else a later power
 /// cut could bring back old records behind new ones.
 #[test]
-fn a_cut_is_durable_before_anything_new() {
+fn cut_is_durable_before_the_next_commit() {
     for outcome in 0..200 {
         let mut run = Run::new(outcome, 512, SyncPolicy::Never);
         let torn = crate::recovery::torn_middle();

@@ -36,7 +36,7 @@ fn short_and_interrupted_writes_are_continued() {
 }
 
 #[test]
-fn a_failed_write_poisons() {
+fn failed_write_poisons_the_journal() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["a"]);
@@ -51,7 +51,7 @@ fn a_failed_write_poisons() {
 }
 
 #[test]
-fn a_full_disk_poisons_when_a_commit_has_no_room() {
+fn full_disk_poisons_the_journal_when_a_commit_has_no_space() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["a"]);
@@ -75,7 +75,7 @@ fn a_full_disk_poisons_when_a_commit_has_no_room() {
 }
 
 #[test]
-fn a_disk_too_full_for_the_tail_still_takes_the_commit() {
+fn commit_succeeds_on_a_disk_too_full_for_the_tail() {
     let disk = SimDisk::new(512, 0);
     disk.set_faults(Faults { room_bytes: Some(1000), ..Faults::default() });
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
@@ -87,7 +87,7 @@ fn a_disk_too_full_for_the_tail_still_takes_the_commit() {
 }
 
 #[test]
-fn a_failed_sync_poisons() {
+fn failed_sync_poisons_the_journal() {
     for policy in [SyncPolicy::Always, SyncPolicy::Every(Duration::from_secs(1))] {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
@@ -101,7 +101,7 @@ fn a_failed_sync_poisons() {
 }
 
 #[test]
-fn a_failed_fill_poisons() {
+fn failed_fill_poisons_the_journal() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     disk.set_faults(Faults { write_fails_at: Some(0), ..Faults::default() });
@@ -112,7 +112,7 @@ fn a_failed_fill_poisons() {
 
 /// Compaction may fail; the service goes on with the journal that it has.
 #[test]
-fn a_snapshot_that_fails_is_abandoned() {
+fn failed_snapshot_is_abandoned() {
     let faults = [
         Faults { write_fails_at: Some(0), ..Faults::default() },
         Faults { sync_fails_at: Some(0), ..Faults::default() },
@@ -194,7 +194,7 @@ fn commit_until_full(taken: Taken, faults: &Faults, policy: SyncPolicy) -> (usiz
 
 /// A snapshot once took the last space of the disk, and the server stopped at the next commit.
 #[test]
-fn a_compaction_gives_its_space_to_commits() {
+fn compaction_yields_its_space_to_commits() {
     let every = SyncPolicy::Every(Duration::from_secs(1));
     for policy in [SyncPolicy::Always, every, SyncPolicy::Never] {
         for no_allocation in [false, true] {
@@ -213,7 +213,7 @@ fn a_compaction_gives_its_space_to_commits() {
 
 /// A snapshot stops before the disk is full, because other processes write to it as well.
 #[test]
-fn a_snapshot_leaves_the_reserve_to_commits() {
+fn snapshot_leaves_the_reserve_for_commits() {
     for finishes in [false, true] {
         let disk = SimDisk::new(4096, 0);
         let disk_bytes = 3_000_000;
@@ -248,7 +248,7 @@ fn a_snapshot_leaves_the_reserve_to_commits() {
 /// Another server with the same directory once lost acknowledged events when this one replaced the
 /// journal with its snapshot.
 #[test]
-fn a_directory_that_another_process_has_taken_is_left_alone() {
+fn directory_locked_by_another_process_is_not_written() {
     let taken = || Faults { lock: Some(LockState::Lost), ..Faults::default() };
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
@@ -275,7 +275,7 @@ fn a_directory_that_another_process_has_taken_is_left_alone() {
 }
 
 #[test]
-fn a_deleted_lock_file_is_locked_again_with_a_notice() {
+fn deleted_lock_file_is_created_again_with_a_notice() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["a"]);
@@ -298,7 +298,7 @@ fn a_deleted_lock_file_is_locked_again_with_a_notice() {
 
 /// Another process has replaced the journal with a backup, or has deleted it.
 #[test]
-fn a_journal_that_was_replaced_stays_and_one_that_was_deleted_comes_back() {
+fn replaced_journal_is_kept_and_deleted_journal_is_restored() {
     for (name, told) in [(NameState::Other, "is not the file"), (NameState::Missing, "was deleted")]
     {
         let disk = SimDisk::new(512, 0);
@@ -328,7 +328,7 @@ fn a_journal_that_was_replaced_stays_and_one_that_was_deleted_comes_back() {
 
 /// However large a snapshot is: no call holds the loop up for all of it.
 #[test]
-fn a_snapshot_is_synced_and_what_it_replaces_is_freed_in_pieces() {
+fn snapshot_is_synced_and_the_old_journal_is_freed_in_pieces() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
         for finishes in [true, false] {
             let disk = SimDisk::new(4096, 0);
@@ -365,7 +365,7 @@ fn a_snapshot_is_synced_and_what_it_replaces_is_freed_in_pieces() {
 
 /// It has no name any more, so nothing depends on it.
 #[test]
-fn a_replaced_file_that_cannot_be_cut_is_left_to_the_system() {
+fn old_journal_that_cannot_be_truncated_is_just_closed() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     journal.begin_snapshot().unwrap();
@@ -377,7 +377,7 @@ fn a_replaced_file_that_cannot_be_cut_is_left_to_the_system() {
 }
 
 #[test]
-fn a_rename_that_fails_poisons() {
+fn failed_rename_poisons_the_journal() {
     for failing in 0..2 {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
@@ -396,7 +396,7 @@ fn a_rename_that_fails_poisons() {
 }
 
 #[test]
-fn commits_are_synced_as_the_policy_says() {
+fn commits_are_synced_according_to_the_policy() {
     let every = SyncPolicy::Every(Duration::from_secs(1));
     for (policy, dirty) in [(SyncPolicy::Always, false), (every, true), (SyncPolicy::Never, true)] {
         let disk = SimDisk::new(512, 0);
@@ -434,7 +434,7 @@ fn one_commit_is_one_write_and_one_sync() {
 }
 
 #[test]
-fn the_tail_after_a_cut_is_blank_again() {
+fn tail_after_a_cut_is_blank() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["a"]);
@@ -452,7 +452,7 @@ fn the_tail_after_a_cut_is_blank_again() {
 }
 
 #[test]
-fn a_fresh_journal_opens_without_filling() {
+fn new_journal_opens_without_filling_the_tail() {
     let disk = SimDisk::new(512, 0);
     let (journal, records, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     assert!(report.fresh && records.is_empty());
@@ -462,21 +462,21 @@ fn a_fresh_journal_opens_without_filling() {
 
 #[test]
 #[should_panic(expected = "event number")]
-fn a_number_out_of_order_is_a_bug() {
+fn number_out_of_order_panics() {
     let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
     let _ = journal.commit(2, "x", [1].into_iter());
 }
 
 #[test]
 #[should_panic(expected = "payload with an LF, TAB or NUL")]
-fn a_payload_of_two_lines_is_a_bug() {
+fn payload_of_two_lines_panics() {
     let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["x\ny"]);
 }
 
 #[test]
 #[should_panic(expected = "not of the last event")]
-fn a_snapshot_of_another_event_is_a_bug() {
+fn snapshot_of_another_event_panics() {
     let (mut journal, _, _) = replay(SimDisk::new(512, 0), SyncPolicy::Always).unwrap();
     journal.begin_snapshot().unwrap();
     let _ = journal.finish_snapshot(1);

@@ -32,7 +32,7 @@ fn example(folder: &Path) -> String {
 
 /// The file byte by byte, which is also the example of the documentation.
 #[test]
-fn the_format_is_the_documented_one() {
+fn format_is_as_documented() {
     let folder = temp_dir();
     let (mut journal, _) = open(folder.path());
     commit(
@@ -64,7 +64,7 @@ fn the_format_is_the_documented_one() {
 }
 
 #[test]
-fn what_is_committed_is_there_after_a_restart() {
+fn committed_events_survive_a_restart() {
     let folder = temp_dir();
     let (mut journal, records) = open(folder.path());
     assert!(records.is_empty());
@@ -93,7 +93,7 @@ fn what_is_committed_is_there_after_a_restart() {
 }
 
 #[test]
-fn an_abandoned_snapshot_leaves_nothing() {
+fn abandoned_snapshot_leaves_no_file() {
     let folder = temp_dir();
     let (mut journal, _) = open(folder.path());
     commit(&mut journal, &["a"]);
@@ -109,7 +109,7 @@ fn an_abandoned_snapshot_leaves_nothing() {
 }
 
 #[test]
-fn a_leftover_snapshot_is_removed() {
+fn leftover_snapshot_is_removed() {
     let folder = temp_dir();
     let (mut journal, _) = open(folder.path());
     commit(&mut journal, &["a"]);
@@ -122,7 +122,7 @@ fn a_leftover_snapshot_is_removed() {
 }
 
 #[test]
-fn a_leftover_without_a_journal_is_not_thrown_away() {
+fn leftover_snapshot_without_a_journal_is_kept() {
     let folder = temp_dir();
     let storage = DiskStorage::lock(folder.path()).unwrap();
     fs::write(folder.path().join("journal.new"), "x").unwrap();
@@ -132,7 +132,7 @@ fn a_leftover_without_a_journal_is_not_thrown_away() {
 }
 
 #[test]
-fn only_the_owner_may_read_it() {
+fn files_are_readable_by_the_owner_only() {
     let folder = temp_dir();
     let state = folder.path().join("state");
     let deep = state.join("reservad");
@@ -148,7 +148,7 @@ fn only_the_owner_may_read_it() {
 }
 
 #[test]
-fn one_owner_at_a_time() {
+fn directory_is_locked_by_one_process() {
     let folder = temp_dir();
     let (journal, _) = open(folder.path());
     let error = DiskStorage::lock(folder.path()).unwrap_err();
@@ -160,7 +160,7 @@ fn one_owner_at_a_time() {
 }
 
 #[test]
-fn check_needs_no_lock_and_makes_nothing() {
+fn check_takes_no_lock_and_creates_no_file() {
     let folder = temp_dir();
     let data = folder.path().join("data");
     let report = check(&DiskStorage::at(&data), |_| Ok(())).unwrap();
@@ -249,7 +249,7 @@ impl Storage for Replaced {
 }
 
 #[test]
-fn a_backup_begins_again_when_its_source_is_cut() {
+fn backup_restarts_when_its_source_is_truncated() {
     let folder = temp_dir();
     let (mut journal, _) = open(&folder.path().join("source"));
     commit(&mut journal, &["a", "b"]);
@@ -279,7 +279,7 @@ fn a_backup_begins_again_when_its_source_is_cut() {
 }
 
 #[test]
-fn a_backup_whose_events_are_not_accepted_gets_no_name() {
+fn backup_with_invalid_events_is_not_renamed_into_place() {
     let folder = temp_dir();
     let (mut journal, _) = open(&folder.path().join("source"));
     commit(&mut journal, &["a"]);

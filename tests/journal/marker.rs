@@ -29,7 +29,7 @@ fn assert_lost(disk: &SimDisk) {
 }
 
 #[test]
-fn no_new_journal_begins_where_one_was_deleted_or_emptied() {
+fn deleted_or_emptied_journal_is_not_replaced_by_a_new_one() {
     let disk = used();
     let whole = disk.content(JOURNAL_FILE).unwrap();
     disk.remove(JOURNAL_FILE).unwrap();
@@ -45,7 +45,7 @@ fn no_new_journal_begins_where_one_was_deleted_or_emptied() {
 }
 
 #[test]
-fn a_new_journal_begins_where_one_is_requested() {
+fn new_journal_is_created_on_request() {
     for emptied in [None, Some(&b"reserv"[..])] {
         let disk = used();
         let marker = disk.content(MARKER_FILE);
@@ -64,7 +64,7 @@ fn a_new_journal_begins_where_one_is_requested() {
 }
 
 #[test]
-fn an_existing_journal_is_never_replaced_by_a_new_one() {
+fn existing_journal_is_not_replaced_on_request() {
     let disk = used();
     let steps = disk.steps();
     assert!(matches!(begin_again(&disk), Err(Error::NotNew { .. })));
@@ -79,7 +79,7 @@ fn an_existing_journal_is_never_replaced_by_a_new_one() {
 
 /// A backup of another directory, or two directories that were mixed up.
 #[test]
-fn a_journal_of_another_directory_is_refused_with_both_ids() {
+fn journal_of_another_directory_is_refused_with_both_ids() {
     let disk = used();
     let other = used().content(JOURNAL_FILE).unwrap();
     disk.put(JOURNAL_FILE, &other[..other.len() - 3]);
@@ -97,7 +97,7 @@ fn a_journal_of_another_directory_is_refused_with_both_ids() {
 
 /// From a backup, or written before markers existed, or by a start that was killed.
 #[test]
-fn a_journal_without_a_good_marker_gets_one() {
+fn missing_or_invalid_marker_is_rewritten() {
     for marker in [None, Some(&b""[..]), Some(b"0123456789abcde"), Some(b"0123456789abcdeg\n")] {
         let disk = SimDisk::with(JOURNAL_FILE, &used().content(JOURNAL_FILE).unwrap());
         marker.into_iter().for_each(|bytes| disk.put(MARKER_FILE, bytes));
@@ -117,7 +117,7 @@ fn a_journal_without_a_good_marker_gets_one() {
 /// A crash while a directory is prepared, or while its first journal is created, never makes a
 /// start fail that would have succeeded.
 #[test]
-fn power_cut_at_every_step_of_beginning_a_new_journal() {
+fn power_cut_at_every_step_of_creating_a_journal() {
     let mut last = 0;
     for step in 0.. {
         let mut done = false;

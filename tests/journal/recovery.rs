@@ -89,7 +89,7 @@ fn synced_events(count: u64) -> Vec<String> {
 }
 
 #[test]
-fn headers() {
+fn malformed_headers() {
     let (new, compacted) = (HEADER.as_bytes(), SNAPSHOT_HEADER.as_bytes());
     let nuls = [&new[..30], &[0; 15]].concat();
     let first_page_lost = [&[0; 20], &new[20..]].concat();
@@ -137,7 +137,7 @@ fn headers() {
 }
 
 #[test]
-fn events_in_every_kind_of_disorder() {
+fn malformed_commits() {
     let e = synced_events(4);
     let unsynced = |n: u64| written(n, 45, &["x"]);
     let end1 = (HEADER.len() + e[0].len()) as u64;
@@ -265,7 +265,7 @@ fn events_in_every_kind_of_disorder() {
 }
 
 #[test]
-fn snapshots_in_every_kind_of_disorder() {
+fn malformed_snapshots() {
     let s = [line("snap 1 a"), line("snap 2 b"), line("end 2 7")];
     let at = SNAPSHOT_HEADER.len() + s.concat().len();
     let event = written(8, at as u64, &["x"]);
@@ -328,7 +328,7 @@ fn snapshots_in_every_kind_of_disorder() {
 }
 
 #[test]
-fn a_record_that_the_caller_refuses_is_damage() {
+fn record_that_the_caller_rejects_is_damage() {
     let sample = small(SyncPolicy::Always);
     for refused in 1..=sample.records.len() as u64 {
         let disk = SimDisk::with("journal", &sample.content);
@@ -350,7 +350,7 @@ fn a_record_that_the_caller_refuses_is_damage() {
 }
 
 #[test]
-fn the_last_commit_torn_at_every_byte() {
+fn last_commit_torn_at_every_byte() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
         let sample = small(policy);
         let (start, records) = *sample.commits.last().unwrap();
@@ -377,7 +377,7 @@ fn the_last_commit_torn_at_every_byte() {
 /// Whatever single bit is wrong: the journal is refused, or what is served is what was committed,
 /// without the last commit if the bit is in that one.
 #[test]
-fn every_single_bit() {
+fn flip_of_every_bit_of_the_events() {
     every_bit_of(small(SyncPolicy::Always));
     // With one record after it, the broken byte may be the LF before the only evidence.
     every_bit_of(sample(SyncPolicy::Always, &[&["uno", "dos"], &["tres"], &["cuatro"]]));
@@ -406,7 +406,7 @@ fn every_bit_of(mut sample: Sample) {
 }
 
 #[test]
-fn every_single_bit_of_a_snapshot() {
+fn flip_of_every_bit_of_a_snapshot() {
     let snapshot = [line("snap 1 a"), line("snap 2 b"), line("end 2 7")].concat();
     let alone = format!("{SNAPSHOT_HEADER}{snapshot}");
     let event = written(8, alone.len() as u64, &["x"]);
@@ -423,7 +423,7 @@ fn every_single_bit_of_a_snapshot() {
 /// A sector is lost: it reads as blank, as NULs, or as something else. If a later commit whose head
 /// can still be read says that it had been synced, the journal is refused; else the tail is cut.
 #[test]
-fn every_lost_sector() {
+fn loss_of_every_sector() {
     let text = "x".repeat(70);
     let batches: Vec<Vec<&str>> = (0..40).map(|i| vec![text.as_str(); 1 + i % 4]).collect();
     let batches: Vec<&[&str]> = batches.iter().map(Vec::as_slice).collect();
@@ -463,7 +463,7 @@ fn every_lost_sector() {
 
 /// The evidence may be far behind the bad place, across the pieces in which a file is read.
 #[test]
-fn evidence_is_found_wherever_it_is() {
+fn evidence_of_damage_is_found_anywhere() {
     let good = written(1, 45, &["x"]);
     let end = HEADER.len() + good.len();
     let proof = written(3, end as u64 + 1, &["y"]);
@@ -481,7 +481,7 @@ fn evidence_is_found_wherever_it_is() {
 }
 
 #[test]
-fn commits_larger_than_a_piece_and_records_at_the_limit() {
+fn commits_larger_than_a_read_and_records_at_the_limit() {
     let disk = SimDisk::new(4096, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Never).unwrap();
     let longest = "z".repeat(MAX_PAYLOAD_BYTES);
@@ -497,7 +497,7 @@ fn commits_larger_than_a_piece_and_records_at_the_limit() {
 }
 
 #[test]
-fn a_cut_says_what_was_cut() {
+fn report_describes_the_cut() {
     let sample = small(SyncPolicy::Always);
     let (start, records) = sample.commits[3];
     let mut content = sample.content[..sample.content.len() - 5].to_vec();
@@ -520,7 +520,7 @@ fn a_cut_says_what_was_cut() {
 }
 
 #[test]
-fn a_refusal_changes_nothing_and_says_what_to_do() {
+fn refusal_changes_nothing_and_names_the_remedy() {
     let sample = small(SyncPolicy::Always);
     let mut content = sample.content.clone();
     let (start, _) = sample.commits[1];
@@ -623,7 +623,7 @@ impl Storage for Growing {
 /// The check read a commit that was half written, found the whole of the next one when it looked
 /// what came after that, took it for damage and told how to truncate the journal of the server.
 #[test]
-fn what_is_written_during_a_check_is_no_damage() {
+fn write_during_a_check_is_not_damage() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
         let sample = small(policy);
         let size = sample.content.len() + 50;
@@ -664,7 +664,7 @@ fn what_is_written_during_a_check_is_no_damage() {
 /// The second look at a commit that was half written found it whole and not to be accepted, or the
 /// disk broken, and the check said what the first look had seen.
 #[test]
-fn what_a_second_look_finds_is_told() {
+fn damage_found_by_a_second_read_is_reported() {
     let sample = small(SyncPolicy::Always);
     let (second, _) = sample.commits[1];
     let mut torn = sample.content[..sample.commits[2].0 - 3].to_vec();
@@ -688,7 +688,7 @@ fn what_a_second_look_finds_is_told() {
 /// The report counted the events of a commit before the one that was not accepted, though a
 /// start would not have any of them.
 #[test]
-fn what_is_good_ends_with_a_whole_commit() {
+fn good_part_ends_with_a_complete_commit() {
     let sample = small(SyncPolicy::Always);
     let disk = SimDisk::with("journal", &sample.content);
     let report = check(&disk, |record| match record {
@@ -701,7 +701,7 @@ fn what_is_good_ends_with_a_whole_commit() {
 
 /// The only head of a commit that a tail has is told of in the singular.
 #[test]
-fn a_tail_is_told_of_in_words() {
+fn torn_tail_is_described() {
     for (commits, words) in [(0, "the beginnings of 0 commits"), (1, "the beginning of 1 commit")] {
         let head = written(2, 45, &["payload"]);
         let torn = if commits == 0 { "0badc0de" } else { head.trim_end_matches("load\n") };
@@ -714,7 +714,7 @@ fn a_tail_is_told_of_in_words() {
 
 /// Wherever a fault is, `check` and `open` judge alike, and `check` changes nothing.
 #[test]
-fn check_judges_as_open_does() {
+fn check_and_open_agree() {
     let sample = small(SyncPolicy::Always);
     for byte in 0..sample.content.len() {
         let mut content = sample.content.clone();

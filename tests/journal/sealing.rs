@@ -40,7 +40,7 @@ fn verdict(content: &[u8]) -> (Option<Disposition>, bool) {
 /// A wrong bit in the last commit of a journal that was sealed at a clean stop was once cut as a
 /// torn tail, "never acknowledged".
 #[test]
-fn every_wrong_bit_of_a_sealed_journal_is_damage_except_in_the_seal_itself() {
+fn every_wrong_bit_before_a_seal_is_damage() {
     for policy in POLICIES {
         for compacted in [false, true] {
             let (content, start, end) = sealed(policy, compacted);
@@ -79,7 +79,7 @@ fn every_wrong_bit_of_a_sealed_journal_is_damage_except_in_the_seal_itself() {
 }
 
 #[test]
-fn a_copy_that_lacks_its_end_is_not_sealed() {
+fn truncated_copy_is_not_sealed() {
     for compacted in [false, true] {
         let (content, _, _) = sealed(SyncPolicy::Always, compacted);
         assert_eq!(verdict(&content), (None, true));
@@ -91,7 +91,7 @@ fn a_copy_that_lacks_its_end_is_not_sealed() {
 }
 
 #[test]
-fn seals_in_every_kind_of_disorder() {
+fn malformed_seals() {
     let one = written(1, 45, &["x"]);
     let end = HEADER.len() + one.len();
     let seal = |last: u64, end: usize| line(&format!("seal {last} @{end}"));
@@ -131,7 +131,7 @@ fn seals_in_every_kind_of_disorder() {
 }
 
 #[test]
-fn a_seal_takes_one_write_and_one_sync_and_none_if_there_is_one() {
+fn seal_takes_one_write_and_one_sync() {
     for policy in POLICIES {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
@@ -156,7 +156,7 @@ fn a_seal_takes_one_write_and_one_sync_and_none_if_there_is_one() {
 
 /// Unsynced data must be synced before the seal can reach the disk.
 #[test]
-fn everything_before_a_seal_is_synced_first() {
+fn data_before_a_seal_is_synced_first() {
     let disk = SimDisk::new(512, 0);
     let every = SyncPolicy::Every(Duration::from_secs(1));
     let (mut journal, _, _) = replay(disk.clone(), every).unwrap();
@@ -170,7 +170,7 @@ fn everything_before_a_seal_is_synced_first() {
 
 /// The next commit overwrites the seal, so seals do not make a journal grow.
 #[test]
-fn the_next_commit_takes_the_place_of_the_seal() {
+fn next_commit_overwrites_the_seal() {
     for policy in POLICIES {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
@@ -192,7 +192,7 @@ fn the_next_commit_takes_the_place_of_the_seal() {
 
 /// The power fails at every step of a commit, its seal and the commit after it.
 #[test]
-fn a_power_cut_beside_a_seal_leaves_a_good_journal() {
+fn power_cut_around_a_seal_leaves_a_good_journal() {
     let long = "long ".repeat(300);
     for policy in POLICIES {
         for step in 0..12 {
@@ -231,7 +231,7 @@ fn a_power_cut_beside_a_seal_leaves_a_good_journal() {
 }
 
 #[test]
-fn a_disk_too_full_for_a_seal_is_no_error() {
+fn disk_too_full_for_a_seal_is_not_an_error() {
     for room in [0, 7] {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Never).unwrap();
@@ -249,7 +249,7 @@ fn a_disk_too_full_for_a_seal_is_no_error() {
 }
 
 #[test]
-fn a_seal_that_cannot_be_written_or_synced_poisons() {
+fn failed_seal_poisons_the_journal() {
     let faults = [
         Faults { write_fails_at: Some(0), ..Faults::default() },
         Faults { sync_fails_at: Some(0), ..Faults::default() },
@@ -265,7 +265,7 @@ fn a_seal_that_cannot_be_written_or_synced_poisons() {
 }
 
 #[test]
-fn the_identity_is_random_and_stays() {
+fn identity_is_random_and_stable() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     let id = journal.id();
@@ -293,7 +293,7 @@ fn damage_before_a_seal_is_reported_with_the_seal_as_evidence() {
 
 /// The check reads the seal, half of the commit that overwrites it, or a later state.
 #[test]
-fn a_seal_that_is_overwritten_during_a_check_is_no_damage() {
+fn seal_overwritten_during_a_check_is_not_damage() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     let mut states = Vec::new();

@@ -45,7 +45,7 @@ fn simulate(seed: u64, zones: &[Zone]) -> Seen {
 }
 
 #[test]
-fn nothing_is_lost_and_nobody_is_told_what_is_not_so() {
+fn simulated_servers_match_the_model() {
     let count = number("SIM_SEEDS").unwrap_or(SEEDS);
     let first = number("SIM_SEED").unwrap_or_else(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -190,7 +190,7 @@ impl Run {
             assert!(self.turn(&mut server).is_ok(), "a turn without a fault");
         }
         self.settle_down(&mut server);
-        for (what, many) in std::mem::take(&mut self.model.seen) {
+        for (what, many) in std::mem::take(&mut self.model.counts) {
             self.seen.count(what, many);
         }
         self.seen.count("reservations", self.model.last_number() as usize);
@@ -302,7 +302,7 @@ impl Run {
             let by_ms = last_time.ms() - self.wall;
             self.note(|| format!("== back by {by_ms} ms"));
             self.seen.one("journals brought back");
-            self.model.bring_back(last_time.ms(), self.wall);
+            self.model.reset_time(last_time.ms(), self.wall);
             self.candidates = vec![(report.last_number, self.model.clone())];
         }
     }
@@ -350,7 +350,7 @@ impl Run {
         let is_new = state.inventory.last_event() == 0;
         let names = if is_new { self.rooms.clone() } else { Vec::new() };
         self.model.advance(self.now);
-        self.model.ensure(&names);
+        self.model.add_missing(&names);
         self.seen.count("ends", (self.model.last_event() - report.last_number) as usize);
         self.note_candidate();
         state.catch_up(names, now, &self.generator.zone)?;
@@ -381,7 +381,7 @@ impl Run {
     /// anybody was told is missing.
     fn adopt(&mut self, last: u64, base: u64) {
         self.take_candidate(last);
-        self.model.tick = self.tick;
+        self.model.monotonic_ms = self.tick;
         self.model.restart(base);
         self.note_candidate();
     }
@@ -414,12 +414,12 @@ impl Run {
         let model = match last == self.model.last_event() {
             true => &self.model,
             false => {
-                let found = self.model.between.iter().flatten().find(|(end, _)| *end == last);
+                let found = self.model.after_events.iter().flatten().find(|(end, _)| *end == last);
                 &found.expect("the model has been there").1
             }
         };
         let mut model = model.clone();
-        model.between = None;
+        model.after_events = None;
         self.candidates.push((last, model));
     }
 
@@ -493,7 +493,7 @@ impl Run {
         }
         server.start_turn(Time::from_ms(self.wall), MonotonicMs(self.tick));
         let step_ms = self.tell_time();
-        self.model.tick = self.tick;
+        self.model.monotonic_ms = self.tick;
         let step_ms = self.catch_up(server, step_ms)?;
         self.mark(server);
         server.expire_due();
@@ -553,7 +553,7 @@ impl Run {
             return Ok(step_ms);
         }
         self.seen.one("turns that were cut");
-        self.model.between = Some(Vec::new());
+        self.model.after_events = Some(Vec::new());
         let mut untold = step_ms;
         let mut outcome = Ok(());
         while outcome.is_ok() && server.inventory().is_behind() {
@@ -563,7 +563,7 @@ impl Run {
             server.start_turn(Time::from_ms(self.wall), MonotonicMs(self.tick));
             server.expire_due();
         }
-        (self.model.between, self.done) = (None, None);
+        (self.model.after_events, self.done) = (None, None);
         server.set_backlog_work(BACKLOG_WORK);
         outcome.map(|()| untold)
     }

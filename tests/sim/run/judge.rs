@@ -31,7 +31,7 @@ impl Run {
                 }
                 Step::ToldAgain(session) => {
                     self.seen.one("told again");
-                    self.model.tell_again(session.0);
+                    self.model.repeat_position(session.0);
                 }
                 Step::Spared(session) => {
                     if let Some(peer) = self.peers.iter_mut().find(|it| it.session == session.0) {
@@ -40,7 +40,7 @@ impl Run {
                 }
                 Step::EndedWaits => self.model.end_waits(),
                 Step::Committed => {
-                    self.model.tell_watchers(self.done.unwrap_or(self.model.last_event()));
+                    self.model.notify_watchers(self.done.unwrap_or(self.model.last_event()));
                     self.seen.count(
                         "commits",
                         usize::from(self.candidates.last().unwrap().0 < self.model.last_event()),
@@ -61,7 +61,7 @@ impl Run {
     fn say(&mut self, first: u64, step: Step) {
         // What happens by itself may be cut into pieces, and is told when its own event is durable.
         let by_itself = matches!(step, Step::EndedDue | Step::ClockSet(_));
-        for (session, line, after) in self.model.take_said() {
+        for (session, line, after) in self.model.take_output() {
             let is_grant = matches!(&line, Line::Is(text) if text.starts_with("OK "));
             let (first, last) = match by_itself {
                 true => (if is_grant { after } else { after + 1 }, after),
