@@ -4,9 +4,9 @@
 //! cargo run --example book -- 127.0.0.1:12345 ana "Meeting Room 1" monday-0900
 //! ```
 //!
-//! A connection can break after the server has made the reservation and before its reply arrives. The
-//! idempotency key (`key=`) makes it safe to send the request again: the server answers a repeated
-//! request with the number of the reservation that it made for the first one.
+//! A connection can break after the server has made the reservation and before its reply arrives.
+//! The idempotency key (`key=`) makes it safe to send the request again: the server answers a
+//! repeated request with the number of the reservation that it made for the first one.
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Result, Write};
 use std::net::TcpStream;

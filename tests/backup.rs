@@ -1,6 +1,5 @@
-//! `reservad check` and `reservad backup` with the real program: the exit statuses, which truncated
-//! copies are detected, and that a backup of a running server contains everything acknowledged
-//! before.
+//! `reservad check` and `reservad backup`: the exit statuses, the detection of truncated copies,
+//! and the completeness of backups of a running server.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +8,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use support::disk::{can_trace, check_replay, history, is_compacted, text, text_of, traced};
-use support::view::rows;
+use support::view::bookings;
 use support::{Client, Server, command, fill_journal, temp_dir, until};
 
 fn output(arguments: &[&str]) -> Output {
@@ -33,10 +32,10 @@ fn figure(server: &Server, key: &str) -> String {
     line.unwrap().to_owned()
 }
 
-/// Returns the parts of the state that must survive a restart, also from a backup.
-fn state(server: &Server) -> (BTreeMap<u64, support::view::Row>, Vec<String>, [String; 4]) {
+/// Returns the state that must survive a restart, also from a backup.
+fn state(server: &Server) -> (BTreeMap<u64, support::view::Booking>, Vec<String>, [String; 4]) {
     let keys = ["resources", "last_number", "last_event", "journal"];
-    (rows(server), server.connect().list("LISTAR"), keys.map(|key| figure(server, key)))
+    (bookings(server), server.connect().list("LISTAR"), keys.map(|key| figure(server, key)))
 }
 
 fn reserve(client: &mut Client, name: &str) {
@@ -84,7 +83,7 @@ fn status_of_a_check_tells_whether_the_journal_is_complete() {
     fs::write(copies.path().join("journal"), &good[..sealed]).unwrap();
     assert_eq!(check(copies.path()).0, Some(0), "the spare tail is not needed");
 
-    // A wrong bit in the last commit was once cut as "never acknowledged".
+    // Regression test: a wrong bit in the last commit was cut as "never acknowledged".
     let mut bad = good.clone();
     let place = good.windows(13).position(|it| it == b" RESERVED #2 ").unwrap();
     bad[place + 11] ^= 1;
@@ -137,8 +136,8 @@ fn sealed_journal_is_not_sealed_again() {
     assert!(!fs::read_to_string(&trace).unwrap().contains("pwrite64"));
 }
 
-/// A room whose name was a whole head of a commit once made a torn tail look like damage, and the
-/// server did not start.
+/// Regression test: a room whose name was the header of a commit made a torn tail look like damage,
+/// so that the server did not start.
 #[test]
 fn client_text_is_not_parsed_as_a_journal_line() {
     let folder = temp_dir();
@@ -231,7 +230,7 @@ fn backup_replaces_no_file_and_leaves_none_on_failure() {
         "{told}"
     );
     Server::durable(folder.path(), &[]).stop();
-    // The directory itself, another journal, a link, a leftover of another backup.
+    // The directory itself, another journal, a link, and the unfinished file of another backup.
     let (status, told) = backup(folder.path(), folder.path());
     assert_eq!(status, Some(1), "{told}");
     assert!(told.contains("a backup does not replace files"), "{told}");
@@ -262,7 +261,7 @@ fn backup_replaces_no_file_and_leaves_none_on_failure() {
     assert_eq!(fs::read_dir(&new).unwrap().count(), 0);
 }
 
-/// Repeated backups while a client makes the journal grow until it is compacted.
+/// Makes backups while a client fills the journal until it is compacted.
 #[test]
 fn backups_of_a_running_server_contain_everything_acknowledged() {
     let (folder, target) = (temp_dir(), temp_dir());
@@ -324,13 +323,13 @@ fn backups_of_a_running_server_contain_everything_acknowledged() {
         }
         check_replay(&to);
         let server = Server::durable(&to, &[]);
-        let note = rows(&server)[&1].note.clone();
+        let note = bookings(&server)[&1].note.clone();
         assert_eq!(note, "se queda");
         server.kill();
     }
     let (original, restored) = (Server::durable(folder.path(), &[]), Server::durable(&last, &[]));
     assert_eq!(state(&original), state(&restored));
-    // The history is the same, too, including names that the journal leaves out.
+    // The history is the same too, including names that the journal omits.
     assert_eq!(notices(&original), told_before);
     assert_eq!(notices(&restored), told_before);
     original.stop();

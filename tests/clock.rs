@@ -1,5 +1,5 @@
-//! Clocks that are set, stand still, begin in 1970, or are far ahead: with the clocks as
-//! arguments, and against the real server under libfaketime.
+//! Clocks that are set, stand still, start in 1970, or are far ahead: with virtual clocks, and with
+//! the real server under libfaketime.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,7 @@ use support::{Server, TempDir, command, has, temp_dir};
 const HOUR_MS: i64 = 3_600_000;
 const NOON: i64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
 
-/// A server without sockets, whose two clocks are the test's.
+/// A server without sockets and with virtual clocks.
 struct World {
     inventory: Inventory,
     replayed: Inventory,
@@ -27,7 +27,7 @@ struct World {
     tick: u64,
     now: ClockReading,
     sessions: Vec<Session>,
-    /// What the journal has, one line an event.
+    /// The events of the journal.
     journal: Vec<String>,
     outcomes: Vec<(u64, String)>,
 }
@@ -54,8 +54,8 @@ impl World {
         world
     }
 
-    /// The same server after a restart that took so long by the wall clock;
-    /// nobody knows what the steady clock did meanwhile.
+    /// Restarts the server after a time of the wall clock. The monotonic clock of a new process is
+    /// unrelated.
     fn restart(&mut self, later_ms: i64) {
         self.restart_with(later_ms, Clock::new(self.now.wall));
     }
@@ -72,7 +72,7 @@ impl World {
         self.turn(|_, _| {});
     }
 
-    /// One turn of the loop: the clock is read, what is due ends, and `work` is done.
+    /// Runs a turn of the loop: reads the clocks, does due work, and calls `work`.
     fn turn(&mut self, work: impl FnOnce(&mut World, &mut Batch)) {
         let zone = Zone::utc();
         let before = self.now;
@@ -99,13 +99,13 @@ impl World {
                 Outcome::PositionChanged(_) => continue,
                 other => self.outcomes.push((session.0, format!("{other:?}"))),
             }
-            // It is told elsewhere; here only its lines may go on.
+            // Replies to waiters are tested elsewhere. Here only their lines continue.
             self.sessions[session.0 as usize - 1] = Session::new(session);
         }
         self.inventory.check();
     }
 
-    /// One line of a session, and its answer.
+    /// Runs a line of a session and returns the reply.
     fn say(&mut self, session: usize, line: &str) -> String {
         let mut out = Vec::new();
         self.turn(|world, batch| {
@@ -129,7 +129,7 @@ impl World {
         String::from_utf8(out).unwrap()
     }
 
-    /// Time goes by on both clocks, a second a turn.
+    /// Advances both clocks, with a turn per second.
     fn pass_s(&mut self, seconds: i64) {
         for _ in 0..seconds {
             self.wall += 1_000;
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    /// The wall clock is set.
+    /// Sets the wall clock.
     fn set_by(&mut self, ms: i64) {
         self.wall += ms;
         self.turn(|_, _| {});
@@ -148,7 +148,7 @@ impl World {
         self.inventory.reservation(number).is_some()
     }
 
-    /// How many seconds of the steady clock a reservation still lives.
+    /// Returns the seconds of the monotonic clock until a reservation ends.
     fn lives_s(&mut self, number: u64, at_most: i64) -> i64 {
         (0..at_most)
             .find(|_| {
@@ -166,8 +166,7 @@ impl World {
     }
 }
 
-/// Steps of every size, both ways, also several: a lease lives as long as it
-/// was asked for.
+/// With steps of every size in both directions, also repeated ones.
 #[test]
 fn lease_keeps_its_length_when_the_wall_clock_is_set() {
     let steps = [0, 400, -400, 900, -900, 5_000, -5_000, HOUR_MS, -HOUR_MS, 30 * 24 * HOUR_MS];
@@ -203,14 +202,14 @@ fn reservations_with_dates_follow_the_wall_clock() {
     assert!(world.is_live(2));
     world.set_by(HOUR_MS);
     assert!(!world.is_live(2));
-    // The ends have their own times, as after downtime.
+    // The ends have their own times, as after a downtime.
     let ends: Vec<_> = world.journal.iter().filter(|line| line.contains("EXPIRED")).collect();
     assert!(ends[0].starts_with("2026-11-22T14:00:00.000Z EXPIRED #1"), "{ends:?}");
     assert!(ends[1].starts_with("2026-11-22T15:00:00.000Z EXPIRED #2"), "{ends:?}");
 }
 
-/// Set back by an hour: time stands, is said to be doubtful, dates wait for
-/// the wall clock, and lengths run on; also those that begin meanwhile.
+/// The wall clock is set back by an hour: the time stands still with a warning, dates wait for the
+/// wall clock, and leases continue, including those that begin meanwhile.
 #[test]
 fn leases_continue_and_dates_wait_while_the_wall_clock_is_behind() {
     let mut world = World::new();
@@ -229,7 +228,7 @@ fn leases_continue_and_dates_wait_while_the_wall_clock_is_behind() {
     world.pass_s(60);
     assert_eq!(world.outcomes[1], (3, "TimedOut".to_owned()));
     assert_eq!(world.lives_s(3, 10_000), 60);
-    // Its date is 12:30, and the wall clock was 11:08 by now.
+    // It ends at 12:30, and the wall clock is at 11:08.
     assert_eq!(world.lives_s(1, 10_000), 3600 + 29 * 60 - 300 - 120);
     assert!(world.say(0, "ESTADO").contains("clock=ok"));
 }
@@ -249,8 +248,7 @@ fn lease_is_renewed_to_its_new_end_when_the_wall_clock_catches_up() {
     assert!(last.contains("RENEWED #2 until=2026-11-22T14:01:00.000Z lease=yes"), "{last}");
 }
 
-/// Two promises against each other: the booking has its dates, no two may
-/// overlap, so the lease has to yield.
+/// The booking keeps its dates, so that the lease becomes shorter.
 #[test]
 fn lease_moved_into_a_booking_ends_at_its_start() {
     let mut world = World::new();
@@ -264,8 +262,8 @@ fn lease_moved_into_a_booking_ends_at_its_start() {
     assert!(world.say(0, "VERIFICAR #4").starts_with("OK VIGENTE"));
 }
 
-/// The room is the lease's until it has really ended: who waits for it is
-/// not let in because its old end has passed on the new clock.
+/// The room stays reserved until the lease has really ended. Waiters are not granted because its
+/// previous end has passed on the new clock.
 #[test]
 fn step_of_the_clock_does_not_grant_a_leased_resource() {
     let mut world = World::new();
@@ -294,8 +292,8 @@ fn step_of_the_clock_does_not_change_the_length_of_a_wait() {
     }
 }
 
-/// A tiny host without a battery for its clock: it begins in 1970, and the
-/// network says two minutes later what time it is.
+/// A small host without a battery for its clock starts in 1970 and gets the time from the network
+/// two minutes later.
 #[test]
 fn boot_in_1970_changes_nothing() {
     let mut world = World::new();
@@ -316,12 +314,12 @@ fn boot_in_1970_changes_nothing() {
     world.set_by(NOON + real_after_ms - world.wall);
     assert!(world.say(0, "ESTADO").contains("clock=ok"));
     assert_eq!(world.lives_s(2, 10_000), 600, "its date");
-    // A length has run while the server did: two minutes and these ten.
+    // The lease has run as long as the server: two minutes and ten more.
     assert_eq!(world.lives_s(1, 10_000), 3600 - 120 - 600);
     assert!(world.is_live(3));
 }
 
-/// The journal of a first start in 1970 goes on in the present.
+/// The journal of a first start in 1970 continues in the present.
 #[test]
 fn first_start_in_1970_continues_in_the_present() {
     let mut world = World::new();
@@ -338,7 +336,7 @@ fn first_start_in_1970_continues_in_the_present() {
     assert_eq!(world.lives_s(1, 10_000), 480);
 }
 
-/// Behind at the start, the length of a lease goes on from what the journal knows.
+/// If the clock is behind at the start, a lease continues from the last time in the journal.
 #[test]
 fn restart_while_the_clock_is_behind_ends_nothing_early() {
     let mut world = World::new();
@@ -353,7 +351,7 @@ fn restart_while_the_clock_is_behind_ends_nothing_early() {
 const DAY_MS: i64 = 24 * HOUR_MS;
 const SIXTY_YEARS_MS: i64 = 60 * 365 * DAY_MS;
 
-/// A start far ahead, some commands, and then the clock is right again: nothing has ended, and no
+/// After a start far ahead with some commands the clock is corrected. Nothing has ended, and no
 /// wrong time is in the journal.
 #[test]
 fn start_sixty_years_ahead_ends_nothing() {
@@ -373,7 +371,7 @@ fn start_sixty_years_ahead_ends_nothing() {
     assert!(
         world.say(0, "CUANDO Sala 1 por=1h").starts_with("OK 2026-11-22T13:00:00+00:00 Sala 1")
     );
-    // The host was off for ten minutes.
+    // The host was switched off for ten minutes.
     world.set_by(600_000 - SIXTY_YEARS_MS);
     let status = world.say(0, "ESTADO");
     assert!(status.contains("clock=ok"), "{status}");
@@ -385,7 +383,7 @@ fn start_sixty_years_ahead_ends_nothing() {
     assert!(world.is_live(2));
 }
 
-/// The clock of a host that was off for a weekend is right, but nothing confirms it.
+/// The clock of a host that was off for a weekend is correct but unconfirmed.
 #[test]
 fn due_reservations_end_within_ten_minutes_after_a_long_downtime() {
     let mut world = World::new();
@@ -405,7 +403,7 @@ fn due_reservations_end_within_ten_minutes_after_a_long_downtime() {
     assert!(ends[1].starts_with("2026-11-24T12:00:00.000Z EXPIRED #2"), "{ends:?}");
     assert_eq!(world.outcomes, [(2, "#4".to_owned())], "who waited has it from then on");
     assert_eq!(world.until(4), "2026-11-25T14:10:00+00:00");
-    // The downtime was unknown, so the lease has run for ten minutes.
+    // The downtime was unknown, so that the lease has run for ten minutes.
     assert_eq!(world.until(3), "2026-11-25T13:00:00+00:00");
 }
 
@@ -421,8 +419,8 @@ fn start_with_a_synchronised_clock_ends_due_reservations_at_once() {
     assert!(!world.is_live(1) && !world.is_live(2), "downtime counts");
 }
 
-/// The clock is set ahead by two days while the server runs. Elapsed time continues, dates come
-/// when they would have come, and the clock is followed after the time service has confirmed it.
+/// The clock is set ahead by two days while the server runs. Reservations end as without the step,
+/// until the time service confirms the clock.
 #[test]
 fn step_while_running_is_followed_when_confirmed() {
     let mut world = World::new();
@@ -441,7 +439,7 @@ fn step_while_running_is_followed_when_confirmed() {
     assert_eq!(world.lives_s(3, 10_000), 1800 - 361, "a length");
 }
 
-/// The clock is set once more before it was confirmed, so the ten minutes start again.
+/// The clock is set again before it was confirmed, so that the ten minutes start again.
 #[test]
 fn setting_the_clock_restarts_its_confirmation() {
     let mut world = World::new();
@@ -457,7 +455,7 @@ fn setting_the_clock_restarts_its_confirmation() {
     assert!(world.say(0, "ESTADO").contains("clock=ok"));
 }
 
-/// First behind, then far ahead: time continues and never goes backwards.
+/// The time continues and never decreases.
 #[test]
 fn clock_behind_and_then_far_ahead_is_not_followed() {
     let mut world = World::new();
@@ -475,7 +473,7 @@ fn clock_behind_and_then_far_ahead_is_not_followed() {
     assert!(status.contains("time=2026-11-22T12:09:00+00:00"), "{status}");
 }
 
-/// While the clock is not followed, the alarm is still set in the wall clock's own readings.
+/// The alarm is a time of the wall clock even while the server does not follow it.
 #[test]
 fn alarm_uses_the_wall_clock_even_while_unconfirmed() {
     let mut world = World::new();
@@ -500,16 +498,16 @@ fn sleep_counts_as_time() {
     assert_eq!(world.lives_s(2, 10_000), 30 * 60, "granted when the first was over");
 }
 
-// The real server, under a wall clock of its own.
+// The real server with a wall clock of its own.
 
-/// A wall clock for one program: what it is ahead of the machine's is in a file.
+/// A wall clock for one program. A file contains its offset to the machine's clock.
 struct FakeClock {
     folder: TempDir,
     library: String,
 }
 
 impl FakeClock {
-    /// `None` where there is no libfaketime.
+    /// Returns `None` if libfaketime is missing.
     fn new() -> Option<FakeClock> {
         if !has("faketime") {
             return None;
@@ -526,7 +524,7 @@ impl FakeClock {
         self.folder.path().join("clock")
     }
 
-    /// The wall clock is so many seconds ahead of the machine's from now on.
+    /// Sets the offset to the machine's clock in seconds.
     fn set(&self, ahead_s: i64) {
         let new = self.folder.path().join("clock.new");
         std::fs::write(&new, format!("{ahead_s:+}\n")).unwrap();
@@ -574,7 +572,7 @@ fn server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
             server.wait_log("behind what was told already");
             assert!(status.contains("clock=doubtful, 7"), "{status}");
         }
-        // Nobody says anything more: an alarm has to see to it.
+        // No client sends anything, so that an alarm must wake the server.
         assert!(waiter.line().starts_with("OK RESERVED #2 "));
         let lasted = begun.elapsed().as_millis();
         assert!(lasted >= 3_400, "it ended early, after {lasted} ms");
@@ -621,7 +619,7 @@ fn server_starts_in_1970_and_follows_the_network_time() {
     server.stop();
 }
 
-/// One start sixty years ahead, and one command. When the clock is right again, nothing has
+/// After a start sixty years ahead with one command and a correction of the clock nothing has
 /// changed.
 #[test]
 fn server_survives_a_start_sixty_years_ahead() {
@@ -638,7 +636,7 @@ fn server_survives_a_start_sixty_years_ahead() {
     let mut client = server.connect();
     let status = client.list("STATUS").join("\n");
     assert!(status.contains("clock=unconfirmed, 189"), "{status}");
-    // No client sends anything until it ends, so the alarm must wake the server.
+    // No client sends anything until it ends, so that the alarm must wake the server.
     assert!(client.say("WATCH").starts_with("OK "));
     assert!(client.say("RESERVE Habitación 2 for=1s").starts_with("OK RESERVED #2 "));
     assert!(client.line().contains(" RESERVED #2 "));

@@ -41,7 +41,7 @@ fn churn_until(server: &mut Server, client: &mut Client, text: &str) {
 
 // ------------------------------------------------------------ two servers
 
-/// The first server once replaced the second one's journal with its snapshot.
+/// Regression test: the first server replaced the journal of the second one with its snapshot.
 #[test]
 fn server_keeps_using_a_moved_directory() {
     let folder = temp_dir();
@@ -95,13 +95,15 @@ fn journal_deleted_under_a_server_is_reported_at_its_stop() {
     assert!(log.contains("journal was deleted"), "{log}");
 }
 
-/// Two servers on one directory, since the lock file was deleted: the second one's journal stays.
+/// Two servers use one directory after the lock file was deleted. The journal of the second one is
+/// kept.
 #[test]
 fn server_stops_when_another_takes_its_directory() {
     let folder = temp_dir();
     let mut first = Server::durable(folder.path(), &[]);
     let mut client = first.connect();
-    // The lock is checked in the turn of the first answer, which is over when the second arrives.
+    // The lock is checked in the turn of the first reply, which is over when the second one
+    // arrives.
     (0..2).for_each(|_| assert_eq!(client.say("SOY ana"), "OK ana"));
     std::fs::remove_file(folder.path().join("lock")).unwrap();
     let second = Server::durable(folder.path(), &[]);
@@ -154,8 +156,8 @@ fn commit_takes_the_space_of_a_compaction_on_a_full_disk() {
     }
 }
 
-/// With 12 listeners and only one descriptor left, the server once stopped, because it could not
-/// open its directory to sync it.
+/// Regression test: with 12 listeners and one descriptor left, the server stopped because it could
+/// not open its directory to sync it.
 #[test]
 fn compaction_is_abandoned_without_a_descriptor() {
     const LIMIT: usize = 100;
@@ -194,7 +196,7 @@ fn compaction_is_abandoned_without_a_descriptor() {
     }
 }
 
-// ------------------------------------------------------- the journal is gone
+// ------------------------------------------------------- missing journals
 
 #[test]
 fn missing_journal_stops_the_start_unless_a_new_one_is_requested() {

@@ -1,9 +1,8 @@
-//! What was acknowledged is there after any end of the server: kill -9 during
-//! a list, during a compaction, at chosen system calls; a disk that is full or
-//! fails; a journal that was cut or damaged. (Under load, at random moments,
-//! for as long as one likes: `tests/crash/`.)
+//! Acknowledged events survive any end of the server: kill -9 during a list, during a compaction
+//! and at chosen system calls, a full or failing disk, and a truncated or damaged journal.
+//! `tests/crash/` tests crashes at random moments under load.
 //!
-//! `RESERVAD_SEED` repeats a run of the dice.
+//! `RESERVAD_SEED` repeats the random choices.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -25,12 +24,12 @@ use support::disk::{
     CAPACITY, SmallDisk, can_trace, check_replay, events, is_compacted, stamped, text, text_of,
     traced,
 };
-use support::view::rows;
+use support::view::bookings;
 use support::{Client, PATIENCE, Rng, Server, TempDir, command, day, seed, temp_dir, until};
 
 // ---------------------------------------------------------------- helpers
 
-/// What a client can see that a restart must not change.
+/// The state that clients can read and that a restart must not change.
 fn state(server: &Server) -> Vec<String> {
     let mut client = server.connect();
     let mut all = client.list("RESERVAS");
@@ -47,7 +46,7 @@ fn status(server: &Server, key: &str) -> u64 {
     line.unwrap().parse().unwrap()
 }
 
-/// Every file of a folder with its bytes and the time of its last change.
+/// Returns the files of a directory with their contents and modification times.
 fn contents(folder: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
     let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
     let file = |entry: std::fs::DirEntry| {
@@ -58,7 +57,7 @@ fn contents(folder: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
     entries.map(file).collect()
 }
 
-/// Runs the program to its end; for starts that are refused.
+/// Runs a server whose start fails.
 fn output(arguments: &[&str]) -> Output {
     let mut child = command(arguments).stdout(Stdio::piped()).spawn().unwrap();
     let end = Instant::now() + PATIENCE;
@@ -72,8 +71,7 @@ fn output(arguments: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// A server as it would have been some time ago: the same commands and the
-/// same journal, but in a time of our own.
+/// A server without sockets and with a virtual clock, which writes a journal of earlier times.
 struct Past {
     store: Store<DiskStorage>,
     inventory: Inventory,
@@ -90,7 +88,7 @@ impl Past {
         Past { store, inventory, session: Session::new(SessionId(1)), now }
     }
 
-    /// Says a line and commits what came of it.
+    /// Runs a line and commits its events.
     fn say(&mut self, line: &str) -> String {
         let (zone, mut batch, mut out) = (Zone::utc(), Batch::default(), Vec::new());
         let stats = Stats::default;
@@ -108,7 +106,7 @@ impl Past {
         reply
     }
 
-    /// History that a compaction drops: long lines, until the journal is larger.
+    /// Adds history that a compaction drops, until the journal has a size.
     fn fill(&mut self, bytes: u64) {
         let names: Vec<_> = (0..30).map(|n| format!("{n} {}", "x".repeat(100))).collect();
         let names = names.join(", ");
@@ -120,8 +118,7 @@ impl Past {
     }
 }
 
-/// Says lines on one connection without waiting, in portions that fit the
-/// buffers; every reply must be OK.
+/// Sends lines on one connection in batches that fit into the buffers. All replies must be OK.
 fn pour(client: &mut Client, lines: &[String]) {
     for portion in lines.chunks(32) {
         client.send(portion.join("\n") + "\n");
@@ -132,8 +129,8 @@ fn pour(client: &mut Client, lines: &[String]) {
     }
 }
 
-/// Reserves one day after the other, each when the one before was answered,
-/// until the server ends; the number of reservations that were acknowledged.
+/// Reserves one day after the other until the server ends. Returns the number of acknowledged
+/// reservations.
 fn until_it_ends(server: &Server, first_day: usize) -> usize {
     let stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -154,7 +151,7 @@ fn until_it_ends(server: &Server, first_day: usize) -> usize {
     panic!("it does not end")
 }
 
-/// It has stopped by itself, with status 1 and a reason that says this.
+/// Checks that the server has stopped with status 1 and a reason that contains a text.
 fn stopped_because(server: &mut Server, reason: &str) {
     let status = server.wait();
     let line = server.wait_log("reservad: cannot ");
@@ -164,8 +161,8 @@ fn stopped_because(server: &mut Server, reason: &str) {
 
 // --------------------------------------------------- kill -9 at chosen moments
 
-/// The moments at which a commit can be cut short, one by one: nothing was
-/// said of it, and what was said before is there.
+/// A kill at each system call of a commit. Its events were not acknowledged, and all earlier ones
+/// survive.
 #[test]
 fn kill_at_each_step_of_a_commit() {
     if !can_trace() {
@@ -184,7 +181,7 @@ fn kill_at_each_step_of_a_commit() {
             assert_eq!(server.wait().signal(), Some(9));
             let server = Server::durable(folder.path(), &[]);
             let found = status(&server, "reservations") as usize - before;
-            // What was written and not yet synced survives a kill, unsaid.
+            // Data that was written but not synced survives a kill without an acknowledgement.
             let unsaid = if lost { 0 } else { 1 };
             assert_eq!(found, acknowledged + unsaid, "killed in {call} {when}");
             server.stop();
@@ -222,7 +219,7 @@ fn kill_between_the_pages_of_a_list() {
 
 // --------------------------------------------------------------- compaction
 
-/// Reservations of every kind, some of them changed since.
+/// Makes reservations of every kind and changes some of them.
 fn furnish(client: &mut Client) {
     let lines = [
         "ALTA Sala 1..40",
@@ -244,7 +241,7 @@ fn furnish(client: &mut Client) {
     pour(client, &lines.map(str::to_owned));
 }
 
-/// Makes the journal mostly history, over a connection.
+/// Fills the journal with history.
 fn churn(client: &mut Client, first: u64, pairs: u64) {
     let names: Vec<_> = (0..30).map(|n| format!("{n} {}", "x".repeat(100))).collect();
     let names = names.join(", ");
@@ -264,7 +261,7 @@ fn compaction_while_running_is_invisible() {
     let mut server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
     furnish(&mut client);
-    let rows_before = rows(&server);
+    let rows_before = bookings(&server);
     let mut quitter = server.connect();
     assert!(quitter.say("RESERVAR Sala 40 hasta=salir").starts_with("OK "));
     let first = status(&server, "last_number") + 1;
@@ -274,12 +271,12 @@ fn compaction_while_running_is_invisible() {
     assert!(is_compacted(&journal), "{}", &journal[..40]);
     assert!(!folder.path().join("journal.new").exists());
     assert_eq!(quitter.say("SALIR"), "OK ADIÓS");
-    assert_eq!(rows(&server), rows_before);
+    assert_eq!(bookings(&server), rows_before);
     let before = state(&server);
     server.kill();
     let server = Server::durable(folder.path(), &[]);
     assert_eq!(state(&server), before);
-    assert_eq!(rows(&server), rows_before);
+    assert_eq!(bookings(&server), rows_before);
     events(folder.path());
     check_replay(folder.path());
     let mut client = server.connect();
@@ -293,7 +290,7 @@ fn compaction_while_running_is_invisible() {
     server.stop();
 }
 
-/// A journal that the next start compacts.
+/// Creates a journal that the next start compacts.
 fn ripe(folder: &Path) {
     let mut past = Past::begin(folder, 5);
     past.say("ALTA Sala 1..200");
@@ -304,8 +301,8 @@ fn ripe(folder: &Path) {
     past.fill(5 << 20);
 }
 
-/// Who has opened the journal before a compaction, to copy it, reads all of it: a test
-/// that looked into the folder of a server once found the end of its journal missing.
+/// A process that opened the journal before a compaction, to copy it, reads all of it. Regression
+/// test: the compaction truncated the old file.
 #[test]
 fn copy_of_a_journal_during_a_compaction_is_complete() {
     let folder = temp_dir();
@@ -336,13 +333,13 @@ fn kill_at_each_step_of_a_compaction() {
     let master = temp_dir();
     ripe(master.path());
     let mut want = None;
-    // Which file, which call: the steps of a compaction in their order.
+    // The file and the system call of each step of a compaction.
     let steps = [
         ("journal.new", "?open,openat", 1),
         ("journal.new", "pwrite64", 1),
         ("journal.new", "fdatasync", 1),
         ("journal.new", "?rename,?renameat,renameat2", 1),
-        // The first two syncs are those of the start: for the journal and for its marker.
+        // The first two syncs belong to the start: of the journal and of its marker.
         (".", "fsync", 3),
     ];
     for (file, calls, when) in steps {
@@ -350,7 +347,7 @@ fn kill_at_each_step_of_a_compaction() {
         std::fs::copy(master.path().join("journal"), folder.path().join("journal")).unwrap();
         let path = if file == "." { folder.path().to_owned() } else { folder.path().join(file) };
         let inject = format!("inject={calls}:signal=KILL:when={when}");
-        // By its path, or by its name if it is opened relative to the directory.
+        // The path, or the name if the file is opened relative to the directory.
         let options = ["-P", text_of(&path), "-P", file, "-e", &inject];
         let mut server = traced(folder.path(), &trace.path().join("trace"), &options, &[]);
         let status = server.wait();
@@ -378,7 +375,7 @@ fn kill_at_any_moment_of_a_compaction() {
     let mut past = Past::begin(folder.path(), 5);
     let long = "y".repeat(90);
     past.say(&format!("ALTA {long} 1..9000"));
-    // Two events for each thing alive, and one more.
+    // Two events per resource and reservation, and another one.
     for pair in 0..9_100 {
         past.say(&format!("RESERVAR {long} {}", 1 + pair % 9000));
         past.say(&format!("CANCELAR #{}", past.inventory.last_number()));
@@ -417,7 +414,7 @@ fn kill_at_any_moment_of_a_compaction() {
     assert!(want.unwrap()[0].ends_with("\túltima"));
 }
 
-// ------------------------------------------------- what a start has to settle
+// ------------------------------------------------- work of a start
 
 #[test]
 fn bound_reservation_of_a_killed_server_ends_at_its_last_time() {
@@ -432,7 +429,7 @@ fn bound_reservation_of_a_killed_server_ends_at_its_last_time() {
     let before = events(folder.path());
     let last_time = before.iter().map(|(_, event)| stamped(event).0).max().unwrap();
     let server = Server::durable(folder.path(), &[]);
-    assert_eq!(rows(&server).keys().copied().collect::<Vec<_>>(), [3]);
+    assert_eq!(bookings(&server).keys().copied().collect::<Vec<_>>(), [3]);
     let mut client = server.connect();
     assert!(client.say("VERIFICAR #1").starts_with("ERR 410 "));
     assert_eq!(client.list("LISTAR"), ["Habitación 1", "Habitación 2"]);
@@ -440,7 +437,7 @@ fn bound_reservation_of_a_killed_server_ends_at_its_last_time() {
     let after = events(folder.path());
     let ends: Vec<_> = after[before.len()..].iter().map(|(_, event)| stamped(event)).collect();
     assert_eq!(ends, [(last_time, "EXPIRED #1"), (last_time, "EXPIRED #2")]);
-    // Once is enough.
+    // The events are not repeated by the next start.
     let server = Server::durable(folder.path(), &[]);
     server.kill();
     assert_eq!(events(folder.path()), after);
@@ -449,7 +446,7 @@ fn bound_reservation_of_a_killed_server_ends_at_its_last_time() {
 #[test]
 fn leases_that_ended_during_downtime_end_in_order_at_their_own_times() {
     let folder = temp_dir();
-    // Less than a day, so that the clock is followed without being confirmed.
+    // Less than a day, so that the clock is trusted without a confirmation.
     let mut past = Past::begin(folder.path(), 20);
     past.say("ALTA Sala 1..9");
     let begin = past.now;
@@ -465,7 +462,7 @@ fn leases_that_ended_during_downtime_end_in_order_at_their_own_times() {
     let before = events(folder.path());
     let server = Server::durable(folder.path(), &[]);
     let (names, numbers): (Vec<_>, Vec<_>) =
-        rows(&server).into_iter().map(|(number, row)| (row.names, number)).unzip();
+        bookings(&server).into_iter().map(|(number, booking)| (booking.names, number)).unzip();
     assert_eq!(numbers, [4, 7], "{names:?}");
     server.kill();
     let after = events(folder.path());
@@ -486,7 +483,7 @@ fn texts_keys_and_numbers_survive_a_kill() {
     let server = Server::durable(folder.path(), &[]);
     let mut client = server.connect();
     furnish(&mut client);
-    // The same name in the other normal form, and an English retry.
+    // The same name in another normal form, and a retry in English.
     assert_eq!(client.say("ALTA Bo\u{301}veda 2"), "OK ALTA 1");
     client.say("SOY ana");
     let again = client.say("RESERVE sala 4, sala 2, SALA 3 key=k1 for=5d");
@@ -517,7 +514,7 @@ fn texts_keys_and_numbers_survive_a_kill() {
     server.stop();
 }
 
-/// A copy of the folder as it is now starts with the same state.
+/// Checks that a copy of the directory starts with the same state.
 fn server_round_trip(folder: &TempDir, want: &[String]) {
     let copy = temp_dir();
     std::fs::copy(folder.path().join("journal"), copy.path().join("journal")).unwrap();
@@ -529,8 +526,8 @@ fn server_round_trip(folder: &TempDir, want: &[String]) {
     server.kill();
 }
 
-/// An end that is due comes before what a signal brings in the same turn:
-/// here both come while the turn before waits for its disk.
+/// Due ends precede the reload after a signal in the same turn. Both occur while the previous turn
+/// waits for the disk.
 #[test]
 fn times_do_not_decrease_when_a_lease_ends_during_a_reload() {
     if !can_trace() {
@@ -563,7 +560,7 @@ fn times_do_not_decrease_when_a_lease_ends_during_a_reload() {
 
 // ------------------------------------------------------------ torn and damaged
 
-/// A journal whose last commit has five events, and where that one begins.
+/// Returns a journal whose last commit has five events, and the offset of that commit.
 fn with_a_large_last_commit(folder: &Path) -> (Vec<String>, usize, usize) {
     let server = Server::durable(folder, &[]);
     let mut client = server.connect();
@@ -640,7 +637,7 @@ fn damage_before_the_last_commit_is_refused_without_changes() {
         let mut bytes = whole.clone();
         let place = header + rng.below(start - header);
         bytes[place] ^= 1 << rng.below(7);
-        // The head that it is in, or the first of the lines that have one sum together.
+        // The header that contains the byte, or the first line under the same checksum.
         let head = (header..=place).rfind(|at| whole[at + 8..].starts_with(b"\tcommit ")).unwrap();
         let lines = head + whole[head..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
         let line = if place < lines { head } else { lines };
@@ -660,7 +657,7 @@ fn damage_before_the_last_commit_is_refused_without_changes() {
         }
         assert_eq!(text(&checked.stderr).lines().last(), text(&started.stderr).lines().last());
     }
-    // What the message tells to do as the last resort works.
+    // The last resort of the message works.
     let told = text(&output(&["check", "--data-dir", text_of(folder.path())]).stderr);
     let (_, advice) = told.trim().rsplit_once(": ").unwrap();
     let words: Vec<_> = advice.split(' ').collect();
@@ -684,7 +681,7 @@ fn file_size_limit_stops_the_server_with_the_reason() {
     assert!(acknowledged > 50, "{acknowledged}");
     stopped_because(&mut server, "File too large");
     let server = Server::durable(folder.path(), &[]);
-    assert_eq!(rows(&server).len(), acknowledged);
+    assert_eq!(bookings(&server).len(), acknowledged);
     server.stop();
 }
 
@@ -697,13 +694,13 @@ fn full_disk_stops_the_server_with_the_reason() {
     let acknowledged = until_it_ends(&server, 0);
     assert!(acknowledged > 50, "{acknowledged}");
     stopped_because(&mut server, "No space left on device (os error 28); make room on its disk");
-    // It even starts on the full disk, for it has nothing to write.
+    // It even starts on the full disk, because it has nothing to write.
     let server = Server::durable(folder, &[]);
-    assert_eq!(rows(&server).len(), acknowledged);
+    assert_eq!(bookings(&server).len(), acknowledged);
     server.kill();
     std::fs::remove_file(folder.join("ballast")).unwrap();
     let mut server = Server::durable(folder, &[]);
-    assert_eq!(rows(&server).len(), acknowledged);
+    assert_eq!(bookings(&server).len(), acknowledged);
     let reply = server.connect().say("RESERVAR Habitación 2");
     assert_eq!(reply, format!("OK RESERVADO #{} Habitación 2", acknowledged + 1));
     server.signal("TERM");
@@ -711,7 +708,7 @@ fn full_disk_stops_the_server_with_the_reason() {
     check_replay(folder);
 }
 
-/// A disk that has no room for a snapshot is no reason to stop.
+/// Lack of space for a snapshot does not stop the server.
 #[test]
 fn failed_compaction_is_logged_and_harmless() {
     let master = temp_dir();
@@ -722,11 +719,11 @@ fn failed_compaction_is_logged_and_harmless() {
     };
     let folder = disk.path();
     std::fs::write(folder.join("journal"), &journal).unwrap();
-    // Small enough a rest that a snapshot of 100 reservations does not fit.
+    // So little space that a snapshot of 100 reservations does not fit.
     let mut server = Server::durable(folder, &[]);
     server.wait_log("the journal was not compacted: cannot write");
     assert!(!folder.join("journal.new").exists());
-    assert_eq!(rows(&server).len(), 100);
+    assert_eq!(bookings(&server).len(), 100);
     server.kill();
 }
 
@@ -744,9 +741,9 @@ fn failed_sync_stops_the_server_before_it_replies() {
         let acknowledged = until_it_ends(&server, 0);
         stopped_because(&mut server, "Input/output error");
         let server = Server::durable(folder.path(), &[]);
-        let found = rows(&server).len();
+        let found = bookings(&server).len();
         match arguments {
-            // Written, but not known to be synced: nobody may have been told.
+            // Written but not synced, so that it was not acknowledged.
             [] => assert_eq!(found, acknowledged + 1, "{when}"),
             _ => assert!(acknowledged > 0 && found >= acknowledged, "{found} {acknowledged}"),
         }
@@ -769,7 +766,7 @@ fn failed_write_stops_the_server_before_it_replies() {
         let acknowledged = until_it_ends(&server, 0);
         stopped_because(&mut server, "Input/output error");
         let server = Server::durable(folder.path(), &[]);
-        assert_eq!(rows(&server).len(), acknowledged, "{arguments:?}");
+        assert_eq!(bookings(&server).len(), acknowledged, "{arguments:?}");
         server.stop();
     }
 }
@@ -791,7 +788,7 @@ fn kill_without_syncs_loses_nothing() {
     }
 }
 
-/// The time stamps of a system call in a trace, in seconds.
+/// Returns the times of a system call in a trace, in seconds.
 fn calls(trace: &Path, call: &str) -> Vec<f64> {
     let trace = std::fs::read_to_string(trace).unwrap();
     let call = format!(" {call}(");
@@ -816,10 +813,9 @@ fn interval_policy_syncs_once_seals_and_sleeps() {
     until("a sync", || calls(&trace, "fdatasync").len() > at_start);
     let written = calls(&trace, "pwrite64")[writes];
     let synced = calls(&trace, "fdatasync")[at_start];
-    // Not at once, and in time, with some room for a busy machine.
+    // After the interval, with some tolerance for a busy machine.
     assert!((0.8..2.5).contains(&(synced - written)), "synced after {} s", synced - written);
-    // That nothing happens any more can only be seen by watching for a while:
-    // more than twice the interval.
+    // No further call for more than twice the interval.
     let settled = Instant::now();
     let size = || std::fs::metadata(&trace).unwrap().len();
     let mut quiet = (size(), Instant::now());

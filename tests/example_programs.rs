@@ -10,8 +10,8 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
 }
 
-/// Returns a command that books a room. Cargo builds the example first if it has to, because it builds
-/// no examples for a single test binary.
+/// Returns a command that books a room. Cargo builds the example first if it has to, because it
+/// builds no examples for a single test binary.
 fn book(address: &str, key: &str) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());

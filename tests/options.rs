@@ -1,4 +1,4 @@
-//! Every option, every signal and every exit code of the server's program.
+//! The options, signals and exit codes of the program `reservad`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use support::{Client, Server, command, fill_journal, temp_dir, until, wait};
 
-/// Runs a program to its end: exit code, stdout, stderr.
+/// Runs a program and returns the exit code, stdout and stderr.
 fn outcome(command: &mut Command) -> (i32, String, String) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let code = wait(&mut child).code().expect("it was not killed");
@@ -19,7 +19,7 @@ fn outcome(command: &mut Command) -> (i32, String, String) {
     (code, out, err)
 }
 
-/// A start that fails: exit code and the last line of stderr.
+/// Runs a start that fails. Returns the exit code and the last line of stderr.
 fn failure(arguments: &[&str]) -> (i32, String) {
     let mut all = vec!["--listen", "127.0.0.1:0"];
     if !arguments.contains(&"--listen") {
@@ -36,7 +36,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// What `ESTADO` says of `key`.
+/// Returns the value of a key of `ESTADO`.
 fn figure(client: &mut Client, key: &str) -> String {
     let lines = client.list("ESTADO");
     let line = lines.iter().find_map(|line| line.strip_prefix(&format!("{key}=")));
@@ -124,7 +124,7 @@ fn listens_on_all_addresses_and_logs_the_port() {
         assert_ne!(address.port(), 0);
         assert_eq!(Client::to(*address).say("SOY ana"), "OK ana");
     }
-    // Both speak of the same rooms.
+    // Both listeners serve the same rooms.
     let mut first = Client::to(server.addresses[0]);
     let mut second = Client::to(server.addresses[1]);
     assert_eq!(first.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
@@ -145,7 +145,7 @@ fn listening_beyond_loopback_needs_an_option() {
     assert_eq!(client.say("SOY ana"), "OK ana");
 }
 
-/// A server with only these variables.
+/// Starts a server with the given environment variables only.
 fn with_variables(variables: &[(&str, &Path)]) -> Command {
     let mut command = command(&["--listen", "127.0.0.1:0", "--time-zone", "UTC"]);
     for name in ["STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"] {
@@ -168,7 +168,7 @@ fn location_of_the_data() {
         (&all[2..], &home.join(".local/state/reservad")),
         (&[("STATE_DIRECTORY", Path::new(&two))], &state),
         (&[("STATE_DIRECTORY", Path::new("")), all[1]], &xdg.join("reservad")),
-        // As its specification says: a relative path is not to be used.
+        // The specification of XDG forbids relative paths.
         (&[("XDG_STATE_HOME", Path::new("relative")), all[2]], &home.join(".local/state/reservad")),
     ];
     for (variables, want) in rows {
@@ -215,8 +215,8 @@ fn start_logs_resources_and_reservations() {
     assert!(log.contains("3 resources, 1 live reservations, room for 7 clients"), "{log}");
 }
 
-/// A line of the log once went to a full pipe, and the loop waited forever: not even SIGTERM was
-/// seen.
+/// Regression test: the loop waited forever for a full pipe of the log, so that SIGTERM had no
+/// effect.
 #[test]
 fn full_pipe_at_stderr_does_not_stop_the_server() {
     let (reader, mut writer) = std::io::pipe().unwrap();
@@ -229,7 +229,7 @@ fn full_pipe_at_stderr_does_not_stop_the_server() {
     let mut server = command(&["--in-memory", "--log-level", "debug", "--listen", &listen]);
     let mut server = server.stderr(writer).spawn().unwrap();
     until("it listens", || TcpStream::connect(port).is_ok());
-    // Each of these is a line at `debug`.
+    // Each connection is a line at `debug`.
     for _ in 0..50 {
         let mut client = Client::to(port);
         assert_eq!(client.say("SOY ana"), "OK ana");
@@ -269,7 +269,7 @@ fn bound_per_address_applies_to_other_addresses_but_not_to_loopback() {
         "{told}"
     );
     let from_here: Vec<_> = (0..10).map(|_| speaking(1)).collect();
-    // A connection that closes makes room.
+    // A closed connection frees a place.
     drop(from_there.pop());
     until("there is room again", || {
         let mut client = connect(0);
@@ -279,7 +279,7 @@ fn bound_per_address_applies_to_other_addresses_but_not_to_loopback() {
     server.stop();
 }
 
-/// Returns a server with a limit of open files and this many listeners.
+/// Starts a server with a limit of open files and a number of listeners.
 fn under_a_limit(files: usize, listeners: usize, folder: &Path) -> Command {
     let mut command = Command::new("sh");
     let limit = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
@@ -292,8 +292,8 @@ fn under_a_limit(files: usize, listeners: usize, folder: &Path) -> Command {
     command
 }
 
-/// The reserve once ignored the listeners: with 12 of them, clients took the descriptors that the
-/// compaction needs, and it stopped the server.
+/// Regression test: the reserve of descriptors ignored the listeners. With 12 of them, clients took
+/// the descriptors for the compaction, which stopped the server.
 #[test]
 fn a_compaction_has_descriptors_with_many_listeners_and_all_places_taken() {
     let folder = temp_dir();
@@ -334,7 +334,7 @@ fn sample_rooms_are_added_to_an_empty_directory_only() {
     let server = Server::durable(folder.path(), &[]);
     assert_eq!(server.connect().say("LISTAR"), "OK 0 DISPONIBLES");
     server.stop();
-    // An inventory stands in their place.
+    // An inventory replaces them.
     let folder = temp_dir();
     std::fs::write(folder.path().join("rooms"), "Sala\n").unwrap();
     let data = folder.path().join("data");
@@ -372,7 +372,7 @@ fn inventory_file_adds_resources() {
     assert_eq!(server.connect().list("LISTAR"), want);
     assert_eq!(server.connect().say("RESERVAR Grúa/7"), "OK RESERVADO #1 Grúa/7");
     server.stop();
-    // It adds what is missing, in any spelling, and removes nothing.
+    // It adds missing names, in any spelling, and removes nothing.
     std::fs::write(&file, "HABITACION 1\nNueva\n").unwrap();
     let server = Server::durable(&data, &["--inventory", text(&file)]);
     let want = ["Habitación 1", "Sala de reuniones", "Nueva"];
@@ -529,7 +529,7 @@ fn damaged_journal_stops_the_start() {
         assert!(reason.contains("bring back a good copy"), "{reason}");
         assert!(std::fs::read(&journal).unwrap() == bad);
     }
-    // A tail that a crash has torn is cut and told.
+    // A torn tail is cut and reported.
     let end = good.windows(6).rposition(|bytes| bytes == b"\tseal ").unwrap() - 8;
     std::fs::write(&journal, &good[..end - 5]).unwrap();
     let (code, out, _) = outcome(&mut command(&["check", "--data-dir", data]));
@@ -538,7 +538,7 @@ fn damaged_journal_stops_the_start() {
     assert!(out.contains("\nends without a seal: events after 42 may be missing"), "{out}");
     let mut server = Server::durable(folder.path(), &[]);
     assert!(server.log_so_far().contains("a torn tail was cut at byte "));
-    // The cancellation was lost with it.
+    // The cancellation in it is lost.
     assert_eq!(code_of(&server.connect().say("RESERVAR Habitación 1")), "409");
     server.stop();
 }
@@ -598,7 +598,7 @@ fn max_reservations_is_enforced() {
     assert!(code_of(&refused) == "503" && refused.contains("--max-reservations"), "{refused}");
     assert_eq!(client.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
     assert_eq!(client.say("RESERVAR Habitación 3"), "OK RESERVADO #3 Habitación 3");
-    // Also when one has ended by itself.
+    // Also after a reservation has expired.
     until("there is room", || code_of(&client.say("RESERVAR Habitación 1")) == "RESERVADO");
 }
 
@@ -632,7 +632,7 @@ fn time_zone_applies_to_input_and_output() {
     assert_eq!(figure(&mut client, "zone"), "America/Montevideo");
 }
 
-/// An unknown zone in TZ was once silently treated as UTC.
+/// Regression test: an unknown zone in TZ was silently treated as UTC.
 #[test]
 fn unknown_zone_in_tz_stops_the_start() {
     let with_tz = |tz: &str| {
@@ -676,7 +676,7 @@ fn sigterm_and_sigint_answer_received_lines() {
         let lines = 2000;
         let mut waiting = server.while_stopped(|| {
             busy.send("RESERVAR Habitación 1\nCANCELAR Habitación 1\n".repeat(lines));
-            // In the backlog, not accepted yet.
+            // In the backlog and not accepted yet.
             let mut waiting = server.connect();
             waiting.send("RESERVAR Habitación 2\n");
             server.signal(signal);
@@ -717,7 +717,7 @@ fn second_sigterm_exits_at_once() {
     std::fs::write(folder.path().join("rooms"), names.join("\n")).unwrap();
     let file = folder.path().join("rooms");
     let mut server = Server::in_memory(&["--inventory", text(&file)]);
-    // Somebody who is owed a lot and takes nothing holds the first one up.
+    // A client with much unread output delays the first stop.
     let mut client = server.connect();
     client.send("LISTAR\n".repeat(50));
     assert_eq!(client.line(), "OK 20000 DISPONIBLES");
@@ -755,7 +755,7 @@ fn closed_stderr_and_sigpipe_do_not_kill_the_server() {
         }
     };
     drop(log);
-    // All of this would be logged.
+    // All of these events are logged.
     for _ in 0..3 {
         let mut foreign = Client::to(address);
         foreign.send("GET / HTTP/1.1\r\n\r\n");
@@ -769,7 +769,7 @@ fn closed_stderr_and_sigpipe_do_not_kill_the_server() {
     };
     kill("HUP");
     kill("PIPE");
-    // Who goes away while it is written to.
+    // A client that disconnects while the server writes.
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all("AYUDA\n".repeat(1000).as_bytes()).unwrap();
     drop(client);
@@ -784,7 +784,7 @@ fn restart_on_the_same_port_at_once() {
     let mut server = Server::durable(folder.path(), &[]);
     let address = server.address.to_string();
     for round in 0..6 {
-        // The server closes first, so that its side of these has to linger.
+        // The server closes first, so that its sockets stay in TIME_WAIT.
         let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
         for client in &mut clients {
             assert_eq!(client.say("SOY ana"), "OK ana");
@@ -804,7 +804,7 @@ fn restart_on_the_same_port_at_once() {
 
 #[test]
 fn both_wildcard_addresses_on_one_port() {
-    // The port of one that is gone is free again, also for both families.
+    // The port of an ended server is free again, also for both address families.
     let port = Server::in_memory(&[]).address.port();
     let (v4, v6) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));
     let server = Server::in_memory(&["--allow-anonymous", "--listen", &v4, "--listen", &v6]);

@@ -1,5 +1,4 @@
-//! The verbs of the protocol's table around reserving: who one is, what there
-//! is to reserve, figures and help.
+//! The verbs for holders, resources, statistics and help.
 
 use support::dialog::{check_in_both, matches};
 use support::{Client, Server, narrow, temp_dir, until};
@@ -231,7 +230,7 @@ fn forms_of_status_and_help() {
         for verb in verbs {
             let told = all.iter().any(|line| line.split([' ', ':']).next() == Some(verb));
             assert!(told, "{help} does not tell of {verb}: {all:?}");
-            // Of one verb, by its name in either language and in any case.
+            // Help for one verb, by its name in both languages and in any case.
             let lines = client.list(&format!("{help} {}", verb.to_lowercase()));
             assert!(lines.iter().any(|line| line.starts_with(verb)), "{lines:?}");
         }
@@ -244,7 +243,7 @@ fn forms_of_status_and_help() {
     server.stop();
 }
 
-/// The figures say what is so.
+/// The statistics match the state.
 #[test]
 fn status_counts_resources_and_clients() {
     let server = Server::in_memory(&[]);
@@ -269,7 +268,7 @@ fn status_counts_resources_and_clients() {
     server.stop();
 }
 
-/// Whoever reads slowly keeps names that are gone; not those of all times.
+/// The names of a list that is read slowly are kept for one compaction of ids only.
 #[test]
 fn list_survives_one_compaction_of_ids_but_not_two() {
     const ROOMS: usize = 40_000;
@@ -280,7 +279,7 @@ fn list_survives_one_compaction_of_ids_but_not_two() {
     let mut client = server.connect();
     let long = "x".repeat(100);
     let add = |client: &mut Client, letter: char| {
-        // More than the system's buffers take.
+        // More than fits into the buffers of the sockets.
         for first in (1..ROOMS).step_by(10_000) {
             let last = first + 9_999;
             let done = client.say(&format!("ALTA {letter}{long} {first}..{last}"));
@@ -306,7 +305,7 @@ fn list_survives_one_compaction_of_ids_but_not_two() {
     assert!(!server.log_so_far().contains("mostly gone"), "it has done nothing wrong yet");
     add(&mut client, 'c');
     remove(&mut client, 'b', ROOMS);
-    // The last gaps were closed meanwhile: some more, so that they are most again.
+    // The first compaction is over. More removals cause the second one.
     remove(&mut client, 'c', 2_000);
     server.wait_log("mostly gone");
     for at in 1..=ROOMS {

@@ -1,4 +1,4 @@
-//! `hasta=salir por=D`: a reservation that its connection keeps alive.
+//! Keep-alive reservations: `hasta=salir por=D`.
 
 use support::dialog::{check, check_in_both};
 use support::{Server, temp_dir};
@@ -137,7 +137,7 @@ fn invalid_combinations_are_refused() {
     );
 }
 
-/// After a start of the server it lives on for its length, and can be renewed.
+/// After a restart it continues for its keep-alive time and can be renewed.
 #[test]
 fn keep_alive_reservation_survives_a_restart() {
     let folder = temp_dir();
@@ -164,7 +164,7 @@ fn keep_alive_reservation_survives_a_restart() {
     }
 }
 
-/// Ten seconds, the shortest length, on the real clock.
+/// The shortest keep-alive time is ten seconds, on the real clock.
 #[test]
 fn keep_alive_reservation_expires_without_renewal() {
     let server = Server::in_memory(&[]);

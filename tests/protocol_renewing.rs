@@ -1,9 +1,9 @@
-//! `RENOVAR`: the end of a reservation is moved, and what that makes room for.
+//! `RENOVAR`: a new end of a reservation, and the grants that an earlier end makes possible.
 
-use support::dialog::{check, check_in_both, check_rows, converse};
+use support::dialog::{check, check_cases, check_in_both, run_script};
 use support::{Client, Server, temp_dir, until};
 
-/// Seconds that a reservation has left.
+/// Returns the seconds that a reservation has left.
 fn left(client: &mut Client, number: u32) -> i64 {
     let got = client.say(&format!("VERIFY #{number}"));
     let left = got.split("left=").nth(1).and_then(|left| left.strip_suffix('s'));
@@ -76,7 +76,7 @@ fn length_of_an_active_reservation_counts_from_now() {
     server.stop();
 }
 
-/// All of a reservation moves, and nothing of it if one resource cannot.
+/// A renewal applies to all resources of a reservation, or to none if one is busy.
 #[test]
 fn renewal_applies_to_all_resources() {
     check_in_both(
@@ -114,8 +114,8 @@ fn renewal_applies_to_all_resources() {
     );
 }
 
-/// The refusal says with what it collides, and how long it can last; until
-/// then, but no longer, it is granted.
+/// The refusal names the conflicting reservation and the latest possible end, which is then
+/// granted.
 #[test]
 fn renewal_does_not_overlap_the_next_reservation() {
     check_in_both(
@@ -158,7 +158,7 @@ fn renewal_does_not_overlap_the_next_reservation() {
          < #1⇥Habitación 1⇥-⇥2090-01-01T00:00:00+00:00⇥2090-01-10T00:00:00+00:00⇥-
          < #2⇥Habitación 1⇥ana⇥2090-01-10T00:00:00+00:00⇥2090-01-12T00:00:00+00:00⇥dos adultos",
     );
-    // In words.
+    // The complete text of the refusal.
     check(
         &[],
         "> RESERVAR Habitación 1 desde=2090-01-01 hasta=2090-01-02
@@ -226,7 +226,7 @@ fn invalid_renewals_are_refused() {
     client.say("RESERVAR Habitación 1 desde=2090-01-10 hasta=2090-01-20 nota=x");
     client.say("RESERVAR Habitación 2 hasta=2090-01-01");
     let before = client.list("RESERVAS");
-    let rows = [
+    let cases = [
         ("RENOVAR", "{*}RENOVAR #{*}"),
         ("RENEW", "{*}RENEW #{*}"),
         ("RENOVAR por=1h", "{*}RENOVAR #{*}por={*}hasta={*}"),
@@ -281,18 +281,18 @@ fn invalid_renewals_are_refused() {
         ("RENOVAR #1 \"por=1h\"", "{*}"),
         ("RENOVAR #1 por=\"1h", "{*}por={*}"),
     ];
-    for (line, text) in rows {
-        check_rows(&mut client, &[(line, &format!("ERR 400 {text}"))]);
+    for (line, text) in cases {
+        check_cases(&mut client, &[(line, &format!("ERR 400 {text}"))]);
     }
     // Beyond the calendar.
     client.say("RESERVAR Habitación 3 desde=9999-12-01 por=1d");
-    let rows = [
+    let cases = [
         ("RENOVAR #3 por=3653d", "ERR 400 {*}9999{*}"),
         ("RENEW #3 for=31d", "ERR 400 {*}9999{*}"),
         ("RENOVAR #3 por=30d23h59m59s", "OK RENOVADO #3 {*}=9999-12-31T23:59:59+00:00"),
         ("CANCELAR #3", "OK {*}"),
     ];
-    check_rows(&mut client, &rows);
+    check_cases(&mut client, &cases);
     assert_eq!(client.list("RESERVAS"), before, "a refused renewal changes nothing");
     server.stop();
 }
@@ -301,7 +301,7 @@ fn invalid_renewals_are_refused() {
 fn ambiguous_and_skipped_local_times() {
     let server = Server::in_memory(&["--time-zone", "America/New_York"]);
     let mut client = server.connect();
-    let rows = [
+    let cases = [
         ("RESERVAR Habitación 1 desde=2090-11-04 por=1h", "OK {*}"),
         (
             "RENOVAR #1 hasta=2090-11-05T01:30",
@@ -313,7 +313,7 @@ fn ambiguous_and_skipped_local_times() {
         ),
         ("RENOVAR #1 hasta=2090-11-05T01:30-05:00", "OK {*} hasta=2090-11-05T01:30:00-05:00"),
         ("RENOVAR #1 hasta=2090-11-05T01:30-04:00", "OK {*} hasta=2090-11-05T01:30:00-04:00"),
-        // A day has 24 hours, also this one of 25.
+        // The unit `d` has 24 hours, even on this day with 25.
         ("RENOVAR #1 por=2d", "OK {*} hasta=2090-11-05T23:00:00-05:00"),
         ("RESERVAR Habitación 2 desde=2090-03-11T12:00 por=1h", "OK {*}"),
         (
@@ -323,11 +323,11 @@ fn ambiguous_and_skipped_local_times() {
         ("RENOVAR #2 por=1d", "OK {*} hasta=2090-03-12T13:00:00-04:00"),
         ("RENEW #2 until=2090-03-13", "OK {*} until=2090-03-13T00:00:00-04:00"),
     ];
-    check_rows(&mut client, &rows);
+    check_cases(&mut client, &cases);
     server.stop();
 }
 
-/// Over is over, also for a line that came before the end and is run after it.
+/// This also holds for a line that arrived before the end and runs after it.
 #[test]
 fn expired_lease_is_not_renewed() {
     let server = Server::in_memory(&[]);
@@ -337,7 +337,7 @@ fn expired_lease_is_not_renewed() {
         client.say("RESERVAR Habitación 1 por=1s");
         server.while_stopped(|| {
             client.send(format!("RENOVAR #{number} por=1h\nRENOVAR #{number} hasta=2090-01-01\n"));
-            // The lease of a second ends while the server stands still.
+            // The lease ends while the server is stopped.
             std::thread::sleep(std::time::Duration::from_millis(1100));
         });
         for _ in 0..2 {
@@ -349,8 +349,8 @@ fn expired_lease_is_not_renewed() {
     server.stop();
 }
 
-/// An early check-out frees the rest: who waits for it has it at once, the
-/// oldest first, and only whom the whole request fits.
+/// An earlier end frees the resource. Waiters whose whole request fits are granted at once, oldest
+/// first.
 #[test]
 fn earlier_end_grants_waiters() {
     check_in_both(
@@ -476,7 +476,7 @@ fn renewal_adds_an_end() {
     );
 }
 
-/// The key goes on naming it after a renewal.
+/// The key still refers to the reservation after a renewal.
 #[test]
 fn key_finds_a_renewed_reservation() {
     check_in_both(
@@ -494,12 +494,12 @@ fn key_finds_a_renewed_reservation() {
     );
 }
 
-/// After a kill, and after a compaction and another kill.
+/// It survives a kill, and a compaction with another kill.
 #[test]
 fn renewal_survives_a_restart() {
     let folder = temp_dir();
     let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
-    converse(
+    run_script(
         &server,
         "> RESERVAR Habitación 1, Habitación 2 desde=2090-01-10 hasta=2090-01-20
          < OK RESERVADO #1 {*}
@@ -534,8 +534,8 @@ fn renewal_survives_a_restart() {
         assert_eq!(got.len(), want.len(), "{step}: {got:?}");
         assert!(got.iter().zip(want).all(|(got, want)| got.ends_with(want)), "{step}: {got:?}");
     }
-    // And renewed again, from what was read.
-    converse(
+    // It can be renewed again after the replay.
+    run_script(
         &server,
         "> RENOVAR #1 hasta=2090-01-17
          < OK RENOVADO #1 Habitación 1, Habitación 2 hasta=2090-01-17T00:00:00+00:00
@@ -545,7 +545,7 @@ fn renewal_survives_a_restart() {
     server.stop();
 }
 
-/// A lease of seconds that is renewed in time goes on; when that stops, it ends.
+/// A short lease continues as long as it is renewed in time, and then ends.
 #[test]
 fn lease_lives_as_long_as_it_is_renewed() {
     let server = Server::in_memory(&[]);

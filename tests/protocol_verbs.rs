@@ -1,11 +1,10 @@
-//! The verbs of the protocol's table that reserve, cancel, list and verify,
-//! what each code stands for, and the table itself in its plainest form: in
-//! both languages and with the options of either.
+//! The verbs that reserve, cancel, list and verify, all error codes, and the simplest form of all
+//! verbs in both languages.
 
-use support::dialog::{check, check_in_both, converse, matches};
+use support::dialog::{check, check_in_both, matches, run_script};
 use support::{Server, until};
 
-/// Each row of the table in its plainest form.
+/// The simplest form of each verb.
 #[test]
 fn all_verbs_in_both_languages() {
     check_in_both(
@@ -314,7 +313,7 @@ fn bookings_are_columns_in_order_with_filters() {
          ana< OK RESERVADO #4 {*}
          > RESERVAR Habitación 1 desde=2090-06-01
          < OK RESERVADO #5 {*}";
-    let rows = [
+    let bookings = [
         "#2⇥Habitación 1⇥ana⇥2090-02-01T00:00:00+00:00⇥2090-02-02T00:00:00+00:00⇥-",
         "#5⇥Habitación 1⇥-⇥2090-06-01T00:00:00+00:00⇥-⇥-",
         "#3⇥Habitación 2⇥-⇥2090-01-01T00:00:00+00:00⇥2090-01-02T00:00:00+00:00⇥-",
@@ -322,7 +321,7 @@ fn bookings_are_columns_in_order_with_filters() {
         "#2⇥Habitación 3⇥ana⇥2090-02-01T00:00:00+00:00⇥2090-02-02T00:00:00+00:00⇥-",
         "#4⇥Habitación 3⇥ana⇥2090-05-01T00:00:00+00:00⇥salir⇥-",
     ];
-    // What is asked, and which of the rows must come.
+    // Filters, and the reservations that must be listed.
     let asked: [(&str, &[usize]); 17] = [
         ("", &[0, 1, 2, 3, 4, 5]),
         (" *", &[0, 1, 2, 3, 4, 5]),
@@ -335,7 +334,7 @@ fn bookings_are_columns_in_order_with_filters() {
         (" desde=2090-02-15", &[1, 3, 5]),
         (" hasta=2090-02-15", &[0, 2, 4]),
         (" desde=2090-01-15 hasta=2090-03-15", &[0, 3, 4]),
-        // Half-open: what only touches does not overlap.
+        // Intervals are half-open: adjacent ones do not overlap.
         (" desde=2090-01-02 hasta=2090-02-01", &[]),
         (" desde=2090-01-01T23:59:59 hasta=2090-02-01T00:00:01", &[0, 2, 4]),
         (" desde=2095-01-01", &[1, 5]),
@@ -347,7 +346,7 @@ fn bookings_are_columns_in_order_with_filters() {
     for (filter, wanted) in asked {
         script += &format!("\n> RESERVAS{filter}\n< OK {} RESERVAS", wanted.len());
         for at in wanted {
-            script += &format!("\n< {}", rows[*at]);
+            script += &format!("\n< {}", bookings[*at]);
         }
     }
     for bad in [
@@ -415,7 +414,7 @@ fn verify_checks_number_and_name() {
 #[test]
 fn lease_expires() {
     let server = Server::in_memory(&[]);
-    converse(
+    run_script(
         &server,
         "> SOY ana
          < OK ana
@@ -426,8 +425,8 @@ fn lease_expires() {
     );
     let mut client = server.connect();
     until("the lease is over", || client.say("VERIFICAR #1").starts_with("ERR 410 "));
-    // Over at once for every command, and the key is free again.
-    converse(
+    // After the end no command accepts it, and the key can be used again.
+    run_script(
         &server,
         "> VERIFICAR #1 Habitación 1
          < ERR 410 {*}#1{*}
@@ -452,15 +451,15 @@ fn lease_expires() {
     server.stop();
 }
 
-/// A dated reservation ends as a lease does, and what begins at that very
-/// moment is in force then: there is no gap and no overlap.
+/// A reservation that begins at the end of another one becomes active at that moment, without a gap
+/// or an overlap.
 #[test]
 fn adjacent_reservations_do_not_overlap() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let first = client.say("RESERVAR Habitación 1 por=1s");
     let end = first.rsplit_once("hasta=").unwrap().1.to_owned();
-    // The printed end is rounded up, so this one fits.
+    // The printed end is rounded up, so that this reservation fits.
     let next = client.say(&format!("RESERVAR Habitación 1 desde={end}"));
     assert_eq!(next, format!("OK RESERVADO #2 Habitación 1 desde={end} hasta=-"));
     assert!(client.say("VERIFICAR #2").starts_with("ERR 409 "));
@@ -469,7 +468,7 @@ fn adjacent_reservations_do_not_overlap() {
     server.stop();
 }
 
-/// One case of every code of the protocol, its text in the verb's language.
+/// An example of every code, with the text in the language of the verb.
 #[test]
 fn all_error_codes() {
     check(
@@ -554,7 +553,7 @@ fn full_server_refuses_until_a_client_leaves() {
     server.stop();
 }
 
-/// More events at once than the history holds: who keeps reading is told them all.
+/// A watcher that keeps reading receives all notices of a burst that exceeds the history.
 #[test]
 fn burst_of_events_does_not_close_a_reading_watcher() {
     let server = Server::in_memory(&[]);

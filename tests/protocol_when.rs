@@ -1,10 +1,9 @@
-//! `CUANDO`: the earliest time at which a request fits, and that a refusal
-//! names the same.
+//! `CUANDO`: the earliest time at which a request fits, which is the same as in a refusal.
 
-use support::dialog::{check_in_both, check_rows};
+use support::dialog::{check_cases, check_in_both};
 use support::{Client, Rng, Server, seed};
 
-/// Bookings that the rows below find: room, start, end on one day.
+/// The bookings of the cases below: room, start and end on one day.
 const BUSY: [(u32, &str, &str); 8] = [
     (1, "08:00", "10:00"),
     (1, "11:00", "13:00"),
@@ -25,7 +24,7 @@ fn book(client: &mut Client, bookings: &[(u32, &str, &str)]) {
     }
 }
 
-/// Seconds since midnight.
+/// Returns the seconds since midnight.
 fn seconds(time: &str) -> u32 {
     let parts = time.split(':').map(|part| part.parse::<u32>().unwrap());
     parts.chain([0]).take(3).fold(0, |sum, part| sum * 60 + part)
@@ -35,17 +34,17 @@ fn clock(s: u32) -> String {
     format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
 }
 
-/// The answer is granted if it is booked at once, to the same resources, and
-/// a second earlier nothing is; the refusal names the same time.
+/// The answer can be booked at once, with the same resources. A second earlier the request is
+/// refused, with the same time in the error.
 #[test]
 fn earliest_start_and_its_resource() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     book(&mut client, &BUSY);
-    let rows = [
+    let cases = [
         ("Habitación 1", "por=1h", "09:00", "10:00", "Habitación 1"),
         ("Habitación 1", "por=1h", "10:00", "10:00", "Habitación 1"),
-        // Gaps that are too short are passed over.
+        // Gaps that are too short are skipped.
         ("Habitación 1", "por=1h1s", "09:00", "14:00", "Habitación 1"),
         ("Habitación 1", "por=1h", "10:00:01", "14:00", "Habitación 1"),
         ("Habitación 1", "por=30m", "12:00", "13:00", "Habitación 1"),
@@ -54,20 +53,20 @@ fn earliest_start_and_its_resource() {
         ("Habitación 1", "por=6h1s", "07:00", "21:00", "Habitación 1"),
         ("Habitación 3", "por=1s", "09:00", "15:00", "Habitación 3"),
         ("Habitación 3", "por=2s", "09:00", "16:00", "Habitación 3"),
-        // It is free before all of them.
+        // Free before all bookings.
         ("Habitación 1", "por=1h", "06:30", "06:30", "Habitación 1"),
         ("Habitación 1", "por=1h30m", "06:30", "06:30", "Habitación 1"),
         ("Habitación 1", "por=1h30m1s", "06:30", "14:00", "Habitación 1"),
-        // No length is no end: after the last one.
+        // Without a length it must have no end, which fits after the last booking.
         ("Habitación 1", "", "00:00", "21:00", "Habitación 1"),
         ("Habitación 2", "", "00:00", "12:30", "Habitación 2"),
         ("Habitación *", "", "00:00", "12:30", "Habitación 2"),
         ("*, *", "", "00:00", "16:00", "Habitación 2, Habitación 3"),
         ("Habitación 1, *", "", "00:00", "21:00", "Habitación 1, Habitación 2"),
-        // Sets: one time for all of them.
+        // Several resources at the same time.
         ("Habitación 1, Habitación 2", "por=30m", "09:00", "13:00", "Habitación 1, Habitación 2"),
         ("Habitación 2, Habitación 1", "por=31m", "09:00", "14:00", "Habitación 2, Habitación 1"),
-        // There is no gap that all three have before the last end.
+        // All three are free only after the last end.
         (
             "Habitación 3, Habitación 1, Habitación 2",
             "por=4h1s",
@@ -75,7 +74,7 @@ fn earliest_start_and_its_resource() {
             "21:00",
             "Habitación 3, Habitación 1, Habitación 2",
         ),
-        // Patterns: the first in inventory order, and names come first.
+        // Patterns take the first match in inventory order, after the names.
         ("*", "por=1h", "09:00", "10:00", "Habitación 1"),
         ("*", "por=2h", "09:00", "12:30", "Habitación 2"),
         ("HABITACIÓN *", "por=1h", "11:30", "12:30", "Habitación 2"),
@@ -87,14 +86,14 @@ fn earliest_start_and_its_resource() {
         ("*, Habitación 1", "por=30m", "09:00", "13:00", "Habitación 2, Habitación 1"),
         ("*, Habitación 2", "por=1h", "09:00", "14:00", "Habitación 1, Habitación 2"),
         ("*1, *", "por=1h", "09:00", "14:00", "Habitación 1, Habitación 2"),
-        // The first takes Habitación 1 whenever it is free: nothing is left for the other.
+        // The first target takes Habitación 1 whenever it is free, so that the second has none.
         ("*, *1", "por=1h", "15:00", "", ""),
         ("*3, *3", "por=1h", "09:00", "", ""),
         ("*, *, *, *", "por=1s", "00:00", "", ""),
         ("Habitación 3, *3", "por=1h", "00:00", "", ""),
         ("Habitación 3, *3", "", "00:00", "", ""),
     ];
-    for (targets, length, from, want, names) in rows {
+    for (targets, length, from, want, names) in cases {
         let from = format!("desde=2090-01-01T{from}");
         let got = client.say(&format!("CUANDO {targets} {length} {from}"));
         let in_english = client.say(&format!("WHEN {targets} {from} {length}"));
@@ -126,8 +125,8 @@ fn earliest_start_and_its_resource() {
     server.stop();
 }
 
-/// What it answers is granted if it is booked at once, and nothing is at any
-/// earlier time at which something ends: random bookings, random questions.
+/// With random bookings and queries, the answer can be booked, and the request fits at no earlier
+/// end of a booking.
 #[test]
 fn answer_is_the_earliest_of_all_matches() {
     let mut rng = Rng(seed());
@@ -199,7 +198,7 @@ fn answer_is_the_earliest_of_all_matches() {
     }
 }
 
-/// However many gaps there are that are too short.
+/// Any number of short gaps is skipped.
 #[test]
 fn short_gaps_are_skipped() {
     let server = Server::in_memory(&[]);
@@ -209,7 +208,7 @@ fn short_gaps_are_skipped() {
         let (day, hour) = (1 + minute / 1440, minute / 60 % 24);
         format!("2090-01-{day:02}T{hour:02}:{:02}:00+00:00", minute % 60)
     };
-    // Each room is free for five minutes of each hour, each at another time.
+    // Each room is free for five minutes of each hour, at different times.
     for room in 0..50 {
         for hour in 0..60 {
             let (from, until) = (hour * 60 + room, hour * 60 + room + 55);
@@ -238,8 +237,7 @@ fn short_gaps_are_skipped() {
     server.stop();
 }
 
-/// Ends lie between the seconds, answers on them, rounded up: what is told
-/// is granted.
+/// Ends are between two seconds. Answers are rounded up to whole seconds and can be booked.
 #[test]
 fn starts_are_whole_seconds_from_now() {
     let server = Server::in_memory(&[]);
@@ -256,7 +254,7 @@ fn starts_are_whole_seconds_from_now() {
         assert!(refused.ends_with(&format!("; free from {until}")), "{refused}");
         let booked = client.say(&format!("RESERVE Habitación 1 for=1h from={until}"));
         assert!(booked.starts_with("OK RESERVED #"), "{booked}");
-        // What is free is free from the next second on.
+        // A free resource is free from the next whole second.
         let got = client.say("WHEN * for=2h");
         let time = got.split(' ').nth(1).unwrap();
         let booked = client.say(&format!("RESERVE * for=2h from={time}"));
@@ -324,7 +322,7 @@ fn invalid_queries_are_refused() {
     let mut client = server.connect();
     client.say("RESERVAR Habitación 1 desde=9999-12-01 hasta=9999-12-31");
     let many = vec!["*"; 33].join(", ");
-    let rows: &[(&str, &str)] = &[
+    let cases: &[(&str, &str)] = &[
         ("CUANDO", "400 {*}CUANDO nombre{*}"),
         ("WHEN", "400 {*}WHEN name{*}"),
         ("CUANDO por=1h", "400 {*}CUANDO nombre{*}"),
@@ -356,14 +354,14 @@ fn invalid_queries_are_refused() {
         // Beyond the calendar.
         ("CUANDO Habitación 2 desde=9999-12-31 noches=1", "400 {*}9999{*}"),
         ("CUANDO Habitación 2 desde=9999-12-31T23:00 por=1h", "400 {*}9999{*}"),
-        // Not before the last day, on which there is no night left.
+        // No night is left on the last day of the calendar.
         ("CUANDO Habitación 1 desde=9999-12-01 noches=1", "409 {*}#1 {*}no se sabe{*}"),
         ("WHEN Habitación 1 from=9999-12-02 for=1d", "409 {*}#1 {*}no end is known"),
     ];
-    for (line, want) in rows {
-        check_rows(&mut client, &[(line, &format!("ERR {want}"))]);
+    for (line, want) in cases {
+        check_cases(&mut client, &[(line, &format!("ERR {want}"))]);
     }
-    check_rows(&mut client, &[(&format!("CUANDO {many}"), "ERR 400 {*}33{*}32{*}")]);
+    check_cases(&mut client, &[(&format!("CUANDO {many}"), "ERR 400 {*}33{*}32{*}")]);
     server.stop();
 }
 
@@ -399,8 +397,8 @@ fn queries_at_the_end_of_the_calendar() {
 fn nights_across_daylight_saving_changes() {
     let server = Server::in_memory(&["--time-zone", "America/New_York"]);
     let mut client = server.connect();
-    // Spring on 12 March, autumn on 5 November.
-    let rows = [
+    // Daylight saving time lasts from 12 March to 5 November.
+    let cases = [
         (
             "RESERVAR Habitación 1 desde=2090-03-10 noches=2",
             "OK {*} hasta=2090-03-12T00:00:00-05:00",
@@ -447,7 +445,7 @@ fn nights_across_daylight_saving_changes() {
             "CUANDO Habitación 2 por=25h1s desde=2090-11-04T13:00",
             "OK 2090-11-07T00:00:00-05:00 Habitación 2",
         ),
-        // Between the two readings of half past one.
+        // Between the two instants with the local time 1:30.
         ("RESERVAR Habitación 3 desde=2090-11-05 hasta=2090-11-05T01:30-04:00", "OK {*}"),
         ("RESERVAR Habitación 3 desde=2090-11-05T01:30-05:00 por=1h", "OK {*}"),
         (
@@ -466,7 +464,7 @@ fn nights_across_daylight_saving_changes() {
             "WHEN Habitación 3 from=2090-03-12T02:30",
             "ERR 400 from=2090-03-12T02:30: {*}2090-03-12T01:30:00-05:00{*}2090-03-12T03:30:00-04:00",
         ),
-        // A night is over at midnight, however late it begins.
+        // A night that starts late ends at the same time.
         (
             "CUANDO Habitación 3 noches=1 desde=2090-11-04T23:59:59",
             "OK 2090-11-04T23:59:59-04:00 Habitación 3",
@@ -476,6 +474,6 @@ fn nights_across_daylight_saving_changes() {
             "OK 2090-11-05T02:30:00-05:00 Habitación 3",
         ),
     ];
-    check_rows(&mut client, &rows);
+    check_cases(&mut client, &cases);
     server.stop();
 }

@@ -24,7 +24,7 @@ fn present() -> Time {
 /// its last event.
 fn write_journal(folder: &Path) -> u64 {
     let capacity = Capacity { resources: 100, reservations: 100 };
-    // Without the lock: a program that another test starts could hold it for a moment longer.
+    // Without the lock, which a child process of another test could inherit for a moment.
     let storage = DiskStorage::at(folder);
     let (mut state, _) = State::open(storage, SyncPolicy::Always, capacity).unwrap();
     let zone = Zone::utc();
@@ -99,7 +99,8 @@ fn a_journal_from_the_future_continues_in_the_present() {
             let left = reply.trim_end().rsplit_once("left=").expect(&reply).1.to_owned();
             left.strip_suffix('s').expect(&left).parse::<i64>().unwrap()
         };
-        // An hour of three was gone when the clock was ahead. The duration of the test is unknown.
+        // One hour of three had passed when the clock was ahead. The duration of the test is
+        // unknown.
         assert!((3_600..=7_200).contains(&left(client.say("VERIFY #1"))));
         assert!((1..=3_600).contains(&left(client.say("VERIFY #4"))));
         assert!(client.say("VERIFY #5").starts_with("OK VALID #5 R4"));
@@ -137,7 +138,7 @@ fn the_time_of_a_running_server_is_not_reset() {
     let folder = temp_dir();
     write_journal(folder.path());
     let server = Server::durable(folder.path(), &[]);
-    // By the first reply, everything from the start is written.
+    // At the first reply all events of the start are written.
     server.connect().list("STATUS");
     let before = std::fs::read(folder.path().join("journal")).unwrap();
     let output = run("reset-time", folder.path());

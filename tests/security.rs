@@ -1,6 +1,5 @@
-//! What somebody who means harm may try, as docs/security.md tells it: a
-//! client towards the others, the log and the disk; another user of the host
-//! towards the data folder.
+//! Attacks that docs/security.md describes: by a client on other clients, the log and the disk, by
+//! another user of the host on the data directory, and by a server on the client `reserva`.
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,10 +13,10 @@ use std::time::{Duration, Instant};
 use support::terminal::Terminal;
 use support::{Client, Server, command, fill_journal, temp_dir, wait};
 
-/// What any other client may have to wait for an answer at the most.
+/// The maximal latency of other clients.
 const FAIR: Duration = Duration::from_secs(2);
 
-/// The longest that a client waits for an answer, asked again and again while `work` is done.
+/// Returns the maximal latency of a client that sends requests while `work` runs.
 fn longest_wait(server: &Server, work: impl FnOnce() + Send) -> Duration {
     let mut longest = Duration::ZERO;
     let mut other = server.connect();
@@ -32,9 +31,8 @@ fn longest_wait(server: &Server, work: impl FnOnce() + Send) -> Duration {
     longest
 }
 
-/// A pattern was once held against a name with a step for each pair of their
-/// characters. 20,000 names that are nearly what a pattern asks for, over and
-/// over, made one `LISTAR` hold everybody up for seconds (debug build).
+/// Regression test: the matching of a pattern took a step for each pair of characters. One `LISTAR`
+/// with 20,000 names that nearly match delayed all clients for seconds.
 #[test]
 fn costly_patterns_do_not_delay_other_clients() {
     let server = Server::in_memory(&[]);
@@ -52,8 +50,8 @@ fn costly_patterns_do_not_delay_other_clients() {
     assert!(longest < FAIR, "{longest:?}");
 }
 
-/// Who watched with a pattern that matches nothing was once taken through all
-/// of the history in one turn: some of them were seconds for everybody.
+/// Regression test: a watcher whose pattern matched nothing was taken through the whole history in
+/// one turn, which delayed all clients.
 #[test]
 fn watchers_without_matches_do_not_delay_other_clients() {
     let server = Server::in_memory(&[]);
@@ -76,7 +74,7 @@ fn watchers_without_matches_do_not_delay_other_clients() {
     });
     println!("longest wait: {longest:?}");
     assert!(longest < FAIR, "{longest:?}");
-    // And they are not forgotten in the middle.
+    // The watchers still receive later notices.
     assert_eq!(client.say(&format!("ALTA {}b", "a".repeat(60))), "OK ALTA 1");
     for watcher in &mut watchers {
         let notice = watcher.line();
@@ -84,8 +82,8 @@ fn watchers_without_matches_do_not_delay_other_clients() {
     }
 }
 
-/// Links in a folder that others may write in were once followed: the next
-/// compaction emptied and overwrote whatever `journal.new` pointed to.
+/// Regression test: symbolic links in a directory that others may write were followed. The next
+/// compaction overwrote the target of `journal.new`.
 #[test]
 fn links_in_the_data_directory_are_not_followed() {
     let folder = temp_dir();
@@ -98,7 +96,7 @@ fn links_in_the_data_directory_are_not_followed() {
     server.stop();
     assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
 
-    // A journal that is empty is made anew, not what it points to.
+    // An empty journal is replaced, and the target of the link is not.
     let empty = victim.path().join("empty");
     std::fs::write(&empty, "").unwrap();
     std::fs::remove_file(folder.path().join("journal")).unwrap();
@@ -106,7 +104,7 @@ fn links_in_the_data_directory_are_not_followed() {
     Server::durable(folder.path(), &["--new"]).stop();
     assert_eq!(std::fs::read(&empty).unwrap(), b"");
 
-    // The lock is not made wherever it points to.
+    // The lock file is not created at the target of the link.
     let nowhere = victim.path().join("nowhere");
     std::fs::remove_file(folder.path().join("lock")).unwrap();
     symlink(&nowhere, folder.path().join("lock")).unwrap();
@@ -115,8 +113,8 @@ fn links_in_the_data_directory_are_not_followed() {
     assert!(!nowhere.exists());
 }
 
-/// A pipe in the place of a file was once waited for, without a word: at the
-/// start, by `check`, and on SIGHUP with everybody connected.
+/// Regression test: a named pipe in place of a file blocked the start, `check`, and on SIGHUP the
+/// running server.
 #[test]
 fn pipe_in_place_of_a_file_does_not_block() {
     let told = "it is a pipe, and must be a regular file";
@@ -142,7 +140,8 @@ fn pipe_in_place_of_a_file_does_not_block() {
     }
 }
 
-/// A terminal or a device as the inventory once blocked the start, and all clients on SIGHUP.
+/// Regression test: a terminal or device as the inventory blocked the start, and on SIGHUP all
+/// clients.
 #[test]
 fn inventory_must_be_a_regular_file() {
     let folder = temp_dir();
@@ -171,7 +170,7 @@ fn inventory_must_be_a_regular_file() {
     server.stop();
 }
 
-/// TZ may name a file, which was once read to its end, however long.
+/// Regression test: a file of any length that TZ names was read to its end.
 #[test]
 fn time_zone_must_be_a_regular_file() {
     let folder = temp_dir();
@@ -232,8 +231,9 @@ fn files_writable_by_others_cause_a_warning() {
     }
 }
 
-/// Every character that drives a terminal, turns the order of what is read, or is not seen: C0
-/// without TAB and LF, DEL, C1, bidirectional controls, separators of lines, zero-width ones, tags.
+/// Returns the characters that control a terminal, change the order of the text, or are invisible:
+/// C0 without TAB and LF, DEL, C1, bidirectional controls, line separators, zero-width characters,
+/// tags.
 fn harmful() -> impl Iterator<Item = char> {
     let ranges = [
         '\u{0}'..='\u{8}',
@@ -258,8 +258,8 @@ fn assert_harmless(text: &str, where_from: &str) {
     assert_eq!(found, None, "{where_from}: {text:?}");
 }
 
-/// Whatever place of a line they are put in: neither who sent them, nor those who watch, wait or
-/// list, nor the log is sent any of them.
+/// They are neither sent to the client that sent them nor to watchers, waiters or readers of lists,
+/// nor written to the log, in any part of a line.
 #[test]
 fn terminal_control_characters_are_not_sent_to_clients() {
     let mut server = Server::in_memory(&["--log-level", "debug"]);
@@ -290,7 +290,7 @@ fn terminal_control_characters_are_not_sent_to_clients() {
     ];
     let mut said = String::new();
     for place in places {
-        // On a connection of their own, half-closed: some of it is not for us (Ctrl-D, TLS).
+        // Each on a connection of its own, because some close it (Ctrl-D, TLS).
         let all: Vec<_> = harmful().map(|c| place.replace("{}", &c.to_string())).collect();
         for chunk in all.chunks(40) {
             let mut client = server.connect();
@@ -306,7 +306,7 @@ fn terminal_control_characters_are_not_sent_to_clients() {
     for list in ["RESERVAS", "LISTAR", "ESTADO"] {
         client.list(list).iter().for_each(|row| assert_harmless(row, list));
     }
-    // The last of the notices, to know that all were read.
+    // The last notice shows that all were read.
     assert_eq!(client.say("ALTA última"), "OK ALTA 1");
     loop {
         let notice = watcher.line();
@@ -319,7 +319,8 @@ fn terminal_control_characters_are_not_sent_to_clients() {
     server.stop();
 }
 
-/// Also not from a folder's name, a file's name, or a journal that somebody else has written.
+/// The same for the names of directories and files, and for a journal that somebody else has
+/// written.
 #[test]
 fn terminal_control_characters_are_escaped_in_the_log() {
     let folder = temp_dir();
@@ -337,7 +338,7 @@ fn terminal_control_characters_are_escaped_in_the_log() {
     assert!(log.contains("a\\u{1b}[31m\\u{a}b\\u{202e}"), "{log}");
     server.stop();
 
-    // A record with a right checksum, of an event that there is not.
+    // A record with a correct checksum and an unknown event.
     let mut journal = std::fs::read(odd.join("journal")).unwrap();
     journal.truncate(journal.iter().position(|byte| *byte == b'\n').unwrap() + 1);
     journal.extend(commit(&["2026-11-22T16:48:54.123Z \u{1b}[31mEVIL x".to_owned()]).bytes());
@@ -349,7 +350,7 @@ fn terminal_control_characters_are_escaped_in_the_log() {
     }
 }
 
-/// A line of a journal with its checksum.
+/// Returns a line of a journal with its checksum.
 fn signed(body: &str) -> String {
     format!("{:08x}\t{body}\n", crc32fast::hash(body.as_bytes()))
 }
@@ -360,26 +361,26 @@ fn header(kind: &str) -> String {
     format!("{line}{:08x}\n", crc32fast::hash(line.as_bytes()))
 }
 
-/// The first commit of a journal.
+/// Returns the first commit of a journal.
 fn commit(payloads: &[String]) -> String {
     let lines = payloads.join("\n") + "\n";
     let crc = crc32fast::hash(lines.as_bytes());
     signed(&format!("commit 1 {} {crc:08x} @45", lines.len())) + &lines
 }
 
-/// With a last number that has none after it, the server started, and ended in a panic at the first
-/// request (or, built for release, began again at 0).
+/// Regression test: with the highest possible number as its last, the server panicked at the first
+/// request, or started again at 0 in a release build.
 #[test]
 fn journal_with_exhausted_numbers_is_refused() {
     let time = "2026-11-22T16:48:54.123Z";
     let most = u64::MAX;
     let reserved = format!("RESERVED #{most} x from={time} until=never");
-    let rows = [
+    let cases = [
         header("") + &commit(&[format!("{time} ADDED x"), format!("{time} {reserved}")]),
         header("") + &commit(&[format!("{time} NUMBERED #{most}")]),
         header("snapshot ") + &signed(&format!("end 0 {most}")),
     ];
-    for journal in rows {
+    for journal in cases {
         let folder = temp_dir();
         std::fs::write(folder.path().join("journal"), &journal).unwrap();
         let said = fails(&["--data-dir", text(folder.path())]);
@@ -388,7 +389,7 @@ fn journal_with_exhausted_numbers_is_refused() {
     }
 }
 
-/// Paths, and what else is only for who runs it, in every kind of error.
+/// Errors of every kind contain no paths and nothing else that only the operator may know.
 #[test]
 fn replies_contain_nothing_about_the_host() {
     let folder = temp_dir();
@@ -442,7 +443,7 @@ fn replies_contain_nothing_about_the_host() {
     server.stop();
 }
 
-/// What is open in a process: number and flags.
+/// Returns the numbers and flags of the open descriptors of a process.
 fn descriptors(pid: u32) -> Vec<(u32, u32)> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
     let of = |entry: std::io::Result<std::fs::DirEntry>| {
@@ -455,7 +456,7 @@ fn descriptors(pid: u32) -> Vec<(u32, u32)> {
     entries.filter_map(of).collect()
 }
 
-/// Those that a program started by this process would have, too.
+/// Returns the descriptors that a program started by the process would inherit.
 fn handed_on(pid: u32) -> Vec<u32> {
     const CLOEXEC: u32 = 0o2_000_000;
     let open = descriptors(pid).into_iter();
@@ -467,7 +468,7 @@ fn handed_on(pid: u32) -> Vec<u32> {
 
 #[test]
 fn descriptors_are_not_inherited() {
-    // Ours are not the server's doing: cargo hands some on.
+    // Without those that this test has inherited from cargo.
     let before = handed_on(std::process::id());
     assert!(before.starts_with(&[0, 1, 2]), "{before:?}");
     let folder = temp_dir();
@@ -477,7 +478,7 @@ fn descriptors_are_not_inherited() {
     // Lock, journal, poll, listener, signals, timer, spare, client.
     assert!(descriptors(server.pid()).len() >= before.len() + 8);
     assert_eq!(handed_on(server.pid()), before);
-    // A compacted journal is another file.
+    // After a compaction the journal is another file.
     fill_journal(&mut server);
     assert_eq!(handed_on(server.pid()), before);
 
@@ -495,8 +496,8 @@ fn descriptors_are_not_inherited() {
     server.stop();
 }
 
-/// `x≠y` folds to `x=y`: with it a request for one room could be made to look like another
-/// request for another, which was then answered as if it had been granted.
+/// Regression test: `x≠y` folds to `x=y`. A request for one room could be made to look like a
+/// request for another room, and the reply was the one to that request.
 #[test]
 fn name_is_not_parsed_as_an_option() {
     let server = Server::in_memory(&[]);
@@ -508,7 +509,7 @@ fn name_is_not_parsed_as_an_option() {
     server.stop();
 }
 
-/// The figure of a table's cell in the unit of its constant: bytes, milliseconds or a number.
+/// Returns the value of a table's cell in the unit of its constant: bytes, milliseconds or a count.
 fn figure(cell: &str) -> u64 {
     let words = cell.split([' ', ',']).collect::<Vec<_>>();
     let at = words.iter().position(|word| word.parse::<u64>().is_ok());
@@ -523,7 +524,7 @@ fn figure(cell: &str) -> u64 {
     words[at].parse::<u64>().unwrap() * unit
 }
 
-/// The page says what the code says, of every limit that an input can meet.
+/// The page states the limits of the code, for every limit that an input can reach.
 #[test]
 fn documented_limits_are_those_of_the_code() {
     macro_rules! constants {
@@ -592,9 +593,10 @@ fn documented_limits_are_those_of_the_code() {
 }
 
 // ---------------------------------------------------------------------------------------------
-// A server that means harm to the client.
+// A hostile server.
 
-/// Answers each line of each connection with the next of these texts, then stays silent.
+/// Starts a server that answers each line of each connection with the next text, and then is
+/// silent.
 fn scripted(answers: &'static [&'static str]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -606,7 +608,7 @@ fn scripted(answers: &'static [&'static str]) -> SocketAddr {
                     let Some(Ok(_)) = lines.next() else { return };
                     let _ = (&stream).write_all(answer.as_bytes());
                 }
-                // Until the client goes.
+                // Until the client disconnects.
                 let _ = lines.next();
             });
         }
@@ -646,7 +648,7 @@ fn client_escapes_control_characters_of_a_server() {
     }
 }
 
-/// It travels on as the program's environment, and in lines to the server.
+/// The number becomes part of the environment of the program and of lines to the server.
 #[test]
 fn client_rejects_a_reservation_with_control_characters() {
     for answer in ["OK RESERVADO #1 x\x1b[31m hasta=salir\n", "OK RESERVADO #1 x hasta=\0\n"] {
@@ -658,7 +660,7 @@ fn client_rejects_a_reservation_with_control_characters() {
     }
 }
 
-/// Lengths that no clock can hold once ended the client in the middle of its work.
+/// Regression test: a length that no clock can represent ended the client.
 #[test]
 fn client_accepts_a_reservation_that_outlasts_every_clock() {
     let answers: &[&str] = &[
@@ -673,7 +675,7 @@ fn client_accepts_a_reservation_that_outlasts_every_clock() {
     assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"ran\n"[..]), "{error}");
 }
 
-/// What a start that must fail says.
+/// Returns the error of a start that must fail.
 fn fails(arguments: &[&str]) -> String {
     let mut all = arguments.to_vec();
     if arguments[0] != "check" {

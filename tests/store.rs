@@ -1,7 +1,6 @@
-//! The inventory and its store below sockets: random commands in virtual
-//! time against what the journal replays to, with compaction, restarts and
-//! power cuts in between; and the questions about time against a model that
-//! is a list and loops.
+//! The inventory and the store without sockets. After random commands in virtual time, compactions,
+//! restarts and power cuts, the journal replays to the live state. Queries about free times are
+//! compared with a naive model.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -32,7 +31,7 @@ const CAPACITY: Capacity = Capacity { resources: 400, reservations: 200 };
 /// 2026-11-22T16:00:00Z.
 const START_MS: i64 = 1_795_363_200_000;
 
-/// Everything that must survive a restart. Ids may differ, names may not.
+/// Prints the state that must survive a restart. It contains names, because ids may change.
 fn dump(inventory: &Inventory) -> String {
     let mut text =
         format!("events {} numbers {}\n", inventory.last_event(), inventory.last_number());
@@ -63,7 +62,7 @@ fn dump(inventory: &Inventory) -> String {
     text
 }
 
-/// Runs one line to the end of its reply; whether the connection goes on.
+/// Runs a line and reads the complete reply. Returns whether the connection continues.
 fn run(
     inventory: &mut Inventory,
     batch: &mut Batch,
@@ -95,7 +94,7 @@ fn run(
     (String::from_utf8(out).unwrap(), goes_on)
 }
 
-/// What a client sees of it.
+/// Returns the state as a client reads it.
 fn seen(inventory: &mut Inventory, now: Time) -> String {
     let mut session = Session::new(SessionId(u64::MAX));
     let mut batch = Batch::default();
@@ -116,12 +115,12 @@ struct World {
     sessions: Vec<Session>,
     last_session: u64,
     last_room: usize,
-    /// Requests with a `clave=`, to be said again.
+    /// The requests with an idempotency key, to be repeated.
     keyed: Vec<String>,
     now: Time,
-    /// The state of the last commit that was acknowledged.
+    /// The state after the last acknowledged commit.
     committed: String,
-    /// The highest number that was told to anybody.
+    /// The highest number in any reply.
     told: u64,
     compactions: usize,
     tidied: usize,
@@ -129,7 +128,7 @@ struct World {
     granted: usize,
 }
 
-/// The disk has failed: the process is to stop.
+/// The disk has failed, so that the process must stop.
 #[derive(Debug)]
 struct Stopped;
 
@@ -168,7 +167,7 @@ impl World {
         }
     }
 
-    /// One turn of the loop, in the reactor's order.
+    /// Runs a turn of the loop, in the order of the reactor.
     fn turn(&mut self) -> Result<(), Stopped> {
         let step_ms = self.rng.pick(&[0, 1, 700, 20_000, 600_000, 7_200_000]);
         self.now = self.now.plus_ms(step_ms);
@@ -209,7 +208,7 @@ impl World {
     fn commit(&mut self) -> Result<(), Stopped> {
         self.store.commit(&mut self.batch).map_err(|_| Stopped)?;
         self.committed = dump(&self.inventory);
-        // A spare tail makes a replay slow here.
+        // A spare tail would make the many replays slow.
         if self.policy == SyncPolicy::Never || self.rng.one_in(10) {
             self.compare();
         }
@@ -226,7 +225,7 @@ impl World {
         Ok(())
     }
 
-    /// The journal replays to what there is, for the program and for a client.
+    /// Checks that the journal replays to the live state, internally and as read by a client.
     fn compare(&mut self) {
         let mut copy = Inventory::new(CAPACITY);
         let report =
@@ -238,7 +237,7 @@ impl World {
         assert_eq!(seen(&mut copy, self.now), seen(&mut self.inventory, self.now));
     }
 
-    /// A connection ends without a word.
+    /// Ends a connection without `SALIR`.
     fn hang_up(&mut self) {
         let session = self.sessions.swap_remove(self.rng.below(self.sessions.len()));
         let zone = Zone::utc();
@@ -255,7 +254,7 @@ impl World {
         self.greet();
     }
 
-    /// The process is gone, or even the power; a new one starts.
+    /// Kills the process or cuts the power, and starts a new process.
     fn restart(&mut self, power_cut: bool) {
         self.crashes += 1;
         let attempted = dump(&self.inventory);
@@ -282,7 +281,7 @@ impl World {
         self.compare();
     }
 
-    /// One random command of a random connection; the number that it got, if one.
+    /// Runs a random command of a random connection. Returns the number of a new reservation.
     fn command(&mut self, line: &str) -> Option<u64> {
         let at = self.rng.below(self.sessions.len());
         let before = self.inventory.last_number();
@@ -299,7 +298,7 @@ impl World {
         }
         self.granted += 1;
         assert_eq!(self.inventory.last_number(), before + 1);
-        // One with a date would be a request for the past some day.
+        // Without dates, because the request would be in the past later.
         if line.contains("clave=") && !line.contains("=20") {
             self.keyed.push(line.to_owned());
         }
@@ -307,7 +306,7 @@ impl World {
         Some(before + 1)
     }
 
-    /// Adds rooms and takes most of them out again, which leaves holes in the ids.
+    /// Adds rooms and removes most of them, which leaves gaps in the ids.
     fn renovate(&mut self) {
         let (first, last) = (self.last_room + 1, self.last_room + 90);
         self.last_room = last;
@@ -400,7 +399,7 @@ impl World {
         let first = self.last_room + 1;
         self.last_room += count;
         match self.rng.below(4) {
-            // One that was there before, perhaps.
+            // Possibly one that existed before.
             0 => format!("ALTA Sala {}", 1 + self.rng.below(first)),
             1 => format!("ALTA Bo\u{301}veda {first}..{}", self.last_room),
             _ => format!("ALTA Sala {first}..{}", self.last_room),
@@ -464,8 +463,8 @@ fn power_cut_at_any_step_keeps_acknowledged_events() {
     assert!(compactions > 0, "the dice leave something out");
 }
 
-/// Each kind of change between any two pieces of a compaction, each piece one
-/// record: what was visited and what was not must both come out right.
+/// Each kind of change between any two pieces of a compaction, of one record each, so that it
+/// occurs before and behind the cursor.
 #[test]
 fn every_change_at_every_step_of_a_compaction() {
     let begin = [
@@ -546,8 +545,8 @@ fn every_change_at_every_step_of_a_compaction() {
     assert!(moments > 100, "{moments}");
 }
 
-/// What changes behind the cursor is written with each piece: a crowd that
-/// never stops cannot keep a compaction from its end, nor make it large.
+/// Changes behind the cursor are written with each piece, so that a steady load can neither delay
+/// the end of a compaction nor make it large.
 #[test]
 fn compaction_ends_under_any_load() {
     let disk = SimDisk::new(4096, 1);
@@ -586,9 +585,8 @@ fn compaction_ends_under_any_load() {
     assert!(!store.has_old_file(), "it was small");
 }
 
-/// A journal that somebody has forged may hold what no client could say, and a snapshot says it
-/// at greater length: with quotes, with the time at which it begins. What found no room in it then
-/// stopped the server in the middle of its work.
+/// Regression test: a forged journal may contain events that no client can cause. They are longer
+/// in a snapshot, with quotes and start times, and an event that did not fit stopped the server.
 #[test]
 fn event_too_long_for_a_snapshot_is_not_replayed() {
     let time = "2026-11-22T16:48:54.123Z";
@@ -620,7 +618,7 @@ fn event_too_long_for_a_snapshot_is_not_replayed() {
             (Err(error), Some(told)) if error.to_string().contains(told) => continue,
             (opened, told) => panic!("{:?}, and not {told:?}", opened.err()),
         };
-        // Three times: what a snapshot has said is not longer in the next one.
+        // Three times, to check that events do not become longer with each snapshot.
         for _ in 0..3 {
             loop {
                 let now = Time::from_ms(START_MS);
@@ -640,7 +638,7 @@ fn event_too_long_for_a_snapshot_is_not_replayed() {
     }
 }
 
-/// The longest event that a client can bring about is not too long to be replayed.
+/// It is the longest event that a client can cause.
 #[test]
 fn longest_event_is_replayed() {
     let disk = SimDisk::new(4096, 1);
@@ -649,7 +647,7 @@ fn longest_event_is_replayed() {
     let mut batch = Batch::default();
     let mut session = Session::new(SessionId(1));
     let now = Time::from_ms(START_MS);
-    // Folded, each syllable is three letters, and what it is granted is as long as can be.
+    // Each syllable has three letters when folded, and the resources have the longest names.
     let names: Vec<_> = (10..42).map(|n| format!("{n}{}", "각".repeat(42))).collect();
     let patterns: Vec<_> = (10..42).map(|n| format!("{n}{}*", "각".repeat(31))).collect();
     let quotes = "\\\"".repeat(200);
@@ -675,7 +673,7 @@ fn longest_event_is_replayed() {
     assert_eq!(dump(&again), dump(&inventory));
 }
 
-/// A retry with its `clave=` says the same again and changes nothing.
+/// A retry with its `clave=` has the same reply and no effect.
 #[test]
 fn retry_from_another_connection_does_not_bind_the_reservation() {
     let mut inventory = Inventory::new(CAPACITY);
@@ -695,7 +693,7 @@ fn retry_from_another_connection_does_not_bind_the_reservation() {
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// All bookings as a list; every question is a loop.
+/// The naive model: a list of bookings.
 struct Model {
     names: Vec<String>,
     bookings: Vec<(ResourceId, Time, Time, u64)>,
@@ -738,7 +736,7 @@ impl Model {
     }
 }
 
-/// Matching by trying everything.
+/// Matches by trying all possibilities.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -823,7 +821,7 @@ fn free_resources_and_earliest_starts_match_the_model() {
                 let want = (0..names.len() as ResourceId).filter(free).map(|id| 1 << id).sum();
                 assert_eq!(bits, [want], "{stars}");
             }
-            // Every booking lies on whole hours, so what fits at all fits at one.
+            // All bookings begin and end at whole hours, so that the earliest start is one too.
             let fits = |start: Time| {
                 let until = when.until(start, &zone).ok().filter(|until| start < *until)?;
                 model.place(&targets, start, until)
@@ -852,7 +850,7 @@ fn free_resources_and_earliest_starts_match_the_model() {
                     let Ok(Grant::New(new)) = granted else {
                         panic!("not granted at the time that was told: {granted:?}")
                     };
-                    // Most stay only as a question, or all would be full soon.
+                    // Most are only queried, because otherwise everything would soon be reserved.
                     if rng.one_in(3) && !until.is_never() {
                         book(&mut inventory, &mut model, new);
                     }
@@ -870,8 +868,8 @@ fn free_resources_and_earliest_starts_match_the_model() {
     assert!(at_once > 20 && later > 20 && never > 5, "the dice leave something out");
 }
 
-/// A thousand watchers of nothing that happens were each told nothing of
-/// 10,000 events in one turn.
+/// Regression test: a thousand watchers without matches were taken through 10,000 events in one
+/// turn.
 #[test]
 fn events_filtered_from_a_watcher_are_skipped_in_pieces() {
     const ROOM_BYTES: usize = 4096;
@@ -900,8 +898,7 @@ fn events_filtered_from_a_watcher_are_skipped_in_pieces() {
     assert_eq!((calls, out.len()), ((1000 * text.len()).div_ceil(ROOM_BYTES), 0));
 }
 
-/// A request that was refused with all it has to say asked the same of its
-/// pattern five times over.
+/// Regression test: a refused request with a complete error matched its pattern five times.
 #[test]
 fn name_is_matched_with_a_pattern_once() {
     const NAMES: u64 = 1000;
@@ -925,7 +922,7 @@ fn name_is_matched_with_a_pattern_once() {
     assert_eq!(inventory.take_work(), NAMES, "the last one matches");
     inventory.apply(Event::Reserved(new));
     assert!(inventory.reserve(&request, &who, &zone).is_err());
-    // What else there is is about the one that matches.
+    // The remaining work concerns the name that matches.
     assert!((NAMES..NAMES + 10).contains(&inventory.take_work()));
 }
 

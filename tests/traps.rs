@@ -403,8 +403,9 @@ fn max_clients_clients_are_served() {
         assert!(second.is_closed());
         drop(second);
         drop(third);
-        // Who has closed has left its place once the server knows. Where one processor brings it the
-        // end and another the next connection, these may come in either order: that was seen once.
+        // Who has closed has left its place once the server knows. Where one processor brings it
+        // the end and another the next connection, these may come in either order: that was seen
+        // once.
         until("a place is free", || figure(&mut first, "clients") == "1");
     }
     assert_eq!(figure(&mut first, "max_clients"), "2");

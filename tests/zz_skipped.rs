@@ -1,5 +1,5 @@
-//! Runs last, after all other test binaries, and prints which tests were skipped and why, because
-//! the harness shows them as passed.
+//! Prints the tests that were skipped, with their reasons, because the test harness shows them as
+//! passed. It runs after all other test binaries because of its name.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;

@@ -1,6 +1,6 @@
 //! Micro-benchmarks of the parts of a request: framing, parser, decision and its application, the
-//! whole command, the journal's record, replay. They use the public interface of the library, without
-//! sockets and disk.
+//! whole command, the journal's record, replay. They use the public interface of the library,
+//! without sockets and disk.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};

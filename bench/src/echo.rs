@@ -1,11 +1,11 @@
 //! An echo server: it reads lines and writes them back. Its throughput is the limit for any server
 //! with the same loop on the same machine.
 //!
-//! With `answers` after the port it replies as reservad would, but looks nothing up and stores nothing.
-//! That is the limit for a server whose replies have this length.
+//! With `answers` after the port it replies as reservad would, but looks nothing up and stores
+//! nothing. That is the limit for a server whose replies have this length.
 //!
-//! Like reservad it has a single thread and an edge-triggered poll, and makes one read and one write
-//! per ready connection and turn.
+//! Like reservad it has a single thread and an edge-triggered poll, and makes one read and one
+//! write per ready connection and turn.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -124,8 +124,9 @@ fn serve(port: u16, answers: bool) -> io::Result<()> {
                 Ok(false) | Err(_) => drop(conns.remove(key)),
             }
         }
-        // Only on an event, because a call that finds no client is not part of an echo. (It would also
-        // make a lone client a third faster in a virtual machine, by keeping the kernel's tick running.)
+        // Only on an event, because a call that finds no client is not part of an echo. (It would
+        // also make a lone client a third faster in a virtual machine, by keeping the kernel's tick
+        // running.)
         if comes {
             accept(&listener, &poll, &mut conns)?;
         }

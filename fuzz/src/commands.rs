@@ -1,6 +1,6 @@
-//! The target `commands`: conversations of several connections, with the passing of time, compactions and
-//! restarts. The invariants hold after every step, and the texts of the events replay to the same
-//! inventory.
+//! The target `commands`: conversations of several connections, with the passing of time,
+//! compactions and restarts. The invariants hold after every step, and the texts of the events
+//! replay to the same inventory.
 
 use std::collections::BTreeMap;
 
@@ -185,8 +185,8 @@ impl Play {
         );
     }
 
-    /// Restarts the server from its journal. Only connections and the reservations bound to them are
-    /// lost.
+    /// Restarts the server from its journal. Only connections and the reservations bound to them
+    /// are lost.
     fn restart(&mut self) {
         let was = dump(&self.server.inventory);
         let opened = Server::open(self.server.disk.clone(), self.server.wall());

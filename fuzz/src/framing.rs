@@ -1,6 +1,6 @@
-//! The target `framing`: the bytes of one connection, split in many ways. The lines, the errors in place of
-//! lines, the replies to telnet and the interrupts are the same as those of a naive parser that has the
-//! whole input.
+//! The target `framing`: the bytes of one connection, split in many ways. The lines, the errors in
+//! place of lines, the replies to telnet and the interrupts are the same as those of a naive parser
+//! that has the whole input.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -45,8 +45,9 @@ struct Reading {
 
 /// Reads `data`, which the peer sends before it closes its side.
 ///
-/// `0x01 n b` stands for 2^(n mod 14) times the byte b. In a short input, n from 192 to 202 stands for
-/// 2^(n − 182) times, which exceeds the longest line. In all inputs that would be too slow for a fuzzer.
+/// `0x01 n b` stands for 2^(n mod 14) times the byte b. In a short input, n from 192 to 202 stands
+/// for 2^(n − 182) times, which exceeds the longest line. In all inputs that would be too slow for
+/// a fuzzer.
 pub fn run(data: &[u8]) {
     let bytes = expand(data);
     let (want, ends) = plain(&bytes);
@@ -91,8 +92,8 @@ fn expand(data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Parses the whole input naively: first telnet, then the lines. Also returns the offset in the text at
-/// which each item ends.
+/// Parses the whole input naively: first telnet, then the lines. Also returns the offset in the
+/// text at which each item ends.
 fn plain(bytes: &[u8]) -> (Reading, Vec<usize>) {
     let (text, _, answers) = strip_telnet(bytes);
     let (mut shown, mut ends) = (Vec::new(), Vec::new());
@@ -133,8 +134,8 @@ fn line(text: &[u8]) -> Shown {
     }
 }
 
-/// Returns the item for a last line without its end. An error for a line that is too long is sent with
-/// the line ending that was used last.
+/// Returns the item for a last line without its end. An error for a line that is too long is sent
+/// with the line ending that was used last.
 fn unended(text: &[u8], last_eol: Eol) -> Option<Shown> {
     let length = text.strip_suffix(b"\r").map_or(text.len(), <[u8]>::len);
     match text.len() {
@@ -355,8 +356,8 @@ fn show(conn: &mut Conn<Pieces>, frame: Frame) -> Shown {
     }
 }
 
-/// Lets the line at `place` wait, which holds back later input. Nothing of it is lost, and an interrupt
-/// after the line is found, also after buffers were released.
+/// Lets the line at `place` wait, which holds back later input. Nothing of it is lost, and an
+/// interrupt after the line is found, also after buffers were released.
 fn held_back(bytes: &[u8], place: usize, tidies: bool, want: &Reading, ends: &[usize]) {
     let mut conn = conn(bytes, Cuts::random(64, 7));
     let mut scratch = [0; 64];

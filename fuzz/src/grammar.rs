@@ -1,5 +1,5 @@
-//! The target `grammar`: one line, in both languages. The reply is well formed, the line has the same
-//! effect in both, and a parsed command can be written and parsed again.
+//! The target `grammar`: one line, in both languages. The reply is well formed, the line has the
+//! same effect in both, and a parsed command can be written and parsed again.
 
 use std::fmt::Write;
 
@@ -90,8 +90,8 @@ fn means_the_same(said: &Said, line: &str) {
     assert_eq!((said.waits, said.closed), (other.waits, other.closed), "{line}");
 }
 
-/// Translates the words of a reply. Words in names and notes are replaced too, in the replies of both
-/// languages alike.
+/// Translates the words of a reply. Words in names and notes are replaced too, in the replies of
+/// both languages alike.
 fn in_english(reply: &str) -> String {
     const WORDS: [(&str, &str); 16] = [
         ("RESERVADO", "RESERVED"),
@@ -173,7 +173,8 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
             }
         }
         Command::IAm(name) => out.push_str(name),
-        // A range may expand to more names than a line can contain, and to names that look like ranges.
+        // A range may expand to more names than a line can contain, and to names that look like
+        // ranges.
         Command::Add(names) if names.len() > 32 || names.iter().any(|name| name.contains("..")) => {
             return None;
         }

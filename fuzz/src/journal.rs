@@ -1,6 +1,6 @@
-//! The target `journal`: a data directory with arbitrary content is opened. It is accepted, or refused with
-//! an existing offset and without any change. The accepted content is that of a naive parser, and
-//! opens again to the same state.
+//! The target `journal`: a data directory with arbitrary content is opened. It is accepted, or
+//! refused with an existing offset and without any change. The accepted content is that of a naive
+//! parser, and opens again to the same state.
 
 use reservad::conn::Eol;
 use reservad::inventory::names::is_hidden;
@@ -42,8 +42,8 @@ impl Whole {
     }
 }
 
-/// Opens the journal in `data`. After a line `%new` follows the content of an unfinished new journal. If
-/// `data` begins with `%script`, it describes a journal as for [`script`].
+/// Opens the journal in `data`. After a line `%new` follows the content of an unfinished new
+/// journal. If `data` begins with `%script`, it describes a journal as for [`script`].
 pub fn run(data: &[u8]) {
     let directory = match data.strip_prefix(b"%script\n") {
         Some(lines) => script(lines),
@@ -437,8 +437,8 @@ fn goes_on(mut server: Server) {
     assert_eq!(dump(&server.inventory), was, "after a compaction");
 }
 
-/// Parses a journal naively. Returns the records of all complete commits up to the first defect, and
-/// those of the commit with the defect.
+/// Parses a journal naively. Returns the records of all complete commits up to the first defect,
+/// and those of the commit with the defect.
 fn plain(file: &[u8]) -> (Vec<String>, Vec<String>) {
     let (mut all, mut commit) = (Vec::new(), Vec::new());
     plain_records(file, &mut all, &mut commit);
@@ -567,8 +567,8 @@ fn plain_number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
 
-/// Checks that damage to synced data is refused, and that damage to the last commit alone is a torn tail
-/// before which nothing is lost.
+/// Checks that damage to synced data is refused, and that damage to the last commit alone is a torn
+/// tail before which nothing is lost.
 fn damage_is_judged(whole: &Whole, damaged: &[u8], opened: Option<&Opened>) {
     let intact = Directory { journal: whole.bytes.clone(), ..Directory::default() };
     // The events may be impossible to replay.

@@ -32,8 +32,8 @@ fn is_emoji_part(c: char) -> bool {
     matches!(c, '\u{200D}' | '\u{FE00}'..='\u{FE0F}')
 }
 
-/// Checks the reply to one line: nothing for a blank line, a single line, or a list with as many items as
-/// its first line states. Returns the lines.
+/// Checks the reply to one line: nothing for a blank line, a single line, or a list with as many
+/// items as its first line states. Returns the lines.
 pub fn check(text: &[u8], eol: Eol) -> Vec<&str> {
     let lines = lines(text, eol);
     let Some((head, rows)) = lines.split_first() else { return lines };
@@ -53,8 +53,8 @@ pub fn check(text: &[u8], eol: Eol) -> Vec<&str> {
     lines
 }
 
-/// Returns the outcome of a reply, which is the same in both languages: `OK`, `*`, or `ERR` with its
-/// code, and the number of lines.
+/// Returns the outcome of a reply, which is the same in both languages: `OK`, `*`, or `ERR` with
+/// its code, and the number of lines.
 pub fn outcome(lines: &[&str]) -> (String, usize) {
     let mut words = lines.first().map_or("", |head| *head).split(' ');
     let first = words.next().unwrap_or_default();

@@ -18,8 +18,8 @@ use super::disk::MemoryDisk;
 /// Small, so that inputs reach both limits.
 const CAPACITY: Capacity = Capacity { resources: 60, reservations: 20 };
 
-/// 2026-10-24T21:59:30Z, which is half a minute before the day on which daylight saving time ends in
-/// Madrid.
+/// 2026-10-24T21:59:30Z, which is half a minute before the day on which daylight saving time ends
+/// in Madrid.
 pub const START: Time = Time::from_ms(1_792_879_170_000);
 
 /// A zone with daylight saving time, in which errors with dates are most likely.

@@ -1,36 +1,35 @@
-//! The clients of the load. Each speaks on one connection after another, several
-//! lines at a time, and keeps a log of what it asked and what it was answered.
+//! The clients of the load. Each uses one connection after another, sends several lines at a time,
+//! and keeps a log of its requests and their replies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::Sender;
 
-use support::view::Row;
+use support::view::Booking;
 use support::{PATIENCE, Rng, day};
 
-/// What a request asks for, as far as the check needs it.
+/// The effect of a request, as far as it is checked.
 #[derive(Clone, Debug)]
 pub enum Wish {
-    /// Known by its note, which no other request has. With a key it may be
-    /// asked again.
+    /// A reservation, identified by its unique note. With a key it can be retried.
     Reserve {
         note: String,
         targets: Vec<String>,
         keyed: bool,
     },
     Cancel(u64),
-    /// One resource leaves a reservation.
+    /// The cancellation of one resource of a reservation.
     Leave(u64, String),
-    /// The date of its new end.
+    /// A renewal with the date of the new end.
     Renew(u64, String),
     Add(Vec<String>),
     Remove(String),
-    /// Ends what is bound to the connection.
+    /// `SALIR`, which ends the reservations bound to the connection.
     Quit,
 }
 
-/// A request and its answer, if one came.
+/// A request with its reply, if one was received.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub wish: Wish,
@@ -38,33 +37,33 @@ pub struct Asked {
     pub answer: Option<String>,
 }
 
-/// Number and reservation of `OK RESERVADO #42 Sala 1, Sala 2 desde=…`. What the
-/// reply does not tell is empty.
-pub fn granted(reply: &str, holder: &str, note: &str) -> Option<(u64, Row)> {
+/// Parses `OK RESERVADO #42 Sala 1, Sala 2 desde=…`. Values that the reply does not contain are
+/// empty.
+pub fn granted(reply: &str, holder: &str, note: &str) -> Option<(u64, Booking)> {
     let rest = reply.strip_prefix("OK RESERVADO #")?;
     let (number, rest) = rest.split_once(' ').unwrap();
     let (names, times) = rest.split_once(" desde=").unwrap_or((rest, ""));
     let (from, until) = times.split_once(" hasta=").unwrap_or(("", "-"));
-    let row = Row {
+    let booking = Booking {
         names: names.split(", ").map(str::to_owned).collect(),
         holder: holder.to_owned(),
         note: note.to_owned(),
         from: from.to_owned(),
         until: until.to_owned(),
     };
-    Some((number.parse().unwrap(), row))
+    Some((number.parse().unwrap(), booking))
 }
 
-/// A lease of a second or two: it ends by itself, nobody touches it.
+/// Returns whether a note marks a lease of a second or two, which no client changes.
 pub fn is_brief(note: &str) -> bool {
     note.ends_with('b')
 }
 
-pub fn leave(rows: &mut BTreeMap<u64, Row>, number: u64, name: &str) {
-    if let Some(row) = rows.get_mut(&number) {
-        row.names.remove(name);
-        if row.names.is_empty() {
-            rows.remove(&number);
+pub fn leave(bookings: &mut BTreeMap<u64, Booking>, number: u64, name: &str) {
+    if let Some(booking) = bookings.get_mut(&number) {
+        booking.names.remove(name);
+        if booking.names.is_empty() {
+            bookings.remove(&number);
         }
     }
 }
@@ -72,29 +71,28 @@ pub fn leave(rows: &mut BTreeMap<u64, Row>, number: u64, name: &str) {
 /// Rooms for which all clients compete.
 pub const ROOMS: usize = 24;
 
-/// A client that has added so many resources adds no more: the journal is
-/// compacted when it is twice as long as what lives.
+/// The maximal number of resources that a client adds, because a compaction needs a journal of
+/// twice the size of the state.
 const ADDED_MAX: usize = 30;
 
-/// Reservations of the filler at one time. They are the last of a snapshot, and
-/// more than one piece of it: what others cancel meanwhile is behind its cursor.
+/// The number of live reservations of the filler. They are the last ones of a snapshot and take
+/// several pieces, during which other clients cancel reservations behind the cursor.
 const FILLED: usize = 256;
 
-/// One client; ends when the server does.
+/// A client, which runs until the server ends.
 pub struct Worker {
     pub rng: Rng,
     pub holder: String,
     pub round: usize,
-    /// Waits for what is taken, at times; its later lines wait with it.
+    /// Whether it sometimes waits, with its later lines.
     pub is_patient: bool,
-    /// Only fills the journal, with requests of the largest kind.
+    /// Whether it only fills the journal, with requests of the largest size.
     pub is_filler: bool,
-    /// What it holds, by the answers.
-    pub mine: BTreeMap<u64, Row>,
-    /// Resources that it has added.
+    /// Its reservations according to the replies.
+    pub mine: BTreeMap<u64, Booking>,
+    /// The resources that it has added.
     pub added: BTreeSet<String>,
-    /// What it says first: requests with a key that the last server left
-    /// without an answer.
+    /// The requests with a key that the last server left without a reply, to be retried first.
     pub retries: Vec<Asked>,
     pub count: usize,
     pub asked: Vec<Asked>,
@@ -106,7 +104,7 @@ impl Worker {
         self.asked
     }
 
-    /// One connection; whether another is to follow.
+    /// Uses one connection. Returns whether another one follows.
     fn converse(&mut self, address: SocketAddr, tick: &Sender<()>) -> bool {
         let Ok(stream) = TcpStream::connect(address) else { return false };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -136,7 +134,7 @@ impl Worker {
         }
     }
 
-    /// Some lines that are sent at once. What they name is not touched twice.
+    /// Generates lines that are sent at once. They concern different reservations.
     fn window(&mut self) -> Vec<Asked> {
         if !self.retries.is_empty() {
             return std::mem::take(&mut self.retries);
@@ -145,7 +143,7 @@ impl Worker {
             return self.fill();
         }
         let mut window = Vec::new();
-        let free = self.mine.iter().filter(|(_, row)| row.until != "salir");
+        let free = self.mine.iter().filter(|(_, booking)| booking.until != "salir");
         let mut free: Vec<_> = free.map(|(number, _)| *number).collect();
         let mut removable: Vec<_> = self.added.iter().cloned().collect();
         for _ in 0..1 + self.rng.below(6) {
@@ -173,12 +171,12 @@ impl Worker {
         window
     }
 
-    /// A change of something that is ours.
+    /// Generates a change of an own reservation or resource.
     fn change(&mut self, number: u64) -> Asked {
         let names = &self.mine[&number].names;
         let first = names.first().cloned().unwrap();
-        // By name it must be the only one of ours on that resource.
-        let others = self.mine.values().filter(|row| row.names.contains(&first)).count();
+        // A cancellation by name needs a single own reservation of the resource.
+        let others = self.mine.values().filter(|booking| booking.names.contains(&first)).count();
         match self.rng.below(4) {
             0 => {
                 let date = day(self.rng.below(90));
@@ -202,7 +200,7 @@ impl Worker {
         ask(Wish::Add(names), line)
     }
 
-    /// A request for rooms that others want, too, or for one that only we know.
+    /// Generates a request for rooms for which all clients compete, or for an own one.
     fn reserve(&mut self, own: &mut Vec<String>) -> Asked {
         self.count += 1;
         let mut targets = BTreeSet::new();
@@ -241,8 +239,8 @@ impl Worker {
         ask(Wish::Reserve { note, targets, keyed }, line)
     }
 
-    /// Alternately reservations and their ends. A quote in a note is escaped in
-    /// the journal, and again in the request that stands behind its key.
+    /// Generates reservations and their cancellations alternately. A quote in a note is escaped in
+    /// the journal, and again in the request of its key.
     fn fill(&mut self) -> Vec<Asked> {
         if !self.mine.is_empty() {
             let cancel = |number: &u64| ask(Wish::Cancel(*number), format!("CANCELAR #{number}"));
@@ -265,17 +263,17 @@ impl Worker {
         window
     }
 
-    /// Takes an answer up, so that the next requests make sense.
+    /// Applies a reply, so that the next requests make sense.
     fn hear(&mut self, at: usize, reply: &str) {
         let asked = &mut self.asked[at];
         asked.answer = Some(reply.to_owned());
         let refusals: &[&str] = match &asked.wish {
             Wish::Reserve { .. } => &["408", "409"],
-            // Its new end would be before its start, or in another's time.
+            // The new end is before the start, or overlaps another reservation.
             Wish::Renew(..) => &["400", "409"],
-            // Another of ours came onto that resource in the same window.
+            // The same batch has reserved that resource again.
             Wish::Leave(..) => &["409"],
-            // It is reserved.
+            // The resource is reserved.
             Wish::Remove(_) => &["409"],
             Wish::Cancel(_) | Wish::Add(_) | Wish::Quit => &[],
         };
@@ -291,8 +289,8 @@ impl Worker {
         match &asked.wish {
             Wish::Reserve { note, .. } if is_brief(note) => {}
             Wish::Reserve { note, .. } => {
-                let (number, row) = granted(reply, &self.holder, note).unwrap();
-                self.mine.insert(number, row);
+                let (number, booking) = granted(reply, &self.holder, note).unwrap();
+                self.mine.insert(number, booking);
             }
             Wish::Cancel(number) => {
                 self.mine.remove(number);
@@ -303,7 +301,7 @@ impl Worker {
             Wish::Remove(name) => {
                 self.added.remove(name);
             }
-            Wish::Quit => self.mine.retain(|_, row| row.until != "salir"),
+            Wish::Quit => self.mine.retain(|_, booking| booking.until != "salir"),
         }
     }
 }
@@ -312,7 +310,7 @@ fn ask(wish: Wish, line: String) -> Asked {
     Asked { wish, line, answer: None }
 }
 
-/// The next reply, if a whole one comes; notices of a queue are passed over.
+/// Reads the next complete reply, without positions.
 fn read(stream: &mut BufReader<TcpStream>) -> Option<String> {
     loop {
         let mut line = String::new();

@@ -1,11 +1,11 @@
-//! The real server dies at random moments under the load of many clients, again
-//! and again over one journal: by kill -9, also in the midst of a compaction, on
-//! a full disk, by a file size limit, by a system call that fails, by a power cut.
-//! After each death the clients' own logs are held against the next server.
+//! Crashes of the real server at random moments under the load of many clients, repeatedly on one
+//! journal: by kill -9, also during a compaction, a full disk, a file size limit, a failing system
+//! call, and a power cut. After each crash the logs of the clients are compared with the state of
+//! the next server.
 //!
-//! `RESERVAD_CRASH_SECONDS` is how long each of the three tests goes on,
-//! `RESERVAD_SEED` repeats the dice; the moments of death are partly the
-//! machine's. `scripts/crash.sh 2h` does it for long.
+//! `RESERVAD_CRASH_SECONDS` is the duration of each of the three tests. `RESERVAD_SEED` repeats the
+//! random choices, but the moments of the crashes also depend on the machine. `scripts/crash.sh 2h`
+//! runs the tests for a long time.
 
 mod load;
 mod power;
@@ -24,33 +24,32 @@ use story::{Story, Told, watch};
 use support::disk::{
     SmallDisk, can_trace, check_replay, history, is_compacted, stamped, text_of, traced,
 };
-use support::view::{Row, View};
+use support::view::{Booking, View};
 use support::{PATIENCE, Rng, Server, TempDir, has, seed, temp_dir};
 use truth::Truth;
 
-/// How long each test goes on if `RESERVAD_CRASH_SECONDS` does not say.
+/// The default duration of each test in seconds.
 const SECONDS: u64 = 10;
-/// Clients that compete; one more fills the journal where that is wanted.
+/// The number of competing clients. In some rounds another one fills the journal.
 const CLIENTS: usize = 6;
-/// Those of them that wait.
+/// The clients that sometimes wait.
 const PATIENT: [&str; 2] = ["c0", "c1"];
 const FILLER: &str = "relleno";
-/// The journal is compacted from here on.
+/// The size from which the journal is compacted.
 const COMPACT_BYTES: u64 = reservad::limits::COMPACT_MIN_BYTES;
 
-/// What ends a round.
+/// The way in which a round ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Death {
-    /// kill -9 after some answers.
+    /// kill -9 after some replies.
     Kill,
-    /// kill -9 while a snapshot is being written or takes the journal's place.
+    /// kill -9 while a snapshot is written or replaces the journal.
     KillInCompaction,
-    /// The disk has room for a few more pages.
+    /// The disk has space for a few more pages.
     FullDisk,
-    /// The journal may not grow beyond some bytes.
+    /// The journal reaches a file size limit.
     FileLimit,
-    /// The n-th such call fails, or is where the process is killed; then the
-    /// power goes, too.
+    /// The n-th call of a kind fails, or the process is killed in it, followed by a power cut.
     Call(&'static str, Fault),
 }
 
@@ -60,26 +59,26 @@ enum Fault {
     Killed,
 }
 
-/// One journal, and what is known of it.
+/// A journal, and the expected state.
 struct Scene {
     rng: Rng,
-    /// The data folder.
+    /// The data directory.
     data: PathBuf,
-    /// What is not on the same disk.
+    /// A directory on another disk.
     other: TempDir,
     truth: Truth,
     story: Story,
-    /// Bytes of the journal when the server was started.
+    /// The size of the journal at the start of the server.
     journal_bytes: u64,
     rounds: usize,
     in_compactions: usize,
     by_themselves: usize,
-    /// Bytes that power cuts have taken.
+    /// The number of bytes lost by power cuts.
     cut_bytes: u64,
 }
 
 impl Scene {
-    /// Rooms, and names enough that a snapshot takes more than one turn.
+    /// Creates rooms, and so many names that a snapshot takes more than one turn.
     fn new(rng: Rng, data: &Path) -> Scene {
         let other = temp_dir();
         let mut names: Vec<_> = (1..=ROOMS).map(|n| format!("Sala {n}")).collect();
@@ -101,7 +100,7 @@ impl Scene {
         }
     }
 
-    /// One life of the server, from its start to its death.
+    /// Runs a server from its start to its crash.
     fn round(&mut self, death: Death) {
         let mut server = self.start(death);
         self.check(&server);
@@ -118,10 +117,10 @@ impl Scene {
         }
         self.end(&mut server, death);
         for (holder, log) in load.clients {
-            self.truth.hear(&holder, log.join().expect("a client saw nothing odd"));
+            self.truth.hear(&holder, log.join().expect("a client has failed"));
         }
         for watcher in load.watchers {
-            self.story.hear(watcher.join().expect("a watcher saw nothing odd"));
+            self.story.hear(watcher.join().expect("a watcher has failed"));
         }
         self.in_compactions += usize::from(self.data.join("journal.new").exists());
         let _ = std::fs::remove_file(ballast);
@@ -144,8 +143,8 @@ impl Scene {
                 Server::spawn(limited.stdin(Stdio::null()).stderr(Stdio::piped()))
             }
             Death::Call(call, fault) => {
-                // The first ones are those of the start and of the check after it;
-                // in that the lists take many.
+                // The first calls belong to the start and the check after it, whose lists take
+                // many.
                 let first = if call == "sendto" { 150 } else { 40 };
                 let when = first + self.rng.below(200);
                 let what = match fault {
@@ -161,13 +160,13 @@ impl Scene {
         }
     }
 
-    /// Bytes of the journal but for its spare tail.
+    /// Returns the size of the journal without its spare tail.
     fn used_bytes(&self) -> usize {
         let bytes = std::fs::read(self.data.join("journal")).unwrap_or_default();
         bytes.iter().rposition(|byte| *byte != b'\n').map_or(0, |last| last + 2)
     }
 
-    /// Holds everything against what a new server shows.
+    /// Compares the expected state with that of a new server.
     fn check(&mut self, server: &Server) {
         let view = View::of(server);
         self.truth.check(&view);
@@ -191,7 +190,7 @@ impl Scene {
         if !matches!(death, Death::Kill | Death::Call(..)) {
             clients.push(self.begin_client(server, FILLER, &tick));
         }
-        // One goes on where it was, one wants to hear some of it again.
+        // One watcher continues, the other one repeats some notices.
         let last = self.story.last;
         let again = last.saturating_sub(self.rng.below(100) as u64);
         let watchers = [last, again].map(|tras| spawn(move || watch(address, tras, u64::MAX)));
@@ -199,8 +198,8 @@ impl Scene {
     }
 
     fn begin_client(&mut self, server: &Server, holder: &str, tick: &Sender<()>) -> Client {
-        let is_mine = |row: &Row| row.holder == holder && !is_brief(&row.note);
-        let mine = self.truth.rows.iter().filter(|(_, row)| is_mine(row));
+        let is_mine = |booking: &Booking| booking.holder == holder && !is_brief(&booking.note);
+        let mine = self.truth.bookings.iter().filter(|(_, booking)| is_mine(booking));
         let own = |name: &&String| name.split(' ').next() == Some(holder);
         let worker = Worker {
             rng: Rng(self.rng.next_u64()),
@@ -208,7 +207,7 @@ impl Scene {
             round: self.rounds,
             is_patient: PATIENT.contains(&holder),
             is_filler: holder == FILLER,
-            mine: mine.map(|(number, row)| (*number, row.clone())).collect(),
+            mine: mine.map(|(number, booking)| (*number, booking.clone())).collect(),
             added: self.truth.added.iter().filter(own).cloned().collect(),
             retries: self.truth.retries(holder),
             count: 0,
@@ -218,22 +217,21 @@ impl Scene {
         (holder.to_owned(), spawn(move || worker.run(address, tick)))
     }
 
-    /// Up to so many answers, and some moments more; fewer if the server ends.
+    /// Waits for up to `most` replies and a short time, or until the server ends.
     fn await_answers(&mut self, ticks: &Receiver<()>, most: usize) {
         let count = if most > 1000 { most } else { self.rng.below(most) };
         for _ in 0..count {
             match ticks.recv_timeout(PATIENCE) {
                 Ok(()) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => panic!("the load does not go on"),
+                Err(RecvTimeoutError::Timeout) => panic!("the load has stopped"),
             }
         }
         self.dither(20_000);
     }
 
-    /// Until a snapshot is begun, at times until it has taken the journal's place,
-    /// and some moments more. On a busy machine it may be over before we look; then
-    /// the journal has become smaller.
+    /// Waits until a snapshot is started or sometimes until it has replaced the journal, and a
+    /// short time. A smaller journal shows that the snapshot was already finished.
     fn await_compaction(&mut self, ticks: &Receiver<()>) {
         let (begun, new) = (Instant::now(), self.data.join("journal.new"));
         let size = || std::fs::metadata(self.data.join("journal")).unwrap().len();
@@ -256,7 +254,7 @@ impl Scene {
         }
     }
 
-    /// It has ended by itself and says why, or it is killed.
+    /// Checks the reason for which the server has stopped, or kills it.
     fn end(&mut self, server: &mut Server, death: Death) {
         let reason = match death {
             Death::FullDisk => Some("No space left on device"),
@@ -265,8 +263,8 @@ impl Scene {
             Death::Call(_, Fault::Error("ENOSPC")) => Some("No space left on device"),
             _ => None,
         };
-        // Those that fail have ended when the last client has seen it; a fault
-        // that has met a snapshot only is none.
+        // After a fault the server has ended when the last client has noticed it, unless the fault
+        // has only hit a snapshot.
         let ended =
             server.ended_within(Duration::from_millis(if reason.is_some() { 500 } else { 0 }));
         let Some(status) = ended else {
@@ -285,7 +283,7 @@ impl Scene {
         assert_eq!(status.code(), Some(1), "{status}: {line}");
     }
 
-    /// The last check, and an orderly end.
+    /// Checks the state a last time and stops the server.
     fn finish(mut self, what: &str) {
         let rooms = self.other.path().join("rooms");
         let server = Server::durable(&self.data, &["--inventory", text_of(&rooms)]);
@@ -294,7 +292,7 @@ impl Scene {
         check_replay(&self.data);
         self.print(what);
         let figures = &self.truth.figures;
-        assert!(figures.acknowledged > 10 * self.rounds, "hardly anything was done in between");
+        assert!(figures.acknowledged > 10 * self.rounds, "too few requests between the crashes");
     }
 
     fn print(&self, what: &str) {
@@ -327,7 +325,7 @@ struct Load {
     ticks: Receiver<()>,
 }
 
-/// The confirmation numbers in the order of the journal: 1, 2, 3…
+/// Checks that the confirmation numbers in the journal are consecutive.
 fn check_numbers(events: &[(u64, String)]) {
     let mut last = None;
     for (_, event) in events {
@@ -339,7 +337,7 @@ fn check_numbers(events: &[(u64, String)]) {
     }
 }
 
-/// Takes all the room that a disk has but for so many bytes.
+/// Fills a disk except for `but` bytes.
 fn fill_disk(ballast: &Path, but: usize) {
     use std::io::Write;
     let mut file = std::fs::File::create(ballast).unwrap();
@@ -350,7 +348,7 @@ fn fill_disk(ballast: &Path, but: usize) {
     file.set_len((bytes as u64).saturating_sub(but as u64)).unwrap();
 }
 
-/// Rounds until the time is over; at least one of each kind.
+/// Runs rounds until the time is over, at least one of each kind.
 fn run(what: &str, data: &Path, deaths: &[Death]) {
     let seconds = std::env::var("RESERVAD_CRASH_SECONDS");
     let seconds = seconds.map_or(SECONDS, |seconds| seconds.parse().unwrap());
@@ -377,7 +375,7 @@ fn kills_at_random_moments() {
     deaths[3] = Death::KillInCompaction;
     run("killed", folder.path(), &deaths);
     let journal = std::fs::read_to_string(folder.path().join("journal")).unwrap();
-    assert!(is_compacted(&journal), "it was never compacted");
+    assert!(is_compacted(&journal), "the journal was never compacted");
 }
 
 #[test]

@@ -1,15 +1,13 @@
-//! A power cut: what was written and not synced may be gone. A kill alone does
-//! not show that, because the system writes what a dead process has left; so the
-//! trace of its calls says what has to go.
+//! Power cuts, which lose data that was written but not synced. After a kill the system still
+//! writes such data, so that the trace of the system calls determines which bytes to remove.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use support::Rng;
 
-/// Takes back what was written to the journal since its last sync that
-/// succeeded: all of it, the end of it, or, as after a mere kill, nothing. How
-/// many bytes.
+/// Removes the data written to the journal since its last successful sync: all of it, its end, or
+/// nothing as after a kill. Returns the number of bytes.
 pub fn cut(trace: &Path, journal: &Path, rng: &mut Rng) -> u64 {
     let trace = String::from_utf8_lossy(&std::fs::read(trace).unwrap()).into_owned();
     let Some((start, end)) = unsynced(&trace) else { return 0 };
@@ -18,14 +16,14 @@ pub fn cut(trace: &Path, journal: &Path, rng: &mut Rng) -> u64 {
         1 => start,
         _ => start + rng.below((end - start) as usize) as u64,
     };
-    // Before them there was spare space.
+    // The spare tail consists of LFs.
     let blank = vec![b'\n'; (end - from) as usize];
     let file = std::fs::OpenOptions::new().write(true).open(journal).unwrap();
     file.write_all_at(&blank, from).unwrap();
     end - from
 }
 
-/// From where to where the journal was written since its last sync.
+/// Returns the range of the journal that was written since its last sync.
 fn unsynced(trace: &str) -> Option<(u64, u64)> {
     let mut range = None;
     for line in trace.lines().filter(|line| line.contains("/journal>")) {

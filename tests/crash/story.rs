@@ -1,39 +1,39 @@
-//! The events as watchers are told them, put together over all crashes: each
-//! once and in order, and what they tell is what the lists show.
+//! The notices of all servers put together. Each event occurs once and in order, and their effects
+//! are the state that the lists show.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use support::view::{Row, View};
+use support::view::{Booking, View};
 use support::{Client, PATIENCE};
 
-/// Notices by the number of their event.
+/// Notices with the numbers of their events.
 pub type Told = Vec<(u64, String)>;
 
 #[derive(Default)]
 pub struct Story {
-    /// The last notices, to compare with when they are told again.
+    /// The last notices, with which repeated ones are compared.
     told: BTreeMap<u64, String>,
     pub last: u64,
     live: BTreeMap<u64, Tale>,
     resources: BTreeSet<String>,
     last_number: u64,
-    /// How often a watcher had to begin anew.
+    /// The number of watches that could not be continued.
     pub gaps: usize,
 }
 
-/// What the events say of a reservation.
+/// A reservation according to the notices.
 struct Tale {
     names: BTreeSet<String>,
-    /// Empty where a notice does not tell it.
+    /// Empty if no notice contains it.
     until: String,
 }
 
-/// Notices that are kept for comparison.
+/// The number of notices that are kept for comparison.
 const KEPT: usize = 2000;
 
 impl Story {
-    /// Takes up what one watcher was told.
+    /// Applies the notices of one watcher.
     pub fn hear(&mut self, told: Told) {
         for (number, line) in told {
             if number <= self.last {
@@ -94,8 +94,7 @@ impl Story {
         }
     }
 
-    /// Hears from a new server what happened since, and compares the whole
-    /// story with what the server shows.
+    /// Reads the new notices of a new server, and compares the resulting state with its lists.
     pub fn check(&mut self, address: SocketAddr, view: &View) {
         assert!(self.last <= view.last_event, "event {} was told and is not there", self.last);
         if self.last < view.last_event {
@@ -105,19 +104,19 @@ impl Story {
             self.begin_anew(view);
             return;
         }
-        let rows: Vec<_> = view.rows.iter().map(shown).collect();
+        let bookings: Vec<_> = view.bookings.iter().map(shown).collect();
         let live = self.live.iter().map(|(n, tale)| (*n, &tale.names, &*tale.until));
-        assert_eq!(live.collect::<Vec<_>>(), rows);
+        assert_eq!(live.collect::<Vec<_>>(), bookings);
         assert_eq!(self.resources, view.resources());
         assert_eq!(self.last_number, view.last_number);
     }
 
-    /// What a compaction has dropped is told no more: the lists are.
+    /// Continues with the state of the lists, because a compaction has dropped older events.
     fn begin_anew(&mut self, view: &View) {
-        let tale = |(number, row): (&u64, &Row)| {
-            (*number, Tale { names: row.names.clone(), until: row.until.clone() })
+        let tale = |(number, booking): (&u64, &Booking)| {
+            (*number, Tale { names: booking.names.clone(), until: booking.until.clone() })
         };
-        self.live = view.rows.iter().map(tale).collect();
+        self.live = view.bookings.iter().map(tale).collect();
         self.resources = view.resources();
         self.last_number = view.last_number;
         self.last = view.last_event;
@@ -126,13 +125,13 @@ impl Story {
     }
 }
 
-fn shown<'a>((number, row): (&u64, &'a Row)) -> (u64, &'a BTreeSet<String>, &'a str) {
-    (*number, &row.names, &row.until)
+fn shown<'a>((number, booking): (&u64, &'a Booking)) -> (u64, &'a BTreeSet<String>, &'a str) {
+    (*number, &booking.names, &booking.until)
 }
 
-/// Watches from after event `after` to the end of the connection or to event
-/// `to`. Their numbers have no gaps. If the events are not held any more it
-/// begins with those that are.
+/// Watches from event `after` to the end of the connection or to event `to`, and checks that
+/// numbers have no gaps. If the server has dropped some of the events, it starts with the oldest
+/// one.
 pub fn watch(address: SocketAddr, after: u64, to: u64) -> Told {
     let mut told = Told::new();
     let Ok(stream) = std::net::TcpStream::connect_timeout(&address, PATIENCE) else {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use support::Rng;
 use support::sim_disk::{Faults, SimDisk};
 
-/// What must come back: event n is `history[n - 1]`.
+/// The expected content of the journal: event n is `history[n - 1]`.
 struct Model {
     history: Vec<String>,
-    /// Numbers of the last event of every commit that was tried, and 0.
+    /// The numbers of the last events of all commits that were tried, and 0.
     commit_ends: Vec<usize>,
-    /// Events up to here are promised.
+    /// The last event that must survive.
     acknowledged: usize,
 }
 
@@ -33,7 +33,7 @@ struct Run {
     rng: Rng,
     model: Model,
     policy: SyncPolicy,
-    /// Events that the snapshot in progress holds.
+    /// The number of events in the current snapshot.
     visited: usize,
     tally: Tally,
 }
@@ -45,7 +45,7 @@ impl Run {
         Run { seed, disk, rng, model, policy, visited: 0, tally: Tally::default() }
     }
 
-    /// Opens and holds what comes back against the promise. `None`: the power went meanwhile.
+    /// Opens the journal and checks its content. Returns `None` if the power failed meanwhile.
     fn open(&mut self) -> Option<Journal<SimDisk>> {
         let mut found: Vec<String> = Vec::new();
         let seed = self.seed;
@@ -92,7 +92,7 @@ impl Run {
             _ => self.rng.below(90),
         };
         let mut text = format!("payload {number} of {} ", self.rng.next_u64() % 1000);
-        // Text that looks like a record must not confuse anybody.
+        // Text that looks like a record must not confuse the recovery.
         let filler = ["ñ", "x", " ", " commit ", "0"][self.rng.below(5)];
         while text.len() < length {
             text.push_str(filler);
@@ -123,7 +123,7 @@ impl Run {
         self.visited = end;
     }
 
-    /// One random thing that the owner of a journal does.
+    /// Makes a random call.
     fn act(&mut self, journal: &mut Journal<SimDisk>) -> Result<(), Error> {
         match self.rng.below(16) {
             0 => {
@@ -134,7 +134,7 @@ impl Run {
             1 if self.rng.one_in(2) => drop(journal.fill_tail()?),
             1 => {
                 journal.seal()?;
-                // Everything was synced before.
+                // All data was synced before.
                 self.model.acknowledged = self.model.history.len();
                 self.tally.sealed += u32::from(journal.is_sealed());
             }
@@ -160,7 +160,7 @@ impl Run {
         Ok(())
     }
 
-    /// Acts until something fails or for `count` times.
+    /// Makes up to `count` calls, until one fails.
     fn live(&mut self, journal: &mut Journal<SimDisk>, count: usize) {
         for _ in 0..count {
             if self.act(journal).is_err() {
@@ -197,7 +197,7 @@ impl Run {
                 let count = self.rng.below(40);
                 self.live(&mut journal, count);
             }
-            // Killed without a power cut in one of three: the page cache stays as it was.
+            // In one of three cases a kill without a power cut, which keeps the page cache.
             if !self.rng.one_in(3) {
                 self.disk.lose_power();
                 self.tally.power_cuts += 1;
@@ -232,7 +232,7 @@ fn random_histories_keep_acknowledged_commits() {
         total.found_sealed += run.tally.found_sealed;
     }
     println!("{total:?}");
-    // A simulator that never does the interesting thing proves nothing.
+    // All situations must have occurred.
     let Tally { torn, snapshots, poisoned, sealed, found_sealed, .. } = total;
     let Tally { unacknowledged_kept, unacknowledged_lost, .. } = total;
     if count >= 150 {
@@ -243,8 +243,8 @@ fn random_histories_keep_acknowledged_commits() {
     }
 }
 
-/// A compaction with commits between its pieces; the power goes at every step of it, and what is
-/// on the disk afterwards is tried with several outcomes.
+/// A compaction with commits between its pieces. The power fails at every step, with several
+/// outcomes on the disk.
 #[test]
 fn power_cut_at_every_step_of_a_compaction() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
@@ -286,7 +286,7 @@ fn compact(run: &mut Run, journal: &mut Journal<SimDisk>) -> Result<(), Error> {
     run.commit(journal)
 }
 
-/// The first creation, cut at every step.
+/// The power fails at every step of the first creation.
 #[test]
 fn power_cut_at_every_step_of_the_first_start() {
     for step in 0..12 {
@@ -302,8 +302,8 @@ fn power_cut_at_every_step_of_the_first_start() {
     }
 }
 
-/// A process is killed between the rename and the sync of the folder. The next one must not build
-/// on a name that a power cut takes back.
+/// A process is killed between the rename and the sync of the directory. The next one must not rely
+/// on a name that a power cut can revert.
 #[test]
 fn unsynced_rename_is_synced_by_the_next_open() {
     for outcome in 0..40 {
@@ -312,7 +312,7 @@ fn unsynced_rename_is_synced_by_the_next_open() {
         run.commit(&mut journal).unwrap();
         journal.begin_snapshot().unwrap();
         run.visit(&mut journal, usize::MAX / 2);
-        // The rename succeeds, the sync of the folder does not.
+        // The rename succeeds, and the sync of the directory fails.
         run.disk.set_faults(Faults { name_fails_at: Some(1), ..Faults::default() });
         assert!(journal.finish_snapshot(run.model.history.len() as u64).is_err());
         assert!(matches!(journal.begin_snapshot(), Err(Error::Poisoned(_))));
@@ -327,8 +327,8 @@ fn unsynced_rename_is_synced_by_the_next_open() {
     }
 }
 
-/// After a failed sync the system shows bytes that it will never write. A process that then
-/// replays them must make them durable before it builds on them.
+/// After a failed sync the page cache contains bytes that the system will never write. A process
+/// that replays them must make them durable first.
 #[test]
 fn data_left_in_the_cache_by_a_failed_sync_is_made_durable() {
     for outcome in 0..40 {
@@ -348,9 +348,9 @@ fn data_left_in_the_cache_by_a_failed_sync_is_made_durable() {
     }
 }
 
-/// The same for the header, whose sync may fail at the creation.
-/// Regression: a power cut during the first commit kept its later pages and not the first one, and
-/// the journal was refused for NULs in the place of the header.
+/// The same for the header, whose sync may fail at the creation. Regression test: a power cut
+/// during the first commit kept its later pages and not the first one, and the journal was refused
+/// for NULs in the place of the header.
 #[test]
 fn unsynced_header_is_made_durable() {
     for outcome in 0..40 {
@@ -369,8 +369,8 @@ fn unsynced_header_is_made_durable() {
     }
 }
 
-/// The stale rest of a cut tail must be gone before anything new is written: else a later power
-/// cut could bring back old records behind new ones.
+/// The rest of a torn tail must be removed before new data is written. Otherwise a later power cut
+/// could restore old records behind new ones.
 #[test]
 fn cut_is_durable_before_the_next_commit() {
     for outcome in 0..200 {
@@ -381,7 +381,7 @@ fn cut_is_durable_before_the_next_commit() {
         run.model.commit_ends = (0..=run.model.history.len()).collect();
         let mut journal = run.open().unwrap();
         assert_eq!(journal.last_number(), 1);
-        // As long as the record that was torn, so that the old ones would follow it seamlessly.
+        // As long as the torn record, so that old records would follow it directly.
         run.model.history.push(torn.same_length);
         run.model.commit_ends.push(2);
         commit(&mut journal, &[&run.model.history[1]]);

@@ -1,4 +1,4 @@
-//! Disks that fail without a power cut, and the calls of a caller that make no sense.
+//! Disks that fail without a power cut, and invalid calls.
 
 use crate::{commit, replay, try_commit};
 use reservad::journal::{
@@ -110,7 +110,7 @@ fn failed_fill_poisons_the_journal() {
     assert_poisoned(&mut journal, "cannot fill");
 }
 
-/// Compaction may fail; the service goes on with the journal that it has.
+/// After a failed compaction the server continues with the old journal.
 #[test]
 fn failed_snapshot_is_abandoned() {
     let faults = [
@@ -124,7 +124,7 @@ fn failed_snapshot_is_abandoned() {
             let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
             commit(&mut journal, &["a"]);
             journal.begin_snapshot().unwrap();
-            // More than there is room for, and so much that a piece is synced.
+            // More than fits on the disk, and so much that a piece is synced.
             (0..20).for_each(|_| journal.snapshot_append(&"state".repeat(12_000)));
             disk.set_faults(fault.clone());
             let error = if in_pieces {
@@ -144,13 +144,13 @@ fn failed_snapshot_is_abandoned() {
     }
 }
 
-/// How a compaction uses the disk when it fills up.
+/// The state of a compaction when the disk becomes full.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Taken {
     Nothing,
     /// A snapshot is in progress.
     Snapshot,
-    /// The same, but its file cannot be removed.
+    /// A snapshot is in progress, and its file cannot be removed.
     StuckSnapshot,
     /// A snapshot is finished, and the file that it has replaced still exists.
     OldFile,
@@ -192,7 +192,8 @@ fn commit_until_full(taken: Taken, faults: &Faults, policy: SyncPolicy) -> (usiz
     (acknowledged, matches!(notices[..], [Notice::SnapshotGivenUp { .. }]))
 }
 
-/// A snapshot once took the last space of the disk, and the server stopped at the next commit.
+/// Regression test: a snapshot took the last space of the disk, and the server stopped at the next
+/// commit.
 #[test]
 fn compaction_yields_its_space_to_commits() {
     let every = SyncPolicy::Every(Duration::from_secs(1));
@@ -245,8 +246,8 @@ fn snapshot_leaves_the_reserve_for_commits() {
     }
 }
 
-/// Another server with the same directory once lost acknowledged events when this one replaced the
-/// journal with its snapshot.
+/// Regression test: another server with the same directory lost acknowledged events when this one
+/// replaced the journal with its snapshot.
 #[test]
 fn directory_locked_by_another_process_is_not_written() {
     let taken = || Faults { lock: Some(LockState::Lost), ..Faults::default() };
@@ -326,7 +327,7 @@ fn replaced_journal_is_kept_and_deleted_journal_is_restored() {
     }
 }
 
-/// However large a snapshot is: no call holds the loop up for all of it.
+/// No single call blocks the loop for a time that depends on the size of the snapshot.
 #[test]
 fn snapshot_is_synced_and_the_old_journal_is_freed_in_pieces() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
@@ -363,7 +364,7 @@ fn snapshot_is_synced_and_the_old_journal_is_freed_in_pieces() {
     }
 }
 
-/// It has no name any more, so nothing depends on it.
+/// The file has no name any more, so that nothing depends on it.
 #[test]
 fn old_journal_that_cannot_be_truncated_is_just_closed() {
     let disk = SimDisk::new(512, 0);

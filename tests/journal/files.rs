@@ -1,4 +1,4 @@
-//! Real files, and what exactly is in them.
+//! The journal on a real disk, and the exact content of its files.
 
 use crate::{HEADER, SNAPSHOT_HEADER, commit, replay};
 use reservad::journal::{
@@ -21,7 +21,7 @@ fn text(folder: &Path) -> String {
     fs::read_to_string(folder.join("journal")).unwrap().trim_end().to_string()
 }
 
-/// The same with a fixed identity.
+/// Returns the content of the journal with a fixed identity.
 fn example(folder: &Path) -> String {
     let text = text(folder);
     let (header, rest) = text.split_once('\n').unwrap();
@@ -30,7 +30,7 @@ fn example(folder: &Path) -> String {
     format!("{of_example}{rest}")
 }
 
-/// The file byte by byte, which is also the example of the documentation.
+/// The complete file, which is also the example in the documentation.
 #[test]
 fn format_is_as_documented() {
     let folder = temp_dir();
@@ -175,7 +175,7 @@ fn check_takes_no_lock_and_creates_no_file() {
 /// A journal that the server truncates while it is copied, because a compaction has replaced it.
 struct Replaced {
     content: Vec<u8>,
-    /// How many of the opened files are truncated.
+    /// The number of opened files that are truncated.
     cut: usize,
     opened: Cell<usize>,
 }

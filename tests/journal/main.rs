@@ -1,4 +1,4 @@
-//! The journal from outside: what it writes, what it reads back, what it survives.
+//! The journal through its public interface: files, recovery, faults and power cuts.
 
 mod crash;
 mod faults;
@@ -10,12 +10,12 @@ mod sealing;
 use reservad::journal::{Error, Journal, JournalId, Record, Report, Storage, SyncPolicy};
 use support::sim_disk::SimDisk;
 
-/// The identity in the headers of files made by tests.
+/// The identity in the headers of the files of tests.
 pub const ID: JournalId = JournalId(0x0123_4567_89ab_cdef);
 pub const HEADER: &str = "reservad-journal 3 0123456789abcdef 18901257\n";
 pub const SNAPSHOT_HEADER: &str = "reservad-journal 3 0123456789abcdef snapshot 9713aa50\n";
 
-/// What a replay delivered, in words.
+/// Opens a journal and returns it with its records as texts.
 pub fn replay<S: Storage>(
     storage: S,
     policy: SyncPolicy,
@@ -36,13 +36,13 @@ pub fn in_words(record: Record<'_>) -> String {
     }
 }
 
-/// Replays a file with this content.
+/// Opens a journal with the given content.
 pub fn replay_bytes(content: &[u8]) -> Result<(Vec<String>, Report), Error> {
     let disk = SimDisk::with("journal", content);
     replay(disk, SyncPolicy::Always).map(|(_, records, report)| (records, report))
 }
 
-/// Commits these together.
+/// Appends a commit.
 pub fn commit<S: Storage>(journal: &mut Journal<S>, payloads: &[&str]) {
     try_commit(journal, payloads).unwrap();
 }
@@ -56,12 +56,12 @@ pub fn try_commit<S: Storage>(journal: &mut Journal<S>, payloads: &[&str]) -> Re
     journal.commit(journal.last_number() + 1, &payloads.concat(), ends.into_iter())
 }
 
-/// A line with its checksum.
+/// Returns a line with its checksum.
 pub fn line(body: &str) -> String {
     format!("{:08x}\t{body}\n", crc32fast::hash(body.as_bytes()))
 }
 
-/// A commit with these payloads, each line as it is.
+/// Returns a commit with the given payloads, whose lines are written unchanged.
 pub fn written(first: u64, synced: u64, payloads: &[&str]) -> String {
     let lines: String = payloads.iter().map(|payload| format!("{payload}\n")).collect();
     let crc = crc32fast::hash(lines.as_bytes());

@@ -39,7 +39,7 @@ fn deleted_or_emptied_journal_is_not_replaced_by_a_new_one() {
         assert_lost(&disk);
         assert_eq!(disk.content(JOURNAL_FILE).unwrap(), emptied);
     }
-    // The restored journal is good.
+    // The restored journal is accepted.
     disk.put(JOURNAL_FILE, &whole);
     assert_eq!(replay(disk, POLICY).unwrap().1, ["1 a"]);
 }
@@ -57,7 +57,7 @@ fn new_journal_is_created_on_request() {
         disk.remove(JOURNAL_FILE).unwrap();
         assert_lost(&disk);
     }
-    // In a directory that was never used, too.
+    // Also in a directory that was never used.
     let disk = SimDisk::new(512, 0);
     begin_again(&disk).unwrap();
     assert!(replay(disk, POLICY).unwrap().1.is_empty());
@@ -77,7 +77,7 @@ fn existing_journal_is_not_replaced_on_request() {
     assert_eq!(disk.names(), [MARKER_FILE, NEW_JOURNAL_FILE]);
 }
 
-/// A backup of another directory, or two directories that were mixed up.
+/// Such as a backup of another directory, or confused directories.
 #[test]
 fn journal_of_another_directory_is_refused_with_both_ids() {
     let disk = used();
@@ -95,7 +95,7 @@ fn journal_of_another_directory_is_refused_with_both_ids() {
     replay(disk, POLICY).unwrap();
 }
 
-/// From a backup, or written before markers existed, or by a start that was killed.
+/// Such a journal is from a backup, from before markers existed, or from a start that was killed.
 #[test]
 fn missing_or_invalid_marker_is_rewritten() {
     for marker in [None, Some(&b""[..]), Some(b"0123456789abcde"), Some(b"0123456789abcdeg\n")] {
@@ -114,8 +114,7 @@ fn missing_or_invalid_marker_is_rewritten() {
     }
 }
 
-/// A crash while a directory is prepared, or while its first journal is created, never makes a
-/// start fail that would have succeeded.
+/// A crash while a directory or its first journal is created never makes the next start fail.
 #[test]
 fn power_cut_at_every_step_of_creating_a_journal() {
     let mut last = 0;
@@ -130,7 +129,7 @@ fn power_cut_at_every_step_of_creating_a_journal() {
             disk.lose_power();
             match replay(disk.clone(), POLICY) {
                 Ok((_, records, _)) => assert!(records.is_empty()),
-                // Nothing has changed, and the operator repeats the command.
+                // The directory is unchanged, and the operator repeats the command.
                 Err(Error::Lost { .. }) => assert!(!prepared),
                 Err(error) => panic!("{error}"),
             }

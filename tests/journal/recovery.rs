@@ -1,4 +1,4 @@
-//! The recovery table: every class of input, and damage at every place.
+//! The recovery: every class of input, and damage at every offset.
 
 use std::cell::Cell;
 use std::io;
@@ -11,11 +11,11 @@ use reservad::journal::{
 };
 use support::sim_disk::SimDisk;
 
-/// A small journal without its spare tail, and where its commits begin.
+/// A small journal without its spare tail, and the offsets of its commits.
 struct Sample {
     content: Vec<u8>,
     records: Vec<String>,
-    /// Of each commit: offset of its first byte, index of its first record.
+    /// The offset of the first byte and the index of the first record of each commit.
     commits: Vec<(usize, usize)>,
 }
 
@@ -38,7 +38,7 @@ fn small(policy: SyncPolicy) -> Sample {
     sample(policy, &[&["uno"], &["dos", "tres", "cuatro"], &["cinco"], &["seis ñ", "siete"]])
 }
 
-/// A journal of three records written without a sync, the second of them torn.
+/// Returns a journal of three records that were written without a sync, the second of them torn.
 pub struct Torn {
     pub content: Vec<u8>,
     pub payloads: Vec<String>,
@@ -56,10 +56,10 @@ pub fn torn_middle() -> Torn {
 
 #[derive(Debug, PartialEq)]
 enum Found {
-    /// These many records, nothing wrong.
+    /// A number of records without damage.
     Good(usize),
     Fresh,
-    /// These many records, the rest cut.
+    /// A number of records, with the rest cut.
     Cut(usize),
     Refused(Evidence),
 }
@@ -77,7 +77,7 @@ fn found(content: &[u8]) -> Found {
     }
 }
 
-/// One commit of one record each, with the offsets that a sync after each one gives.
+/// Returns commits of one record each, with the offsets of a sync after each.
 fn synced_events(count: u64) -> Vec<String> {
     let mut at = HEADER.len();
     let mut lines = Vec::new();
@@ -101,7 +101,7 @@ fn malformed_headers() {
     let snapshot_after_lf = SNAPSHOT_HEADER.replace(" snapshot", "\nsnapshot");
     let not_of_a_snapshot = SNAPSHOT_HEADER.replace("snapshot ", "");
     let header = || Found::Refused(Evidence::Header);
-    let rows: &[(&str, &[u8], Found)] = &[
+    let cases: &[(&str, &[u8], Found)] = &[
         ("empty", b"", Found::Fresh),
         ("torn", b"reservad-j", Found::Fresh),
         ("torn in the identity", &new[..25], Found::Fresh),
@@ -131,7 +131,7 @@ fn malformed_headers() {
         ("a snapshot's sum", not_of_a_snapshot.as_bytes(), header()),
         ("CR", &[&new[..44], b"\r\n"].concat(), header()),
     ];
-    for (name, content, expected) in rows {
+    for (name, content, expected) in cases {
         assert_eq!(&found(content), expected, "{name}");
     }
 }
@@ -153,14 +153,14 @@ fn malformed_commits() {
     let long = "x".repeat(200_000);
     let three = written(2, end1, &["payload 2", "payload 3", "payload 4"]);
     let out_of_order = || Found::Refused(Evidence::OutOfOrder);
-    // A name may look like the head of a commit or a seal, checksum included, except for the TAB.
+    // A name may look like the header of a commit or a seal with a checksum, except for the TAB.
     let imitation = line(&format!("commit 9 2 00000000 @{}", end1 + 1)).replace('\t', " ");
     let imitating = written(3, 45, &[&format!("ADDED {}", imitation.trim_end())]);
     let seal = line(&format!("seal 9 @{}", end1 + 1)).replace('\t', " ");
     let seal_imitating = written(3, 45, &[&format!("ADDED {}", seal.trim_end())]);
     let too_long = "x".repeat(MAX_PAYLOAD_BYTES + 1);
     let long_word = format!("{} a", "x".repeat(MAX_PAYLOAD_BYTES - 2));
-    let rows = [
+    let cases = [
         ("all good", join(&[&e[0], &e[1], &e[2], "\n\n"]), Found::Good(3)),
         ("a commit of three", join(&[&e[0], &three]), Found::Good(4)),
         ("broken at the end", join(&[&e[0], &broken]), Found::Cut(1)),
@@ -252,10 +252,10 @@ fn malformed_commits() {
             Found::Cut(1),
         ),
     ];
-    for (name, content, expected) in rows {
+    for (name, content, expected) in cases {
         assert_eq!(found(content.as_bytes()), expected, "{name}:\n{content:.300}");
     }
-    // Good sums over what is no text, and over lines that do not end.
+    // Correct checksums of invalid UTF-8 and of incomplete lines.
     for (lines, reason) in [(&b"\xff\n"[..], "not UTF-8"), (b"x\ny", "no end")] {
         let crc = crc32fast::hash(lines);
         let head = line(&format!("commit 1 {} {crc:08x} @45", lines.len()));
@@ -272,7 +272,7 @@ fn malformed_snapshots() {
     let join = |parts: &[&str]| format!("{SNAPSHOT_HEADER}{}", parts.concat());
     let end_before_last = line(&format!("end 0 {}", u64::MAX - 1));
     let end_at = (SNAPSHOT_HEADER.len() + end_before_last.len()) as u64;
-    let rows = [
+    let cases = [
         ("good", join(&[&s[0], &s[1], &s[2]]), Found::Good(3)),
         ("good with an event", join(&[&s[0], &s[1], &s[2], &event, "\n"]), Found::Good(4)),
         ("empty snapshot", join(&[&line("end 0 0")]), Found::Good(1)),
@@ -322,7 +322,7 @@ fn malformed_snapshots() {
             Found::Refused(Evidence::OutOfOrder),
         ),
     ];
-    for (name, content, expected) in rows {
+    for (name, content, expected) in cases {
         assert_eq!(found(content.as_bytes()), expected, "{name}:\n{content}");
     }
 }
@@ -338,7 +338,7 @@ fn record_that_the_caller_rejects_is_damage() {
         });
         let bad = report.unwrap().bad.unwrap();
         assert_eq!(bad.verdict, Disposition::Refused(Evidence::Rejected));
-        // Before it the header, and the head of each commit up to its own.
+        // The header of the file, and the headers of the commits up to its own.
         let heads =
             sample.commits.iter().filter(|(_, records)| *records < refused as usize).count();
         let line = 1 + heads as u64 + refused;
@@ -361,7 +361,7 @@ fn last_commit_torn_at_every_byte() {
                     content.resize(sample.content.len() + 100, fill);
                 }
                 let expected = match fill {
-                    // The one byte that was not written is the LF that was there already.
+                    // The missing byte is the LF of the spare tail.
                     Some(b'\n') if end == sample.content.len() - 1 => {
                         Found::Good(sample.records.len())
                     }
@@ -374,12 +374,12 @@ fn last_commit_torn_at_every_byte() {
     }
 }
 
-/// Whatever single bit is wrong: the journal is refused, or what is served is what was committed,
-/// without the last commit if the bit is in that one.
+/// With any single wrong bit the journal is refused, or it has the committed records, without the
+/// last commit if the bit is in that one.
 #[test]
 fn flip_of_every_bit_of_the_events() {
     every_bit_of(small(SyncPolicy::Always));
-    // With one record after it, the broken byte may be the LF before the only evidence.
+    // With one record after it, the wrong byte may be the LF before the only evidence.
     every_bit_of(sample(SyncPolicy::Always, &[&["uno", "dos"], &["tres"], &["cuatro"]]));
 }
 
@@ -420,8 +420,8 @@ fn flip_of_every_bit_of_a_snapshot() {
     }
 }
 
-/// A sector is lost: it reads as blank, as NULs, or as something else. If a later commit whose head
-/// can still be read says that it had been synced, the journal is refused; else the tail is cut.
+/// A lost sector reads as LFs, NULs, or other bytes. If the header of a later commit shows that it
+/// had been synced, the journal is refused. Otherwise the tail is cut.
 #[test]
 fn loss_of_every_sector() {
     let text = "x".repeat(70);
@@ -440,7 +440,7 @@ fn loss_of_every_sector() {
                     assert_eq!(result, Found::Refused(Evidence::Header));
                     continue;
                 }
-                // It may begin with an LF that is lost to an LF.
+                // It may begin with an LF that is replaced by an LF.
                 let first = lost.clone().find(|at| content[*at] != sample.content[*at]).unwrap();
                 let &(start, records) =
                     sample.commits.iter().rfind(|(start, _)| *start <= first).unwrap();
@@ -461,7 +461,7 @@ fn loss_of_every_sector() {
     }
 }
 
-/// The evidence may be far behind the bad place, across the pieces in which a file is read.
+/// The evidence may be far behind the damage, in a later read of the file.
 #[test]
 fn evidence_of_damage_is_found_anywhere() {
     let good = written(1, 45, &["x"]);
@@ -546,11 +546,11 @@ fn refusal_changes_nothing_and_names_the_remedy() {
     );
 }
 
-/// A journal that is written to while it is read: each read finds more of it.
+/// A journal that grows while it is read.
 #[derive(Clone)]
 pub struct Growing {
-    /// What there is at the first read, at the second, and from the last one on; too short for a read is
-    /// a disk that fails.
+    /// The contents at the first read, at the second one, and so on. A read beyond the end of its
+    /// content fails.
     moments: Rc<Vec<Vec<u8>>>,
     reads: Rc<Cell<usize>>,
 }
@@ -620,8 +620,8 @@ impl Storage for Growing {
     }
 }
 
-/// The check read a commit that was half written, found the whole of the next one when it looked
-/// what came after that, took it for damage and told how to truncate the journal of the server.
+/// Regression test: the check read an incomplete commit and then the complete next one, reported
+/// damage, and advised to truncate the journal of the running server.
 #[test]
 fn write_during_a_check_is_not_damage() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
@@ -634,7 +634,8 @@ fn write_during_a_check_is_not_damage() {
         };
         let (second, _) = sample.commits[1];
         for torn in second..sample.content.len() {
-            // A read each, or none: it is half there, then half of the next, or all.
+            // Between the reads the commit is completed, and the next one is written partly or
+            // completely.
             let (last, _) = sample.commits[3];
             let moments = [
                 vec![up_to(torn), up_to(size - 50)],
@@ -649,7 +650,7 @@ fn write_during_a_check_is_not_damage() {
                 });
                 let report = report.unwrap();
                 assert_eq!(report.bad, None, "torn at {torn}");
-                // All that is not written of the one before may be the LF that is there already.
+                // The only missing byte of the previous commit may be the LF of the spare tail.
                 let is_whole = |(start, _): &(usize, usize)| [*start, *start - 1].contains(&torn);
                 match sample.commits.iter().any(is_whole) {
                     true => assert!(sample.records.starts_with(&records)),
@@ -661,8 +662,8 @@ fn write_during_a_check_is_not_damage() {
     }
 }
 
-/// The second look at a commit that was half written found it whole and not to be accepted, or the
-/// disk broken, and the check said what the first look had seen.
+/// Regression test: the second read of an incomplete commit found it complete but invalid, or
+/// failed, and the check reported the result of the first read.
 #[test]
 fn damage_found_by_a_second_read_is_reported() {
     let sample = small(SyncPolicy::Always);
@@ -685,8 +686,8 @@ fn damage_found_by_a_second_read_is_reported() {
     assert_eq!(found(&torn).unwrap().bad.unwrap().verdict, Disposition::Cut);
 }
 
-/// The report counted the events of a commit before the one that was not accepted, though a
-/// start would not have any of them.
+/// Regression test: the report counted the events of a commit before an invalid one, although a
+/// start would discard all of them.
 #[test]
 fn good_part_ends_with_a_complete_commit() {
     let sample = small(SyncPolicy::Always);
@@ -699,7 +700,7 @@ fn good_part_ends_with_a_complete_commit() {
     assert_eq!((report.last_number, report.end_bytes), (1, sample.commits[1].0 as u64));
 }
 
-/// The only head of a commit that a tail has is told of in the singular.
+/// A single header of a commit in a torn tail is reported in the singular.
 #[test]
 fn torn_tail_is_described() {
     for (commits, words) in [(0, "the beginnings of 0 commits"), (1, "the beginning of 1 commit")] {
@@ -712,7 +713,7 @@ fn torn_tail_is_described() {
     }
 }
 
-/// Wherever a fault is, `check` and `open` judge alike, and `check` changes nothing.
+/// With damage at any offset, `check` and `open` have the same result, and `check` changes nothing.
 #[test]
 fn check_and_open_agree() {
     let sample = small(SyncPolicy::Always);

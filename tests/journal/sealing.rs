@@ -1,4 +1,4 @@
-//! Seals: what they prove, how they are overwritten, and the effects of a power cut.
+//! Seals: the damage that they prove, how they are overwritten, and the effects of power cuts.
 
 use crate::recovery::Growing;
 use crate::{HEADER, SNAPSHOT_HEADER, commit, line, replay, replay_bytes, try_commit, written};
@@ -37,8 +37,8 @@ fn verdict(content: &[u8]) -> (Option<Disposition>, bool) {
     (report.bad.map(|bad| bad.verdict), report.is_sealed)
 }
 
-/// A wrong bit in the last commit of a journal that was sealed at a clean stop was once cut as a
-/// torn tail, "never acknowledged".
+/// Regression test: a wrong bit in the last commit of a journal that was sealed at a regular stop
+/// was cut as a torn tail.
 #[test]
 fn every_wrong_bit_before_a_seal_is_damage() {
     for policy in POLICIES {
@@ -64,7 +64,7 @@ fn every_wrong_bit_before_a_seal_is_damage() {
                 }
             }
             assert_eq!(of_the_last, 2 * 8 * (end - start));
-            // No commit is lost with the seal, which is gone.
+            // The seal is lost, and no commit is.
             for bit in end * 8..content.len() * 8 {
                 let mut content = content.clone();
                 content[bit / 8] ^= 1 << (bit % 8);
@@ -105,7 +105,7 @@ fn malformed_seals() {
     let sealed = damage(Evidence::Sealed { number: 1, offset_bytes: end as u64 });
     let unended = good.trim_end();
     let snapshot = format!("{SNAPSHOT_HEADER}{}", line("end 0 7"));
-    let rows = [
+    let cases = [
         ("sealed", join(&[&one, &good]), (None, true)),
         ("sealed with a tail", join(&[&one, &good, "\n\n\n"]), (None, true)),
         ("no event", join(&[&seal(0, HEADER.len())]), (None, true)),
@@ -125,7 +125,7 @@ fn malformed_seals() {
         ("in the middle of a line", join(&[&one.replace('\n', "?"), &good]), (sealed, false)),
         ("in a snapshot", SNAPSHOT_HEADER.to_string() + &good, (damage(Evidence::Snapshot), false)),
     ];
-    for (name, content, expected) in rows {
+    for (name, content, expected) in cases {
         assert_eq!(verdict(content.as_bytes()), expected, "{name}:\n{content}");
     }
 }
@@ -168,7 +168,7 @@ fn data_before_a_seal_is_synced_first() {
     assert!(!journal.is_dirty());
 }
 
-/// The next commit overwrites the seal, so seals do not make a journal grow.
+/// Therefore seals do not make a journal grow.
 #[test]
 fn next_commit_overwrites_the_seal() {
     for policy in POLICIES {
@@ -306,7 +306,7 @@ fn seal_overwritten_during_a_check_is_not_damage() {
     }
     states.iter_mut().for_each(|(_, content)| content.truncate(600));
     let (_, last) = states.last().unwrap().clone();
-    // From each sealed state, over each half of the next commit and of the one after it.
+    // From each sealed state, through each part of the next two commits.
     for at in [1, 3] {
         let (_, sealed) = &states[at];
         for later in [at + 1, 5] {

@@ -1,6 +1,6 @@
-//! Measures the benefit of the journal's spare tail: the time of a small write with its fdatasync when
-//! the file grows, and when the write overwrites blank space. Also measures how long it takes to
-//! fill that space in steps of several sizes.
+//! Measures the benefit of the journal's spare tail: the time of a small write with its fdatasync
+//! when the file grows, and when the write overwrites blank space. Also measures how long it takes
+//! to fill that space in steps of several sizes.
 //!
 //! ```sh
 //! cargo run --release --bin fsync_tail -- DIRECTORY

@@ -1,5 +1,5 @@
-//! Measures a release beside many waiters: the cancellation, the grant to the oldest waiter, and the
-//! new positions. Prints the best and the median of many releases.
+//! Measures a release beside many waiters: the cancellation, the grant to the oldest waiter, and
+//! the new positions. Prints the best and the median of many releases.
 //!
 //! ```sh
 //! cargo run --release --bin queue_cost
@@ -92,7 +92,8 @@ fn measure_releases(bench: &mut Bench, rounds: usize) -> Vec<Duration> {
     times
 }
 
-/// Lets ten seconds pass, after which all positions are reported. Returns their number and the time.
+/// Lets ten seconds pass, after which all positions are reported. Returns their number and the
+/// time.
 fn notify_positions(bench: &mut Bench) -> (usize, Duration) {
     let later = ClockReading::at(bench.now.plus_ms(10_000));
     let start = Instant::now();

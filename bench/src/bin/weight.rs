@@ -1,6 +1,6 @@
 //! Measures the memory per resource and per live reservation, in bytes of the process's anonymous
-//! memory. A million of them are added. The result is the maximum over the upper half, which includes
-//! the moments at which a table has just grown. The texts of the names are subtracted.
+//! memory. A million of them are added. The result is the maximum over the upper half, which
+//! includes the moments at which a table has just grown. The texts of the names are subtracted.
 //!
 //! ```sh
 //! cargo run --release --bin weight -- [COUNT]

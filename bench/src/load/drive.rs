@@ -97,8 +97,8 @@ struct Tally {
     latency: Histogram<u64>,
 }
 
-/// Runs the conversations on these connections. With `spins` the loop polls without sleeping, so that
-/// the server never has to wake this process.
+/// Runs the conversations on these connections. With `spins` the loop polls without sleeping, so
+/// that the server never has to wake this process.
 ///
 /// # Errors
 /// A wrong reply, or a connection that fails.

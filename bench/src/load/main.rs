@@ -253,7 +253,8 @@ fn pair_of(first: (String, &str), second: (String, &str)) -> Fixed<2> {
     Fixed::new(vec![step(first), step(second)])
 }
 
-/// Connects all clients and runs their conversations. `talk` gets the number of the connection, from 1.
+/// Connects all clients and runs their conversations. `talk` gets the number of the connection,
+/// from 1.
 fn go<T: Talk>(options: &Options, mut talk: impl FnMut(u32) -> T) -> Result<Figures, String> {
     let until = match options.count {
         Some(count) => Until::Operations(count),

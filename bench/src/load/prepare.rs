@@ -96,8 +96,8 @@ impl Helper {
         self.ask_all(all.map(|(room, at)| booking(room, at)), "OK RESERVADO #")
     }
 
-    /// Makes live reservations, spread over the rooms, before and after the `own` hours that begin at
-    /// [`OWN_HOUR`].
+    /// Makes live reservations, spread over the rooms, before and after the `own` hours that begin
+    /// at [`OWN_HOUR`].
     pub fn book_all(&mut self, rooms: u32, count: u32, own: u32) -> Result<(), String> {
         if count / rooms > OWN_HOUR {
             return Err(format!("more than {OWN_HOUR} live reservations of a room"));

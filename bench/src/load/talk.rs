@@ -27,7 +27,8 @@ pub type Wrong = String;
 pub trait Talk {
     /// The number of requests in one operation.
     const REQUESTS: u64 = 2;
-    /// Whether only [`Heard::Granted`] has a latency, because a request is answered with a position.
+    /// Whether only [`Heard::Granted`] has a latency, because a request is answered with a
+    /// position.
     const QUEUES: bool = false;
 
     /// Appends the next request. It is called once per reply.
@@ -274,8 +275,8 @@ impl Choice for AnyResource {
     }
 }
 
-/// Prints the start of an hour, counted from 2030, without a zone. Months have 28 days here, so that
-/// no calendar is needed and all hours differ.
+/// Prints the start of an hour, counted from 2030, without a zone. Months have 28 days here, so
+/// that no calendar is needed and all hours differ.
 pub fn hour(at: u32) -> String {
     let (day, hour) = (at / 24, at % 24);
     let (month, day) = (day / 28, day % 28);
@@ -348,8 +349,8 @@ impl Talk for Jobs {
     }
 }
 
-/// All connections wait for one resource, hold it for a moment and wait again. Measures the time from
-/// a release to the next grant.
+/// All connections wait for one resource, hold it for a moment and wait again. Measures the time
+/// from a release to the next grant.
 pub struct Queuer {
     name: String,
     held: Option<u64>,

@@ -1,5 +1,6 @@
-//! Changes at a fixed rate, and many watchers. This is an open loop: each change has a time at which it
-//! is requested whether or not the server keeps up, and latencies of notices count from that time.
+//! Changes at a fixed rate, and many watchers. This is an open loop: each change has a time at
+//! which it is requested whether or not the server keeps up, and latencies of notices count from
+//! that time.
 
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -80,7 +81,8 @@ impl Watch {
         let mut events = Events::with_capacity(1024);
         while Instant::now() < end {
             self.change()?;
-            // No sleep: this process has the processor to itself, and a timeout is not exact enough.
+            // No sleep: this process has the processor to itself, and a timeout is not exact
+            // enough.
             match self.poll.poll(&mut events, Some(Duration::ZERO)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 done => done.map_err(|error| format!("the poll failed: {error}"))?,
@@ -114,8 +116,8 @@ impl Watch {
         self.writer.write_all(&lines).map_err(|error| format!("writing failed: {error}"))
     }
 
-    /// Reads the replies to the changes. An incomplete line is an error. It needs no buffer, because
-    /// it cannot occur as long as the server keeps up.
+    /// Reads the replies to the changes. An incomplete line is an error. It needs no buffer,
+    /// because it cannot occur as long as the server keeps up.
     fn hear(&mut self) -> Result<(), String> {
         let mut scratch = [0; SCRATCH_BYTES];
         let Some(count) = read(&mut self.writer, &mut scratch)? else { return Ok(()) };

@@ -11,8 +11,8 @@
 //! -- a comment
 //! ```
 //!
-//! In a reply `{T}` stands for any time, `{n}` for any number and `{*}` for any text within the line.
-//! `⇥` is a tab, in sent lines too. At the end no client may have received further lines.
+//! In a reply `{T}` stands for any time, `{n}` for any number and `{*}` for any text within the
+//! line. `⇥` is a tab, in sent lines too. At the end no client may have received further lines.
 
 use super::{Client, Server};
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 /// Runs a script with a new server that has the given arguments.
 pub fn check(arguments: &[&str], script: &str) {
     let server = Server::in_memory(arguments);
-    converse(&server, script);
+    run_script(&server, script);
     server.stop();
 }
 
@@ -33,7 +33,7 @@ pub fn check_in_both(arguments: &[&str], script: &str) {
 }
 
 /// Runs a script with a running server.
-pub fn converse(server: &Server, script: &str) {
+pub fn run_script(server: &Server, script: &str) {
     let mut clients: BTreeMap<&str, Client> = BTreeMap::new();
     for (at, line) in script.lines().enumerate() {
         let line = line.trim_start();
@@ -71,8 +71,8 @@ pub fn converse(server: &Server, script: &str) {
 }
 
 /// Sends lines on one connection and matches the first line of each reply with a pattern.
-pub fn check_rows(client: &mut Client, rows: &[(&str, &str)]) {
-    for (line, want) in rows {
+pub fn check_cases(client: &mut Client, cases: &[(&str, &str)]) {
+    for (line, want) in cases {
         let got = client.say(line);
         assert!(matches(want, &got), "{line:?}\ngot      {got:?}\nexpected {want:?}");
     }
@@ -109,7 +109,7 @@ pub fn notice_number(notice: &str) -> u64 {
 }
 
 /// Reads notices and checks that they have the numbers `from..=to`.
-pub fn told(client: &mut Client, from: u64, to: u64) -> Vec<String> {
+pub fn expect_notices(client: &mut Client, from: u64, to: u64) -> Vec<String> {
     let lines: Vec<_> = (from..=to).map(|_| client.raw_line()).collect();
     let numbers: Vec<_> = lines.iter().map(|line| notice_number(line)).collect();
     assert_eq!(numbers, (from..=to).collect::<Vec<_>>(), "missing or repeated notices");

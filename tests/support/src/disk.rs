@@ -20,8 +20,8 @@ pub fn text_of(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Reads the journal's events with their numbers, without the server's own parser. Checks that numbers
-/// have no gaps and times never decrease.
+/// Reads the journal's events with their numbers, without the server's own parser. Checks that
+/// numbers have no gaps and times never decrease.
 pub fn events(directory: &Path) -> Vec<(u64, String)> {
     history(directory).0
 }

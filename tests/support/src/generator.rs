@@ -1,5 +1,5 @@
-//! The generator of random commands. They often refer to existing resources and reservations, and are
-//! written in random spellings.
+//! The generator of random commands. They often refer to existing resources and reservations, and
+//! are written in random spellings.
 
 use super::Rng;
 use super::reference::{self, Command, End, Item, Lang, Model, Request, Start};

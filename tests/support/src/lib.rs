@@ -1,8 +1,9 @@
 //! The harness of the integration tests and the fuzz targets: real servers and clients on one side,
 //! a simulated disk, a model and a generator of random commands on the other.
 //!
-//! No test sleeps and hopes. A server is ready when it logs its address, and a reply has arrived when
-//! it was read. Every wait has a generous limit, [`PATIENCE`], that turns a hang into a failure.
+//! No test sleeps and hopes. A server is ready when it logs its address, and a reply has arrived
+//! when it was read. Every wait has a generous limit, [`PATIENCE`], that turns a hang into a
+//! failure.
 
 mod client;
 pub mod dialog;

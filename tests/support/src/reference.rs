@@ -1,6 +1,6 @@
-//! The model: a naive implementation of the protocol's semantics with lists and loops, against which
-//! tests compare every reply and notice of the server. It shares no code with the inventory. Only the
-//! printing of times and the ends of nights use the zone rules of [`reservad::time`].
+//! The model: a naive implementation of the protocol's semantics with lists and loops, against
+//! which tests compare every reply and notice of the server. It shares no code with the inventory.
+//! Only the printing of times and the ends of nights use the zone rules of [`reservad::time`].
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -183,8 +183,8 @@ pub struct Model {
     moved: bool,
     /// When the positions after the tenth are sent.
     positions_due: Option<i64>,
-    /// How far the monotonic clock is ahead of the time, which stands still after the wall clock was
-    /// set back.
+    /// How far the monotonic clock is ahead of the time, which stands still after the wall clock
+    /// was set back.
     pub lag: i64,
     /// The previous value of `lag`.
     last_lag: i64,
@@ -746,8 +746,8 @@ impl Model {
         self.send_positions(time);
     }
 
-    /// Handles a step of the wall clock to `now`. Leases keep their lengths, unless they would overlap a
-    /// reservation with dates.
+    /// Handles a step of the wall clock to `now`. Leases keep their lengths, unless they would
+    /// overlap a reservation with dates.
     pub fn set_clock(&mut self, by_ms: i64, now: i64) {
         let mut over: Vec<_> =
             self.live.iter().filter(|one| !one.lease && one.until <= now).collect();
@@ -864,8 +864,8 @@ impl Model {
         self.floor = floor;
     }
 
-    /// Handles `reservad reset-time`: moves the time from `then` back to `now`. A lease keeps the time
-    /// that it had left at `then`, and reservations without an end have begun.
+    /// Handles `reservad reset-time`: moves the time from `then` back to `now`. A lease keeps the
+    /// time that it had left at `then`, and reservations without an end have begun.
     pub fn reset_time(&mut self, then: i64, now: i64) {
         for one in self.live.iter_mut().filter(|one| one.from <= then) {
             if one.lease {

@@ -1,8 +1,8 @@
-//! A simulated disk that can lose power. Every file has a live image, which processes see, and a durable
-//! image, which a sync updates. The names of files have both forms too. A power cut keeps any subset
-//! of the unsynced pages, each in any of its versions and torn at any byte, any of the sizes that the
-//! file had, and any prefix of the unsynced changes of names. A failed sync discards the data that it
-//! should have written, as on Linux.
+//! A simulated disk that can lose power. Every file has a live image, which processes see, and a
+//! durable image, which a sync updates. The names of files have both forms too. A power cut keeps
+//! any subset of the unsynced pages, each in any of its versions and torn at any byte, any of the
+//! sizes that the file had, and any prefix of the unsynced changes of names. A failed sync discards
+//! the data that it should have written, as on Linux.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

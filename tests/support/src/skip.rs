@@ -1,5 +1,5 @@
-//! Records the tests that cannot run on this machine. The test harness shows them as passed, so each
-//! is also recorded in a file, which the last test binary, `zz_skipped`, prints.
+//! Records the tests that cannot run on this machine. The test harness shows them as passed, so
+//! each is also recorded in a file, which the last test binary, `zz_skipped`, prints.
 
 use std::fmt::Display;
 use std::fs::OpenOptions;

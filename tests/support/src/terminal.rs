@@ -1,12 +1,13 @@
-//! A program at a pseudo-terminal, driven by a test. It needs python3, whose `pty` module creates the
-//! terminal.
+//! A program at a pseudo-terminal, driven by a test. It needs python3, whose `pty` module creates
+//! the terminal.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 /// Runs one program at a pseudo-terminal and reads commands line by line, with all texts in hex.
-/// `send TEXT` types a text. `expect TEXT` waits for a text and replies `ok` and the screen up to its
-/// end. `end` replies `ok`, the exit code and the rest of the screen. A failure is answered with `no`.
+/// `send TEXT` types a text. `expect TEXT` waits for a text and replies `ok` and the screen up to
+/// its end. `end` replies `ok`, the exit code and the rest of the screen. A failure is answered
+/// with `no`.
 const TERMINAL: &str = r#"
 import os, pty, select, signal, sys, time
 PATIENCE = 60

@@ -6,7 +6,7 @@ use super::{Client, Server};
 
 /// A reservation as `RESERVAS` shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Row {
+pub struct Booking {
     pub names: BTreeSet<String>,
     pub holder: String,
     pub note: String,
@@ -16,31 +16,31 @@ pub struct Row {
 }
 
 /// Returns the reservations by number.
-pub fn rows(server: &Server) -> BTreeMap<u64, Row> {
+pub fn bookings(server: &Server) -> BTreeMap<u64, Booking> {
     let mut client = server.connect();
-    rows_of(&client.list("RESERVAS"))
+    bookings_of(&client.list("RESERVAS"))
 }
 
-fn rows_of(lines: &[String]) -> BTreeMap<u64, Row> {
-    let mut rows: BTreeMap<u64, Row> = BTreeMap::new();
+fn bookings_of(lines: &[String]) -> BTreeMap<u64, Booking> {
+    let mut bookings: BTreeMap<u64, Booking> = BTreeMap::new();
     for line in lines {
         let fields: Vec<_> = line.split('\t').collect();
         let number = fields[0].strip_prefix('#').unwrap().parse().unwrap();
-        let row = rows.entry(number).or_insert_with(|| Row {
+        let booking = bookings.entry(number).or_insert_with(|| Booking {
             names: BTreeSet::new(),
             holder: fields[2].to_owned(),
             note: fields[5].to_owned(),
             from: fields[3].to_owned(),
             until: fields[4].to_owned(),
         });
-        assert!(row.names.insert(fields[1].to_owned()), "repeated in a list: {line}");
+        assert!(booking.names.insert(fields[1].to_owned()), "repeated in a list: {line}");
     }
-    rows
+    bookings
 }
 
 /// The state between two events.
 pub struct View {
-    pub rows: BTreeMap<u64, Row>,
+    pub bookings: BTreeMap<u64, Booking>,
     /// The names of the free resources.
     pub free: BTreeSet<String>,
     pub last_number: u64,
@@ -57,7 +57,7 @@ impl View {
         loop {
             let before = stats(&mut client);
             let view = View {
-                rows: rows_of(&client.list("RESERVAS")),
+                bookings: bookings_of(&client.list("RESERVAS")),
                 free: client.list("LISTAR").into_iter().collect(),
                 last_number: before["last_number"].parse().unwrap(),
                 last_event: before["last_event"].parse().unwrap(),
@@ -75,7 +75,7 @@ impl View {
 
     /// Returns the names of all resources, which are free or reserved now.
     pub fn resources(&self) -> BTreeSet<String> {
-        let reserved = self.rows.values().flat_map(|row| row.names.iter().cloned());
+        let reserved = self.bookings.values().flat_map(|booking| booking.names.iter().cloned());
         reserved.chain(self.free.iter().cloned()).collect()
     }
 }
