@@ -20,24 +20,24 @@ use std::rc::Rc;
 use foldhash::fast::RandomState;
 
 use crate::conn::{Eol, ReplyStream};
-use crate::inventory::decide::{Grant, Refusal, Request, Wanted, cancellations};
 use crate::inventory::event::{Batch, push_names};
-use crate::inventory::fit::{End, Start};
 use crate::inventory::history::History;
 use crate::inventory::names::{check_name, fold};
 use crate::inventory::pattern::Pattern;
-use crate::inventory::{Ending, Event, Inventory, Reservation, SessionId};
+use crate::inventory::{
+    End, Ending, Event, Grant, Interval, Inventory, Refusal, Request, Reservation, Selector,
+    SessionId, Start, cancellations,
+};
 use crate::limits::{
     CLOCK_DOUBTFUL_MS, COSTLY_WORK, LINE_MAX_BYTES, LIST_PIECE_BYTES, RELEASES_AT_ONCE,
 };
-use crate::time::Time;
 pub use notice::Notices;
 use parse::{
     ByteClasses, Command, ErrorReply, RequestTime, ScannedStr, find_control, parse, split_word,
 };
 pub use session::{Session, notices, resolve, tell_place};
 use session::{Wait, Watch};
-use words::{Lang, Verb, excerpt, localize};
+use words::{Lang, Verb, excerpt, find_verb, localize};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
@@ -134,7 +134,7 @@ fn run_other(
     }
     let (exact, marks) = (Verb::find_exact(word), ByteClasses::of(rest));
     if !session.allows_costly && cost::may_begin_costly(word) {
-        let verb = exact.or_else(|| Verb::find(str::from_utf8(word).ok()?));
+        let verb = exact.or_else(|| find_verb(str::from_utf8(word).ok()?));
         let cost =
             verb.map_or(0, |(verb, _)| cost::upper_bound(verb, rest, marks, context.inventory));
         if cost > COSTLY_WORK {
@@ -178,7 +178,7 @@ fn at_once(
     context: &mut CommandContext,
     out: &mut Vec<u8>,
 ) -> Option<()> {
-    let (verb, lang, name) = Verb::cut_short(line)?;
+    let (verb, lang, name) = cut_short(line)?;
     let (id, name) = context.inventory.find_kept(session.near, name)?;
     session.near = id;
     let now = context.request_time.now.wall;
@@ -194,6 +194,16 @@ fn at_once(
     session.lang = lang;
     context.grant_waiters();
     Some(())
+}
+
+/// Reserving and cancelling in either language, written as it is shown, and what
+/// follows the space after it: what nearly all lines are.
+fn cut_short(line: &[u8]) -> Option<(Verb, Lang, &[u8])> {
+    let cut = |verb, lang, word| line.strip_prefix(word).map(|rest| (verb, lang, rest));
+    cut(Verb::Reserve, Lang::Es, b"RESERVAR ".as_slice())
+        .or_else(|| cut(Verb::Cancel, Lang::Es, b"CANCELAR "))
+        .or_else(|| cut(Verb::Reserve, Lang::En, b"RESERVE "))
+        .or_else(|| cut(Verb::Cancel, Lang::En, b"CANCEL "))
 }
 
 /// An HTTP request line where a conversation begins, or a header anywhere: a
@@ -246,7 +256,7 @@ fn understand<'a>(
         }
     };
     let (word, rest) = ScannedStr::of(text).split_word();
-    let found = Verb::find(word);
+    let found = find_verb(word);
     if let Some((_, lang)) = found {
         session.lang = lang;
     }
@@ -288,8 +298,15 @@ fn execute(
             };
         }
         Command::Bookings { wanted, holder, from, until } => {
-            return match bookings(wanted, holder.as_deref(), (from, until), lang, eol, context, out)
-            {
+            return match bookings(
+                wanted,
+                holder.as_deref(),
+                Interval { from, until },
+                lang,
+                eol,
+                context,
+                out,
+            ) {
                 Ok(after) => after,
                 Err(refusal) => refuse(refusal, lang, eol, context, out),
             };
@@ -409,7 +426,7 @@ fn reserve(
             Rc::clone(context.inventory.live(number)?)
         }
         Grant::Wait(wants) => {
-            let text = context.inventory.target_text(&wants.targets, &request.wanted);
+            let text = context.inventory.target_text(&wants.targets, &request.selectors);
             let principal = session.principal.clone();
             let place = context.inventory.wait(request, wants, principal, now, zone);
             let wait = Wait { lang, eol, dated, targets: text };
@@ -437,13 +454,13 @@ fn push_reserved(
 
 /// The pattern of a list; a plain name must exist, as everywhere.
 fn list_pattern(
-    wanted: Option<Wanted>,
+    wanted: Option<Selector>,
     context: &CommandContext,
 ) -> Result<Option<Pattern>, Refusal> {
     match wanted {
         None => Ok(None),
-        Some(Wanted::Pattern(pattern, _)) => Ok(Some(pattern)),
-        Some(Wanted::Name(name)) => match context.inventory.names().find(&name) {
+        Some(Selector::Pattern(pattern, _)) => Ok(Some(pattern)),
+        Some(Selector::Name(name)) => match context.inventory.names().find(&name) {
             Some(_) => Ok(Pattern::new(&name).ok()),
             None => Err(Refusal::NoResource(name.into_owned())),
         },
@@ -451,8 +468,8 @@ fn list_pattern(
 }
 
 fn list(
-    wanted: Option<Wanted>,
-    interval: Option<(Time, Time)>,
+    wanted: Option<Selector>,
+    interval: Option<Interval>,
     lang: Lang,
     eol: Eol,
     context: &CommandContext,
@@ -461,23 +478,23 @@ fn list(
     let pattern = list_pattern(wanted, context)?;
     // This instant is the shortest interval there is.
     let now = context.request_time.now.wall;
-    let (from, until) = interval.unwrap_or((now, now.plus_ms(1)));
-    let bits = context.inventory.free_bits(pattern.as_ref(), from, until);
+    let interval = interval.unwrap_or(Interval { from: now, until: now.plus_ms(1) });
+    let bits = context.inventory.free_bits(pattern.as_ref(), interval);
     let texts = context.inventory.names().texts().clone();
     Ok(start(reply::FreeList::new(texts, bits, lang, eol, out), out))
 }
 
 fn bookings(
-    wanted: Option<Wanted>,
+    wanted: Option<Selector>,
     holder: Option<&str>,
-    (from, until): (Time, Time),
+    interval: Interval,
     lang: Lang,
     eol: Eol,
     context: &CommandContext,
     out: &mut Vec<u8>,
 ) -> Result<Flow, Refusal> {
     let pattern = list_pattern(wanted, context)?;
-    let rows = context.inventory.bookings(pattern.as_ref(), holder, from, until);
+    let rows = context.inventory.bookings(pattern.as_ref(), holder, interval);
     let texts = context.inventory.names().texts().clone();
     let zone = context.request_time.zone;
     Ok(start(reply::BookingList::new(texts, rows, zone, lang, eol, out), out))
@@ -485,7 +502,7 @@ fn bookings(
 
 /// Watches from now on, or from after an event that is still held.
 fn watch(
-    wanted: Option<Wanted>,
+    wanted: Option<Selector>,
     after: Option<u64>,
     lang: Lang,
     eol: Eol,

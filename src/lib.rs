@@ -26,4 +26,5 @@ pub mod limits;
 pub mod reactor;
 pub mod service;
 pub mod store;
+pub mod text;
 pub mod time;

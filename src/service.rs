@@ -620,7 +620,7 @@ impl<T: Stream, S: Storage> Service<T, S> {
     /// forgotten; who still reads one that keeps those of the last time is closed, so
     /// that there is never more than one table of old names beside the one in use.
     fn may_tidy(&mut self) -> bool {
-        if !self.inventory.wants_tidy() {
+        if !self.inventory.wants_compaction() {
             return true;
         }
         let name_epoch = self.inventory.names().texts().name_epoch();

@@ -12,11 +12,11 @@ mod reset;
 
 use std::path::Path;
 
-use crate::inventory::decide::Refusal;
 use crate::inventory::event::{Batch, Subject};
 use crate::inventory::history::History;
-use crate::inventory::names::ResourceId;
-use crate::inventory::{Capacity, Ending, Event, Inventory, Number, SessionId};
+use crate::inventory::{
+    Capacity, Ending, Event, Inventory, Number, Refusal, ResourceId, SessionId,
+};
 use crate::journal::{
     Error, Journal, JournalId, MAX_PAYLOAD_BYTES, Notice, Record, Report, Storage, SyncPolicy,
 };
@@ -106,8 +106,8 @@ fn replay_and_tell(
         }
         Record::Snapshot { payload, .. } | Record::Event { payload, .. } => payload,
     };
-    let (time, event) = Event::decode(payload, inventory)?;
-    inventory.admits(&event)?;
+    let (time, event) = Event::decode(payload, inventory).map_err(|error| error.to_string())?;
+    inventory.admits(&event).map_err(|error| error.to_string())?;
     tell(inventory, payload, &event);
     inventory.apply(event);
     Ok(Some(time))
@@ -333,7 +333,7 @@ impl<S: Storage> Store<S> {
     ) -> Result<Option<Error>, Error> {
         let Some(journal) = &mut self.journal else { return Ok(None) };
         let outcome = match self.cursor {
-            None => journal.begin_snapshot().map(|()| Some(Cursor::Resources(0))),
+            None => journal.begin_snapshot().map(|()| Some(Cursor::Resources(ResourceId(0)))),
             Some(cursor) => piece(journal, cursor, inventory, now, piece_bytes, &mut self.text),
         };
         match outcome {
@@ -402,10 +402,10 @@ fn piece<S: Storage>(
 fn visit(cursor: Cursor, inventory: &Inventory) -> Option<(Option<Event>, Cursor)> {
     match cursor {
         Cursor::Resources(next) => Some(match inventory.next_resource(next) {
-            None => (None, Cursor::Reservations(0)),
+            None => (None, Cursor::Reservations(Number(0))),
             Some(id) => {
                 let name = inventory.names().texts().name(id).to_owned();
-                (Some(Event::Added { name }), Cursor::Resources(id + 1))
+                (Some(Event::Added { name }), Cursor::Resources(id.next()))
             }
         }),
         Cursor::Reservations(last) => {

@@ -8,9 +8,7 @@ mod calendar;
 mod confirm;
 mod server;
 
-pub use calendar::{
-    DurationError, FormattedTime, Round, Time, TimeError, Zone, parse_duration_ms, parse_utc,
-    print_utc,
-};
+pub use crate::text::{DurationError, parse_duration_ms};
+pub use calendar::{FormattedTime, Round, Time, TimeError, Zone, parse_utc, print_utc};
 pub use confirm::is_synchronized;
 pub use server::{Clock, ClockReading, MonotonicMs, earlier, read, skew_ms, tick};

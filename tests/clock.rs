@@ -11,7 +11,7 @@ use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
 use reservad::inventory::queue::Outcome;
-use reservad::inventory::{Capacity, Event, Inventory, SessionId};
+use reservad::inventory::{Capacity, Event, Inventory, Number, SessionId};
 use reservad::time::{Clock, ClockReading, MonotonicMs, Round, Time, Zone};
 use support::{Server, TempDir, command, has, temp_dir};
 
@@ -145,7 +145,7 @@ impl World {
     }
 
     fn is_live(&self, number: u64) -> bool {
-        self.inventory.reservation(number).is_some()
+        self.inventory.reservation(Number(number)).is_some()
     }
 
     /// Returns the seconds of the monotonic clock until a reservation ends.
@@ -162,7 +162,7 @@ impl World {
     }
 
     fn until(&self, number: u64) -> String {
-        Zone::utc().text(self.inventory.reservation(number).unwrap().until, Round::Up)
+        Zone::utc().text(self.inventory.reservation(Number(number)).unwrap().until, Round::Up)
     }
 }
 

@@ -10,7 +10,7 @@ use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Flow, Notices, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::{Capacity, Ending, Inventory, SessionId};
+use reservad::inventory::{Capacity, Ending, Inventory, ResourceId, SessionId};
 use reservad::journal::DiskStorage;
 use reservad::limits::{BACKLOG_WORK, KEEP_ALIVES_ENDED};
 use reservad::store::Store;
@@ -434,7 +434,7 @@ impl Run {
         peers.retain(|_, peer| !peer.gone);
         self.peers = peers;
         self.greet();
-        assert_eq!(self.inventory.last_number(), self.model.last_number());
+        assert_eq!(self.inventory.last_number().0, self.model.last_number());
         assert_eq!(self.inventory.last_event(), self.model.last_event());
     }
 }
@@ -634,7 +634,8 @@ fn queue_survives_the_compaction_of_ids() {
             format!("OK BAJA {}", some.len())
         );
     }
-    let last = |talk: &Talk| (0..).map_while(|id| talk.run.inventory.next_resource(id)).max();
+    let last =
+        |talk: &Talk| (0..).map_while(|id| talk.run.inventory.next_resource(ResourceId(id))).max();
     let before = last(&talk);
     talk.run.inventory.compact_ids();
     assert!(last(&talk) < before, "it was tidied");
@@ -644,10 +645,10 @@ fn queue_survives_the_compaction_of_ids() {
 
 /// Returns the resources in order, and whether their ids have gaps.
 fn rooms(inventory: &Inventory) -> (Vec<String>, bool) {
-    let next = |id: &u32| inventory.next_resource(id + 1);
-    let ids: Vec<_> = std::iter::successors(inventory.next_resource(0), next).collect();
-    let name = |id: &u32| inventory.names().texts().name(*id).to_owned();
-    (ids.iter().map(name).collect(), ids.last().is_some_and(|last| *last as usize >= ids.len()))
+    let next = |id: &ResourceId| inventory.next_resource(id.next());
+    let ids: Vec<_> = std::iter::successors(inventory.next_resource(ResourceId(0)), next).collect();
+    let name = |id: &ResourceId| inventory.names().texts().name(*id).to_owned();
+    (ids.iter().map(name).collect(), ids.last().is_some_and(|last| last.index() >= ids.len()))
 }
 
 /// Reservations and waiters of that time are found at every step.
@@ -674,7 +675,7 @@ fn ids_are_compacted_in_pieces() {
     }
     let begun = rooms(&talk.run.inventory).0.len();
     assert_eq!(talk.say("BAJA Sala 4, Sala 6, Sala 8, Sala 10, Sala 12"), "OK BAJA 5");
-    assert!(talk.run.inventory.wants_tidy(), "{begun}");
+    assert!(talk.run.inventory.wants_compaction(), "{begun}");
     let mut pieces = 0;
     while rooms(&talk.run.inventory).1 {
         let before = rooms(&talk.run.inventory).0;

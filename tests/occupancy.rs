@@ -54,7 +54,7 @@ impl Server {
     }
 
     fn random_line(&self, rng: &mut Rng) -> String {
-        let number = self.inventory.last_number().saturating_sub(rng.below(6) as u64);
+        let number = self.inventory.last_number().0.saturating_sub(rng.below(6) as u64);
         let end = match rng.below(4) {
             0 => String::new(),
             1 => format!(" hasta={}", self.instant(rng)),

@@ -9,15 +9,12 @@ use std::rc::Rc;
 use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Flow, Notices, Session, Stats};
 use reservad::conn::Eol;
-use reservad::inventory::decide::{Grant, Principal};
 use reservad::inventory::event::Batch;
-use reservad::inventory::fit::{Start, Target};
 use reservad::inventory::history::History;
-use reservad::inventory::names::ResourceId;
 use reservad::inventory::pattern::Pattern;
 use reservad::inventory::{
-    Capacity, Earliest, End, Ending, Event, Inventory, Origin, Request, Reservation, SessionId,
-    Wanted, When,
+    Capacity, Earliest, End, Ending, Event, Grant, Interval, Inventory, Number, Origin, Principal,
+    Request, Reservation, ResourceId, Selector, SessionId, Start, When,
 };
 use reservad::journal::{self, Journal, SyncPolicy};
 use reservad::limits::{KEPT_TEXT_MAX_BYTES, TARGETS_MAX};
@@ -36,12 +33,12 @@ fn dump(inventory: &Inventory) -> String {
     let mut text =
         format!("events {} numbers {}\n", inventory.last_event(), inventory.last_number());
     let texts = inventory.names().texts();
-    let mut next = 0;
+    let mut next = ResourceId(0);
     while let Some(id) = inventory.next_resource(next) {
         writeln!(text, "{}", texts.name(id)).unwrap();
-        next = id + 1;
+        next = id.next();
     }
-    let mut after = 0;
+    let mut after = Number(0);
     while let Some(one) = inventory.next_reservation(after) {
         let names: Vec<_> = one.targets().iter().map(|id| texts.name(*id)).collect();
         let bound = one.session().is_some();
@@ -121,7 +118,7 @@ struct World {
     /// The state after the last acknowledged commit.
     committed: String,
     /// The highest number in any reply.
-    told: u64,
+    told: Number,
     compactions: usize,
     tidied: usize,
     crashes: usize,
@@ -150,7 +147,7 @@ impl World {
             keyed: Vec::new(),
             now: Time::from_ms(START_MS),
             committed,
-            told: 0,
+            told: Number(0),
             compactions: 0,
             tidied: 0,
             crashes: 0,
@@ -193,8 +190,9 @@ impl World {
             return Ok(());
         }
         if !self.store.is_compacting() {
-            let last =
-                |inventory: &Inventory| (0..).map_while(|id| inventory.next_resource(id)).max();
+            let last = |inventory: &Inventory| {
+                (0..).map_while(|id| inventory.next_resource(ResourceId(id))).max()
+            };
             let before = last(&self.inventory);
             self.inventory.compact_ids();
             self.tidied += usize::from(last(&self.inventory) < before);
@@ -282,7 +280,7 @@ impl World {
     }
 
     /// Runs a random command of a random connection. Returns the number of a new reservation.
-    fn command(&mut self, line: &str) -> Option<u64> {
+    fn command(&mut self, line: &str) -> Option<Number> {
         let at = self.rng.below(self.sessions.len());
         let before = self.inventory.last_number();
         let session = &mut self.sessions[at];
@@ -297,13 +295,13 @@ impl World {
             return None;
         }
         self.granted += 1;
-        assert_eq!(self.inventory.last_number(), before + 1);
+        assert_eq!(self.inventory.last_number(), before.next());
         // Without dates, because the request would be in the past later.
         if line.contains("clave=") && !line.contains("=20") {
             self.keyed.push(line.to_owned());
         }
-        assert!(reply.starts_with(&format!("OK RESERVADO #{} ", before + 1)), "{line}: {reply}");
-        Some(before + 1)
+        assert!(reply.starts_with(&format!("OK RESERVADO #{} ", before.next())), "{line}: {reply}");
+        Some(before.next())
     }
 
     /// Adds rooms and removes most of them, which leaves gaps in the ids.
@@ -328,9 +326,9 @@ impl World {
             34..38 => format!("SOY {}", self.rng.pick(&["ana", "luis", "Zoë"])),
             38..40 => "SALIR".to_owned(),
             40..43 => "RESERVAS *1* titular=ana".to_owned(),
-            43..47 => format!("VERIFICAR #{}", 1 + self.rng.below(self.told as usize + 2)),
+            43..47 => format!("VERIFICAR #{}", 1 + self.rng.below(self.told.0 as usize + 2)),
             47..54 => {
-                let number = 1 + self.rng.below(self.told as usize + 2);
+                let number = 1 + self.rng.below(self.told.0 as usize + 2);
                 format!("RENOVAR #{number} por={}m", 1 + self.rng.below(900))
             }
             _ => self.reserve(),
@@ -338,8 +336,9 @@ impl World {
     }
 
     fn name(&mut self) -> Option<String> {
-        let from = self.rng.below(self.last_room + 1) as ResourceId;
-        let id = self.inventory.next_resource(from).or(self.inventory.next_resource(0))?;
+        let from = ResourceId::at(self.rng.below(self.last_room + 1));
+        let id =
+            self.inventory.next_resource(from).or(self.inventory.next_resource(ResourceId(0)))?;
         Some(self.inventory.names().texts().name(id).to_owned())
     }
 
@@ -387,8 +386,8 @@ impl World {
         if self.rng.one_in(2) {
             return format!("CANCELAR {}", self.name().unwrap_or("nada".to_owned()));
         }
-        let after = self.rng.below(self.told as usize + 1) as u64;
-        match self.inventory.next_reservation(after) {
+        let after = self.rng.below(self.told.0 as usize + 1) as u64;
+        match self.inventory.next_reservation(Number(after)) {
             Some(one) => format!("CANCELAR #{}", one.number),
             None => "CANCELAR #1".to_owned(),
         }
@@ -409,13 +408,13 @@ impl World {
     fn remove(&mut self) -> String {
         let most = self.rng.pick(&[1, 10, 32]);
         let mut names = Vec::new();
-        let mut next = self.rng.below(self.last_room + 1) as ResourceId;
+        let mut next = ResourceId::at(self.rng.below(self.last_room + 1));
         while let Some(id) = self.inventory.next_resource(next).filter(|_| names.len() < most) {
-            let is_free = self.inventory.overlap(id, Time::MIN, Time::MAX).is_none();
+            let is_free = self.inventory.overlap(id, Interval::ALL).is_none();
             if is_free || self.rng.one_in(40) {
                 names.push(self.inventory.names().texts().name(id).to_owned());
             }
-            next = id + 1;
+            next = id.next();
         }
         match names.is_empty() {
             true => "BAJA nada".to_owned(),
@@ -688,7 +687,7 @@ fn retry_from_another_connection_does_not_bind_the_reservation() {
     assert_eq!(say(&mut one, "RESERVAR Sala 1 clave=k"), "OK RESERVADO #1 Sala 1\n");
     assert_eq!(say(&mut other, "RESERVAR Sala 1 clave=k"), "OK RESERVADO #1 Sala 1\n");
     inventory.check();
-    assert_eq!(inventory.reservation(1).unwrap().session(), None);
+    assert_eq!(inventory.reservation(Number(1)).unwrap().session(), None);
 }
 
 const HOUR_MS: i64 = 3_600_000;
@@ -696,36 +695,40 @@ const HOUR_MS: i64 = 3_600_000;
 /// The naive model: a list of bookings.
 struct Model {
     names: Vec<String>,
-    bookings: Vec<(ResourceId, Time, Time, u64)>,
+    bookings: Vec<(ResourceId, Interval, Number)>,
 }
 
 impl Model {
-    fn overlap(&self, id: ResourceId, from: Time, until: Time) -> Option<u64> {
-        let mine = self.bookings.iter().filter(|one| one.0 == id);
-        let first = mine.filter(|one| one.1 < until && from < one.2).min_by_key(|one| one.1);
-        first.map(|one| one.3)
+    fn overlap(&self, id: ResourceId, interval: Interval) -> Option<Number> {
+        let own = self.bookings.iter().filter(|one| one.0 == id);
+        let first = own.filter(|one| one.1.overlaps(interval)).min_by_key(|one| one.1.from);
+        first.map(|one| one.2)
     }
 
-    fn place(&self, targets: &[Target], from: Time, until: Time) -> Option<Vec<ResourceId>> {
-        let named = targets.iter().filter_map(|target| match target {
-            Target::Named(id) => Some(*id),
-            Target::Any(_) => None,
+    fn id(&self, name: &str) -> ResourceId {
+        ResourceId::at(self.names.iter().position(|other| other == name).unwrap())
+    }
+
+    fn place(&self, selectors: &[Selector], interval: Interval) -> Option<Vec<ResourceId>> {
+        let named = selectors.iter().filter_map(|selector| match selector {
+            Selector::Name(name) => Some(self.id(name)),
+            Selector::Pattern(..) => None,
         });
         let mut taken: Vec<_> = named.collect();
-        if taken.iter().any(|id| self.overlap(*id, from, until).is_some()) {
+        if taken.iter().any(|id| self.overlap(*id, interval).is_some()) {
             return None;
         }
         let mut chosen = Vec::new();
-        for target in targets {
-            chosen.push(match target {
-                Target::Named(id) => *id,
-                Target::Any(pattern) => {
+        for selector in selectors {
+            chosen.push(match selector {
+                Selector::Name(name) => self.id(name),
+                Selector::Pattern(pattern, _) => {
                     let stars = pattern.as_str();
-                    let id = (0..self.names.len() as ResourceId).find(|id| {
-                        let name = self.names[*id as usize].to_lowercase();
+                    let id = (0..self.names.len()).map(ResourceId::at).find(|id| {
+                        let name = self.names[id.index()].to_lowercase();
                         matches(stars, &name)
                             && !taken.contains(id)
-                            && self.overlap(*id, from, until).is_none()
+                            && self.overlap(*id, interval).is_none()
                     })?;
                     taken.push(id);
                     id
@@ -751,37 +754,33 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 struct Question {
-    targets: Vec<Target>,
-    wanted: Vec<Wanted<'static>>,
+    selectors: Vec<Selector<'static>>,
     when: When,
     from: Time,
 }
 
 fn ask(rng: &mut Rng, model: &Model) -> Question {
     let at = |rng: &mut Rng| Time::from_ms(START_MS + HOUR_MS * rng.below(200) as i64);
-    let mut ids: Vec<_> = (0..model.names.len() as ResourceId).collect();
+    let mut ids: Vec<_> = (0..model.names.len()).collect();
     rng.shuffle(&mut ids);
-    let mut targets = Vec::new();
-    let mut wanted = Vec::new();
+    let mut selectors = Vec::new();
     for _ in 0..1 + rng.below(3) {
         if rng.one_in(2) {
             let text = rng.pick(&["*", "Sala *", "Taller *", "*a*1", "sala 2"]);
             let pattern = Pattern::new(text).unwrap();
-            targets.push(Target::Any(pattern.clone()));
-            wanted.push(Wanted::Pattern(pattern, text.to_owned().into()));
+            selectors.push(Selector::Pattern(pattern, text.to_owned().into()));
         } else if let Some(id) = ids.pop() {
-            targets.push(Target::Named(id));
-            wanted.push(Wanted::Name(model.names[id as usize].clone().into()));
+            selectors.push(Selector::Name(model.names[id].clone().into()));
         }
     }
     let from = at(rng);
-    let term = match rng.below(8) {
+    let end = match rng.below(8) {
         0 => End::Open,
         1 => End::Until(at(rng).plus_ms(100 * HOUR_MS)),
         2 | 3 => End::Nights(1 + rng.below(3) as u32),
         _ => End::For(HOUR_MS * (1 + rng.below(30) as i64)),
     };
-    Question { targets, wanted, when: When { start: Start::At(from), term }, from }
+    Question { selectors, when: When { start: Start::At(from), end }, from }
 }
 
 #[test]
@@ -798,50 +797,49 @@ fn free_resources_and_earliest_starts_match_the_model() {
         }
         let mut model = Model { names: names.to_vec(), bookings: Vec::new() };
         for _ in 0..60 {
-            let Question { targets, wanted, when, from } = ask(&mut rng, &model);
+            let Question { selectors, when, from } = ask(&mut rng, &model);
             let Ok(until) = when.until(from, &zone) else { continue };
             if from >= until {
                 continue;
             }
-            let placed = inventory.place(&targets, from, until).ok();
-            let expected = model.place(&targets, from, until);
+            let interval = Interval { from, until };
+            let placed = inventory.candidates(&selectors).unwrap().place(interval).ok();
+            let expected = model.place(&selectors, interval);
             assert_eq!(placed.as_deref(), expected.as_deref());
-            assert_eq!(placed, inventory.sought(&targets).place(from, until).ok());
-            for id in 0..names.len() as ResourceId {
-                let found = inventory.overlap(id, from, until).map(|booking| booking.number);
-                assert_eq!(found, model.overlap(id, from, until));
+            for id in (0..names.len()).map(ResourceId::at) {
+                let found = inventory.overlap(id, interval).map(|booking| booking.number);
+                assert_eq!(found, model.overlap(id, interval));
             }
             for stars in ["*", "sala *", "*1"] {
                 let pattern = Pattern::new(stars).unwrap();
-                let bits = inventory.free_bits(Some(&pattern), from, until);
-                let free = |id: &ResourceId| {
-                    matches(stars, &names[*id as usize].to_lowercase())
-                        && model.overlap(*id, from, until).is_none()
+                let bits = inventory.free_bits(Some(&pattern), interval);
+                let free = |id: &usize| {
+                    matches(stars, &names[*id].to_lowercase())
+                        && model.overlap(ResourceId::at(*id), interval).is_none()
                 };
-                let want = (0..names.len() as ResourceId).filter(free).map(|id| 1 << id).sum();
+                let want = (0..names.len()).filter(free).map(|id| 1 << id).sum();
                 assert_eq!(bits, [want], "{stars}");
             }
             // All bookings begin and end at whole hours, so that the earliest start is one too.
             let fits = |start: Time| {
                 let until = when.until(start, &zone).ok().filter(|until| start < *until)?;
-                model.place(&targets, start, until)
+                model.place(&selectors, Interval { from: start, until })
             };
             let hours = (0..700).map(|hour| from.plus_ms(hour * HOUR_MS));
             let first = hours.clone().find(|start| fits(*start).is_some());
-            let earliest = inventory.sought(&targets).earliest(&when, from, &zone);
+            let earliest = inventory.candidates(&selectors).unwrap().earliest(&when, from, &zone);
             match (earliest, first) {
                 (Earliest::At(start), Some(first)) => {
-                    assert_eq!(start, first, "{when:?} {targets:?} {:?}", model.bookings);
+                    assert_eq!(start, first, "{when:?} {selectors:?} {:?}", model.bookings);
                     let half_before = start.plus_ms(-HOUR_MS / 2);
                     assert!(half_before < from || fits(half_before).is_none());
                     *(if start == from { &mut at_once } else { &mut later }) += 1;
                     let until = when.until(start, &zone).unwrap();
-                    let when = When { start: Start::At(start), term: when.term };
+                    let when = When { start: Start::At(start), end: when.end };
                     let request = Request {
-                        wanted: wanted.into(),
+                        selectors: selectors.into(),
                         when,
-                        from: start,
-                        until,
+                        interval: Interval { from: start, until },
                         note: None,
                         key: None,
                         wait_ms: None,
@@ -909,10 +907,9 @@ fn name_is_matched_with_a_pattern_once() {
     let (now, zone) = (Time::from_ms(1_795_363_200_000), Zone::utc());
     let who = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
     let request = Request {
-        wanted: [Wanted::Pattern(Pattern::new("*l*99*9").unwrap(), "*l*99*9".into())].into(),
-        when: When { start: Start::Default, term: End::For(HOUR_MS) },
-        from: now,
-        until: now.plus_ms(HOUR_MS),
+        selectors: [Selector::Pattern(Pattern::new("*l*99*9").unwrap(), "*l*99*9".into())].into(),
+        when: When { start: Start::Default, end: End::For(HOUR_MS) },
+        interval: Interval { from: now, until: now.plus_ms(HOUR_MS) },
         note: None,
         key: None,
         wait_ms: None,
@@ -928,7 +925,7 @@ fn name_is_matched_with_a_pattern_once() {
 
 fn book(inventory: &mut Inventory, model: &mut Model, new: Rc<Reservation>) {
     for id in new.targets() {
-        model.bookings.push((*id, new.from, new.until, new.number));
+        model.bookings.push((*id, new.interval(), new.number));
     }
     inventory.apply(Event::Reserved(new));
 }
@@ -937,6 +934,6 @@ fn cancel_one(rng: &mut Rng, inventory: &mut Inventory, model: &mut Model) {
     if model.bookings.is_empty() {
         return;
     }
-    let (id, _, _, number) = model.bookings.swap_remove(rng.below(model.bookings.len()));
+    let (id, _, number) = model.bookings.swap_remove(rng.below(model.bookings.len()));
     inventory.apply(Event::Cancelled { number, targets: [id].as_slice().into() });
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Room, the rooms it may name, and the outside words it may use.
-const ROOMS: [(&str, &[&str], &[&str]); 9] = [
+const ROOMS: [(&str, &[&str], &[&str]); 10] = [
     ("limits", &[], &[]),
-    ("time", &["limits"], &["jiff", "rustix", "SystemTime"]),
-    ("inventory", &["time", "limits"], &["hashbrown", "unicode_normalization"]),
+    ("text", &["limits"], &[]),
+    ("time", &["text", "limits"], &["jiff", "rustix", "SystemTime"]),
+    ("inventory", &["text", "time", "limits"], &["hashbrown", "unicode_normalization"]),
     ("conn", &["limits"], &[]),
-    ("commands", &["time", "conn", "inventory", "limits"], &[]),
+    ("commands", &["text", "time", "conn", "inventory", "limits"], &[]),
     ("journal", &[], &["crc32fast", "rustix", "std::fs"]),
     ("store", &["time", "commands", "inventory", "journal", "limits"], &["std::fs"]),
     (

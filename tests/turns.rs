@@ -10,7 +10,7 @@ use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
 use reservad::inventory::history::History;
 use reservad::inventory::queue::Outcome;
-use reservad::inventory::{Capacity, Event, Inventory, Origin, SessionId};
+use reservad::inventory::{Capacity, Event, Inventory, Number, Origin, SessionId};
 use reservad::limits::{
     BACKLOG_WORK, EVENT_WORK, PLACES_WORK, WAIT_PATTERNS_MAX, WAIT_TARGETS_PER_ADDRESS, WORK_BUDGET,
 };
@@ -257,6 +257,40 @@ fn pair_costs_the_same_beside_pattern_waiters() {
     world.inventory.check();
 }
 
+/// Waiters whose own patterns compete for too few free resources are not tried again by a release
+/// that only restores what their last try had. Each of them once cost 100 ns in every pair.
+#[test]
+fn pair_beside_contending_waiters_costs_what_it_costs_alone() {
+    let pair =
+        |world: &mut World| world.cost(0, "RESERVE Room 40") + world.cost(0, "CANCEL Room 40");
+    for dates in ["", "for=2h", "from=2027-01-01 nights=2", "until=2027-01-01"] {
+        let mut world = World::with_rooms(40);
+        world.say(0, "RESERVE Room 4");
+        let alone = pair(&mut world);
+        for id in 1..=100 {
+            let wants = match id % 3 {
+                0 => "Room 40, R*m 40",
+                1 => "Ro*40, R*o*40, Room 4*",
+                _ => "Room 4*, H*b",
+            };
+            let line = format!("RESERVE {wants}, Hub* {dates} wait=1h");
+            let told = world.say(id, &line);
+            assert!(told.starts_with("* QUEUE"), "{line}: {told}");
+        }
+        // The first release after somebody began to wait may help, the next ones do not.
+        pair(&mut world);
+        let beside = pair(&mut world);
+        assert!(beside <= 2 * alone, "{beside} beside 100 that wait, {alone} alone, {dates}");
+        assert_eq!(world.granted(), []);
+        world.inventory.check();
+        // What they lack is noticed.
+        world.say(0, "ADD R0om 40, Hub 2");
+        assert_ne!(world.granted(), [], "{dates}");
+        assert!(!world.inventory.some_waiter_fits(world.now, &Zone::utc()));
+        world.inventory.check();
+    }
+}
+
 /// A refusal counts the waiters, which once compared each pattern with each name of each waiter.
 #[test]
 fn refusal_counts_waiters_and_their_cost() {
@@ -300,7 +334,7 @@ fn ends_at_one_instant_take_several_turns_but_appear_as_one() {
         assert!(!world.may_say(2, &format!("RESERVE {last}")));
         assert!(!world.may_say(2, "LIST") && !world.may_say(2, "BOOKINGS Room *"));
         let number = COUNT as u64 + 1;
-        let is_over = world.inventory.reservation(number).is_none();
+        let is_over = world.inventory.reservation(Number(number)).is_none();
         assert_eq!(world.may_say(2, &format!("RENEW #{number} for=1h")), is_over);
         assert_eq!(world.may_say(2, &format!("VERIFY #{number}")), is_over);
         for line in ["HELP", "IAM eva", "no verb", "VERIFY #1", "WATCH", "RENEW #99999 for=1h"] {
@@ -483,7 +517,7 @@ fn lines_do_not_observe_a_backlog() {
                 if was_behind && line.starts_with("LIST") {
                     // The naive answer: the journal's state, without everything due.
                     let replayed = world.replay();
-                    let mut number = 0;
+                    let mut number = Number(0);
                     let mut is_free = true;
                     while let Some(one) = replayed.next_reservation(number) {
                         number = one.number;
@@ -527,6 +561,61 @@ fn lines_do_not_observe_a_backlog() {
     }
     println!("{ran} lines beside a backlog, {held} held back, {pieces} pieces");
     assert!(ran > 500 && held > 500 && pieces > 500, "{ran} {held} {pieces}");
+}
+
+/// Random waiters whose patterns overlap and compete for a few rooms, among random reservations and
+/// cancellations.
+#[test]
+fn no_waiter_fits_between_commands_when_patterns_compete() {
+    const ROOMS: usize = 6;
+    let seed = support::seed();
+    let (mut queued, mut granted) = (0, 0);
+    for round in 0..600 {
+        let mut rng = Rng(seed.wrapping_add(round));
+        let mut world = World::with_rooms(ROOMS);
+        for turn in 0..80u64 {
+            world.pass(rng.pick(&[0, 1, 1_000, 30_000, 600_000]));
+            world.advance();
+            let room = format!("Room {}", 1 + rng.below(ROOMS));
+            let when = rng.pick(&[
+                "",
+                "",
+                "for=2m",
+                "for=1h",
+                "until=2026-11-22T13:00",
+                "from=2026-11-22T12:30",
+                "from=2026-11-22T12:10 for=1h",
+                "from=2026-11-22T14:00 for=1h",
+            ]);
+            let line = match rng.below(8) {
+                0 | 1 => format!("RESERVE {room} {when}"),
+                2 | 3 => format!("CANCEL {room}"),
+                4 => format!("CANCEL #{}", 1 + rng.below(1 + turn as usize)),
+                5 => format!("RENEW #{} for={}m", 1 + rng.below(1 + turn as usize), turn + 1),
+                _ => {
+                    let patterns =
+                        ["Room *", "R*", "*1", "R*2", "Room 3*", "*o*m 4", "H*", "R*o* *", "*m 5"];
+                    let count = 1 + rng.below(4);
+                    let mut wants: Vec<_> = (0..count).map(|_| rng.pick(&patterns)).collect();
+                    if rng.one_in(4) {
+                        wants.insert(0, &room);
+                    }
+                    format!("RESERVE {} {when} wait=30m", wants.join(", "))
+                }
+            };
+            let me = 1 + turn;
+            queued += usize::from(world.say(me, &line).starts_with("* QUEUE"));
+            granted += world.granted().len();
+            world.inventory.check();
+            assert!(!world.inventory.is_behind());
+            assert!(
+                !world.inventory.some_waiter_fits(world.now, &Zone::utc()),
+                "seed {seed} {round}: {line}"
+            );
+        }
+    }
+    println!("{queued} requests waited, {granted} were granted");
+    assert!(queued > 2_000 && granted > 500, "{queued} {granted}");
 }
 
 /// A crash in the middle of a step of the clock left a lease that had ended before events that were

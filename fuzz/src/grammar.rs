@@ -6,10 +6,8 @@ use std::fmt::Write;
 use reservad::commands::parse::{Command, RequestTime, ScannedStr, parse};
 use reservad::commands::words::{Lang, Opt, Verb};
 use reservad::conn::Eol;
-use reservad::inventory::decide::{Cancel, Wanted};
-use reservad::inventory::event::push_quoted;
-use reservad::inventory::fit::Start;
-use reservad::inventory::{End, When};
+use reservad::inventory::{Cancel, End, Selector, Start, When};
+use reservad::text::push_quoted;
 use reservad::time::{ClockReading, Round, Time, Zone};
 
 use super::reply;
@@ -129,7 +127,7 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
     let out = &mut text;
     match command {
         Command::Reserve(request) => {
-            out.push_str(&join(request.wanted.iter().map(Wanted::text)));
+            out.push_str(&join(request.selectors.iter().map(Selector::text)));
             push_text(Opt::Key, request.key.as_deref(), lang, out);
             push_text(Opt::Note, request.note.as_deref(), lang, out);
             if let Some(wait_ms) = request.wait_ms {
@@ -146,7 +144,7 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
         }
         Command::List { .. } => return None,
         Command::Bookings { wanted, holder, from, until } => {
-            out.push_str(&join(wanted.iter().map(Wanted::text)));
+            out.push_str(&join(wanted.iter().map(Selector::text)));
             push_text(Opt::Holder, holder.as_deref(), lang, out);
             if *from != Time::MIN {
                 push_time(Opt::From, *from, lang, out);
@@ -160,16 +158,16 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
             push_term(*term, lang, out);
         }
         Command::When { wanted, when } => {
-            out.push_str(&join(wanted.iter().map(Wanted::text)));
+            out.push_str(&join(wanted.iter().map(Selector::text)));
             push_when(when, lang, out);
         }
         Command::Verify { number, name } => {
             let _ = write!(out, "#{number} {}", name.as_deref().unwrap_or_default());
         }
         Command::Watch { wanted, after } => {
-            out.push_str(&join(wanted.iter().map(Wanted::text)));
+            out.push_str(&join(wanted.iter().map(Selector::text)));
             if let Some(after) = after {
-                push_option(Opt::Flow, format_args!("{after}"), lang, out);
+                push_option(Opt::After, format_args!("{after}"), lang, out);
             }
         }
         Command::IAm(name) => out.push_str(name),
@@ -207,7 +205,7 @@ fn push_time(option: Opt, time: Time, lang: Lang, out: &mut String) {
 }
 
 fn push_when(when: &When, lang: Lang, out: &mut String) {
-    push_term(when.term, lang, out);
+    push_term(when.end, lang, out);
     match when.start {
         Start::Default => {}
         Start::Now => push_option(Opt::From, format_args!("NOW"), lang, out),

@@ -3,12 +3,12 @@
 //! parser, and opens again to the same state.
 
 use reservad::conn::Eol;
-use reservad::inventory::names::is_hidden;
 use reservad::journal::{
     self, Corruption, Disposition, Error, Evidence, JOURNAL_FILE, JournalId, NEW_JOURNAL_FILE,
     Record, Report,
 };
 use reservad::limits::NUMBER_MAX;
+use reservad::text::is_hidden;
 use reservad::time::ClockReading;
 
 use super::disk::MemoryDisk;
@@ -412,7 +412,7 @@ fn short_reads_and_no_tail(directory: &Directory, opened: &Opened) {
 /// Checks that the server can be used, compacted and restarted.
 fn goes_on(mut server: Server) {
     // The number of a forged journal may be just below the bound.
-    if server.inventory.last_number().max(server.inventory.last_event()) > NUMBER_MAX - 100 {
+    if server.inventory.last_number().0.max(server.inventory.last_event()) > NUMBER_MAX - 100 {
         return;
     }
     let mut peer = Peer::new(1, Eol::Lf);

@@ -1,7 +1,7 @@
 //! The form of replies and notices.
 
 use reservad::conn::Eol;
-use reservad::inventory::names::is_hidden;
+use reservad::text::is_hidden;
 
 const CODES: [&str; 10] = ["400", "401", "403", "404", "408", "409", "410", "413", "429", "503"];
 const LISTS: [&str; 8] =

@@ -8,7 +8,7 @@ use reservad::commands::words::Verb;
 use reservad::commands::{self, CommandContext, Flow, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::{Capacity, Deadlines, Inventory, SessionId};
+use reservad::inventory::{Capacity, Deadlines, Inventory, Number, ResourceId, SessionId};
 use reservad::journal::{Error, SyncPolicy};
 use reservad::store::{Opened, Store};
 use reservad::time::{Clock, ClockReading, MonotonicMs, Time, Zone};
@@ -194,13 +194,13 @@ pub fn dump(inventory: &Inventory) -> String {
     let mut text =
         format!("events {} numbers {}\n", inventory.last_event(), inventory.last_number());
     let texts = inventory.names().texts();
-    let mut next = 0;
+    let mut next = ResourceId(0);
     while let Some(id) = inventory.next_resource(next) {
         text.push_str(texts.name(id));
         text.push('\n');
-        next = id + 1;
+        next = id.next();
     }
-    let mut after = 0;
+    let mut after = Number(0);
     while let Some(one) = inventory.next_reservation(after) {
         let names: Vec<_> = one.targets().iter().map(|id| texts.name(*id)).collect();
         let interval = (one.from.ms(), one.until.ms(), one.lease, one.session().is_some());

@@ -102,7 +102,7 @@ fn range(item: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{Capacity, Event, Reservation};
+    use crate::inventory::{Capacity, Event, Interval, Number, Reservation, ResourceId};
     use crate::time::Time;
 
     /// Returns an inventory of 100 rooms, the first with 6,000 bookings.
@@ -113,7 +113,11 @@ mod tests {
         }
         for n in 1..=6000 {
             let from = Time::from_ms(n as i64 * 1000);
-            let new = Reservation::new(n, &[0], from, from.plus_ms(1000));
+            let new = Reservation::new(
+                Number(n),
+                &[ResourceId(0)],
+                Interval { from, until: from.plus_ms(1000) },
+            );
             inventory.apply(Event::Reserved(new.into()));
         }
         inventory

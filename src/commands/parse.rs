@@ -13,12 +13,12 @@ use std::borrow::Cow;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::words::{Lang, Opt, Verb, excerpt, localize};
-use crate::inventory::decide::{Cancel, Request, Wanted};
-use crate::inventory::fit::{End, When};
+use super::words::{Lang, Opt, Verb, excerpt, find_option, localize};
 use crate::inventory::names::check_name;
 use crate::inventory::pattern::Pattern;
+use crate::inventory::{Cancel, End, Interval, Number, Request, Selector, When};
 use crate::limits::{NAME_MAX_BYTES, TARGETS_MAX};
+use crate::text::{QuoteError, read_quoted};
 use crate::time::{ClockReading, Time, Zone};
 
 use text::skip_spaces;
@@ -49,29 +49,29 @@ pub enum Command<'a> {
     Cancel(SmallVec<[Cancel<'a>; 1]>),
     /// What is free: at this instant, or in that interval.
     List {
-        wanted: Option<Wanted<'a>>,
-        interval: Option<(Time, Time)>,
+        wanted: Option<Selector<'a>>,
+        interval: Option<Interval>,
     },
     Bookings {
-        wanted: Option<Wanted<'a>>,
+        wanted: Option<Selector<'a>>,
         holder: Option<String>,
         from: Time,
         until: Time,
     },
     Renew {
-        number: u64,
+        number: Number,
         term: End,
     },
     When {
-        wanted: SmallVec<[Wanted<'a>; 1]>,
+        wanted: SmallVec<[Selector<'a>; 1]>,
         when: When,
     },
     Verify {
-        number: u64,
+        number: Number,
         name: Option<Cow<'a, str>>,
     },
     Watch {
-        wanted: Option<Wanted<'a>>,
+        wanted: Option<Selector<'a>>,
         after: Option<u64>,
     },
     IAm(String),
@@ -210,7 +210,7 @@ impl<'a> Line<'a> {
     /// Reads `option=value` at the start of the rest; the `=` is at `at`.
     fn option(&mut self, at: usize) -> Result<(), ErrorReply> {
         let (word, value) = (&self.rest[..at], &self.rest[at + 1..]);
-        let option = Opt::find(word).filter(|option| self.verb.options().contains(option));
+        let option = find_option(word).filter(|option| self.verb.options().contains(option));
         let Some(option) = option else { return Err(self.unknown_option(word)) };
         if self.options.iter().any(|(other, _)| *other == option) {
             return Err(ErrorReply::bad(localize!(
@@ -263,32 +263,17 @@ impl<'a> Line<'a> {
 
     /// A value in quotes, of which the first is already taken.
     fn quoted(&self, option: Opt, text: &'a str) -> Result<(Cow<'a, str>, &'a str), ErrorReply> {
-        let mut value = String::new();
-        let mut chars = text.char_indices();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '"' => {
-                    let rest = &text[at + 1..];
-                    let is_apart = rest.is_empty() || rest.starts_with(SPACES);
-                    return match is_apart {
-                        true => Ok((Cow::Owned(value), rest)),
-                        false => Err(self.quotes(option)),
-                    };
-                }
-                '\\' => match chars.next() {
-                    Some((_, c @ ('"' | '\\'))) => value.push(c),
-                    _ => return Err(self.escape(option)),
-                },
-                '\t' => value.push(' '),
-                c => value.push(c),
-            }
-        }
-        Err(ErrorReply::bad(localize!(
-            self.lang,
-            "faltan las comillas de cierre de {}=",
-            "the closing quote of {}= is missing",
-            option.word(self.lang),
-        )))
+        let read = read_quoted(text).map(|(value, rest)| (Cow::Owned(value), rest));
+        read.map_err(|error| match error {
+            QuoteError::NotLast => self.quotes(option),
+            QuoteError::Escape => self.escape(option),
+            QuoteError::Unclosed => ErrorReply::bad(localize!(
+                self.lang,
+                "faltan las comillas de cierre de {}=",
+                "the closing quote of {}= is missing",
+                option.word(self.lang),
+            )),
+        })
     }
 
     fn quotes(&self, option: Opt) -> ErrorReply {
@@ -375,15 +360,15 @@ impl<'a> Line<'a> {
         self.items()?.into_iter().map(|item| self.name(item).map(Cow::into_owned)).collect()
     }
 
-    fn wanted(&self, text: &'a str) -> Result<Wanted<'a>, ErrorReply> {
+    fn wanted(&self, text: &'a str) -> Result<Selector<'a>, ErrorReply> {
         if !self.marks.any(ByteClasses::STAR) || !text.contains('*') {
-            return Ok(Wanted::Name(self.name(text)?));
+            return Ok(Selector::Name(self.name(text)?));
         }
         let pattern = Pattern::new(text).map_err(|error| name_fault(text, error, self.lang))?;
-        Ok(Wanted::Pattern(pattern, Cow::Borrowed(text)))
+        Ok(Selector::Pattern(pattern, Cow::Borrowed(text)))
     }
 
-    fn wanted_list(&self) -> Result<SmallVec<[Wanted<'a>; 1]>, ErrorReply> {
+    fn wanted_list(&self) -> Result<SmallVec<[Selector<'a>; 1]>, ErrorReply> {
         self.each(|item| self.wanted(item))
     }
 
@@ -400,7 +385,7 @@ impl<'a> Line<'a> {
     }
 
     /// The one pattern of a list, if there is one.
-    fn one_wanted(&self) -> Result<Option<Wanted<'a>>, ErrorReply> {
+    fn one_wanted(&self) -> Result<Option<Selector<'a>>, ErrorReply> {
         if self.targets.is_empty() {
             return Ok(None);
         }

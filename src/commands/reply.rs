@@ -8,20 +8,20 @@ use super::parse::ErrorReply;
 use super::words::{Lang, Verb, excerpt, localize};
 use super::{push, push_all};
 use crate::conn::{Eol, ReplyStream};
-use crate::inventory::decide::{Busy, Refusal};
-use crate::inventory::event::{push_names, push_quoted};
-use crate::inventory::names::{NameTexts, ResourceId};
+use crate::inventory::event::push_names;
+use crate::inventory::names::NameTexts;
 use crate::inventory::queue::WaitLimit;
-use crate::inventory::{Earliest, NextFit, Reservation};
+use crate::inventory::{Busy, Earliest, NextFit, Number, Refusal, Reservation, ResourceId};
 use crate::limits::{
     CANCEL_LOOKS, NAME_MAX_BYTES, WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX,
     WAITERS_MAX,
 };
+use crate::text::push_quoted;
 use crate::time::{FormattedTime, Round, Zone};
 
 /// A refusal as code and text.
 pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> ErrorReply {
-    let code = code(&refusal);
+    let code = refusal.code();
     let text = match refusal {
         Refusal::Busy(busy) => busy_text(&busy, lang, zone),
         Refusal::NotYetActive { number, from } => localize!(
@@ -59,31 +59,6 @@ pub fn fault(refusal: Refusal, lang: Lang, zone: &Zone) -> ErrorReply {
         other => plain_text(other, lang),
     };
     ErrorReply { code, text }
-}
-
-fn code(refusal: &Refusal) -> u16 {
-    match refusal {
-        Refusal::Duplicate(_) | Refusal::EndsTooEarly { .. } | Refusal::OutOfRange => 400,
-        Refusal::KeyNeedsHolder => 401,
-        Refusal::NotYours { .. } => 403,
-        Refusal::NoResource(_)
-        | Refusal::NoMatch(_)
-        | Refusal::NeverIssued(_)
-        | Refusal::NotReserved(_)
-        | Refusal::NotPartOf { .. } => 404,
-        Refusal::Busy(_)
-        | Refusal::KeyUsed { .. }
-        | Refusal::KeyWaiting(_)
-        | Refusal::Several { .. }
-        | Refusal::TooManyToSearch(_)
-        | Refusal::NotYetActive { .. }
-        | Refusal::NoExtension { .. }
-        | Refusal::Exists { .. }
-        | Refusal::StillReserved { .. } => 409,
-        Refusal::Expired(_) | Refusal::HistoryGone { .. } => 410,
-        Refusal::TooManyPatterns { .. } | Refusal::TooMuchWaits(_) => 429,
-        Refusal::TooManyResources(_) | Refusal::TooManyReservations(_) => 503,
-    }
 }
 
 fn plain_text(refusal: Refusal, lang: Lang) -> String {
@@ -223,7 +198,7 @@ fn plain_text(refusal: Refusal, lang: Lang) -> String {
     }
 }
 
-fn several_text(name: &str, numbers: &[u64], is_all: bool, lang: Lang) -> String {
+fn several_text(name: &str, numbers: &[Number], is_all: bool, lang: Lang) -> String {
     const SHOWN: usize = 8;
     let mut list: Vec<_> = numbers.iter().take(SHOWN).map(|n| format!("#{n}")).collect();
     if numbers.len() > SHOWN {
@@ -354,7 +329,7 @@ pub fn reserved(
     zone: &Zone,
     out: &mut Vec<u8>,
 ) {
-    push_number(lang.localized("OK RESERVADO #", "OK RESERVED #"), reservation.number, out);
+    push_number(lang.localized("OK RESERVADO #", "OK RESERVED #"), reservation.number.0, out);
     push(" ", out);
     push_names(reservation.targets(), texts, |text| push(text, out));
     if dated || !reservation.until.is_never() || reservation.session().is_some() {
@@ -401,7 +376,7 @@ pub fn renewed(
     zone: &Zone,
     out: &mut Vec<u8>,
 ) {
-    push_number(lang.localized("OK RENOVADO #", "OK RENEWED #"), reservation.number, out);
+    push_number(lang.localized("OK RENOVADO #", "OK RENEWED #"), reservation.number.0, out);
     push(" ", out);
     push_names(reservation.targets(), texts, |text| push(text, out));
     push_end(reservation, lang, zone, out);
@@ -409,7 +384,12 @@ pub fn renewed(
 
 /// `OK CANCELADO #42 Habitación 1[, …]`: the number stands before the first
 /// of its names, and again where it changes.
-pub fn cancelled(released: &[(u64, ResourceId)], texts: &NameTexts, lang: Lang, out: &mut Vec<u8>) {
+pub fn cancelled(
+    released: &[(Number, ResourceId)],
+    texts: &NameTexts,
+    lang: Lang,
+    out: &mut Vec<u8>,
+) {
     push(lang.localized("OK CANCELADO", "OK CANCELLED"), out);
     let mut last = None;
     for (number, id) in released {
@@ -417,7 +397,7 @@ pub fn cancelled(released: &[(u64, ResourceId)], texts: &NameTexts, lang: Lang, 
             push(",", out);
         }
         if last != Some(number) {
-            push_number(" #", *number, out);
+            push_number(" #", number.0, out);
         }
         last = Some(number);
         push_all([" ", texts.name(*id)], out);
@@ -433,7 +413,7 @@ pub fn valid(
     lang: Lang,
     out: &mut Vec<u8>,
 ) {
-    push_number(lang.localized("OK VIGENTE #", "OK VALID #"), reservation.number, out);
+    push_number(lang.localized("OK VIGENTE #", "OK VALID #"), reservation.number.0, out);
     push(" ", out);
     push_names(ids, texts, |text| push(text, out));
     let label = lang.localized(" quedan=", " left=");
@@ -479,7 +459,7 @@ impl ReplyStream for FreeList {
                 let id = self.next * 64 + word.trailing_zeros() as usize;
                 *word &= *word - 1;
                 self.left -= 1;
-                out.extend_from_slice(self.texts.name(id as ResourceId).as_bytes());
+                out.extend_from_slice(self.texts.name(ResourceId::at(id)).as_bytes());
                 out.extend_from_slice(self.eol.as_str().as_bytes());
                 if out.len() >= full {
                     return true;

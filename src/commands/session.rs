@@ -5,12 +5,10 @@ use super::notice::Notices;
 use super::words::{Lang, excerpt, localize};
 use super::{CommandContext, Flow, push_line, push_reserved};
 use crate::conn::Eol;
-use crate::inventory::decide::Principal;
 use crate::inventory::history::History;
-use crate::inventory::names::ResourceId;
 use crate::inventory::pattern::Pattern;
 use crate::inventory::queue::Outcome;
-use crate::inventory::{Origin, SessionId};
+use crate::inventory::{Origin, Principal, ResourceId, SessionId};
 use crate::limits::PROGRESS_EVERY;
 use crate::time::Zone;
 
@@ -62,7 +60,7 @@ impl Session {
             lang: Lang::Es,
             fresh: true,
             allows_costly: true,
-            near: 0,
+            near: ResourceId(0),
             watch: None,
             wait: None,
         }

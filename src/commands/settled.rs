@@ -2,8 +2,7 @@
 //! affect.
 
 use super::parse::Command;
-use crate::inventory::Inventory;
-use crate::inventory::decide::{Cancel, Wanted};
+use crate::inventory::{Cancel, Inventory, Number, Selector};
 use crate::time::ClockReading;
 
 /// Returns whether no work still due can change the effect or the reply of a command.
@@ -12,11 +11,11 @@ pub fn is_settled(command: &Command, inventory: &Inventory, now: ClockReading) -
         let id = inventory.names().find(name);
         id.is_none_or(|id| inventory.is_settled(id, now))
     };
-    let is_wanted_settled = |wanted: &Wanted| match wanted {
-        Wanted::Name(name) => is_name_settled(name),
-        Wanted::Pattern(..) => false,
+    let is_wanted_settled = |wanted: &Selector| match wanted {
+        Selector::Name(name) => is_name_settled(name),
+        Selector::Pattern(..) => false,
     };
-    let is_number_settled = |number: u64| match inventory.reservation(number) {
+    let is_number_settled = |number: Number| match inventory.reservation(number) {
         None => true,
         Some(one) => {
             let mut ids = one.targets().iter();
@@ -30,7 +29,7 @@ pub fn is_settled(command: &Command, inventory: &Inventory, now: ClockReading) -
         Command::Reserve(request) => {
             !inventory.is_full()
                 && request.key.is_none()
-                && request.wanted.iter().all(is_wanted_settled)
+                && request.selectors.iter().all(is_wanted_settled)
         }
         Command::Cancel(wanted) => wanted.iter().all(|one| match one {
             Cancel::Number(number) => is_number_settled(*number),

@@ -9,41 +9,40 @@ use crate::limits::{HISTORY_BYTES, HISTORY_EVENTS, HISTORY_LAG_TIMES};
 /// The last events by number, without gaps.
 #[derive(Debug, Default)]
 pub struct History {
-    /// The number of the last event that is known, also if none is held.
+    /// The number of the last event, even if its text is not held.
     last: u64,
-    /// How many events are held.
+    /// The number of events that are held.
     len: usize,
     /// Bytes of their texts.
     bytes: usize,
-    /// The first has the oldest of them, perhaps behind some that are not held any more.
+    /// The texts. The first block may begin with events that are no longer held.
     blocks: VecDeque<Block>,
-    /// One that is not needed any more, for its memory.
+    /// An unused block, kept for its memory.
     spare: Block,
     /// The oldest event not yet sent to a watcher that reads its output.
     needed: Option<u64>,
 }
 
-/// Texts of events, run together: one by one they would each cost a call for
-/// memory and one to give it back.
+/// Texts of consecutive events, concatenated. Separate strings would each need an allocation.
 #[derive(Debug, Default)]
 struct Block {
-    /// The number of its first event.
+    /// The number of the first event.
     first: u64,
     texts: String,
-    /// Where each text ends.
+    /// The end of each text.
     ends: Vec<u32>,
 }
 
-/// A block is full with so many bytes: a sixty-fourth of all.
+/// The size of a full block, a sixty-fourth of the whole history.
 const BLOCK_BYTES: usize = HISTORY_BYTES / 64;
 
 impl Block {
     fn get(&self, number: u64) -> Option<&str> {
-        self.texts.get(self.place(number)?)
+        self.texts.get(self.range(number)?)
     }
 
-    /// Where the text of an event lies.
-    fn place(&self, number: u64) -> Option<Range<usize>> {
+    /// Returns the range of the text of an event.
+    fn range(&self, number: u64) -> Option<Range<usize>> {
         let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let end = *self.ends.get(at)?;
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
@@ -53,7 +52,7 @@ impl Block {
     fn push(&mut self, texts: &str, ends: impl Iterator<Item = usize>) {
         let start = self.texts.len();
         self.texts.push_str(texts);
-        // A block and what one commit adds are far from the end of a u32.
+        // A block with the texts of one commit is far smaller than 4 GiB.
         self.ends.extend(ends.map(|end| (start + end) as u32));
     }
 
@@ -63,13 +62,12 @@ impl Block {
 }
 
 impl History {
-    /// Notes the next event.
+    /// Adds the next event.
     pub fn push(&mut self, number: u64, text: &str) {
         self.extend(number, text, [text.len()].into_iter());
     }
 
-    /// Notes some events: the number of the first, their texts run together, and
-    /// where each of them ends.
+    /// Adds events: the number of the first one, their texts concatenated, and the end of each text.
     pub fn extend(&mut self, first: u64, texts: &str, ends: impl ExactSizeIterator<Item = usize>) {
         debug_assert!(first == self.last + 1, "a gap in the history");
         self.last += ends.len() as u64;
@@ -89,12 +87,13 @@ impl History {
         self.needed = number;
     }
 
-    /// Extends the events to hold back to this one.
+    /// Extends the events to hold so that they include this one.
     pub fn need(&mut self, number: u64) {
         self.needed = Some(self.needed.map_or(number, |needed| needed.min(number)));
     }
 
-    /// Drops the events beyond the wider bounds, and beyond the usual ones those that nobody needs.
+    /// Drops the events beyond the wide bounds, and those beyond the usual bounds unless a lagging
+    /// watcher needs them.
     fn forget_old(&mut self) {
         self.forget_beyond(
             HISTORY_LAG_TIMES * HISTORY_EVENTS,
@@ -125,41 +124,41 @@ impl History {
         self.blocks.push_back(block);
     }
 
-    /// Forgets the oldest so many, without a look at their texts, which nobody has
-    /// touched for long.
+    /// Drops the oldest `count` events without reading their texts, which are probably not in a CPU
+    /// cache.
     fn forget(&mut self, mut count: usize) {
         while count > 0
             && let Some(block) = self.blocks.front()
         {
             let first = self.last - self.len as u64 + 1;
-            let some = count.min((block.last() + 1 - first) as usize);
-            let last = first + some as u64 - 1;
-            let places = block.place(first).zip(block.place(last));
-            self.bytes -= places.map_or(0, |(first, last)| last.end - first.start);
-            self.len -= some;
-            count -= some;
+            let dropped = count.min((block.last() + 1 - first) as usize);
+            let last = first + dropped as u64 - 1;
+            let ranges = block.range(first).zip(block.range(last));
+            self.bytes -= ranges.map_or(0, |(first, last)| last.end - first.start);
+            self.len -= dropped;
+            count -= dropped;
             if block.last() == last {
                 self.spare = self.blocks.pop_front().unwrap_or_default();
             }
         }
     }
 
-    /// Begins anew after that event: what came before is gone (a snapshot).
+    /// Drops everything and continues after that event, which is the last of a snapshot.
     pub fn restart(&mut self, last: u64) {
         *self = History { last, ..History::default() };
     }
 
-    /// The number of the last event.
+    /// Returns the number of the last event.
     pub fn last(&self) -> u64 {
         self.last
     }
 
-    /// The event after which all is held: the oldest that `tras=` may name.
+    /// Returns the oldest number that `tras=` may have: all events after it are held.
     pub fn floor(&self) -> u64 {
         self.last - self.len as u64
     }
 
-    /// The text of an event; `None` if it is not held.
+    /// Returns the text of an event; `None` if it is not held.
     pub fn get(&self, number: u64) -> Option<&str> {
         if number <= self.floor() {
             return None;
@@ -174,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_holds_the_last_events_and_knows_where_it_begins() {
+    fn history_holds_the_last_events() {
         let mut history = History::default();
         history.restart(10);
         assert_eq!((history.floor(), history.last(), history.get(10)), (10, 10, None));
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_lagging_watcher_needs_is_held_within_a_wider_bound() {
+    fn events_for_a_lagging_watcher_are_held_up_to_a_wider_bound() {
         let mut history = History::default();
         let push = |history: &mut History, count: usize| {
             for _ in 0..count {

@@ -14,10 +14,10 @@ use crate::time::{ClockReading, MonotonicMs};
 /// How a reservation is kept alive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeepAlive {
-    /// How long it lives without a renewal, in milliseconds, at least
+    /// The time that it lives without a renewal, in milliseconds, at least
     /// [`KEEP_ALIVE_MIN_MS`](crate::limits::KEEP_ALIVE_MIN_MS).
     pub ms: i64,
-    /// When it ends unless it is renewed. Set when the reservation enters the inventory.
+    /// The time at which it ends unless it is renewed. Set when the reservation enters the inventory.
     pub deadline: MonotonicMs,
 }
 
@@ -30,8 +30,8 @@ impl KeepAlive {
 
 impl Inventory {
     /// Sets the reading of the monotonic clock from which deadlines count.
-    pub fn set_monotonic(&mut self, tick: MonotonicMs) {
-        self.monotonic = tick;
+    pub fn set_monotonic(&mut self, reading: MonotonicMs) {
+        self.monotonic = reading;
     }
 
     /// Returns the earliest deadline of a reservation that is kept alive.

@@ -1,7 +1,7 @@
 //! The passage of time: expiry, grants, timed-out waits, and steps of the wall clock.
 //!
 //! Each of these happens at its own time. Everything due at one time happens in this order:
-//! expiries, the grants that they allow, timed-out waits, notices of places. When more is due than
+//! expiries, the grants that they allow, timed-out waits, notices of positions. When more is due than
 //! one turn can do (a million reservations can end at one instant), the rest is left for the next
 //! turns, and meanwhile the inventory [is behind](Inventory::is_behind). The remaining work
 //! concerns only some resources. A command that does not touch these ([`Inventory::is_settled`])
@@ -11,15 +11,14 @@
 use std::collections::VecDeque;
 
 use super::event::Batch;
-use super::names::ResourceId;
 use super::queue::Outcome;
-use super::runs::SortedList;
-use super::{Deadlines, Event, Inventory, Number, Reservation};
+use super::sorted_list::SortedList;
+use super::{Deadlines, Event, Inventory, Number, Reservation, ResourceId};
 use crate::limits::BACKLOG_WORK;
 use crate::time::{ClockReading, Time, Zone, earlier};
 
-/// Pieces that the grants after all commands of a turn may take in total.
-const TURNS_PIECES: u64 = 4;
+/// The most pieces of work that the grants after all commands of a turn may take in total.
+const PIECES_PER_TURN: u64 = 4;
 
 /// Work that the passage of time has made due and that is not done yet.
 #[derive(Debug)]
@@ -29,8 +28,8 @@ pub(super) struct Backlog {
     /// Work left in this turn for grants after commands.
     left: u64,
     /// The time at which due work is being done.
-    moment: Option<ClockReading>,
-    /// Whether expiries, grants and notices of places are done for `moment`, so that only timed-out
+    instant: Option<ClockReading>,
+    /// Whether expiries, grants and notices of positions are done for `instant`, so that only timed-out
     /// waits are left.
     has_granted: bool,
     /// Steps of the wall clock still to apply, in order.
@@ -41,7 +40,7 @@ pub(super) struct Backlog {
     left_at: (u64, Time),
     /// Lower bound of the times of further events.
     floor: Time,
-    /// How far the steady clock was ahead of the time, the last time.
+    /// How far the monotonic clock was ahead of the wall clock in the last turn.
     delay_ms: i64,
 }
 
@@ -49,8 +48,8 @@ impl Default for Backlog {
     fn default() -> Backlog {
         Backlog {
             piece: BACKLOG_WORK,
-            left: TURNS_PIECES * BACKLOG_WORK,
-            moment: None,
+            left: PIECES_PER_TURN * BACKLOG_WORK,
+            instant: None,
             has_granted: false,
             steps: VecDeque::new(),
             is_behind: false,
@@ -72,9 +71,9 @@ struct Step {
 }
 
 impl Inventory {
-    /// Sets the maximal work per turn on due work, for tests.
+    /// Sets the work per turn for due work; for tests.
     pub fn set_backlog_work(&mut self, piece: u64) {
-        (self.backlog.piece, self.backlog.left) = (piece, TURNS_PIECES * piece);
+        (self.backlog.piece, self.backlog.left) = (piece, PIECES_PER_TURN * piece);
     }
 
     /// Returns whether due work was left for the next turn. If so, call [`Inventory::advance`]
@@ -90,25 +89,25 @@ impl Inventory {
     }
 
     /// Applies everything that is due up to `now`, each at its own time: expiries, then the grants
-    /// that they allow, then timed-out waits. Afterwards [`Inventory::is_behind`] if that was more
-    /// than one turn can do. Call it at the start of each turn. Commands of that turn must use the
-    /// time `now`.
+    /// that they allow, then timed-out waits. If that is more than one turn can do, the inventory [is
+    /// behind](Inventory::is_behind) afterwards. Call it at the start of each turn. Commands of that
+    /// turn must use the time `now`.
     #[inline]
     pub fn advance(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) {
         let delay_ms = now.monotonic.ms() - now.wall.ms();
         let caught_up = std::mem::replace(&mut self.backlog.delay_ms, delay_ms) > delay_ms;
         if caught_up {
-            // A length counted from now ends earlier than it did while the time stood still, so it
-            // may now fit before a booking.
+            // The wall clock stood still until the monotonic clock caught up. A length from now on
+            // ends earlier than it did meanwhile, so it may fit before a booking.
             self.queue.try_everybody();
         }
         // Most turns have nothing to do here.
         let is_idle = self.queue.is_empty()
             && !self.backlog.is_behind
             && self.backlog.steps.is_empty()
-            && self.next_moment(now).is_none();
+            && self.next_due(now).is_none();
         let is_done = is_idle || self.advance_piece(now, zone, batch);
-        self.backlog.left = TURNS_PIECES * self.backlog.piece;
+        self.backlog.left = PIECES_PER_TURN * self.backlog.piece;
         self.new_turn_for_places();
         if is_done && self.has_places_to_tell() {
             self.tell_places(now);
@@ -119,7 +118,7 @@ impl Inventory {
     fn advance_piece(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) -> bool {
         let end = self.work().saturating_add(self.backlog.piece);
         if self.backlog.is_behind && self.backlog.left_at.0 != self.last_event() {
-            // Events since then have the time of that turn, and times of events never decrease.
+            // Later events must not have an earlier time than those since that turn.
             self.backlog.floor = self.backlog.floor.max(self.backlog.left_at.1);
         }
         let is_done = self.work_off(now, end, zone, batch);
@@ -139,24 +138,24 @@ impl Inventory {
     /// Does due work until `end`. Returns whether all of it was done.
     fn work_off(&mut self, now: ClockReading, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
         loop {
-            if let Some(then) = self.backlog.moment {
+            if let Some(then) = self.backlog.instant {
                 if !self.pass(then, end, zone, batch) {
                     return false;
                 }
-                (self.backlog.moment, self.backlog.has_granted) = (None, false);
+                (self.backlog.instant, self.backlog.has_granted) = (None, false);
             }
             if !self.backlog.steps.is_empty() {
                 match self.step_clock(end, batch) {
                     None => return false,
-                    // Nothing has a time between the old clock and the new one.
-                    then => self.backlog.moment = then,
+                    // No event has a time between the old clock and the new one.
+                    then => self.backlog.instant = then,
                 }
                 continue;
             }
-            match self.next_moment(now) {
-                Some(then) => self.backlog.moment = Some(then),
+            match self.next_due(now) {
+                Some(then) => self.backlog.instant = Some(then),
                 None if self.queue.pass.can_go_on(self.is_full()) => {
-                    self.backlog.moment = Some(now);
+                    self.backlog.instant = Some(now);
                 }
                 None => return true,
             }
@@ -190,8 +189,7 @@ impl Inventory {
         true
     }
 
-    /// Grants what fits now, after something has become free. Call it after
-    /// every command and every end.
+    /// Grants waiters that fit now. Call it after every command.
     #[inline]
     pub fn grant_waiters(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) {
         if !self.queue.is_empty() {
@@ -205,7 +203,7 @@ impl Inventory {
             let before = self.work();
             let left = self.backlog.left;
             if !self.grant_piece(now, zone, left.min(self.backlog.piece), batch) {
-                self.backlog.moment = Some(now);
+                self.backlog.instant = Some(now);
                 self.leave_backlog(true, now);
             }
             self.backlog.left = left.saturating_sub(self.work() - before);
@@ -215,9 +213,9 @@ impl Inventory {
         }
     }
 
-    /// Gives no event of the first [`Inventory::advance`] an earlier time than this, the time of the
-    /// last event before a start: a crash in the middle of a step of the clock leaves leases that
-    /// ended before events that were committed already.
+    /// Sets the earliest time for events of the first [`Inventory::advance`], which is the time of the
+    /// last event before a start. After a crash in the middle of a step of the clock, leases may have
+    /// ended before events that were already committed.
     pub fn set_first_time(&mut self, time: Time) {
         self.backlog.floor = time;
     }
@@ -227,7 +225,7 @@ impl Inventory {
         self.apply_and_log(time.max(self.backlog.floor), event, batch);
     }
 
-    /// When something happens by itself: an end, or a wait that is over.
+    /// Returns the next instants at which a reservation or a wait ends.
     #[inline]
     pub fn deadlines(&self) -> Deadlines {
         let first = |ends: &SortedList<(Time, Number)>| ends.first().map(|(until, _)| *until);
@@ -236,19 +234,19 @@ impl Inventory {
         Deadlines { dated: earlier(end, waits.dated), monotonic: earlier(lease, waits.monotonic) }
     }
 
-    /// The next reservation whose end has come, in order of ends.
+    /// Returns the reservation with the earliest end up to `now`.
     pub fn due(&self, now: ClockReading) -> Option<(Time, Number)> {
         let dated = self.ends.first().filter(|(until, _)| *until <= now.wall);
         let lease = self.leases.first().filter(|(until, _)| *until <= now.monotonic);
         earlier(dated, lease).copied()
     }
 
-    /// The next moment up to `now` at which something happens by itself.
-    fn next_moment(&self, now: ClockReading) -> Option<ClockReading> {
+    /// Returns the next instant up to `now` at which something is due.
+    fn next_due(&self, now: ClockReading) -> Option<ClockReading> {
         let next = self.deadlines();
         let dated = next.dated.filter(|time| *time <= now.wall);
-        let steady = next.monotonic.filter(|time| *time <= now.monotonic);
-        let next = earlier(dated, steady)?;
+        let monotonic = next.monotonic.filter(|time| *time <= now.monotonic);
+        let next = earlier(dated, monotonic)?;
         Some(ClockReading { wall: next.min(now.wall), monotonic: next })
     }
 
@@ -267,8 +265,8 @@ impl Inventory {
     fn step_clock(&mut self, end: u64, batch: &mut Batch) -> Option<ClockReading> {
         let step = self.backlog.steps.front()?;
         let (by_ms, now) = (step.by_ms, step.now);
-        // First end what is over by the new clock. Nobody is granted anything that a lease still
-        // holds.
+        // Reservations that are over by the new clock end first. No waiter gets a resource that a
+        // lease still holds.
         while let Some((until, number)) = self.ends.first().copied().filter(|it| it.0 <= now.wall) {
             if self.work() >= end {
                 return None;
@@ -295,8 +293,8 @@ impl Inventory {
     fn move_lease(&mut self, number: Number, by_ms: i64, now: Time, batch: &mut Batch) {
         let lease = &self.reservations[&number];
         let until = lease.until.plus_ms(by_ms).min(Time::LATEST);
-        let booked = self.in_the_way(lease, until).map(|(_, booking)| booking.from);
-        let until = booked.unwrap_or(until);
+        let next_start = self.obstacle_to_extension(lease, until).map(|(_, booking)| booking.from);
+        let until = next_start.unwrap_or(until);
         let event = match until <= now {
             true => Event::Expired { number },
             false => Event::Renewed { number, until, lease: true, keep_alive_ms: None },
@@ -330,7 +328,7 @@ impl Inventory {
             return true;
         }
         // Bookings do not overlap, so if any has ended, the first has.
-        let first = self.booked[id as usize].iter().next();
+        let first = self.schedules[id.index()].iter().next();
         let first = first.and_then(|booking| self.reservations.get(&booking.number));
         first.is_none_or(|first| !self.is_stale(first, now)) && !self.is_waited_for(id)
     }

@@ -21,10 +21,10 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::decide::{Principal, Refusal, Request, Wanted};
-use super::fit::{End, Start, Target, When};
-use super::names::ResourceId;
-use super::{Deadlines, Inventory, Key, Origin, Reservation, SessionId};
+use super::{
+    Candidates, Deadlines, End, IdempotencyKey, Interval, Inventory, Origin, Principal, Refusal,
+    Request, Reservation, ResourceId, Selector, SessionId, Start, Target, When,
+};
 use crate::limits::{
     WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX, WAIT_TARGETS_PER_ADDRESS,
     WAIT_TARGETS_PER_HOST, WAITERS_MAX,
@@ -37,12 +37,10 @@ use watch::{Pass, Watch};
 /// The order of waiters. The older of two has the lower ticket.
 pub type Ticket = u64;
 
-/// What a request that is about to wait asks for: its targets, and for each pattern the resources
-/// that it matches, in order.
+/// What a request that is about to wait asks for.
 #[derive(Debug)]
 pub struct Wants {
     pub targets: Vec<Target>,
-    pub(super) matches: Vec<Vec<ResourceId>>,
 }
 
 /// One target of a waiting request.
@@ -58,7 +56,7 @@ struct Waiter {
     principal: Principal,
     request: Request<'static>,
     wants: SmallVec<[Want; 1]>,
-    key: Option<Key>,
+    key: Option<IdempotencyKey>,
     /// The end of the wait on the clock of the queue; see [`Queue::clock_offset_ms`].
     patience: Time,
     /// When what it asks for would be over.
@@ -172,13 +170,17 @@ pub struct Queue {
 /// Under what a request with a key waits.
 type KeyOf = (Option<Rc<str>>, Box<str>);
 
-fn key_of(key: &Key, principal: &Principal) -> KeyOf {
-    (principal.holder.clone(), key.key.clone())
+fn key_of(key: &IdempotencyKey, principal: &Principal) -> KeyOf {
+    (principal.holder.clone(), key.text.clone())
 }
 
 impl Queue {
     /// Those who wait under the same key of the same holder, oldest first.
-    fn under(&self, key: &Key, principal: &Principal) -> impl Iterator<Item = (Ticket, &Waiter)> {
+    fn under(
+        &self,
+        key: &IdempotencyKey,
+        principal: &Principal,
+    ) -> impl Iterator<Item = (Ticket, &Waiter)> {
         let key = key_of(key, principal);
         let all = self.by_key.range((key.clone(), 0)..=(key, Ticket::MAX));
         all.map(|(_, ticket)| (*ticket, &self.waiters[ticket]))
@@ -244,7 +246,7 @@ impl Queue {
             return Some(WaitLimit::Waiters);
         }
         let count = wants.targets.len();
-        if matches!(wants.targets[..], [Target::Named(_)]) {
+        if matches!(wants.targets[..], [Target::Resource(_)]) {
             return None;
         }
         let of_address = match principal.origin {
@@ -254,11 +256,8 @@ impl Queue {
         let has = self.complex_targets_of.get(&principal.origin).copied().unwrap_or(0);
         let mut new = 0;
         let mut bytes = self.patterns.bytes();
-        let patterns = wants.targets.iter().filter_map(|target| match target {
-            Target::Named(_) => None,
-            Target::Any(pattern) => Some(pattern),
-        });
-        for (pattern, matches) in patterns.zip(&wants.matches) {
+        for target in &wants.targets {
+            let Target::AnyOf(pattern, matches) = target else { continue };
             if self.patterns.find(pattern).is_none() {
                 new += 1;
                 bytes += (4 * matches.len()).min(ids / 8 + 8);
@@ -354,7 +353,7 @@ impl Inventory {
 
     /// Checks that a request may wait.
     pub(super) fn check_wait(&self, wants: &Wants, principal: &Principal) -> Result<(), Refusal> {
-        match self.queue.limit(wants, principal, self.booked.len()) {
+        match self.queue.limit(wants, principal, self.schedules.len()) {
             None => Ok(()),
             Some(limit) => Err(Refusal::TooMuchWaits(limit)),
         }
@@ -370,22 +369,20 @@ impl Inventory {
         now: ClockReading,
         zone: &Zone,
     ) -> usize {
-        let when = fixed(request.when, request.from, request.until);
+        let when = fixed(request.when, request.interval);
         let steady = now.monotonic.plus_ms(-self.queue.clock_offset_ms);
         let patience = steady.plus_ms(request.wait_ms.unwrap_or(0));
-        let own_end = match (when.start, when.term) {
+        let own_end = match (when.start, when.end) {
             (Start::Default, End::Until(until)) => until,
             (Start::Default, _) => Time::MAX,
             _ => when.until(when.from(now.wall), zone).unwrap_or(Time::MAX),
         };
-        let key = request.full_key();
+        let key = request.idempotency_key();
         let request = Request { when, ..request.into_owned() };
-        let ids = self.booked.len() as ResourceId;
-        let mut matches = wants.matches.iter();
+        let ids = ResourceId::at(self.schedules.len());
         let wants = wants.targets.iter().map(|target| match target {
-            Target::Named(id) => Want::Name(*id),
-            Target::Any(pattern) => {
-                let matches = matches.next().map_or(&[][..], Vec::as_slice);
+            Target::Resource(id) => Want::Name(*id),
+            Target::AnyOf(pattern, matches) => {
                 Want::Pattern(self.queue.patterns.intern(pattern, matches, ids))
             }
         });
@@ -404,7 +401,11 @@ impl Inventory {
     }
 
     /// The request of a waiter with the same holder and key, if one waits.
-    pub(super) fn waits_under(&self, key: &Key, principal: &Principal) -> Option<&Key> {
+    pub(super) fn waits_under(
+        &self,
+        key: &IdempotencyKey,
+        principal: &Principal,
+    ) -> Option<&IdempotencyKey> {
         self.queue.under(key, principal).next().and_then(|(_, waiter)| waiter.key.as_ref())
     }
 
@@ -458,10 +459,10 @@ impl Inventory {
     }
 
     /// Targets as they are told: names as the inventory has them.
-    pub fn target_text(&self, targets: &[Target], wanted: &[Wanted]) -> String {
-        let texts = targets.iter().zip(wanted).map(|(target, wanted)| match target {
-            Target::Named(id) => self.names.texts().name(*id),
-            Target::Any(_) => wanted.text(),
+    pub fn target_text(&self, targets: &[Target], selectors: &[Selector]) -> String {
+        let texts = targets.iter().zip(selectors).map(|(target, selector)| match target {
+            Target::Resource(id) => self.names.texts().name(*id),
+            Target::AnyOf(..) => selector.text(),
         });
         texts.collect::<Vec<_>>().join(", ")
     }
@@ -568,26 +569,35 @@ impl Inventory {
     /// Returns whether a waiter could be granted now, for tests. Between two commands none can,
     /// unless [`Inventory::is_behind`].
     pub fn some_waiter_fits(&self, now: ClockReading, zone: &Zone) -> bool {
-        !self.is_full()
-            && self.queue.waiters.values().any(|waiter| {
-                let interval = waiter.request.when.interval(now, zone);
-                let targets = waiter.wants.iter().map(|want| match want {
-                    Want::Name(id) => Target::Named(*id),
-                    Want::Pattern(id) => Target::Any(self.queue.patterns.pattern(*id).clone()),
-                });
-                let targets: Vec<_> = targets.collect();
-                interval.is_ok_and(|(from, until)| self.place(&targets, from, until).is_ok())
-            })
+        let work = self.work.get();
+        let found =
+            !self.is_full() && self.queue.waiters.values().any(|it| self.fits(it, now, zone));
+        self.work.set(work);
+        found
+    }
+
+    fn fits(&self, waiter: &Waiter, now: ClockReading, zone: &Zone) -> bool {
+        let Ok(interval) = waiter.request.when.interval(now, zone) else { return false };
+        let mut candidates = Candidates::new(self);
+        for want in &waiter.wants {
+            match want {
+                Want::Name(id) => candidates.add_name(*id),
+                Want::Pattern(id) => {
+                    candidates.add_pattern(self.queue.patterns.pattern(*id));
+                }
+            }
+        }
+        candidates.place(interval).is_ok()
     }
 }
 
 /// A wait that says `desde=ahora` means the moment at which it was said, and
 /// with a length the very end that did not fit then: counted anew, from a wall
 /// clock that is behind, it could be earlier and fit at once.
-fn fixed(when: When, from: Time, until: Time) -> When {
-    let start = Start::At(from);
-    match (when.start, when.term) {
-        (Start::Now, End::For(_)) => When { start, term: End::Until(until) },
+fn fixed(when: When, interval: Interval) -> When {
+    let start = Start::At(interval.from);
+    match (when.start, when.end) {
+        (Start::Now, End::For(_)) => When { start, end: End::Until(interval.until) },
         (Start::Now, _) => When { start, ..when },
         _ => when,
     }

@@ -8,7 +8,7 @@ use crate::time::Time;
 impl Inventory {
     /// Moves leases and reservations without an end from `then`, the last time of a clock that was
     /// ahead, back to `now`, and returns the numbers of those that changed. A lease keeps the time
-    /// that it had left at `then`. What began after `now` begins at `now`. Reservations with dates
+    /// that it had left at `then`. A start after `now` becomes `now`. Reservations with dates
     /// do not change.
     ///
     /// The change is not an event; the caller must write a snapshot of the result.
@@ -25,10 +25,10 @@ impl Inventory {
                 new.until = now.plus_ms(left_ms);
             }
             self.end(old.number);
-            let until = new.until;
-            let is_free = |id: &_| self.overlap(*id, new.from, until).is_none();
-            // What ended before `then` is gone, so nothing can be in the way. If the journal
-            // contradicts this, the reservation stays as it is.
+            let interval = new.interval();
+            let is_free = |id: &_| self.overlap(*id, interval).is_none();
+            // Reservations that ended before `then` are gone, so nothing can be in the way. If the
+            // journal contradicts this, the reservation stays as it is.
             if new.targets().iter().all(is_free) {
                 changed.push(new.number);
                 self.insert(Rc::new(new));

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use super::serve::tests::{NOW, Peer, config, join, turn, turn_at};
 use super::{Config, CrowdLimits, Key, Service, Step};
-use crate::inventory::{Capacity, SessionId};
+use crate::inventory::{Capacity, Number, SessionId};
 use crate::journal::{DiskStorage, SyncPolicy};
 use crate::limits::{
     CANCEL_LOOKS, COSTLY_WORK, REAPED_A_TURN, RELEASES_A_TURN, RELEASES_AT_ONCE, RELOAD_ADDED,
@@ -656,6 +656,6 @@ fn deadline_in_the_turn_of_a_clock_step_does_not_shorten_a_lease() {
     server.serve_queue().unwrap();
     server.finish_turn().unwrap();
     assert_eq!(eva.told(), "");
-    let numbers = [1, 2].map(|n| server.inventory().reservation(n).is_some());
+    let numbers = [1, 2].map(|n| server.inventory().reservation(Number(n)).is_some());
     assert_eq!(numbers, [false, true], "the lease has 29 minutes left");
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use reservad::inventory::{Capacity, Event, Inventory};
+use reservad::inventory::{Capacity, Event, Inventory, Number, ResourceId};
 use reservad::journal::{self, JOURNAL_FILE, Record, Report};
 use reservad::store;
 use reservad::time::Time;
@@ -22,19 +22,19 @@ pub enum Sessions {
 pub fn dump(inventory: &Inventory, sessions: Sessions) -> String {
     let mut text = format!("events {} numbers {}", inventory.last_event(), inventory.last_number());
     let texts = inventory.names().texts();
-    let mut next = 0;
+    let mut next = ResourceId(0);
     while let Some(id) = inventory.next_resource(next) {
         write!(text, "\n{}", texts.name(id)).unwrap();
-        next = id + 1;
+        next = id.next();
     }
-    let mut after = 0;
+    let mut after = Number(0);
     while let Some(one) = inventory.next_reservation(after) {
         let names: Vec<_> = one.targets().iter().map(|id| texts.name(*id)).collect();
         let session = match (sessions, one.session()) {
             (Sessions::Known, session) => format!("{:?}", session.map(|session| session.0)),
             (Sessions::Bound, session) => format!("{}", session.is_some()),
         };
-        let key = one.key().map(|key| &key.key);
+        let key = one.key().map(|key| &key.text);
         write!(
             text,
             "\n#{} {names:?} {} {} {} {session} {:?} {:?} {key:?} {:?}",
@@ -55,7 +55,7 @@ pub fn dump(inventory: &Inventory, sessions: Sessions) -> String {
 /// Checks each pair of reservations of a room for an overlap.
 pub fn assert_no_overlap(inventory: &Inventory) {
     let mut all = Vec::new();
-    let mut after = 0;
+    let mut after = Number(0);
     while let Some(one) = inventory.next_reservation(after) {
         for other in &all {
             let other: &std::rc::Rc<reservad::inventory::Reservation> = other;
@@ -80,7 +80,8 @@ pub fn replay(disk: &SimDisk) -> (Inventory, Report) {
             Record::Event { number, payload } => {
                 assert!(last.is_none_or(|last| number == last + 1), "a gap before {number}");
                 last = Some(number);
-                let (at, _) = Event::decode(payload, &inventory)?;
+                let (at, _) =
+                    Event::decode(payload, &inventory).map_err(|error| error.to_string())?;
                 assert!(at >= time, "the time of event {number} is before the last one's");
                 time = at;
             }

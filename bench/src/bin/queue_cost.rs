@@ -13,6 +13,14 @@ use reservad_bench::Bench;
 const WORKSHOPS: usize = 9_990;
 
 fn main() {
+    for count in [100, 1_000] {
+        let same = "RESERVAR Sala 1*, S*1 espera=7d";
+        measure_contended("two patterns with one free match", count, same);
+        let lengths = "RESERVAR Sala 1*, S*1 por=1#m espera=7d";
+        measure_contended("the same for different lengths", count, lengths);
+        let dated = "RESERVAR Sala 1*, S*1 desde=2027-01-01 espera=7d";
+        measure_contended("the same from a date", count, dated);
+    }
     for count in [100, 1_000, 10_000] {
         let release =
             Release { what: "one room by name", count, line: "RESERVAR Sala 1 espera=7d" };
@@ -100,4 +108,36 @@ fn notify_positions(bench: &mut Bench) -> (usize, Duration) {
     bench.inventory.advance(later, &bench.zone, &mut bench.batch);
     let time = start.elapsed();
     (bench.inventory.take_outcomes().len(), time)
+}
+
+/// Measures a reservation and its cancellation beside `count` waiters whose patterns compete for one
+/// free resource, and alone. Takes the best of 100 averages. In `line`, `#` stands for the number of
+/// the waiter.
+fn measure_contended(what: &str, count: usize, line: &str) {
+    let mut bench = Bench::new();
+    bench.run_as_ana("ALTA Sala 1, Sala 2");
+    bench.run_as_ana("RESERVAR Sala 2");
+    let alone = measure_pair(&mut bench);
+    for n in 0..count {
+        bench.run_as_ana(&line.replace('#', &n.to_string()));
+    }
+    assert_eq!(bench.inventory.queue().len(), count, "waiters");
+    let beside = measure_pair(&mut bench);
+    println!("{what:36} {count:6} waiters: pair {beside:?}; {alone:?} alone");
+}
+
+fn measure_pair(bench: &mut Bench) -> Duration {
+    const PAIRS: u32 = 100;
+    let mut client = bench.connect();
+    let now = ClockReading::at(bench.now);
+    let averages = (0..100).map(|_| {
+        let start = Instant::now();
+        for _ in 0..PAIRS {
+            bench.run(&mut client, "RESERVAR Sala 1");
+            bench.run(&mut client, "CANCELAR Sala 1");
+            bench.inventory.advance(now, &bench.zone, &mut bench.batch);
+        }
+        start.elapsed() / PAIRS
+    });
+    averages.min().expect("a hundred averages")
 }

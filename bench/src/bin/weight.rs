@@ -9,7 +9,7 @@
 use std::process::Command;
 use std::rc::Rc;
 
-use reservad::inventory::{Capacity, Event, Inventory, Reservation};
+use reservad::inventory::{Capacity, Event, Interval, Inventory, Number, Reservation, ResourceId};
 use reservad::time::Time;
 
 /// The number of measurements in the upper half of the count.
@@ -86,7 +86,8 @@ fn reservation(kind: &str, number: u32, rooms: u32) -> Reservation {
         "open" => Time::MAX,
         _ => from.plus_ms(if kind == "mixed" { 500 } else { 1_000 * i64::from(rooms) }),
     };
-    let mut new = Reservation::new(u64::from(number), &[room], from, until);
+    let mut new =
+        Reservation::new(Number(u64::from(number)), &[ResourceId(room)], Interval { from, until });
     new.lease = kind == "lease";
     new
 }

@@ -3,19 +3,22 @@
 
 use super::{ErrorReply, Line, RequestTime};
 use crate::commands::words::{Lang, Opt, excerpt, localize};
-use crate::inventory::fit::{End, Start, When, WhenError};
-use crate::inventory::names::{NameError, is_hidden};
+use crate::inventory::names::NameError;
+use crate::inventory::{End, Interval, Start, When, WhenError};
 use crate::limits::{KEEP_ALIVE_MIN_MS, NAME_MAX_BYTES, NIGHTS_MAX, STARS_MAX};
-use crate::time::{DurationError, Time, TimeError, parse_duration_ms};
+use crate::text::{
+    DurationError, is_emoji_part, is_hidden, is_now_word, is_quit_word, parse_duration_ms,
+};
+use crate::time::{Time, TimeError};
 
 impl Line<'_> {
     pub(super) fn when(&mut self, request_time: RequestTime) -> Result<When, ErrorReply> {
-        Ok(When { start: self.start(request_time)?, term: self.term(request_time)? })
+        Ok(When { start: self.start(request_time)?, end: self.term(request_time)? })
     }
 
     pub(super) fn start(&mut self, request_time: RequestTime) -> Result<Start, ErrorReply> {
         let Some(text) = self.value(Opt::From) else { return Ok(Start::Default) };
-        if text.eq_ignore_ascii_case("ahora") || text.eq_ignore_ascii_case("now") {
+        if is_now_word(&text) {
             return Ok(Start::Now);
         }
         Ok(Start::At(self.instant(Opt::From, &text, request_time)?))
@@ -29,7 +32,7 @@ impl Line<'_> {
         drop(given);
         let Some((option, text)) = first else { return Ok(End::Open) };
         if let (Opt::Until, Some((Opt::For, length))) = (option, &second)
-            && is_quit(&text)
+            && is_quit_word(&text)
         {
             return self.keep_alive(length);
         }
@@ -45,7 +48,7 @@ impl Line<'_> {
         match option {
             Opt::For => self.duration(option, &text).map(End::For),
             Opt::Nights => self.nights(&text).map(End::Nights),
-            _ if is_quit(&text) => Ok(End::Quit),
+            _ if is_quit_word(&text) => Ok(End::Quit),
             _ => self.instant(option, &text, request_time).map(End::Until),
         }
     }
@@ -123,7 +126,7 @@ impl Line<'_> {
         &self,
         when: &When,
         request_time: RequestTime,
-    ) -> Result<(Time, Time), ErrorReply> {
+    ) -> Result<Interval, ErrorReply> {
         let interval = when.interval(request_time.now, request_time.zone);
         interval.map_err(|error| self.when_fault(error, request_time))
     }
@@ -184,15 +187,6 @@ impl Line<'_> {
         let word = option.word(self.lang);
         ErrorReply::bad(localize!(self.lang, "{}= está vacía", "{}= is empty", word))
     }
-}
-
-fn is_quit(text: &str) -> bool {
-    text.eq_ignore_ascii_case("salir") || text.eq_ignore_ascii_case("quit")
-}
-
-/// The joiner and the selectors that emoji are made with; harmless in a note.
-fn is_emoji_part(c: char) -> bool {
-    matches!(c, '\u{200D}' | '\u{FE00}'..='\u{FE0F}')
 }
 
 fn time_error(error: &TimeError, lang: Lang) -> String {

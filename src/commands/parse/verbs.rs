@@ -1,10 +1,9 @@
 //! What each verb takes: from a line taken apart to its command.
 
 use super::{Command, ErrorReply, Line, RequestTime, unknown_verb};
-use crate::commands::words::{Opt, Verb, excerpt, localize};
-use crate::inventory::decide::{Cancel, Request};
-use crate::inventory::fit::{End, Start, When, WhenError};
+use crate::commands::words::{Opt, excerpt, find_verb, localize};
 use crate::inventory::names::normalize;
+use crate::inventory::{Cancel, End, Number, Request, Start, When, WhenError};
 use crate::limits::{ADD_MAX, HOLDER_MAX_BYTES, KEY_MAX_BYTES, NOTE_MAX_BYTES, WAIT_MAX_MS};
 use crate::time::Time;
 
@@ -15,14 +14,14 @@ impl<'a> Line<'a> {
             return Ok(Command::Reserve(Request::from_now(wanted, request_time.now.wall)));
         }
         let when = self.when(request_time)?;
-        let (from, until) = self.interval(&when, request_time)?;
+        let interval = self.interval(&when, request_time)?;
         let note = self.text_value(Opt::Note, NOTE_MAX_BYTES)?.filter(|note| !note.is_empty());
         let key = self.text_value(Opt::Key, KEY_MAX_BYTES)?;
         if key.as_ref().is_some_and(String::is_empty) {
             return Err(self.empty(Opt::Key));
         }
         let wait_ms = self.wait()?;
-        Ok(Command::Reserve(Request { wanted, when, from, until, note, key, wait_ms }))
+        Ok(Command::Reserve(Request { selectors: wanted, when, interval, note, key, wait_ms }))
     }
 
     pub(super) fn wait(&mut self) -> Result<Option<i64>, ErrorReply> {
@@ -42,10 +41,10 @@ impl<'a> Line<'a> {
     pub(super) fn list(mut self, request_time: RequestTime) -> Result<Command<'a>, ErrorReply> {
         let wanted = self.one_wanted()?;
         let when = self.when(request_time)?;
-        if matches!(when.term, End::Quit | End::KeepAlive(_)) {
+        if matches!(when.end, End::Quit | End::KeepAlive(_)) {
             return Err(self.quit_here());
         }
-        let instant = When { start: Start::Default, term: End::Open };
+        let instant = When { start: Start::Default, end: End::Open };
         let interval = match when == instant {
             true => None,
             false => Some(self.interval(&when, request_time)?),
@@ -103,7 +102,7 @@ impl<'a> Line<'a> {
         self.each(one).map(Command::Cancel)
     }
 
-    pub(super) fn number(&self, digits: &str) -> Result<u64, ErrorReply> {
+    pub(super) fn number(&self, digits: &str) -> Result<Number, ErrorReply> {
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(ErrorReply::bad(localize!(
                 self.lang,
@@ -113,7 +112,7 @@ impl<'a> Line<'a> {
             )));
         }
         // More than fits was never issued either.
-        digits.parse().map_err(|_| ErrorReply {
+        digits.parse().map(Number).map_err(|_| ErrorReply {
             code: 404,
             text: localize!(self.lang, "#{} no existe", "#{} was never issued", excerpt(digits),),
         })
@@ -152,7 +151,7 @@ impl<'a> Line<'a> {
 
     pub(super) fn watch(mut self) -> Result<Command<'a>, ErrorReply> {
         let wanted = self.one_wanted()?;
-        let after = match self.value(Opt::Flow) {
+        let after = match self.value(Opt::After) {
             None => None,
             Some(text) => Some(self.event_number(&text)?),
         };
@@ -165,7 +164,7 @@ impl<'a> Line<'a> {
                 self.lang,
                 "{}={}: número de suceso no válido",
                 "{}={}: invalid event number",
-                Opt::Flow.word(self.lang),
+                Opt::After.word(self.lang),
                 excerpt(text),
             )));
         }
@@ -203,7 +202,7 @@ impl<'a> Line<'a> {
         if self.targets.is_empty() {
             return Ok(Command::Help(None));
         }
-        match Verb::find(self.targets) {
+        match find_verb(self.targets) {
             Some((verb, _)) => Ok(Command::Help(Some(verb))),
             None => Err(unknown_verb(self.targets, self.lang)),
         }

@@ -11,8 +11,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use super::Ticket;
-use crate::inventory::names::{NameTexts, ResourceId};
+use crate::inventory::names::NameTexts;
 use crate::inventory::pattern::Pattern;
+use crate::inventory::{Number, ResourceId};
 use crate::limits::WAIT_MATCH_BYTES;
 use crate::time::Time;
 
@@ -39,9 +40,9 @@ impl MatchSet {
 
     fn choose_form(&mut self, ids: ResourceId) {
         if let MatchSet::Sparse(sorted) = self {
-            if sorted.len() * DENSE_FROM > ids as usize {
-                let mut words = vec![0; (ids as usize).div_ceil(64)];
-                sorted.iter().for_each(|id| words[*id as usize / 64] |= 1 << (id % 64));
+            if sorted.len() * DENSE_FROM > ids.index() {
+                let mut words = vec![0; (ids.index()).div_ceil(64)];
+                sorted.iter().for_each(|id| words[id.index() / 64] |= 1 << (id.0 % 64));
                 *self = MatchSet::Dense(words);
             } else {
                 sorted.shrink_to_fit();
@@ -60,7 +61,7 @@ impl MatchSet {
         match self {
             MatchSet::Sparse(sorted) => sorted.binary_search(&id).is_ok(),
             MatchSet::Dense(words) => {
-                words.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 == 1)
+                words.get(id.index() / 64).is_some_and(|word| word >> (id.0 % 64) & 1 == 1)
             }
         }
     }
@@ -70,11 +71,11 @@ impl MatchSet {
         match self {
             MatchSet::Sparse(sorted) => sorted.push(id),
             MatchSet::Dense(words) => {
-                let at = id as usize / 64;
+                let at = id.index() / 64;
                 if words.len() <= at {
                     words.resize(at + 1, 0);
                 }
-                words[at] |= 1 << (id % 64);
+                words[at] |= 1 << (id.0 % 64);
             }
         }
     }
@@ -91,12 +92,12 @@ impl MatchSet {
                 sorted[at..].iter().copied().find(|id| test(*id))
             }
             MatchSet::Dense(words) => {
-                let start = first as usize / 64;
-                let mut mask = u64::MAX << (first % 64);
+                let start = first.index() / 64;
+                let mut mask = u64::MAX << (first.0 % 64);
                 for (at, word) in words.iter().enumerate().skip(start) {
                     let mut bits = word & std::mem::replace(&mut mask, u64::MAX);
                     while bits != 0 {
-                        let id = (at * 64) as ResourceId + bits.trailing_zeros();
+                        let id = ResourceId((at * 64) as u32 + bits.trailing_zeros());
                         if test(id) {
                             return Some(id);
                         }
@@ -118,8 +119,8 @@ impl MatchSet {
             }
             MatchSet::Dense(words) => {
                 for (id, is_set) in [(old, false), (new, is_match)] {
-                    let Some(word) = words.get_mut(id as usize / 64) else { continue };
-                    let bit = 1 << (id % 64);
+                    let Some(word) = words.get_mut(id.index() / 64) else { continue };
+                    let bit = 1 << (id.0 % 64);
                     *word = if is_set { *word | bit } else { *word & !bit };
                 }
             }
@@ -130,9 +131,9 @@ impl MatchSet {
         match self {
             MatchSet::Sparse(sorted) => sorted.truncate(sorted.partition_point(|id| *id < count)),
             MatchSet::Dense(words) => {
-                words.truncate((count as usize).div_ceil(64));
-                if let Some(last) = words.last_mut().filter(|_| !count.is_multiple_of(64)) {
-                    *last &= (1 << (count % 64)) - 1;
+                words.truncate((count.index()).div_ceil(64));
+                if let Some(last) = words.last_mut().filter(|_| !count.0.is_multiple_of(64)) {
+                    *last &= (1 << (count.0 % 64)) - 1;
                 }
             }
         }
@@ -146,8 +147,8 @@ impl MatchSet {
         };
         match self {
             MatchSet::Sparse(sorted) => {
-                reserve(union, sorted.last().map_or(0, |last| *last as usize / 64 + 1));
-                sorted.iter().for_each(|id| union[*id as usize / 64] |= 1 << (id % 64));
+                reserve(union, sorted.last().map_or(0, |last| last.index() / 64 + 1));
+                sorted.iter().for_each(|id| union[id.index() / 64] |= 1 << (id.0 % 64));
             }
             MatchSet::Dense(words) => {
                 reserve(union, words.len());
@@ -166,6 +167,9 @@ pub(super) struct Watchers {
     pub dated: BTreeSet<Ticket>,
     /// The starts of `dated`.
     starts: BTreeSet<(Time, Ticket)>,
+    /// The number of the last reservation when one of them was last tried. Releases of later
+    /// reservations do not help them.
+    tried_at: Number,
 }
 
 impl Watchers {
@@ -200,8 +204,8 @@ impl Union {
     /// Returns whether any of the patterns matches; `None` if the id is not covered for all of
     /// them.
     pub fn get(&self, id: ResourceId) -> Option<bool> {
-        let bit = |word: &u64| word >> (id % 64) & 1 == 1;
-        (id < self.ids).then(|| self.words.get(id as usize / 64).is_some_and(bit))
+        let bit = |word: &u64| word >> (id.0 % 64) & 1 == 1;
+        (id < self.ids).then(|| self.words.get(id.index() / 64).is_some_and(bit))
     }
 }
 
@@ -221,6 +225,8 @@ pub struct Patterns {
     union_ids: ResourceId,
     /// Patterns that are no longer watched but may still be part of `union`.
     unwatched: usize,
+    /// The highest number up to which a release may help a waiter.
+    tried_at: Number,
 }
 
 impl Patterns {
@@ -318,7 +324,7 @@ impl Patterns {
     ) -> Option<ResourceId> {
         let interned = self.get(pattern);
         interned.matches.find(first, &mut test).or_else(|| {
-            let rest = interned.evaluated.max(first)..ids;
+            let rest = (interned.evaluated.max(first).0..ids.0).map(ResourceId);
             rest.into_iter().find(|id| interned.pattern.matches(texts.folded(*id)) && test(*id))
         })
     }
@@ -331,7 +337,7 @@ impl Patterns {
             MatchSet::Sparse(_) => 0,
             MatchSet::Dense(words) => words.len() / 8,
         };
-        words + (ids - interned.evaluated) as usize
+        words + (ids.0 - interned.evaluated.0) as usize
     }
 
     /// Matches a pattern with up to `most` new names and returns their number; 0 if its set is up
@@ -350,8 +356,8 @@ impl Patterns {
             return 0;
         }
         let before = interned.matches.bytes();
-        let end = ids.min(first.saturating_add(most as ResourceId));
-        for id in first..end {
+        let end = ids.min(ResourceId(first.0.saturating_add(most as u32)));
+        for id in (first.0..end.0).map(ResourceId) {
             if interned.pattern.matches(texts.folded(id)) {
                 interned.matches.push(id);
             }
@@ -360,7 +366,7 @@ impl Patterns {
         interned.evaluated = end;
         let after = interned.matches.bytes();
         self.bytes = self.bytes + after - before;
-        (end - first) as usize
+        (end.0 - first.0) as usize
     }
 
     /// Iterates over all patterns.
@@ -457,13 +463,30 @@ impl Patterns {
         self.union = union;
     }
 
-    /// Returns whether a watched pattern may match this resource.
-    pub(super) fn may_be_watched(&self, id: ResourceId) -> bool {
-        if self.watched.is_empty() {
+    /// Records that waiters that watch a pattern were tried, or were passed over because nothing
+    /// was free for them, when this was the number of the last reservation.
+    pub(super) fn mark_tried(&mut self, pattern: PatternId, last: Number) {
+        let slot = self.slots.get_mut(pattern.0 as usize);
+        if let Some(interned) = slot.and_then(Option::as_mut) {
+            interned.watchers.tried_at = last;
+            self.tried_at = last;
+        }
+    }
+
+    /// Returns the number of the last reservation whose release may help the waiters that watch a
+    /// pattern.
+    pub(super) fn tried_at(&self, pattern: PatternId) -> Number {
+        self.get(pattern).watchers.tried_at
+    }
+
+    /// Returns whether the release of a resource from a reservation may help the waiters that
+    /// watch a pattern.
+    pub(super) fn may_gain(&self, id: ResourceId, number: Number) -> bool {
+        if self.watched.is_empty() || number > self.tried_at {
             return false;
         }
-        let bit = |word: &u64| word >> (id % 64) & 1 == 1;
-        id >= self.union_ids || self.union.get(id as usize / 64).is_some_and(bit)
+        let bit = |word: &u64| word >> (id.0 % 64) & 1 == 1;
+        id >= self.union_ids || self.union.get(id.index() / 64).is_some_and(bit)
     }
 
     /// Returns the next watched pattern.
@@ -483,7 +506,7 @@ impl Patterns {
             interned.matches.remap(old, new, is_match);
         }
         // The union covers no ids until it is recomputed.
-        self.union_ids = 0;
+        self.union_ids = ResourceId(0);
         self.len()
     }
 
@@ -509,36 +532,41 @@ mod tests {
     #[test]
     fn match_set_is_a_set_in_either_form() {
         for step in [1, 3, 40, 200] {
-            let ids: Vec<ResourceId> = (0..1_000).step_by(step).collect();
-            let mut set = MatchSet::new(ids.clone(), 1_000);
+            let ids: Vec<ResourceId> = (0..1_000).step_by(step).map(ResourceId).collect();
+            let mut set = MatchSet::new(ids.clone(), ResourceId(1_000));
             let is_dense = matches!(set, MatchSet::Dense(_));
             assert_eq!(is_dense, step < DENSE_FROM, "{step}");
-            set.push(1_003);
+            set.push(ResourceId(1_003));
             let mut want: BTreeSet<_> = ids.into_iter().collect();
-            want.insert(1_003);
+            want.insert(ResourceId(1_003));
             let all = |set: &MatchSet| {
                 let mut all = Vec::new();
-                set.find(0, |id| {
+                set.find(ResourceId(0), |id| {
                     all.push(id);
                     false
                 });
                 all
             };
             assert!(all(&set).into_iter().eq(want.iter().copied()));
-            for first in [0, 1, 63, 64, 65, 999, 1_003, 1_004, 9_000] {
+            for first in [0, 1, 63, 64, 65, 999, 1_003, 1_004, 9_000].map(ResourceId) {
                 assert_eq!(set.find(first, |_| true), want.range(first..).next().copied());
             }
             // 400 moves down to 390, over removed ids, and 401 to 391.
-            let (was, next) = (set.contains(400), set.contains(401));
-            want.retain(|id| !(390..=401).contains(id));
-            want.extend([(390, was), (391, next)].iter().filter(|it| it.1).map(|it| it.0));
-            (391..400).rev().for_each(|gone| set.remap(gone, gone, false));
-            set.remap(400, 390, was);
-            set.remap(401, 391, next);
-            set.truncate(1_000);
-            want.remove(&1_003);
+            let (was, next) = (set.contains(ResourceId(400)), set.contains(ResourceId(401)));
+            want.retain(|id| !(390..=401).contains(&id.0));
+            want.extend(
+                [(ResourceId(390), was), (ResourceId(391), next)]
+                    .iter()
+                    .filter(|it| it.1)
+                    .map(|it| it.0),
+            );
+            (391..400).rev().map(ResourceId).for_each(|gone| set.remap(gone, gone, false));
+            set.remap(ResourceId(400), ResourceId(390), was);
+            set.remap(ResourceId(401), ResourceId(391), next);
+            set.truncate(ResourceId(1_000));
+            want.remove(&ResourceId(1_003));
             assert!(all(&set).into_iter().eq(want.iter().copied()), "{step}");
-            assert!((0..1_100).all(|id| set.contains(id) == want.contains(&id)));
+            assert!((0..1_100).map(ResourceId).all(|id| set.contains(id) == want.contains(&id)));
         }
     }
 }

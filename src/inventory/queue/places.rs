@@ -10,9 +10,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::{Outcome, Ticket, Waiter, Want};
-use crate::inventory::Inventory;
-use crate::inventory::fit::Sought;
-use crate::inventory::names::ResourceId;
+use crate::inventory::{Candidates, Inventory, ResourceId};
 use crate::limits::{PLACES_AT_ONCE, PLACES_EVERY_MS, PLACES_WORK, RELEASES_ONE_BY_ONE};
 use crate::time::{ClockReading, Time};
 
@@ -91,22 +89,22 @@ impl News {
 impl Inventory {
     /// How many wait for something of these: who waited for them now would be
     /// behind so many.
-    pub fn waiting_for(&self, sought: &Sought) -> usize {
+    pub fn waiting_for(&self, candidates: &Candidates) -> usize {
         let queue = &self.queue;
         if queue.is_empty() {
             return 0;
         }
-        let any = sought.has_pattern().then(|| sought.any_match());
+        let any = candidates.has_pattern().then(|| candidates.any_match());
         let is_wanted = |id: ResourceId| {
             let matches = || any.as_ref().is_some_and(|any| any.binary_search(&id).is_ok());
-            sought.names().any(|name| name == id) || matches()
+            candidates.names().any(|name| name == id) || matches()
         };
         self.add_work(queue.by_only_name.len() / 4);
         let named: usize = match &any {
-            None => sought.names().map(|id| self.ranked(id, Ticket::MAX)).sum(),
+            None => candidates.names().map(|id| self.ranked(id, Ticket::MAX)).sum(),
             Some(_) => {
-                let wanted = queue.by_only_name.iter().filter(|(id, _)| is_wanted(**id));
-                wanted.map(|(_, ranks)| ranks.len()).sum()
+                let selectors = queue.by_only_name.iter().filter(|(id, _)| is_wanted(**id));
+                selectors.map(|(_, ranks)| ranks.len()).sum()
             }
         };
         let complex = queue.complex.iter().filter(|ticket| {
@@ -114,7 +112,7 @@ impl Inventory {
             self.add_work(1 + other.wants.len() / 4);
             (any.is_some() && other.has_pattern())
                 || other.names().any(is_wanted)
-                || sought.names().any(|name| self.wants(other, name))
+                || candidates.names().any(|name| self.wants(other, name))
         });
         named + complex.count()
     }
@@ -214,7 +212,7 @@ impl Inventory {
             return;
         }
         let texts = self.names.texts();
-        let (mut found, mut from, mut looked_at) = (Vec::new(), 0, 0);
+        let (mut found, mut from, mut looked_at) = (Vec::new(), ResourceId(0), 0);
         while found.len() < RELEASES_ONE_BY_ONE && looked_at < NAMES_AT_ONCE {
             let next = self.queue.by_name.range((from, 0)..).next();
             let Some((id, _)) = next.copied() else { break };
@@ -223,7 +221,7 @@ impl Inventory {
                 found.push(id);
             }
             looked_at += 1;
-            from = id + 1;
+            from = id.next();
         }
         let work = (looked_at * gone.wants.len() / 8) as u64;
         self.add_work(work as usize);

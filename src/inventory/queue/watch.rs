@@ -9,24 +9,30 @@
 //!   free that this pattern or one before it matches. The choice is greedy, so taking a resource
 //!   never helps: each choice only moves on to a later one, and the choices for the others stay.
 //!
+//! The same holds for a release that only restores what a failed try had: if the booking that is
+//! gone was made after the last try, its resource was free in that try, or is still blocked by
+//! what blocked it then. So each watched pattern keeps the number of the last reservation at the
+//! time of the last try ([`Patterns::mark_tried`]), and the releases of later reservations do not
+//! reach its waiters. However many waiters compete for too few matches, a reservation and its
+//! cancellation beside them cost what they cost alone.
+//!
 //! Time alone frees nothing. An interval that begins at the grant only moves forward, and every
 //! obstacle goes with an event. The exceptions (the wall clock was set, or has caught up) retry all
 //! waiters.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::mem;
+use std::rc::Rc;
 
 use smallvec::SmallVec;
 
 use super::patterns::PatternId;
 use super::{Outcome, Queue, Ticket, Waiter, Want};
-use crate::inventory::decide::Request;
 use crate::inventory::event::Batch;
-use crate::inventory::names::ResourceId;
-use crate::inventory::{Booking, Event, Ids, Inventory, Number};
+use crate::inventory::{Booking, Event, Ids, Interval, Inventory, Number, Request, ResourceId};
 use crate::limits::RELEASES_ONE_BY_ONE;
 use crate::time::{ClockReading, Time, Zone};
-use std::rc::Rc;
 
 /// Names matched with a pattern between two checks of the remaining work.
 const EXTEND_PIECE: usize = 1_000;
@@ -68,20 +74,49 @@ enum Source {
     Dated(PatternId),
 }
 
+/// Freed resources, each with the lowest number of a reservation that it was freed from.
+#[derive(Debug, Default)]
+struct Freed(BTreeMap<ResourceId, Number>);
+
+impl Freed {
+    fn add(&mut self, id: ResourceId, number: Number) {
+        let lowest = self.0.entry(id).or_insert(number);
+        *lowest = number.min(*lowest);
+    }
+
+    /// Moves all resources of another set to this one.
+    fn append(&mut self, other: &mut Freed) {
+        mem::take(&mut other.0).into_iter().for_each(|(id, number)| self.add(id, number));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Iterates over the resources in inventory order.
+    fn ids(&self) -> impl Iterator<Item = ResourceId> + '_ {
+        self.0.keys().copied()
+    }
+}
+
 /// The resources that have become free, and how far the waiters that they may help have been tried.
 /// It can be interrupted and continued at any point.
 #[derive(Debug)]
 pub(in crate::inventory) struct Pass {
     /// Freed resources for which no source exists yet.
-    fresh: BTreeSet<ResourceId>,
+    fresh: Freed,
     fresh_bookings: Vec<(ResourceId, Number)>,
     everybody: bool,
     /// Resources for which sources are being made. The watched patterns up to `sorted_up_to` are
     /// done.
-    sorting: BTreeSet<ResourceId>,
+    sorting: Freed,
     sorted_up_to: Option<PatternId>,
     /// Resources for which all sources exist.
-    freed: BTreeSet<ResourceId>,
+    freed: Freed,
     freed_bookings: Vec<(ResourceId, Number)>,
     is_for_everybody: bool,
     /// Bounds of the time that has become free.
@@ -94,12 +129,12 @@ pub(in crate::inventory) struct Pass {
 impl Default for Pass {
     fn default() -> Pass {
         Pass {
-            fresh: BTreeSet::new(),
+            fresh: Freed::default(),
             fresh_bookings: Vec::new(),
             everybody: false,
-            sorting: BTreeSet::new(),
+            sorting: Freed::default(),
             sorted_up_to: None,
-            freed: BTreeSet::new(),
+            freed: Freed::default(),
             freed_bookings: Vec::new(),
             is_for_everybody: false,
             first: Time::MAX,
@@ -129,7 +164,7 @@ impl Pass {
         self.fresh.append(&mut self.sorting);
         self.fresh.append(&mut self.freed);
         self.fresh_bookings.append(&mut self.freed_bookings);
-        self.everybody |= std::mem::take(&mut self.is_for_everybody);
+        self.everybody |= mem::take(&mut self.is_for_everybody);
         self.sorted_up_to = None;
         self.heap.clear();
     }
@@ -142,8 +177,8 @@ impl Pass {
 
     fn remap(&mut self, old: ResourceId, new: ResourceId) {
         debug_assert!(self.heap.is_empty() && self.freed.is_empty() && self.sorting.is_empty());
-        if self.fresh.remove(&old) {
-            self.fresh.insert(new);
+        if let Some(number) = self.fresh.0.remove(&old) {
+            self.fresh.add(new, number);
         }
         for (id, _) in &mut self.fresh_bookings {
             *id = if *id == old { new } else { *id };
@@ -151,7 +186,7 @@ impl Pass {
     }
 
     pub(super) fn truncate(&mut self, count: ResourceId) {
-        self.fresh.split_off(&count);
+        self.fresh.0.split_off(&count);
     }
 }
 
@@ -173,8 +208,8 @@ impl Queue {
             is_watched = true;
         }
         is_watched |= self.index.taken.range((id, 0)..=(id, Ticket::MAX)).next().is_some();
-        if is_watched || self.patterns.may_be_watched(id) {
-            pass.fresh.insert(id);
+        if is_watched || self.patterns.may_gain(id, number) {
+            pass.fresh.add(id, number);
             pass.first = pass.first.min(from);
             pass.last = pass.last.max(until);
         }
@@ -182,7 +217,7 @@ impl Queue {
 
     /// Adds a new resource, as if it had been taken until now.
     pub(in crate::inventory) fn add(&mut self, id: ResourceId) {
-        self.free(id, Booking { from: Time::MIN, until: Time::MAX, number: 0 });
+        self.free(id, Booking { from: Time::MIN, until: Time::MAX, number: Number(0) });
     }
 
     /// Records that all waiters have to be tried.
@@ -243,7 +278,7 @@ impl Queue {
         for ticket in taken {
             self.set_watch(ticket, Watch::Taken(new));
         }
-        let bookings = (old, 0, 0)..=(old, Number::MAX, Ticket::MAX);
+        let bookings = (old, Number(0), 0)..=(old, Number::MAX, Ticket::MAX);
         let bookings: Vec<_> = self.index.bookings.range(bookings).copied().collect();
         for (_, number, ticket) in bookings {
             self.set_watch(ticket, Watch::Booking(new, number));
@@ -288,9 +323,21 @@ impl Inventory {
             Err(_) => None,
         };
         match watch {
-            Some(watch) => self.queue.set_watch(ticket, watch),
+            Some(watch) => self.watch(ticket, watch),
             // Cannot happen. If it does, the next pass grants the waiter.
             None => self.queue.try_everybody(),
+        }
+    }
+
+    /// Makes a waiter that does not fit now watch its obstacle.
+    fn watch(&mut self, ticket: Ticket, watch: Watch) {
+        let patterns = match &watch {
+            Watch::Patterns { patterns, .. } => patterns.clone(),
+            _ => SmallVec::new(),
+        };
+        self.queue.set_watch(ticket, watch);
+        for pattern in patterns {
+            self.queue.patterns.mark_tried(pattern, self.last_number);
         }
     }
 
@@ -332,7 +379,7 @@ impl Inventory {
         if !self.sort_by_resource(now, end) {
             return;
         }
-        let ids = self.booked.len() as ResourceId;
+        let ids = ResourceId::at(self.schedules.len());
         let texts = self.names.texts();
         let queue = &mut self.queue;
         let mut has_new = false;
@@ -347,12 +394,13 @@ impl Inventory {
                 continue;
             }
             let mut looked_at = 0;
-            let found = queue.pass.sorting.iter().copied().find(|id| {
+            let tried_at = queue.patterns.tried_at(pattern);
+            let found = queue.pass.sorting.0.iter().find(|(id, number)| {
                 looked_at += 1;
-                queue.patterns.is_match(pattern, *id, texts)
+                **number <= tried_at && queue.patterns.is_match(pattern, **id, texts)
             });
             self.work.set(self.work.get() + looked_at / 4);
-            if let Some(id) = found {
+            if let Some((&id, _)) = found {
                 queue.push_source(Source::FromNow(pattern, id), 0);
                 let first = queue.patterns.watchers(pattern).and_then(|them| them.first_start());
                 if first.is_some_and(|first| first < queue.pass.last) {
@@ -365,8 +413,7 @@ impl Inventory {
             queue.patterns.rebuild_union();
         }
         queue.pass.sorted_up_to = None;
-        let mut sorting = std::mem::take(&mut queue.pass.sorting);
-        queue.pass.freed.append(&mut sorting);
+        queue.pass.freed.append(&mut queue.pass.sorting);
     }
 
     /// Makes the sources that are indexed by resource. Returns whether all of them were made.
@@ -376,7 +423,7 @@ impl Inventory {
         }
         // All of the resources have to be matched with the watched patterns.
         self.queue.pass.sorted_up_to = None;
-        if std::mem::take(&mut self.queue.pass.everybody) {
+        if mem::take(&mut self.queue.pass.everybody) {
             self.queue.pass.is_for_everybody = true;
             self.queue.push_source(Source::All, 0);
         }
@@ -385,12 +432,12 @@ impl Inventory {
             self.queue.push_source(Source::Booking(id, number), 0);
             self.queue.pass.freed_bookings.push((id, number));
         }
-        while let Some(id) = self.queue.pass.fresh.pop_first() {
+        while let Some((id, number)) = self.queue.pass.fresh.0.pop_first() {
             self.add_work(1);
             if self.is_free_at(id, now) {
                 self.queue.push_source(Source::Taken(id), 0);
             }
-            self.queue.pass.sorting.insert(id);
+            self.queue.pass.sorting.add(id, number);
             if self.work() >= end {
                 return self.queue.pass.fresh.is_empty();
             }
@@ -399,7 +446,7 @@ impl Inventory {
     }
 
     fn is_free_at(&self, id: ResourceId, now: Time) -> bool {
-        self.overlap(id, now, now.plus_ms(1)).is_none()
+        self.overlap(id, Interval { from: now, until: now.plus_ms(1) }).is_none()
     }
 
     /// Tries the next waiter of a source, and puts the source back.
@@ -425,7 +472,7 @@ impl Inventory {
             Source::Taken(id) if !self.is_free_at(id, now.wall) => return,
             Source::FromNow(pattern, id) => match self.next_free(pattern, id, now.wall) {
                 Some(id) => Source::FromNow(pattern, id),
-                None => return,
+                None => return self.queue.patterns.mark_tried(pattern, self.last_number),
             },
             other => other,
         };
@@ -435,9 +482,12 @@ impl Inventory {
 
     /// Returns the first freed resource from `id` on that a pattern matches and that is free now.
     fn next_free(&self, pattern: PatternId, id: ResourceId, now: Time) -> Option<ResourceId> {
-        let mut rest = self.queue.pass.freed.range(id..).inspect(|_| self.add_work(1));
-        let is_match = |id| self.queue.patterns.is_match(pattern, id, self.names.texts());
-        rest.find(|id| self.is_free_at(**id, now) && is_match(**id)).copied()
+        let mut rest = self.queue.pass.freed.0.range(id..).map(|(id, _)| *id);
+        rest.find(|id| {
+            self.add_work(1);
+            self.is_free_at(*id, now)
+                && self.queue.patterns.is_match(pattern, *id, self.names.texts())
+        })
     }
 
     fn try_grant(
@@ -455,13 +505,13 @@ impl Inventory {
             // passed is not moved to now here, because a booking that ends now was in its way.
             Source::Dated(_)
                 if self.queue.pass.last <= waiter.request.when.from(now.wall)
-                    || interval.1 <= self.queue.pass.first =>
+                    || interval.until <= self.queue.pass.first =>
             {
                 return;
             }
             Source::FromNow(pattern, _) | Source::Dated(pattern) => {
                 if !self.may_help(pattern, interval) {
-                    return;
+                    return self.queue.patterns.mark_tried(pattern, self.last_number);
                 }
                 Some(pattern)
             }
@@ -469,7 +519,7 @@ impl Inventory {
         };
         let ids = match self.fit_waiter(waiter, interval, helped) {
             Ok(ids) => ids,
-            Err(watch) => return self.queue.set_watch(ticket, watch),
+            Err(watch) => return self.watch(ticket, watch),
         };
         // A retry with the same key waits as well. A reservation bound to a connection goes to the
         // latest retry.
@@ -478,8 +528,7 @@ impl Inventory {
             Some(last) => last.principal.clone(),
             None => waiter.principal.clone(),
         };
-        let (from, until) = interval;
-        let request = Request { from, until, ..waiter.request.clone() };
+        let request = Request { interval, ..waiter.request.clone() };
         let granted = Rc::new(self.granted(&request, &ids, waiter.key.clone(), &principal));
         self.apply_due(now.wall, Event::Reserved(Rc::clone(&granted)), batch);
         for ticket in same {
@@ -488,16 +537,16 @@ impl Inventory {
     }
 
     /// Returns whether a freed resource that a pattern matches is free in an interval.
-    fn may_help(&self, pattern: PatternId, (from, until): (Time, Time)) -> bool {
+    fn may_help(&self, pattern: PatternId, interval: Interval) -> bool {
         let pass = &self.queue.pass;
         if pass.freed.len() > RELEASES_ONE_BY_ONE {
             return true;
         }
         let is_match = |id| self.queue.patterns.is_match(pattern, id, self.names.texts());
         let mut looked_at = 0;
-        let found = pass.freed.iter().any(|id| {
+        let found = pass.freed.ids().any(|id| {
             looked_at += 1;
-            self.overlap(*id, from, until).is_none() && is_match(*id)
+            self.overlap(id, interval).is_none() && is_match(id)
         });
         self.add_work(looked_at / 4);
         found
@@ -508,7 +557,7 @@ impl Inventory {
     fn fit_waiter(
         &self,
         waiter: &Waiter,
-        (from, until): (Time, Time),
+        interval: Interval,
         helped: Option<PatternId>,
     ) -> Result<Ids, Watch> {
         let mut chosen = Ids::new();
@@ -520,8 +569,8 @@ impl Inventory {
                 chosen.push(NOT_YET);
                 continue;
             };
-            if let Some(booking) = self.overlap(*id, from, until) {
-                let is_taken = waiter.is_from_now() && booking.from <= from;
+            if let Some(booking) = self.overlap(*id, interval) {
+                let is_taken = waiter.is_from_now() && booking.from <= interval.from;
                 return Err(match is_taken {
                     true => Watch::Taken(*id),
                     false => Watch::Booking(*id, booking.number),
@@ -540,8 +589,8 @@ impl Inventory {
             let Want::Pattern(pattern) = want else { continue };
             let is_helped = only_freed.take_if(|only| only == pattern).is_some();
             let found = match is_helped {
-                true => self.choose_freed(*pattern, &chosen, (from, until)),
-                false => self.choose_match(*pattern, &chosen, (from, until)),
+                true => self.choose_freed(*pattern, &chosen, interval),
+                false => self.choose_match(*pattern, &chosen, interval),
             };
             match found {
                 Ok(id) => chosen[at] = id,
@@ -555,7 +604,7 @@ impl Inventory {
                             patterns.push(*other);
                         }
                     }
-                    let said = waiter.request.when.from(from);
+                    let said = waiter.request.when.from(interval.from);
                     let start = (!waiter.is_from_now()).then_some(said);
                     return Err(Watch::Patterns { patterns, start, is_alone: !is_contended });
                 }
@@ -570,14 +619,14 @@ impl Inventory {
         &self,
         pattern: PatternId,
         chosen: &[ResourceId],
-        (from, until): (Time, Time),
+        interval: Interval,
     ) -> Result<ResourceId, bool> {
-        let ids = self.booked.len() as ResourceId;
+        let ids = ResourceId::at(self.schedules.len());
         let (mut is_contended, mut looked_at) = (false, 0);
         let texts = self.names.texts();
-        let found = self.queue.patterns.find_match(pattern, 0, ids, texts, |id| {
+        let found = self.queue.patterns.find_match(pattern, ResourceId(0), ids, texts, |id| {
             looked_at += 1;
-            let is_free = self.is_live(id) && self.overlap(id, from, until).is_none();
+            let is_free = self.is_live(id) && self.overlap(id, interval).is_none();
             let is_chosen = is_free && chosen.contains(&id);
             is_contended |= is_chosen;
             is_free && !is_chosen
@@ -593,13 +642,13 @@ impl Inventory {
         &self,
         pattern: PatternId,
         chosen: &[ResourceId],
-        (from, until): (Time, Time),
+        interval: Interval,
     ) -> Result<ResourceId, bool> {
         let mut is_contended = false;
         let texts = self.names.texts();
-        let found = self.queue.pass.freed.iter().copied().find(|id| {
+        let found = self.queue.pass.freed.ids().find(|id| {
             let is_free = self.is_live(*id)
-                && self.overlap(*id, from, until).is_none()
+                && self.overlap(*id, interval).is_none()
                 && self.queue.patterns.is_match(pattern, *id, texts);
             let is_chosen = is_free && chosen.contains(id);
             is_contended |= is_chosen;

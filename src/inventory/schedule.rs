@@ -2,8 +2,8 @@
 
 use std::slice;
 
-use super::Number;
-use super::runs::SortedList;
+use super::sorted_list::SortedList;
+use super::{Interval, Number};
 use crate::time::Time;
 
 /// A reservation as one resource sees it.
@@ -15,33 +15,35 @@ pub struct Booking {
 }
 
 impl Booking {
-    fn overlaps(&self, from: Time, until: Time) -> bool {
-        self.from < until && from < self.until
+    /// Returns its interval.
+    pub fn interval(&self) -> Interval {
+        Interval { from: self.from, until: self.until }
     }
 }
 
-/// The bookings of one resource, by start. Most have none or one.
+/// The bookings of one resource, by start. Most resources have none or one.
 #[derive(Debug)]
 pub(super) enum Schedule {
-    /// The resource was taken out.
-    Gone,
+    /// The resource was removed.
+    Removed,
     Free,
     One(Booking),
-    /// Up to [`FEW`] in one piece.
+    /// Up to [`FEW`], in one vector.
     Few(Vec<Booking>),
     Many(Box<SortedList<Booking>>),
 }
 
-/// More are not moved along when one comes or goes in the middle.
+/// The most bookings that are kept in one vector. An insertion or removal moves all that follow.
 const FEW: usize = 64;
 
 impl Schedule {
-    /// The first booking that overlaps `[from, until)`.
+    /// Returns the first booking that overlaps an interval.
     ///
-    /// Bookings do not overlap, so at most one of those that have started at
-    /// `from` reaches into the interval.
-    pub fn first_overlap(&self, from: Time, until: Time) -> Option<Booking> {
-        let overlaps = |booking: &&Booking| booking.overlaps(from, until);
+    /// Bookings do not overlap each other. Of those that begin before the interval or with it, only
+    /// the last one can reach into it.
+    pub fn first_overlap(&self, interval: Interval) -> Option<Booking> {
+        let from = interval.from;
+        let overlaps = |booking: &&Booking| booking.interval().overlaps(interval);
         let found = match self {
             Schedule::Many(many) => {
                 let before = many.last_up_to(from).filter(overlaps);
@@ -50,7 +52,7 @@ impl Schedule {
             few => {
                 let few = few.as_slice();
                 let ahead = match few.last() {
-                    // Most often it comes after all others.
+                    // Usually the interval begins after all bookings have begun.
                     Some(last) if last.from <= from => few.len(),
                     _ => few.partition_point(|booking| booking.from <= from),
                 };
@@ -68,7 +70,7 @@ impl Schedule {
         }
     }
 
-    /// All bookings in order of their start.
+    /// Iterates over the bookings by start.
     pub fn iter(&self) -> impl Iterator<Item = &Booking> {
         let many = match self {
             Schedule::Many(many) => Some(many.iter()),
@@ -77,21 +79,22 @@ impl Schedule {
         self.as_slice().iter().chain(many.into_iter().flatten())
     }
 
-    /// All bookings, but of [`Schedule::Many`] none.
+    /// Returns the bookings, or none for [`Schedule::Many`].
     fn as_slice(&self) -> &[Booking] {
         match self {
-            Schedule::Gone | Schedule::Free | Schedule::Many(_) => &[],
+            Schedule::Removed | Schedule::Free | Schedule::Many(_) => &[],
             Schedule::One(one) => slice::from_ref(one),
             Schedule::Few(few) => few,
         }
     }
 
+    /// Adds a booking that overlaps no other.
     pub fn insert(&mut self, booking: Booking) {
         match self {
-            Schedule::Gone => unreachable!("a resource that is gone cannot be reserved"),
+            Schedule::Removed => unreachable!("a removed resource cannot be reserved"),
             Schedule::Free => *self = Schedule::One(booking),
             Schedule::One(one) => {
-                // What a list of three leaves behind when it grows fits a
+                // When the vector outgrows these three, their memory is large enough for a
                 // reservation.
                 let mut both = Vec::with_capacity(3);
                 both.extend([*one, booking]);
@@ -102,7 +105,7 @@ impl Schedule {
                 if few.len() == few.capacity() {
                     few.reserve_exact(2 + few.len() / 8);
                 }
-                few.insert(place(few, booking.from), booking);
+                few.insert(few.partition_point(|other| other.from < booking.from), booking);
             }
             Schedule::Few(few) => {
                 let mut many = Box::<SortedList<Booking>>::default();
@@ -116,7 +119,7 @@ impl Schedule {
     /// Moves the end of the booking that starts at `from`.
     pub fn set_until(&mut self, from: Time, until: Time) {
         let booking = match self {
-            Schedule::Gone | Schedule::Free => None,
+            Schedule::Removed | Schedule::Free => None,
             Schedule::One(one) => Some(one),
             Schedule::Few(few) => few.iter_mut().find(|booking| booking.from == from),
             Schedule::Many(many) => many.get_mut(&from),
@@ -126,10 +129,10 @@ impl Schedule {
         }
     }
 
-    /// Takes out the booking that starts at `from`.
+    /// Removes the booking that starts at `from`.
     pub fn remove(&mut self, from: Time) {
         match self {
-            Schedule::Gone | Schedule::Free | Schedule::One(_) => *self = Schedule::Free,
+            Schedule::Removed | Schedule::Free | Schedule::One(_) => *self = Schedule::Free,
             Schedule::Few(few) => {
                 few.retain(|booking| booking.from != from);
                 if let [one] = few[..] {
@@ -138,16 +141,11 @@ impl Schedule {
             }
             Schedule::Many(many) => {
                 many.remove(&from);
-                // Well below, so that one more and one less is no work.
+                // Well below the limit, so that it does not change form at every other booking.
                 if many.len() <= FEW / 2 {
                     *self = Schedule::Few(many.iter().copied().collect());
                 }
             }
         }
     }
-}
-
-/// Where a booking with that start comes among these.
-fn place(few: &[Booking], from: Time) -> usize {
-    few.partition_point(|booking| booking.from < from)
 }

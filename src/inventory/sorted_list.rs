@@ -1,31 +1,32 @@
-//! A set in order, laid out for memory: items lie one after another in runs
-//! of up to [`RUN`], where a tree's nodes are half empty when keys come in
-//! ascending order, as numbers and dates do.
+//! A sorted collection with little memory overhead. Items lie in runs of up to [`RUN`]. Keys that are
+//! inserted in ascending order, such as numbers and dates, fill the runs completely, whereas the
+//! nodes of a B-tree would stay half empty.
 //!
-//! An item is found by two binary searches, one over the runs and one in a
-//! run. The highest key goes to the end of the last run, which costs nothing
-//! but its place.
+//! A lookup is two binary searches, one over the runs and one in a run. Appending the highest key
+//! moves nothing.
 
 use std::fmt::Debug;
 use std::ops::Index;
 use std::rc::Rc;
 
-use super::{Booking, Number, Reservation};
+use super::schedule::Booking;
+use super::{Number, Reservation};
 use crate::time::Time;
 
-/// Items in a run. Moving half of one costs about as much as finding it.
+/// The most items in a run. Moving half of a run costs about as much as finding an item.
 const RUN: usize = 128;
 
-/// A run keeps the memory for so many, or it would be asked for anew at every other change.
+/// A run keeps the memory for this many items. Otherwise it would allocate at every other change.
 const FEW: usize = 8;
 
-/// What has a key of its own.
+/// An item that contains its key.
 pub trait Keyed {
     type Key: Ord + Copy + Debug;
 
+    /// Returns the key.
     fn key(&self) -> Self::Key;
 
-    /// How many keys there can be from `first` up to `last`, both counted.
+    /// Returns the most keys that there can be from `first` to `last`, both included.
     fn keys_between(_first: Self::Key, _last: Self::Key) -> usize {
         usize::MAX
     }
@@ -55,42 +56,42 @@ impl Keyed for Rc<Reservation> {
     }
 
     fn keys_between(first: Number, last: Number) -> usize {
-        usize::try_from(last - first).map_or(usize::MAX, |between| between.saturating_add(1))
+        usize::try_from(last.0 - first.0).map_or(usize::MAX, |between| between.saturating_add(1))
     }
 }
 
-/// Items in ascending order of their keys, each key once.
+/// Items in ascending order of their keys. Each key occurs once.
 #[derive(Debug)]
 pub struct SortedList<T: Keyed> {
-    /// Only the last one may be empty.
+    /// Only the last run may be empty.
     runs: Vec<Run<T>>,
     len: usize,
 }
 
 #[derive(Debug)]
 struct Run<T: Keyed> {
-    /// No key of this run is lower, all of the runs before are.
+    /// A lower bound of the keys of this run, above all keys of the runs before.
     floor: T::Key,
     items: Vec<T>,
 }
 
 impl<T: Keyed> Run<T> {
-    /// Where a key is, or where it would be inserted.
+    /// Returns the index of a key, or the index at which to insert it.
     fn search(&self, key: T::Key) -> Result<usize, usize> {
-        // So many can lie up to it at the most; where there are no gaps it is
-        // the last of these.
+        // No more items than this can precede the key. If no key is missing, it is the last of
+        // them.
         let most = self.items.len().min(T::keys_between(self.floor, key.max(self.floor)));
         let up_to_it = &self.items[..most];
         match up_to_it.last() {
             None => Err(0),
-            // Most often it is the next one.
+            // The common case: the key follows all others.
             Some(last) if last.key() < key => Err(most),
             Some(last) if last.key() == key => Ok(most - 1),
             _ => up_to_it.binary_search_by_key(&key, T::key),
         }
     }
 
-    /// Grows by an eighth: a run that is left as it is wastes little.
+    /// Inserts an item. Grows by an eighth, so that a run that stays as it is wastes little.
     fn insert(&mut self, at: usize, item: T) {
         if self.items.len() == self.items.capacity() {
             let more = (self.items.len() / 8).max(4);
@@ -100,7 +101,7 @@ impl<T: Keyed> Run<T> {
         self.items.insert(at, item);
     }
 
-    /// Inserts an item and gives the upper half away.
+    /// Inserts an item and returns the upper half.
     fn split(&mut self, at: usize, item: T) -> Vec<T> {
         let mut items = self.items.split_off(RUN / 2);
         items.reserve_exact(RUN / 16);
@@ -120,22 +121,22 @@ impl<T: Keyed> Default for SortedList<T> {
 }
 
 impl<T: Keyed> SortedList<T> {
-    /// How many items there are.
+    /// Returns the number of items.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// The item with the lowest key.
+    /// Returns the item with the lowest key.
     pub fn first(&self) -> Option<&T> {
         self.runs.first()?.items.first()
     }
 
-    /// All items in order.
+    /// Iterates over all items in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.runs.iter().flat_map(|run| &run.items)
     }
 
-    /// Those with a key of at least `key`, in order.
+    /// Iterates over the items from `key` on, in order.
     pub fn from(&self, key: T::Key) -> impl Iterator<Item = &T> {
         let at = self.run_of(key);
         let rest = self.runs.get(at..).unwrap_or_default();
@@ -143,37 +144,37 @@ impl<T: Keyed> SortedList<T> {
         rest.iter().flat_map(|run| &run.items).skip(skipped)
     }
 
-    /// The one with the highest key that is not over `key`.
+    /// Returns the last item up to `key`, which is included.
     pub fn last_up_to(&self, key: T::Key) -> Option<&T> {
         let at = self.run_of(key);
         let run = self.runs.get(at)?;
         let end = run.search(key).map_or_else(|at| at, |at| at + 1);
         match end {
-            // A floor may be lower than all items.
+            // The floor may be lower than all items of its run.
             0 => self.runs[..at].last()?.items.last(),
             _ => run.items.get(end - 1),
         }
     }
 
-    /// The item with this key.
+    /// Returns the item with this key.
     pub fn get(&self, key: &T::Key) -> Option<&T> {
         let run = self.runs.get(self.run_of(*key))?;
         run.search(*key).ok().map(|at| &run.items[at])
     }
 
-    /// The item with this key, to change what is not its key.
+    /// Returns the item with this key. Its key must not be changed.
     pub fn get_mut(&mut self, key: &T::Key) -> Option<&mut T> {
         let at = self.run_of(*key);
         let run = self.runs.get_mut(at)?;
         run.search(*key).ok().map(|at| &mut run.items[at])
     }
 
-    /// Whether there is one with this key.
+    /// Returns whether an item has this key.
     pub fn contains_key(&self, key: &T::Key) -> bool {
         self.get(key).is_some()
     }
 
-    /// Adds an item. One with its key must not be there.
+    /// Adds an item, whose key must be new.
     pub fn insert(&mut self, item: T) {
         let key = item.key();
         let at = self.run_of(key);
@@ -186,8 +187,7 @@ impl<T: Keyed> SortedList<T> {
             return run.insert(place, item);
         }
         let items = match place {
-            // At its end another one begins, so that ascending keys leave full
-            // runs behind.
+            // A new run, so that ascending keys leave full runs behind.
             RUN => {
                 let mut items = Vec::with_capacity(RUN);
                 items.push(item);
@@ -199,7 +199,7 @@ impl<T: Keyed> SortedList<T> {
         self.runs.insert(at + 1, Run { floor, items });
     }
 
-    /// Takes the item with this key out.
+    /// Removes and returns the item with this key.
     pub fn remove(&mut self, key: &T::Key) -> Option<T> {
         let at = self.run_of(*key);
         let run = self.runs.get_mut(at)?;
@@ -216,8 +216,7 @@ impl<T: Keyed> SortedList<T> {
         Some(item)
     }
 
-    /// Makes one run of one and the next, if they are half a run together or
-    /// the former is empty.
+    /// Joins a run with the next one if it is empty or both together have at most half of [`RUN`].
     fn join(&mut self, at: usize) {
         let [run, next, ..] = &mut self.runs[at..] else { return };
         if run.items.is_empty() {
@@ -228,10 +227,10 @@ impl<T: Keyed> SortedList<T> {
         }
     }
 
-    /// The run in which a key lies if it is there; 0 if there is none.
+    /// Returns the index of the run that would hold a key; 0 if there are no runs.
     fn run_of(&self, key: T::Key) -> usize {
         match self.runs.last() {
-            // The newest ones are asked for the most.
+            // The newest items are used the most.
             Some(last) if last.floor <= key => self.runs.len() - 1,
             _ => self.runs.partition_point(|run| run.floor <= key).saturating_sub(1),
         }
@@ -241,9 +240,10 @@ impl<T: Keyed> SortedList<T> {
 impl<T: Keyed> Index<&T::Key> for SortedList<T> {
     type Output = T;
 
-    /// Panics where there is none.
+    /// # Panics
+    /// If no item has this key.
     fn index(&self, key: &T::Key) -> &T {
-        self.get(key).expect("an index names what is there")
+        self.get(key).expect("every index refers to an existing item")
     }
 }
 
@@ -253,9 +253,9 @@ mod tests {
 
     use super::*;
 
-    /// Against std's set, in every order of coming and going.
+    /// Compares with a `BTreeSet`.
     #[test]
-    fn it_is_a_set_in_order() {
+    fn sorted_list_behaves_like_a_btree_set() {
         let mut state = 7u64;
         let mut next = move |bound: u64| {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -264,7 +264,7 @@ mod tests {
         for (span, adds) in [(40, 5), (3_000, 6), (100_000, 9), (100_000, 3)] {
             let (mut runs, mut set) = (SortedList::default(), BTreeSet::new());
             for round in 0..20_000u64 {
-                // Now and then the highest, as numbers are given.
+                // Some keys are the highest, as new numbers are.
                 let key = if next(4) == 0 { (span + round, 0) } else { (next(span), next(2)) };
                 if next(10) < adds {
                     if set.insert(key) {
