@@ -401,7 +401,7 @@ fn due_reservations_end_within_ten_minutes_after_a_long_downtime() {
     let ends: Vec<_> = world.journal.iter().filter(|line| line.contains("EXPIRED")).collect();
     assert!(ends[0].starts_with("2026-11-22T13:00:00.000Z EXPIRED #1"), "{ends:?}");
     assert!(ends[1].starts_with("2026-11-24T12:00:00.000Z EXPIRED #2"), "{ends:?}");
-    assert_eq!(world.outcomes, [(2, "#4".to_owned())], "who waited has it from then on");
+    assert_eq!(world.outcomes, [(2, "#4".to_owned())], "the waiter has the room from then on");
     assert_eq!(world.until(4), "2026-11-25T14:10:00+00:00");
     // The downtime was unknown, so that the lease has run for ten minutes.
     assert_eq!(world.until(3), "2026-11-25T13:00:00+00:00");
@@ -495,14 +495,14 @@ fn sleep_counts_as_time() {
     world.tick += 90 * 60_000;
     world.turn(|_, _| {});
     assert!(!world.is_live(1) && world.is_live(2));
-    assert_eq!(world.lives_s(2, 10_000), 30 * 60, "granted when the first was over");
+    assert_eq!(world.lives_s(2, 10_000), 30 * 60, "granted when the first had ended");
 }
 
 // The real server with a wall clock of its own.
 
 /// A wall clock for one program. A file contains its offset to the machine's clock.
 struct FakeClock {
-    folder: TempDir,
+    directory: TempDir,
     library: String,
 }
 
@@ -515,18 +515,18 @@ impl FakeClock {
         let shown = Command::new("faketime").args(["-f", "+0", "env"]).output().unwrap();
         let shown = String::from_utf8(shown.stdout).unwrap();
         let library = shown.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=")).unwrap();
-        let clock = FakeClock { folder: temp_dir(), library: library.to_owned() };
+        let clock = FakeClock { directory: temp_dir(), library: library.to_owned() };
         clock.set(0);
         Some(clock)
     }
 
     fn file(&self) -> PathBuf {
-        self.folder.path().join("clock")
+        self.directory.path().join("clock")
     }
 
     /// Sets the offset to the machine's clock in seconds.
     fn set(&self, ahead_s: i64) {
-        let new = self.folder.path().join("clock.new");
+        let new = self.directory.path().join("clock.new");
         std::fs::write(&new, format!("{ahead_s:+}\n")).unwrap();
         std::fs::rename(new, self.file()).unwrap();
     }
@@ -552,9 +552,9 @@ impl FakeClock {
 fn server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
     let Some(clock) = FakeClock::new() else { return };
     for ahead_s in [7200, -7200] {
-        let folder = temp_dir();
+        let directory = temp_dir();
         clock.set(0);
-        let mut server = clock.start(folder.path());
+        let mut server = clock.start(directory.path());
         let mut waiter = server.connect();
         let mut client = server.connect();
         let begun = Instant::now();
@@ -584,8 +584,8 @@ fn server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
 #[test]
 fn server_starts_in_1970_and_follows_the_network_time() {
     let Some(clock) = FakeClock::new() else { return };
-    let folder = temp_dir();
-    let server = clock.start(folder.path());
+    let directory = temp_dir();
+    let server = clock.start(directory.path());
     let mut client = server.connect();
     let now_s = i64::try_from(
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(),
@@ -602,7 +602,7 @@ fn server_starts_in_1970_and_follows_the_network_time() {
     server.kill();
 
     clock.set(30 - now_s);
-    let mut server = clock.start(folder.path());
+    let mut server = clock.start(directory.path());
     server.wait_log("behind what was told already");
     let mut client = server.connect();
     let status = client.list("STATUS").join("\n");
@@ -615,7 +615,7 @@ fn server_starts_in_1970_and_follows_the_network_time() {
     assert!(status.contains("clock=ok"), "{status}");
     assert!(client.say("VERIFY #1").starts_with("OK VALID #1 "));
     assert!(client.say("VERIFY #2").starts_with("OK VALID #2 "));
-    assert!(client.say("VERIFY #3").starts_with("OK VALID #3 "), "its dates are now");
+    assert!(client.say("VERIFY #3").starts_with("OK VALID #3 "), "the reservation is active");
     server.stop();
 }
 
@@ -624,14 +624,14 @@ fn server_starts_in_1970_and_follows_the_network_time() {
 #[test]
 fn server_survives_a_start_sixty_years_ahead() {
     let Some(clock) = FakeClock::new() else { return };
-    let folder = temp_dir();
-    let server = clock.start(folder.path());
+    let directory = temp_dir();
+    let server = clock.start(directory.path());
     let mut client = server.connect();
     assert!(client.say("RESERVE Habitación 1 until=2085-01-01").starts_with("OK RESERVED #1 "));
     server.kill();
 
     clock.set(SIXTY_YEARS_MS / 1000);
-    let mut server = clock.start(folder.path());
+    let mut server = clock.start(directory.path());
     server.wait_log("nothing ends by that clock");
     let mut client = server.connect();
     let status = client.list("STATUS").join("\n");
@@ -644,7 +644,7 @@ fn server_survives_a_start_sixty_years_ahead() {
     server.kill();
 
     clock.set(0);
-    let server = clock.start(folder.path());
+    let server = clock.start(directory.path());
     let mut client = server.connect();
     let status = client.list("STATUS").join("\n");
     assert!(status.contains("clock=ok"), "{status}");

@@ -36,7 +36,7 @@ fn churn_until(server: &mut Server, client: &mut Client, text: &str) {
             return;
         }
     }
-    panic!("not said: {text}; {}", server.log_so_far());
+    panic!("not logged: {text}; {}", server.log_so_far());
 }
 
 // ------------------------------------------------------------ two servers
@@ -44,8 +44,8 @@ fn churn_until(server: &mut Server, client: &mut Client, text: &str) {
 /// Regression test: the first server replaced the journal of the second one with its snapshot.
 #[test]
 fn server_keeps_using_a_moved_directory() {
-    let folder = temp_dir();
-    let (here, moved) = (folder.path().join("data"), folder.path().join("moved"));
+    let directory = temp_dir();
+    let (here, moved) = (directory.path().join("data"), directory.path().join("moved"));
     let mut first = Server::durable(&here, &[]);
     assert_eq!(first.connect().say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
     std::fs::rename(&here, &moved).unwrap();
@@ -71,21 +71,21 @@ fn server_keeps_using_a_moved_directory() {
 
 #[test]
 fn deleted_lock_file_is_created_again_with_a_warning() {
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &[]);
-    std::fs::remove_file(folder.path().join("lock")).unwrap();
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &[]);
+    std::fs::remove_file(directory.path().join("lock")).unwrap();
     fill_journal(&mut server);
     let log = server.log_so_far();
     assert!(log.contains("lock was deleted or replaced while the server was running"), "{log}");
-    let told = refused(&["--data-dir", text_of(folder.path())]);
+    let told = refused(&["--data-dir", text_of(directory.path())]);
     assert!(told.contains("another process uses this data"), "{told}");
     server.stop();
 }
 
 #[test]
 fn journal_deleted_under_a_server_is_reported_at_its_stop() {
-    let folder = temp_dir();
-    let here = folder.path().join("data");
+    let directory = temp_dir();
+    let here = directory.path().join("data");
     let mut server = Server::durable(&here, &[]);
     assert_eq!(server.connect().say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
     std::fs::remove_file(here.join("journal")).unwrap();
@@ -99,15 +99,15 @@ fn journal_deleted_under_a_server_is_reported_at_its_stop() {
 /// kept.
 #[test]
 fn server_stops_when_another_takes_its_directory() {
-    let folder = temp_dir();
-    let mut first = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let mut first = Server::durable(directory.path(), &[]);
     let mut client = first.connect();
     // The lock is checked in the turn of the first reply, which is over when the second one
     // arrives.
     (0..2).for_each(|_| assert_eq!(client.say("SOY ana"), "OK ana"));
-    std::fs::remove_file(folder.path().join("lock")).unwrap();
-    let second = Server::durable(folder.path(), &[]);
-    let journal = std::fs::File::open(folder.path().join("journal")).unwrap();
+    std::fs::remove_file(directory.path().join("lock")).unwrap();
+    let second = Server::durable(directory.path(), &[]);
+    let journal = std::fs::File::open(directory.path().join("journal")).unwrap();
     let inode = |file: std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(&file);
     churn_until(&mut first, &mut client, "another process has locked");
     assert_eq!(first.wait().code(), Some(1));
@@ -115,7 +115,7 @@ fn server_stops_when_another_takes_its_directory() {
     assert!(log.contains("lock was deleted, and another process has locked a new one"), "{log}");
     assert_eq!(
         inode(journal.metadata().unwrap()),
-        inode(folder.path().join("journal").metadata().unwrap()),
+        inode(directory.path().join("journal").metadata().unwrap()),
         "the journal was replaced"
     );
     second.kill();
@@ -162,11 +162,11 @@ fn commit_takes_the_space_of_a_compaction_on_a_full_disk() {
 fn compaction_is_abandoned_without_a_descriptor() {
     const LIMIT: usize = 100;
     for free in [0, 1, 2] {
-        let folder = temp_dir();
+        let directory = temp_dir();
         let script = format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\"");
         let mut shell = Command::new("sh");
         shell.args(["-c", &script, env!("CARGO_BIN_EXE_reservad"), "--data-dir"]);
-        shell.args([text_of(folder.path()), "--max-clients", "100", "--time-zone", "UTC"]);
+        shell.args([text_of(directory.path()), "--max-clients", "100", "--time-zone", "UTC"]);
         shell.args(["--listen", "127.0.0.1:0"].repeat(12));
         let mut server = Server::spawn(shell.stdin(Stdio::null()).stderr(Stdio::piped()));
         // Inherited descriptors may have higher numbers, which the limit does not count.
@@ -192,7 +192,7 @@ fn compaction_is_abandoned_without_a_descriptor() {
         assert!(clients[1].say("RESERVAR Habitación 1").starts_with("OK RESERVADO #"));
         drop(clients);
         server.stop();
-        check_replay(folder.path());
+        check_replay(directory.path());
     }
 }
 
@@ -200,9 +200,9 @@ fn compaction_is_abandoned_without_a_descriptor() {
 
 #[test]
 fn missing_journal_stops_the_start_unless_a_new_one_is_requested() {
-    let folder = temp_dir();
-    let (journal, data) = (folder.path().join("journal"), text_of(folder.path()));
-    let server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let (journal, data) = (directory.path().join("journal"), text_of(directory.path()));
+    let server = Server::durable(directory.path(), &[]);
     assert_eq!(server.connect().say("RESERVAR Habitación 2"), "OK RESERVADO #1 Habitación 2");
     let told = refused(&["--data-dir", data, "--new"]);
     assert!(told.contains("another process uses this data"), "{told}");
@@ -226,7 +226,7 @@ fn missing_journal_stops_the_start_unless_a_new_one_is_requested() {
 
     // Into the same directory, and alone into another one.
     let other = temp_dir();
-    for place in [folder.path(), other.path()] {
+    for place in [directory.path(), other.path()] {
         std::fs::write(place.join("journal"), &backup).unwrap();
         let server = Server::durable(place, &[]);
         let rooms = server.connect().list("LISTAR");
@@ -235,9 +235,9 @@ fn missing_journal_stops_the_start_unless_a_new_one_is_requested() {
     }
 
     std::fs::remove_file(&journal).unwrap();
-    let server = Server::durable(folder.path(), &["--new"]);
+    let server = Server::durable(directory.path(), &["--new"]);
     assert_eq!(server.connect().list("LISTAR").len(), 3);
     server.stop();
-    Server::durable(folder.path(), &[]).stop();
-    assert_eq!(Path::new(&folder.path().join("journal.id")).metadata().unwrap().len(), 17);
+    Server::durable(directory.path(), &[]).stop();
+    assert_eq!(Path::new(&directory.path().join("journal.id")).metadata().unwrap().len(), 17);
 }

@@ -347,7 +347,8 @@ fn run_console(example: &Example, language: &str) -> Result<(), String> {
         }
     }
     documented.push(MARK);
-    let programs = std::path::Path::new(env!("CARGO_BIN_EXE_reserva")).parent().expect("a folder");
+    let programs =
+        std::path::Path::new(env!("CARGO_BIN_EXE_reserva")).parent().expect("a directory");
     let path = std::env::var("PATH").expect("a path");
     let output = Command::new("timeout")
         .args(["60", "sh", "-c", &format!("exec 2>&1\n{script}")])
@@ -407,7 +408,7 @@ fn run_terminal(example: &Example, language: &str) -> Result<(), String> {
 /// Runs all examples of a document. There must be a minimal number of each kind.
 fn check(path: &str, language: &str, at_least: &[(&str, usize)]) {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    let document = std::fs::read_to_string(file).expect("the document");
+    let document = std::fs::read_to_string(file).expect("a document");
     for (kind, least) in at_least {
         let count = examples(&document, &[kind]).len();
         assert!(count >= *least, "{path} has {count} examples of {kind}, where are the others?");
@@ -448,7 +449,7 @@ fn all_options_are_documented() {
     assert!(has.len() > 10, "{help}");
     for path in ["README.md", "README.es.md"] {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        let readme = std::fs::read_to_string(file).expect("the document");
+        let readme = std::fs::read_to_string(file).expect("a document");
         let rows = readme.lines().filter_map(|line| option(line.strip_prefix("| `--")?));
         assert_eq!(rows.collect::<Vec<_>>(), has, "{path}");
     }

@@ -626,14 +626,14 @@ fn assert_asleep(server: &Server, when: &str) {
 
 /// Starts a server with long names, a resource that stays reserved, and one with many bookings.
 fn besieged(program: impl FnOnce(&[&str]) -> Server) -> (TempDir, Server, Client) {
-    let folder = temp_dir();
-    let file = folder.path().join("inventory");
+    let directory = temp_dir();
+    let file = directory.path().join("inventory");
     let mut text: String = (0..LONG_NAMES).map(|n| long_name(n) + "\n").collect();
     (0..SHORT_NAMES).for_each(|n| text += &(short_name(n) + "\n"));
     text += "Tomada\nMuchas\nClave\nHub\n";
     (0..GOOD_CLIENTS).for_each(|n| text += &format!("Buena {n}\n"));
     std::fs::write(&file, text).unwrap();
-    let (data, file) = (folder.path().join("data"), file.to_str().unwrap().to_owned());
+    let (data, file) = (directory.path().join("data"), file.to_str().unwrap().to_owned());
     let arguments = ["--data-dir", data.to_str().unwrap(), "--inventory", &file];
     let server = program(&[&arguments[..], &["--max-resources", "45000"]].concat());
     let mut owner = server.connect();
@@ -649,7 +649,7 @@ fn besieged(program: impl FnOnce(&[&str]) -> Server) -> (TempDir, Server, Client
         owner.send(all.concat());
         all.iter().for_each(|_| assert!(owner.line().starts_with("OK RESERVADO")));
     }
-    (folder, server, owner)
+    (directory, server, owner)
 }
 
 /// Runs ten good clients beside hostile clients of the given kinds for a time, and checks the
@@ -685,7 +685,8 @@ fn siege(server: &Server, owner: &mut Client, kinds: &[(&Kind, usize)], time: Du
             most = (most.0.max(now.0), most.1.max(now.1));
         }
         over.store(true, Ordering::Relaxed);
-        good.into_iter().for_each(|one| pairs.extend(one.join().expect("the good are served")));
+        good.into_iter()
+            .for_each(|one| pairs.extend(one.join().expect("the good clients are served")));
         let foes = hostile.into_iter().flat_map(|kind| kind.join().unwrap());
         (foes.collect::<Vec<_>>(), echo.join().unwrap())
     });
@@ -707,7 +708,7 @@ fn siege(server: &Server, owner: &mut Client, kinds: &[(&Kind, usize)], time: Du
     assert!(grown.0.max(grown.1) <= GROWTH_MAX_BYTES, "{report}");
     assert_asleep(server, "beside hostile clients that are idle");
     drop(foes);
-    assert_asleep(server, "when they are gone");
+    assert_asleep(server, "when the connections are closed");
     assert!(owner.say("VERIFICAR #1").starts_with("OK VIGENTE"));
     report
 }
@@ -723,7 +724,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 #[test]
 fn all_attacks_at_once() {
     let _alone = ALONE.lock();
-    let (_folder, server, mut owner) = besieged(Server::start);
+    let (_directory, server, mut owner) = besieged(Server::start);
     let kinds = kinds();
     let weights: usize = kinds.iter().map(|kind| kind.weight).sum();
     let clients = number("HOSTILE_CLIENTS", 250.0) as usize;
@@ -743,7 +744,7 @@ fn each_attack_alone() {
     let time = Duration::from_secs_f64(number("HOSTILE_SECONDS", 2.0));
     let count = number("HOSTILE_CLIENTS", 250.0) as usize;
     for kind in kinds().iter().filter(|kind| kind.name.contains(&only)) {
-        let (_folder, server, mut owner) = besieged(Server::start);
+        let (_directory, server, mut owner) = besieged(Server::start);
         println!("{}: {}", kind.name, siege(&server, &mut owner, &[(kind, count)], time));
     }
 }
@@ -752,7 +753,7 @@ fn each_attack_alone() {
 #[test]
 fn flood_of_connections_beyond_the_descriptors() {
     let _alone = ALONE.lock();
-    let (_folder, server, mut owner) = besieged(|arguments| {
+    let (_directory, server, mut owner) = besieged(|arguments| {
         let mut command = std::process::Command::new("sh");
         command.args(["-c", "ulimit -n 128; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_reservad")]);
         command.args(arguments).args(["--listen", "127.0.0.1:0", "--time-zone", "UTC"]);
@@ -766,5 +767,5 @@ fn flood_of_connections_beyond_the_descriptors() {
     };
     let time = Duration::from_secs_f64(number("HOSTILE_SECONDS", 3.0));
     println!("a flood: {}", siege(&server, &mut owner, &[(&flood, 250)], time));
-    assert!(server.connect().say("SOY eva") == "OK eva", "there is room again");
+    assert!(server.connect().say("SOY eva") == "OK eva", "a place is free again");
 }

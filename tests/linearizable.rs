@@ -525,13 +525,13 @@ fn converse(
 }
 
 /// Runs clients with several servers on one journal, each of which is killed.
-fn record(rng: &mut Rng, folder: &TempDir) -> Log {
-    let rooms = folder.path().join("rooms");
+fn record(rng: &mut Rng, directory: &TempDir) -> Log {
+    let rooms = directory.path().join("rooms");
     let names: Vec<_> = (0..2 * PAIRS).map(|n| name(n / 2, n % 2)).collect();
     std::fs::write(&rooms, names.join("\n")).unwrap();
     let arguments = ["--inventory", rooms.to_str().unwrap()];
     let log = Arc::new(Mutex::new(Log::default()));
-    let mut server = Server::durable(folder.path(), &arguments);
+    let mut server = Server::durable(directory.path(), &arguments);
     for life in 1..=LIVES {
         let (tick, ticks) = channel();
         let clients: Vec<_> = (0..CLIENTS)
@@ -555,7 +555,7 @@ fn record(rng: &mut Rng, folder: &TempDir) -> Log {
         everyone(&mut log.lock().unwrap(), &|log, unit| log.call(unit, CLIENTS, &Ask::Crash));
         server.kill();
         drop(kept);
-        server = Server::durable(folder.path(), &arguments);
+        server = Server::durable(directory.path(), &arguments);
         everyone(&mut log.lock().unwrap(), &|log, unit| {
             log.response(unit, CLIENTS, Ask::Crash, Outcome::Restarted);
         });
@@ -581,7 +581,7 @@ fn concurrent_clients_and_crashes_make_linearizable_histories() {
         let log = record(&mut rng, &temp_dir());
         let mut numbers: Vec<_> = log.numbers.concat();
         numbers.sort_unstable();
-        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "a number was given twice");
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "a number was issued twice");
         for (unit, actions) in log.actions.iter().enumerate() {
             check(unit, actions);
         }
@@ -589,5 +589,5 @@ fn concurrent_clients_and_crashes_make_linearizable_histories() {
         unanswered += log.unanswered;
     }
     println!("{histories} histories, {answers} answers, {unanswered} requests without one");
-    assert!(unanswered > 0, "no crash has met a request");
+    assert!(unanswered > 0, "no crash during a request");
 }

@@ -309,7 +309,7 @@ impl Run {
             Flow::Next => {}
             Flow::List(mut list) => while list.fill(50, &mut peer.out) {},
             Flow::Close => assert!(matches!(command, Command::Quit)),
-            Flow::Leave | Flow::Later(_) => panic!("{line:?} was put off"),
+            Flow::Leave | Flow::Later(_) => panic!("{line:?} was deferred"),
             Flow::Foreign => panic!("{line:?} was taken for another protocol"),
         }
         let reply = String::from_utf8(peer.out[before..].to_vec()).unwrap();
@@ -396,7 +396,7 @@ impl Run {
         self.inventory.check();
         assert!(
             !self.inventory.some_waiter_fits(ClockReading::at(self.time()), &self.zone),
-            "somebody waits for what is free"
+            "a waiter fits"
         );
     }
 
@@ -513,7 +513,7 @@ fn all_replies_match_the_model() {
         let all = [*waits, *granted_later, *timed_out, *notices, *places, *booked_as_told, *pieces];
         let keep_alives = [*keep_alives, *renewed_keep_alives, *ended_keep_alives];
         assert!(all.iter().all(|one| *one > 1_000), "the random commands do not reach everything");
-        assert!(keep_alives.iter().all(|one| *one > 100), "too few that are kept alive");
+        assert!(keep_alives.iter().all(|one| *one > 100), "too few keep-alive reservations");
         for code in [400, 401, 403, 404, 409, 410, 503] {
             assert!(codes.get(&code).is_some_and(|seen| *seen > 100), "too few {code}");
         }
@@ -581,7 +581,7 @@ fn waiter_is_granted_when_the_server_is_no_longer_full() {
     assert_eq!(talk.say("RESERVAR Sala 1 espera=1h"), "* COLA 1 Sala 1");
     assert_eq!(talk.say("RESERVAR Sala 3"), "OK RESERVADO #2 Sala 3");
     assert_eq!(talk.say("CANCELAR Sala 1"), "OK CANCELADO #1 Sala 1");
-    assert!(talk.told().is_empty(), "two is the most there may be");
+    assert!(talk.told().is_empty(), "the server is full");
     assert_eq!(talk.say("CANCELAR Sala 3"), "OK CANCELADO #2 Sala 3");
     assert_eq!(talk.told(), ["3 OK RESERVADO #3 Sala 1"]);
 }
@@ -638,7 +638,7 @@ fn queue_survives_the_compaction_of_ids() {
         |talk: &Talk| (0..).map_while(|id| talk.run.inventory.next_resource(ResourceId(id))).max();
     let before = last(&talk);
     talk.run.inventory.compact_ids();
-    assert!(last(&talk) < before, "it was tidied");
+    assert!(last(&talk) < before, "the ids were compacted");
     assert_eq!(talk.say("CANCELAR Sala 2"), "OK CANCELADO #1 Sala 2");
     assert_eq!(talk.told(), ["4 OK RESERVADO #2 Sala 2", "5 * COLA 1 Sala 2"]);
 }
@@ -687,7 +687,7 @@ fn ids_are_compacted_in_pieces() {
         talk.say(&format!("CANCELAR Aula {room} desde=2030-01-01"));
         assert_eq!(talk.say(&format!("ALTA Nueva {pieces}")), "OK ALTA 1");
         assert!(talk.say(&format!("RESERVAR Nueva {pieces}")).starts_with("OK RESERVADO #"));
-        assert!(pieces < 100, "it ends although resources are added");
+        assert!(pieces < 100, "the list ends although resources are added");
     }
     assert!(pieces > 3, "not all {begun} at once");
     assert_eq!(talk.say("CANCELAR #1"), "OK CANCELADO #1 Sala 7777, Aula 9999");

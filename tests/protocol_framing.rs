@@ -494,7 +494,7 @@ fn reset_within_a_line_runs_nothing() {
         drop(client);
     }
     let mut client = server.connect();
-    until("they are gone", || client.list("ESTADO").contains(&"clients=1".to_owned()));
+    until("the connections are closed", || client.list("ESTADO").contains(&"clients=1".to_owned()));
     assert_eq!(bookings(&server), 0);
     server.stop();
 }

@@ -19,9 +19,9 @@ fn way_back(line: &str) -> u64 {
 /// A repeated notice has the same bytes, also after a kill, and the numbers have no gaps.
 #[test]
 fn repeated_notices_are_identical() {
-    let folder = temp_dir();
+    let directory = temp_dir();
     let arguments = ["--time-zone", "America/New_York"];
-    let mut server = Server::durable(folder.path(), &arguments);
+    let mut server = Server::durable(directory.path(), &arguments);
     let asks = ["OBSERVAR tras=0\n", "WATCH after=0\r\n", "OBSERVAR *2 tras=0\n"];
     let mut live: Vec<_> = asks
         .iter()
@@ -82,13 +82,13 @@ fn repeated_notices_are_identical() {
         match restart {
             "kill" => {
                 server.kill();
-                server = Server::durable(folder.path(), &arguments);
+                server = Server::durable(directory.path(), &arguments);
                 // Only the bound reservations have ended.
                 assert_eq!(last_event(&server), last + 1);
             }
             "stop" => {
                 server.stop();
-                server = Server::durable(folder.path(), &arguments);
+                server = Server::durable(directory.path(), &arguments);
                 assert_eq!(last_event(&server), last + 1);
             }
             _ => {}
@@ -121,8 +121,8 @@ fn repeated_notices_are_identical() {
 /// After a compaction and a restart older events are gone. The number in the 410 is accepted.
 #[test]
 fn history_ends_at_a_compaction_and_a_restart() {
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &["--fsync", "never"]);
     fill_journal(&mut server);
     let last = last_event(&server);
     let mut client = server.connect();
@@ -132,7 +132,7 @@ fn history_ends_at_a_compaction_and_a_restart() {
     );
     let before = expect_notices(&mut client, last - 99, last);
     server.kill();
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     for after in [0, 1] {
         let got = client.say(&format!("OBSERVAR tras={after}"));

@@ -272,8 +272,8 @@ fn status_counts_resources_and_clients() {
 #[test]
 fn list_survives_one_compaction_of_ids_but_not_two() {
     const ROOMS: usize = 40_000;
-    let folder = temp_dir();
-    let file = folder.path().join("empty");
+    let directory = temp_dir();
+    let file = directory.path().join("empty");
     std::fs::write(&file, "").unwrap();
     let mut server = Server::in_memory(&["--inventory", file.to_str().unwrap()]);
     let mut client = server.connect();

@@ -140,9 +140,9 @@ fn invalid_combinations_are_refused() {
 /// After a restart it continues for its keep-alive time and can be renewed.
 #[test]
 fn keep_alive_reservation_survives_a_restart() {
-    let folder = temp_dir();
+    let directory = temp_dir();
     for crash in [true, false] {
-        let server = Server::durable(folder.path(), &[]);
+        let server = Server::durable(directory.path(), &[]);
         let mut client = server.connect();
         let got = client.say("RESERVE Habitación 1 until=quit for=1h");
         assert!(got.starts_with("OK RESERVED #") && got.ends_with("until=quit for=3600s"), "{got}");
@@ -152,7 +152,7 @@ fn keep_alive_reservation_survives_a_restart() {
         } else {
             server.stop()
         }
-        let server = Server::durable(folder.path(), &[]);
+        let server = Server::durable(directory.path(), &[]);
         let mut client = server.connect();
         let got = client.say(&format!("VERIFY {number}"));
         assert!(got.starts_with(&format!("OK VALID {number} Habitación 1 left=")), "{got}");

@@ -497,8 +497,8 @@ fn key_finds_a_renewed_reservation() {
 /// It survives a kill, and a compaction with another kill.
 #[test]
 fn renewal_survives_a_restart() {
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &["--fsync", "never"]);
     run_script(
         &server,
         "> RESERVAR Habitación 1, Habitación 2 desde=2090-01-10 hasta=2090-01-20
@@ -526,7 +526,7 @@ fn renewal_survives_a_restart() {
     for step in ["before", "killed", "compacted", "killed again"] {
         if step.starts_with("killed") {
             server.kill();
-            server = Server::durable(folder.path(), &["--fsync", "never"]);
+            server = Server::durable(directory.path(), &["--fsync", "never"]);
         } else if step == "compacted" {
             support::fill_journal(&mut server);
         }

@@ -320,8 +320,8 @@ fn retry_with_a_key_is_safe() {
 
 #[test]
 fn key_is_known_after_a_restart() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     run_script(
         &server,
         "> SOY ana
@@ -334,7 +334,7 @@ fn key_is_known_after_a_restart() {
          < ERR 404 {*}",
     );
     server.kill();
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     run_script(
         &server,
         "> SOY ana
@@ -472,9 +472,9 @@ fn bound_reservation_moves_to_the_connection_that_retries() {
 /// It ends with the server, and the next start logs it.
 #[test]
 fn bound_reservation_ends_with_the_server() {
-    let folder = temp_dir();
+    let directory = temp_dir();
     for crash in [true, false] {
-        let server = Server::durable(folder.path(), &[]);
+        let server = Server::durable(directory.path(), &[]);
         let mut client = server.connect();
         let got = client.say("RESERVAR Habitación 1 hasta=salir");
         assert!(got.starts_with("OK RESERVADO "), "{got}");
@@ -483,7 +483,7 @@ fn bound_reservation_ends_with_the_server() {
         } else {
             server.stop()
         }
-        let server = Server::durable(folder.path(), &[]);
+        let server = Server::durable(directory.path(), &[]);
         let number = got.split(' ').nth(2).unwrap();
         let got = server.connect().say(&format!("VERIFICAR {number}"));
         assert!(got.starts_with("ERR 410 "), "{got}");
@@ -495,8 +495,8 @@ fn bound_reservation_ends_with_the_server() {
 /// Each granted request gets the next number, across restarts, and a refused one gets none.
 #[test]
 fn numbers_are_never_reused() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     run_script(
         &server,
         "> RESERVAR Habitación 1
@@ -515,7 +515,7 @@ fn numbers_are_never_reused() {
          < OK CANCELADO #2 Habitación 2, #1 Habitación 1",
     );
     server.kill();
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     run_script(
         &server,
         "> VERIFICAR #2
@@ -527,7 +527,7 @@ fn numbers_are_never_reused() {
     );
     server.stop();
     // A regular stop keeps the last number as well.
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     run_script(
         &server,
         "> CANCELAR #3

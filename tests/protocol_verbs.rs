@@ -463,7 +463,9 @@ fn adjacent_reservations_do_not_overlap() {
     let next = client.say(&format!("RESERVAR Habitación 1 desde={end}"));
     assert_eq!(next, format!("OK RESERVADO #2 Habitación 1 desde={end} hasta=-"));
     assert!(client.say("VERIFICAR #2").starts_with("ERR 409 "));
-    until("the second is in force", || client.say("VERIFICAR #2").starts_with("OK VIGENTE #2 "));
+    until("the second reservation is active", || {
+        client.say("VERIFICAR #2").starts_with("OK VIGENTE #2 ")
+    });
     assert!(client.say("VERIFICAR #1").starts_with("ERR 410 "));
     server.stop();
 }
@@ -545,7 +547,7 @@ fn full_server_refuses_until_a_client_leaves() {
     assert!(matches("ERR 503 {*}\n", &refused) && refused.lines().count() == 1, "{refused:?}");
     assert_eq!(first.list("LISTAR").len(), 3);
     assert_eq!(second.finish(), "");
-    until("the next is served", || {
+    until("the next client is served", || {
         let mut next = server.connect();
         next.send("LISTAR\nSALIR\n");
         next.rest().starts_with("OK 3 DISPONIBLES\n")

@@ -393,7 +393,7 @@ fn half_closed_watcher_keeps_receiving_notices() {
         assert!(watcher.line().ends_with(&format!(" CANCELADO #{number} Habitación 2")));
     }
     drop(watcher);
-    until("the watcher is forgotten", || {
+    until("the watcher's connection is closed", || {
         client.say("RESERVAR Habitación 2");
         client.say("CANCELAR Habitación 2");
         client.list("ESTADO").contains(&"clients=1".to_owned())
@@ -468,8 +468,8 @@ fn status(client: &mut Client, key: &str) -> u64 {
 /// closed as lagging before anything could be sent to it.
 #[test]
 fn burst_of_other_events_does_not_close_a_filtered_watcher() {
-    let folder = temp_dir();
-    let file = folder.path().join("inventory");
+    let directory = temp_dir();
+    let file = directory.path().join("inventory");
     std::fs::write(&file, "Mesa\n").unwrap();
     let inventory = ["--inventory", file.to_str().unwrap(), "--max-resources", "90000"];
     let server = Server::in_memory(&inventory);
@@ -489,7 +489,7 @@ fn burst_of_other_events_does_not_close_a_filtered_watcher() {
     let names: String = (1..=20_000).map(|n| format!("C {n}\n")).collect();
     std::fs::write(&file, format!("Mesa\n{names}")).unwrap();
     server.signal("HUP");
-    until("the names are there", || status(&mut client, "resources") == 40_001);
+    until("the names exist", || status(&mut client, "resources") == 40_001);
     assert_eq!(follow(&mut watcher, 20_001, 40_001), [""; 0]);
 
     // Reservations that end at one instant.

@@ -86,12 +86,12 @@ fn watchers_without_matches_do_not_delay_other_clients() {
 /// compaction overwrote the target of `journal.new`.
 #[test]
 fn links_in_the_data_directory_are_not_followed() {
-    let folder = temp_dir();
+    let directory = temp_dir();
     let victim = temp_dir();
     let precious = victim.path().join("precious");
     std::fs::write(&precious, "precious").unwrap();
-    let mut server = Server::durable(folder.path(), &[]);
-    symlink(&precious, folder.path().join("journal.new")).unwrap();
+    let mut server = Server::durable(directory.path(), &[]);
+    symlink(&precious, directory.path().join("journal.new")).unwrap();
     fill_journal(&mut server);
     server.stop();
     assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
@@ -99,16 +99,16 @@ fn links_in_the_data_directory_are_not_followed() {
     // An empty journal is replaced, and the target of the link is not.
     let empty = victim.path().join("empty");
     std::fs::write(&empty, "").unwrap();
-    std::fs::remove_file(folder.path().join("journal")).unwrap();
-    symlink(&empty, folder.path().join("journal")).unwrap();
-    Server::durable(folder.path(), &["--new"]).stop();
+    std::fs::remove_file(directory.path().join("journal")).unwrap();
+    symlink(&empty, directory.path().join("journal")).unwrap();
+    Server::durable(directory.path(), &["--new"]).stop();
     assert_eq!(std::fs::read(&empty).unwrap(), b"");
 
     // The lock file is not created at the target of the link.
     let nowhere = victim.path().join("nowhere");
-    std::fs::remove_file(folder.path().join("lock")).unwrap();
-    symlink(&nowhere, folder.path().join("lock")).unwrap();
-    let error = fails(&["--data-dir", text(folder.path())]);
+    std::fs::remove_file(directory.path().join("lock")).unwrap();
+    symlink(&nowhere, directory.path().join("lock")).unwrap();
+    let error = fails(&["--data-dir", text(directory.path())]);
     assert!(error.contains("it is a symbolic link, and must be a regular file"), "{error}");
     assert!(!nowhere.exists());
 }
@@ -119,15 +119,15 @@ fn links_in_the_data_directory_are_not_followed() {
 fn pipe_in_place_of_a_file_does_not_block() {
     let told = "it is a pipe, and must be a regular file";
     for name in ["journal", "journal.id", "journal.new", "lock"] {
-        let folder = temp_dir();
-        make_pipe(&folder.path().join(name));
-        let error = fails(&["--data-dir", text(folder.path())]);
+        let directory = temp_dir();
+        make_pipe(&directory.path().join(name));
+        let error = fails(&["--data-dir", text(directory.path())]);
         assert!(error.contains(told), "{name}: {error}");
-        let error = fails(&["check", "--data-dir", text(folder.path())]);
+        let error = fails(&["check", "--data-dir", text(directory.path())]);
         assert!(error.contains(told) || name != "journal", "{error}");
     }
-    let folder = temp_dir();
-    for data in [folder.path().join("pipe"), folder.path().join("file")] {
+    let directory = temp_dir();
+    for data in [directory.path().join("pipe"), directory.path().join("file")] {
         match data.ends_with("pipe") {
             true => make_pipe(&data),
             false => std::fs::write(&data, "").unwrap(),
@@ -144,14 +144,14 @@ fn pipe_in_place_of_a_file_does_not_block() {
 /// clients.
 #[test]
 fn inventory_must_be_a_regular_file() {
-    let folder = temp_dir();
-    let inventory = folder.path().join("inventory");
-    let _socket = UnixListener::bind(folder.path().join("socket")).unwrap();
-    make_pipe(&folder.path().join("pipe"));
+    let directory = temp_dir();
+    let inventory = directory.path().join("inventory");
+    let _socket = UnixListener::bind(directory.path().join("socket")).unwrap();
+    make_pipe(&directory.path().join("pipe"));
     let kinds = [
-        (folder.path().join("pipe"), "a pipe"),
-        (folder.path().join("socket"), "a socket"),
-        (folder.path().to_owned(), "a directory"),
+        (directory.path().join("pipe"), "a pipe"),
+        (directory.path().join("socket"), "a socket"),
+        (directory.path().to_owned(), "a directory"),
         ("/dev/ptmx".into(), "a device"),
         ("/dev/zero".into(), "a device"),
     ];
@@ -173,9 +173,9 @@ fn inventory_must_be_a_regular_file() {
 /// Regression test: a file of any length that TZ names was read to its end.
 #[test]
 fn time_zone_must_be_a_regular_file() {
-    let folder = temp_dir();
-    make_pipe(&folder.path().join("pipe"));
-    for zone in [text(&folder.path().join("pipe")), ":/dev/zero"] {
+    let directory = temp_dir();
+    make_pipe(&directory.path().join("pipe"));
+    for zone in [text(&directory.path().join("pipe")), ":/dev/zero"] {
         let mut command = support::command(&["--in-memory", "--listen", "127.0.0.1:0"]);
         command.env("TZ", zone).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -186,14 +186,14 @@ fn time_zone_must_be_a_regular_file() {
 #[test]
 fn files_are_private_with_any_umask() {
     for umask in ["000", "022", "077"] {
-        let folder = temp_dir();
-        let data = folder.path().join("made/for/it");
+        let directory = temp_dir();
+        let data = directory.path().join("made/for/it");
         let script = format!("umask {umask}; exec \"$0\" --listen 127.0.0.1:0 --data-dir \"$1\"");
         let mut command = Command::new("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_reservad"), text(&data)]);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut server = Server::spawn(&mut command);
-        let mode = |name: &str| folder.path().join(name).metadata().unwrap().mode() & 0o7777;
+        let mode = |name: &str| directory.path().join(name).metadata().unwrap().mode() & 0o7777;
         for made in ["made", "made/for", "made/for/it"] {
             assert_eq!(mode(made), 0o700, "{made}, umask {umask}");
         }
@@ -207,26 +207,26 @@ fn files_are_private_with_any_umask() {
 
 #[test]
 fn files_writable_by_others_cause_a_warning() {
-    let folder = temp_dir();
-    let journal = folder.path().join("journal");
+    let directory = temp_dir();
+    let journal = directory.path().join("journal");
     let told = |path: &Path, mode: u32| {
         let told = format!("WARN] other users can change the data: the mode of {}", path.display());
         let before = path.metadata().unwrap().permissions();
         std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-        let mut server = Server::durable(folder.path(), &[]);
+        let mut server = Server::durable(directory.path(), &[]);
         let log = server.log_so_far();
         server.stop();
         std::fs::set_permissions(path, before).unwrap();
         log.contains(&format!("{told} is {mode:o}; "))
     };
-    Server::durable(folder.path(), &[]).stop();
+    Server::durable(directory.path(), &[]).stop();
     for mode in [0o777, 0o1757, 0o775, 0o770, 0o2770] {
-        assert!(told(folder.path(), mode), "{mode:o}");
+        assert!(told(directory.path(), mode), "{mode:o}");
     }
     for mode in [0o666, 0o602, 0o660] {
         assert!(told(&journal, mode), "{mode:o}");
     }
-    for (path, mode) in [(folder.path(), 0o755), (folder.path(), 0o700), (&journal, 0o644)] {
+    for (path, mode) in [(directory.path(), 0o755), (directory.path(), 0o700), (&journal, 0o644)] {
         assert!(!told(path, mode), "{} {mode:o}", path.display());
     }
 }
@@ -323,9 +323,9 @@ fn terminal_control_characters_are_not_sent_to_clients() {
 /// written.
 #[test]
 fn terminal_control_characters_are_escaped_in_the_log() {
-    let folder = temp_dir();
-    let odd = folder.path().join("a\u{1b}[31m\nb\u{202e}");
-    let odd_file = folder.path().join("c\u{9b}\nd");
+    let directory = temp_dir();
+    let odd = directory.path().join("a\u{1b}[31m\nb\u{202e}");
+    let odd_file = directory.path().join("c\u{9b}\nd");
     std::fs::write(&odd_file, "Sala 1\n").unwrap();
     let mut server = Server::durable(&odd, &["--inventory", text(&odd_file)]);
     server.signal("HUP");
@@ -381,20 +381,20 @@ fn journal_with_exhausted_numbers_is_refused() {
         header("snapshot ") + &signed(&format!("end 0 {most}")),
     ];
     for journal in cases {
-        let folder = temp_dir();
-        std::fs::write(folder.path().join("journal"), &journal).unwrap();
-        let said = fails(&["--data-dir", text(folder.path())]);
+        let directory = temp_dir();
+        std::fs::write(directory.path().join("journal"), &journal).unwrap();
+        let said = fails(&["--data-dir", text(directory.path())]);
         assert!(said.contains("nothing was changed"), "{journal}: {said}");
-        assert_eq!(std::fs::read_to_string(folder.path().join("journal")).unwrap(), journal);
+        assert_eq!(std::fs::read_to_string(directory.path().join("journal")).unwrap(), journal);
     }
 }
 
 /// Errors of every kind contain no paths and nothing else that only the operator may know.
 #[test]
 fn replies_contain_nothing_about_the_host() {
-    let folder = temp_dir();
-    let data = folder.path().join("SECRET-data");
-    let inventory = folder.path().join("SECRET-inventory");
+    let directory = temp_dir();
+    let data = directory.path().join("SECRET-data");
+    let inventory = directory.path().join("SECRET-inventory");
     std::fs::write(&inventory, "Sala 1\nSala 2\n").unwrap();
     let arguments = ["--inventory", text(&inventory)];
     let mut command = command(&["--data-dir", text(&data), "--listen", "127.0.0.1:0"]);
@@ -471,8 +471,8 @@ fn descriptors_are_not_inherited() {
     // Without those that this test has inherited from cargo.
     let before = handed_on(std::process::id());
     assert!(before.starts_with(&[0, 1, 2]), "{before:?}");
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     assert_eq!(client.list("LISTAR").len(), 3);
     // Lock, journal, poll, listener, signals, timer, spare, client.
@@ -513,7 +513,7 @@ fn name_is_not_parsed_as_an_option() {
 fn figure(cell: &str) -> u64 {
     let words = cell.split([' ', ',']).collect::<Vec<_>>();
     let at = words.iter().position(|word| word.parse::<u64>().is_ok());
-    let at = at.unwrap_or_else(|| panic!("no figure in {cell:?}"));
+    let at = at.unwrap_or_else(|| panic!("no number in {cell:?}"));
     let unit = match words.get(at + 1).copied().unwrap_or_default() {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,

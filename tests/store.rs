@@ -85,7 +85,7 @@ fn run(
             true
         }
         Flow::Close => false,
-        Flow::Leave | Flow::Later(_) => panic!("{line:?} was put off"),
+        Flow::Leave | Flow::Later(_) => panic!("{line:?} was deferred"),
         Flow::Foreign => panic!("{line:?} was taken for another protocol"),
     };
     (String::from_utf8(out).unwrap(), goes_on)
@@ -440,7 +440,7 @@ fn journal_replays_to_the_live_state() {
         granted += world.granted;
     }
     println!("{granted} granted, {compactions} compactions, {tidied} times tidied");
-    assert!(granted > 100 && compactions > 10 && tidied > 0, "the dice leave something out");
+    assert!(granted > 100 && compactions > 10 && tidied > 0, "not all situations have occurred");
 }
 
 #[test]
@@ -459,7 +459,7 @@ fn power_cut_at_any_step_keeps_acknowledged_events() {
         compactions += world.compactions;
     }
     println!("{crashes} power cuts, {compactions} compactions");
-    assert!(compactions > 0, "the dice leave something out");
+    assert!(compactions > 0, "not all situations have occurred");
 }
 
 /// Each kind of change between any two pieces of a compaction, of one record each, so that it
@@ -581,7 +581,7 @@ fn compaction_ends_under_any_load() {
     assert_eq!(dump(&copy), dump(&inventory));
     assert!(store.has_old_file());
     store.shrink_old_file();
-    assert!(!store.has_old_file(), "it was small");
+    assert!(!store.has_old_file(), "the journal was small");
 }
 
 /// Regression test: a forged journal may contain events that no client can cause. They are longer
@@ -615,7 +615,7 @@ fn event_too_long_for_a_snapshot_is_not_replayed() {
         let (mut store, inventory, _) = match (opened, refusal) {
             (Ok(opened), None) => opened,
             (Err(error), Some(told)) if error.to_string().contains(told) => continue,
-            (opened, told) => panic!("{:?}, and not {told:?}", opened.err()),
+            (opened, told) => panic!("{:?}, instead of {told:?}", opened.err()),
         };
         // Three times, to check that events do not become longer with each snapshot.
         for _ in 0..3 {
@@ -846,7 +846,7 @@ fn free_resources_and_earliest_starts_match_the_model() {
                     };
                     let granted = inventory.reserve(&request, &who, &zone);
                     let Ok(Grant::New(new)) = granted else {
-                        panic!("not granted at the time that was told: {granted:?}")
+                        panic!("not granted at the announced time: {granted:?}")
                     };
                     // Most are only queried, because otherwise everything would soon be reserved.
                     if rng.one_in(3) && !until.is_never() {
@@ -854,7 +854,7 @@ fn free_resources_and_earliest_starts_match_the_model() {
                     }
                 }
                 (Earliest::Never, None) => never += 1,
-                (told, first) => panic!("{told:?}, but by the model {first:?}"),
+                (told, first) => panic!("{told:?}, but the model returns {first:?}"),
             }
             if rng.one_in(6) {
                 cancel_one(&mut rng, &mut inventory, &mut model);
@@ -863,7 +863,7 @@ fn free_resources_and_earliest_starts_match_the_model() {
         }
     }
     println!("{at_once} at once, {later} later, {never} never");
-    assert!(at_once > 20 && later > 20 && never > 5, "the dice leave something out");
+    assert!(at_once > 20 && later > 20 && never > 5, "not all situations have occurred");
 }
 
 /// Regression test: a thousand watchers without matches were taken through 10,000 events in one

@@ -269,8 +269,8 @@ fn stop_answers_waiters() {
 
 #[test]
 fn grants_are_durable_and_waits_are_not() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     let mut owner = server.connect();
     let mut first = server.connect();
     let mut second = server.connect();
@@ -280,7 +280,7 @@ fn grants_are_durable_and_waits_are_not() {
     assert_eq!(owner.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
     assert_eq!(first.line(), "OK RESERVADO #2 Habitación 1");
     server.kill();
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     let mut owner = server.connect();
     assert_eq!(owner.say("VERIFICAR #2"), "OK VIGENTE #2 Habitación 1 quedan=-");
     assert_eq!(figure(&mut owner, "waiting"), "0");
@@ -350,7 +350,7 @@ fn lines_run_in_order_after_many_ends_at_one_instant() {
             taken += 1;
         }
         let is_over = owner.line().starts_with("ERR 410 ");
-        assert!(is_over || head == "OK 0 DISPONIBLES", "free, and its reservation lives");
+        assert!(is_over || head == "OK 0 DISPONIBLES", "a reserved resource is free");
         let count: usize = owner.line().split(' ').nth(1).unwrap().parse().unwrap();
         let status: Vec<String> = (0..count).map(|_| owner.line()).collect();
         if is_over {
@@ -359,7 +359,7 @@ fn lines_run_in_order_after_many_ends_at_one_instant() {
             break;
         }
     }
-    assert!(taken > 0, "they ended before anything was asked");
+    assert!(taken > 0, "the reservations ended before the first request");
     assert_eq!(waiter.line(), format!("OK RESERVADO #{} Sala {COUNT}", COUNT + 1));
 }
 
@@ -469,7 +469,7 @@ fn thousand_waiters_are_granted_once_each_in_order() {
     assert_eq!(figure(&mut owner, "last_number"), (there + 1).to_string());
     assert_eq!(owner.list("LISTAR Habitación 1"), ["Habitación 1"]);
     for client in waiters.into_iter().filter_map(|one| one.client) {
-        assert_eq!(client.finish(), "", "somebody was told more");
+        assert_eq!(client.finish(), "", "a connection received more lines");
     }
 }
 
@@ -545,7 +545,7 @@ fn watcher_that_does_not_read_is_closed_with_a_last_notice_in_bounded_memory() {
             last = line.to_owned();
             continue;
         }
-        assert_eq!(last, "", "something comes after the end");
+        assert_eq!(last, "", "output after the end");
         assert!(line.starts_with(&format!("* {next} ")), "{line} is not {next}");
         next += 1;
     }
@@ -637,7 +637,7 @@ fn watcher_that_disconnected_does_not_keep_its_bound_reservations() {
     assert!(watcher.say("OBSERVAR Z*").starts_with("OK OBSERVANDO "));
     drop(watcher);
     let mut other = server.connect();
-    until("it is free", || other.say("VERIFICAR #1").starts_with("ERR 410 "));
+    until("the room is free", || other.say("VERIFICAR #1").starts_with("ERR 410 "));
     // No notice was due. The probe has found the closed connection.
 }
 

@@ -370,11 +370,11 @@ fn run(what: &str, data: &Path, deaths: &[Death]) {
 
 #[test]
 fn kills_at_random_moments() {
-    let folder = temp_dir();
+    let directory = temp_dir();
     let mut deaths = [Death::Kill; 8];
     deaths[3] = Death::KillInCompaction;
-    run("killed", folder.path(), &deaths);
-    let journal = std::fs::read_to_string(folder.path().join("journal")).unwrap();
+    run("killed", directory.path(), &deaths);
+    let journal = std::fs::read_to_string(directory.path().join("journal")).unwrap();
     assert!(is_compacted(&journal), "the journal was never compacted");
 }
 
@@ -391,7 +391,7 @@ fn failing_calls_at_random_moments() {
     if !can_trace() {
         return;
     }
-    let folder = temp_dir();
+    let directory = temp_dir();
     let deaths = [
         Death::Call("fdatasync", Fault::Error("EIO")),
         Death::Call("pwrite64", Fault::Error("EIO")),
@@ -400,5 +400,5 @@ fn failing_calls_at_random_moments() {
         Death::Call("pwrite64", Fault::Killed),
         Death::Call("sendto", Fault::Killed),
     ];
-    run("failing calls", folder.path(), &deaths);
+    run("failing calls", directory.path(), &deaths);
 }

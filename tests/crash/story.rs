@@ -77,7 +77,7 @@ impl Story {
                 self.live.insert(number, Tale { names, until });
             }
             "RENOVADO" => {
-                let tale = self.live.get_mut(&number).expect("it lives");
+                let tale = self.live.get_mut(&number).expect("a live reservation");
                 assert_eq!(tale.names, names, "{line}");
                 tale.until = until;
             }

@@ -67,7 +67,7 @@ fn full_disk_poisons_the_journal_when_a_commit_has_no_space() {
     };
     let told = "cannot allocate space in sim/journal at byte";
     assert!(error.to_string().contains(told), "{error}");
-    assert!(acknowledged > 5, "the spare tail was room enough for some");
+    assert!(acknowledged > 5, "some commits fit into the spare tail");
     assert_poisoned(&mut journal, told);
     drop(journal);
     disk.set_faults(Faults::default());
@@ -359,7 +359,7 @@ fn snapshot_is_synced_and_the_old_journal_is_freed_in_pieces() {
             assert_eq!(disk.longest_calls().1, 100_000);
             let freed = if finishes { old_bytes } else { 6_000_000 };
             assert_eq!(pieces, freed.div_ceil(100_000) + usize::from(!finishes));
-            assert_eq!(disk.content("journal"), new, "what is in use is not cut");
+            assert_eq!(disk.content("journal"), new, "the file in use is not truncated");
         }
     }
 }
@@ -406,7 +406,7 @@ fn commits_are_synced_according_to_the_policy() {
         let steps = disk.steps();
         commit(&mut journal, &[]);
         journal.sync().unwrap();
-        assert_eq!(disk.steps(), steps, "nothing to do, nothing done");
+        assert_eq!(disk.steps(), steps, "no work is done");
         commit(&mut journal, &["a"]);
         assert_eq!(journal.is_dirty(), dirty);
         journal.sync().unwrap();
@@ -458,7 +458,11 @@ fn new_journal_opens_without_filling_the_tail() {
     let (journal, records, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     assert!(report.fresh && records.is_empty());
     assert_eq!(journal.used_bytes(), disk.content("journal").unwrap().len() as u64);
-    assert_eq!(disk.steps(), 8, "create, write, sync, sync the folder; the same for the marker");
+    assert_eq!(
+        disk.steps(),
+        8,
+        "create, write, sync and sync the directory, for the journal and the marker"
+    );
 }
 
 #[test]

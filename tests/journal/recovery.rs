@@ -317,7 +317,7 @@ fn malformed_snapshots() {
             Found::Refused(Evidence::OutOfOrder),
         ),
         (
-            "two events where there is room for one",
+            "two events where one fits",
             join(&[&end_before_last, &written(u64::MAX, end_at, &["x", "y"])]),
             Found::Refused(Evidence::OutOfOrder),
         ),
@@ -576,15 +576,15 @@ impl StorageFile for Growing {
     }
 
     fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        panic!("a check has written")
+        panic!("check has written to a file")
     }
 
     fn set_size(&self, _: u64) -> io::Result<()> {
-        panic!("a check has cut")
+        panic!("check has truncated a file")
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        panic!("a check has synced")
+        panic!("check has synced a file")
     }
 }
 
@@ -592,7 +592,7 @@ impl Storage for Growing {
     type File = Growing;
 
     fn open(&self, _: &str) -> io::Result<Option<Growing>> {
-        panic!("a check has opened it to write")
+        panic!("check has opened a file for writing")
     }
 
     fn open_to_read(&self, _: &str) -> io::Result<Option<Growing>> {
@@ -600,19 +600,19 @@ impl Storage for Growing {
     }
 
     fn create(&self, _: &str) -> io::Result<Growing> {
-        panic!("a check has created something")
+        panic!("check has created a file")
     }
 
     fn rename(&self, _: &str, _: &str) -> io::Result<()> {
-        panic!("a check has renamed something")
+        panic!("check has renamed a file")
     }
 
     fn remove(&self, _: &str) -> io::Result<()> {
-        panic!("a check has removed something")
+        panic!("check has removed a file")
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        panic!("a check has synced a folder")
+        panic!("check has synced a directory")
     }
 
     fn path_of(&self, name: &str) -> String {

@@ -187,7 +187,7 @@ impl Run {
         self.disk.set_faults(Faults::default());
         self.fills_up = false;
         for _ in 0..10 {
-            assert!(self.turn(&mut server).is_ok(), "a turn without a fault");
+            assert!(self.turn(&mut server).is_ok(), "an error without a fault");
         }
         self.settle_down(&mut server);
         for (what, many) in std::mem::take(&mut self.model.counts) {
@@ -332,7 +332,11 @@ impl Run {
         state.inventory.set_backlog_work(self.backlog_work);
         self.adopt(report.last_number, report.base_number);
         assert_no_overlap(&state.inventory);
-        assert_eq!(dump(&state.inventory, Sessions::Known), self.model.dump(), "what is replayed");
+        assert_eq!(
+            dump(&state.inventory, Sessions::Known),
+            self.model.dump(),
+            "the replayed state"
+        );
         assert!(state.inventory.last_number().0 >= self.told_number, "a number will come again");
         let mut clock = Clock::new(last_time);
         let at = (Time::from_ms(self.wall), MonotonicMs(self.tick));
@@ -414,7 +418,7 @@ impl Run {
             true => &self.model,
             false => {
                 let found = self.model.after_events.iter().flatten().find(|(end, _)| *end == last);
-                &found.expect("the model has been there").1
+                &found.expect("a state of the model").1
             }
         };
         let mut model = model.clone();
@@ -468,10 +472,10 @@ impl Run {
                 assert!(disk.content(JOURNAL_FILE) == before, "a refusal changes nothing");
                 self.seen.one("refused starts");
             }
-            Err(error) => panic!("byte {at} of {synced} is damaged: {error}"),
+            Err(error) => panic!("byte {at} of {synced} is damaged, but: {error}"),
             Ok((state, _)) => {
                 let served = dump(&state.inventory, Sessions::Known);
-                panic!("byte {at} of {synced} is damaged, and this is served: {served}");
+                panic!("byte {at} of {synced} is damaged, but the journal opens with {served}");
             }
         }
     }
@@ -738,10 +742,7 @@ impl Run {
         inventory.check();
         let now =
             ClockReading { wall: Time::from_ms(self.now), monotonic: Time::from_ms(self.steady) };
-        assert!(
-            !inventory.some_waiter_fits(now, &self.generator.zone),
-            "somebody waits for what is free"
-        );
+        assert!(!inventory.some_waiter_fits(now, &self.generator.zone), "a waiter fits");
         assert_eq!(inventory.last_number().0, self.model.last_number());
         assert_eq!(inventory.last_event(), self.model.last_event());
         if self.generator.rng.one_in(20) {
@@ -794,14 +795,14 @@ impl Run {
                 (peer.up, peer.down) = (usize::MAX, usize::MAX);
                 peer.wire.borrow_mut().be_kind();
             }
-            assert!(self.turn(server).is_ok(), "a turn without a fault");
+            assert!(self.turn(server).is_ok(), "an error without a fault");
             let quiet = self.peers.iter().all(|peer| peer.wire.borrow().is_quiet());
             calm = if quiet && !server.has_work() { calm + 1 } else { 0 };
             if calm == 3 {
                 break;
             }
         }
-        assert_eq!(calm, 3, "it does not come to rest");
+        assert_eq!(calm, 3, "the run does not end");
         self.compare(server);
         let waiting = self.model.waiting();
         for peer in &self.peers {

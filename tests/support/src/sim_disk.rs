@@ -413,7 +413,7 @@ impl Storage for SimDisk {
         let mut world = self.0.borrow_mut();
         world.step()?;
         if countdown(&mut world.faults.name_fails_at) {
-            return Err(io::Error::other("folder sync failed"));
+            return Err(io::Error::other("directory sync failed"));
         }
         let World { name_ops, durable_names, .. } = &mut *world;
         for op in name_ops.drain(..) {
