@@ -1,5 +1,6 @@
-//! Measures a release beside many waiters: the cancellation, the grant to the oldest waiter, and
-//! the new positions. Prints the best and the median of many releases.
+//! Measures requests beside many waiters: a release with the grant to the oldest waiter and the new
+//! positions, and a pair of requests while the patterns of all waiters compete for one free
+//! resource.
 //!
 //! ```sh
 //! cargo run --release --bin queue_cost
