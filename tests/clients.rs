@@ -1,8 +1,7 @@
-//! Real clients against the real server: the programs that people have, and ours.
+//! Common clients (`nc`, `socat`, `telnet`, Python) and `reserva` against the real server.
 //!
-//! What is asked of all of them: nothing is cut short, and nobody is left hanging. A program that
-//! has not ended after [`LIMIT_S`] is killed and has failed. One that is not here is skipped, but
-//! on CI that is a failure.
+//! Each must receive complete replies and end. A program that runs longer than [`LIMIT_S`] is killed
+//! and has failed. Tests of a program that is not installed are skipped, except on CI.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -11,19 +10,19 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use support::terminal::Terminal;
 use support::{Server, has};
 
-/// How long a program may take; none should come near.
+/// Limit for a program in seconds.
 const LIMIT_S: &str = "60";
-/// What `timeout` answers for one that took longer.
-const HUNG: i32 = 124;
+/// Exit code of `timeout` for a program that ran longer.
+const EXIT_TIMED_OUT: i32 = 124;
 
 /// A program that carries lines between its standard input and output and a TCP connection.
 struct Carrier {
     program: &'static str,
     options: &'static [&'static str],
-    /// It closes its sending side when its input ends.
+    /// Whether it half-closes the connection when its input ends.
     half_closes: bool,
-    /// It ends when the server closes, though its input goes on. (The others wait for a line more,
-    /// or for the end of it, whichever server it is.)
+    /// Whether it ends when the server closes, while its input is open. The others first wait for
+    /// more input, or for its end.
     ends_with_server: bool,
 }
 
@@ -36,19 +35,19 @@ const fn carrier(
     Carrier { program, options, half_closes, ends_with_server }
 }
 
-/// All carriers there are. Those that do not half-close rely on `SALIR`.
+/// All carriers. Those that do not half-close need `SALIR`.
 const CARRIERS: [Carrier; 7] = [
     carrier("nc.openbsd", &[], false, false),
     carrier("nc.openbsd", &["-N"], true, false),
     carrier("nc.traditional", &[], false, true),
     carrier("busybox", &["nc"], true, true),
     carrier("ncat", &[], true, false),
-    // Told to wait: after either end it would give the other side half a second.
+    // By default, it waits only half a second after one side has ended.
     carrier("socat", &["-t", "30", "STDIO"], true, false),
     carrier("bash", &["-c", BASH], false, true),
 ];
 
-/// Prints what comes until the server closes, while it sends what it reads.
+/// Sends its input, and prints the output of the server until that closes.
 const BASH: &str = r#"exec 3<>"/dev/tcp/$0/$1"; cat >&3 <&0 & cat <&3; kill $!"#;
 
 impl Carrier {
@@ -68,14 +67,14 @@ impl Carrier {
     }
 }
 
-/// A program that is ended if it takes too long.
+/// Returns a program with a time limit.
 fn limited(program: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args([LIMIT_S, program]);
     command
 }
 
-/// What a program has printed, on both channels, and how it ended.
+/// The outputs and the exit code of a program.
 #[derive(Debug)]
 struct Outcome {
     code: Option<i32>,
@@ -96,28 +95,28 @@ fn outcome(child: Child, what: &str) -> Outcome {
     let output = child.wait_with_output().expect("its output");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     let (code, out, err) = (output.status.code(), text(output.stdout), text(output.stderr));
-    assert_ne!(code, Some(HUNG), "{what} was left hanging after {out:.300?}, {err:?}");
+    assert_ne!(code, Some(EXIT_TIMED_OUT), "{what} did not end after {out:.300?}, {err:?}");
     Outcome { code, out, err }
 }
 
-/// Runs a program with this input and then the end of it.
+/// Runs a program with this input.
 #[track_caller]
 fn run(command: Command, input: &str, what: &str) -> Outcome {
     let (child, mut stdin) = spawn(command);
     let input = input.to_owned();
-    // It may end before it has read all.
+    // The program may end before it has read all of it.
     std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     outcome(child, what)
 }
 
-/// Waits until a program whose input goes on has printed this and has ended; those that do not end
-/// with the server are then told that there is no more.
+/// Waits until a program with open input has printed this text and has ended. Closes the input of a
+/// program that does not end with the server.
 #[track_caller]
 fn ends_with(carrier: &Carrier, mut child: Child, stdin: ChildStdin, expected: &str) {
     let name = carrier.name();
     let mut out = vec![0; expected.len()];
     let read = child.stdout.as_mut().expect("its output").read_exact(&mut out);
-    assert!(read.is_ok(), "{name} was left hanging, or cut short: {read:?}");
+    assert!(read.is_ok(), "{name} did not end, or printed too little: {read:?}");
     assert_eq!(String::from_utf8_lossy(&out), expected, "{name}");
     let keyboard = carrier.ends_with_server.then_some(stdin);
     let rest = outcome(child, &name);
@@ -125,15 +124,15 @@ fn ends_with(carrier: &Carrier, mut child: Child, stdin: ChildStdin, expected: &
     drop(keyboard);
 }
 
-fn rooms_listed() -> String {
+fn sample_list() -> String {
     "OK 3 DISPONIBLES\nHabitación 1\nHabitación 2\nHabitación 3\n".to_owned()
 }
 
-/// A server with 20,000 boards more, and what `LISTAR` says of it.
+/// Returns a server with 20,000 more resources, and its reply to `LISTAR`.
 fn large_server() -> (Server, String) {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
-    let mut listed = rooms_listed().replace("OK 3 ", "OK 20003 ");
+    let mut listed = sample_list().replace("OK 3 ", "OK 20003 ");
     for kind in ["Placa", "Sala"] {
         assert_eq!(client.say(&format!("ALTA {kind} 1..10000")), "OK ALTA 10000");
         for number in 1..=10_000 {
@@ -147,38 +146,37 @@ fn large_server() -> (Server, String) {
 // Programs that carry lines.
 
 #[test]
-fn a_list_and_a_goodbye_end_every_carrier() {
+fn every_carrier_ends_after_a_list_and_quit() {
     let server = Server::in_memory(&[]);
     for carrier in CARRIERS.iter().filter(|carrier| has(carrier.program)) {
         let got = run(carrier.command(&server), "LISTAR\nSALIR\n", &carrier.name());
-        assert_eq!(got.out, rooms_listed() + "OK ADIÓS\n", "{}: {got:?}", carrier.name());
+        assert_eq!(got.out, sample_list() + "OK ADIÓS\n", "{}: {got:?}", carrier.name());
     }
 }
 
-/// As a person does: the keyboard is still there when the server says goodbye.
 #[test]
-fn a_goodbye_ends_every_carrier_whose_input_goes_on() {
+fn every_carrier_with_open_input_ends_after_quit() {
     let server = Server::in_memory(&[]);
     for carrier in CARRIERS.iter().filter(|carrier| has(carrier.program)) {
         let (child, mut stdin) = spawn(carrier.command(&server));
         stdin.write_all(b"LISTAR\nSALIR\n").expect("it reads");
-        ends_with(carrier, child, stdin, &(rooms_listed() + "OK ADIÓS\n"));
+        ends_with(carrier, child, stdin, &(sample_list() + "OK ADIÓS\n"));
     }
 }
 
 #[test]
-fn the_end_of_the_input_is_enough_for_those_that_half_close() {
+fn end_of_input_ends_carriers_that_half_close() {
     let server = Server::in_memory(&[]);
     for carrier in CARRIERS.iter().filter(|carrier| carrier.half_closes) {
         if has(carrier.program) {
             let got = run(carrier.command(&server), "LISTAR\n", &carrier.name());
-            assert_eq!(got.out, rooms_listed(), "{}: {got:?}", carrier.name());
+            assert_eq!(got.out, sample_list(), "{}: {got:?}", carrier.name());
         }
     }
 }
 
 #[test]
-fn a_list_of_20000_comes_whole_through_every_carrier() {
+fn list_of_20000_is_complete_with_every_carrier() {
     let (server, listed) = large_server();
     for carrier in CARRIERS.iter().filter(|carrier| has(carrier.program)) {
         let name = carrier.name();
@@ -192,9 +190,8 @@ fn a_list_of_20000_comes_whole_through_every_carrier() {
     }
 }
 
-/// What a carrier did is done, and the next one finds it so.
 #[test]
-fn what_one_carrier_reserves_the_next_one_finds_taken() {
+fn every_carrier_reserves_and_cancels() {
     let server = Server::in_memory(&[]);
     let here = CARRIERS.iter().filter(|carrier| has(carrier.program));
     for (at, carrier) in here.enumerate() {
@@ -211,9 +208,8 @@ fn what_one_carrier_reserves_the_next_one_finds_taken() {
     }
 }
 
-/// CRLF for CRLF.
 #[test]
-fn who_sends_crlf_gets_crlf() {
+fn client_that_sends_crlf_receives_crlf() {
     let server = Server::in_memory(&[]);
     for program in ["nc.openbsd", "ncat"].into_iter().filter(|program| has(program)) {
         let port = server.address.port().to_string();
@@ -225,7 +221,7 @@ fn who_sends_crlf_gets_crlf() {
 }
 
 // ---------------------------------------------------------------------------------------------
-// Python: a script with a socket, and a browser's way of speaking.
+// Python: a script with a socket, and an HTTP client.
 
 fn python(script: &str, server: &Server) -> Option<Outcome> {
     if !has("python3") {
@@ -237,7 +233,7 @@ fn python(script: &str, server: &Server) -> Option<Outcome> {
 }
 
 #[test]
-fn a_python_script_talks_and_half_closes() {
+fn python_script_gets_replies_after_a_half_close() {
     const SCRIPT: &str = r#"
 import socket, sys
 with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=30) as s:
@@ -259,9 +255,9 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=30) as s:
     assert_eq!((got.code, got.out.as_str()), (Some(0), expected), "{got:?}");
 }
 
-/// A web page that makes a browser send a form here does not get a room.
+/// As from a web page that makes a bcaseser send a form to the server.
 #[test]
-fn a_browser_reserves_nothing() {
+fn bcaseser_cannot_reserve() {
     const SCRIPT: &str = r#"
 import http.client, sys
 for body in ["RESERVAR Habitación 1\n", "\nRESERVAR Habitación 1\nx=1\n"]:
@@ -284,7 +280,7 @@ for body in ["RESERVAR Habitación 1\n", "\nRESERVAR Habitación 1\nx=1\n"]:
 const CTRL_C: &str = "\x03";
 const CTRL_D: &str = "\x04";
 
-/// Connected, with the greeting of telnet itself behind us.
+/// Connects with telnet.
 fn telnet(server: &Server) -> Option<Terminal> {
     if !has("inetutils-telnet") {
         return None;
@@ -296,7 +292,7 @@ fn telnet(server: &Server) -> Option<Terminal> {
 }
 
 #[test]
-fn telnet_shows_what_is_typed_with_its_accents() {
+fn telnet_sends_accents() {
     let server = Server::in_memory(&[]);
     let Some(mut terminal) = telnet(&server) else { return };
     terminal.send("RESERVAR Habitación 1 nota=\"mañana, sí\"\n");
@@ -310,12 +306,12 @@ fn telnet_shows_what_is_typed_with_its_accents() {
     assert!(screen.contains("OK ADIÓS\r\nConnection closed by foreign host."), "{screen:?}");
 }
 
-/// telnet sends an interrupt and asks for a mark, and shows nothing until that is answered.
+/// telnet sends an interrupt and asks for a mark, and prints nothing until it gets a reply.
 #[test]
-fn ctrl_c_in_telnet_does_not_hang_the_session() {
+fn telnet_session_continues_after_ctrl_c() {
     let server = Server::in_memory(&[]);
     let Some(mut terminal) = telnet(&server) else { return };
-    // Telnet heeds Ctrl-C only once it is in its loop, a moment after its greeting.
+    // telnet handles Ctrl-C only some time after its greeting.
     terminal.send("LISTAR Z*\n");
     terminal.expect("OK 0 DISPONIBLES\r\n");
     for keys in [CTRL_C, "RESERVAR Habit\x03", "\x03\x03\x03"] {
@@ -329,9 +325,9 @@ fn ctrl_c_in_telnet_does_not_hang_the_session() {
     terminal.end();
 }
 
-/// In the middle of a long list: what telnet throws away is its affair, what comes after is ours.
+/// telnet discards a part of the list, but later replies arrive.
 #[test]
-fn ctrl_c_in_a_long_list_leaves_telnet_alive() {
+fn telnet_session_continues_after_ctrl_c_in_a_long_list() {
     let (server, _) = large_server();
     let Some(mut terminal) = telnet(&server) else { return };
     terminal.send("LISTAR\n");
@@ -344,7 +340,7 @@ fn ctrl_c_in_a_long_list_leaves_telnet_alive() {
 }
 
 #[test]
-fn ctrl_d_ends_telnet_and_what_it_held() {
+fn ctrl_d_in_telnet_ends_reservations_until_quit() {
     let server = Server::in_memory(&[]);
     let Some(mut terminal) = telnet(&server) else { return };
     terminal.send("RESERVAR Habitación 1 hasta=salir\n");
@@ -357,7 +353,7 @@ fn ctrl_d_ends_telnet_and_what_it_held() {
 }
 
 // ---------------------------------------------------------------------------------------------
-// Our own client.
+// reserva.
 
 fn reserva(server: &Server, words: &[&str]) -> Command {
     let mut command = limited(env!("CARGO_BIN_EXE_reserva"));
@@ -366,9 +362,9 @@ fn reserva(server: &Server, words: &[&str]) -> Command {
 }
 
 #[test]
-fn reserva_with_words() {
+fn one_shot_commands() {
     let server = Server::in_memory(&[]);
-    let rows: [(&[&str], i32, &str, &str); 9] = [
+    let cases: [(&[&str], i32, &str, &str); 9] = [
         (&["RESERVAR", "Habitación", "1"], 0, "OK RESERVADO #1 Habitación 1\n", ""),
         (
             &["reserve", "habitacion 2", "nota=dos \"adultos\""],
@@ -389,7 +385,7 @@ fn reserva_with_words() {
         ),
         (&["QUIT"], 0, "OK BYE\n", ""),
     ];
-    for (words, code, out, err) in rows {
+    for (words, code, out, err) in cases {
         let got = run(reserva(&server, words), "", "reserva");
         let expected = (Some(code), out, err);
         assert_eq!((got.code, got.out.as_str(), got.err.as_str()), expected, "{words:?}");
@@ -402,7 +398,7 @@ fn reserva_with_words() {
 }
 
 #[test]
-fn reserva_prints_a_long_list_whole() {
+fn reserva_prints_a_long_list_completely() {
     let (server, listed) = large_server();
     let got = run(reserva(&server, &["LISTAR"]), "", "reserva");
     assert!(got.out == listed, "{} bytes of {}", got.out.len(), listed.len());
@@ -411,7 +407,7 @@ fn reserva_prints_a_long_list_whole() {
 }
 
 #[test]
-fn a_hundred_thousand_lines_through_a_pipe() {
+fn batch_of_a_hundred_thousand_lines() {
     let server = Server::in_memory(&[]);
     let (mut lines, mut replies) = (String::new(), String::new());
     for number in 1..=25_000 {
@@ -434,7 +430,7 @@ fn a_hundred_thousand_lines_through_a_pipe() {
 }
 
 #[test]
-fn an_err_in_a_pipe_is_told_by_the_exit_code() {
+fn exit_code_of_a_batch_reports_an_err() {
     let server = Server::in_memory(&[]);
     let got = run(reserva(&server, &[]), "SOY ana\nCANCELAR #1\nSOY luis\n", "reserva");
     let expected = "OK ana\nERR 404 #1 no existe\nOK luis\n";
@@ -442,7 +438,7 @@ fn an_err_in_a_pipe_is_told_by_the_exit_code() {
 }
 
 #[test]
-fn a_conversation_with_reserva() {
+fn interactive_session() {
     const PROMPT: &str = "reserva> ";
     let server = Server::in_memory(&[]);
     let address = server.address.to_string();
@@ -461,9 +457,9 @@ fn a_conversation_with_reserva() {
     assert!(server.connect().say("VERIFICAR #1").starts_with("ERR 410 "));
 }
 
-/// Nobody presses Enter here.
+/// The message appears without a key.
 #[test]
-fn a_killed_server_is_told_at_once() {
+fn death_of_the_server_is_reported_immediately() {
     let server = Server::in_memory(&[]);
     let address = server.address.to_string();
     let Some(mut terminal) = Terminal::open(&address, "es_ES.UTF-8") else { return };
@@ -479,9 +475,9 @@ fn a_killed_server_is_told_at_once() {
     );
 }
 
-/// A server that is stopped answers what it has received, and its clients end.
+/// The server replies to all received commands, and closes the connections.
 #[test]
-fn a_stop_lets_every_carrier_go() {
+fn stop_of_the_server_ends_every_carrier() {
     for carrier in CARRIERS.iter().filter(|carrier| has(carrier.program)) {
         let server = Server::in_memory(&[]);
         let (child, mut stdin) = spawn(carrier.command(&server));

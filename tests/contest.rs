@@ -1,5 +1,5 @@
-//! 200 clients at once fight for 50 rooms: each room has exactly one winner
-//! in each round, also if the server is killed in the middle of one.
+//! 200 clients compete for 50 resources. Each resource has exactly one winner per round, even if the
+//! server is killed during the round.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -11,91 +11,97 @@ use std::thread::{JoinHandle, spawn};
 use support::{PATIENCE, Rng, Server, TempDir, seed, temp_dir};
 
 const CLIENTS: usize = 200;
-const ROOMS: usize = 50;
+const RESOURCES: usize = 50;
 
-/// Who has which room, by room.
+/// The number of the reservation and the client, by resource.
 type Winners = BTreeMap<usize, (u64, usize)>;
 
-/// What one client was told by room, in the order in which it asked.
-type Told = Vec<(usize, Option<String>)>;
+/// The replies to one client by resource, in the order of its requests.
+type Replies = Vec<(usize, Option<String>)>;
 
-/// A server with the rooms of the contest and no others.
-fn open(folder: &TempDir) -> Server {
-    let rooms: Vec<_> = (1..=ROOMS).map(|room| format!("Sala {room}")).collect();
-    let file = folder.path().join("rooms");
-    std::fs::write(&file, rooms.join("\n")).unwrap();
-    Server::durable(folder.path(), &["--inventory", file.to_str().unwrap()])
+/// Starts a server that has only the resources of the contest.
+fn start_server(directory: &TempDir) -> Server {
+    let resources: Vec<_> = (1..=RESOURCES).map(|resource| format!("Sala {resource}")).collect();
+    let file = directory.path().join("resources");
+    std::fs::write(&file, resources.join("\n")).unwrap();
+    Server::durable(directory.path(), &["--inventory", file.to_str().unwrap()])
 }
 
-/// One client's try: it asks for every room, in an order of its own, at once.
-/// What it was told by room, up to the end of the connection; `None` where it
-/// was told nothing.
-fn fight(
+/// Requests every resource as one client, in a random order. Returns the replies up to the end of
+/// the connection; `None` for a request without one.
+fn compete(
     address: SocketAddr,
-    me: usize,
+    client: usize,
     round: usize,
     mut rng: Rng,
     start: Arc<Barrier>,
     tick: Sender<()>,
-) -> Told {
-    let mut rooms: Vec<_> = (1..=ROOMS).collect();
-    rng.shuffle(&mut rooms);
+) -> Replies {
+    let mut resources: Vec<_> = (1..=RESOURCES).collect();
+    rng.shuffle(&mut resources);
     let connected = TcpStream::connect(address);
     start.wait();
-    let mut told: Vec<_> = rooms.iter().map(|room| (*room, None)).collect();
-    let Ok(stream) = connected else { return told };
+    let mut replies: Vec<_> = resources.iter().map(|resource| (*resource, None)).collect();
+    let Ok(stream) = connected else { return replies };
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut stream = BufReader::new(stream);
-    let mut hello = format!("SOY c{me}\n");
-    let mut left = &mut told[..];
+    let mut hello = format!("SOY c{client}\n");
+    let mut left = &mut replies[..];
     while !left.is_empty() {
-        // A few at a time, so that everybody gets a word in.
+        // A few requests at a time, so that the clients alternate.
         let count = left.len().min(1 + rng.below(4));
-        let (portion, rest) = left.split_at_mut(count);
+        let (batch, rest) = left.split_at_mut(count);
         left = rest;
         let mut lines = std::mem::take(&mut hello);
         let greets = !lines.is_empty();
-        for (room, _) in &*portion {
-            lines += &format!("RESERVAR Sala {room} nota=ronda{round} clave={round}/{room}\n");
+        for (resource, _) in &*batch {
+            lines +=
+                &format!("RESERVAR Sala {resource} nota=ronda{round} clave={round}/{resource}\n");
         }
         let _ = stream.get_mut().write_all(lines.as_bytes());
-        if greets && read(&mut stream).is_none_or(|line| line != format!("OK c{me}")) {
-            return told;
+        if greets && read(&mut stream).is_none_or(|line| line != format!("OK c{client}")) {
+            return replies;
         }
-        for (_, answer) in portion {
+        for (_, answer) in batch {
             *answer = read(&mut stream);
             if answer.is_none() {
-                return told;
+                return replies;
             }
             let _ = tick.send(());
         }
     }
-    told
+    replies
 }
 
-/// The next whole line, if one comes.
+/// Returns the next complete line, or `None` at the end of the connection.
 fn read(stream: &mut BufReader<TcpStream>) -> Option<String> {
     let mut line = String::new();
     stream.read_line(&mut line).ok()?;
     line.strip_suffix('\n').map(str::to_owned)
 }
 
-/// All at once; the results by client come from the handles.
-fn begin(server: &Server, round: usize, rng: &mut Rng, tick: &Sender<()>) -> Vec<JoinHandle<Told>> {
+/// Starts all clients at the same time. The handles return their replies.
+fn start_round(
+    server: &Server,
+    round: usize,
+    rng: &mut Rng,
+    tick: &Sender<()>,
+) -> Vec<JoinHandle<Replies>> {
     let start = Arc::new(Barrier::new(CLIENTS));
-    let client = |me| {
+    let client = |client| {
         let (address, start, tick) = (server.address, Arc::clone(&start), tick.clone());
         let rng = Rng(rng.next_u64());
-        spawn(move || fight(address, me, round, rng, start, tick))
+        spawn(move || compete(address, client, round, rng, start, tick))
     };
     (0..CLIENTS).map(client).collect()
 }
 
-/// Takes up the answers: nobody wins what somebody has. How many had none.
-fn judge(results: Vec<JoinHandle<Told>>, winners: &mut Winners) -> usize {
+/// Adds the winners, and checks that no resource has two. Returns the number of requests without a
+/// reply.
+fn add_winners(results: Vec<JoinHandle<Replies>>, winners: &mut Winners) -> usize {
     let mut unanswered = 0;
-    for (me, result) in results.into_iter().enumerate() {
-        for (room, answer) in result.join().expect("a client saw nothing odd") {
+    for (client, result) in results.into_iter().enumerate() {
+        for (resource, answer) in result.join().expect("the replies of a client are valid") {
             let Some(answer) = answer else {
                 unanswered += 1;
                 continue;
@@ -105,99 +111,102 @@ fn judge(results: Vec<JoinHandle<Told>>, winners: &mut Winners) -> usize {
             }
             let rest = answer.strip_prefix("OK RESERVADO #").unwrap_or_else(|| panic!("{answer}"));
             let (number, name) = rest.split_once(' ').unwrap();
-            assert_eq!(name, format!("Sala {room}"));
-            let won = (number.parse().unwrap(), me);
-            let before = winners.insert(room, won);
-            assert!(before.is_none_or(|before| before == won), "{room}: {before:?} and {won:?}");
+            assert_eq!(name, format!("Sala {resource}"));
+            let won = (number.parse().unwrap(), client);
+            let before = winners.insert(resource, won);
+            assert!(
+                before.is_none_or(|before| before == won),
+                "{resource}: {before:?} and {won:?}"
+            );
         }
     }
     unanswered
 }
 
-/// Who holds which room by the server's list.
+/// Returns the holders that the server lists.
 fn holders(server: &Server, round: usize) -> Winners {
     let mut holders = Winners::new();
     for line in server.connect().list("RESERVAS") {
         let fields: Vec<_> = line.split('\t').collect();
         let number = fields[0].strip_prefix('#').unwrap().parse().unwrap();
-        let room = fields[1].strip_prefix("Sala ").unwrap().parse().unwrap();
+        let resource = fields[1].strip_prefix("Sala ").unwrap().parse().unwrap();
         let client = fields[2].strip_prefix('c').unwrap().parse().unwrap();
         assert_eq!(fields[5], format!("ronda{round}"));
-        assert_eq!(holders.insert(room, (number, client)), None, "{line}");
+        assert_eq!(holders.insert(resource, (number, client)), None, "{line}");
     }
     holders
 }
 
-/// The winners give their rooms back, each in its own name.
-fn clear(server: &Server, winners: &Winners) {
+/// Cancels each reservation as its holder.
+fn cancel_all(server: &Server, winners: &Winners) {
     let mut client = server.connect();
-    for (room, (number, winner)) in winners {
+    for (resource, (number, winner)) in winners {
         assert_eq!(client.say(&format!("SOY c{winner}")), format!("OK c{winner}"));
-        let reply = client.say(&format!("CANCELAR Sala {room}"));
-        assert_eq!(reply, format!("OK CANCELADO #{number} Sala {room}"));
+        let reply = client.say(&format!("CANCELAR Sala {resource}"));
+        assert_eq!(reply, format!("OK CANCELADO #{number} Sala {resource}"));
     }
-    assert_eq!(client.list("LISTAR").len(), ROOMS);
+    assert_eq!(client.list("LISTAR").len(), RESOURCES);
 }
 
 #[test]
-fn each_room_has_exactly_one_winner_in_each_round() {
+fn each_resource_has_exactly_one_winner_per_round() {
     let mut rng = Rng(seed());
-    let folder = temp_dir();
-    let server = open(&folder);
+    let directory = temp_dir();
+    let server = start_server(&directory);
     let (tick, _ticks) = channel();
     let mut numbers = BTreeSet::new();
     for round in 1..=3 {
         let mut winners = Winners::new();
-        let results = begin(&server, round, &mut rng, &tick);
-        assert_eq!(judge(results, &mut winners), 0, "somebody was not answered");
-        assert_eq!(winners.len(), ROOMS);
+        let results = start_round(&server, round, &mut rng, &tick);
+        assert_eq!(add_winners(results, &mut winners), 0, "a request has no reply");
+        assert_eq!(winners.len(), RESOURCES);
         assert_eq!(holders(&server, round), winners);
         let clients: BTreeSet<_> = winners.values().map(|(_, client)| *client).collect();
-        assert!(clients.len() > 5, "that was no contest: {clients:?}");
+        assert!(clients.len() > 5, "too few different winners: {clients:?}");
         for (number, _) in winners.values() {
-            assert!(numbers.insert(*number), "#{number} was given twice");
+            assert!(numbers.insert(*number), "#{number} was issued twice");
         }
-        clear(&server, &winners);
+        cancel_all(&server, &winners);
     }
-    // One number for each that won, and none for anybody else.
-    assert_eq!(numbers, (1..=3 * ROOMS as u64).collect());
+    // Only granted reservations got a number.
+    assert_eq!(numbers, (1..=3 * RESOURCES as u64).collect());
     server.stop();
 }
 
 #[test]
-fn acknowledged_winners_are_the_holders_after_a_kill_in_the_middle() {
+fn acknowledged_winners_are_the_holders_after_a_kill() {
     let mut rng = Rng(seed());
-    let folder = temp_dir();
-    let mut server = open(&folder);
+    let directory = temp_dir();
+    let mut server = start_server(&directory);
     let mut unanswered = 0;
     for round in 1..=4 {
         let (tick, ticks) = channel();
         let mut winners = Winners::new();
-        let results = begin(&server, round, &mut rng, &tick);
+        let results = start_round(&server, round, &mut rng, &tick);
         drop(tick);
-        for _ in 0..rng.below(CLIENTS * ROOMS / 2) {
-            ticks.recv_timeout(PATIENCE).expect("the round goes on");
+        for _ in 0..rng.below(CLIENTS * RESOURCES / 2) {
+            ticks.recv_timeout(PATIENCE).expect("the round continues");
         }
         server.kill();
-        unanswered += judge(results, &mut winners);
-        server = open(&folder);
+        unanswered += add_winners(results, &mut winners);
+        server = start_server(&directory);
         let held = holders(&server, round);
-        for (room, winner) in &winners {
-            assert_eq!(held.get(room), Some(winner), "Sala {room} was acknowledged");
+        for (resource, winner) in &winners {
+            assert_eq!(held.get(resource), Some(winner), "Sala {resource} was acknowledged");
         }
-        // The round goes on where it was: with its key everybody may ask
-        // again, and who has a room already gets the same number.
+        // The round continues. Each client repeats its requests with their keys, and a winner gets
+        // the number that it has already.
         let (tick, _ticks) = channel();
-        let results = begin(&server, round, &mut rng, &tick);
-        assert_eq!(judge(results, &mut winners), 0, "somebody was not answered");
-        assert_eq!(winners.len(), ROOMS);
+        let results = start_round(&server, round, &mut rng, &tick);
+        assert_eq!(add_winners(results, &mut winners), 0, "a request has no reply");
+        assert_eq!(winners.len(), RESOURCES);
         assert_eq!(holders(&server, round), winners);
-        for (room, winner) in &held {
-            assert_eq!(winners.get(room), Some(winner), "Sala {room} has changed hands");
+        for (resource, winner) in &held {
+            assert_eq!(winners.get(resource), Some(winner), "Sala {resource} has another holder");
         }
-        clear(&server, &winners);
+        cancel_all(&server, &winners);
     }
-    println!("{unanswered} requests were without an answer at a kill");
-    assert!(unanswered > 0, "no kill fell into a round");
+    println!("{unanswered} requests had no reply because of a kill");
+    assert!(unanswered > 0, "no kill happened during a round");
     server.stop();
 }

@@ -1,8 +1,8 @@
-//! `reserva ejecutar` with the real server and real programs: what the program gets and gives
-//! back, how the reservation is kept, and that the program never outlives it.
+//! `reserva ejecutar` with the real server and real programs: the environment and the exit code of
+//! the program, how the reservation is kept, and that no process of the program outlives it.
 //!
-//! Programs say when they are ready and are waited for; the only lengths of time here are terms
-//! of reservations, and how long before their end a program must be gone.
+//! A program prints a line when it is ready, and the test waits for that. The only fixed times are
+//! the terms of reservations, and how long before their end a program must have ended.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use support::terminal::Terminal;
 use support::{Client, Server, TempDir, temp_dir, until, wait};
 
-/// Returns the wrapper, with empty standard input and captured outputs. SIGINT has its default even
-/// if the tests were started with it ignored.
-fn wrapper(address: SocketAddr, words: &[&str]) -> Command {
+/// Returns a client with empty standard input and captured outputs. SIGINT has its default action
+/// even if the tests were started with it ignored.
+fn reserva(address: SocketAddr, words: &[&str]) -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_reserva")]);
     command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -26,7 +26,7 @@ fn wrapper(address: SocketAddr, words: &[&str]) -> Command {
     command
 }
 
-/// A wrapper that runs.
+/// A running client.
 struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
@@ -34,28 +34,28 @@ struct Running {
 
 impl Running {
     fn start(mut command: Command) -> Self {
-        let mut child = command.spawn().expect("the wrapper starts");
+        let mut child = command.spawn().expect("the client starts");
         let out = BufReader::new(child.stdout.take().expect("its output"));
         Running { child, out }
     }
 
-    /// `ejecutar` with this request and a script of the shell.
+    /// Starts `ejecutar` with this request and a shell script as its program.
     fn script(address: SocketAddr, request: &[&str], script: &str) -> Self {
-        Running::start(wrapper(address, &with_script(request, script)))
+        Running::start(reserva(address, &run_arguments(request, script)))
     }
 
-    /// The next line of the program.
+    /// Returns the next line of the program.
     #[track_caller]
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.out.read_line(&mut line).expect("a line");
         match line.strip_suffix('\n') {
             Some(line) => line.to_owned(),
-            None => panic!("the program says nothing more: {:?}", self.message()),
+            None => panic!("the program prints nothing more: {:?}", self.message()),
         }
     }
 
-    /// The next line, which is the number of a process.
+    /// Returns the next line as the number of a process.
     #[track_caller]
     fn pid(&mut self) -> u32 {
         self.line().parse().expect("a number")
@@ -68,7 +68,7 @@ impl Running {
         text
     }
 
-    /// A line of standard error.
+    /// Returns the next line of standard error.
     fn error_line(&mut self) -> String {
         let stderr = self.child.stderr.as_mut().expect("its messages");
         let mut line = Vec::new();
@@ -83,7 +83,7 @@ impl Running {
         signal(self.child.id(), name);
     }
 
-    /// Waits for the end: exit code, rest of the output, messages.
+    /// Waits for the end. Returns the exit code, the rest of the output and the messages.
     fn end(mut self) -> (Option<i32>, String, String) {
         let status = wait(&mut self.child);
         let mut out = String::new();
@@ -106,7 +106,7 @@ impl Drop for Running {
     }
 }
 
-fn with_script<'a>(request: &[&'a str], script: &'a str) -> Vec<&'a str> {
+fn run_arguments<'a>(request: &[&'a str], script: &'a str) -> Vec<&'a str> {
     [&["ejecutar"], request, &["--", "sh", "-c", script]].concat()
 }
 
@@ -115,7 +115,7 @@ fn signal(pid: u32, name: &str) {
     assert!(status.expect("kill").success());
 }
 
-/// Whether a process is there and no zombie.
+/// Returns whether a process exists and is not a zombie.
 fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
@@ -127,24 +127,24 @@ fn server() -> Server {
     server
 }
 
-/// A server with a folder, and one resource that is on disk.
-fn durable(folder: &TempDir) -> Server {
-    let server = Server::durable(folder.path(), &[]);
+/// Returns a server with a data directory and one resource.
+fn durable_server(directory: &TempDir) -> Server {
+    let server = Server::durable(directory.path(), &[]);
     assert_eq!(server.connect().say("ALTA placa 1"), "OK ALTA 1");
     server
 }
 
-/// Waits until nothing is reserved.
+/// Waits until there is no reservation.
 #[track_caller]
-fn is_free(client: &mut Client) {
+fn wait_until_free(client: &mut Client) {
     until("all is free", || client.list("RESERVAS").is_empty());
 }
 
 // ---------------------------------------------------------------------------------------------
-// What the program gets, and gives back.
+// The environment and the exit code of the program.
 
 #[test]
-fn the_exit_code_is_the_programs() {
+fn exit_code_is_that_of_the_program() {
     let server = server();
     for (script, code) in [("exit 0", 0), ("exit 7", 7), ("exit 255", 255)] {
         Running::script(server.address, &["placa 1"], script).ends_with(code);
@@ -157,10 +157,10 @@ fn the_exit_code_is_the_programs() {
 }
 
 #[test]
-fn a_program_that_cannot_be_run_is_as_in_a_shell() {
+fn program_that_cannot_be_run_is_126_or_127() {
     let server = server();
     for (program, code) in [("/no/such/program", 127), ("no-such-program", 127), ("/", 126)] {
-        let command = wrapper(server.address, &["run", "placa 1", "--", program]);
+        let command = reserva(server.address, &["run", "placa 1", "--", program]);
         let message = Running::start(command).ends_with(code);
         assert!(message.contains(program) && message.contains("cannot run"), "{message}");
     }
@@ -168,7 +168,7 @@ fn a_program_that_cannot_be_run_is_as_in_a_shell() {
 }
 
 #[test]
-fn the_program_knows_its_reservation() {
+fn environment_describes_the_reservation() {
     let server = server();
     let script = r#"echo "$RESERVA_ID"; echo "$RESERVA_RECURSOS"; echo "$RESERVA_HASTA""#;
     let mut program = Running::script(server.address, &["placa", "1,", "placa 2"], script);
@@ -176,17 +176,17 @@ fn the_program_knows_its_reservation() {
     assert_eq!(lines, ["1", "placa 1", "placa 2", "salir"]);
     program.ends_with(0);
     let words = ["Run", "placa *", "for=1h", "--", "sh", "-c", script];
-    let mut program = Running::start(wrapper(server.address, &words));
+    let mut program = Running::start(reserva(server.address, &words));
     assert_eq!((program.line(), program.line()), ("2".into(), "placa 1".into()));
     assert!(program.line().ends_with("+00:00"));
     program.ends_with(0);
 }
 
 #[test]
-fn arguments_arrive_byte_by_byte() {
+fn arguments_are_passed_unchanged() {
     use std::os::unix::ffi::OsStrExt;
     let server = server();
-    let mut command = wrapper(server.address, &["EJECUTAR", "placa 1", "--"]);
+    let mut command = reserva(server.address, &["EJECUTAR", "placa 1", "--"]);
     let awkward: [&[u8]; 9] =
         [b"", b"a b", b"$HOME", b"*", b"--", b"-h", b"'\"\\", b"\xff\xfe", "á\n".as_bytes()];
     command.args(["sh", "-c", r#"printf '%s\0' "$@""#, "sh"]);
@@ -198,9 +198,9 @@ fn arguments_arrive_byte_by_byte() {
 }
 
 #[test]
-fn standard_input_and_outputs_are_the_programs() {
+fn standard_input_and_outputs_are_passed_unchanged() {
     let server = server();
-    let mut command = wrapper(server.address, &["ejecutar", "placa 1", "--", "sh", "-c"]);
+    let mut command = reserva(server.address, &["ejecutar", "placa 1", "--", "sh", "-c"]);
     command.arg("cat; echo error >&2; exit 3").stdin(Stdio::piped());
     let mut running = Running::start(command);
     let bytes = vec![0xc3; 1_000_000];
@@ -215,7 +215,7 @@ fn standard_input_and_outputs_are_the_programs() {
 }
 
 #[test]
-fn signals_are_passed_on() {
+fn signals_are_forwarded() {
     let server = server();
     for name in ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"] {
         let script =
@@ -226,17 +226,17 @@ fn signals_are_passed_on() {
         assert_eq!(program.line(), name);
         program.ends_with(5);
     }
-    // One that does not care ends as signals end it.
+    // A signal without a handler ends the program.
     let mut program = Running::script(server.address, &["placa 1"], "echo ready; exec sleep 60");
     program.line();
     program.signal("TERM");
     program.ends_with(128 + 15);
-    is_free(&mut server.connect());
+    wait_until_free(&mut server.connect());
 }
 
-/// Terminals and `timeout` signal the whole group, not only the program.
+/// As with a terminal or `timeout`.
 #[test]
-fn signals_reach_the_whole_group() {
+fn signals_are_forwarded_to_the_process_group() {
     let server = server();
     let script = r#"
         sh -c 'trap "echo child; exit" TERM; echo ready; while :; do sleep 0.02; done' &
@@ -249,9 +249,9 @@ fn signals_reach_the_whole_group() {
     assert!(!message.contains("reserva:"), "{message}");
 }
 
-/// `nohup` and `&` in a script say so by starting us with the signal ignored.
+/// As after `nohup`, or `&` in a script.
 #[test]
-fn an_ignored_signal_stays_ignored() {
+fn ignored_signal_stays_ignored() {
     let server = server();
     let mut shell = Command::new("sh");
     let ours = env!("CARGO_BIN_EXE_reserva");
@@ -261,21 +261,21 @@ fn an_ignored_signal_stays_ignored() {
 }
 
 // ---------------------------------------------------------------------------------------------
-// The reservation that is not there.
+// The reservation that is not granted.
 
 #[test]
-fn a_reservation_not_obtained_is_64_or_75() {
+fn refused_reservation_is_64_or_75() {
     let server = server();
     let mut holder = server.connect();
     assert_eq!(holder.say("RESERVAR placa 1"), "OK RESERVADO #1 placa 1");
-    let rows: [(&[&str], &str, i32); 5] = [
+    let cases: [(&[&str], &str, i32); 5] = [
         (&["placa 1"], "ERR 409", 75),
         (&["placa 1", "espera=1s"], "ERR 408", 75),
         (&["placa 3"], "ERR 404", 64),
         (&["placa 2", "por=nada"], "ERR 400", 64),
         (&["placa 2", "titular=1"], "ERR 400", 64),
     ];
-    for (request, error, code) in rows {
+    for (request, error, code) in cases {
         let message = Running::script(server.address, request, "echo never").ends_with(code);
         assert!(message.contains(error), "{message}");
     }
@@ -283,7 +283,7 @@ fn a_reservation_not_obtained_is_64_or_75() {
 }
 
 #[test]
-fn an_unreachable_server_is_69() {
+fn unreachable_server_is_69() {
     let listener = TcpListener::bind("127.0.0.3:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     drop(listener);
@@ -292,9 +292,9 @@ fn an_unreachable_server_is_69() {
 }
 
 #[test]
-fn wrong_use_is_64() {
+fn usage_error_is_64() {
     let nowhere = "127.0.0.3:1".parse().expect("an address");
-    let rows: [&[&str]; 7] = [
+    let cases: [&[&str]; 7] = [
         &["run", "x", "--wait", "--", "true"],
         &["ejecutar"],
         &["ejecutar", "x"],
@@ -303,29 +303,29 @@ fn wrong_use_is_64() {
         &["run", "x", "clave=k", "--", "true"],
         &["run", "x", "desde=ahora", "--", "true"],
     ];
-    for words in rows {
-        Running::start(wrapper(nowhere, words)).ends_with(64);
+    for words in cases {
+        Running::start(reserva(nowhere, words)).ends_with(64);
     }
 }
 
 #[test]
-fn help_may_stand_behind_run() {
+fn help_option_may_follow_run() {
     for words in [&["run", "--help"][..], &["ejecutar", "x", "-h", "--", "true"]] {
         let nowhere = "127.0.0.3:1".parse().expect("an address");
-        let done = wrapper(nowhere, words).output().expect("the client starts");
+        let done = reserva(nowhere, words).output().expect("the client starts");
         let shown = String::from_utf8_lossy(&done.stdout);
         assert!(done.status.success() && shown.contains("--wait-children"), "{words:?}: {done:?}");
     }
-    // What stands behind the `--` is the program's.
+    // An option after the `--` belongs to the program.
     let server = server();
     let mut program =
-        Running::start(wrapper(server.address, &["run", "placa 1", "--", "echo", "-h"]));
+        Running::start(reserva(server.address, &["run", "placa 1", "--", "echo", "-h"]));
     assert_eq!(program.line(), "-h");
     program.ends_with(0);
 }
 
 #[test]
-fn a_wait_is_told_and_ends_with_the_grant() {
+fn queue_position_is_printed_until_the_grant() {
     let server = server();
     let mut holder = server.connect();
     holder.say("RESERVAR placa 1");
@@ -339,9 +339,9 @@ fn a_wait_is_told_and_ends_with_the_grant() {
     }
 }
 
-/// A lease counts from its grant, not from when it was asked for.
+/// The term of a lease starts when it is granted.
 #[test]
-fn a_long_wait_takes_nothing_from_the_lease() {
+fn wait_in_the_queue_does_not_shorten_the_lease() {
     let server = server();
     let mut holder = server.connect();
     holder.say("RESERVAR placa 1 por=3s");
@@ -350,7 +350,7 @@ fn a_long_wait_takes_nothing_from_the_lease() {
 }
 
 #[test]
-fn an_interrupted_wait_leaves_the_queue() {
+fn interrupted_wait_leaves_the_queue() {
     let server = server();
     let mut holder = server.connect();
     holder.say("RESERVAR placa 1");
@@ -366,7 +366,7 @@ fn an_interrupted_wait_leaves_the_queue() {
 }
 
 #[test]
-fn a_holder_is_told() {
+fn holder_is_sent_to_the_server() {
     let server = server();
     let request = ["placa 1", "titular=ana", "por=1h"];
     let mut program = Running::script(server.address, &request, "echo ready; exec sleep 60");
@@ -376,24 +376,24 @@ fn a_holder_is_told() {
     assert!(server.connect().say("CANCELAR #1").starts_with("ERR 403"));
     program.signal("TERM");
     program.ends_with(143);
-    is_free(&mut server.connect());
+    wait_until_free(&mut server.connect());
 }
 
 // ---------------------------------------------------------------------------------------------
-// The reservation that is lost.
+// The lost reservation.
 
-/// Both ways to hold one, and one of several resources taken away.
+/// For each kind of end, and for one of several resources.
 #[test]
-fn cancelled_by_somebody_else_is_76() {
+fn cancellation_by_another_client_is_76() {
     let server = server();
-    let rows: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 5] = [
         (&["placa 1"], "CANCELAR placa 1"),
         (&["placa 1", "por=1h"], "CANCELAR placa 1"),
         (&["placa 1", "noches=2"], "CANCELAR placa 1"),
         (&["placa 1, placa 2"], "CANCELAR placa 2"),
         (&["placa 1, placa 2", "por=1h"], "CANCELAR placa 2"),
     ];
-    for (request, cancel) in rows {
+    for (request, cancel) in cases {
         let script = "trap 'echo told; exit 0' TERM; echo ready; while :; do sleep 0.02; done";
         let mut program = Running::script(server.address, request, script);
         program.line();
@@ -401,13 +401,13 @@ fn cancelled_by_somebody_else_is_76() {
         assert_eq!(program.line(), "told");
         let message = program.ends_with(76);
         assert!(message.contains("was lost"), "{message}");
-        is_free(&mut server.connect());
+        wait_until_free(&mut server.connect());
     }
 }
 
-/// Somebody else makes the lease shorter, and longer: it is what the program asked for again.
+/// Another client shortens the lease, and the client renews it for the original term.
 #[test]
-fn a_lease_that_others_move_is_moved_back() {
+fn lease_changed_by_another_client_wait_for_renewals() {
     let server = server();
     let mut other = server.connect();
     let request = ["placa 1", "por=1h"];
@@ -417,7 +417,7 @@ fn a_lease_that_others_move_is_moved_back() {
     other.line();
     assert!(other.say("RENOVAR #1 por=10s").starts_with("OK"));
     assert!(other.line().contains("RENOVADO #1"));
-    // Its own renewal follows at once.
+    // The renewal by the client follows immediately.
     assert!(other.line().contains("RENOVADO #1"));
     let left = other.say("VERIFICAR #1");
     assert!(left.ends_with("quedan=3599s") || left.ends_with("quedan=3600s"), "{left}");
@@ -426,7 +426,7 @@ fn a_lease_that_others_move_is_moved_back() {
 }
 
 #[test]
-fn who_ignores_term_is_killed_with_all_its_group() {
+fn process_group_that_ignores_term_is_killed() {
     let server = server();
     let script = "trap '' TERM; sh -c 'echo $$; sleep 600; sleep 600' & echo $$; wait; sleep 600";
     let mut program = Running::script(server.address, &["placa 1", "por=3s"], script);
@@ -439,9 +439,9 @@ fn who_ignores_term_is_killed_with_all_its_group() {
     assert!(!pids.into_iter().any(is_alive));
 }
 
-/// The program ends at once, somebody whom it left behind does not want to.
+/// The program ends immediately, and a child that it leaves running does not.
 #[test]
-fn who_was_left_behind_has_its_grace_and_is_killed() {
+fn child_left_running_gets_term_before_kill() {
     let server = server();
     let script = "(trap 'echo cleaned' TERM; echo ready; while :; do sleep 0.02; done) & wait";
     let mut program = Running::script(server.address, &["placa 1", "por=3s"], script);
@@ -452,10 +452,10 @@ fn who_was_left_behind_has_its_grace_and_is_killed() {
 }
 
 #[test]
-fn a_connection_that_holds_is_lost_with_its_server() {
+fn death_of_the_server_is_76_with_until_quit() {
     let server = server();
     let script = "echo ready; exec sleep 600";
-    // The shortest term that a connection can keep alive.
+    // The shortest term that the server accepts with `hasta=salir`.
     let request = ["placa 1", "hasta=salir", "por=10s"];
     let mut program = Running::script(server.address, &request, script);
     program.line();
@@ -464,26 +464,26 @@ fn a_connection_that_holds_is_lost_with_its_server() {
 }
 
 #[test]
-fn a_lease_survives_its_server() {
+fn lease_survives_a_restart_of_the_server() {
     for request in [
         &["placa 1", "por=6s"][..],
         &["placa 1", "noches=2"],
         &["placa 1", "por=6s", "titular=ana"],
     ] {
-        let folder = temp_dir();
-        let server = durable(&folder);
+        let directory = temp_dir();
+        let server = durable_server(&directory);
         let address = server.address;
         let script = "echo ready; read line; echo \"$line\"; exit 8";
-        let mut command = wrapper(address, &with_script(request, script));
+        let mut command = reserva(address, &run_arguments(request, script));
         let mut program = Running::start({
             command.stdin(Stdio::piped());
             command
         });
         program.line();
         server.kill();
-        let server = Server::durable(folder.path(), &["--listen", &address.to_string()]);
+        let server = Server::durable(directory.path(), &["--listen", &address.to_string()]);
         let mut client = server.connect();
-        // A renewal, or a watch that somebody's cancellation would find, is there again.
+        // The client has connected again: it watches, and renews a lease.
         client.send("OBSERVAR\n");
         client.line();
         if request[1] == "por=6s" {
@@ -494,14 +494,14 @@ fn a_lease_survives_its_server() {
         stdin.write_all(b"still here\n").expect("it reads");
         assert_eq!(program.line(), "still here");
         program.ends_with(8);
-        is_free(&mut server.connect());
+        wait_until_free(&mut server.connect());
         server.stop();
     }
 }
 
-/// The server is gone for good, or stands still: the program is over before its lease.
+/// The server is killed, or stopped.
 #[test]
-fn a_program_ends_before_a_lease_that_cannot_be_renewed() {
+fn program_ends_before_a_lease_that_cannot_be_renewed() {
     let mut stopped = None;
     for is_killed in [true, false] {
         let server = server();
@@ -509,12 +509,12 @@ fn a_program_ends_before_a_lease_that_cannot_be_renewed() {
         let script = "trap '' TERM; echo $$; while :; do sleep 0.05; done";
         let mut program = Running::script(server.address, &["placa 1", "por=3s"], script);
         let pid = program.pid();
-        // Before the first renewal: three seconds from the beginning are an upper bound.
+        // Before the first renewal, so the lease ends at most three seconds after the start.
         let started = Instant::now();
         if is_killed {
             server.kill();
         } else {
-            // The server ends with the test.
+            // Killed at the end of the test.
             server.signal("STOP");
             stopped = Some(server);
         }
@@ -527,9 +527,9 @@ fn a_program_ends_before_a_lease_that_cannot_be_renewed() {
     drop(stopped);
 }
 
-/// Somebody has booked the time after it.
+/// Another client has reserved the time after it.
 #[test]
-fn a_lease_that_cannot_grow_ends_in_time() {
+fn program_ends_before_a_lease_that_cannot_be_extended() {
     let server = server();
     let mut other = server.connect();
     let script = "echo ready; exec sleep 600";
@@ -544,12 +544,11 @@ fn a_lease_that_cannot_grow_ends_in_time() {
 }
 
 #[test]
-fn a_fixed_end_ends_the_program_before() {
+fn program_ends_before_a_fixed_end() {
     let server = server();
     let mut other = server.connect();
     let zone_free = other.say("CUANDO placa 1 por=1h");
     let now = zone_free.split(' ').nth(1).expect("a time").to_owned();
-    // Six seconds from now, by adding them in the only place where seconds stand.
     let until = add_seconds(&now, 6);
     let request = ["placa 1".to_owned(), format!("hasta={until}")];
     let request: Vec<&str> = request.iter().map(String::as_str).collect();
@@ -558,7 +557,7 @@ fn a_fixed_end_ends_the_program_before() {
     program.ends_with(76);
 }
 
-/// Adds seconds to `…T12:34:56+00:00`.
+/// Adds seconds to a time like `…T12:34:56+00:00`.
 fn add_seconds(time: &str, seconds: u64) -> String {
     let output = Command::new("date")
         .args(["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d", &format!("{time} {seconds} seconds")])
@@ -568,10 +567,10 @@ fn add_seconds(time: &str, seconds: u64) -> String {
 }
 
 // ---------------------------------------------------------------------------------------------
-// The wrapper that is killed.
+// The killed client.
 
 #[test]
-fn a_killed_wrapper_leaves_nothing() {
+fn death_of_the_client_ends_program_and_reservation() {
     let server = server();
     for (request, is_free_at_once) in [(&["placa 1"][..], true), (&["placa 1", "por=2s"], false)] {
         let mut program = Running::script(server.address, request, "echo $$; exec sleep 600");
@@ -581,12 +580,12 @@ fn a_killed_wrapper_leaves_nothing() {
         program.child.kill().expect("it dies");
         assert_eq!(program.child.wait().expect("its end").signal(), Some(9));
         until("the program is gone", || !is_alive(pid));
-        is_free(&mut client);
+        wait_until_free(&mut client);
     }
 }
 
 #[test]
-fn the_release_is_on_record_before_the_end() {
+fn reservation_is_released_before_the_client_ends() {
     let server = server();
     let mut watcher = server.connect();
     watcher.say("OBSERVAR");
@@ -596,9 +595,9 @@ fn the_release_is_on_record_before_the_end() {
     }
 }
 
-/// A server that does not answer holds nobody for ever.
+/// The server is stopped, and the client ends nevertheless.
 #[test]
-fn a_release_that_is_not_answered_is_told() {
+fn release_without_a_reply_is_reported() {
     let server = server();
     let request = ["placa 1", "noches=1"];
     let mut program = Running::script(server.address, &request, "echo ready; sleep 1; exit 3");
@@ -615,16 +614,16 @@ fn a_release_that_is_not_answered_is_told() {
 const CTRL_C: &str = "\x03";
 const CTRL_Z: &str = "\x1a";
 
-/// A script of a shell at a terminal; `$0` is the client.
+/// Starts a shell script at a terminal. Its `$0` is the client.
 fn at_terminal(shell: &str, address: SocketAddr, script: &str) -> Option<Terminal> {
     let server = format!("RESERVA_SERVER={address}");
     let client = env!("CARGO_BIN_EXE_reserva");
     Terminal::run(&["env", "LC_ALL=C", &server, shell, "-c", script, client])
 }
 
-/// The program reads the terminal and gets its Ctrl-C; the script goes on reading after it.
+/// The program reads the terminal and receives Ctrl-C. Then the script reads the terminal.
 #[test]
-fn the_terminal_is_lent_and_given_back() {
+fn program_gets_the_terminal_and_returns_it() {
     let server = server();
     let script = r#"
         trap 'echo not for the script' INT
@@ -645,9 +644,9 @@ fn the_terminal_is_lent_and_given_back() {
     assert_eq!(terminal.end().0, 0);
 }
 
-/// In a pipeline the terminal is lent when the program wants it, and Ctrl-C reaches it before.
+/// Before it has the terminal, the program receives Ctrl-C as well.
 #[test]
-fn in_a_pipeline_the_terminal_is_lent_when_it_is_wanted() {
+fn program_in_a_pipeline_gets_the_terminal_when_it_reads() {
     let server = server();
     let script = r#"
         trap : INT
@@ -667,9 +666,9 @@ fn in_a_pipeline_the_terminal_is_lent_when_it_is_wanted() {
     assert_eq!(terminal.end().0, 0);
 }
 
-/// Ctrl-Z stops the whole job, the shell has the terminal, and `fg` goes on.
+/// Ctrl-Z stops the job, the shell gets the terminal, and `fg` continues the job.
 #[test]
-fn a_job_stops_and_goes_on() {
+fn job_can_be_stopped_and_continued() {
     let server = server();
     let script = r#"set -m
         "$0" ejecutar 'placa 1' por=1h -- sh -c 'echo ready; read line; echo "program: $line"; exit 3'
@@ -688,9 +687,9 @@ fn a_job_stops_and_goes_on() {
     assert_eq!(terminal.end().0, 0);
 }
 
-/// Nobody could wake us if we stopped here: a session of our own, no shell above us.
+/// No shell could continue the client in a session of its own.
 #[test]
-fn without_a_shell_nothing_stops_for_ever() {
+fn client_without_a_shell_does_not_stop() {
     let server = server();
     let script =
         r#"exec "$0" ejecutar 'placa 1' -- sh -c 'echo ready; read line; echo "program: $line"'"#;
@@ -704,9 +703,9 @@ fn without_a_shell_nothing_stops_for_ever() {
     assert_eq!(terminal.end().0, 0);
 }
 
-/// Ctrl-C in a conversation whose command waits in a queue.
+/// Ctrl-C in interactive mode, while a command waits in the queue.
 #[test]
-fn ctrl_c_ends_a_wait_and_the_conversation() {
+fn ctrl_c_ends_a_wait_and_the_session() {
     let server = server();
     let mut holder = server.connect();
     holder.say("RESERVAR placa 1");
@@ -724,9 +723,8 @@ fn ctrl_c_ends_a_wait_and_the_conversation() {
     assert!(holder.list("RESERVAS").is_empty());
 }
 
-/// A job that was stopped for longer than its lease does not run again.
 #[test]
-fn a_job_that_slept_through_its_lease_does_not_go_on() {
+fn job_stopped_beyond_its_lease_does_not_continue() {
     let server = server();
     let script = r#"set -m
         "$0" ejecutar 'placa 1' por=2s -- sh -c 'trap "echo it ran" TERM CONT; echo ready; read line'
@@ -737,7 +735,7 @@ fn a_job_that_slept_through_its_lease_does_not_go_on() {
     terminal.expect("ready");
     terminal.send(CTRL_Z);
     terminal.expect("stopped 1");
-    is_free(&mut server.connect());
+    wait_until_free(&mut server.connect());
     terminal.send("one\n");
     let screen = terminal.expect("code 76");
     assert!(!screen.contains("it ran"), "{screen:?}");
@@ -747,9 +745,10 @@ fn a_job_that_slept_through_its_lease_does_not_go_on() {
 // ---------------------------------------------------------------------------------------------
 // No process outlives the reservation.
 
-/// A program with a child in its group, a child in its own session, and an orphan in another one.
-/// Each prints its name and number. On USR1 the program ends.
-const FAMILY: &str = r#"
+/// A program with a child in its group, a child in its own session, and an orphan in another
+/// session.
+/// Each prints its name and number. USR1 ends the program.
+const PROCESSES: &str = r#"
     trap 'exit 5' USR1
     sleep 600 & echo "child $!"
     setsid sh -c 'echo "session $$"; exec sleep 600' &
@@ -758,11 +757,11 @@ const FAMILY: &str = r#"
     while :; do wait; done"#;
 
 /// Returns the processes, once all of them have started.
-fn family(
+fn start_processes(
     address: SocketAddr,
     request: &[&str],
 ) -> (Running, std::collections::BTreeMap<String, u32>) {
-    let mut running = Running::script(address, request, FAMILY);
+    let mut running = Running::script(address, request, PROCESSES);
     let members = (0..4).map(|_| {
         let line = running.line();
         let (name, pid) = line.split_once(' ').expect("a name and a number");
@@ -772,9 +771,8 @@ fn family(
     (running, members)
 }
 
-/// The case that was reported.
 #[test]
-fn a_timeout_ends_all_processes() {
+fn timeout_command_ends_all_processes() {
     let server = server();
     let mut shell = Command::new("env");
     shell.args(["--default-signal=INT", "timeout", "1", env!("CARGO_BIN_EXE_reserva")]);
@@ -788,7 +786,7 @@ fn a_timeout_ends_all_processes() {
 }
 
 #[test]
-fn processes_left_at_a_normal_end_are_ended_with_a_message() {
+fn processes_left_running_are_ended_with_a_message() {
     let server = server();
     let script = "setsid sleep 600 & echo $!; exit 4";
     let mut running = Running::script(server.address, &["placa 1"], script);
@@ -799,11 +797,11 @@ fn processes_left_at_a_normal_end_are_ended_with_a_message() {
 }
 
 #[test]
-fn wait_children_holds_until_they_end() {
+fn wait_children_keeps_the_reservation_until_they_end() {
     let server = server();
     let script = "setsid sh -c 'echo $$; exec sleep 600' & exit 4";
     let words = ["run", "--wait-children", "placa 1", "--", "sh", "-c", script];
-    let mut running = Running::start(wrapper(server.address, &words));
+    let mut running = Running::start(reserva(server.address, &words));
     let pid = running.pid();
     let told = running.error_line();
     assert!(told.contains("kept until they end"), "{told}");
@@ -811,8 +809,8 @@ fn wait_children_holds_until_they_end() {
     assert!(is_alive(pid));
     signal(pid, "KILL");
     running.ends_with(4);
-    // A signal can end the processes that it waits for.
-    let mut running = Running::start(wrapper(server.address, &words));
+    // A signal for the client ends the processes that it waits for.
+    let mut running = Running::start(reserva(server.address, &words));
     let pid = running.pid();
     running.error_line();
     running.signal("TERM");
@@ -821,10 +819,9 @@ fn wait_children_holds_until_they_end() {
     assert!(server.connect().list("RESERVAS").is_empty());
 }
 
-/// Processes that never stand still: each starts the next one in a new session and ends. No single
-/// scan can catch them all.
+/// Each process starts the next one in a new session and ends. No single scan can find all of them.
 #[test]
-fn processes_that_keep_forking_are_caught() {
+fn processes_that_keep_forking_are_killed() {
     let server = server();
     let mark = format!("runaway-{}", server.address.port());
     let script = format!(
@@ -839,73 +836,73 @@ fn processes_that_keep_forking_are_caught() {
     assert_eq!(String::from_utf8_lossy(&left.stdout), "");
 }
 
-/// Whichever process is killed, and however: no process of the program outlives the reservation.
+/// Signals any process and checks that no process of the program outlives the reservation.
 #[test]
-fn ways_to_die() {
-    const TERM_OF: &[&str] = &["placa 1"];
+fn no_process_outlives_the_reservation_after_any_signal() {
+    const DEFAULT: &[&str] = &["placa 1"];
     const LEASE: &[&str] = &["placa 1", "por=1h"];
     const NIGHT: &[&str] = &["placa 1", "noches=1"];
     const SHORT: &[&str] = &["placa 1", "por=3s"];
-    // The shortest term that a connection can keep alive.
+    // The shortest term that the server accepts with `hasta=salir`.
     const SHORT_TERM: &[&str] = &["placa 1", "hasta=salir", "por=10s"];
-    // Process, signal, kind of reservation, and the exit code of the wrapper, unless it is killed
+    // Process, signal, kind of reservation, and the exit code of the client, unless it is killed
     // itself.
-    let rows: [(&str, &str, &[&str], Option<i32>); 31] = [
-        ("wrapper", "TERM", TERM_OF, Some(143)),
-        ("wrapper", "TERM", LEASE, Some(143)),
-        ("wrapper", "TERM", NIGHT, Some(143)),
-        ("wrapper", "HUP", TERM_OF, Some(129)),
-        ("wrapper", "HUP", LEASE, Some(129)),
-        ("wrapper", "USR1", TERM_OF, Some(5)),
-        ("wrapper", "KILL", TERM_OF, None),
-        ("wrapper", "KILL", LEASE, None),
-        ("wrapper", "KILL", NIGHT, None),
-        ("wrapper", "STOP", SHORT, Some(76)),
-        ("keeper", "KILL", TERM_OF, Some(137)),
+    let cases: [(&str, &str, &[&str], Option<i32>); 31] = [
+        ("client", "TERM", DEFAULT, Some(143)),
+        ("client", "TERM", LEASE, Some(143)),
+        ("client", "TERM", NIGHT, Some(143)),
+        ("client", "HUP", DEFAULT, Some(129)),
+        ("client", "HUP", LEASE, Some(129)),
+        ("client", "USR1", DEFAULT, Some(5)),
+        ("client", "KILL", DEFAULT, None),
+        ("client", "KILL", LEASE, None),
+        ("client", "KILL", NIGHT, None),
+        ("client", "STOP", SHORT, Some(76)),
+        ("keeper", "KILL", DEFAULT, Some(137)),
         ("keeper", "KILL", LEASE, Some(137)),
         ("keeper", "TERM", LEASE, Some(5)),
         ("keeper", "STOP", LEASE, Some(76)),
-        ("program", "USR1", TERM_OF, Some(5)),
+        ("program", "USR1", DEFAULT, Some(5)),
         ("program", "USR1", LEASE, Some(5)),
         ("program", "TERM", LEASE, Some(143)),
         ("program", "HUP", NIGHT, Some(129)),
-        ("program", "KILL", TERM_OF, Some(137)),
+        ("program", "KILL", DEFAULT, Some(137)),
         ("program", "STOP", LEASE, Some(76)),
         ("child", "KILL", LEASE, Some(5)),
         ("child", "STOP", LEASE, Some(5)),
         ("session", "KILL", LEASE, Some(5)),
-        ("orphan", "TERM", TERM_OF, Some(5)),
+        ("orphan", "TERM", DEFAULT, Some(5)),
         ("server", "KILL", SHORT_TERM, Some(76)),
         ("server", "KILL", SHORT, Some(76)),
         ("server", "STOP", SHORT, Some(76)),
         ("server", "STOP", SHORT_TERM, Some(76)),
         ("relay", "CUT", SHORT, Some(76)),
         ("relay", "CUT", SHORT_TERM, Some(76)),
-        ("wrapper", "STOP", SHORT_TERM, Some(76)),
+        ("client", "STOP", SHORT_TERM, Some(76)),
     ];
-    for (who, how, request, code) in rows {
-        let case = format!("{who} {how} {request:?}");
+    for (process, signal_name, request, code) in cases {
+        let case = format!("{process} {signal_name} {request:?}");
         let server = server();
         let relay = Relay::to(server.address);
-        let address = if who == "relay" { relay.address } else { server.address };
-        let (mut running, members) = family(address, request);
+        let address = if process == "relay" { relay.address } else { server.address };
+        let (mut running, members) = start_processes(address, request);
         let mut client = server.connect();
-        let pid = match who {
-            "wrapper" => running.child.id(),
+        let pid = match process {
+            "client" => running.child.id(),
             "keeper" => keeper_of(&running),
             "server" => server.pid(),
             "relay" => 0,
             member => members[member],
         };
-        match who {
+        match process {
             "relay" => relay.cut(),
-            _ => signal(pid, how),
+            _ => signal(pid, signal_name),
         }
-        // A process that survives the signal is ended by what a user would do next.
-        match (who, how) {
+        // If the signal ends nothing, the program is ended in another way.
+        match (process, signal_name) {
             ("keeper", "TERM") | ("child" | "session" | "orphan", _) => {
-                if how != "STOP" {
-                    until(&case, || !is_alive(pid) || who == "keeper");
+                if signal_name != "STOP" {
+                    until(&case, || !is_alive(pid) || process == "keeper");
                 }
                 assert!(is_alive(members["program"]), "{case}");
                 signal(members["program"], "USR1");
@@ -915,13 +912,13 @@ fn ways_to_die() {
             }
             _ => {}
         }
-        let is_server_there = who != "server";
-        if is_server_there && !matches!((who, how), ("keeper" | "program", "STOP")) {
-            is_free(&mut client);
+        let is_server_there = process != "server";
+        if is_server_there && !matches!((process, signal_name), ("keeper" | "program", "STOP")) {
+            wait_until_free(&mut client);
             let alive: Vec<_> = members.iter().filter(|(_, pid)| is_alive(**pid)).collect();
             assert!(alive.is_empty(), "{case}: {alive:?} without a reservation");
         }
-        if (who, how) == ("wrapper", "STOP") {
+        if (process, signal_name) == ("client", "STOP") {
             running.signal("CONT");
         }
         let status = wait(&mut running.child);
@@ -930,22 +927,22 @@ fn ways_to_die() {
             until(&case, || members.values().all(|pid| !is_alive(*pid)));
         }
         let alive: Vec<_> = members.iter().filter(|(_, pid)| is_alive(**pid)).collect();
-        assert!(alive.is_empty(), "{case}: {alive:?} after the wrapper");
-        if how == "STOP" && who == "server" {
+        assert!(alive.is_empty(), "{case}: {alive:?} after the client");
+        if signal_name == "STOP" && process == "server" {
             server.signal("CONT");
         }
     }
 }
 
-/// Returns the keeper of a running wrapper.
+/// Returns the keeper of a running client.
 fn keeper_of(running: &Running) -> u32 {
     let children = Command::new("pgrep").args(["-P", &running.child.id().to_string()]).output();
     let children = String::from_utf8(children.expect("pgrep").stdout).expect("text");
     children.trim().parse().expect("one child")
 }
 
-/// Forwards bytes in both directions until it is cut. Then it reads everything and answers nothing,
-/// like a tunnel whose other end is gone.
+/// Forwards bytes in both directions until it is cut. Then it reads and discards everything, like a
+/// tunnel that has lost its other end.
 struct Relay {
     address: SocketAddr,
     is_cut: std::sync::Arc<std::sync::atomic::AtomicBool>,
@@ -987,7 +984,7 @@ impl Relay {
 }
 
 // ---------------------------------------------------------------------------------------------
-// Signals inherited by the wrapper.
+// Inherited signals and other users.
 
 /// Starts a program with these signals blocked and ignored. Needs python3.
 fn with_signals(blocked: &str, ignored: &str, words: &[&str]) -> Command {
@@ -1004,38 +1001,38 @@ os.execvp(sys.argv[1], sys.argv[1:])"
 }
 
 #[test]
-fn the_program_inherits_the_signals_that_the_wrapper_was_started_with() {
+fn program_inherits_the_signal_mask_and_dispositions() {
     let server = server();
     if !support::has("python3") {
         return;
     }
     let shown = ["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"];
-    let rows = [
+    let cases = [
         ("[]", "[]"),
         ("[signal.SIGCHLD]", "[]"),
         ("[]", "[signal.SIGCHLD, signal.SIGHUP]"),
         ("[signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM]", "[signal.SIGINT, signal.SIGCHLD]"),
         ("signal.valid_signals()", "[]"),
     ];
-    for (blocked, ignored) in rows {
+    for (blocked, ignored) in cases {
         let direct = with_signals(blocked, ignored, &shown).output().expect("python3");
         let ours = [env!("CARGO_BIN_EXE_reserva"), "run", "placa 1", "por=1h", "--"];
         let mut command = with_signals(blocked, ignored, &[&ours[..], &shown].concat());
         command.env("RESERVA_SERVER", server.address.to_string());
         let mut child = command.stdout(Stdio::piped()).spawn().expect("python3");
         assert!(wait(&mut child).success(), "{blocked} {ignored}");
-        let mut wrapped = String::new();
-        child.stdout.take().expect("output").read_to_string(&mut wrapped).expect("text");
-        assert_eq!(wrapped, String::from_utf8_lossy(&direct.stdout), "{blocked} {ignored}");
+        let mut with_client = String::new();
+        child.stdout.take().expect("output").read_to_string(&mut with_client).expect("text");
+        assert_eq!(with_client, String::from_utf8_lossy(&direct.stdout), "{blocked} {ignored}");
     }
     assert!(server.connect().list("RESERVAS").is_empty());
 }
 
-/// Returns a command that runs a copy of the client as an otherwise unused user; `None` if the test
-/// may not change the user.
-fn other_user(folder: &TempDir, arguments: &[&str]) -> Option<Command> {
+/// Returns a command that runs a copy of the client as a user without other processes; `None` if the
+/// test may not change the user.
+fn other_user(directory: &TempDir, arguments: &[&str]) -> Option<Command> {
     const USER: &str = "54321";
-    let client = folder.path().join("reserva");
+    let client = directory.path().join("reserva");
     std::fs::copy(env!("CARGO_BIN_EXE_reserva"), &client).expect("a copy");
     let can = Command::new("setpriv").args(["--reuid", USER, "true"]).output();
     if !can.is_ok_and(|output| output.status.success()) {
@@ -1048,10 +1045,10 @@ fn other_user(folder: &TempDir, arguments: &[&str]) -> Option<Command> {
 }
 
 #[test]
-fn at_the_limit_of_processes_there_is_an_error_and_no_reservation() {
-    let (server, folder) = (server(), temp_dir());
+fn process_limit_is_71_without_a_reservation() {
+    let (server, directory) = (server(), temp_dir());
     for limit in ["--nproc=1", "--nproc=2"] {
-        let Some(mut command) = other_user(&folder, &["prlimit", limit]) else {
+        let Some(mut command) = other_user(&directory, &["prlimit", limit]) else {
             return;
         };
         command.env("RESERVA_SERVER", server.address.to_string());
@@ -1061,7 +1058,7 @@ fn at_the_limit_of_processes_there_is_an_error_and_no_reservation() {
         assert!(message.contains("cannot create a process"), "{message}");
     }
     assert!(server.connect().list("RESERVAS").is_empty());
-    let mut command = other_user(&folder, &["prlimit", "--nproc=1"]).expect("as before");
+    let mut command = other_user(&directory, &["prlimit", "--nproc=1"]).expect("as before");
     command.env("RESERVA_SERVER", server.address.to_string()).stdin(Stdio::piped());
     let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
     child.stdin.take().expect("its input").write_all(b"SOY ana\n").expect("it reads");
@@ -1069,16 +1066,16 @@ fn at_the_limit_of_processes_there_is_an_error_and_no_reservation() {
     assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"OK ana\n"[..]));
 }
 
-/// Starts a wrapper as another user, under a lease of three seconds, with a program that has become
-/// root as with sudo and cannot be signalled. Also returns its number; `None` if that is impossible
-/// here.
-fn under_another_user(server: &Server, folder: &TempDir) -> Option<(Running, u32)> {
+/// Starts a client as another user, under a lease of three seconds, with a program that becomes root
+/// (as with sudo) and cannot be signalled. Also returns the number of that process; `None` if this is
+/// impossible here.
+fn under_another_user(server: &Server, directory: &TempDir) -> Option<(Running, u32)> {
     use std::os::unix::fs::PermissionsExt;
-    let become_root = folder.path().join("become-root");
+    let become_root = directory.path().join("become-root");
     ["/usr/bin/setpriv", "/bin/setpriv"]
         .into_iter()
         .find(|path| std::fs::copy(path, &become_root).is_ok())?;
-    let mut command = other_user(folder, &[])?;
+    let mut command = other_user(directory, &[])?;
     std::fs::set_permissions(&become_root, std::fs::Permissions::from_mode(0o4755)).expect("mode");
     let become_root = become_root.to_str().expect("text");
     command.args(["run", "placa 1", "por=3s", "--", become_root, "--reuid", "0", "--regid", "0"]);
@@ -1095,8 +1092,8 @@ fn under_another_user(server: &Server, folder: &TempDir) -> Option<(Running, u32
     Some((running, pid?))
 }
 
-/// Waits for renewals, for longer than one term.
-fn is_renewed(server: &Server) {
+/// Waits for more renewals than fit into one term.
+fn wait_for_renewals(server: &Server) {
     let mut client = server.connect();
     client.say("OBSERVAR");
     for _ in 0..5 {
@@ -1106,45 +1103,45 @@ fn is_renewed(server: &Server) {
 }
 
 #[test]
-fn a_program_of_another_user_keeps_its_reservation_and_is_reported() {
-    let (server, folder) = (server(), temp_dir());
-    let Some((mut running, pid)) = under_another_user(&server, &folder) else {
+fn program_of_another_user_keeps_its_reservation_and_is_reported() {
+    let (server, directory) = (server(), temp_dir());
+    let Some((mut running, pid)) = under_another_user(&server, &directory) else {
         return;
     };
     running.signal("TERM");
     let told = running.error_line();
     assert!(told.contains("cannot send the signal"), "{told}");
-    is_renewed(&server);
+    wait_for_renewals(&server);
     assert!(server.connect().say("CANCELAR #1").starts_with("OK"));
     let status = wait(&mut running.child);
     assert!(is_alive(pid));
-    // It holds the pipes of the test, too.
+    // It holds the pipes of the test, too, so it has to end first.
     signal(pid, "KILL");
     let message = running.ends_with(76);
     assert!(message.contains("STILL RUN WITHOUT IT"), "{status} {message}");
     assert!(!message.contains("have ended"), "{message}");
 }
 
-/// The keeper holds the reservation as long as it cannot end the program.
+/// The keeper renews the reservation as long as it cannot end the program.
 #[test]
-fn a_program_of_another_user_keeps_its_reservation_without_the_wrapper() {
-    let (server, folder) = (server(), temp_dir());
-    let Some((mut running, pid)) = under_another_user(&server, &folder) else {
+fn program_of_another_user_keeps_its_reservation_after_the_death_of_the_client() {
+    let (server, directory) = (server(), temp_dir());
+    let Some((mut running, pid)) = under_another_user(&server, &directory) else {
         return;
     };
     running.child.kill().expect("it dies");
-    is_renewed(&server);
+    wait_for_renewals(&server);
     assert!(is_alive(pid));
     assert_eq!(server.connect().list("RESERVAS").len(), 1);
     signal(pid, "KILL");
-    is_free(&mut server.connect());
+    wait_until_free(&mut server.connect());
     let (_, _, message) = running.end();
     assert!(message.contains("cannot end process"), "{message}");
 }
 
-/// After another client has turned it into an ordinary lease, the goodbye alone would not end it.
+/// After `RENOVAR por=` of another client, the reservation does not end with the connection.
 #[test]
-fn reservation_renewed_by_another_client_is_released_as_well() {
+fn reservation_renewed_by_another_client_is_released() {
     let server = server();
     let mut running =
         Running::script(server.address, &["placa 1", "hasta=salir"], "echo a; sleep 600");
@@ -1159,8 +1156,10 @@ fn reservation_renewed_by_another_client_is_released_as_well() {
 // ---------------------------------------------------------------------------------------------
 // Scripted servers.
 
-/// Plays a server. Each script is one connection: the expected lines and the replies to them.
-fn played(connections: Vec<Vec<(&'static str, &'static str)>>) -> (SocketAddr, Played) {
+/// Starts a scripted server. A script lists the expected lines of a connection and the replies.
+fn scripted_server(
+    connections: Vec<Vec<(&'static str, &'static str)>>,
+) -> (SocketAddr, ScriptThread) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     let thread = std::thread::spawn(move || {
@@ -1169,17 +1168,17 @@ fn played(connections: Vec<Vec<(&'static str, &'static str)>>) -> (SocketAddr, P
             let mut client = Client::from_stream(stream);
             for (heard, said) in script {
                 assert_eq!(client.try_line().as_deref(), Some(heard));
-                // The client may be gone before the last reply.
+                // The client may have closed the connection before the last reply.
                 client.try_send(said);
             }
         }
-        // Further connections are refused.
+        // Refuses further connections.
         drop(listener);
     });
     (address, thread)
 }
 
-type Played = std::thread::JoinHandle<()>;
+type ScriptThread = std::thread::JoinHandle<()>;
 
 const GRANT: (&str, &str) = (
     "RESERVE x until=quit for=60s",
@@ -1190,21 +1189,21 @@ const HISTORY: (&str, &str) = ("STATUS", "OK 2 STATUS\nversion=1\njournal=001122
 const RENEWED: (&str, &str) =
     ("RENEW #7 for=60s until=quit", "OK RENEWED #7 x until=quit for=60s\n");
 
-fn run_under(address: SocketAddr, options: &[&str], script: &str) -> Running {
+fn run_x(address: SocketAddr, options: &[&str], script: &str) -> Running {
     let words = [options, &["run", "x", "--", "sh", "-c", script]].concat();
-    Running::start(wrapper(address, &words))
+    Running::start(reserva(address, &words))
 }
 
-/// After a lost connection or watch the wrapper reconnects, and says goodbye at the end.
+/// The client connects again after it has lost its connection or its watch, and releases at the end.
 #[test]
-fn a_held_reservation_outlives_its_connection() {
-    let told_off = (
+fn reservation_outlives_its_connection() {
+    let end_of_watch = (
         "RENEW #7 for=60s until=quit",
         "OK RENEWED #7 x until=quit for=60s\n* 42 PROGRESS\n* END you are too far behind; continue with WATCH after=42\n",
     );
-    let (address, server) = played(vec![
+    let (address, server) = scripted_server(vec![
         vec![GRANT, WATCH, RENEWED, HISTORY],
-        vec![("WATCH x", "OK WATCHING after=41\n"), HISTORY, told_off],
+        vec![("WATCH x", "OK WATCHING after=41\n"), HISTORY, end_of_watch],
         vec![
             ("WATCH x", "OK WATCHING after=42\n"),
             HISTORY,
@@ -1216,7 +1215,7 @@ fn a_held_reservation_outlives_its_connection() {
             ("QUIT", "OK BYE\n"),
         ],
     ]);
-    let running = run_under(address, &[], "sleep 2; exit 6");
+    let running = run_x(address, &[], "sleep 2; exit 6");
     running.ends_with(6);
     server.join().expect("the script holds");
 }
@@ -1224,25 +1223,24 @@ fn a_held_reservation_outlives_its_connection() {
 /// A number in another history may belong to another client, so it is neither renewed nor
 /// cancelled.
 #[test]
-fn another_history_is_a_loss() {
+fn different_history_is_76() {
     let other: (&str, &str) = ("STATUS", "OK 1 STATUS\njournal=ffffffffffffffff\n");
     let behind: (&str, &str) = ("WATCH x", "OK WATCHING after=40\n");
     for (watch, history) in
         [(WATCH, other), (behind, HISTORY), (behind, ("STATUS", "ERR 400 no\n"))]
     {
         let (address, server) =
-            played(vec![vec![GRANT, WATCH, RENEWED, HISTORY], vec![watch, history]]);
-        let running = run_under(address, &[], "exec sleep 600");
+            scripted_server(vec![vec![GRANT, WATCH, RENEWED, HISTORY], vec![watch, history]]);
+        let running = run_x(address, &[], "exec sleep 600");
         let message = running.ends_with(76);
         assert!(message.contains("lost its history"), "{message}");
         server.join().expect("the script holds");
     }
 }
 
-/// The same with the real server: it starts without its history, and another client gets the
-/// number.
+/// The same with the real server, which starts without its history and grants the number again.
 #[test]
-fn a_number_that_was_issued_again_is_left_to_its_new_holder() {
+fn number_issued_again_is_not_cancelled() {
     let server = server();
     let address = server.address;
     let mut running = Running::script(address, &["placa 1", "por=60s"], "echo $$; exec sleep 600");
@@ -1252,9 +1250,9 @@ fn a_number_that_was_issued_again_is_left_to_its_new_holder() {
     assert!(before.say("ALTA otra 1..20").starts_with("OK"));
     assert!(before.say("RESERVAR otra 1").starts_with("OK"));
     drop(before);
-    // A notice shows the wrapper the position in this history.
+    // The notice of this renewal informs the client of the position in the history.
     assert!(server.connect().say("RENOVAR #1 por=50s").starts_with("OK"));
-    until("the wrapper has answered", || server.connect().list("RESERVAS").len() == 2);
+    until("the client has renewed", || server.connect().list("RESERVAS").len() == 2);
     server.kill();
     let server = Server::in_memory(&["--listen", &address.to_string()]);
     let mut other = server.connect();
@@ -1268,10 +1266,10 @@ fn a_number_that_was_issued_again_is_left_to_its_new_holder() {
     assert!(seconds > 600, "neither cancelled nor cut short: {left}");
 }
 
-/// A server that does not support `hasta=salir por=`, and one that refuses for another reason.
+/// With a server that does not support `hasta=salir por=`, and one that refuses for another reason.
 #[test]
-fn only_a_400_makes_it_hold_by_the_connection_alone() {
-    let (address, server) = played(vec![vec![
+fn only_err_400_makes_the_client_fall_back_to_until_quit() {
+    let (address, server) = scripted_server(vec![vec![
         ("RESERVE x until=quit for=60s", "ERR 400 no\n"),
         ("RESERVE x until=quit", "OK RESERVED #7 x from=t until=quit\n"),
         WATCH,
@@ -1280,18 +1278,18 @@ fn only_a_400_makes_it_hold_by_the_connection_alone() {
         ("CANCEL #7", "OK CANCELLED #7 x\n"),
         ("QUIT", "OK BYE\n"),
     ]]);
-    run_under(address, &[], "exit 6").ends_with(6);
+    run_x(address, &[], "exit 6").ends_with(6);
     server.join().expect("the script holds");
-    let (address, server) = played(vec![vec![("RESERVE x until=quit for=60s", "ERR 409 no\n")]]);
-    run_under(address, &[], "exit 6").ends_with(75);
+    let (address, server) =
+        scripted_server(vec![vec![("RESERVE x until=quit for=60s", "ERR 409 no\n")]]);
+    run_x(address, &[], "exit 6").ends_with(75);
     server.join().expect("the script holds");
 }
 
-/// After the wrapper is killed, the keeper says goodbye on the same connection, once all have
-/// ended.
+/// On the connection of the client, after all processes have ended.
 #[test]
-fn the_keeper_says_the_goodbye_of_a_killed_wrapper() {
-    let (address, server) = played(vec![vec![
+fn keeper_releases_after_the_death_of_the_client() {
+    let (address, server) = scripted_server(vec![vec![
         GRANT,
         WATCH,
         RENEWED,
@@ -1299,7 +1297,7 @@ fn the_keeper_says_the_goodbye_of_a_killed_wrapper() {
         ("CANCEL #7", "OK CANCELLED #7 x\n"),
         ("QUIT", "OK BYE\n"),
     ]]);
-    let mut running = run_under(address, &[], "setsid sleep 600 & echo $!; wait");
+    let mut running = run_x(address, &[], "setsid sleep 600 & echo $!; wait");
     let pid = running.pid();
     running.child.kill().expect("it dies");
     server.join().expect("the script holds");
@@ -1307,10 +1305,10 @@ fn the_keeper_says_the_goodbye_of_a_killed_wrapper() {
 }
 
 #[test]
-fn a_server_that_falls_silent_blocks_nobody() {
+fn silent_server_after_the_grant_is_69() {
     let script = |lines: &[(&'static str, &'static str)]| {
         let mut lines = lines.to_vec();
-        // No more answers. The client closes, or goes on sending.
+        // The server does not reply any more. The client closes, or continues to send.
         lines.push(("CANCEL #7", ""));
         lines
     };
@@ -1326,20 +1324,20 @@ fn a_server_that_falls_silent_blocks_nobody() {
                 client.try_send(said);
             }
         });
-        let message = run_under(address, &["--timeout", "1s"], "echo never").ends_with(code);
+        let message = run_x(address, &["--timeout", "1s"], "echo never").ends_with(code);
         assert!(message.contains("stopped answering"), "{message}");
         server.join().expect("the script holds");
     }
 }
 
 #[test]
-fn quiet_prints_nothing_but_errors() {
+fn quiet_prints_only_errors() {
     let server = server();
     let words = ["--quiet", "run", "placa 1", "por=1h", "--", "true"];
-    assert_eq!(Running::start(wrapper(server.address, &words)).ends_with(0), "");
+    assert_eq!(Running::start(reserva(server.address, &words)).ends_with(0), "");
     let mut holder = server.connect();
     holder.say("RESERVAR placa 1");
     let words = ["run", "--quiet", "placa 1", "espera=1s", "--", "true"];
-    let message = Running::start(wrapper(server.address, &words)).ends_with(75);
+    let message = Running::start(reserva(server.address, &words)).ends_with(75);
     assert!(message.starts_with("ERR 408"), "{message}");
 }

@@ -1,34 +1,34 @@
-//! Where the lines of the server are shown.
+//! Standard output and standard error.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-use crate::reply::shown;
-use crate::texts::{self, Language};
-use crate::{EXIT_IO, Stop};
+use crate::client::reply::escape_for_terminal;
+use crate::client::texts::{self, Lang};
+use crate::{EXIT_IO, Exit};
 
-/// Gathers this much before it is written without being told to.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Standard output or standard error. Lines go out as they came, unless a terminal is there:
-/// then only in their harmless form. What was written is seen after [`flush`](Self::flush).
+/// A buffered output for lines of the server. On a terminal, characters that could control it are
+/// escaped. Elsewhere, lines are written unchanged.
 pub struct Output {
     writer: BufWriter<Box<dyn Write>>,
     is_terminal: bool,
-    language: Language,
+    language: Lang,
 }
 
 impl Output {
-    pub fn stdout(language: Language) -> Self {
+    pub fn stdout(language: Lang) -> Self {
         Output::new(Box::new(io::stdout()), io::stdout().is_terminal(), language)
     }
 
-    pub fn stderr(language: Language) -> Self {
+    pub fn stderr(language: Lang) -> Self {
         Output::new(Box::new(io::stderr()), io::stderr().is_terminal(), language)
     }
 
-    /// For the words around a conversation: on the terminal, beside replies that may go to a file.
-    pub fn beside_replies(language: Language) -> Self {
+    /// Returns the output for the prompt. If standard output is redirected, it contains only
+    /// replies, and the prompt goes to standard error.
+    pub fn for_prompt(language: Lang) -> Self {
         if io::stdout().is_terminal() { Output::stdout(language) } else { Output::stderr(language) }
     }
 
@@ -36,40 +36,51 @@ impl Output {
         self.is_terminal
     }
 
-    fn new(target: Box<dyn Write>, is_terminal: bool, language: Language) -> Self {
+    fn new(target: Box<dyn Write>, is_terminal: bool, language: Lang) -> Self {
         let writer = BufWriter::with_capacity(BUFFER_BYTES, target);
         Output { writer, is_terminal, language }
     }
 
-    /// Writes a line of the server, which is given without its ending.
-    pub fn line(&mut self, line: &[u8]) -> Result<(), Stop> {
-        let written = self.writer.write_all(&rendered(line, self.is_terminal));
+    /// Writes a line of the server, which is passed without its line ending.
+    pub fn line(&mut self, line: &[u8]) -> Result<(), Exit> {
+        let written = self.writer.write_all(&printable(line, self.is_terminal));
         let written = written.and_then(|()| self.writer.write_all(b"\n"));
-        written.map_err(|error| output_failed(&error, self.language))
+        written.map_err(|error| write_error(&error, self.language))
     }
 
-    /// Writes words of our own as they are, and shows them.
-    pub fn say(&mut self, words: &str) -> Result<(), Stop> {
-        let written = self.writer.write_all(words.as_bytes());
-        written.map_err(|error| output_failed(&error, self.language))?;
+    /// Writes text of the client unchanged, and flushes.
+    pub fn print(&mut self, text: &str) -> Result<(), Exit> {
+        let written = self.writer.write_all(text.as_bytes());
+        written.map_err(|error| write_error(&error, self.language))?;
         self.flush()
     }
 
-    pub fn flush(&mut self) -> Result<(), Stop> {
-        self.writer.flush().map_err(|error| output_failed(&error, self.language))
+    pub fn flush(&mut self) -> Result<(), Exit> {
+        self.writer.flush().map_err(|error| write_error(&error, self.language))
     }
 }
 
-/// Returns a line for output: unchanged, or with control characters escaped for a terminal.
-pub fn rendered(line: &[u8], is_terminal: bool) -> Cow<'_, [u8]> {
-    if is_terminal { Cow::Owned(shown(line).into_bytes()) } else { Cow::Borrowed(line) }
+/// Returns a line of the server as it is written to a terminal, or to anything else.
+pub fn printable(line: &[u8], is_terminal: bool) -> Cow<'_, [u8]> {
+    if is_terminal {
+        Cow::Owned(escape_for_terminal(line).into_bytes())
+    } else {
+        Cow::Borrowed(line)
+    }
 }
 
-/// Nobody to read us any more is no failure, it is how `| head -1` ends.
-pub fn output_failed(error: &io::Error, language: Language) -> Stop {
+/// Returns the exit for a failed write. An output closed by its reader is not an error, because
+/// `| head -1` ends like this.
+pub fn write_error(error: &io::Error, language: Lang) -> Exit {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        return Stop::Silent;
+        return Exit::Quiet;
     }
-    let text = language.say(texts::OUTPUT_FAILED, &[&language.reason(error)]);
-    Stop::Error { code: EXIT_IO, text }
+    let message = texts::OUTPUT_FAILED.format(language, &[&texts::reason(language, error)]);
+    Exit::Failure { code: EXIT_IO, message }
+}
+
+/// Prints a message of the client on standard error. Unlike `eprintln!`, it does not panic if
+/// standard error is closed, so that the exit code is still returned.
+pub fn print_message(message: &str) {
+    let _ = writeln!(io::stderr(), "reserva: {message}");
 }

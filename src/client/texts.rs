@@ -1,74 +1,66 @@
-//! Every word of the client's own, Spanish and English side by side. (What the server says is
-//! the server's business: its language follows the verb.)
+//! The messages and the help of the client, in Spanish and English side by side. Replies of the
+//! server are not translated: their language is that of the verb.
 
 use std::ffi::OsString;
 use std::io;
 
-/// The language of the client's own words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Language {
-    Spanish,
-    English,
-}
+pub use reservad::text::Lang;
 
-/// One text in both languages; each `{}` is a hole that [`Language::say`] fills in order.
+/// A text in both languages. Each `{}` is a placeholder, which [`format`](Self::format) fills.
 #[derive(Debug, Clone, Copy)]
 pub struct Text {
     spanish: &'static str,
     english: &'static str,
 }
 
-impl Language {
-    /// Spanish where the first of `LC_ALL`, `LC_MESSAGES`, `LANG` that is set and not empty
-    /// begins with `es`, else English.
-    pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
-            .into_iter()
-            .filter_map(variable)
-            .find(|value| !value.is_empty());
-        match locale {
-            Some(locale) if locale.as_encoded_bytes().starts_with(b"es") => Language::Spanish,
-            _ => Language::English,
-        }
+impl Text {
+    /// Returns the text in this language, with its placeholders.
+    pub fn get(self, language: Lang) -> &'static str {
+        language.localized(self.spanish, self.english)
     }
 
-    /// The text in this language as it stands in the table.
-    pub fn plain(self, text: Text) -> &'static str {
-        match self {
-            Language::Spanish => text.spanish,
-            Language::English => text.english,
-        }
-    }
-
-    /// The text in this language, its holes filled. There must be as many values as holes.
-    pub fn say(self, text: Text, values: &[&str]) -> String {
-        let template = self.plain(text);
+    /// Returns the text in this language with its placeholders replaced in order. There must be as
+    /// many values as placeholders.
+    pub fn format(self, language: Lang, values: &[&str]) -> String {
+        let template = self.get(language);
         debug_assert_eq!(template.matches("{}").count(), values.len(), "{template}");
         let mut pieces = template.split("{}");
-        let mut said = pieces.next().unwrap_or_default().to_owned();
+        let mut text = pieces.next().unwrap_or_default().to_owned();
         for (piece, value) in pieces.zip(values) {
-            said.push_str(value);
-            said.push_str(piece);
+            text.push_str(value);
+            text.push_str(piece);
         }
-        said
-    }
-
-    /// Why the system refused, in this language where it is one of the usual reasons. The
-    /// system's own words, which are English, are kept for the rest.
-    pub fn reason(self, error: &io::Error) -> String {
-        let text = match error.kind() {
-            io::ErrorKind::ConnectionRefused => REFUSED,
-            io::ErrorKind::TimedOut => TIMED_OUT,
-            io::ErrorKind::HostUnreachable => HOST_UNREACHABLE,
-            io::ErrorKind::NetworkUnreachable => NETWORK_UNREACHABLE,
-            io::ErrorKind::ConnectionReset => RESET,
-            _ => return error.to_string(),
-        };
-        self.plain(text).to_owned()
+        text
     }
 }
 
-/// Writes the table once: each row becomes a constant, and all rows together a list for the test.
+/// Returns the language of the user: Spanish if the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that
+/// is set and not empty begins with `es`, and English otherwise.
+pub fn language_from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Lang {
+    let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
+        .into_iter()
+        .filter_map(variable)
+        .find(|value| !value.is_empty());
+    match locale {
+        Some(locale) if locale.as_encoded_bytes().starts_with(b"es") => Lang::Es,
+        _ => Lang::En,
+    }
+}
+
+/// Returns the text of a system error. Rare errors are in English in both languages.
+pub fn reason(language: Lang, error: &io::Error) -> String {
+    let text = match error.kind() {
+        io::ErrorKind::ConnectionRefused => REFUSED,
+        io::ErrorKind::TimedOut => TIMED_OUT,
+        io::ErrorKind::HostUnreachable => HOST_UNREACHABLE,
+        io::ErrorKind::NetworkUnreachable => NETWORK_UNREACHABLE,
+        io::ErrorKind::ConnectionReset => RESET,
+        _ => return error.to_string(),
+    };
+    text.get(language).to_owned()
+}
+
+/// Defines each text as a constant, and a list of all texts for the test.
 macro_rules! texts {
     ($($name:ident: $spanish:expr, $english:expr;)*) => {
         $(pub const $name: Text = Text { spanish: $spanish, english: $english };)*
@@ -78,18 +70,16 @@ macro_rules! texts {
 }
 
 texts! {
-    // The conversation.
+    // Interactive mode.
     CONNECTED:
         "Conectado a {}.",
         "Connected to {}.";
-    HINT:
+    GREETING_HINT:
         "AYUDA muestra las órdenes; SALIR, Ctrl-D o Ctrl-C para terminar.",
         "HELP lists the commands; QUIT, Ctrl-D or Ctrl-C to leave.";
     PROMPT: "reserva> ", "reserva> ";
-    // The verb that ends a conversation, in the language that its reply should have.
-    GOODBYE: "SALIR", "QUIT";
 
-    // Wrong use.
+    // Usage errors.
     UNKNOWN_OPTION:
         "opción desconocida {}; las opciones van antes de la primera palabra (consulta reserva --help)",
         "unknown option {}; options come before the first word (see reserva --help)";
@@ -99,77 +89,82 @@ texts! {
     NOT_UTF8:
         "un argumento no está en UTF-8; el servidor solo acepta UTF-8",
         "an argument is not UTF-8; the server accepts only UTF-8";
-    BAD_TIMEOUT:
-        "«{}» no es una duración válida para --timeout; escribe 30s, 5m o 1h",
-        "'{}' is not a valid duration for --timeout; write 30s, 5m or 1h";
-    BAD_SERVER:
+    INVALID_TIMEOUT:
+        "duración no válida «{}» para --timeout; escribe 30s, 5m o 1h",
+        "invalid duration '{}' for --timeout; write 30s, 5m or 1h";
+    INVALID_SERVER:
         "servidor no válido «{}»; escribe MÁQUINA, MÁQUINA:PUERTO o [IPv6]:PUERTO, con un puerto entre 1 y 65535",
         "invalid server '{}'; write HOST, HOST:PORT or [IPv6]:PORT, with a port from 1 to 65535";
     CONTROL_CHARACTER:
-        "la palabra «{}» contiene un carácter de control ({}); una orden es una sola línea de texto",
-        "the word '{}' contains a control character ({}); a command is one line of text";
+        "el argumento «{}» contiene un carácter de control ({}); una orden es una sola línea de texto",
+        "the argument '{}' contains a control character ({}); a command is a single line of text";
     NOTHING_TO_SEND:
-        "no hay nada que enviar: las palabras están en blanco",
-        "nothing to send: the words are blank";
-
+        "no hay nada que enviar: los argumentos están en blanco",
+        "nothing to send: the arguments are blank";
     NO_PROGRAM:
         "falta el programa: reserva ejecutar OBJETIVOS [opciones] -- PROGRAMA ARGUMENTOS...",
         "the program is missing: reserva run TARGETS [options] -- PROGRAM ARGUMENTS...";
     NO_TARGETS:
         "falta el recurso que reservar: reserva ejecutar OBJETIVOS [opciones] -- PROGRAMA ARGUMENTOS...",
         "the resource to reserve is missing: reserva run TARGETS [options] -- PROGRAM ARGUMENTS...";
-    NOT_WITH_A_PROGRAM:
-        "«{}» no se puede usar con ejecutar: el programa empieza ahora y con una reserva propia",
+    NOT_WITH_RUN:
+        "«{}» no se puede usar con ejecutar: el programa empieza ahora, con una reserva propia",
         "'{}' cannot be used with run: the program starts now, under a reservation of its own";
+    HINT_OPTION:
+        "«{}» se envió como parte de la orden; las opciones van antes de la primera palabra",
+        "'{}' was sent as part of the command; options come before the first word";
+    HINT_NUMBER:
+        "en un shell, # empieza un comentario; pon el número entre comillas: {} '#7'",
+        "in a shell, # starts a comment; put the number in quotes: {} '#7'";
 
     // A program under a reservation.
     LOST_RESERVING:
         "se perdió la conexión con {} ({}) antes de obtener la reserva; el programa no se ejecutó.",
         "the connection to {} was lost ({}) before the reservation was granted; the program was not run.";
     CANNOT_RUN: "no se puede ejecutar «{}»: {}", "cannot run '{}': {}";
-    CANNOT_GUARD:
+    NO_PROCESS:
         "el sistema no puede crear un proceso para el programa: {}",
         "the system cannot create a process for the program: {}";
     NO_THREAD:
-        "el sistema no puede crear un hilo para la conversación: {}",
-        "the system cannot create a thread for the conversation: {}";
-    WAS_LOST:
+        "el sistema no puede crear un hilo para la sesión: {}",
+        "the system cannot create a thread for the session: {}";
+    LOST_RUNNING:
         "se perdió la reserva {} ({}); el programa y todos sus procesos terminaron.",
         "reservation {} was lost ({}); the program and all its processes have ended.";
-    WAS_LOST_BEFORE:
+    LOST_BEFORE_START:
         "se perdió la reserva {} ({}).",
         "reservation {} was lost ({}).";
-    GOES_ON:
+    STILL_RUNNING:
         "¡se perdió la reserva {} ({}) y estos procesos del programa SIGUEN SIN ELLA, porque no se pueden terminar: {}!",
         "reservation {} was lost ({}), and these processes of the program STILL RUN WITHOUT IT, because they cannot be ended: {}";
     CANNOT_END:
         "no se puede terminar el proceso {} ({}): es de otro usuario",
         "cannot end process {} ({}): it belongs to another user";
-    CANNOT_PASS:
+    CANNOT_SIGNAL:
         "no se puede enviar la señal al programa (proceso {}): es de otro usuario; el programa sigue, y su reserva también",
-        "cannot send the signal to the program (process {}): it belongs to another user; the program goes on, and so does its reservation";
-    LEFT_BEHIND:
+        "cannot send the signal to the program (process {}): it belongs to another user; the program continues under its reservation";
+    LEFT_RUNNING:
         "el programa terminó y dejó procesos en marcha; se terminan ahora: {}",
         "the program has ended and left processes running, which are ended now: {}";
-    WAITING_FOR:
+    WAITING_FOR_CHILDREN:
         "el programa terminó y dejó procesos en marcha; la reserva sigue hasta que terminen: {}",
         "the program has ended and left processes running; the reservation is kept until they end: {}";
-    WRAPPER_GONE:
-        "alguien mató el proceso que vigilaba el programa; se terminan todos los procesos del programa.",
-        "the process that supervises the program was killed; all processes of the program are ended now.";
-    KEEPER_GONE:
-        "alguien mató el proceso que vigilaba el programa, y el programa con él.",
-        "the process that supervises the program was killed, and the program with it.";
+    SUPERVISOR_KILLED:
+        "el proceso que supervisaba el programa murió; se terminan todos los procesos del programa.",
+        "the process that supervised the program was killed; all processes of the program are ended now.";
+    KEEPER_KILLED:
+        "el proceso que supervisaba el programa murió, y el programa con él.",
+        "the process that supervised the program was killed, and the program with it.";
     NOT_CHECKED:
         "se obtuvo la reserva {}, pero {} dejó de contestar y el programa no se ejecutó; consulta RESERVAS.",
         "reservation {} was granted, but {} stopped answering and the program was not run; check with BOOKINGS.";
-    WHY_HISTORY:
+    LOSS_HISTORY:
         "el servidor perdió su historial o se restauró de una copia",
         "the server lost its history or was restored from a backup";
-    WHY_ENDED: "otro la terminó", "somebody else ended it";
-    WHY_SAID: "el servidor dijo «{}»", "the server said '{}'";
-    WHY_CONNECTION: "la conexión con {}: {}", "the connection to {}: {}";
-    WHY_TERM: "llegaba su final", "its end was near";
+    LOSS_ENDED: "otro cliente la terminó", "another client ended it";
+    LOSS_REPLY: "el servidor respondió «{}»", "the server replied '{}'";
+    LOSS_CONNECTION: "conexión con {}: {}", "connection to {}: {}";
+    LOSS_END_NEAR: "llegaba su final", "its end was near";
     NOT_CONFIRMED:
         "el servidor no confirmó el final de la reserva {}; consulta RESERVAS.",
         "the server did not confirm the end of reservation {}; check with BOOKINGS.";
@@ -189,28 +184,28 @@ texts! {
     RESET: "el servidor la cortó", "the server reset it";
     CLOSED: "el servidor la cerró", "the server closed it";
 
-    // The server went away.
-    LOST_ASKING:
+    // The connection was lost.
+    LOST_BEFORE_REPLY:
         "se perdió la conexión con {} antes de la respuesta completa ({}).\nQuizá la orden se cumplió: consulta RESERVAS antes de repetirla.",
         "the connection to {} was lost before the whole reply ({}).\nThe command may have been run: check with BOOKINGS before you repeat it.";
     LOST_WATCHING:
-        "se perdió la conexión con {} ({}).\nOBSERVAR tras=N, con el número del último aviso, continúa desde ahí.",
-        "the connection to {} was lost ({}).\nWATCH after=N, with the number of the last notice, continues from there.";
-    LOST_TALKING:
+        "se perdió la conexión con {} ({}).\nPara continuar desde ahí: OBSERVAR tras=N, con el número del último aviso.",
+        "the connection to {} was lost ({}).\nTo continue from there: WATCH after=N, with the number of the last notice.";
+    LOST_IN_SESSION:
         "se perdió la conexión con {} ({}).\nVuelve a empezar con «reserva» cuando el servidor esté en marcha.",
         "the connection to {} was lost ({}).\nStart 'reserva' again when the server is running.";
-    LOST_PIPING:
+    LOST_IN_BATCH:
         "se perdió la conexión con {} ({}): respuestas completas: {}; líneas enviadas: {}.\nLas que no tienen respuesta quizá se cumplieron: consulta RESERVAS antes de repetirlas.",
         "the connection to {} was lost ({}): complete replies: {}; lines sent: {}.\nThose without a reply may have been run: check with BOOKINGS before you repeat them.";
-    NO_GOODBYE:
+    QUIT_NOT_CONFIRMED:
         "{} no confirmó SALIR; la conexión se cierra de todos modos.",
         "{} did not confirm QUIT; the connection is closed anyway.";
-    FOREIGN:
+    NOT_RESERVAD:
         "{} no responde como reservad; envió «{}».\n¿Es el puerto correcto? Elígelo con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
         "{} does not answer like reservad; it sent '{}'.\nIs it the right port? Choose it with --server HOST:PORT or RESERVA_SERVER.";
-    ENDLESS: "una línea sin fin", "an endless line";
+    LINE_TOO_LONG: "una línea demasiado larga", "a line that is too long";
 
-    // Our own input and output.
+    // Input and output.
     LINE_NOT_UTF8:
         "línea {} de la entrada, byte {}: no es UTF-8 ({}); no se ejecutó nada a partir de esa línea",
         "line {} of the input, byte {}: not UTF-8 ({}); nothing from that line on was run";
@@ -232,45 +227,46 @@ texts! {
     HELP_OPTIONS: "Opciones", "Options";
     HELP_WORDS_VALUE: "PALABRAS", "WORDS";
     HELP_WORDS:
-        "Orden que se envía, por ejemplo: RESERVAR Habitación 1",
-        "Command to send, for example: RESERVE Habitación 1";
+        "Envía esta orden, por ejemplo: RESERVAR Habitación 1",
+        "Send this command, for example: RESERVE Habitación 1";
     HELP_SERVER_VALUE: "MÁQUINA:PUERTO", "HOST:PORT";
     HELP_SERVER:
-        "Servidor al que conectarse; por defecto, RESERVA_SERVER o 127.0.0.1:12345",
-        "Server to connect to; RESERVA_SERVER or 127.0.0.1:12345 by default";
+        "Conéctate a este servidor [por defecto: RESERVA_SERVER, o 127.0.0.1:12345]",
+        "Connect to this server [default: RESERVA_SERVER, or 127.0.0.1:12345]";
     HELP_TIMEOUT_VALUE: "DURACIÓN", "DURATION";
     HELP_TIMEOUT:
-        "Tiempo máximo sin respuesta del servidor, además de espera=; por defecto, 10s",
-        "Time that the server may be silent, beyond any wait=; 10s by default";
+        "Espera cada respuesta este tiempo, además de espera= [por defecto: 10s]",
+        "Wait this long for each reply, in addition to wait= [default: 10s]";
     HELP_QUIET:
-        "No muestres avisos, ni nada si todo va bien",
-        "Print no notices, and nothing on success";
+        "Muestra solo los errores",
+        "Print only errors";
     HELP_WAIT_CHILDREN:
         "Con ejecutar: mantén la reserva hasta que terminen también los procesos que deja el programa",
         "With run: keep the reservation until the processes left by the program have ended too";
     HELP_HELP: "Muestra esta ayuda", "Print this help";
     HELP_VERSION: "Muestra la versión", "Print the version";
     HELP_MORE:
-"Con argumentos, envía con ellos una línea y muestra la respuesta: OK en la salida estándar, ERR en
-la de errores. Las opciones van antes de la primera palabra. Repone las comillas que quita el
+"Con argumentos, los envía como una línea y muestra la respuesta: OK en la salida estándar y ERR en
+la salida de errores. Las opciones van antes de la primera palabra. Repone las comillas que quita el
 shell: nota='dos adultos' se envía como nota=\"dos adultos\".
 
 Sin argumentos y en un terminal, es interactivo. Sin argumentos y con otra entrada, envía todas sus
-líneas sin esperar y muestra todas las respuestas, también las ERR, en orden y en la salida estándar.
+líneas sin esperar y muestra en orden todas las respuestas, también las ERR, en la salida estándar.
 
-ejecutar (o run) reserva, ejecuta el programa y libera. El programa recibe sus argumentos, la
-entrada, las salidas, el terminal y las señales tal cual, y RESERVA_ID, RESERVA_RECURSOS (uno por
-línea) y RESERVA_HASTA en su entorno. Las opciones son las de RESERVAR, menos desde= y clave=:
-  por=30m         se renueva cada tercio del plazo y sobrevive a una caída del servidor más corta
-  hasta= noches=  hasta entonces, sin renovar
-  (ninguna)       hasta=salir por=1m: se renueva cada 20 segundos
+ejecutar (o run) reserva, ejecuta el programa y libera la reserva. El programa recibe sin cambios los
+argumentos, la entrada, las salidas, el terminal y las señales, y en su entorno RESERVA_ID,
+RESERVA_RECURSOS (uno por línea) y RESERVA_HASTA. Acepta las opciones de RESERVAR, menos desde= y
+clave=:
+  por=30m         se renueva cada tercio del plazo; sobrevive a una caída más corta del servidor
+  hasta= noches=  hasta ese momento, sin renovar
+  (ninguna)       hasta=salir por=60s: se renueva cada 20 segundos
   hasta=salir     mientras dure la conexión
   espera=1h       espera su turno
   titular=ana     a nombre de ana
-Si la reserva se pierde (otro la cancela, el servidor no vuelve a tiempo, llega su final), todos los
+Si se pierde la reserva (otro la cancela, el servidor no vuelve a tiempo o llega su final), todos los
 procesos del programa reciben TERM y, como mucho 5 segundos después y antes de que venza, KILL. Lo
-mismo ocurre si matan a reserva, y con los procesos que el programa deja en marcha al terminar, salvo
-con --wait-children. --quiet y --wait-children también se pueden escribir detrás de ejecutar.
+mismo ocurre si reserva muere, y con los procesos que el programa deja en marcha al terminar, salvo
+con --wait-children. --quiet y --wait-children también pueden ir detrás de ejecutar.
 
 Ejemplos:
   reserva LISTAR
@@ -280,14 +276,14 @@ Ejemplos:
   reserva OBSERVAR
   reserva ejecutar 'placa *' por=10m espera=1h -- make prueba
 
-Termina con:
+Códigos de salida:
   0   todo OK
-  64  ERR 400, 401, 403, 404, 410, 413, uso incorrecto o entrada que no es texto: corrígelo antes de repetir
-  69  no hay servidor, o la conexión se perdió o quedó sin respuesta
+  64  ERR 400, 401, 403, 404, 410, 413, uso incorrecto o entrada que no es texto: corrígelo antes
+  69  no hay servidor, o la conexión se perdió o calló antes de la respuesta completa
   71  el sistema no puede crear un proceso para el programa
   74  falló la lectura de la entrada o la escritura de la salida
   75  ERR 408, 409, 429, 503: prueba más tarde
-y ejecutar, con el código del programa (128+n si lo terminó la señal n), con uno de los anteriores, o:
+ejecutar termina con el código del programa (128+n si lo terminó la señal n), uno de los anteriores, o:
   76  se perdió la reserva
   126, 127  el programa no se puede ejecutar, o no existe",
 "With arguments, sends them as one line and prints the reply: OK on standard output, ERR on
@@ -299,17 +295,17 @@ sends all input lines without waiting and prints all replies, including ERR, in 
 output.
 
 run (or ejecutar) reserves, runs the program and releases. The program gets its arguments, input,
-outputs, terminal and signals unchanged, and RESERVA_ID, RESERVA_RECURSOS (one a line) and
+outputs, terminal and signals unchanged, and RESERVA_ID, RESERVA_RECURSOS (one per line) and
 RESERVA_HASTA in its environment. The options are those of RESERVE, except from= and key=:
   for=30m         renewed after each third of its term; survives a shorter server outage
   until= nights=  until then, not renewed
-  (none)          until=quit for=1m: renewed every 20 seconds
+  (none)          until=quit for=60s: renewed every 20 seconds
   until=quit      as long as the connection lasts
-  wait=1h         waits its turn
+  wait=1h         wait in the queue
   holder=ana      in the name of ana
-If the reservation is lost (somebody cancels it, the server is not back in time, its end comes),
-all processes of the program get TERM and, within 5 seconds and before the reservation ends, KILL.
-The same happens if reserva is killed, and to processes that the program leaves running at its
+If the reservation is lost (another client cancels it, the server is not back in time, or its end
+comes), all processes of the program get TERM and, within 5 seconds and before the reservation ends,
+KILL. The same happens if reserva is killed, and to processes that the program leaves running at its
 end, except with --wait-children. --quiet and --wait-children may also follow run.
 
 Examples:
@@ -329,7 +325,7 @@ Exit status:
   75  ERR 408, 409, 429, 503: try later
 run exits with the code of the program (128+n if signal n ended it), one of the above, or:
   76  the reservation was lost
-  126, 127  the program cannot be run, or is not there";
+  126, 127  the program cannot be run, or does not exist";
 }
 
 #[cfg(test)]
@@ -337,36 +333,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_languages_have_the_same_holes() {
+    fn both_languages_have_the_same_placeholders() {
         for text in ALL {
-            let holes = |template: &str| template.matches("{}").count();
-            assert_eq!(holes(text.spanish), holes(text.english), "{text:?}");
+            let placeholders = |template: &str| template.matches("{}").count();
+            assert_eq!(placeholders(text.spanish), placeholders(text.english), "{text:?}");
             assert!(!text.spanish.is_empty() && !text.english.is_empty());
         }
     }
 
     #[test]
-    fn holes_are_filled_in_order_and_values_are_left_alone() {
+    fn placeholders_are_replaced_in_order_and_values_are_left_alone() {
         let text = Text { spanish: "{} a {}!", english: "{}" };
-        assert_eq!(Language::Spanish.say(text, &["{}", "b"]), "{} a b!");
+        assert_eq!(text.format(Lang::Es, &["{}", "b"]), "{} a b!");
     }
 
     #[test]
-    fn the_first_variable_that_says_something_decides() {
-        use Language::{English, Spanish};
-        let rows: [([Option<&str>; 3], Language); 9] = [
-            ([None, None, None], English),
-            ([None, None, Some("es_AR.UTF-8")], Spanish),
-            ([None, None, Some("es")], Spanish),
-            ([None, None, Some("en_US.UTF-8")], English),
-            ([None, Some("C"), Some("es_ES")], English),
-            ([Some(""), Some(""), Some("es_ES")], Spanish),
-            ([Some("es_ES"), Some("en"), Some("en")], Spanish),
-            ([Some("POSIX"), Some("es"), Some("es")], English),
-            ([Some(""), None, None], English),
+    fn first_variable_that_is_not_empty_decides() {
+        use Lang::{En, Es};
+        let cases: [([Option<&str>; 3], Lang); 9] = [
+            ([None, None, None], En),
+            ([None, None, Some("es_AR.UTF-8")], Es),
+            ([None, None, Some("es")], Es),
+            ([None, None, Some("en_US.UTF-8")], En),
+            ([None, Some("C"), Some("es_ES")], En),
+            ([Some(""), Some(""), Some("es_ES")], Es),
+            ([Some("es_ES"), Some("en"), Some("en")], Es),
+            ([Some("POSIX"), Some("es"), Some("es")], En),
+            ([Some(""), None, None], En),
         ];
-        for (values, expected) in rows {
-            let got = Language::from_environment(|name| {
+        for (values, expected) in cases {
+            let got = language_from_environment(|name| {
                 let at = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().position(|n| *n == name);
                 at.and_then(|at| values[at]).map(OsString::from)
             });

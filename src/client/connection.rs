@@ -1,4 +1,4 @@
-//! Which server, and the connection to it.
+//! The address of the server and the connection to it.
 
 use std::fmt;
 use std::io;
@@ -8,27 +8,25 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::reply::{Gone, shown};
-use crate::texts::{self, Language, Text};
-use crate::{EXIT_UNAVAILABLE, Stop};
+use crate::client::reply::{Disconnect, escape_for_terminal};
+use crate::client::texts::{self, Lang, Text};
+use crate::{EXIT_UNAVAILABLE, Exit};
 
 const DEFAULT_PORT: u16 = 12345;
 
-/// How long one address may take. A host that swallows packets would hold us for minutes;
-/// a live one answers within a second even from the other side of the world, a lost SYN
-/// included after three.
+/// Limit for connecting to one address. Without it, a host that drops packets would block for
+/// minutes. Five seconds are enough for a distant host, even if the first SYN is lost.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A server as its user named it.
+/// A server as given by the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerAddress {
     host: String,
     port: u16,
 }
 
-impl Server {
-    /// `HOST`, `HOST:PORT`, `[IPv6]`, `[IPv6]:PORT` or a bare IPv6 address. `None` for
-    /// anything else.
+impl ServerAddress {
+    /// Parses `HOST`, `HOST:PORT`, `[IPv6]`, `[IPv6]:PORT` or an IPv6 address without brackets.
     pub fn parse(name: &str) -> Option<Self> {
         let (host, port) = if let Some(rest) = name.strip_prefix('[') {
             let (host, after) = rest.split_once(']')?;
@@ -43,34 +41,38 @@ impl Server {
             return None;
         }
         let port = port.map_or(Some(DEFAULT_PORT), parse_port)?;
-        Some(Server { host: host.to_owned(), port })
+        Some(ServerAddress { host: host.to_owned(), port })
     }
 
-    /// Connects to the first address that accepts. Returns that address, and all of them.
+    /// Connects to the first address that accepts. Returns that address, and all addresses.
     fn connect(
         &self,
-        language: Language,
+        language: Lang,
         timeout: Duration,
-    ) -> Result<(TcpStream, SocketAddr, Vec<SocketAddr>), Stop> {
-        let refused = |text, why: &str| unavailable(language.say(text, &[&self.to_string(), why]));
+    ) -> Result<(TcpStream, SocketAddr, Vec<SocketAddr>), Exit> {
+        let failed = |text: Text, reason: &str| {
+            unavailable(text.format(language, &[&self.to_string(), reason]))
+        };
         let addresses = (self.host.as_str(), self.port)
             .to_socket_addrs()
-            .map_err(|error| refused(texts::UNRESOLVED, &error.to_string()))?;
+            .map_err(|error| failed(texts::UNRESOLVED, &error.to_string()))?;
         let addresses: Vec<SocketAddr> = addresses.collect();
         let mut failures = Vec::new();
         for address in addresses.iter().copied() {
             match connect_to(&address, timeout.min(CONNECT_TIMEOUT)) {
                 Ok(stream) => return Ok((stream, address, addresses)),
-                Err(error) => failures.push(self.failure(&address, &language.reason(&error))),
+                Err(error) => {
+                    failures.push(self.failure(&address, &texts::reason(language, &error)))
+                }
             }
         }
         if failures.is_empty() {
-            return Err(refused(texts::UNRESOLVED, language.plain(texts::NO_ADDRESS)));
+            return Err(failed(texts::UNRESOLVED, texts::NO_ADDRESS.get(language)));
         }
-        Err(refused(texts::UNREACHABLE, &failures.join("; ")))
+        Err(failed(texts::UNREACHABLE, &failures.join("; ")))
     }
 
-    /// One failed attempt; the address is told where it is not what the user wrote.
+    /// Describes a failed attempt. The address is included if the user gave a name.
     fn failure(&self, address: &SocketAddr, reason: &str) -> String {
         if address.to_string() == self.to_string() {
             reason.to_owned()
@@ -80,7 +82,7 @@ impl Server {
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
@@ -90,80 +92,90 @@ impl fmt::Display for Server {
     }
 }
 
-/// An IPv6 address without brackets, perhaps with a zone (`fe80::1%eth0`). No port fits in it.
+/// Returns whether a name is an IPv6 address without brackets, perhaps with a zone
+/// (`fe80::1%eth0`). Such a name contains no port.
 fn is_bare_ipv6(name: &str) -> bool {
     let address = name.split_once('%').map_or(name, |(address, _)| address);
     address.parse::<Ipv6Addr>().is_ok()
 }
 
-/// A port that can be connected to. (`parse` alone would take `+1`.)
+/// Parses the port of a server. `parse` alone would accept `+1` and 0.
 fn parse_port(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|port| digits && *port != 0)
 }
 
 fn connect_to(address: &SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(address, timeout)?;
-    // A port of this machine where nobody listens can, by the luck of the ephemeral port, be
-    // joined to itself: it would answer us with our own words.
+    prepare(TcpStream::connect_timeout(address, timeout)?, address)
+}
+
+/// Checks a new connection and disables Nagle's algorithm, because lines are written whole.
+///
+/// If no process listens on a local port and the kernel chooses the same port as the local one, TCP
+/// connects the socket to itself, and the client would read its own commands.
+pub fn prepare(stream: TcpStream, address: &SocketAddr) -> io::Result<TcpStream> {
     if stream.local_addr()? == *address {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
-    // Each line is whole when it is written; there is nothing for Nagle to gather. Without it
-    // things are only slower, so a failure is none.
+    // A failure only costs time.
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 
-fn unavailable(text: String) -> Stop {
-    Stop::Error { code: EXIT_UNAVAILABLE, text }
+fn unavailable(message: String) -> Exit {
+    Exit::Failure { code: EXIT_UNAVAILABLE, message }
 }
 
-/// An open connection, and what is needed to speak about it.
-pub struct Link {
+/// An open connection, with the names needed for messages about it.
+pub struct Connection {
     pub stream: TcpStream,
-    pub language: Language,
-    /// The server as its user named it.
+    pub language: Lang,
+    /// The server as given by the user.
     name: String,
-    /// The one of its addresses that took us. Kept, because a lost connection does not tell it.
+    /// The address of the peer. Kept, because a lost connection does not report it.
     address: SocketAddr,
-    /// All addresses of the host name.
+    /// All addresses of the host.
     pub addresses: Vec<SocketAddr>,
 }
 
-impl Link {
-    /// Connects. The timeout applies to each address.
-    pub fn open(server: &Server, language: Language, timeout: Duration) -> Result<Self, Stop> {
+impl Connection {
+    /// Connects to the server. The timeout applies to each address.
+    pub fn open(server: &ServerAddress, language: Lang, timeout: Duration) -> Result<Self, Exit> {
         let (stream, address, addresses) = server.connect(language, timeout)?;
-        Ok(Link { stream, language, name: server.to_string(), address, addresses })
+        Ok(Connection { stream, language, name: server.to_string(), address, addresses })
     }
 
-    /// Wraps a connection to this address of a server.
-    pub fn of(stream: TcpStream, language: Language, name: String, address: SocketAddr) -> Self {
-        Link { stream, language, name, address, addresses: Vec::new() }
+    /// Wraps a stream that is connected to this address of a server.
+    pub fn from_stream(
+        stream: TcpStream,
+        language: Lang,
+        name: String,
+        address: SocketAddr,
+    ) -> Self {
+        Connection { stream, language, name, address, addresses: Vec::new() }
     }
 
-    /// Closes the connection, even if another process has it open as well.
-    pub fn hang_up(&self) {
+    /// Closes the connection, even if another process has a copy of the descriptor.
+    pub fn shut_down(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Waits for input until `limit` at most. Returns whether there is some.
-    pub fn wait_readable(&self, limit: Option<Instant>) -> bool {
+    /// Waits until there is input or the deadline has passed. Returns whether there is input.
+    pub fn wait_readable(&self, deadline: Option<Instant>) -> bool {
         loop {
-            let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+            let left = deadline.map(|time| time.saturating_duration_since(Instant::now()));
             let timeout = left.and_then(|left| Timespec::try_from(left).ok());
             let mut polled = [PollFd::new(&self.stream, PollFlags::IN)];
             match poll(&mut polled, timeout.as_ref()) {
                 Err(Errno::INTR) => {}
-                // Reading finds the error.
+                // The next read reports the error.
                 Err(_) => return true,
                 Ok(ready) => return ready > 0,
             }
         }
     }
 
-    /// The server for a person: as it was named, and the address behind the name.
+    /// Returns the server for messages: as given by the user, and its address if that differs.
     pub fn name(&self) -> String {
         if self.address.to_string() == self.name {
             self.name.clone()
@@ -172,32 +184,23 @@ impl Link {
         }
     }
 
-    /// The end for a connection that was lost; `text` has holes for the server and the reason.
-    pub fn lost(&self, text: Text, gone: &Gone) -> Stop {
-        self.unavailable(text, &[&self.reason(gone)])
+    /// Returns the exit for a lost connection. The text has placeholders for server and reason.
+    pub fn lost(&self, text: Text, reason: &Disconnect) -> Exit {
+        self.unavailable(text, &[&reason.text(self.language)])
     }
 
-    /// The end for a server that is none of ours; `said` is the line that gave it away.
-    pub fn foreign(&self, said: &[u8]) -> Stop {
+    /// Returns the exit for a server of another kind, which has sent this line.
+    pub fn not_reservad(&self, line: &[u8]) -> Exit {
         const SHOWN_CHARS: usize = 64;
-        let said: String = shown(said).chars().take(SHOWN_CHARS).collect();
-        self.unavailable(texts::FOREIGN, &[&said])
+        let line: String = escape_for_terminal(line).chars().take(SHOWN_CHARS).collect();
+        self.unavailable(texts::NOT_RESERVAD, &[&line])
     }
 
-    /// The end with 69 and a text whose first hole is the server.
-    pub fn unavailable(&self, text: Text, rest: &[&str]) -> Stop {
+    /// Returns the exit with code 69 and a text whose first placeholder is the server.
+    pub fn unavailable(&self, text: Text, rest: &[&str]) -> Exit {
         let name = self.name();
         let values: Vec<&str> = [name.as_str()].iter().chain(rest).copied().collect();
-        unavailable(self.language.say(text, &values))
-    }
-
-    pub fn reason(&self, gone: &Gone) -> String {
-        match gone {
-            Gone::Silent => self.language.plain(texts::TIMED_OUT).to_owned(),
-            Gone::Closed => self.language.plain(texts::CLOSED).to_owned(),
-            Gone::Endless => self.language.plain(texts::ENDLESS).to_owned(),
-            Gone::Failed(error) => self.language.reason(error),
-        }
+        unavailable(text.format(self.language, &values))
     }
 }
 
@@ -206,8 +209,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_are_named_in_many_ways() {
-        let rows = [
+    fn server_addresses_are_parsed() {
+        let cases = [
             ("localhost", Some("localhost:12345")),
             ("localhost:1", Some("localhost:1")),
             ("127.0.0.1", Some("127.0.0.1:12345")),
@@ -230,8 +233,8 @@ mod tests {
             ("a:b:80", None),
             ("http://host:80", None),
         ];
-        for (name, expected) in rows {
-            let got = Server::parse(name).map(|server| server.to_string());
+        for (name, expected) in cases {
+            let got = ServerAddress::parse(name).map(|server| server.to_string());
             assert_eq!(got.as_deref(), expected, "{name}");
         }
     }

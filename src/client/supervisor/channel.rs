@@ -1,28 +1,30 @@
-//! Messages between the wrapper, its keeper and the process that becomes the program. All three run
-//! this executable. Each receives messages on its standard input, which is a socket that preserves
-//! message boundaries. A message consists of a keyword and its fields, and can carry a descriptor.
-//! The standard input for the program is passed on in this way.
+//! Message channels between the supervisor, its keeper and the process that becomes the program.
+//!
+//! All three run this executable. The keeper and the program's process receive messages on their
+//! standard input, which is a socket that preserves message boundaries. A message consists of a
+//! keyword and fields, and can carry a descriptor, such as the standard input for the program.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::str::FromStr;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-/// Enough for every message, which at most holds the names of a reservation and a few words.
+/// Larger than any message. The longest ones contain the names of a reservation and a few words.
 const MESSAGE_MAX_BYTES: usize = 32 * 1024;
 
 /// Separates the fields of a message. Arguments and environment variables cannot contain it.
 const SEPARATOR: u8 = 0;
 
-/// One end of a connection between two of the processes.
+/// One end of a channel between two of the processes.
 #[derive(Debug)]
 pub struct Channel(OwnedFd);
 
-/// A message. Its first field is the keyword.
+/// A message, whose first field is the keyword.
 #[derive(Debug)]
 pub struct Message {
     pub fields: Vec<String>,
@@ -42,12 +44,8 @@ impl Channel {
         Ok(Channel(io::stdin().as_fd().try_clone_to_owned()?))
     }
 
-    pub fn send(&self, fields: &[&str]) -> io::Result<()> {
-        self.send_with(fields, None)
-    }
-
     /// Sends a message, optionally with a descriptor.
-    pub fn send_with(&self, fields: &[&str], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    pub fn send(&self, fields: &[String], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let text = fields.join(&char::from(SEPARATOR).to_string());
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -55,7 +53,7 @@ impl Channel {
         if !fds.is_empty() {
             control.push(SendAncillaryMessage::ScmRights(&fds));
         }
-        // A receiver that does not read must not block the end of a reservation.
+        // A receiver that does not read must not delay the end of a reservation.
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         rustix::io::retry_on_intr(|| {
             sendmsg(&self.0, &[IoSlice::new(text.as_bytes())], &mut control, flags)
@@ -63,7 +61,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Waits for the next message; `None` when the other end is closed.
+    /// Waits for the next message. Returns `None` when the other end is closed.
     pub fn receive(&self) -> io::Result<Option<Message>> {
         let mut bytes = vec![0; MESSAGE_MAX_BYTES];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -92,16 +90,16 @@ impl Channel {
 }
 
 impl Message {
-    /// Returns the keyword.
-    pub fn word(&self) -> &str {
+    pub fn keyword(&self) -> &str {
         self.fields.first().map_or("", String::as_str)
     }
 
+    /// Returns a field, or an empty string if there is none at this position.
     pub fn field(&self, at: usize) -> &str {
         self.fields.get(at).map_or("", String::as_str)
     }
 
-    pub fn number(&self, at: usize) -> Option<i64> {
+    pub fn number<N: FromStr>(&self, at: usize) -> Option<N> {
         self.field(at).parse().ok()
     }
 }
@@ -118,15 +116,15 @@ mod tests {
     use std::io::{Read, Write};
 
     #[test]
-    fn messages_stay_apart_and_bring_descriptors() {
+    fn messages_keep_their_boundaries_and_carry_descriptors() {
         let (ours, theirs) = Channel::pair().expect("a pair");
         let theirs = Channel(theirs);
         let (mut reader, writer) = io::pipe().expect("a pipe");
-        ours.send(&["one", "", "á b"]).expect("sent");
-        ours.send_with(&["two"], Some(writer.as_fd())).expect("sent");
+        ours.send(&["one", "", "á b"].map(str::to_owned), None).expect("sent");
+        ours.send(&["two".to_owned()], Some(writer.as_fd())).expect("sent");
         drop((ours, writer));
         let one = theirs.receive().expect("received").expect("a message");
-        assert_eq!((one.word(), one.field(1), one.field(2)), ("one", "", "á b"));
+        assert_eq!((one.keyword(), one.field(1), one.field(2)), ("one", "", "á b"));
         assert!(one.descriptor.is_none());
         let two = theirs.receive().expect("received").expect("a message");
         let mut writer = std::fs::File::from(two.descriptor.expect("a descriptor"));
