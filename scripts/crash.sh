@@ -1,13 +1,13 @@
 #!/bin/sh
-# Lets the server die at random moments under load for a given time; each time
-# everything that was acknowledged must be there, once, after the restart. Three
-# journals at a time: kill -9, no space left, failing system calls. Prints the
-# seed, and every 100 rounds and at the end what was done.
+# Kills the server at random moments under load for a given time. After each
+# restart, everything acknowledged must exist once. Three journals at a time:
+# kill -9, no space left, failing system calls. Prints the seed, and a summary
+# after every 100 rounds and at the end.
 #
 # Usage: scripts/crash.sh DURATION [release]      (90, 90s, 30m, 2h)
 #
-# Ends with status 1 at the first failure. RESERVAD_SEED=… repeats the dice; the
-# moments of death are partly the machine's.
+# Exits with status 1 at the first failure. RESERVAD_SEED=… repeats the random
+# choices; the moments of death depend on the machine as well.
 set -eu
 
 case ${1:-} in
@@ -25,5 +25,5 @@ if [ "${2:-}" = release ]; then profile=--release; fi
 
 cd "$(dirname "$0")/.."
 export RESERVAD_CRASH_SECONDS="$seconds"
-# shellcheck disable=SC2086 # no profile is no argument
+# shellcheck disable=SC2086 # an empty profile is no argument
 exec cargo test $profile --quiet --test crash -- --nocapture

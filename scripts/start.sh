@@ -1,28 +1,28 @@
 #!/bin/sh
-# How long reservad takes to start with no data: from just before its program is
-# run to the line "listening on", and to the first reply to a client that has
-# connected then. Each start has a fresh folder, on the disk of $TMPDIR or /tmp,
-# and the default --fsync always. Beside it, on the same disk right after each
-# start: what a start cannot do without (one fdatasync of a new file in a new
-# folder), and how long it takes to run a program that only says a word.
+# Measures how long reservad takes to start without data: from before the process
+# is created to the line "listening on", and to the first reply to a client that
+# connects then. Each start has a new directory, on the disk of $TMPDIR or /tmp,
+# and --fsync always. For comparison, measures after each start on the same disk
+# one fdatasync of a new file in a new directory, which no start can avoid, and
+# the time to run a program that prints one word.
 #
 # Usage: scripts/start.sh [STARTS]      (default 30)
 #
-# Needs cargo, python3 and Linux. Listens on 127.0.0.1 only, ends what it has
-# started.
+# Needs cargo, python3 and Linux. Listens on 127.0.0.1 only, and stops every
+# process that it has started.
 set -eu
 
 starts=${1:-30}
 cd "$(dirname "$0")/.."
 cargo build --release --quiet
 target=${CARGO_TARGET_DIR:-target}/release
-folder=$(mktemp -d)
-# At the end, all at once: a disk that is told of removed files (mount -o discard)
-# would be told during the next start.
-trap 'rm -rf "$folder"' EXIT
+directory=$(mktemp -d)
+# Removes all directories at the end. With mount -o discard, removing them earlier
+# would slow down the next start.
+trap 'rm -rf "$directory"' EXIT
 trap 'exit 1' INT TERM HUP
 
-timeout 300 python3 - "$target/reservad" "$folder" "$starts" <<'PYTHON'
+timeout 300 python3 - "$target/reservad" "$directory" "$starts" <<'PYTHON'
 import os
 import re
 import signal
@@ -31,11 +31,11 @@ import statistics
 import sys
 import time
 
-program, folder, starts = sys.argv[1], sys.argv[2], int(sys.argv[3])
+program, directory, starts = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
 
 def run(arguments, output):
-    """Runs a program with that output as a pipe: its id and the pipe's end."""
+    """Runs a program with this output as a pipe. Returns its id and the pipe."""
     read, write = os.pipe()
     to = [(os.POSIX_SPAWN_DUP2, write, output)]
     pid = os.posix_spawnp(arguments[0], arguments, os.environ, file_actions=to)
@@ -44,18 +44,18 @@ def run(arguments, output):
 
 
 def until(read, pattern):
-    """Reads until the pattern is there, and returns the match."""
+    """Reads until the pattern matches, and returns the match."""
     text = b""
     while not (found := re.search(pattern, text)):
         piece = os.read(read, 4096)
         if not piece:
-            sys.exit("it does not start:\n" + text.decode())
+            sys.exit("the server does not start:\n" + text.decode())
         text += piece
     return found
 
 
 def start(data):
-    """Milliseconds to the line and to the first reply."""
+    """Returns the milliseconds to the line and to the first reply."""
     arguments = [program, "--data-dir", data, "--listen", "127.0.0.1:0"]
     begun = time.monotonic()
     pid, read = run(arguments, 2)
@@ -74,7 +74,7 @@ def start(data):
 
 
 def disk(data):
-    """Milliseconds of an fdatasync of a new file in a new folder."""
+    """Returns the milliseconds of an fdatasync of a new file in a new directory."""
     os.mkdir(data)
     file = os.open(data + "/file", os.O_RDWR | os.O_CREAT)
     os.write(file, b"reservad-journal 3 0123456789abcdef 18901257\n")
@@ -86,7 +86,7 @@ def disk(data):
 
 
 def nothing():
-    """Milliseconds to run a program to its first word."""
+    """Returns the milliseconds to run a program to its first word."""
     begun = time.monotonic()
     pid, read = run(["echo", "word"], 1)
     until(read, b"word\n")
@@ -98,13 +98,13 @@ def nothing():
 
 rows = []
 for at in range(starts):
-    data = f"{folder}/{at}"
+    data = f"{directory}/{at}"
     rows.append((*start(data), disk(data + "-disk"), nothing()))
 names = [
     "to 'listening on'",
     "to the first reply",
-    "one fdatasync of a new file in a new folder",
-    "running a program that says a word",
+    "one fdatasync of a new file in a new directory",
+    "running a program that prints a word",
 ]
 print(f"{starts} starts with no data, in ms:")
 for name, column in zip(names, zip(*rows)):

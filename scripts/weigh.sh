@@ -1,21 +1,21 @@
 #!/bin/sh
-# What reservad weighs: the size of its programs, its memory at the start, its
-# own memory for each idle connection that has made a request, and how often
-# it wakes up while nothing happens.
+# Measures the size of both programs, the server's memory at the start, its own
+# memory for each idle connection that has made a request, and how often it
+# wakes up while idle.
 #
 # Usage: scripts/weigh.sh [CONNECTIONS]      (default 10000)
 #
-# Needs cargo, python3 and Linux. Listens on 127.0.0.1 only, ends what it has
-# started, takes about half a minute after the build.
+# Needs cargo, python3 and Linux. Listens on 127.0.0.1 only, stops every process
+# that it has started, and takes about half a minute after the build.
 set -eu
 
 connections=${1:-10000}
 cd "$(dirname "$0")/.."
 cargo build --release --quiet
 target=${CARGO_TARGET_DIR:-target}/release
-folder=$(mktemp -d)
+directory=$(mktemp -d)
 server=
-trap 'if [ -n "$server" ]; then kill "$server" 2>/dev/null || :; wait "$server" || :; fi; rm -rf "$folder"' EXIT
+trap 'if [ -n "$server" ]; then kill "$server" 2>/dev/null || :; wait "$server" || :; fi; rm -rf "$directory"' EXIT
 trap 'exit 1' INT TERM HUP
 
 for program in reservad reserva; do
@@ -23,10 +23,10 @@ for program in reservad reserva; do
 done
 
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || :
-"$target/reservad" --data-dir "$folder/data" --listen 127.0.0.1:0 2>"$folder/log" &
+"$target/reservad" --data-dir "$directory/data" --listen 127.0.0.1:0 2>"$directory/log" &
 server=$!
 
-timeout 300 python3 - "$server" "$folder/log" "$connections" <<'PYTHON'
+timeout 300 python3 - "$server" "$directory/log" "$connections" <<'PYTHON'
 import re
 import resource
 import socket
@@ -38,7 +38,7 @@ SECONDS = 10
 
 
 def port():
-    """Where it listens, once it says how many clients it has room for."""
+    """Waits for the start. Returns the port and the maximal number of clients."""
     for _ in range(500):
         text = open(log).read()
         if re.search(r"room for (\d+) clients", text):
@@ -49,7 +49,7 @@ def port():
 
 
 def memory(key):
-    """Bytes of a line of smaps_rollup."""
+    """Returns the bytes of a line of smaps_rollup."""
     for line in open(f"/proc/{pid}/smaps_rollup"):
         if line.startswith(key + ":"):
             return int(line.split()[1]) * 1024
@@ -57,7 +57,7 @@ def memory(key):
 
 
 def switches():
-    """How often it was put on a processor so far."""
+    """Returns how often the server was scheduled so far."""
     text = open(f"/proc/{pid}/status").read()
     return sum(map(int, re.findall(r"ctxt_switches:\s*(\d+)", text)))
 
@@ -68,11 +68,11 @@ def wakeups():
     return switches() - before
 
 
-def ask(all_of_them):
-    """Each makes a request and reads its reply to the end."""
-    for peer in all_of_them:
+def request(peers):
+    """Each connection makes a request and reads its reply to the end."""
+    for peer in peers:
         peer.sendall(b"LISTAR\n")
-    for peer in all_of_them:
+    for peer in peers:
         reply = b""
         while reply.count(b"\n") < 4:
             piece = peer.recv(4096)
@@ -87,12 +87,12 @@ hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 count = min(wanted, room - 10, hard - 64)
 if count < wanted:
     print(f"only {count} connections: the limit of open files is {hard}")
-print(f"memory at the start, its share of what is shared counted: {memory('Pss')} bytes")
-print(f"memory at the start, its own (anonymous): {memory('Anonymous')} bytes")
+print(f"memory at the start, with its share of shared pages (Pss): {memory('Pss')} bytes")
+print(f"memory at the start, anonymous: {memory('Anonymous')} bytes")
 print(f"wake-ups in {SECONDS} s with no connection: {wakeups()}")
 
 first = socket.create_connection(("127.0.0.1", address))
-ask([first])
+request([first])
 before = memory("Anonymous")
 peers = []
 while len(peers) < count:
@@ -100,12 +100,12 @@ while len(peers) < count:
         socket.create_connection(("127.0.0.1", address))
         for _ in range(min(500, count - len(peers)))
     ]
-    ask(wave)
+    request(wave)
     peers += wave
 own = memory("Anonymous") - before
 print(f"own memory for each of {count} idle connections after a request: {own / count:.0f} bytes")
 print(f"wake-ups in {SECONDS} s with {count} idle connections: {wakeups()}")
 begun = time.monotonic()
-ask(peers[-100:])
-print(f"100 of them asked again and were answered in {(time.monotonic() - begun) * 1000:.1f} ms")
+request(peers[-100:])
+print(f"100 of them requested again and were answered in {(time.monotonic() - begun) * 1000:.1f} ms")
 PYTHON

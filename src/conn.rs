@@ -1,59 +1,36 @@
-//! One connection's bytes: reading, the telnet filter, lines, and writing.
+//! One connection: reading, the telnet filter, lines, buffers and writing.
 //!
-//! Knows no command and no poll; it is generic over the stream, so that tests
-//! can script one (short reads, would-block, failures). The service tells it
-//! when the socket may be ready; it remembers until a call says otherwise,
-//! for an edge-triggered poll says it once.
+//! A connection knows no command and no poll. It is generic over the stream, so that tests can
+//! script one with short reads, would-block and failures.
 //!
-//! Invariants: output never grows by more than one command's reply over
-//! [`OUTPUT_HIGH_BYTES`], input never over [`INPUT_HIGH_BYTES`] and one read;
-//! both give their memory back when they are empty.
+//! | file | owns |
+//! | --- | --- |
+//! | `transport.rs` | the stream and its readiness |
+//! | `framing.rs`, `telnet.rs` | lines, and the telnet sequences between them |
+//! | `buffers.rs` | input, output and the pool of unused buffers |
+//!
+//! Invariants: the output exceeds [`OUTPUT_HIGH_BYTES`] by at most one reply, and the input
+//! exceeds [`INPUT_HIGH_BYTES`] by at most one read. Empty buffers are released.
 
-use std::io::{self, ErrorKind, Read, Write};
+mod buffers;
+mod framing;
+mod telnet;
+mod transport;
+
+use std::io::{self, Read, Write};
 use std::ops::Range;
 
-use crate::limits::{
-    INPUT_HIGH_BYTES, LINE_ENDLESS_BYTES, LINE_MAX_BYTES, LIST_PIECE_BYTES, OUTPUT_HIGH_BYTES,
-    OUTPUT_LOW_BYTES, SPARE_BUFFERS, SPARE_BYTES,
-};
+use crate::limits::{INPUT_HIGH_BYTES, LIST_PIECE_BYTES, OUTPUT_HIGH_BYTES, OUTPUT_LOW_BYTES};
+use buffers::Buffers;
+use framing::Framing;
+use transport::Transport;
 
-/// How a line ends; its reply ends the same way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Eol {
-    Lf,
-    CrLf,
-}
+pub use buffers::BufferPool;
+pub use framing::{Eol, Frame};
 
-impl Eol {
-    /// The bytes of the ending.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Eol::Lf => "\n",
-            Eol::CrLf => "\r\n",
-        }
-    }
-}
-
-/// What the input holds next.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Frame {
-    /// A line without its ending: where it lies, for [`Conn::line`].
-    Line(Range<usize>),
-    /// A line over [`LINE_MAX_BYTES`] has ended; it was dropped.
-    TooLong,
-    /// [`LINE_ENDLESS_BYTES`] without an ending: this peer cannot be talked to.
-    Endless,
-    /// The input ended within a line.
-    Cut,
-    /// Ctrl-D at the start of a line.
-    EndOfTransmission,
-    /// The first byte is that of a TLS handshake.
-    Tls,
-}
-
-/// Text that is made while it is sent: a list that may be long.
+/// A list that is rendered while it is sent, because it may be long.
 pub trait ReplyStream {
-    /// Appends about `bytes` of text; `false` when that was the last of it.
+    /// Appends about `bytes` of text. Returns `false` if that was the last of it.
     fn fill(&mut self, bytes: usize, out: &mut Vec<u8>) -> bool;
 
     /// Returns the bytes of memory that it keeps, which count towards the bound over all
@@ -62,577 +39,274 @@ pub trait ReplyStream {
         0
     }
 
-    /// Of what age the names are that it keeps in memory.
+    /// Returns the epoch of the names that it keeps in memory.
     fn name_epoch(&self) -> u64 {
         u64::MAX
     }
 }
 
-/// What is on its way in and out of a connection. Who says nothing and is owed nothing has
-/// none, which is most of what such a one would weigh.
-#[derive(Debug, Default)]
-struct Buffers {
-    /// Bytes after the telnet filter; those before `taken` are done with.
-    input: Vec<u8>,
-    taken: usize,
-    /// Up to here there is no LF.
-    searched: usize,
-    output: Vec<u8>,
-    /// Bytes of `output` that are sent.
-    sent: usize,
-}
-
-impl Buffers {
-    /// Bytes that were received and are not done with.
-    fn unread(&self) -> usize {
-        self.input.len() - self.taken
-    }
-
-    /// Bytes that are to be sent.
-    fn pending(&self) -> usize {
-        self.output.len() - self.sent
-    }
-
-    fn is_empty(&self) -> bool {
-        self.unread() == 0 && self.pending() == 0
-    }
-
-    fn clear(&mut self) {
-        self.input.clear();
-        self.output.clear();
-        (self.taken, self.searched, self.sent) = (0, 0, 0);
-    }
-
-    /// Returns the start of the line that is still being received.
-    fn open_line(&self) -> usize {
-        let unread = &self.input[self.taken..];
-        self.taken + memchr::memrchr(b'\n', unread).map_or(0, |lf| lf + 1)
-    }
-
-    /// Removes the last character of the open line (telnet's EC).
-    fn erase_character(&mut self) {
-        let is_first = |byte: &u8| !matches!(byte, 0x80..=0xBF);
-        let start = self.open_line();
-        let last = self.input[start..].iter().rposition(is_first).unwrap_or(0);
-        self.cut_back(start + last);
-    }
-
-    /// Removes the open line (telnet's EL).
-    fn erase_line(&mut self) {
-        self.cut_back(self.open_line());
-    }
-
-    fn cut_back(&mut self, len: usize) {
-        self.input.truncate(len);
-        self.searched = self.searched.min(len);
-    }
-
-    fn take(&mut self, bytes: usize) {
-        self.taken += bytes;
-        self.searched = self.taken;
-    }
-}
-
-/// Buffers that no connection needs at the moment: a few, so that those who talk do
-/// not ask the system's allocator at every line.
-#[derive(Debug, Default)]
-#[expect(clippy::vec_box, reason = "they go from one to the other as they are")]
-pub struct BufferPool(Vec<Box<Buffers>>);
-
-impl BufferPool {
-    fn put(&mut self, mut buffers: Box<Buffers>) {
-        let is_small = buffers.input.capacity().max(buffers.output.capacity()) <= SPARE_BYTES;
-        if is_small && self.0.len() < SPARE_BUFFERS {
-            buffers.clear();
-            self.0.push(buffers);
-        }
-    }
-}
-
-/// Where the telnet filter stands (RFC 854).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Telnet {
-    Data,
-    /// After IAC.
-    Command,
-    /// After IAC and this WILL, WONT, DO or DONT.
-    Option(u8),
-    /// In a subnegotiation.
-    Sub,
-    /// In a subnegotiation, after IAC.
-    SubCommand,
-}
-
-const IAC: u8 = 255;
-const DONT: u8 = 254;
-const DO: u8 = 253;
-const WONT: u8 = 252;
-const WILL: u8 = 251;
-const SB: u8 = 250;
-const EL: u8 = 248;
-const EC: u8 = 247;
-const IP: u8 = 244;
-const SE: u8 = 240;
-
-const END_OF_TRANSMISSION: u8 = 4;
-const TLS_HANDSHAKE: u8 = 0x16;
-
-/// A connection: a stream and what is on its way in and out.
+/// A connection.
 pub struct Conn<S> {
-    stream: S,
-    /// None where they would be empty, but in between.
+    transport: Transport<S>,
+    framing: Framing,
+    /// `None` while both buffers are empty, except during a turn.
     buffers: Option<Box<Buffers>>,
-    /// Bytes of an over-long line that were dropped so far; 0 when there is none.
-    dropped: usize,
-    source: Option<Box<dyn ReplyStream>>,
-    telnet: Telnet,
-    eol: Eol,
-    last_dropped: u8,
-    /// Nothing was taken yet.
-    fresh: bool,
-    readable: bool,
-    writable: bool,
-    /// The poll has said that the peer's side is closed: a short read does
-    /// then not mean that the socket is empty.
-    read_closed: bool,
-    /// Whether urgent data has arrived at least once. A read stops at the urgent mark, so a short
-    /// read no longer means that the socket is empty.
-    urgent: bool,
-    eof: bool,
-    /// Where in the input IAC IP has come last (Ctrl-C in telnet).
-    interrupted: Option<u32>,
+    /// The list that is being sent after the output.
+    list: Option<Box<dyn ReplyStream>>,
 }
 
 impl<S> Conn<S> {
-    /// A connection that is taken to be ready until a call says otherwise.
+    /// Returns a connection that counts as ready until a call would block.
     pub fn new(stream: S) -> Conn<S> {
         Conn {
-            stream,
+            transport: Transport::new(stream),
+            framing: Framing::new(),
             buffers: None,
-            dropped: 0,
-            source: None,
-            telnet: Telnet::Data,
-            eol: Eol::Lf,
-            last_dropped: 0,
-            fresh: true,
-            readable: true,
-            writable: true,
-            read_closed: false,
-            urgent: false,
-            eof: false,
-            interrupted: None,
+            list: None,
         }
     }
 
-    /// The stream, to register it.
+    /// Returns the stream, to register it.
     pub fn stream(&mut self) -> &mut S {
-        &mut self.stream
+        self.transport.stream()
     }
 
-    /// The poll says that reading may give something.
+    /// Records that reading may return something.
     pub fn set_readable(&mut self, read_closed: bool) {
-        self.readable = true;
-        self.read_closed |= read_closed;
+        self.transport.set_readable(read_closed);
     }
 
-    /// Marks the stream as carrying urgent data, for good.
+    /// Records that urgent data has arrived. This holds for good.
     pub fn set_urgent(&mut self) {
-        self.readable = true;
-        self.urgent = true;
+        self.transport.set_urgent();
     }
 
-    /// The poll says that writing may go on.
+    /// Records that writing may go on.
     pub fn set_writable(&mut self) {
-        self.writable = true;
+        self.transport.set_writable();
     }
 
-    /// Whether the peer has closed its side and everything of it was read.
+    /// Records that nothing reaches the peer any more.
+    pub fn set_write_closed(&mut self) {
+        self.transport.set_write_closed();
+    }
+
+    /// Returns whether the peer has closed its side and all of its input was read.
     pub fn is_eof(&self) -> bool {
-        self.eof
+        self.transport.is_eof()
     }
 
-    /// Whether the poll has said that the peer's side is closed; something of
-    /// what it sent may be unread.
+    /// Returns whether the peer has closed its side. Some of its input may be unread.
     pub fn is_read_closed(&self) -> bool {
-        self.read_closed
+        self.transport.is_read_closed()
+    }
+
+    /// Returns whether nothing reaches the peer any more.
+    pub fn is_write_closed(&self) -> bool {
+        self.transport.is_write_closed()
     }
 
     fn buffers(&mut self) -> &mut Buffers {
         self.buffers.get_or_insert_default()
     }
 
-    /// Bytes that were received and are not done with.
+    /// Returns the number of bytes that were received and not taken.
     fn unread(&self) -> usize {
-        self.buffers.as_ref().map_or(0, |buffers| buffers.unread())
+        self.buffers.as_ref().map_or(0, |buffers| buffers.input.unread())
     }
 
-    /// Whether the peer has interrupted, since the last call, what the last
-    /// line that was taken has begun: an interrupt before that line was for
-    /// something else.
+    /// Returns whether the peer has interrupted the last line (telnet's Ctrl-C) since the last
+    /// call. An interrupt before that line does not count.
     pub fn take_interrupt(&mut self) -> bool {
-        let taken = self.buffers.as_ref().map_or(0, |buffers| buffers.taken);
-        self.interrupted.take().is_some_and(|at| at as usize >= taken)
+        let position = self.buffers.as_ref().map_or(0, |buffers| buffers.input.position());
+        self.framing.telnet.take_interrupt(position)
     }
 
-    /// The ending of the line that was taken last.
+    /// Returns the ending of the last line.
     pub fn eol(&self) -> Eol {
-        self.eol
+        self.framing.eol()
     }
 
-    /// Bytes of output that wait for the peer; the rest of a list not counted.
+    /// Returns the number of bytes of output, without the rest of a list.
     pub fn pending(&self) -> usize {
-        self.buffers.as_ref().map_or(0, |buffers| buffers.pending())
+        self.buffers.as_ref().map_or(0, |buffers| buffers.output.pending())
     }
 
-    /// Whether everything that was said to the peer is sent.
+    /// Returns whether all output is sent.
     pub fn is_flushed(&self) -> bool {
-        self.pending() == 0 && self.source.is_none()
+        self.pending() == 0 && self.list.is_none()
     }
 
-    /// Whether the next line may be run: replies go in order, so not during
-    /// a list, and not for a peer that does not take what it asked for.
+    /// Returns whether the next line may run. Replies are sent in order, so no line runs during a
+    /// list, nor while the peer does not read its replies.
     pub fn may_run(&self) -> bool {
-        self.source.is_none() && self.pending() < OUTPUT_HIGH_BYTES
+        self.list.is_none() && self.pending() < OUTPUT_HIGH_BYTES
     }
 
-    /// Whether a read makes sense now: the socket may have something, and
-    /// there is room for it.
+    /// Returns whether there may be something to read, and memory for it.
     pub fn wants_read(&self) -> bool {
-        self.readable
-            && !self.eof
+        self.transport.is_readable()
             && self.pending() < OUTPUT_HIGH_BYTES
             && self.unread() < INPUT_HIGH_BYTES
     }
 
-    /// Whether a write makes sense now.
+    /// Returns whether there is output that the stream may accept.
     pub fn wants_write(&self) -> bool {
-        self.writable && !self.is_flushed()
+        self.transport.is_writable() && !self.is_flushed()
     }
 
     /// Returns whether the peer has read everything written to it, as far as is known.
     pub fn is_writable(&self) -> bool {
-        self.writable
+        self.transport.is_writable()
     }
 
-    /// Whether output has sunk so far that a paused peer is taken up again.
+    /// Returns whether the output is low enough for a paused peer to continue.
     pub fn is_drained(&self) -> bool {
-        self.source.is_none() && self.pending() <= OUTPUT_LOW_BYTES
+        self.list.is_none() && self.pending() <= OUTPUT_LOW_BYTES
     }
 
     /// Returns whether this connection keeps memory for input, output or a list.
     pub fn keeps_memory(&self) -> bool {
-        self.buffers.is_some() || self.source.is_some()
+        self.buffers.is_some() || self.list.is_some()
     }
 
     /// Returns the bytes of memory that this connection keeps for input, output and its list.
     pub fn retained_bytes(&self) -> usize {
-        let buffers = self.buffers.as_ref().map_or(0, |buffers| {
-            size_of::<Buffers>() + buffers.input.capacity() + buffers.output.capacity()
-        });
-        buffers + self.source.as_ref().map_or(0, |source| source.retained_bytes())
+        self.buffers.as_ref().map_or(0, |buffers| buffers.retained_bytes())
+            + self.list.as_ref().map_or(0, |list| list.retained_bytes())
     }
 
-    /// Drops all unread input and unsent output, because the connection is not used any more.
+    /// Drops all input and output, because the connection is not used any more.
     pub fn abandon(&mut self) {
         self.buffers = None;
-        self.source = None;
+        self.list = None;
     }
 
-    /// Returns whether input is left that has not been run.
+    /// Returns whether there is input that has not been run.
     pub fn has_input(&self) -> bool {
         self.unread() > 0
     }
 
-    /// Of what age the names are that the list under way keeps in memory.
+    /// Returns the epoch of the names that the list in progress keeps; `None` without a list.
     pub fn list_name_epoch(&self) -> Option<u64> {
-        self.source.as_ref().map(|source| source.name_epoch())
+        self.list.as_ref().map(|list| list.name_epoch())
     }
 
-    /// The output, to append a reply.
+    /// Returns the output, to append a reply.
     pub fn out(&mut self) -> &mut Vec<u8> {
-        &mut self.buffers().output
+        self.buffers().output.bytes()
     }
 
-    /// Sends a list next, after what is in the output.
-    pub fn set_source(&mut self, source: Box<dyn ReplyStream>) {
-        debug_assert!(self.source.is_none(), "a list within a list");
-        self.source = Some(source);
+    /// Sends a list after the present output.
+    pub fn start_list(&mut self, list: Box<dyn ReplyStream>) {
+        debug_assert!(self.list.is_none(), "a list within a list");
+        self.list = Some(list);
         self.refill();
     }
 
-    /// The bytes of a line that [`Conn::next_frame`] has found, with the
-    /// output for its reply.
+    /// Returns the bytes of a line that [`Conn::next_frame`] has found, and the output for its
+    /// reply.
     pub fn line(&mut self, at: Range<usize>) -> (&[u8], &mut Vec<u8>) {
         let buffers = self.buffers();
-        (&buffers.input[at], &mut buffers.output)
+        (buffers.input.slice(at), buffers.output.bytes())
     }
 
     /// Puts back the line that [`Conn::next_frame`] found at `start`. The next call finds it again.
     pub fn put_back(&mut self, start: usize) {
-        let buffers = self.buffers();
-        buffers.taken = start;
-        buffers.searched = start;
+        self.buffers().input.take_to(start);
     }
 
-    /// Forgets what was received and not run.
+    /// Drops all input that has not been run.
     pub fn drop_input(&mut self) {
-        let Some(buffers) = &mut self.buffers else { return };
-        let taken = std::mem::take(&mut buffers.taken);
-        buffers.searched = 0;
-        buffers.input = Vec::new();
-        self.keep_interrupt(taken);
+        if let Some(buffers) = &mut self.buffers {
+            self.framing.drop_input(&mut buffers.input);
+        }
     }
 
-    /// What is left of an interrupt when input is let go of that was taken so far.
-    fn keep_interrupt(&mut self, taken: usize) {
-        self.interrupted = self.interrupted.filter(|at| *at as usize >= taken).map(|_| 0);
-    }
-
-    /// Takes the next line, or what stands in its place; `None` when there
-    /// is no whole one. The range is good until the next read.
+    /// Takes the next frame; `None` if none is complete. The position of a line is valid until the
+    /// next read.
+    #[inline]
     pub fn next_frame(&mut self) -> Option<Frame> {
-        let buffers = self.buffers.get_or_insert_default();
-        if let (Some(first), 0) = (buffers.input.get(buffers.taken), self.dropped) {
-            let fresh = std::mem::replace(&mut self.fresh, false);
-            if fresh && *first == TLS_HANDSHAKE {
-                return Some(Frame::Tls);
-            }
-            if *first == END_OF_TRANSMISSION {
-                buffers.take(1);
-                return Some(Frame::EndOfTransmission);
-            }
-        }
-        match find_lf(&buffers.input, buffers.searched) {
-            Some(lf) => Some(self.take_line(lf)),
-            None => self.no_line(),
-        }
+        let input = &mut self.buffers.get_or_insert_default().input;
+        self.framing.next_frame(input, self.transport.is_eof())
     }
 
-    fn take_line(&mut self, lf: usize) -> Frame {
-        let buffers = self.buffers.get_or_insert_default();
-        let start = buffers.taken;
-        let before = if lf > start { buffers.input[lf - 1] } else { self.last_dropped };
-        let has_cr = before == b'\r' && (lf > start || self.dropped > 0);
-        self.eol = if has_cr { Eol::CrLf } else { Eol::Lf };
-        buffers.take(lf + 1 - start);
-        let end = if has_cr && lf > start { lf - 1 } else { lf };
-        let was_dropped = std::mem::take(&mut self.dropped);
-        self.last_dropped = 0;
-        // The CR of the ending may have been dropped with the line.
-        let length = was_dropped + end - start - usize::from(has_cr && lf == start);
-        match length {
-            _ if length > LINE_ENDLESS_BYTES => Frame::Endless,
-            _ if was_dropped > 0 || length > LINE_MAX_BYTES => Frame::TooLong,
-            _ => Frame::Line(start..end),
-        }
-    }
-
-    /// There is no LF in the input: drop what can only be too long, see
-    /// whether it will ever end.
-    fn no_line(&mut self) -> Option<Frame> {
-        let buffers = self.buffers.get_or_insert_default();
-        let rest = buffers.unread();
-        buffers.searched = buffers.input.len();
-        // One more than a line may have: a CR that may belong to the ending.
-        if self.dropped > 0 || rest > LINE_MAX_BYTES + 1 {
-            self.dropped += rest;
-            self.last_dropped = buffers.input.last().copied().unwrap_or(self.last_dropped);
-            self.drop_input();
-        }
-        // A CR may still turn out to be part of the ending.
-        if self.dropped > LINE_ENDLESS_BYTES + usize::from(self.last_dropped == b'\r') {
-            return Some(Frame::Endless);
-        }
-        if !self.eof {
-            return None;
-        }
-        if std::mem::take(&mut self.dropped) > 0 {
-            return Some(Frame::TooLong);
-        }
-        let buffers = self.buffers();
-        let is_blank = buffers.input[buffers.taken..].iter().all(|b| matches!(b, b' ' | b'\t'));
-        self.drop_input();
-        (!is_blank).then_some(Frame::Cut)
-    }
-
-    /// Makes the next piece of the list under way, if there is room.
+    /// Renders the next piece of the list, if there is room.
     fn refill(&mut self) {
-        while let Some(source) = &mut self.source {
-            let buffers = self.buffers.get_or_insert_default();
-            let room = LIST_PIECE_BYTES.saturating_sub(buffers.pending());
+        while let Some(list) = &mut self.list {
+            let output = &mut self.buffers.get_or_insert_default().output;
+            let room = LIST_PIECE_BYTES.saturating_sub(output.pending());
             if room == 0 {
                 return;
             }
-            if !source.fill(room, &mut buffers.output) {
-                self.source = None;
+            if !list.fill(room, output.bytes()) {
+                self.list = None;
             }
         }
     }
 
-    /// Takes memory for what is about to come from others that do not need theirs.
-    pub fn acquire(&mut self, spare: &mut BufferPool) {
+    /// Takes buffers from the pool, before a read.
+    pub fn acquire(&mut self, pool: &mut BufferPool) {
         if self.buffers.is_none() {
-            self.buffers = spare.0.pop();
+            self.buffers = pool.get();
         }
     }
 
-    /// Lets go of memory that is not needed: of the buffers, when nothing is on its way, and
-    /// of what is done with in them.
-    pub fn release(&mut self, spare: &mut BufferPool) {
+    /// Releases memory that is not needed: empty buffers to the pool, or the part of the buffers
+    /// that was taken or sent.
+    pub fn release(&mut self, pool: &mut BufferPool) {
         if let Some(buffers) = self.buffers.take_if(|buffers| buffers.is_empty()) {
-            self.keep_interrupt(buffers.taken);
-            return spare.put(buffers);
+            self.framing.telnet.input_dropped(buffers.input.position());
+            return pool.put(buffers);
         }
         let Some(buffers) = &mut self.buffers else { return };
-        if buffers.pending() == 0 {
-            buffers.output = Vec::new();
-            buffers.sent = 0;
-        } else if buffers.sent >= buffers.pending() {
-            // A reader that never quite catches up must not make it grow for
-            // ever; only this late, moving costs less than the sending did.
-            drop_front(&mut buffers.output, buffers.sent);
-            buffers.sent = 0;
-        }
-        if buffers.unread() == 0 {
-            self.drop_input();
-        } else if buffers.taken > 0 {
-            drop_front(&mut buffers.input, buffers.taken);
-            let taken = buffers.taken as u32;
-            self.interrupted = self.interrupted.and_then(|at| at.checked_sub(taken));
-            buffers.searched -= buffers.taken;
-            buffers.taken = 0;
+        buffers.output.shrink();
+        if buffers.input.unread() == 0 {
+            self.framing.drop_input(&mut buffers.input);
+        } else if buffers.input.position() > 0 {
+            self.framing.telnet.input_compacted(buffers.input.position());
+            buffers.input.drop_taken();
         }
     }
 }
 
 impl<S: Read> Conn<S> {
-    /// Reads once, at most `scratch` bytes, through the telnet filter.
-    /// Returns how many bytes came; 0 for none now or none any more.
+    /// Reads once, up to the size of `scratch`, and returns the number of bytes. Returns 0 at the
+    /// end of input and when nothing has arrived.
     ///
     /// # Errors
-    /// Any but would-block and interrupted: the connection is dead.
+    /// The connection is lost.
     pub fn fill(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
-        let count = match self.stream.read(scratch) {
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(0),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.readable = false;
-                return Ok(0);
-            }
-            Err(error) => return Err(error),
-        };
-        if count == 0 {
-            self.eof = true;
-        } else if count < scratch.len() && !self.read_closed && !self.urgent {
-            // The read has emptied the socket. More data will cause an event.
-            self.readable = false;
+        let count = self.transport.read(scratch)?;
+        if count > 0 {
+            let buffers = self.buffers.get_or_insert_default();
+            // Enough for the usual replies to that many lines.
+            buffers.output.reserve_if_empty(2 * count);
+            self.framing.telnet.receive(&scratch[..count], buffers);
         }
-        let output = &mut self.buffers().output;
-        if output.is_empty() {
-            // Room at once for what such lines are mostly answered with.
-            output.reserve(2 * count);
-        }
-        self.filter(&scratch[..count]);
         Ok(count)
-    }
-
-    fn filter(&mut self, mut bytes: &[u8]) {
-        while let Some((first, rest)) = bytes.split_first() {
-            if self.telnet == Telnet::Data {
-                let plain = memchr::memchr(IAC, bytes).unwrap_or(bytes.len());
-                self.buffers().input.extend_from_slice(&bytes[..plain]);
-                bytes = &bytes[plain..];
-                if !bytes.is_empty() {
-                    self.telnet = Telnet::Command;
-                    bytes = &bytes[1..];
-                }
-            } else {
-                self.telnet = self.telnet_byte(*first);
-                bytes = rest;
-            }
-        }
-    }
-
-    /// One byte of a telnet sequence. Every offer and demand is declined,
-    /// also DO TIMING-MARK, after which telnet shows output again; refusals
-    /// are not answered, for that could go on for ever.
-    fn telnet_byte(&mut self, byte: u8) -> Telnet {
-        match (self.telnet, byte) {
-            (Telnet::Command, WILL | WONT | DO | DONT) => Telnet::Option(byte),
-            (Telnet::Command, SB) => Telnet::Sub,
-            (Telnet::Command, IAC) => {
-                self.buffers().input.push(IAC);
-                Telnet::Data
-            }
-            (Telnet::Command, byte) => {
-                match byte {
-                    // Input is far from so long: see the module's page.
-                    IP => self.interrupted = Some(self.buffers().input.len() as u32),
-                    EC => self.buffers().erase_character(),
-                    EL => self.buffers().erase_line(),
-                    _ => {}
-                }
-                Telnet::Data
-            }
-            (Telnet::Option(DO), option) => {
-                self.out().extend_from_slice(&[IAC, WONT, option]);
-                Telnet::Data
-            }
-            (Telnet::Option(WILL), option) => {
-                self.out().extend_from_slice(&[IAC, DONT, option]);
-                Telnet::Data
-            }
-            (Telnet::Option(_), _) => Telnet::Data,
-            (Telnet::Sub, IAC) => Telnet::SubCommand,
-            (Telnet::SubCommand, SE) => Telnet::Data,
-            (Telnet::Sub | Telnet::SubCommand, _) => Telnet::Sub,
-            (Telnet::Data, _) => unreachable!("the filter copies data itself"),
-        }
     }
 }
 
 impl<S: Write> Conn<S> {
-    /// Writes until everything is sent, the socket is full, or `share` bytes
-    /// went. Returns how many did.
+    /// Writes until everything is sent, the stream is full, or `quota` bytes are sent. Returns the
+    /// number of bytes.
     ///
     /// # Errors
-    /// Any but would-block and interrupted: the connection is dead.
-    pub fn flush(&mut self, share: usize) -> io::Result<usize> {
+    /// The connection is lost.
+    pub fn flush(&mut self, quota: usize) -> io::Result<usize> {
         let mut total = 0;
-        while self.wants_write() && total < share {
-            let buffers = self.buffers.get_or_insert_default();
-            let end = buffers.output.len().min(buffers.sent + share - total);
-            match self.stream.write(&buffers.output[buffers.sent..end]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    buffers.sent += count;
-                    total += count;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
-                Err(error) => return Err(error),
-            }
-            if buffers.pending() == 0 {
-                buffers.output.clear();
-                buffers.sent = 0;
+        while self.wants_write() && total < quota {
+            let output = &mut self.buffers.get_or_insert_default().output;
+            let count = self.transport.write(output.unsent(quota - total))?;
+            output.advance(count);
+            total += count;
+            if output.pending() == 0 {
                 self.refill();
             }
         }
         Ok(total)
     }
-}
-
-/// Takes `count` bytes off the front, and the memory with them once that is
-/// the most of it: half a line must not keep what a burst has needed.
-fn drop_front(buffer: &mut Vec<u8>, count: usize) {
-    buffer.drain(..count);
-    if buffer.capacity() / 4 > buffer.len() {
-        buffer.shrink_to_fit();
-    }
-}
-
-fn find_lf(bytes: &[u8], from: usize) -> Option<usize> {
-    memchr::memchr(b'\n', &bytes[from..]).map(|at| from + at)
 }
 
 #[cfg(test)]

@@ -1,22 +1,24 @@
 //! reservad: a reservation server for small hosts.
 //!
-//! The rooms, in reading order:
+//! The modules, from the bottom up. Each uses only those before it:
 //!
-//! 1. [`time`]: instants, durations, zones; the one place that reads a clock.
-//! 2. [`inventory`]: resources, reservations and the rules; pure, time is an
-//!    argument. `decide` functions answer with events, `apply` enacts them.
-//! 3. [`commands`]: the grammar and the replies, in two languages.
-//! 4. [`conn`]: one connection's bytes: framing, telnet, buffers.
-//! 5. [`journal`]: records on disk and their recovery; knows no event.
-//! 6. [`store`]: the inventory kept in step with its journal.
-//! 7. [`service`]: the clients and their turn, on any stream and disk.
-//! 8. [`reactor`]: the loop: poll, sockets, signals.
+//! 1. [`limits`]: every limit, with its reason.
+//! 2. [`text`]: words, durations, quoting and hidden characters, shared with the client.
+//! 3. [`time`]: instants, zones and the server's clock. Only this module reads a clock.
+//! 4. [`inventory`]: resources, reservations and the rules. It is pure: the time is an argument, a
+//!    decision returns events, and only `apply` changes the state.
+//! 5. [`conn`]: the bytes of one connection: framing, telnet, buffers.
+//! 6. [`commands`]: the grammar and the replies, in two languages.
+//! 7. [`journal`]: records on disk and their recovery. It knows no event.
+//! 8. [`store`]: the inventory kept in step with its journal.
+//! 9. [`service`]: the clients and their turns, on any stream and any disk.
+//! 10. [`reactor`]: the loop: poll, sockets, signals.
 //!
-//! Invariants that hold everywhere:
-//! - No two live reservations of one resource overlap.
-//! - What a client is told is on disk before it is told (`--fsync always`).
+//! Invariants:
+//! - No two live reservations of a resource overlap.
+//! - With `--fsync always`, a reply is sent when its change is on disk.
 //! - Replay is `apply` alone, so a later change of a rule cannot change the past.
-//! - Nothing but `time` reads a clock, nothing but `reactor` names a socket.
+//! - Only `time` reads a clock, and only `reactor` names a socket.
 
 pub mod commands;
 pub mod conn;

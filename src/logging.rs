@@ -24,7 +24,7 @@ pub struct LineSink<T> {
 }
 
 impl<T: Write + AsFd> LineSink<T> {
-    /// Returns a sink that has dropped nothing yet.
+    /// Returns a sink on a target.
     pub fn new(target: T) -> LineSink<T> {
         LineSink { target, line: Vec::with_capacity(256), dropped: 0 }
     }
@@ -49,8 +49,8 @@ impl<T: Write + AsFd> LineSink<T> {
         self.line.clear();
     }
 
-    /// Returns whether the text was written. Other errors than a full pipe are not retried, because
-    /// a log without a reader is no reason to stop.
+    /// Returns whether the text was written. Errors other than a full pipe are not retried, because
+    /// the server must not stop for a log without a reader.
     fn try_write(&mut self, text: &[u8]) -> bool {
         has_room(&self.target, 0) && self.target.write_all(text).is_ok()
     }
@@ -76,7 +76,7 @@ impl<T: Write + AsFd> Write for LineSink<T> {
 pub fn say_farewell(reason: &str) {
     let stderr = io::stderr();
     if has_room(&stderr, FAREWELL_S) {
-        // A closed stderr is no reason to panic.
+        // With a closed standard error there is nowhere to report a failure.
         let _ = writeln!(&stderr, "{reason}");
     }
 }

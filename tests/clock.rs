@@ -18,7 +18,7 @@ use support::{Server, TempDir, command, has, temp_dir};
 const HOUR_MS: i64 = 3_600_000;
 const NOON: i64 = 1_795_348_800_000; // 2026-11-22T12:00:00Z
 
-/// A server without sockets and with virtual clocks.
+/// A server without sockets. The test sets its two clocks.
 struct World {
     inventory: Inventory,
     replayed: Inventory,
@@ -27,7 +27,7 @@ struct World {
     tick: u64,
     now: ClockReading,
     sessions: Vec<Session>,
-    /// The events of the journal.
+    /// The lines of the journal, one per event.
     journal: Vec<String>,
     outcomes: Vec<(u64, String)>,
 }
@@ -54,8 +54,7 @@ impl World {
         world
     }
 
-    /// Restarts the server after a time of the wall clock. The monotonic clock of a new process is
-    /// unrelated.
+    /// Restarts the server, after a time that only the wall clock has measured.
     fn restart(&mut self, later_ms: i64) {
         self.restart_with(later_ms, Clock::new(self.now.wall));
     }
@@ -72,7 +71,7 @@ impl World {
         self.turn(|_, _| {});
     }
 
-    /// Runs a turn of the loop: reads the clocks, does due work, and calls `work`.
+    /// Runs one turn of the loop: reads the clock, ends what is due, and does `work`.
     fn turn(&mut self, work: impl FnOnce(&mut World, &mut Batch)) {
         let zone = Zone::utc();
         let before = self.now;
@@ -99,13 +98,13 @@ impl World {
                 Outcome::PositionChanged(_) => continue,
                 other => self.outcomes.push((session.0, format!("{other:?}"))),
             }
-            // Replies to waiters are tested elsewhere. Here only their lines continue.
+            // Notices are tested elsewhere. Here, only its lines continue.
             self.sessions[session.0 as usize - 1] = Session::new(session);
         }
         self.inventory.check();
     }
 
-    /// Runs a line of a session and returns the reply.
+    /// Runs one line of a session, and returns the reply.
     fn say(&mut self, session: usize, line: &str) -> String {
         let mut out = Vec::new();
         self.turn(|world, batch| {
@@ -129,7 +128,7 @@ impl World {
         String::from_utf8(out).unwrap()
     }
 
-    /// Advances both clocks, with a turn per second.
+    /// Advances both clocks, one second per turn.
     fn pass_s(&mut self, seconds: i64) {
         for _ in 0..seconds {
             self.wall += 1_000;
@@ -148,7 +147,7 @@ impl World {
         self.inventory.reservation(Number(number)).is_some()
     }
 
-    /// Returns the seconds of the monotonic clock until a reservation ends.
+    /// Returns for how many seconds of the monotonic clock a reservation still lives.
     fn lives_s(&mut self, number: u64, at_most: i64) -> i64 {
         (0..at_most)
             .find(|_| {
@@ -166,9 +165,9 @@ impl World {
     }
 }
 
-/// With steps of every size in both directions, also repeated ones.
+/// Steps of every size, in both directions and in sequence, do not change how long a lease lives.
 #[test]
-fn lease_keeps_its_length_when_the_wall_clock_is_set() {
+fn lease_keeps_its_duration_when_the_wall_clock_is_set() {
     let steps = [0, 400, -400, 900, -900, 5_000, -5_000, HOUR_MS, -HOUR_MS, 30 * 24 * HOUR_MS];
     for first in steps {
         for second in steps {
@@ -190,7 +189,7 @@ fn lease_keeps_its_length_when_the_wall_clock_is_set() {
 }
 
 #[test]
-fn reservations_with_dates_follow_the_wall_clock() {
+fn reservation_with_dates_follows_the_wall_clock() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 desde=2026-11-22T13:00 hasta=2026-11-22T14:00");
     world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T15:00");
@@ -202,16 +201,16 @@ fn reservations_with_dates_follow_the_wall_clock() {
     assert!(world.is_live(2));
     world.set_by(HOUR_MS);
     assert!(!world.is_live(2));
-    // The ends have their own times, as after a downtime.
+    // Each end has its own time, as after downtime.
     let ends: Vec<_> = world.journal.iter().filter(|line| line.contains("EXPIRED")).collect();
     assert!(ends[0].starts_with("2026-11-22T14:00:00.000Z EXPIRED #1"), "{ends:?}");
     assert!(ends[1].starts_with("2026-11-22T15:00:00.000Z EXPIRED #2"), "{ends:?}");
 }
 
-/// The wall clock is set back by an hour: the time stands still with a warning, dates wait for the
-/// wall clock, and leases continue, including those that begin meanwhile.
+/// The clock is set back by an hour. Time stands still and is reported as doubtful, dates wait for
+/// the wall clock, and durations continue, also those that start meanwhile.
 #[test]
-fn leases_continue_and_dates_wait_while_the_wall_clock_is_behind() {
+fn durations_continue_and_dates_wait_while_the_wall_clock_is_behind() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T12:30");
     world.pass_s(60);
@@ -228,13 +227,13 @@ fn leases_continue_and_dates_wait_while_the_wall_clock_is_behind() {
     world.pass_s(60);
     assert_eq!(world.outcomes[1], (3, "TimedOut".to_owned()));
     assert_eq!(world.lives_s(3, 10_000), 60);
-    // It ends at 12:30, and the wall clock is at 11:08.
+    // Its date is 12:30, and the wall clock reads 11:08.
     assert_eq!(world.lives_s(1, 10_000), 3600 + 29 * 60 - 300 - 120);
     assert!(world.say(0, "ESTADO").contains("clock=ok"));
 }
 
 #[test]
-fn lease_is_renewed_to_its_new_end_when_the_wall_clock_catches_up() {
+fn lease_longer_than_the_wait_for_the_wall_clock_gets_a_new_end() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=3h");
     assert_eq!(world.until(1), "2026-11-22T15:00:00+00:00");
@@ -248,7 +247,8 @@ fn lease_is_renewed_to_its_new_end_when_the_wall_clock_catches_up() {
     assert!(last.contains("RENEWED #2 until=2026-11-22T14:01:00.000Z lease=yes"), "{last}");
 }
 
-/// The booking keeps its dates, so that the lease becomes shorter.
+/// Two guarantees conflict: the booking has its dates, and no two reservations may overlap. So the
+/// lease ends early.
 #[test]
 fn lease_moved_into_a_booking_ends_at_its_start() {
     let mut world = World::new();
@@ -262,10 +262,10 @@ fn lease_moved_into_a_booking_ends_at_its_start() {
     assert!(world.say(0, "VERIFICAR #4").starts_with("OK VIGENTE"));
 }
 
-/// The room stays reserved until the lease has really ended. Waiters are not granted because its
-/// previous end has passed on the new clock.
+/// The lease holds the room until its real end. A waiter is not granted the room because the old
+/// end has passed on the new clock.
 #[test]
-fn step_of_the_clock_does_not_grant_a_leased_resource() {
+fn step_of_the_clock_grants_no_waiter_a_leased_room() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=10m");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-22T12:30 hasta=2026-11-22T12:45");
@@ -278,7 +278,7 @@ fn step_of_the_clock_does_not_grant_a_leased_resource() {
 }
 
 #[test]
-fn step_of_the_clock_does_not_change_the_length_of_a_wait() {
+fn wait_keeps_its_duration_when_the_wall_clock_is_set() {
     for step_ms in [HOUR_MS, -HOUR_MS] {
         let mut world = World::new();
         world.say(0, "RESERVAR Sala 1");
@@ -292,10 +292,10 @@ fn step_of_the_clock_does_not_change_the_length_of_a_wait() {
     }
 }
 
-/// A small host without a battery for its clock starts in 1970 and gets the time from the network
-/// two minutes later.
+/// A small host without a battery for its clock starts in 1970, and the network sets its clock two
+/// minutes later.
 #[test]
-fn boot_in_1970_changes_nothing() {
+fn start_in_1970_keeps_leases_and_dates() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=1h");
     world.say(0, "RESERVAR Sala 2 hasta=2026-11-22T12:30");
@@ -314,14 +314,14 @@ fn boot_in_1970_changes_nothing() {
     world.set_by(NOON + real_after_ms - world.wall);
     assert!(world.say(0, "ESTADO").contains("clock=ok"));
     assert_eq!(world.lives_s(2, 10_000), 600, "its date");
-    // The lease has run as long as the server: two minutes and ten more.
+    // The elapsed time of the running server: two minutes and these ten.
     assert_eq!(world.lives_s(1, 10_000), 3600 - 120 - 600);
     assert!(world.is_live(3));
 }
 
 /// The journal of a first start in 1970 continues in the present.
 #[test]
-fn first_start_in_1970_continues_in_the_present() {
+fn journal_that_starts_in_1970_continues_in_the_present() {
     let mut world = World::new();
     world.wall = 20_000;
     world.clock = Clock::new(Time::MIN);
@@ -354,7 +354,7 @@ const SIXTY_YEARS_MS: i64 = 60 * 365 * DAY_MS;
 /// After a start far ahead with some commands the clock is corrected. Nothing has ended, and no
 /// wrong time is in the journal.
 #[test]
-fn start_sixty_years_ahead_ends_nothing() {
+fn start_sixty_years_ahead_ends_nothing_and_leaves_no_trace() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T13:00");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-23T12:00 hasta=2026-11-24T12:00");
@@ -487,7 +487,7 @@ fn alarm_uses_the_wall_clock_even_while_unconfirmed() {
 }
 
 #[test]
-fn sleep_counts_as_time() {
+fn sleep_of_the_machine_is_elapsed_time() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=1h");
     world.say(1, "RESERVAR Sala 1 por=1h espera=2h");
@@ -500,14 +500,14 @@ fn sleep_counts_as_time() {
 
 // The real server with a wall clock of its own.
 
-/// A wall clock for one program. A file contains its offset to the machine's clock.
+/// A wall clock for one program. A file holds how far it is ahead of the machine's.
 struct FakeClock {
     directory: TempDir,
     library: String,
 }
 
 impl FakeClock {
-    /// Returns `None` if libfaketime is missing.
+    /// Returns `None` without libfaketime.
     fn new() -> Option<FakeClock> {
         if !has("faketime") {
             return None;
@@ -524,7 +524,7 @@ impl FakeClock {
         self.directory.path().join("clock")
     }
 
-    /// Sets the offset to the machine's clock in seconds.
+    /// Sets how far the wall clock is ahead of the machine's.
     fn set(&self, ahead_s: i64) {
         let new = self.directory.path().join("clock.new");
         std::fs::write(&new, format!("{ahead_s:+}\n")).unwrap();
@@ -569,10 +569,10 @@ fn server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
             server.wait_log("the clock was set by +7");
             assert!(status.contains("clock=ok"), "{status}");
         } else {
-            server.wait_log("behind what was told already");
+            server.wait_log("behind a time already shown");
             assert!(status.contains("clock=doubtful, 7"), "{status}");
         }
-        // No client sends anything, so that an alarm must wake the server.
+        // No client sends anything, so an alarm must end it.
         assert!(waiter.line().starts_with("OK RESERVED #2 "));
         let lasted = begun.elapsed().as_millis();
         assert!(lasted >= 3_400, "it ended early, after {lasted} ms");
@@ -602,8 +602,8 @@ fn server_starts_in_1970_and_follows_the_network_time() {
     server.kill();
 
     clock.set(30 - now_s);
-    let mut server = clock.start(directory.path());
-    server.wait_log("behind what was told already");
+    let mut server = clock.start(folder.path());
+    server.wait_log("behind a time already shown");
     let mut client = server.connect();
     let status = client.list("STATUS").join("\n");
     assert!(status.contains("clock=doubtful, "), "{status}");

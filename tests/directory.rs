@@ -83,9 +83,9 @@ fn deleted_lock_file_is_created_again_with_a_warning() {
 }
 
 #[test]
-fn journal_deleted_under_a_server_is_reported_at_its_stop() {
-    let directory = temp_dir();
-    let here = directory.path().join("data");
+fn journal_that_was_deleted_under_a_server_is_reported_at_its_stop() {
+    let folder = temp_dir();
+    let here = folder.path().join("data");
     let mut server = Server::durable(&here, &[]);
     assert_eq!(server.connect().say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
     std::fs::remove_file(here.join("journal")).unwrap();
@@ -102,8 +102,7 @@ fn server_stops_when_another_takes_its_directory() {
     let directory = temp_dir();
     let mut first = Server::durable(directory.path(), &[]);
     let mut client = first.connect();
-    // The lock is checked in the turn of the first reply, which is over when the second one
-    // arrives.
+    // The lock is checked in the turn of the first reply, which is over when the second arrives.
     (0..2).for_each(|_| assert_eq!(client.say("SOY ana"), "OK ana"));
     std::fs::remove_file(directory.path().join("lock")).unwrap();
     let second = Server::durable(directory.path(), &[]);
@@ -147,7 +146,7 @@ fn commit_takes_the_space_of_a_compaction_on_a_full_disk() {
             commit(&mut journal).unwrap();
         }
         let notices = journal.take_notices();
-        assert!(matches!(notices[..], [Notice::SnapshotGivenUp { .. }]), "{notices:?}");
+        assert!(matches!(notices[..], [Notice::SnapshotAbandoned { .. }]), "{notices:?}");
         assert!(!journal.has_snapshot());
         assert!(!disk.path().join("data/journal.new").exists());
         let storage = DiskStorage::at(disk.path().join("data"));

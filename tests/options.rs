@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use support::{Client, Server, command, fill_journal, temp_dir, until, wait};
 
-/// Runs a program and returns the exit code, stdout and stderr.
+/// Runs a program to its end. Returns the exit code, stdout and stderr.
 fn outcome(command: &mut Command) -> (i32, String, String) {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let code = wait(&mut child).code().expect("it was not killed");
@@ -36,7 +36,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Returns the value of a key of `ESTADO`.
+/// Returns the value of `key` in the reply to `ESTADO`.
 fn figure(client: &mut Client, key: &str) -> String {
     let lines = client.list("ESTADO");
     let line = lines.iter().find_map(|line| line.strip_prefix(&format!("{key}=")));
@@ -79,8 +79,8 @@ fn help_and_version() {
 }
 
 #[test]
-fn wrong_usage_exits_with_2() {
-    let rows: &[(&[&str], &str)] = &[
+fn wrong_usage_ends_with_2() {
+    let cases: &[(&[&str], &str)] = &[
         (&["--bogus"], "--bogus"),
         (&["surplus"], "surplus"),
         (&["--listen", "nonsense"], "HOST:PORT"),
@@ -102,7 +102,7 @@ fn wrong_usage_exits_with_2() {
         (&["backup"], "--to <DIR>"),
         (&["backup", "--to"], "--to <DIR>"),
     ];
-    for (arguments, said) in rows {
+    for (arguments, said) in cases {
         let (code, out, err) = outcome(&mut command(arguments));
         assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");
         assert!(err.contains(said), "{arguments:?}: {err}");
@@ -110,7 +110,7 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
-fn listens_on_all_addresses_and_logs_the_port() {
+fn listens_on_every_address_and_logs_the_real_port() {
     let has_six = TcpListener::bind("[::1]:0").is_ok();
     if !has_six {
         println!("without IPv6: this host has no ::1");
@@ -124,7 +124,7 @@ fn listens_on_all_addresses_and_logs_the_port() {
         assert_ne!(address.port(), 0);
         assert_eq!(Client::to(*address).say("SOY ana"), "OK ana");
     }
-    // Both listeners serve the same rooms.
+    // Both have the same rooms.
     let mut first = Client::to(server.addresses[0]);
     let mut second = Client::to(server.addresses[1]);
     assert_eq!(first.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
@@ -133,7 +133,7 @@ fn listens_on_all_addresses_and_logs_the_port() {
 }
 
 #[test]
-fn listening_beyond_loopback_needs_an_option() {
+fn other_addresses_than_loopback_need_allow_anonymous() {
     for open in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0", "192.0.2.1:0"] {
         let (code, reason) = failure(&["--in-memory", "--listen", "127.0.0.1:0", "--listen", open]);
         assert_eq!(code, 2, "{reason}");
@@ -145,7 +145,7 @@ fn listening_beyond_loopback_needs_an_option() {
     assert_eq!(client.say("SOY ana"), "OK ana");
 }
 
-/// Starts a server with the given environment variables only.
+/// Returns a server with only these environment variables.
 fn with_variables(variables: &[(&str, &Path)]) -> Command {
     let mut command = command(&["--listen", "127.0.0.1:0", "--time-zone", "UTC"]);
     for name in ["STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"] {
@@ -156,25 +156,22 @@ fn with_variables(variables: &[(&str, &Path)]) -> Command {
 }
 
 #[test]
-fn location_of_the_data() {
-    let directory = temp_dir();
-    let (state, xdg, home) = (
-        directory.path().join("state"),
-        directory.path().join("xdg"),
-        directory.path().join("home"),
-    );
+fn data_directory_comes_from_the_option_or_the_environment() {
+    let folder = temp_dir();
+    let (state, xdg, home) =
+        (folder.path().join("state"), folder.path().join("xdg"), folder.path().join("home"));
     let two = std::env::join_paths([&state, &xdg]).unwrap();
     let all = [("STATE_DIRECTORY", &*state), ("XDG_STATE_HOME", &*xdg), ("HOME", &*home)];
-    let rows: &[(&[(&str, &Path)], &Path)] = &[
+    let cases: &[(&[(&str, &Path)], &Path)] = &[
         (&all, &state),
         (&all[1..], &xdg.join("reservad")),
         (&all[2..], &home.join(".local/state/reservad")),
         (&[("STATE_DIRECTORY", Path::new(&two))], &state),
         (&[("STATE_DIRECTORY", Path::new("")), all[1]], &xdg.join("reservad")),
-        // The specification of XDG forbids relative paths.
+        // The specification says that a relative path must be ignored.
         (&[("XDG_STATE_HOME", Path::new("relative")), all[2]], &home.join(".local/state/reservad")),
     ];
-    for (variables, want) in rows {
+    for (variables, want) in cases {
         let mut server = Server::spawn(&mut with_variables(variables));
         assert!(server.log_so_far().contains(&format!("data in {}\n", want.display())));
         assert!(want.join("journal").is_file(), "{variables:?}");
@@ -205,9 +202,9 @@ fn in_memory_writes_no_files() {
 }
 
 #[test]
-fn start_logs_resources_and_reservations() {
-    let directory = temp_dir();
-    let mut server = Server::durable(directory.path(), &[]);
+fn start_logs_addresses_and_counts() {
+    let folder = temp_dir();
+    let mut server = Server::durable(folder.path(), &[]);
     let log = server.log_so_far();
     assert!(log.contains(&format!("listening on {}\n", server.address)), "{log}");
     assert!(log.contains("3 resources, 0 live reservations"), "{log}");
@@ -218,8 +215,7 @@ fn start_logs_resources_and_reservations() {
     assert!(log.contains("3 resources, 1 live reservations, room for 7 clients"), "{log}");
 }
 
-/// Regression test: the loop waited forever for a full pipe of the log, so that SIGTERM had no
-/// effect.
+/// A line of the log once went to a full pipe, and the loop waited forever, even after SIGTERM.
 #[test]
 fn full_pipe_at_stderr_does_not_stop_the_server() {
     let (reader, mut writer) = std::io::pipe().unwrap();
@@ -232,7 +228,7 @@ fn full_pipe_at_stderr_does_not_stop_the_server() {
     let mut server = command(&["--in-memory", "--log-level", "debug", "--listen", &listen]);
     let mut server = server.stderr(writer).spawn().unwrap();
     until("it listens", || TcpStream::connect(port).is_ok());
-    // Each connection is a line at `debug`.
+    // Each of these logs a line at `debug`.
     for _ in 0..50 {
         let mut client = Client::to(port);
         assert_eq!(client.say("SOY ana"), "OK ana");
@@ -272,7 +268,7 @@ fn bound_per_address_applies_to_other_addresses_but_not_to_loopback() {
         "{told}"
     );
     let from_here: Vec<_> = (0..10).map(|_| speaking(1)).collect();
-    // A closed connection frees a place.
+    // A closed connection makes room.
     drop(from_there.pop());
     until("a place is free again", || {
         let mut client = connect(0);
@@ -295,8 +291,8 @@ fn under_a_limit(files: usize, listeners: usize, directory: &Path) -> Command {
     command
 }
 
-/// Regression test: the reserve of descriptors ignored the listeners. With 12 of them, clients took
-/// the descriptors for the compaction, which stopped the server.
+/// The reserve once ignored the listeners. With 12 of them, clients took the descriptors that the
+/// compaction needs, and it stopped the server.
 #[test]
 fn a_compaction_has_descriptors_with_many_listeners_and_all_places_taken() {
     let directory = temp_dir();
@@ -337,11 +333,11 @@ fn sample_rooms_are_added_to_an_empty_directory_only() {
     let server = Server::durable(directory.path(), &[]);
     assert_eq!(server.connect().say("LISTAR"), "OK 0 DISPONIBLES");
     server.stop();
-    // An inventory replaces them.
-    let directory = temp_dir();
-    std::fs::write(directory.path().join("rooms"), "Sala\n").unwrap();
-    let data = directory.path().join("data");
-    let file = directory.path().join("rooms");
+    // An inventory file replaces them.
+    let folder = temp_dir();
+    std::fs::write(folder.path().join("rooms"), "Sala\n").unwrap();
+    let data = folder.path().join("data");
+    let file = folder.path().join("rooms");
     let server = Server::durable(&data, &["--inventory", text(&file)]);
     assert_eq!(server.connect().list("LISTAR"), ["Sala"]);
     server.stop();
@@ -363,9 +359,9 @@ fn failed_start_leaves_no_sample_rooms() {
 }
 
 #[test]
-fn inventory_file_adds_resources() {
-    let directory = temp_dir();
-    let file = directory.path().join("rooms");
+fn inventory_file_adds_missing_resources() {
+    let folder = temp_dir();
+    let file = folder.path().join("rooms");
     let content =
         "\u{FEFF}# the rooms\r\n\r\nHabitación 1\r\n  Sala   de\treuniones \r\n   \n#x\n\nGrúa/7";
     std::fs::write(&file, content).unwrap();
@@ -375,7 +371,7 @@ fn inventory_file_adds_resources() {
     assert_eq!(server.connect().list("LISTAR"), want);
     assert_eq!(server.connect().say("RESERVAR Grúa/7"), "OK RESERVADO #1 Grúa/7");
     server.stop();
-    // It adds missing names, in any spelling, and removes nothing.
+    // It adds missing names, compares them folded, and removes nothing.
     std::fs::write(&file, "HABITACION 1\nNueva\n").unwrap();
     let server = Server::durable(&data, &["--inventory", text(&file)]);
     let want = ["Habitación 1", "Sala de reuniones", "Nueva"];
@@ -389,7 +385,7 @@ fn invalid_inventory_file_is_refused_with_file_line_and_reason() {
     let directory = temp_dir();
     let file = directory.path().join("rooms");
     let long = format!("Sala\n{}\n", "x".repeat(129));
-    let rows: &[(&[u8], usize, &str)] = &[
+    let cases: &[(&[u8], usize, &str)] = &[
         (b"Sala 1\nSala, 2\n", 2, ","),
         (b"# one\n\nSala=2\n", 3, "="),
         (b"Sala *\n", 1, "*"),
@@ -398,7 +394,7 @@ fn invalid_inventory_file_is_refused_with_file_line_and_reason() {
         ("Habitación 1\nSala\nHABITACION 1\n".as_bytes(), 3, "line 1"),
         ("Sala\u{200B}\n".as_bytes(), 1, "U+200B"),
     ];
-    for (content, line, said) in rows {
+    for (content, line, said) in cases {
         std::fs::write(&file, content).unwrap();
         let (code, reason) = failure(&["--in-memory", "--inventory", text(&file)]);
         assert_eq!(code, 1, "{reason}");
@@ -408,13 +404,14 @@ fn invalid_inventory_file_is_refused_with_file_line_and_reason() {
     let missing = directory.path().join("missing");
     let (code, reason) = failure(&["--in-memory", "--inventory", text(&missing)]);
     assert_eq!(code, 1);
-    assert!(reason.starts_with(&format!("reservad: {}", missing.display())), "{reason}");
+    let start = format!("reservad: cannot read the file of --inventory: {}", missing.display());
+    assert!(reason.starts_with(&start), "{reason}");
 }
 
 #[test]
-fn sighup_reads_the_inventory_file_again() {
-    let directory = temp_dir();
-    let file = directory.path().join("rooms");
+fn sighup_reloads_the_inventory_file() {
+    let folder = temp_dir();
+    let file = folder.path().join("rooms");
     std::fs::write(&file, "Sala 1\n").unwrap();
     let data = directory.path().join("data");
     let mut server = Server::durable(&data, &["--inventory", text(&file)]);
@@ -427,13 +424,13 @@ fn sighup_reads_the_inventory_file_again() {
     for (bad, said) in [("Sala 4\nSala, 5\n", "line 2"), ("Sala 4\n\u{7}\n", "line 2")] {
         std::fs::write(&file, bad).unwrap();
         server.signal("HUP");
-        let log = server.wait_log("nothing of that file was taken");
+        let log = server.wait_log("nothing was added from the file");
         assert!(log.contains(text(&file)) && log.contains(said), "{log}");
         assert_eq!(client.list("LISTAR"), ["Sala 2", "Sala 3"]);
     }
     std::fs::remove_file(&file).unwrap();
     server.signal("HUP");
-    server.wait_log("nothing of that file was taken");
+    server.wait_log("nothing was added from the file");
     assert_eq!(client.say("VERIFICAR #1"), "OK VIGENTE #1 Sala 1 quedan=-");
     server.stop();
     let server = Server::durable(&data, &[]);
@@ -454,20 +451,20 @@ fn sighup_without_an_inventory_changes_nothing() {
 }
 
 #[test]
-fn second_server_for_a_directory_is_refused() {
-    let directory = temp_dir();
-    let server = Server::durable(directory.path(), &[]);
-    let (code, reason) = failure(&["--data-dir", text(directory.path())]);
+fn second_server_on_a_data_directory_is_refused() {
+    let folder = temp_dir();
+    let server = Server::durable(folder.path(), &[]);
+    let (code, reason) = failure(&["--data-dir", text(folder.path())]);
     assert_eq!(code, 1);
-    assert!(reason.contains("another process uses this data folder"), "{reason}");
-    assert!(reason.contains(text(directory.path())), "{reason}");
+    assert!(reason.contains("another process uses this data directory"), "{reason}");
+    assert!(reason.contains(text(folder.path())), "{reason}");
     assert_eq!(server.connect().say("SOY ana"), "OK ana");
     server.kill();
     Server::durable(directory.path(), &[]).stop();
 }
 
 #[test]
-fn port_in_use_is_refused() {
+fn port_in_use_is_an_error() {
     let server = Server::in_memory(&[]);
     let address = server.address.to_string();
     let arguments = ["--in-memory", "--listen", &address, "--log-level", "error"];
@@ -480,10 +477,10 @@ fn port_in_use_is_refused() {
 }
 
 #[test]
-fn unusable_data_directory_is_refused() {
-    let directory = temp_dir();
-    std::fs::write(directory.path().join("file"), "").unwrap();
-    let under = directory.path().join("file").join("data");
+fn unusable_data_directory_is_an_error() {
+    let folder = temp_dir();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let under = folder.path().join("file").join("data");
     let arguments = ["--data-dir", text(&under), "--log-level", "error"];
     let (code, reason) = failure(&arguments);
     assert_eq!(code, 1);
@@ -533,10 +530,10 @@ fn damaged_journal_stops_the_start() {
         let start = format!("reservad: {}: byte {line}, line {number}: ", journal.display());
         assert!(reason.starts_with(&start), "{reason} does not begin with {start}");
         assert!(reason.contains("nothing was changed"), "{reason}");
-        assert!(reason.contains("bring back a good copy"), "{reason}");
+        assert!(reason.contains("restore a good copy"), "{reason}");
         assert!(std::fs::read(&journal).unwrap() == bad);
     }
-    // A torn tail is cut and reported.
+    // A tail that a crash has torn is cut and reported.
     let end = good.windows(6).rposition(|bytes| bytes == b"\tseal ").unwrap() - 8;
     std::fs::write(&journal, &good[..end - 5]).unwrap();
     let (code, out, _) = outcome(&mut command(&["check", "--data-dir", data]));
@@ -545,15 +542,15 @@ fn damaged_journal_stops_the_start() {
     assert!(out.contains("\nends without a seal: events after 42 may be missing"), "{out}");
     let mut server = Server::durable(directory.path(), &[]);
     assert!(server.log_so_far().contains("a torn tail was cut at byte "));
-    // The cancellation in it is lost.
+    // The cancellation is lost with it.
     assert_eq!(code_of(&server.connect().say("RESERVAR Habitación 1")), "409");
     server.stop();
 }
 
 #[test]
-fn check_of_an_empty_directory() {
-    let directory = temp_dir();
-    let (code, out, err) = outcome(&mut command(&["check", "--data-dir", text(directory.path())]));
+fn check_reports_a_missing_journal() {
+    let folder = temp_dir();
+    let (code, out, err) = outcome(&mut command(&["check", "--data-dir", text(folder.path())]));
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(
         err.contains("there is no journal; name the server's directory with --data-dir"),
@@ -605,12 +602,12 @@ fn max_reservations_is_enforced() {
     assert!(code_of(&refused) == "503" && refused.contains("--max-reservations"), "{refused}");
     assert_eq!(client.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
     assert_eq!(client.say("RESERVAR Habitación 3"), "OK RESERVADO #3 Habitación 3");
-    // Also after a reservation has expired.
-    until("a place is free", || code_of(&client.say("RESERVAR Habitación 1")) == "RESERVADO");
+    // Also after one has ended by itself.
+    until("there is room", || code_of(&client.say("RESERVAR Habitación 1")) == "RESERVADO");
 }
 
 #[test]
-fn idle_clients_without_reservations_are_closed() {
+fn idle_clients_are_closed_unless_they_hold_something() {
     let server = Server::in_memory(&["--idle-timeout", "1s"]);
     let mut silent = server.connect();
     let mut spoke = server.connect();
@@ -629,7 +626,7 @@ fn idle_clients_without_reservations_are_closed() {
 }
 
 #[test]
-fn time_zone_applies_to_input_and_output() {
+fn time_zone_applies_to_replies_and_requests() {
     let server = Server::in_memory(&["--time-zone", "America/Montevideo"]);
     let mut client = server.connect();
     assert_eq!(
@@ -647,11 +644,26 @@ fn unknown_zone_in_tz_stops_the_start() {
         server.env("TZ", tz).stdin(Stdio::null()).stderr(Stdio::piped());
         server
     };
-    let (code, _, err) = outcome(&mut with_tz("Amrica/Montevideo"));
-    assert_eq!(code, 2, "{err}");
-    assert!(err.contains("Amrica/Montevideo") && err.contains("America/Montevideo"), "{err}");
-    let server = Server::spawn(&mut with_tz("America/Montevideo"));
-    assert_eq!(figure(&mut server.connect(), "zone"), "America/Montevideo");
+    for tz in ["Amrica/Montevideo", "/nowhere/zone", "/dev/null", "3", "Europe/Madrid x"] {
+        let (code, _, err) = outcome(&mut with_tz(tz));
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains(tz) && err.contains("America/Montevideo"), "{err}");
+    }
+    let cases = [
+        ("America/Montevideo", "America/Montevideo"),
+        (":America/Montevideo", "America/Montevideo"),
+        ("/usr/share/zoneinfo/America/Montevideo", "America/Montevideo"),
+        ("", "UTC"),
+        ("UTC", "UTC"),
+    ];
+    for (tz, name) in cases {
+        let server = Server::spawn(&mut with_tz(tz));
+        assert_eq!(figure(&mut server.connect(), "zone"), name, "{tz}");
+    }
+    let server = Server::spawn(&mut with_tz("EST5EDT,M3.2.0,M11.1.0"));
+    let reply =
+        server.connect().say("RESERVAR Habitación 1 desde=2090-07-01T12:00 hasta=2090-07-02");
+    assert!(reply.contains("desde=2090-07-01T12:00:00-04:00"), "{reply}");
 }
 
 #[test]
@@ -660,7 +672,7 @@ fn log_levels_filter_lines() {
     let mut client = server.connect();
     SockRef::from(&*client.stream()).set_linger(Some(Duration::ZERO)).unwrap();
     drop(client);
-    server.wait_log("a client is gone");
+    server.wait_log("lost connection");
     server.stop();
     let server = Server::in_memory(&[]);
     let address = server.address.to_string();
@@ -724,7 +736,7 @@ fn second_sigterm_exits_at_once() {
     std::fs::write(directory.path().join("rooms"), names.join("\n")).unwrap();
     let file = directory.path().join("rooms");
     let mut server = Server::in_memory(&["--inventory", text(&file)]);
-    // A client with much unread output delays the first stop.
+    // A client with much unread output delays the first signal.
     let mut client = server.connect();
     client.send("LISTAR\n".repeat(50));
     assert_eq!(client.line(), "OK 20000 DISPONIBLES");
@@ -736,8 +748,8 @@ fn second_sigterm_exits_at_once() {
 }
 
 #[test]
-fn client_that_does_not_read_does_not_block_a_stop() {
-    let directory = temp_dir();
+fn client_that_reads_nothing_delays_a_stop_only_briefly() {
+    let folder = temp_dir();
     let names: Vec<_> = (0..20_000).map(|n| format!("{n} {}", "x".repeat(100))).collect();
     std::fs::write(directory.path().join("rooms"), names.join("\n")).unwrap();
     let file = directory.path().join("rooms");
@@ -762,7 +774,7 @@ fn closed_stderr_and_sigpipe_do_not_kill_the_server() {
         }
     };
     drop(log);
-    // All of these events are logged.
+    // All of this is logged.
     for _ in 0..3 {
         let mut foreign = Client::to(address);
         foreign.send("GET / HTTP/1.1\r\n\r\n");
@@ -776,7 +788,7 @@ fn closed_stderr_and_sigpipe_do_not_kill_the_server() {
     };
     kill("HUP");
     kill("PIPE");
-    // A client that disconnects while the server writes.
+    // A client that disconnects while the server writes to it.
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all("AYUDA\n".repeat(1000).as_bytes()).unwrap();
     drop(client);
@@ -791,7 +803,7 @@ fn restart_on_the_same_port_at_once() {
     let mut server = Server::durable(directory.path(), &[]);
     let address = server.address.to_string();
     for round in 0..6 {
-        // The server closes first, so that its sockets stay in TIME_WAIT.
+        // The server closes first, so that its sockets linger.
         let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
         for client in &mut clients {
             assert_eq!(client.say("SOY ana"), "OK ana");
@@ -810,8 +822,8 @@ fn restart_on_the_same_port_at_once() {
 }
 
 #[test]
-fn both_wildcard_addresses_on_one_port() {
-    // The port of an ended server is free again, also for both address families.
+fn both_wildcards_on_one_port() {
+    // The port of a closed listener is free again, for both families.
     let port = Server::in_memory(&[]).address.port();
     let (v4, v6) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));
     let server = Server::in_memory(&["--allow-anonymous", "--listen", &v4, "--listen", &v6]);

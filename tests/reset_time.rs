@@ -17,7 +17,7 @@ const HOUR_MS: i64 = 3_600_000;
 const SIXTY_YEARS_MS: i64 = 60 * 365 * 24 * HOUR_MS;
 
 fn present() -> Time {
-    reservad::time::read().0
+    reservad::time::read_clocks().0
 }
 
 /// Writes a journal that begins an hour ago and continues sixty years ahead. Returns the number of

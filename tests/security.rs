@@ -164,7 +164,7 @@ fn inventory_must_be_a_regular_file() {
         std::fs::remove_file(&inventory).unwrap();
         symlink(&path, &inventory).unwrap();
         server.signal("HUP");
-        server.wait_log(&format!("{told}; nothing of that file was taken"));
+        server.wait_log(&format!("{told}; nothing was added from the file"));
         assert_eq!(server.connect().list("LISTAR"), ["Sala 1"]);
     }
     server.stop();
@@ -332,7 +332,7 @@ fn terminal_control_characters_are_escaped_in_the_log() {
     let mut log = server.wait_log("SIGHUP: 0 new resources");
     std::fs::write(&odd_file, "a\u{1b}b\n").unwrap();
     server.signal("HUP");
-    log += &server.wait_log("nothing of that file was taken");
+    log += &server.wait_log("nothing was added from the file");
     log += &server.log_so_far().replace('\n', "");
     assert_harmless(&log, "log");
     assert!(log.contains("a\\u{1b}[31m\\u{a}b\\u{202e}"), "{log}");
@@ -429,7 +429,7 @@ fn replies_contain_nothing_about_the_host() {
     client.send(format!("{}\n{}\nx", lines.join("\n"), "y".repeat(5000)));
     std::fs::write(&inventory, "a\u{1}\n").unwrap();
     server.signal("HUP");
-    server.wait_log("nothing of that file was taken");
+    server.wait_log("nothing was added from the file");
     let (_second, third) = (server.connect(), server.connect());
     let said = client.finish() + &third.finish();
     for code in ["400", "401", "403", "404", "408", "409", "410", "413", "503"] {

@@ -1,6 +1,6 @@
-//! The inventory and the store without sockets. After random commands in virtual time, compactions,
-//! restarts and power cuts, the journal replays to the live state. Queries about free times are
-//! compared with a naive model.
+//! The inventory and its store, without sockets. Random commands in virtual time are compared with
+//! the replayed journal, with compactions, restarts and power cuts in between, and questions about
+//! time are compared with a model of lists and loops.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -28,7 +28,7 @@ const CAPACITY: Capacity = Capacity { resources: 400, reservations: 200 };
 /// 2026-11-22T16:00:00Z.
 const START_MS: i64 = 1_795_363_200_000;
 
-/// Prints the state that must survive a restart. It contains names, because ids may change.
+/// Returns everything that must survive a restart. Ids may change, names may not.
 fn dump(inventory: &Inventory) -> String {
     let mut text =
         format!("events {} numbers {}\n", inventory.last_event(), inventory.last_number());
@@ -59,7 +59,7 @@ fn dump(inventory: &Inventory) -> String {
     text
 }
 
-/// Runs a line and reads the complete reply. Returns whether the connection continues.
+/// Runs one line to the end of its reply. Returns whether the connection continues.
 fn run(
     inventory: &mut Inventory,
     batch: &mut Batch,
@@ -91,7 +91,7 @@ fn run(
     (String::from_utf8(out).unwrap(), goes_on)
 }
 
-/// Returns the state as a client reads it.
+/// Returns the lists that a client sees.
 fn seen(inventory: &mut Inventory, now: Time) -> String {
     let mut session = Session::new(SessionId(u64::MAX));
     let mut batch = Batch::default();
@@ -112,12 +112,12 @@ struct World {
     sessions: Vec<Session>,
     last_session: u64,
     last_room: usize,
-    /// The requests with an idempotency key, to be repeated.
+    /// Requests with a `clave=`, to be repeated.
     keyed: Vec<String>,
     now: Time,
     /// The state after the last acknowledged commit.
     committed: String,
-    /// The highest number in any reply.
+    /// The highest number in a reply.
     told: Number,
     compactions: usize,
     tidied: usize,
@@ -125,7 +125,7 @@ struct World {
     granted: usize,
 }
 
-/// The disk has failed, so that the process must stop.
+/// The error after which the process must stop.
 #[derive(Debug)]
 struct Stopped;
 
@@ -164,7 +164,7 @@ impl World {
         }
     }
 
-    /// Runs a turn of the loop, in the order of the reactor.
+    /// Runs one turn of the loop, in the reactor's order.
     fn turn(&mut self) -> Result<(), Stopped> {
         let step_ms = self.rng.pick(&[0, 1, 700, 20_000, 600_000, 7_200_000]);
         self.now = self.now.plus_ms(step_ms);
@@ -206,7 +206,7 @@ impl World {
     fn commit(&mut self) -> Result<(), Stopped> {
         self.store.commit(&mut self.batch).map_err(|_| Stopped)?;
         self.committed = dump(&self.inventory);
-        // A spare tail would make the many replays slow.
+        // A spare tail would make a replay slow here.
         if self.policy == SyncPolicy::Never || self.rng.one_in(10) {
             self.compare();
         }
@@ -223,7 +223,7 @@ impl World {
         Ok(())
     }
 
-    /// Checks that the journal replays to the live state, internally and as read by a client.
+    /// Checks that the replayed journal equals the inventory, for the program and for a client.
     fn compare(&mut self) {
         let mut copy = Inventory::new(CAPACITY);
         let report =
@@ -235,7 +235,7 @@ impl World {
         assert_eq!(seen(&mut copy, self.now), seen(&mut self.inventory, self.now));
     }
 
-    /// Ends a connection without `SALIR`.
+    /// Closes a connection without a command.
     fn hang_up(&mut self) {
         let session = self.sessions.swap_remove(self.rng.below(self.sessions.len()));
         let zone = Zone::utc();
@@ -279,7 +279,7 @@ impl World {
         self.compare();
     }
 
-    /// Runs a random command of a random connection. Returns the number of a new reservation.
+    /// Runs one random command of a random connection. Returns its number, if it got one.
     fn command(&mut self, line: &str) -> Option<Number> {
         let at = self.rng.below(self.sessions.len());
         let before = self.inventory.last_number();
@@ -296,7 +296,7 @@ impl World {
         }
         self.granted += 1;
         assert_eq!(self.inventory.last_number(), before.next());
-        // Without dates, because the request would be in the past later.
+        // A retry with a date would some day be a request for the past.
         if line.contains("clave=") && !line.contains("=20") {
             self.keyed.push(line.to_owned());
         }
@@ -304,7 +304,7 @@ impl World {
         Some(before.next())
     }
 
-    /// Adds rooms and removes most of them, which leaves gaps in the ids.
+    /// Adds rooms and removes most of them, which leaves holes in the ids.
     fn renovate(&mut self) {
         let (first, last) = (self.last_room + 1, self.last_room + 90);
         self.last_room = last;
@@ -398,7 +398,7 @@ impl World {
         let first = self.last_room + 1;
         self.last_room += count;
         match self.rng.below(4) {
-            // Possibly one that existed before.
+            // Perhaps one that existed before.
             0 => format!("ALTA Sala {}", 1 + self.rng.below(first)),
             1 => format!("ALTA Bo\u{301}veda {first}..{}", self.last_room),
             _ => format!("ALTA Sala {first}..{}", self.last_room),
@@ -424,7 +424,7 @@ impl World {
 }
 
 #[test]
-fn journal_replays_to_the_live_state() {
+fn replayed_journal_equals_the_inventory_and_a_restart_changes_nothing() {
     let seed = seed();
     let (mut tidied, mut compactions, mut granted) = (0, 0, 0);
     for round in 0..2 {
@@ -444,7 +444,7 @@ fn journal_replays_to_the_live_state() {
 }
 
 #[test]
-fn power_cut_at_any_step_keeps_acknowledged_events() {
+fn power_cut_at_any_step_keeps_acknowledged_changes() {
     let seed = seed();
     let (mut crashes, mut compactions) = (0, 0);
     for round in 0..3 {
@@ -462,8 +462,8 @@ fn power_cut_at_any_step_keeps_acknowledged_events() {
     assert!(compactions > 0, "not all situations have occurred");
 }
 
-/// Each kind of change between any two pieces of a compaction, of one record each, so that it
-/// occurs before and behind the cursor.
+/// Each kind of change happens between any two pieces of a compaction, each piece one record. Both
+/// visited and unvisited items must be correct in the snapshot.
 #[test]
 fn every_change_at_every_step_of_a_compaction() {
     let begin = [
@@ -544,10 +544,10 @@ fn every_change_at_every_step_of_a_compaction() {
     assert!(moments > 100, "{moments}");
 }
 
-/// Changes behind the cursor are written with each piece, so that a steady load can neither delay
-/// the end of a compaction nor make it large.
+/// Changes behind the cursor are written with each piece. So constant changes can neither delay the
+/// end of a compaction nor make it large.
 #[test]
-fn compaction_ends_under_any_load() {
+fn compaction_ends_despite_constant_changes() {
     let disk = SimDisk::new(4096, 1);
     let (mut store, mut inventory, _) =
         Store::open(disk.clone(), SyncPolicy::Never, CAPACITY).unwrap();
@@ -584,8 +584,9 @@ fn compaction_ends_under_any_load() {
     assert!(!store.has_old_file(), "the journal was small");
 }
 
-/// Regression test: a forged journal may contain events that no client can cause. They are longer
-/// in a snapshot, with quotes and start times, and an event that did not fit stopped the server.
+/// A forged journal may hold what no client can send, and a snapshot writes it in a longer form:
+/// with quotes, and with the start time. If that did not fit in the snapshot, the server stopped
+/// while it was running.
 #[test]
 fn event_too_long_for_a_snapshot_is_not_replayed() {
     let time = "2026-11-22T16:48:54.123Z";
@@ -593,13 +594,13 @@ fn event_too_long_for_a_snapshot_is_not_replayed() {
     let note = |bytes: usize| format!("{} note={}", names[0], "\\".repeat(bytes));
     let several =
         |count: usize| format!("{} note={}", names[..count].join(", "), "\\".repeat(9000));
-    let rows = [
+    let cases = [
         (note(KEPT_TEXT_MAX_BYTES), None),
         (note(KEPT_TEXT_MAX_BYTES + 1), Some("24577 bytes of text, more than any")),
         (several(TARGETS_MAX), None),
         (several(TARGETS_MAX + 1), Some("33 names, and no reservation has more than 32")),
     ];
-    for (reserved, refusal) in rows {
+    for (reserved, refusal) in cases {
         let mut texts: Vec<_> = names.iter().map(|name| format!("{time} ADDED {name}")).collect();
         texts.push(format!("{time} RESERVED #1 {reserved}"));
         let ends = texts.iter().scan(0, |end, text| {
@@ -617,7 +618,7 @@ fn event_too_long_for_a_snapshot_is_not_replayed() {
             (Err(error), Some(told)) if error.to_string().contains(told) => continue,
             (opened, told) => panic!("{:?}, instead of {told:?}", opened.err()),
         };
-        // Three times, to check that events do not become longer with each snapshot.
+        // Three times, because the next snapshot must not be longer.
         for _ in 0..3 {
             loop {
                 let now = Time::from_ms(START_MS);
@@ -637,7 +638,7 @@ fn event_too_long_for_a_snapshot_is_not_replayed() {
     }
 }
 
-/// It is the longest event that a client can cause.
+/// The longest event that a client can cause is replayed.
 #[test]
 fn longest_event_is_replayed() {
     let disk = SimDisk::new(4096, 1);
@@ -646,7 +647,7 @@ fn longest_event_is_replayed() {
     let mut batch = Batch::default();
     let mut session = Session::new(SessionId(1));
     let now = Time::from_ms(START_MS);
-    // Each syllable has three letters when folded, and the resources have the longest names.
+    // Each syllable folds to three letters, and the reservation is as long as possible.
     let names: Vec<_> = (10..42).map(|n| format!("{n}{}", "각".repeat(42))).collect();
     let patterns: Vec<_> = (10..42).map(|n| format!("{n}{}*", "각".repeat(31))).collect();
     let quotes = "\\\"".repeat(200);
@@ -672,7 +673,7 @@ fn longest_event_is_replayed() {
     assert_eq!(dump(&again), dump(&inventory));
 }
 
-/// A retry with its `clave=` has the same reply and no effect.
+/// A retry with its `clave=` gets the same reply and changes nothing.
 #[test]
 fn retry_from_another_connection_does_not_bind_the_reservation() {
     let mut inventory = Inventory::new(CAPACITY);
@@ -692,7 +693,7 @@ fn retry_from_another_connection_does_not_bind_the_reservation() {
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// The naive model: a list of bookings.
+/// All bookings as a list. Every question is a loop.
 struct Model {
     names: Vec<String>,
     bookings: Vec<(ResourceId, Interval, Number)>,
@@ -739,7 +740,7 @@ impl Model {
     }
 }
 
-/// Matches by trying all possibilities.
+/// Matches by trying everything.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -784,7 +785,7 @@ fn ask(rng: &mut Rng, model: &Model) -> Question {
 }
 
 #[test]
-fn free_resources_and_earliest_starts_match_the_model() {
+fn free_resources_and_times_agree_with_a_simple_model() {
     let mut rng = Rng(seed());
     let zone = Zone::utc();
     let who = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
@@ -820,7 +821,7 @@ fn free_resources_and_earliest_starts_match_the_model() {
                 let want = (0..names.len()).filter(free).map(|id| 1 << id).sum();
                 assert_eq!(bits, [want], "{stars}");
             }
-            // All bookings begin and end at whole hours, so that the earliest start is one too.
+            // Every booking is on whole hours, so if anything fits, it fits at a whole hour.
             let fits = |start: Time| {
                 let until = when.until(start, &zone).ok().filter(|until| start < *until)?;
                 model.place(&selectors, Interval { from: start, until })
@@ -848,7 +849,7 @@ fn free_resources_and_earliest_starts_match_the_model() {
                     let Ok(Grant::New(new)) = granted else {
                         panic!("not granted at the announced time: {granted:?}")
                     };
-                    // Most are only queried, because otherwise everything would soon be reserved.
+                    // Most are only asked, because otherwise everything would be full soon.
                     if rng.one_in(3) && !until.is_never() {
                         book(&mut inventory, &mut model, new);
                     }
@@ -866,10 +867,9 @@ fn free_resources_and_earliest_starts_match_the_model() {
     assert!(at_once > 20 && later > 20 && never > 5, "not all situations have occurred");
 }
 
-/// Regression test: a thousand watchers without matches were taken through 10,000 events in one
-/// turn.
+/// A thousand watchers without a matching event once each read 10,000 events in one turn.
 #[test]
-fn events_filtered_from_a_watcher_are_skipped_in_pieces() {
+fn events_that_do_not_match_a_watcher_are_read_in_pieces() {
     const ROOM_BYTES: usize = 4096;
     let (now, zone) = (Time::from_ms(1_795_363_200_000), Zone::utc());
     let mut history = History::default();
@@ -896,7 +896,7 @@ fn events_filtered_from_a_watcher_are_skipped_in_pieces() {
     assert_eq!((calls, out.len()), ((1000 * text.len()).div_ceil(ROOM_BYTES), 0));
 }
 
-/// Regression test: a refused request with a complete error matched its pattern five times.
+/// A request that was refused with a full explanation once matched its pattern five times.
 #[test]
 fn name_is_matched_with_a_pattern_once() {
     const NAMES: u64 = 1000;
@@ -919,7 +919,7 @@ fn name_is_matched_with_a_pattern_once() {
     assert_eq!(inventory.take_work(), NAMES, "the last one matches");
     inventory.apply(Event::Reserved(new));
     assert!(inventory.reserve(&request, &who, &zone).is_err());
-    // The remaining work concerns the name that matches.
+    // The other work is for the name that matches.
     assert!((NAMES..NAMES + 10).contains(&inventory.take_work()));
 }
 

@@ -1,6 +1,6 @@
-//! The traps of an edge-triggered reactor, each over real sockets against the
-//! real server. What has to be in the socket before the server looks is sent
-//! while the server is stopped (SIGSTOP), so that no test depends on luck.
+//! The traps of an edge-triggered reactor, over real sockets against the real server. Input that
+//! must have arrived before the server reads is sent while the server is stopped (SIGSTOP), so that
+//! no test depends on timing.
 
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use support::skip::skip;
 use support::{Client, PATIENCE, Server, TempDir, temp_dir, until};
 
-/// The server's own memory: no file, nothing of the kernel.
+/// Returns the server's own memory, without mapped files and memory of the kernel.
 fn anonymous_bytes(server: &Server) -> usize {
     server.proc_status("RssAnon:").parse::<usize>().unwrap() * 1024
 }
@@ -26,7 +26,7 @@ fn wake_ups(server: &Server) -> u64 {
     server.proc_status("voluntary_ctxt_switches:").parse().unwrap()
 }
 
-/// Hundredths of a second that it has computed for.
+/// Returns the processor time of the server, in hundredths of a second.
 fn cpu_ticks(server: &Server) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
     let (_, fields) = text.rsplit_once(')').unwrap();
@@ -34,15 +34,15 @@ fn cpu_ticks(server: &Server) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// What `ESTADO` says of `key`.
+/// Returns the value of a key of `ESTADO`.
 fn figure(client: &mut Client, key: &str) -> String {
     let lines = client.list("ESTADO");
     let line = lines.iter().find_map(|line| line.strip_prefix(&format!("{key}=")));
     line.unwrap_or_else(|| panic!("no {key} in {lines:?}")).to_owned()
 }
 
-/// A connection with the smallest buffers there are: little fits into the
-/// kernel, so what it does not read stays with the server.
+/// Returns a connection with minimal buffers. Little fits into the kernel, so output that it does
+/// not read stays in the server.
 fn thin(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
     socket.set_recv_buffer_size(2048).unwrap();
@@ -59,7 +59,7 @@ fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-/// Reads one line byte by byte, so that nothing after it is taken.
+/// Reads one line byte by byte, so that nothing after it is read.
 fn read_line(stream: &mut TcpStream) -> String {
     let mut line = Vec::new();
     let mut byte = [0];
@@ -79,10 +79,10 @@ fn expect_lines<'a>(stream: &mut TcpStream, lines: impl IntoIterator<Item = &'a 
     }
     let mut got = vec![0; want.len()];
     stream.read_exact(&mut got).unwrap();
-    assert!(got == want.as_bytes(), "other bytes than those of the list");
+    assert!(got == want.as_bytes(), "the list differs");
 }
 
-/// A server with the resources `Sala 00000 …` and so on, and their names.
+/// Returns a server with the resources `Sala 00000 …` and so on, and their names.
 fn with_resources(count: usize, tail: &str, arguments: &[&str]) -> (TempDir, Server, Vec<String>) {
     let names: Vec<_> = (0..count).map(|n| format!("Sala {n:05}{tail}")).collect();
     let folder = temp_dir();
@@ -94,8 +94,8 @@ fn with_resources(count: usize, tail: &str, arguments: &[&str]) -> (TempDir, Ser
     (folder, server, names)
 }
 
-/// Raises the limit of this process; `false`, with the reason said, if it
-/// cannot have so many descriptors.
+/// Raises the descriptor limit of this process. Returns `false`, and reports the test as skipped,
+/// if the limit is too low.
 fn may_open(descriptors: u64) -> bool {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -118,7 +118,7 @@ fn input_left_by_the_read_budget_is_read() {
     for _ in 0..lines {
         assert_eq!(client.line(), "OK luis");
     }
-    // The same with bytes that are no lines.
+    // The same with bytes that contain no line.
     let long = "x".repeat(4 * READ_BUDGET_BYTES);
     server.while_stopped(|| client.send(format!("{long}\nSOY eva\n")));
     assert!(client.line().starts_with("ERR 413 "));
@@ -147,7 +147,7 @@ fn pipelined_lines_after_a_list_that_is_read_late() {
     let lines = 300;
     stream.write_all("LISTAR\n".repeat(3).as_bytes()).unwrap();
     stream.write_all("LISTAR Sala 04999\n".repeat(lines).as_bytes()).unwrap();
-    // The first list fills every buffer on its way; the rest waits behind it.
+    // The first list fills all buffers, and the other lines wait behind it.
     for _ in 0..3 {
         assert_eq!(read_line(&mut stream), "OK 5000 DISPONIBLES");
         expect_lines(&mut stream, names.iter().map(String::as_str));
@@ -158,7 +158,7 @@ fn pipelined_lines_after_a_list_that_is_read_late() {
 }
 
 #[test]
-fn slab_key_is_reused_beside_active_clients() {
+fn key_is_reused_while_other_clients_are_served() {
     let server = Server::in_memory(&[]);
     let address = server.address;
     let over = AtomicBool::new(false);
@@ -180,8 +180,8 @@ fn slab_key_is_reused_beside_active_clients() {
             .collect();
         let mut old: Vec<Client> = Vec::new();
         for round in 0..30 {
-            // In one batch of events: the old ones speak and go, one way or
-            // the other, and new ones come and speak.
+            // In one batch of events, old clients send a line and close in different ways, and new
+            // ones connect and send a line.
             let mut new: Vec<_> = server.while_stopped(|| {
                 for (at, mut client) in old.drain(..).enumerate() {
                     client.send("RESERVAR * hasta=salir\nLISTAR\n");
@@ -217,7 +217,7 @@ fn slab_key_is_reused_beside_active_clients() {
 }
 
 #[test]
-fn partial_writes_neither_lose_nor_repeat_bytes() {
+fn partial_writes_neither_lose_nor_repeat_output() {
     let (_folder, server, names) = with_resources(20_000, " con una cola algo larga", &[]);
     let mut readers: Vec<_> = (0..4).map(|_| thin(server.address)).collect();
     for reader in &mut readers {
@@ -237,7 +237,7 @@ fn partial_writes_neither_lose_nor_repeat_bytes() {
 }
 
 #[test]
-fn all_pending_connections_are_accepted() {
+fn all_connections_in_the_backlog_are_accepted() {
     let server = Server::in_memory(&[]);
     if !may_open(2_000) {
         return;
@@ -247,7 +247,7 @@ fn all_pending_connections_are_accepted() {
         client.send("SOY ana\n");
         client
     };
-    // All of them are in the backlog before the server looks.
+    // All of them are in the backlog before the server accepts.
     let mut clients: Vec<_> =
         server.while_stopped(|| (0..1000).map(|_| connect()).collect::<Vec<_>>());
     clients.extend((0..100).map(|_| connect()));
@@ -263,7 +263,7 @@ fn all_pending_connections_are_accepted() {
     }
 }
 
-/// Whether the system lets a program have a backlog of that length; on CI it must.
+/// Returns whether the system permits a backlog of that length, which it must in CI.
 fn may_have_backlog(length: i32) -> bool {
     let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     let most: i32 = text.trim().parse().unwrap();
@@ -275,10 +275,10 @@ fn may_have_backlog(length: i32) -> bool {
     most >= length
 }
 
-/// A thousand connects in a row find room in the backlog, each at once: who found
-/// none would be silent until TCP tries again, a second later at the soonest.
+/// A connection without room in the backlog is delayed until TCP retries, a second later at the
+/// earliest.
 #[test]
-fn thousand_simultaneous_connections_are_accepted() {
+fn thousand_connections_at_once_need_no_retries() {
     const COUNT: usize = 1000;
     if !may_open(2 * COUNT as u64) || !may_have_backlog(BACKLOG) {
         return;
@@ -296,8 +296,8 @@ fn thousand_simultaneous_connections_are_accepted() {
             }
         };
         let streams: Vec<_> = (0..COUNT).map(|_| begin()).collect();
-        // The server sleeps, so nothing but the backlog can have taken them; and with it
-        // full no later try can help.
+        // The server is stopped, so only the backlog can have accepted them, and no retry would help
+        // if it were full.
         until("all of them are connected", || streams.iter().all(|s| s.peer_addr().is_ok()));
         streams
     });
@@ -312,7 +312,7 @@ fn thousand_simultaneous_connections_are_accepted() {
     }
 }
 
-/// Says one line to a server that may be full; `None` if it was refused.
+/// Sends one line to a server that may be full. Returns `None` if the connection is rejected.
 fn try_say(address: SocketAddr, line: &str) -> Option<(TcpStream, String)> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -323,7 +323,7 @@ fn try_say(address: SocketAddr, line: &str) -> Option<(TcpStream, String)> {
         match stream.read(&mut byte) {
             Ok(1) => reply.push(byte[0]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("neither yes nor no"),
-            // It is closed without a word, or a reset has overtaken the word.
+            // It is closed without a reply, or a reset has overtaken the reply.
             _ => return None,
         }
     }
@@ -334,21 +334,21 @@ fn try_say(address: SocketAddr, line: &str) -> Option<(TcpStream, String)> {
     }
 }
 
-/// Fills a server until it refuses, and sees that the others do not notice,
-/// that it does not spin, and that it recovers.
+/// Fills a server until it rejects clients. Checks that other clients are not affected, that it does
+/// not spin, and that it recovers.
 fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
     let address = server.address;
     let mut served = Vec::new();
     while let Some((stream, reply)) = try_say(address, "SOY ana") {
         assert_eq!(reply, "OK ana");
         served.push(stream);
-        assert!(served.len() <= at_most, "nobody is refused");
+        assert!(served.len() <= at_most, "no client is rejected");
     }
     assert!(served.len() >= at_least, "only {} were served", served.len());
     for _ in 0..30 {
         assert!(try_say(address, "SOY ana").is_none());
     }
-    // One that waits for a word before it speaks is told so, and closed.
+    // A client that sends nothing gets the reason, and is closed.
     let mut told = Client::to(address);
     assert!(told.line().starts_with("ERR 503 "));
     assert!(told.is_closed());
@@ -359,7 +359,7 @@ fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
     }
     server.wait_state("S");
     let before = cpu_ticks(server);
-    std::thread::sleep(Duration::from_secs(1)); // it is what does not happen that counts
+    std::thread::sleep(Duration::from_secs(1)); // the time in which it must not run
     let used = cpu_ticks(server) - before;
     assert!(used <= 5, "it spins: {used} hundredths of a second in one second");
     served.truncate(served.len() - 2);
@@ -373,7 +373,7 @@ fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
 }
 
 #[test]
-fn lack_of_descriptors_does_not_spin_or_stop_the_server() {
+fn server_without_descriptors_rejects_clients_and_recovers() {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_reservad")]);
     command.args(["--in-memory", "--listen", "127.0.0.1:0", "--max-clients", "1000"]);
@@ -383,14 +383,14 @@ fn lack_of_descriptors_does_not_spin_or_stop_the_server() {
 }
 
 #[test]
-fn clients_over_max_clients_are_refused() {
+fn server_at_max_clients_rejects_clients_and_recovers() {
     let server = Server::in_memory(&["--max-clients", "5"]);
     full_and_recovering(&server, 5, 5);
     server.stop();
 }
 
 #[test]
-fn max_clients_clients_are_served() {
+fn max_clients_are_served() {
     let server = Server::in_memory(&["--max-clients", "2"]);
     let mut first = server.connect();
     assert_eq!(first.say("SOY ana"), "OK ana");
@@ -403,16 +403,15 @@ fn max_clients_clients_are_served() {
         assert!(second.is_closed());
         drop(second);
         drop(third);
-        // Who has closed has left its place once the server knows. Where one processor brings it
-        // the end and another the next connection, these may come in either order: that was seen
-        // once.
+        // The server must know that the client has closed. With two processors, the end of one
+        // connection and the start of the next may arrive in either order.
         until("a place is free", || figure(&mut first, "clients") == "1");
     }
     assert_eq!(figure(&mut first, "max_clients"), "2");
 }
 
 #[test]
-fn data_and_end_of_stream_in_one_event() {
+fn data_and_end_in_one_event_are_both_handled() {
     let server = Server::in_memory(&[]);
     for lines in [1, COMMAND_BUDGET, COMMAND_BUDGET + 1, 5 * COMMAND_BUDGET] {
         for tail in ["", "LIST", "\r", " "] {
@@ -430,7 +429,7 @@ fn data_and_end_of_stream_in_one_event() {
             }
         }
     }
-    // More than one read of it.
+    // More than one read.
     let mut client = server.connect();
     let lines = 3 * READ_BUDGET_BYTES / "SOY ana\n".len();
     server.while_stopped(|| {
@@ -451,20 +450,20 @@ fn reset_after_a_half_close_is_noticed() {
     assert_eq!(read_line(&mut gone), "OK 19999 DISPONIBLES");
     assert_eq!(figure(&mut other, "clients"), "2", "it has still a list to read");
     reset(gone);
-    // Far sooner than by the stall timeout.
+    // Long before the stall timeout.
     assert!(PATIENCE.as_millis() < u128::from(STALL_DEFAULT_MS));
     until("it is known to be gone", || figure(&mut other, "clients") == "1");
     assert_eq!(other.say("VERIFICAR #1").split(' ').nth(1), Some("410"));
 }
 
 #[test]
-fn deadline_fires_without_any_input() {
+fn reservation_ends_on_time_without_any_input() {
     let folder = temp_dir();
     let server = Server::durable(folder.path(), &[]);
     let journal = || std::fs::read_to_string(folder.path().join("journal")).unwrap();
     let mut client = server.connect();
     for round in 1..=2 {
-        // The second time no connection is left at all.
+        // The second time, no connection is left.
         let reply = client.say("RESERVAR Habitación 1 por=1s");
         assert!(reply.starts_with(&format!("OK RESERVADO #{round} ")), "{reply}");
         if round == 2 {
@@ -484,7 +483,7 @@ fn deadline_fires_without_any_input() {
 }
 
 #[test]
-fn idle_server_sleeps() {
+fn idle_server_does_not_wake_up() {
     let server = Server::in_memory(&[]);
     let mut clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
     for (at, client) in clients.iter_mut().enumerate() {
@@ -500,14 +499,14 @@ fn idle_server_sleeps() {
     let threads = server.proc_status("Threads:");
     assert_eq!(threads, "1");
     let (woken, ticks) = (wake_ups(&server), cpu_ticks(&server));
-    std::thread::sleep(Duration::from_secs(10)); // it is what does not happen that counts
+    std::thread::sleep(Duration::from_secs(10)); // the time in which it must not wake up
     assert_eq!(wake_ups(&server) - woken, 0, "wake-ups in ten seconds");
     assert_eq!(cpu_ticks(&server) - ticks, 0);
     assert_eq!(clients[1].list("LISTAR").len(), 2);
 }
 
 #[test]
-fn pipelining_client_does_not_delay_others() {
+fn client_with_many_lines_does_not_delay_others() {
     let server = Server::in_memory(&[]);
     let address = server.address;
     let over = AtomicBool::new(false);
@@ -608,7 +607,7 @@ fn slow_reader_is_neither_stalled_nor_idle() {
 }
 
 #[test]
-fn slowly_sent_line_does_not_close_the_connection() {
+fn line_that_arrives_slowly_is_run() {
     let server = Server::in_memory(&["--stall-timeout", "1s"]);
     let mut client = server.connect();
     let begin = Instant::now();
@@ -622,7 +621,7 @@ fn slowly_sent_line_does_not_close_the_connection() {
 }
 
 #[test]
-fn incomplete_lines_use_bounded_memory() {
+fn unfinished_lines_keep_little_memory() {
     const CLIENTS: usize = 300;
     let server = Server::in_memory(&[]);
     let connect = || {
@@ -644,7 +643,7 @@ fn incomplete_lines_use_bounded_memory() {
 }
 
 #[test]
-fn thousand_slow_readers_of_a_huge_list() {
+fn thousand_slow_readers_of_a_long_list_use_bounded_memory() {
     const READERS: usize = 1000;
     if !may_open(2_000) {
         return;
@@ -658,7 +657,7 @@ fn thousand_slow_readers_of_a_huge_list() {
         reader.write_all(b"LISTAR\n").unwrap();
         assert_eq!(read_line(&mut reader), format!("OK {} DISPONIBLES", 20_000 - at));
         readers.push(reader);
-        // The rooms change between one reader and the next, in every way.
+        // Rooms are added and removed between the readers.
         let reply = owner.say(&format!("RESERVAR Sala {at:05}"));
         assert!(reply.starts_with("OK RESERVADO "), "{reply}");
         assert_eq!(owner.say(&format!("ALTA Nueva {at}")), "OK ALTA 1");
@@ -675,7 +674,7 @@ fn thousand_slow_readers_of_a_huge_list() {
     assert_eq!(owner.say("SOY ana"), "OK ana");
 }
 
-/// Reserves all rooms, 32 at a time; the number of rows that `RESERVAS` has then.
+/// Reserves all rooms, 32 at a time. Returns the number of rows of `RESERVAS`.
 fn reserve_all(client: &mut Client, names: &[String]) -> usize {
     for targets in names.chunks(32) {
         let reply = client.say(&format!("RESERVAR {}", targets.join(", ")));
@@ -684,7 +683,7 @@ fn reserve_all(client: &mut Client, names: &[String]) -> usize {
     names.len()
 }
 
-/// Reads a list of `RESERVAS` whose first line was read, and sees that it is whole.
+/// Reads the rest of a list of `RESERVAS`, and checks that it is complete.
 fn expect_bookings(stream: &mut TcpStream, names: &[String]) {
     let mut reader = std::io::BufReader::new(stream);
     for name in names {
@@ -695,7 +694,7 @@ fn expect_bookings(stream: &mut TcpStream, names: &[String]) {
 }
 
 #[test]
-fn slow_readers_of_all_reservations() {
+fn slow_readers_of_all_reservations_use_bounded_memory() {
     const READERS: usize = 200;
     let (_folder, server, names) = with_resources(20_000, "", &[]);
     let mut owner = server.connect();
@@ -712,18 +711,18 @@ fn slow_readers_of_all_reservations() {
         assert!(!owner.line().is_empty());
         let cancelled = &names[at * 32..][..32];
         let again = owner.say(&format!("RESERVAR {}", cancelled.join(", ")));
-        // The first rooms of all are held singly by now.
+        // The first rooms are reserved one by one by now.
         if !again.starts_with("OK") {
             for name in cancelled {
                 owner.say(&format!("RESERVAR {name}"));
             }
         }
     }
-    // Rows are bounded for all of them together, the pieces of text for each.
+    // Rows are bounded for all readers together, and pieces of text for each.
     let grown = anonymous_bytes(&server).saturating_sub(before);
     println!("{grown} bytes for {READERS} slow readers of {rows} reservations");
     assert!(grown < (40 << 20) + READERS * 110_000, "{grown} bytes");
-    // The oldest had to go, the latest are whole.
+    // The oldest readers were closed, and the latest get complete lists.
     let mut whole = 0;
     for reader in readers.iter_mut().rev().take(20) {
         expect_bookings(reader, &names);
@@ -733,14 +732,14 @@ fn slow_readers_of_all_reservations() {
 }
 
 #[test]
-fn fast_reader_of_reservations_does_not_close_a_slow_one() {
+fn fast_reader_of_reservations_does_not_cause_a_slow_one_to_be_closed() {
     let (_folder, server, names) = with_resources(20_000, "", &[]);
     let mut busy = server.connect();
     let rows = reserve_all(&mut busy, &names);
     let mut slow = thin(server.address);
     slow.write_all(b"RESERVAS\n").unwrap();
     assert_eq!(read_line(&mut slow), format!("OK {rows} RESERVAS"));
-    // More rows than all lists together may have, but never two lists at once.
+    // More rows than all lists may keep, but never two lists at once.
     for _ in 0..60 {
         assert_eq!(busy.list("RESERVAS").len(), rows);
     }
@@ -748,7 +747,7 @@ fn fast_reader_of_reservations_does_not_close_a_slow_one() {
 }
 
 #[test]
-fn idle_connections_release_their_memory() {
+fn idle_connections_keep_little_memory() {
     const IDLE: usize = 10_000;
     const ACTIVE: usize = 100;
     if !may_open(IDLE as u64 + 2_000) {
@@ -757,7 +756,7 @@ fn idle_connections_release_their_memory() {
     let server = Server::in_memory(&[]);
     let connect = |name: String| {
         let mut client = server.connect();
-        // Enough of it that keeping either buffer would show.
+        // Enough to notice if either buffer were kept.
         let blank = " ".repeat(3000) + "\n";
         client.send(format!("{blank}SOY {name}\nAYUDA\nLISTAR\n"));
         assert_eq!(client.line(), format!("OK {name}"));
@@ -768,7 +767,7 @@ fn idle_connections_release_their_memory() {
         client.list_after(&head);
         assert_eq!(client.line(), "OK 3 DISPONIBLES");
         (0..3).for_each(|_| assert!(client.line().starts_with("Habitación ")));
-        // What this process holds for it is no matter of the server's.
+        // Keeps the connection open without the memory of a `Client`.
         client.stream().try_clone().unwrap()
     };
     let mut active: Vec<_> = (0..ACTIVE).map(|n| connect(format!("activa{n}"))).collect();
@@ -790,7 +789,7 @@ fn idle_connections_release_their_memory() {
             }
         }
     }
-    // Each of the quiet ones can still be heard.
+    // Idle connections are still served.
     for (n, mut stream) in idle.into_iter().enumerate() {
         if n % 100 == 0 {
             stream.write_all(b"SOY despierta\n").unwrap();
@@ -800,8 +799,7 @@ fn idle_connections_release_their_memory() {
 }
 
 #[test]
-fn replies_go_to_the_clients_that_sent_the_requests() {
-    // Replies go to who asked, with hundreds of clients in one turn.
+fn replies_go_to_their_clients_with_hundreds_in_one_turn() {
     let server = Server::in_memory(&[]);
     let mut clients: Vec<_> = (0..300).map(|_| server.connect()).collect();
     let mut seen = HashSet::new();
@@ -821,10 +819,10 @@ fn replies_go_to_the_clients_that_sent_the_requests() {
     assert_eq!(figure(&mut clients[0], "resources"), "1503");
 }
 
-/// 64 questions for which all names are looked at once cost everybody else the sum of them: only
-/// their number was bounded, not what they cost.
+/// 64 lines that visit all names once delayed all other clients by their total cost, because only
+/// their number was bounded.
 #[test]
-fn costly_queries_are_spread_over_turns() {
+fn costly_lines_are_spread_over_several_turns() {
     let server = Server::in_memory(&["--max-resources", "30000"]);
     let mut costly = server.connect();
     for start in [0, 10_000] {
@@ -844,9 +842,9 @@ fn costly_queries_are_spread_over_turns() {
     server.stop();
 }
 
-/// 32 patterns over 100,000 long names took a second and a half in which nobody else was served.
+/// 32 patterns over 100,000 long names once took 1.5 seconds in which no other client was served.
 #[test]
-fn patterns_per_line_are_limited_by_the_number_of_names() {
+fn number_of_patterns_in_a_line_is_bounded_by_the_names() {
     let (_folder, server, _) = with_resources(20_000, &"a".repeat(108), &[]);
     let mut client = server.connect();
     let patterns = |count: usize| {
@@ -873,10 +871,10 @@ fn patterns_per_line_are_limited_by_the_number_of_names() {
     assert!(reply.starts_with("OK RESERVADO #1 Sala 00000"), "{reply}");
 }
 
-/// Four clients that changed much in each line had every commit for themselves: who did not get in
-/// was queued behind them again.
+/// Four clients whose lines caused many events once filled every commit, because the others were
+/// queued behind them again.
 #[test]
-fn client_that_fills_a_commit_is_not_first_in_the_next() {
+fn client_after_a_full_commit_is_in_the_next_one() {
     const HOGS: usize = 4;
     const SHARES: usize = 12;
     let server = Server::in_memory(&[]);
@@ -897,16 +895,16 @@ fn client_that_fills_a_commit_is_not_first_in_the_next() {
     let events = lines.iter().find_map(|line| line.strip_prefix("last_event=")).unwrap();
     let events: usize = events.parse().unwrap();
     let share = 16 * COMMAND_BUDGET;
-    // One share of each that is before it, and one on the way.
+    // One share of each client before it, and one in progress.
     assert!(events <= (HOGS + 2) * share, "{events} of {}", HOGS * SHARES * share);
     for hog in &mut hogs {
         (0..SHARES * COMMAND_BUDGET).for_each(|_| assert!(hog.line().starts_with("OK ")));
     }
 }
 
-/// 10,000 that wait with more lines behind it kept a hundred kilobytes each.
+/// 10,000 waiters that had sent further lines once kept 100 KB each.
 #[test]
-fn lines_after_a_wait_stay_in_the_socket() {
+fn lines_behind_a_wait_stay_in_the_socket() {
     const WAITERS: usize = 200;
     let server = Server::in_memory(&[]);
     let mut owner = server.connect();
@@ -920,9 +918,9 @@ fn lines_after_a_wait_stay_in_the_socket() {
     }
     server.wait_state("S");
     let each = anonymous_bytes(&server).saturating_sub(before) / WAITERS;
-    println!("{each} bytes for each that waits");
-    assert!(each < 24 << 10, "{each} bytes for each that waits");
-    // That it has closed its side is seen all the same.
+    println!("{each} bytes for each waiter");
+    assert!(each < 24 << 10, "{each} bytes for each waiter");
+    // A half-close is noticed nevertheless.
     let last = waiters.last_mut().unwrap();
     last.stream().shutdown(Shutdown::Write).unwrap();
     assert_eq!(last.line(), format!("* COLA {WAITERS} Habitación 1"));

@@ -1,6 +1,6 @@
-//! The work of one turn, in the inventory's own units (see `Inventory::take_work`): costly queues,
-//! many ends at one instant, and clocks that are set. Work that does not fit into a turn is left,
-//! and no reply shows a state in between.
+//! The work of one turn, in the units of `Inventory::take_work`: long queues, many ends at one
+//! time, and steps of the clock. Work that does not fit into a turn is left for the next one, and no
+//! reply shows a state in between.
 
 use std::collections::BTreeMap;
 
@@ -188,7 +188,7 @@ fn positions_are_sent_in_pieces() {
         }
     }
     for at in 0..100 {
-        // They want none of these names, except Hub.
+        // They want none of these names except Hub.
         let some: Vec<_> = (0..31).map(|n| format!("*{at:02}{n:02}z*")).collect();
         world.say(0, &format!("ADD {}", some.join(", ").replace('*', "x")));
         let told = world.say(101 + at as u64, &format!("RESERVE Hub, {} wait=1h", some.join(", ")));
@@ -209,7 +209,7 @@ fn positions_are_sent_in_pieces() {
     assert_eq!(told, expected);
 }
 
-/// 900 waiters for one room and an unavailable name, beside 100,000 free names. That once took 2.6
+/// 900 waiters for one room and an unavailable name, beside 100,000 free names, once took 2.6
 /// seconds.
 #[test]
 fn grant_does_not_search_all_names_per_waiter() {
@@ -231,9 +231,9 @@ fn grant_does_not_search_all_names_per_waiter() {
     world.inventory.check();
 }
 
-/// Freeing a resource that nobody waits for takes no work, however many wait for others.
+/// Releasing a resource without waiters takes no work, however many wait for others.
 #[test]
-fn pair_costs_the_same_beside_pattern_waiters() {
+fn pair_beside_pattern_waiters_costs_as_much_as_alone() {
     let mut world = World::with_rooms(40);
     let pair =
         |world: &mut World| world.cost(0, "RESERVE Room 40") + world.cost(0, "CANCEL Room 40");
@@ -246,7 +246,7 @@ fn pair_costs_the_same_beside_pattern_waiters() {
     }
     let beside = pair(&mut world);
     assert!(beside <= 2 * alone, "{beside} beside 100 that wait, {alone} alone");
-    // The same if nothing else is free for the waiters, except by their patterns.
+    // The same if only their patterns have free matches.
     let mut world = World::with_rooms(40);
     for id in 1..=100 {
         world.say(id, "RESERVE Hub, Room 4*, Room 3* wait=1h");
@@ -310,15 +310,15 @@ fn refusal_counts_waiters_and_their_cost() {
     assert!(world.say(2_000, &line).contains("in the queue: 900;"));
 }
 
-/// A million ends at one instant once took 0.6 seconds. No line sees them half done.
+/// A million ends at one time once took 0.6 seconds.
 #[test]
-fn ends_at_one_instant_take_several_turns_but_appear_as_one() {
+fn ends_at_one_time_are_spread_over_turns_and_no_line_sees_a_part_of_them() {
     const COUNT: usize = 10_000;
     let mut world = World::with_rooms(COUNT + 1);
     for n in 1..=COUNT {
         world.say(0, &format!("RESERVE Room {n} for=1m"));
     }
-    // Waits for the last of them, and for an unrelated room.
+    // One waits for the last of them, and one for an unrelated room.
     let last = format!("Room {COUNT}");
     world.say(1, &format!("RESERVE {last} wait=1h"));
     let free = format!("Room {}", COUNT + 1);
@@ -355,7 +355,7 @@ fn ends_at_one_instant_take_several_turns_but_appear_as_one() {
 
 /// Each lease gets a new end, which once took 0.8 seconds for a million.
 #[test]
-fn step_of_the_clock_takes_several_turns() {
+fn step_of_the_clock_is_spread_over_turns() {
     const COUNT: usize = 10_000;
     let mut world = World::with_rooms(COUNT + 1);
     for n in 1..=COUNT {
@@ -466,11 +466,11 @@ fn release_in_a_long_queue_is_cheap() {
     }
 }
 
-/// Random lines between the pieces of random ends, grants and steps of the clock. A line that may
-/// run replies as a server without a backlog would: everything due on its room is over, and nobody
-/// waits for it.
+/// Random lines between the pieces of random ends, grants and steps of the clock. The reply to a
+/// line that may run is that of a server without a backlog: everything due on its room has ended,
+/// and no request waits for it.
 #[test]
-fn lines_do_not_observe_a_backlog() {
+fn replies_beside_a_backlog_do_not_depend_on_it() {
     const ROOMS: usize = 12;
     let seed = support::seed();
     let (mut ran, mut held, mut pieces) = (0, 0, 0);
@@ -515,7 +515,7 @@ fn lines_do_not_observe_a_backlog() {
                 }
                 let was_behind = world.inventory.is_behind();
                 if was_behind && line.starts_with("LIST") {
-                    // The naive answer: the journal's state, without everything due.
+                    // The expected reply, from the state in the journal without everything that is due.
                     let replayed = world.replay();
                     let mut number = Number(0);
                     let mut is_free = true;
@@ -618,10 +618,10 @@ fn no_waiter_fits_between_commands_when_patterns_compete() {
     assert!(queued > 2_000 && granted > 500, "{queued} {granted}");
 }
 
-/// A crash in the middle of a step of the clock left a lease that had ended before events that were
-/// committed already, and the next start stamped its end with the earlier time.
+/// A crash during a step of the clock once left a lease that had ended before events that were
+/// committed already, and the next start recorded its end with the earlier time.
 #[test]
-fn ends_after_a_start_have_times_after_the_last_event() {
+fn ends_after_a_start_are_not_recorded_before_the_last_event() {
     let mut world = World::with_rooms(1);
     world.say(0, "RESERVE Room 1 for=1m");
     let last_time = world.now.wall.plus_ms(7_200_000);

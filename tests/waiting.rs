@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use reservad::limits::{HISTORY_EVENTS, NUDGE_MS};
+use reservad::limits::{HALF_CLOSED_PROBE_MS, HISTORY_EVENTS};
 use reservad::time::{Round, Time, Zone};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use support::{Client, PATIENCE, Rng, Server, seed, temp_dir, until};
@@ -113,7 +113,10 @@ fn half_closed_waiter_is_sent_its_position_again_and_granted_in_order() {
     let told = Instant::now();
     assert_eq!(client.line(), "* COLA 1 Habitación 1", "and every ten seconds");
     let after_ms = told.elapsed().as_millis() as u64;
-    assert!((NUDGE_MS - 500..NUDGE_MS * 3 / 2).contains(&after_ms), "after {after_ms} ms");
+    assert!(
+        (HALF_CLOSED_PROBE_MS - 500..HALF_CLOSED_PROBE_MS * 3 / 2).contains(&after_ms),
+        "after {after_ms} ms"
+    );
     assert_eq!(owner.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
     let rest = "OK RESERVADO #2 Habitación 1\nOK VIGENTE #2 Habitación 1 quedan=-\nOK ADIÓS\n";
     assert_eq!(client.rest(), rest);

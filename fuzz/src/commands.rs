@@ -171,8 +171,8 @@ impl Play {
             self.last_text_time = time;
             let last = self.replica.last_number();
             let record = Record::Event { number, payload: &payload };
-            if let Err(reason) = store::replay(&mut self.replica, record) {
-                panic!("{payload} cannot be replayed: {reason}");
+            if let Err(rejection) = store::replay(&mut self.replica, record) {
+                panic!("{payload} does not fit: {}", rejection.reason);
             }
             let is_new = payload.contains(" RESERVED #");
             let issued = self.replica.last_number().0 - last.0;

@@ -368,12 +368,12 @@ fn is_in_the_file(report: &Report, size: usize) {
     assert!(report.synced_bytes <= report.end_bytes && report.base_number <= report.last_number);
     let Some(bad) = &report.bad else { return };
     is_a_line(&bad.to_string());
-    let Corruption { offset_bytes, line, tail_bytes, verdict, .. } = bad;
+    let Corruption { offset_bytes, line, tail_bytes, disposition, .. } = bad;
     assert!((report.end_bytes..=size as u64).contains(offset_bytes), "byte {offset_bytes}");
     assert!(*line >= 1 && report.end_bytes + tail_bytes <= size as u64, "{bad:?}");
     if let Disposition::Refused(
         Evidence::Synced { offset_bytes, .. } | Evidence::Sealed { offset_bytes, .. },
-    ) = verdict
+    ) = disposition
     {
         assert!(*offset_bytes < size as u64, "evidence at byte {offset_bytes}");
     }

@@ -1,11 +1,12 @@
-//! `Conn` with a scripted stream: every split, every failure, no socket.
+//! Tests `Conn` on a scripted stream: every split of the input and every failure, without a socket.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 
 use super::*;
-use crate::limits::WRITE_BUDGET_BYTES;
+use crate::limits::{LINE_ENDLESS_BYTES, LINE_MAX_BYTES, SPARE_BYTES, WRITE_BUDGET_BYTES};
 
-/// What the stream does at the next read.
+/// The result of the next read.
 #[derive(Clone, Debug)]
 enum In {
     Bytes(Vec<u8>),
@@ -15,7 +16,7 @@ enum In {
     Eof,
 }
 
-/// What the stream does at the next write.
+/// The result of the next write.
 #[derive(Clone, Copy, Debug)]
 enum Out {
     Take(usize),
@@ -24,8 +25,7 @@ enum Out {
     Reset,
 }
 
-/// A stream that does what is written; afterwards reads block and writes
-/// take everything.
+/// A stream that follows a script. After its end, reads would block and writes take everything.
 #[derive(Default)]
 struct Script {
     reads: VecDeque<In>,
@@ -41,7 +41,7 @@ impl Read for Script {
             Some(In::Interrupt) => Err(ErrorKind::Interrupted.into()),
             Some(In::Reset) => Err(ErrorKind::ConnectionReset.into()),
             Some(In::Eof) => {
-                // As a socket does: it says so again and again.
+                // A socket also reports the end again.
                 self.reads.push_front(In::Eof);
                 Ok(0)
             }
@@ -88,7 +88,7 @@ fn bytes(text: impl AsRef<[u8]>) -> In {
     In::Bytes(text.as_ref().to_vec())
 }
 
-/// A frame as a word, with the ending that its reply would have.
+/// Returns a frame as text, with the ending that its reply would have.
 fn shown(conn: &mut Conn<Script>, frame: Frame) -> String {
     let eol = conn.eol().as_str().escape_debug().to_string();
     match frame {
@@ -107,8 +107,8 @@ fn take_frames(conn: &mut Conn<Script>, into: &mut Vec<String>) {
     }
 }
 
-/// Reads the script to its end as the loop would: read, frames, tidy; what
-/// came of it, and what the telnet filter answered.
+/// Reads the script to its end as the loop does: read, take frames, release memory. Returns the
+/// frames and the answers of the telnet filter.
 fn drive(conn: &mut Conn<Script>, scratch_bytes: usize) -> (Vec<String>, Vec<u8>) {
     let mut scratch = vec![0; scratch_bytes];
     let mut frames = Vec::new();
@@ -126,9 +126,9 @@ fn frames_of(input: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn lines_and_what_stands_in_their_place() {
+fn input_is_split_into_lines_and_other_frames() {
     let long = "x".repeat(LINE_MAX_BYTES);
-    let rows: &[(&str, &[&str])] = &[
+    let cases: &[(&str, &[&str])] = &[
         ("", &[]),
         ("LISTAR\n", &["[LISTAR]\\n"]),
         ("LISTAR\r\n", &["[LISTAR]\\r\\n"]),
@@ -149,7 +149,7 @@ fn lines_and_what_stands_in_their_place() {
         ("a\n\x16\n", &["[a]\\n", "[\\x16]\\n"]),
         ("á\0\n", &["[\\xc3\\xa1\\x00]\\n"]),
     ];
-    for (input, want) in rows {
+    for (input, want) in cases {
         assert_eq!(frames_of(input.as_bytes()), *want, "{input:?}");
     }
     assert_eq!(frames_of(format!("{long}\n").as_bytes()), [format!("[{long}]\\n")]);
@@ -161,7 +161,7 @@ fn lines_and_what_stands_in_their_place() {
     assert_eq!(frames_of(format!("{long}\x04{long}\na\n").as_bytes()), ["TooLong\\n", "[a]\\n"]);
 }
 
-/// A script with every kind of telnet sequence, endings and odd bytes.
+/// Returns input with every kind of telnet sequence, line endings and unusual bytes.
 fn telnet_script() -> Vec<u8> {
     let mut script = b"\xff\xfb\x18LIS\xff\xf1TAR\r\n".to_vec(); // WILL 24, NOP within a word
     script.extend(b"\xff\xfd\x01\xff\xfe\x01\xff\xfc\x1f"); // DO 1, DONT 1, WONT 31
@@ -176,7 +176,7 @@ fn telnet_script() -> Vec<u8> {
 }
 
 #[test]
-fn the_telnet_filter_strips_and_declines() {
+fn telnet_filter_removes_sequences_and_declines_options() {
     let mut conn = reading([In::Bytes(telnet_script()), In::Eof]);
     let (frames, answers) = drive(&mut conn, 1 << 16);
     let want = [
@@ -201,7 +201,7 @@ fn the_telnet_filter_strips_and_declines() {
 }
 
 #[test]
-fn every_split_of_a_script_gives_the_same() {
+fn every_split_of_the_input_gives_the_same_frames() {
     let script = telnet_script();
     let whole = drive(&mut reading([bytes(&script), In::Eof]), 1 << 16);
     for at in 0..=script.len() {
@@ -243,7 +243,7 @@ fn random_script(random: &mut Random) -> Vec<u8> {
     let mut script = Vec::new();
     for _ in 0..random.below(60) {
         match random.below(12) {
-            // Lengths around the limit, so that lines end on either side of it.
+            // Lengths around the limit.
             0 => script.extend(vec![b'z'; LINE_MAX_BYTES - 2 + random.below(6)]),
             1 => script.extend(b"\r\n"),
             _ => script.push(BYTES[random.below(BYTES.len())]),
@@ -253,7 +253,7 @@ fn random_script(random: &mut Random) -> Vec<u8> {
 }
 
 #[test]
-fn random_splits_of_random_scripts_give_the_same() {
+fn random_splits_of_random_input_give_the_same_frames() {
     for seed in 0..2000 {
         let mut random = Random(seed);
         let script = random_script(&mut random);
@@ -273,7 +273,7 @@ fn random_splits_of_random_scripts_give_the_same() {
 }
 
 #[test]
-fn a_line_without_end_costs_no_memory_and_has_a_limit() {
+fn endless_line_is_reported_and_keeps_no_memory() {
     let mut conn = reading([]);
     let mut scratch = vec![0; 1000];
     let mut sent = 0;
@@ -281,7 +281,7 @@ fn a_line_without_end_costs_no_memory_and_has_a_limit() {
         conn.stream().reads.push_back(bytes(vec![b'x'; 1000]));
         conn.set_readable(false);
         sent += conn.fill(&mut scratch).unwrap();
-        assert!(sent <= LINE_ENDLESS_BYTES + 1000, "it was taken for endless too late");
+        assert!(sent <= LINE_ENDLESS_BYTES + 1000, "it was not reported in time");
         if let Some(frame) = conn.next_frame() {
             break frame;
         }
@@ -293,7 +293,7 @@ fn a_line_without_end_costs_no_memory_and_has_a_limit() {
 }
 
 #[test]
-fn a_long_line_is_discarded_and_the_next_one_is_good() {
+fn line_after_a_line_that_is_too_long_is_found() {
     let mut script = vec![b'x'; LINE_ENDLESS_BYTES - 100];
     script.extend(b"\r\nLISTAR\n");
     let (frames, _) = drive(&mut reading([bytes(&script), In::Eof]), 4096);
@@ -301,7 +301,7 @@ fn a_long_line_is_discarded_and_the_next_one_is_good() {
 }
 
 #[test]
-fn a_short_read_has_emptied_the_socket_unless_the_peer_has_closed() {
+fn short_read_ends_readiness_unless_the_peer_has_closed() {
     let mut scratch = [0; 8];
     let mut conn = reading([bytes("12345678"), bytes("1234"), bytes("x"), In::Eof]);
     assert!(conn.wants_read());
@@ -320,7 +320,7 @@ fn a_short_read_has_emptied_the_socket_unless_the_peer_has_closed() {
 }
 
 #[test]
-fn a_full_read_then_nothing_blocks_once() {
+fn would_block_ends_readiness_and_interrupted_does_not() {
     let mut scratch = [0; 4];
     let mut conn = reading([bytes("1234"), In::Interrupt, In::Block]);
     conn.fill(&mut scratch).unwrap();
@@ -332,7 +332,7 @@ fn a_full_read_then_nothing_blocks_once() {
 }
 
 #[test]
-fn failures_are_told_and_what_came_before_them_stays() {
+fn failures_are_returned_and_earlier_input_stays() {
     let mut scratch = [0; 64];
     let mut conn = reading([bytes("LISTAR\nRES"), In::Reset]);
     conn.fill(&mut scratch).unwrap();
@@ -349,7 +349,7 @@ fn failures_are_told_and_what_came_before_them_stays() {
 }
 
 #[test]
-fn data_and_end_in_one_event_are_both_seen() {
+fn data_and_end_in_one_event_are_both_read() {
     let mut scratch = [0; 64];
     let mut conn = reading([bytes("SALIR\nLIS"), In::Eof]);
     conn.set_readable(true);
@@ -360,11 +360,11 @@ fn data_and_end_in_one_event_are_both_seen() {
     assert!(conn.wants_read());
     assert_eq!(conn.fill(&mut scratch).unwrap(), 0);
     assert_eq!(conn.next_frame(), Some(Frame::Cut));
-    assert_eq!(conn.next_frame(), None, "it is told once");
+    assert_eq!(conn.next_frame(), None, "reported once");
 }
 
 #[test]
-fn partial_writes_go_on_where_they_stopped() {
+fn flush_continues_after_a_partial_write() {
     let steps = [Out::Take(1), Out::Interrupt, Out::Take(2), Out::Block];
     let mut conn = writing(steps);
     conn.out().extend(b"abcdef");
@@ -382,7 +382,7 @@ fn partial_writes_go_on_where_they_stopped() {
 }
 
 #[test]
-fn every_way_of_taking_the_output_gives_all_of_it() {
+fn output_is_complete_and_in_order_however_it_is_accepted() {
     for seed in 0..500 {
         let mut random = Random(seed);
         let mut conn = writing([]);
@@ -400,7 +400,7 @@ fn every_way_of_taking_the_output_gives_all_of_it() {
                     let mut text = Vec::new();
                     Rows { next: 0, rows }.fill(usize::MAX, &mut text);
                     want.extend(text);
-                    conn.set_source(Box::new(Rows { next: 0, rows }));
+                    conn.start_list(Box::new(Rows { next: 0, rows }));
                     list = Some(rows);
                 } else if conn.is_flushed() || list.is_none() {
                     let reply = vec![b'a' + (step % 26) as u8; random.below(3000)];
@@ -428,16 +428,16 @@ fn every_way_of_taking_the_output_gives_all_of_it() {
 }
 
 #[test]
-fn one_write_budget_a_turn() {
+fn list_stops_at_the_write_quota() {
     let mut conn = writing([]);
     let rows = 4 * WRITE_BUDGET_BYTES / Rows::ROW_BYTES;
-    conn.set_source(Box::new(Rows { next: 0, rows }));
+    conn.start_list(Box::new(Rows { next: 0, rows }));
     let went = conn.flush(WRITE_BUDGET_BYTES).unwrap();
     assert!((WRITE_BUDGET_BYTES..WRITE_BUDGET_BYTES + 2 * LIST_PIECE_BYTES).contains(&went));
-    assert!(conn.wants_write(), "there is more, and no event will say so");
+    assert!(conn.wants_write(), "there is more, and no event will follow");
 }
 
-/// A list of rows of one length.
+/// A list of rows of equal length.
 struct Rows {
     next: usize,
     rows: usize,
@@ -463,12 +463,12 @@ impl ReplyStream for Rows {
 }
 
 #[test]
-fn a_long_list_is_made_as_it_is_read() {
+fn list_is_rendered_while_it_is_sent() {
     let rows = 100_000;
     let mut conn = reading([bytes("LISTAR\nLISTAR\n")]);
     conn.fill(&mut [0; 64]).unwrap();
     assert!(matches!(conn.next_frame(), Some(Frame::Line(_))));
-    conn.set_source(Box::new(Rows { next: 0, rows }));
+    conn.start_list(Box::new(Rows { next: 0, rows }));
     assert!(!conn.may_run(), "the next line has to wait for the end of the list");
     let mut most = 0;
     while !conn.is_flushed() {
@@ -490,7 +490,7 @@ fn a_long_list_is_made_as_it_is_read() {
 }
 
 #[test]
-fn nothing_more_is_read_or_run_above_the_high_water_mark() {
+fn connection_pauses_above_the_high_water_mark() {
     let mut conn = reading([bytes("a\nb\n")]);
     assert!(conn.wants_read() && conn.may_run());
     conn.out().extend(vec![b'x'; OUTPUT_HIGH_BYTES]);
@@ -506,25 +506,25 @@ fn nothing_more_is_read_or_run_above_the_high_water_mark() {
 }
 
 #[test]
-fn input_that_is_not_run_has_a_limit() {
+fn unread_input_is_bounded() {
     let mut conn = reading([]);
     let mut scratch = vec![0; 32 << 10];
     while conn.wants_read() {
         conn.stream().reads.push_back(bytes(b"LISTAR\n".repeat(10_000)));
         conn.fill(&mut scratch).unwrap();
     }
-    assert!(conn.buffers().input.len() < INPUT_HIGH_BYTES + scratch.len());
-    let before = conn.buffers().input.len();
+    assert!(conn.buffers().input.end() < INPUT_HIGH_BYTES + scratch.len());
+    let before = conn.buffers().input.end();
     while conn.unread() >= INPUT_HIGH_BYTES {
         assert!(matches!(conn.next_frame(), Some(Frame::Line(_))));
     }
     assert!(conn.wants_read(), "there is room again");
     conn.release(&mut BufferPool::default());
-    assert!(conn.buffers().input.len() < before);
+    assert!(conn.buffers().input.end() < before);
 }
 
 #[test]
-fn empty_buffers_give_their_memory_back() {
+fn empty_buffers_are_released() {
     let mut conn = reading([bytes(b"LISTAR\n".repeat(1000))]);
     conn.fill(&mut vec![0; 32 << 10]).unwrap();
     for _ in 0..1000 {
@@ -536,41 +536,41 @@ fn empty_buffers_give_their_memory_back() {
     assert!(conn.buffers.is_none());
 }
 
-/// Memory goes round between connections, and nothing else does.
+/// Connections share memory, but no content.
 #[test]
-fn buffers_go_to_the_next_who_talks_and_are_empty() {
-    let mut spare = BufferPool::default();
+fn pool_passes_empty_buffers_to_the_next_connection() {
+    let mut pool = BufferPool::default();
     let mut one = reading([bytes("secret\n")]);
     let mut scratch = [0; 64];
-    one.acquire(&mut spare);
+    one.acquire(&mut pool);
     one.fill(&mut scratch).unwrap();
     assert_eq!(one.next_frame(), Some(Frame::Line(0..6)));
     one.out().extend_from_slice(b"reply\n");
     one.flush(usize::MAX).unwrap();
-    one.release(&mut spare);
+    one.release(&mut pool);
     assert!(one.buffers.is_none());
-    assert!(spare.0.len() == 1 && spare.0[0].is_empty());
+    assert!(pool.len() == 1 && pool.are_all_empty());
 
     let mut other = reading([bytes("line\nrest")]);
-    other.acquire(&mut spare);
-    assert!(spare.0.is_empty());
+    other.acquire(&mut pool);
+    assert_eq!(pool.len(), 0);
     let buffers = other.buffers();
     assert!(buffers.input.capacity() > 0 && buffers.output.capacity() > 0);
     other.fill(&mut scratch).unwrap();
     assert_eq!(other.next_frame(), Some(Frame::Line(0..4)));
-    other.release(&mut spare);
-    assert_eq!((&other.buffers().input[..], spare.0.len()), (&b"rest"[..], 0));
-    assert_eq!(other.buffers().output.capacity(), 0, "what is not needed does not stay");
+    other.release(&mut pool);
+    assert_eq!((other.buffers().input.rest(), pool.len()), (&b"rest"[..], 0));
+    assert_eq!(other.buffers().output.capacity(), 0, "unused memory is released");
 
     other.out().resize(SPARE_BYTES + 1, b'x');
     other.flush(usize::MAX).unwrap();
     other.drop_input();
-    other.release(&mut spare);
-    assert!(other.buffers.is_none() && spare.0.is_empty(), "a large one is given back");
+    other.release(&mut pool);
+    assert!(other.buffers.is_none() && pool.len() == 0, "large buffers are not kept");
 }
 
 #[test]
-fn an_unfinished_line_keeps_little_more_than_itself() {
+fn unfinished_line_keeps_little_memory_after_a_burst() {
     let mut burst = b"\n".repeat(60_000);
     burst.extend(b"RESER");
     let mut conn = reading([bytes(burst)]);
@@ -593,13 +593,13 @@ fn an_unfinished_line_keeps_little_more_than_itself() {
 }
 
 #[test]
-fn a_reader_that_never_catches_up_does_not_make_the_output_grow() {
+fn output_is_bounded_for_a_reader_that_never_catches_up() {
     let mut conn = writing([]);
     let mut sent = 0;
     for _ in 0..20_000 {
         conn.out().extend([b'x'; 1000]);
         sent += 1000;
-        // All but the last bytes go each time.
+        // All but the last bytes are sent each time.
         let most = conn.pending() - 10;
         conn.stream().writes.extend([Out::Take(most), Out::Block]);
         conn.set_writable();
@@ -610,9 +610,8 @@ fn a_reader_that_never_catches_up_does_not_make_the_output_grow() {
     assert_eq!(conn.stream().written.len(), sent - 10);
 }
 
-/// What is written in a turn is shared out: nobody's output is longer than the share.
 #[test]
-fn no_more_is_written_than_the_share() {
+fn flush_writes_no_more_than_the_quota() {
     let mut conn = Conn::new(Script::default());
     conn.out().extend_from_slice(&[b'x'; 10_000]);
     assert_eq!(conn.flush(4_000).unwrap(), 4_000);

@@ -1,21 +1,21 @@
-//! What can go wrong, told so that the reader knows what to do next.
+//! Errors and notices of the journal, with what to do about them.
 
 use std::fmt::{self, Display};
 use std::io;
 
-use super::id::JournalId;
-use super::recover::{Corruption, Disposition, Evidence, Report};
+use super::JournalId;
+use super::report::{Disposition, Evidence, Report};
 
-/// Why a call of the journal failed. Its text is one line that says what to do, where there is
-/// something to do. Whether the journal can still be used is told by
-/// [`poisoned`](super::Journal::poisoned).
+/// Why a call of the journal failed. Its text is one line.
+///
+/// [`poisoned`](super::Journal::poisoned) returns whether the journal can still be used.
 #[derive(Debug)]
 pub enum Error {
-    /// The disk did not do it. `action` reads on from "cannot".
-    Io { action: &'static str, path: String, offset_bytes: Option<u64>, source: io::Error },
-    /// The journal is damaged, or of another format; nothing was changed.
+    /// An operation on a file or directory failed.
+    Io { action: Action, path: String, offset_bytes: Option<u64>, source: io::Error },
+    /// The journal is damaged or of another format. Nothing was changed.
     Refused(Box<Report>),
-    /// There is no journal, but an unfinished new one: somebody moved or deleted the journal.
+    /// There is no journal, but an unfinished new one: the journal was moved or deleted.
     OnlyLeftover { path: String, leftover: String },
     /// The journal is missing or empty in a directory that was in use.
     Lost { path: String, marker: String },
@@ -27,27 +27,98 @@ pub enum Error {
     Missing { path: String },
     /// A copy would replace this file.
     Exists { path: String },
-    /// Another process has the folder.
+    /// Another process has locked the directory.
     Locked { path: String },
     /// Another process has taken the directory, after its lock file was deleted.
     LockLost { path: String },
-    /// Another file now has the journal's name.
+    /// Another file has taken the journal's name.
     JournalReplaced { path: String },
-    /// An earlier write or sync failed (told again), so nothing may be relied on any more.
+    /// An earlier write or sync failed, with this error. Nothing can be relied on any more.
     Poisoned(String),
 }
 
-/// Actions of [`Error::Io`] that fail because of the directory that was named.
-pub(super) const OPEN_DIRECTORY: &str = "open the data directory";
-pub(super) const LOCK: &str = "lock";
+/// The operation that failed. Displayed as the words after "cannot".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    AllocateSpace,
+    CheckLock,
+    Create,
+    CutTornTail,
+    FillTail,
+    Find,
+    Lock,
+    MakeDirectory,
+    MakeDurable,
+    Open,
+    OpenDirectory,
+    Read,
+    ReadMode,
+    Remove,
+    RenameCopy,
+    ReplaceJournal,
+    Seal,
+    Sync,
+    SyncDirectory,
+    SyncDirectoryOf,
+    Write,
+}
+
+impl Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Action::AllocateSpace => "allocate space in",
+            Action::CheckLock => "check the lock on",
+            Action::Create => "create",
+            Action::CutTornTail => "cut the torn tail of",
+            Action::FillTail => "fill the spare tail of",
+            Action::Find => "find",
+            Action::Lock => "lock",
+            Action::MakeDirectory => "create the directory",
+            Action::MakeDurable => "make durable",
+            Action::Open => "open",
+            Action::OpenDirectory => "open the data directory",
+            Action::Read => "read",
+            Action::ReadMode => "read the mode of",
+            Action::Remove => "remove",
+            Action::RenameCopy => "rename the copy to",
+            Action::ReplaceJournal => "replace by the finished snapshot",
+            Action::Seal => "seal",
+            Action::Sync => "sync",
+            Action::SyncDirectory => "sync the directory",
+            Action::SyncDirectoryOf => "sync the directory of",
+            Action::Write => "write",
+        })
+    }
+}
+
+impl Action {
+    /// Returns what to do about a full disk, or about a data directory that cannot be used.
+    fn remedy(self, kind: io::ErrorKind) -> &'static str {
+        if kind == io::ErrorKind::StorageFull {
+            return "; free space on its disk";
+        }
+        if !matches!(self, Action::OpenDirectory | Action::Lock) {
+            return "";
+        }
+        match kind {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                "; let the server's user write there, or name another directory with --data-dir"
+            }
+            io::ErrorKind::NotADirectory | io::ErrorKind::NotFound => {
+                "; name another directory with --data-dir"
+            }
+            _ => "",
+        }
+    }
+}
 
 impl Error {
-    pub(super) fn io(action: &'static str, path: impl Display, source: io::Error) -> Error {
+    pub(super) fn io(action: Action, path: impl Display, source: io::Error) -> Error {
         Error::Io { action, path: path.to_string(), offset_bytes: None, source }
     }
 
-    pub(super) fn io_at(action: &'static str, path: String, offset: u64, e: io::Error) -> Error {
-        Error::Io { action, path, offset_bytes: Some(offset), source: e }
+    pub(super) fn io_at(action: Action, path: String, offset: u64, source: io::Error) -> Error {
+        Error::Io { action, path, offset_bytes: Some(offset), source }
     }
 }
 
@@ -63,19 +134,18 @@ impl std::error::Error for Error {
 impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Io { action, path, offset_bytes: None, source } => {
-                let remedy = remedy(action, source.kind());
-                write!(f, "cannot {action} {path}: {source}{remedy}")
+            Error::Io { action, path, offset_bytes, source } => {
+                write!(f, "cannot {action} {path}")?;
+                if let Some(offset) = offset_bytes {
+                    write!(f, " at byte {offset}")?;
+                }
+                write!(f, ": {source}{}", action.remedy(source.kind()))
             }
-            Error::Io { action, path, offset_bytes: Some(offset), source } => {
-                let remedy = remedy(action, source.kind());
-                write!(f, "cannot {action} {path} at byte {offset}: {source}{remedy}")
-            }
-            Error::Refused(report) => refused(f, report),
+            Error::Refused(report) => fmt_refused(f, report),
             Error::OnlyLeftover { path, leftover } => write!(
                 f,
-                "{path} is missing, but {leftover} is there: the journal was moved or deleted; \
-                 bring it back, or to begin with nothing delete {leftover} too"
+                "{path} is missing, but {leftover} exists: the journal was moved or deleted; \
+                 restore it, or delete {leftover} as well to start with an empty journal"
             ),
             Error::Lost { path, marker } => write!(
                 f,
@@ -89,7 +159,7 @@ impl Display for Error {
             ),
             Error::NotNew { path } => write!(
                 f,
-                "{path} exists, but --new requires a directory without a journal: leave out --new, or \
+                "{path} exists, but --new requires a directory without a journal: omit --new, or \
                  name another directory"
             ),
             Error::LockLost { path } => write!(
@@ -104,8 +174,8 @@ impl Display for Error {
             ),
             Error::Missing { path } => write!(
                 f,
-                "{path}: there is no journal; name the server's directory with --data-dir, or if \
-                 this is it, bring the journal back from a backup"
+                "{path}: there is no journal; name the server's directory with --data-dir, or \
+                 restore the journal from a backup"
             ),
             Error::Exists { path } => write!(
                 f,
@@ -114,38 +184,45 @@ impl Display for Error {
             ),
             Error::Locked { path } => write!(
                 f,
-                "another process uses this data folder (it holds the lock on {path}); \
-                 stop it, or choose another folder"
+                "another process uses this data directory (it holds the lock on {path}); stop it, or \
+                 name another directory with --data-dir"
             ),
             Error::Poisoned(first) => write!(f, "the journal failed before: {first}"),
         }
     }
 }
 
-/// Returns what to do about a full disk or a data directory that cannot be used.
-fn remedy(action: &str, kind: io::ErrorKind) -> &'static str {
-    if kind == io::ErrorKind::StorageFull {
-        return "; make room on its disk";
-    }
-    if ![OPEN_DIRECTORY, LOCK].contains(&action) {
-        return "";
-    }
-    match kind {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "; let the server's user write there, or name another directory with --data-dir"
-        }
-        io::ErrorKind::NotADirectory | io::ErrorKind::NotFound => {
-            "; name another directory with --data-dir"
-        }
-        _ => "",
+fn fmt_refused(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+    let Report { path, end_bytes, bad: Some(bad), .. } = report else {
+        // A backup that does not match its journal has no bad place.
+        return write!(f, "{}: the copy is incomplete", report.path);
+    };
+    let Disposition::Refused(evidence) = bad.disposition else {
+        return write!(f, "{path}: {bad}");
+    };
+    write!(f, "{path}: {bad}; nothing was changed; ")?;
+    match evidence {
+        Evidence::Version => write!(f, "use a version of the program that reads this format"),
+        Evidence::Snapshot | Evidence::Header => write!(f, "restore a good copy of this file"),
+        Evidence::Synced { .. }
+        | Evidence::Sealed { .. }
+        | Evidence::NotContinued { .. }
+        | Evidence::OutOfOrder
+        | Evidence::Rejected => write!(
+            f,
+            "restore a good copy of this file; or keep a copy of it and, with no server running on \
+             it, give up all {} bytes after the last good commit: \
+             truncate --size={end_bytes} {path}",
+            bad.tail_bytes
+        ),
     }
 }
 
 /// A problem that does not stop the journal.
 #[derive(Debug)]
 pub enum Notice {
-    /// The disk had no room for a commit, so the snapshot in progress was discarded.
-    SnapshotGivenUp { path: String },
+    /// The disk had no space for a commit, so the snapshot in progress was abandoned.
+    SnapshotAbandoned { path: String },
     /// The lock file was deleted or replaced, and no other process has taken the directory since.
     LockRetaken { path: String },
     /// The journal has no name in its directory any more. The next snapshot restores it.
@@ -157,7 +234,7 @@ pub enum Notice {
 impl Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Notice::SnapshotGivenUp { path } => write!(
+            Notice::SnapshotAbandoned { path } => write!(
                 f,
                 "stopped a compaction: the disk is full, and reservations needed the space of {path}"
             ),
@@ -172,69 +249,6 @@ impl Display for Notice {
                  on are lost at the next stop unless a compaction happens first"
             ),
             Notice::Directory(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-fn refused(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
-    let Report { path, end_bytes, bad: Some(bad), .. } = report else {
-        return write!(f, "{} is refused", report.path);
-    };
-    let Disposition::Refused(why) = bad.verdict else {
-        return write!(f, "{path}: {bad}");
-    };
-    write!(f, "{path}: {bad}; nothing was changed; ")?;
-    match why {
-        Evidence::Version => write!(f, "use a version of the program that knows this format"),
-        Evidence::Snapshot | Evidence::Header => write!(f, "bring back a good copy of this file"),
-        Evidence::Synced { .. }
-        | Evidence::Sealed { .. }
-        | Evidence::OutOfOrder
-        | Evidence::Rejected => write!(
-            f,
-            "bring back a good copy of this file, or keep a copy of it and, with no server running \
-             on it, give up all {} bytes after the last good commit: \
-             truncate --size={end_bytes} {path}",
-            bad.tail_bytes
-        ),
-    }
-}
-
-impl Corruption {
-    /// What lies after the last good commit, in words: `12 bytes with the beginning of 1 commit`.
-    pub fn tail(&self) -> String {
-        let Corruption { tail_bytes, readable_commits, .. } = self;
-        match readable_commits {
-            1 => format!("{tail_bytes} bytes with the beginning of 1 commit"),
-            _ => format!("{tail_bytes} bytes with the beginnings of {readable_commits} commits"),
-        }
-    }
-}
-
-impl Display for Corruption {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Corruption { offset_bytes, line, reason, verdict, .. } = self;
-        write!(f, "byte {offset_bytes}, line {line}: {reason}; ")?;
-        match verdict {
-            Disposition::Cut => write!(f, "a torn tail of {}, never acknowledged", self.tail()),
-            Disposition::Refused(Evidence::Synced { number, offset_bytes }) => write!(
-                f,
-                "damage: this place had been synced when event {number} was written \
-                 at byte {offset_bytes}"
-            ),
-            Disposition::Refused(Evidence::Sealed { number, offset_bytes }) => write!(
-                f,
-                "damage: this place had been synced when the journal was sealed \
-                 after event {number} at byte {offset_bytes}"
-            ),
-            Disposition::Refused(Evidence::OutOfOrder | Evidence::Rejected) => {
-                write!(f, "damage: the record is as it was written, no crash does this")
-            }
-            Disposition::Refused(Evidence::Snapshot) => write!(f, "damage inside the snapshot"),
-            Disposition::Refused(Evidence::Header) => {
-                write!(f, "damage to the header, or another file")
-            }
-            Disposition::Refused(Evidence::Version) => write!(f, "another format"),
         }
     }
 }

@@ -1,19 +1,20 @@
-//! The random identity of one history of events.
+//! The identity of a journal.
 
 use std::fmt::{self, Display};
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// Identifies a history. It is chosen when a journal is created, and kept across compactions and in
-/// backups. Displayed as 16 hex digits.
+/// The identity of one history of events. It is random, chosen when a journal is created, and kept
+/// across compactions and in backups. Displayed as 16 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JournalId(pub u64);
 
 impl JournalId {
-    /// Returns a new identity, unique up to chance.
+    /// Returns a new random identity.
     ///
-    /// Panics if the system has no random numbers. On Linux since 3.17, a request for so few bytes
-    /// cannot fail.
+    /// # Panics
+    /// If the system has no random numbers. On Linux since 3.17, a request for so few bytes cannot
+    /// fail.
     pub fn random() -> JournalId {
         let mut bytes = [0; 8];
         let filled = getrandom(&mut bytes, GetRandomFlags::empty());
@@ -24,8 +25,8 @@ impl JournalId {
     /// Parses the output of `Display`.
     pub fn parse(digits: &str) -> Option<JournalId> {
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        let is_one = digits.len() == 16 && digits.bytes().all(is_digit);
-        is_one.then(|| u64::from_str_radix(digits, 16).ok().map(JournalId))?
+        let is_valid = digits.len() == 16 && digits.bytes().all(is_digit);
+        is_valid.then(|| u64::from_str_radix(digits, 16).ok().map(JournalId))?
     }
 }
 

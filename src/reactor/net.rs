@@ -1,5 +1,4 @@
-//! Sockets: listening with a backlog of our own, and accepting in a way that
-//! survives running out of descriptors.
+//! Listening sockets, their options, and accepting connections even when descriptors run out.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -13,18 +12,19 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::commands::NoRoom;
+use crate::inventory::Origin;
 use crate::limits::{
     BACKLOG, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, USER_TIMEOUT_MS,
 };
-use crate::service::{Peer, Stream, reject};
+use crate::service::{Stream, reject};
 
-/// Binds and listens. Options that its connections shall have are set here:
-/// Linux hands them on, which saves a system call each for every client.
+/// Binds a socket and listens. The options of its connections are set here, because accepted
+/// sockets inherit them, which saves a system call for each option of each client.
 ///
-/// `only_v6` keeps an IPv6 wildcard from taking the IPv4 port too.
+/// With `only_v6`, an IPv6 wildcard address does not take the IPv4 port too.
 ///
 /// # Errors
-/// As the system says: the address is taken, not ours, or not allowed.
+/// The address is in use, does not belong to this host, or is not permitted.
 pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
@@ -32,7 +32,7 @@ pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-    // A restart must not wait for the connections of the last run to time out.
+    // A restart must not wait until the connections of the last run have timed out.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, only_v6)?;
@@ -46,8 +46,8 @@ pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
-/// No delay for short replies; a peer that is gone without a word is known
-/// within minutes, for it may hold something with `hasta=salir`.
+/// Disables delays of short replies, and detects a lost peer within minutes, because the peer may
+/// hold a reservation with `hasta=salir`.
 fn set_liveness(socket: impl AsFd) -> io::Result<()> {
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
@@ -63,55 +63,54 @@ impl Stream for TcpStream {
         self.shutdown(std::net::Shutdown::Write)
     }
 
-    /// A byte of urgent data is not part of what a peer reads (RFC 6093).
+    /// Sends a byte of urgent data, which is not part of the text that a peer reads (RFC 6093).
     fn probe(&mut self) {
         let flags = SendFlags::OOB | SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        // An error shows as an event, too.
+        // The poll reports an error, too.
         let _ = rustix::net::send(&*self, &[0], flags);
     }
 }
 
-/// A listening socket and whether somebody may be waiting at it. The poll
-/// says so once; it stays so until an accept finds nobody.
+/// A listening socket.
 pub struct Listener {
     socket: mio::net::TcpListener,
+    /// Whether a connection may be waiting. The poll reports it once, and it holds until an accept
+    /// would block.
     ready: bool,
-    /// A descriptor in reserve: given up for a moment, it lets a client be
-    /// told that there are none.
+    /// A descriptor in reserve. Closing it makes room to accept and reject one client.
     spare: Option<File>,
 }
 
-/// What an accept has brought.
+/// The result of an accept.
 pub enum Accepted {
-    Client(TcpStream, Peer),
+    Client(TcpStream, Origin),
     Nobody,
-    /// A client was told that the server is full: no descriptor is left.
-    Refused,
-    /// Not even that could be done, for want of descriptors or for a reason
-    /// that is not known. Somebody still waits, and the poll will not say so
-    /// again.
+    /// No descriptor is left, and a client was rejected.
+    Rejected,
+    /// A client could not be accepted, and the poll will not report it again. Descriptors are
+    /// missing, or the reason is unknown.
     OutOfDescriptors,
 }
 
 impl Listener {
-    /// Puts a listening socket into the poll.
+    /// Adds a listening socket to the poll.
     pub fn register(socket: TcpListener, registry: &Registry, token: Token) -> io::Result<Self> {
         let mut socket = mio::net::TcpListener::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
         Ok(Listener { socket, ready: true, spare: spare() })
     }
 
-    /// Where it listens; the real port where 0 was asked.
+    /// Returns the address, with the actual port if port 0 was requested.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// The poll says that somebody waits.
+    /// Records that a connection may be waiting.
     pub fn set_ready(&mut self) {
         self.ready = true;
     }
 
-    /// Whether an accept makes sense now.
+    /// Returns whether a connection may be waiting.
     pub fn is_ready(&self) -> bool {
         self.ready
     }
@@ -120,27 +119,27 @@ impl Listener {
     pub fn accept(&mut self) -> Accepted {
         while self.ready {
             match self.socket.accept() {
-                Ok((stream, from)) => return Accepted::Client(stream, peer(from.ip())),
+                Ok((stream, from)) => return Accepted::Client(stream, origin(from.ip())),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.ready = false,
-                Err(error) if is_out_of_descriptors(&error) => return self.refuse(),
-                Err(error) if is_of_the_client(&error) => {}
-                // Not known here; it might stay so for long.
+                Err(error) if is_out_of_descriptors(&error) => return self.reject(),
+                Err(error) if is_caused_by_client(&error) => {}
+                // An unknown error may last long.
                 Err(_) => return Accepted::OutOfDescriptors,
             }
         }
         Accepted::Nobody
     }
 
-    /// Uses the spare descriptor to tell one client that there is no room.
-    fn refuse(&mut self) -> Accepted {
+    /// Rejects one client with the spare descriptor.
+    fn reject(&mut self) -> Accepted {
         if self.spare.take().is_none() {
             self.spare = spare();
             return Accepted::OutOfDescriptors;
         }
-        let refused = match self.socket.accept() {
+        let outcome = match self.socket.accept() {
             Ok((stream, _)) => {
                 reject(stream, NoRoom::Full);
-                Accepted::Refused
+                Accepted::Rejected
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.ready = false;
@@ -149,19 +148,23 @@ impl Listener {
             Err(_) => Accepted::OutOfDescriptors,
         };
         self.spare = spare();
-        refused
+        outcome
     }
 }
 
-/// Returns the unit by which connections are counted: an IPv4 address, or the /64 network of an
-/// IPv6 address, which is the smallest network that a site gets. The two cannot collide, because no
-/// network begins with the bits that mark an IPv4 address.
-fn peer(address: IpAddr) -> Peer {
+/// Returns the unit by which connections are counted: this host, an IPv4 address, or the /64
+/// network of an IPv6 address, which is the smallest network that a site gets. They cannot collide,
+/// because no network begins with the bits that mark an IPv4 address.
+fn origin(address: IpAddr) -> Origin {
     const IPV4: u64 = 0xFFFF << 32;
     match address.to_canonical() {
-        address if address.is_loopback() => Peer::Local,
-        IpAddr::V4(address) => Peer::address(IPV4 | u64::from(address.to_bits())),
-        IpAddr::V6(address) => Peer::address((address.to_bits() >> 64) as u64),
+        address if address.is_loopback() => Origin::LOCAL,
+        IpAddr::V4(address) => Origin(IPV4 | u64::from(address.to_bits())),
+        IpAddr::V6(address) => match (address.to_bits() >> 64) as u64 {
+            // The number of `Origin::LOCAL`. The network has no clients.
+            0 => Origin(u64::MAX),
+            network => Origin(network),
+        },
     }
 }
 
@@ -169,8 +172,8 @@ fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// The client has gone again, or its network has: the next one may do.
-fn is_of_the_client(error: &io::Error) -> bool {
+/// Returns whether the client or its network is gone again. The next client may be accepted.
+fn is_caused_by_client(error: &io::Error) -> bool {
     use ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
         NetworkUnreachable, TimedOut,
@@ -187,7 +190,7 @@ fn is_of_the_client(error: &io::Error) -> bool {
     kinds.contains(&error.kind()) || error.raw_os_error() == Some(Errno::PROTO.raw_os_error())
 }
 
-/// ErrorKind has no name for these.
+/// Returns whether descriptors or memory are missing, for which `ErrorKind` has no names.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     let errno = error.raw_os_error();
     [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
@@ -201,16 +204,16 @@ mod tests {
 
     #[test]
     fn addresses_of_this_host_are_local_and_others_count_by_address_or_network() {
-        let of = |text: &str| peer(text.parse().unwrap());
+        let of = |text: &str| origin(text.parse().unwrap());
         for local in ["127.0.0.1", "127.0.0.2", "127.9.8.7", "::1", "::ffff:127.0.0.1"] {
-            assert_eq!(of(local), Peer::Local, "{local}");
+            assert_eq!(of(local), Origin::LOCAL, "{local}");
         }
         assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff:ffff:ffff:ffff"));
         let all = ["192.0.2.1", "192.0.2.2", "2001:db8:1:2::1", "2001:db8:1:3::1", "fe80::1"];
         let different: std::collections::BTreeSet<_> = all.iter().map(|text| of(text)).collect();
         assert_eq!(different.len(), all.len());
-        assert!(!different.contains(&Peer::Local));
+        assert!(!different.contains(&Origin::LOCAL));
     }
 
     #[test]

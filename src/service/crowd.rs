@@ -6,41 +6,9 @@
 //! instead would let idle connections keep all others out.
 
 use std::collections::{BTreeSet, HashMap};
-use std::num::NonZeroU64;
 
 use super::Key;
 use crate::inventory::{Origin, SessionId};
-
-/// The address of a connection, as far as connections are counted by it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Peer {
-    /// This host. Tunnels and proxies make all connections appear to come from here, so these are
-    /// not counted by address.
-    Local,
-    /// An address or network that counts as one. The caller chooses the encoding.
-    Address(NonZeroU64),
-}
-
-impl Peer {
-    /// Returns the peer with this number. Zero stands for the network `::/64`, which has no
-    /// clients.
-    pub fn address(number: u64) -> Peer {
-        Peer::Address(NonZeroU64::new(number).unwrap_or(NonZeroU64::MAX))
-    }
-
-    /// Returns the peers that the inventory counts under this origin.
-    pub fn of(Origin(number): Origin) -> Peer {
-        NonZeroU64::new(number).map_or(Peer::Local, Peer::Address)
-    }
-
-    /// Returns the origin under which the inventory counts it.
-    pub fn origin(self) -> Origin {
-        match self {
-            Peer::Local => Origin::LOCAL,
-            Peer::Address(number) => Origin(number.get()),
-        }
-    }
-}
 
 /// Bounds on the number of connections.
 #[derive(Clone, Copy, Debug)]
@@ -57,11 +25,13 @@ pub struct CrowdLimits {
 #[derive(Debug)]
 pub struct Crowd {
     limits: CrowdLimits,
-    by_address: HashMap<NonZeroU64, usize>,
-    /// Connections that were looked at and have not sent a line yet. A lower session is an older
-    /// connection. The line of a new one may have arrived already, so it is not counted at first.
+    /// The number of connections of each origin but this host.
+    by_address: HashMap<Origin, usize>,
+    /// Connections that were served once and have not sent a line. A lower session is an older
+    /// connection. A new connection is not counted before it was served, because its line may have
+    /// arrived already.
     silent: BTreeSet<(SessionId, Key)>,
-    silent_by_address: BTreeSet<(NonZeroU64, SessionId, Key)>,
+    silent_by_address: BTreeSet<(Origin, SessionId, Key)>,
 }
 
 impl Crowd {
@@ -75,34 +45,29 @@ impl Crowd {
         }
     }
 
-    /// Returns whether one more connection from this peer is within the bounds.
-    pub fn has_room(&self, peer: Peer) -> bool {
-        match peer {
-            Peer::Local => true,
-            Peer::Address(address) => self.count(address) < self.limits.per_address,
+    /// Returns whether one more connection of this origin is within the bounds. Connections of this
+    /// host are not counted by address, because tunnels and proxies make all of them local.
+    pub fn has_room(&self, origin: Origin) -> bool {
+        let count = self.by_address.get(&origin).copied().unwrap_or(0);
+        origin == Origin::LOCAL || count < self.limits.per_address
+    }
+
+    /// Adds an accepted connection.
+    pub fn join(&mut self, origin: Origin) {
+        if origin != Origin::LOCAL {
+            *self.by_address.entry(origin).or_default() += 1;
         }
     }
 
-    fn count(&self, address: NonZeroU64) -> usize {
-        self.by_address.get(&address).copied().unwrap_or(0)
-    }
-
-    /// Counts a connection that has come.
-    pub fn join(&mut self, peer: Peer) {
-        if let Peer::Address(address) = peer {
-            *self.by_address.entry(address).or_default() += 1;
-        }
-    }
-
-    /// Notes that a connection was looked at and had not sent a line. Returns one of these that is
+    /// Records that a connection was served and had not sent a line. Returns the oldest of these,
     /// to be closed, if there are too many of them.
-    pub fn note_silent(&mut self, peer: Peer, session: SessionId, key: Key) -> Option<Key> {
+    pub fn note_silent(&mut self, origin: Origin, session: SessionId, key: Key) -> Option<Key> {
         if !self.silent.insert((session, key)) {
             return None;
         }
-        if let Peer::Address(address) = peer {
-            self.silent_by_address.insert((address, session, key));
-            let range = (address, SessionId(0), 0)..=(address, SessionId(u64::MAX), Key::MAX);
+        if origin != Origin::LOCAL {
+            self.silent_by_address.insert((origin, session, key));
+            let range = (origin, SessionId(0), 0)..=(origin, SessionId(u64::MAX), Key::MAX);
             let mut all = self.silent_by_address.range(range);
             let oldest = all.next().map(|(.., key)| *key);
             if all.nth(self.limits.silent_per_address - 1).is_some() {
@@ -116,22 +81,18 @@ impl Crowd {
     }
 
     /// Records that a connection has sent a line.
-    pub fn has_spoken(&mut self, peer: Peer, session: SessionId, key: Key) {
+    pub fn has_spoken(&mut self, origin: Origin, session: SessionId, key: Key) {
         self.silent.remove(&(session, key));
-        if let Peer::Address(address) = peer {
-            self.silent_by_address.remove(&(address, session, key));
-        }
+        self.silent_by_address.remove(&(origin, session, key));
     }
 
     /// Removes a connection.
-    pub fn leave(&mut self, peer: Peer, session: SessionId, key: Key) {
-        self.has_spoken(peer, session, key);
-        if let Peer::Address(address) = peer
-            && let Some(count) = self.by_address.get_mut(&address)
-        {
+    pub fn leave(&mut self, origin: Origin, session: SessionId, key: Key) {
+        self.has_spoken(origin, session, key);
+        if let Some(count) = self.by_address.get_mut(&origin) {
             *count -= 1;
             if *count == 0 {
-                self.by_address.remove(&address);
+                self.by_address.remove(&origin);
             }
         }
     }
@@ -149,41 +110,41 @@ mod tests {
     fn bound_applies_to_each_address_but_not_to_this_host() {
         let mut crowd = crowd();
         for n in 0..4 {
-            assert!(crowd.has_room(Peer::address(7)));
-            crowd.join(Peer::address(7));
-            crowd.has_spoken(Peer::address(7), SessionId(n + 1), n as Key);
+            assert!(crowd.has_room(Origin(7)));
+            crowd.join(Origin(7));
+            crowd.has_spoken(Origin(7), SessionId(n + 1), n as Key);
         }
-        assert!(!crowd.has_room(Peer::address(7)));
-        assert!(crowd.has_room(Peer::address(8)) && crowd.has_room(Peer::Local));
-        crowd.leave(Peer::address(7), SessionId(2), 1);
-        assert!(crowd.has_room(Peer::address(7)));
+        assert!(!crowd.has_room(Origin(7)));
+        assert!(crowd.has_room(Origin(8)) && crowd.has_room(Origin::LOCAL));
+        crowd.leave(Origin(7), SessionId(2), 1);
+        assert!(crowd.has_room(Origin(7)));
         assert_eq!(crowd.by_address.len(), 1);
         (0..4).filter(|n| *n != 1).for_each(|n| {
-            crowd.leave(Peer::address(7), SessionId(n + 1), n as Key);
+            crowd.leave(Origin(7), SessionId(n + 1), n as Key);
         });
         assert!(crowd.by_address.is_empty(), "addresses without connections are forgotten");
     }
 
-    fn come(crowd: &mut Crowd, peer: Peer, session: SessionId, key: Key) -> Option<Key> {
-        crowd.join(peer);
-        crowd.note_silent(peer, session, key)
+    fn come(crowd: &mut Crowd, origin: Origin, session: SessionId, key: Key) -> Option<Key> {
+        crowd.join(origin);
+        crowd.note_silent(origin, session, key)
     }
 
     #[test]
     fn oldest_silent_connection_of_the_address_is_closed_and_then_the_oldest_of_all() {
         let mut crowd = crowd();
-        assert_eq!(come(&mut crowd, Peer::Local, SessionId(1), 10), None);
-        assert_eq!(come(&mut crowd, Peer::address(7), SessionId(2), 20), None);
-        assert_eq!(come(&mut crowd, Peer::address(7), SessionId(3), 30), None);
-        assert_eq!(come(&mut crowd, Peer::address(7), SessionId(4), 40), Some(20));
-        crowd.leave(Peer::address(7), SessionId(2), 20);
-        assert_eq!(come(&mut crowd, Peer::address(8), SessionId(5), 50), None);
-        assert_eq!(come(&mut crowd, Peer::address(8), SessionId(6), 60), None);
-        assert_eq!(come(&mut crowd, Peer::address(9), SessionId(7), 70), Some(10));
-        crowd.leave(Peer::Local, SessionId(1), 10);
+        assert_eq!(come(&mut crowd, Origin::LOCAL, SessionId(1), 10), None);
+        assert_eq!(come(&mut crowd, Origin(7), SessionId(2), 20), None);
+        assert_eq!(come(&mut crowd, Origin(7), SessionId(3), 30), None);
+        assert_eq!(come(&mut crowd, Origin(7), SessionId(4), 40), Some(20));
+        crowd.leave(Origin(7), SessionId(2), 20);
+        assert_eq!(come(&mut crowd, Origin(8), SessionId(5), 50), None);
+        assert_eq!(come(&mut crowd, Origin(8), SessionId(6), 60), None);
+        assert_eq!(come(&mut crowd, Origin(9), SessionId(7), 70), Some(10));
+        crowd.leave(Origin::LOCAL, SessionId(1), 10);
         // A connection that has sent a line is never closed for its age.
-        crowd.has_spoken(Peer::address(7), SessionId(3), 30);
-        assert_eq!(come(&mut crowd, Peer::address(9), SessionId(8), 80), None);
-        assert_eq!(come(&mut crowd, Peer::Local, SessionId(9), 90), Some(40));
+        crowd.has_spoken(Origin(7), SessionId(3), 30);
+        assert_eq!(come(&mut crowd, Origin(9), SessionId(8), 80), None);
+        assert_eq!(come(&mut crowd, Origin::LOCAL, SessionId(9), 90), Some(40));
     }
 }

@@ -1,25 +1,37 @@
 //! The memory that connections keep for buffers and lists, which is bounded in total. Beyond the
 //! bound, the connection without progress for the longest time is closed. This never affects a
 //! connection that reads its replies and sends whole lines, because it keeps no memory.
+//!
+//! Invariant: `retained` is the sum of [`Client::retained`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::client::{Client, mark_dead};
-use super::{Key, Service, Step, Stream};
+use super::client::Client;
+use super::observer::Observer;
+use super::throttle::Kind;
+use super::{Key, Service, Stream};
+use crate::conn::BufferPool;
 use crate::journal::Storage;
+use crate::limits::READ_BUDGET_BYTES;
 use crate::time::MonotonicMs;
 
-/// Accounts for the memory of all connections.
+/// The memory of all connections: the account of it, and buffers for reuse.
 #[derive(Debug)]
 pub struct Memory {
+    /// Buffers that no connection needs at the moment.
+    pub pool: BufferPool,
+    /// The buffer for one read, of any connection.
+    pub scratch: Vec<u8>,
+    /// The bound in bytes.
     most: u64,
+    /// The bytes that all connections keep.
     retained: u64,
-    /// Maximal number of bytes before some of it must be sent in this turn.
+    /// The bytes above which no more clients are served in this turn.
     turn_limit: u64,
     /// Connections that still kept memory after they were served, by the time of their last
     /// progress.
     holders: BTreeSet<(MonotonicMs, Key)>,
-    /// The same by connection. Not in the connections, because few of them have an entry.
+    /// The index of `holders` by connection. Few connections have an entry.
     since: BTreeMap<Key, MonotonicMs>,
 }
 
@@ -27,6 +39,8 @@ impl Memory {
     /// Returns an account with a bound in bytes.
     pub fn new(most: u64) -> Memory {
         Memory {
+            pool: BufferPool::default(),
+            scratch: vec![0; READ_BUDGET_BYTES],
             most,
             retained: 0,
             turn_limit: most / 8,
@@ -59,7 +73,7 @@ impl Memory {
         self.retained = self.retained + u64::from(bytes) - u64::from(before);
     }
 
-    /// Updates since when a connection that keeps memory has made no progress; see `count`.
+    /// Updates the rank of a connection by its last progress, after [`Memory::count`].
     fn rank(&mut self, client: &Client<impl Sized>, key: Key) {
         let since =
             (client.retained > 0).then(|| client.write_blocked_since.min(client.last_read_at));
@@ -78,7 +92,7 @@ impl Memory {
         }
     }
 
-    /// Removes a connection.
+    /// Drops the memory of a connection that is closed.
     pub fn forget(&mut self, client: &mut Client<impl Sized>, key: Key) {
         client.conn.abandon();
         self.count(client);
@@ -86,7 +100,7 @@ impl Memory {
     }
 }
 
-impl<T: Stream, S: Storage> Service<T, S> {
+impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
     /// Enforces the bound on memory after a connection was served.
     pub(super) fn bound_memory(&mut self, key: Key) {
         let client = &mut self.clients[key];
@@ -95,14 +109,9 @@ impl<T: Stream, S: Storage> Service<T, S> {
         while self.memory.is_full()
             && let Some((_, slowest)) = self.memory.holders.first().copied()
         {
-            let client = &mut self.clients[slowest];
-            let session = client.session.id();
-            self.memory.forget(client, slowest);
-            mark_dead(client, slowest, &mut self.dead);
-            // Others are perhaps served before it is reaped.
-            self.inventory.leave_queue(session, self.now);
-            self.trace.note(Step::LeftQueue(session));
-            self.note_slow("made the least recent progress when --max-output-memory was reached");
+            self.close(slowest);
+            let reason = "it made the least recent progress when --max-output-memory was reached";
+            self.log.warn(self.engine.instant, Kind::Slow, reason);
         }
     }
 }
@@ -112,5 +121,40 @@ impl Memory {
     /// Returns whether no connection keeps any memory.
     pub fn is_empty(&self) -> bool {
         self.retained == 0 && self.holders.is_empty() && self.since.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::Session;
+    use crate::conn::Conn;
+    use crate::inventory::SessionId;
+
+    fn client(output: usize, now: u64) -> Client<()> {
+        let session = Session::new(SessionId(1));
+        let mut client = Client::new(Conn::new(()), session, MonotonicMs(now));
+        client.conn.out().resize(output, b'x');
+        client
+    }
+
+    #[test]
+    fn account_follows_each_connection_and_ranks_them_by_progress() {
+        let mut memory = Memory::new(1000);
+        let (mut late, mut early) = (client(400, 9), client(400, 5));
+        for (key, client) in [(1, &mut late), (2, &mut early)] {
+            memory.count(client);
+            memory.rank(client, key);
+        }
+        assert_eq!(memory.holders.first(), Some(&(MonotonicMs(5), 2)));
+        assert!(memory.has_grown() && !memory.is_full());
+        memory.start_turn();
+        assert!(!memory.has_grown());
+        late.conn.out().resize(1000, b'x');
+        memory.count(&mut late);
+        assert!(memory.is_full());
+        memory.forget(&mut late, 1);
+        memory.forget(&mut early, 2);
+        assert!(memory.is_empty());
     }
 }

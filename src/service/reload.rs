@@ -7,14 +7,15 @@ use std::vec::IntoIter;
 
 use log::{error, info};
 
-use super::{Service, Stream};
+use super::engine::Engine;
+use super::observer::Observer;
 use crate::commands::words::escape_for_log;
 use crate::journal::Storage;
 use crate::limits::{RELOAD_ADDED, RELOAD_LINES};
-use crate::store::{self, InventoryFile};
+use crate::store::{AddNamesError, InventoryFile};
 
 /// A reload in progress.
-pub(super) struct Reload {
+pub struct Reload {
     shown: String,
     stage: Stage,
 }
@@ -43,36 +44,42 @@ impl<R: std::io::Read> Source for InventoryFile<R> {
     }
 
     fn read_piece(&mut self, most: usize) -> Result<Option<Vec<String>>, String> {
-        self.read_piece(most)
+        self.read_piece(most).map_err(|error| error.to_string())
     }
 }
 
-impl<T: Stream, S: Storage> Service<T, S> {
+impl<S: Storage, O: Observer> Engine<S, O> {
     /// Starts to reload an inventory file. Turns follow until it is done, which is then logged. A
     /// reload in progress is abandoned; names that it has added stay.
     pub fn reload(&mut self, file: Box<dyn Source>) {
-        self.give_up_reload();
+        self.abandon_reload();
         self.reload = Some(Reload { shown: file.shown().to_owned(), stage: Stage::Reading(file) });
     }
 
     /// Abandons the reload in progress, if there is one, and closes its file.
-    pub fn give_up_reload(&mut self) {
+    pub fn abandon_reload(&mut self) {
         self.inventory.promise_resources(0);
         self.reload = None;
     }
 
     /// Does the next piece of the reload.
+    #[inline]
+    pub(super) fn continue_reload(&mut self) {
+        if let Some(reload) = self.reload.take() {
+            self.reload_next_piece(reload);
+        }
+    }
+
     #[cold]
-    pub(super) fn go_on_with_reload(&mut self) {
-        let Some(Reload { shown, stage }) = self.reload.take() else { return };
+    fn reload_next_piece(&mut self, Reload { shown, stage }: Reload) {
         match self.reload_piece(stage) {
             Ok(Stage::Adding { missing, added }) if missing.len() == 0 => {
                 info!("SIGHUP: {added} new resources from {}", escape_for_log(&shown));
             }
             Ok(stage) => self.reload = Some(Reload { shown, stage }),
             Err(error) => {
-                self.give_up_reload();
-                error!("SIGHUP: {}; nothing of that file was taken", escape_for_log(&error));
+                self.abandon_reload();
+                error!("SIGHUP: {}; nothing was added from the file", escape_for_log(&error));
             }
         }
     }
@@ -91,10 +98,12 @@ impl<T: Stream, S: Storage> Service<T, S> {
                     return Ok(Stage::LookingUp { names, missing });
                 }
                 self.inventory.promise_resources(missing.len());
-                self.inventory.add(Vec::new()).map_err(|refusal| store::no_room(&refusal))?;
+                self.inventory
+                    .add(Vec::new())
+                    .map_err(|refusal| AddNamesError::from(refusal).to_string())?;
                 Ok(Stage::Adding { missing: missing.into_iter(), added: 0 })
             }
-            // An older request may be waiting for a new name.
+            // A request that waits for a new name must be granted it before later ones.
             Stage::Adding { .. } if self.inventory.is_behind() => Ok(stage),
             Stage::Adding { mut missing, mut added } => {
                 let piece = missing.by_ref().take(RELOAD_ADDED).collect();

@@ -1,62 +1,87 @@
-//! Those who wait: what they are told, and whether they are still there.
+//! Clients that wait for a reservation: their notices, their replies, and whether they are still
+//! there.
+//!
+//! The queue of waiting requests belongs to the inventory, and the reply format to the session.
+//! The service keeps only the way from a session to its connection ([`Clients::waiter`]).
+//!
+//! [`Clients::waiter`]: super::clients::Clients::waiter
 
-use super::client::enqueue;
-use super::{Key, Service, Step, Stream, side_desk};
+use super::observer::{Observer, Step};
+use super::{Key, Service, Stream};
 use crate::commands;
-use crate::commands::parse::RequestTime;
 use crate::inventory::queue::Outcome;
 use crate::journal::Storage;
-use crate::limits::NUDGE_MS;
+use crate::limits::HALF_CLOSED_PROBE_MS;
 use crate::time::MonotonicMs;
 
-impl<T: Stream, S: Storage> Service<T, S> {
-    /// Tells those who wait what has become of it.
-    pub(super) fn tell_waiters(&mut self) {
-        for (session, outcome) in self.inventory.take_outcomes() {
-            let Some(key) = self.waiting.get(&session).copied() else { continue };
-            let Some(client) = self.clients.get_mut(key) else { continue };
-            // Who does not read is spared the notices, not the reply.
+impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
+    /// Records that a line has started to wait. While the server stops, the wait ends at once.
+    pub(super) fn start_waiting(&mut self, key: Key) {
+        self.clients.set_waiting(key);
+        let client = &mut self.clients[key];
+        if client.conn.take_interrupt() {
+            self.engine.interrupt(client.session.id());
+        }
+        if self.stop_by.is_some() {
+            self.engine.end_all_waits();
+        }
+    }
+
+    /// Sends waiters their outcomes: new positions, grants, and the ends of their waits.
+    pub(super) fn notify_waiters(&mut self) {
+        for (session, outcome) in self.engine.inventory.take_outcomes() {
+            let Some((key, client)) = self.clients.waiter(session) else { continue };
+            // A client that does not read its output is not sent new positions, but it gets the
+            // reply.
             if matches!(outcome, Outcome::PositionChanged(_)) && !client.conn.may_run() {
-                self.trace.note(Step::Spared(session));
+                self.engine.observer.note(Step::Spared(session));
                 continue;
             }
-            let request_time = RequestTime { now: self.now, zone: &self.zone };
-            let context =
-                side_desk(&mut self.inventory, &mut self.batch, &self.store, request_time);
+            let context = self.engine.context();
             commands::resolve(&mut client.session, &outcome, &context, client.conn.out());
-            self.served.push(key);
+            self.flusher.push(key);
             if !client.session.is_waiting() {
-                self.waiting.remove(&session);
                 client.close_at = MonotonicMs::MAX;
                 // Its next lines were held back.
-                enqueue(&mut self.run_queue, client, key);
+                self.scheduler.enqueue(&mut client.slot, key);
+                self.clients.stop_waiting(session);
             }
         }
     }
 
-    /// Whether a half-closed connection keeps something from others, so that it
-    /// matters if it is gone.
-    pub(super) fn may_be_gone(&self, key: Key) -> bool {
-        let session = &self.clients[key].session;
-        session.is_waiting() || session.is_watching() && self.inventory.has_bound(session.id())
+    /// Schedules a probe of a connection that is half-closed and not probed yet.
+    pub(super) fn probe_if_half_closed(&mut self, key: Key) {
+        let client = &mut self.clients[key];
+        let is_half_closed = client.conn.is_eof()
+            // Some of its input may be unread while it waits.
+            || client.session.is_waiting() && client.conn.is_read_closed();
+        if !is_half_closed || !client.close_at.is_never() || self.stop_by.is_some() {
+            return;
+        }
+        let session = &client.session;
+        let blocks_others = session.is_waiting()
+            || session.is_watching() && self.engine.inventory.has_bound(session.id());
+        if blocks_others {
+            // After the flush of this turn, so that its replies come first.
+            client.close_at = self.engine.instant;
+        }
     }
 
-    /// Writes something to a half-closed connection that waits, or holds
-    /// something while it watches: one that is gone answers with a reset.
+    /// Writes something to a half-closed connection that waits, or that watches and holds a
+    /// reservation. If the peer is gone, its host answers with a reset.
     pub(super) fn probe_half_closed(&mut self, key: Key) {
         let client = &mut self.clients[key];
         let session = client.session.id();
         client.close_at = MonotonicMs::MAX;
-        if let Some(place) = self.inventory.waiting_place(session) {
-            commands::tell_place(&client.session, place, client.conn.out());
-            self.trace.note(Step::ToldAgain(session));
-            self.served.push(key);
-        } else if client.session.is_watching() && self.inventory.has_bound(session) {
+        if let Some(position) = self.engine.inventory.waiting_place(session) {
+            commands::tell_place(&client.session, position, client.conn.out());
+            self.engine.observer.note(Step::ToldAgain(session));
+        } else if client.session.is_watching() && self.engine.inventory.has_bound(session) {
             client.conn.stream().probe();
-            self.served.push(key);
         } else {
             return;
         }
-        client.close_at = self.tick.plus_ms(NUDGE_MS);
+        self.flusher.push(key);
+        client.close_at = self.engine.instant.plus_ms(HALF_CLOSED_PROBE_MS);
     }
 }

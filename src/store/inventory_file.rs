@@ -1,8 +1,10 @@
 //! The inventory file, which lists resources to create if missing, one per line. It is read in
 //! pieces, because it may have a million lines and is reloaded while clients are connected.
 
+use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Take};
+use std::ops::Range;
 use std::path::Path;
 
 use crate::commands::NameReader;
@@ -12,8 +14,44 @@ use crate::limits::INVENTORY_FILE_MAX_BYTES;
 /// Bytes per read of the file.
 const READ_BYTES: usize = 64 << 10;
 
-/// An inventory file in the course of reading.
+/// Why an inventory file cannot be used.
+#[derive(Debug)]
+pub enum InventoryFileError {
+    /// It cannot be opened or read.
+    Io { file: String, source: io::Error },
+    /// It is larger than [`INVENTORY_FILE_MAX_BYTES`].
+    TooLarge { file: String },
+    /// A line is invalid.
+    Line { file: String, line: usize, reason: String },
+}
+
+impl Display for InventoryFileError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            InventoryFileError::Io { file, source } => write!(f, "{file}: {source}"),
+            InventoryFileError::TooLarge { file } => {
+                write!(f, "{file}: it has more than {INVENTORY_FILE_MAX_BYTES} bytes")
+            }
+            InventoryFileError::Line { file, line, reason } => {
+                write!(f, "{file}, line {line}: {reason}")
+            }
+        }
+    }
+}
+
+/// Reads a whole inventory file.
+pub fn read_inventory_file(path: &Path) -> Result<Vec<String>, InventoryFileError> {
+    let mut file = InventoryFile::open(path)?;
+    loop {
+        if let Some(names) = file.read_piece(usize::MAX)? {
+            return Ok(names);
+        }
+    }
+}
+
+/// An inventory file that is being read.
 pub struct InventoryFile<R: Read = Take<File>> {
+    /// The name of the file, for messages.
     shown: String,
     source: R,
     /// Number of bytes read so far.
@@ -28,22 +66,19 @@ pub struct InventoryFile<R: Read = Take<File>> {
 }
 
 impl InventoryFile {
-    /// Opens a regular file. Reading a pipe or a terminal would block the server until somebody
-    /// writes to it, at the latest when the file is read again.
-    ///
-    /// # Errors
-    /// A line with the file and the reason.
-    pub fn open(path: &Path) -> Result<InventoryFile, String> {
+    /// Opens a regular file. Anything else is an error, because reading a pipe or a terminal would
+    /// block the server.
+    pub fn open(path: &Path) -> Result<InventoryFile, InventoryFileError> {
         let shown = path.display().to_string();
         match open_regular_file(path) {
             Ok(file) => Ok(InventoryFile::new(shown, file.take(INVENTORY_FILE_MAX_BYTES + 1))),
-            Err(error) => Err(format!("{shown}: {error}")),
+            Err(source) => Err(InventoryFileError::Io { file: shown, source }),
         }
     }
 }
 
 impl<R: Read> InventoryFile<R> {
-    /// Reads from any source, with this name in errors.
+    /// Reads from any source. `shown` is its name in messages.
     pub fn new(shown: String, source: R) -> InventoryFile<R> {
         InventoryFile {
             shown,
@@ -62,36 +97,38 @@ impl<R: Read> InventoryFile<R> {
         &self.shown
     }
 
-    /// Reads up to `most` lines, where a read of the file counts as one. Returns all names once the
-    /// file is read, and `None` before.
+    /// Reads up to `most` lines; a read of the file counts as a line. Returns all names when the file
+    /// is at its end, and `None` before.
     ///
     /// # Errors
-    /// A text with the file, the line and the reason. The whole file is then invalid.
-    pub fn read_piece(&mut self, most: usize) -> Result<Option<Vec<String>>, String> {
+    /// The whole file is invalid.
+    pub fn read_piece(&mut self, most: usize) -> Result<Option<Vec<String>>, InventoryFileError> {
         for _ in 0..most {
             if let Some(end) = memchr::memchr(b'\n', &self.unread[self.searched..]) {
                 let line = self.taken..self.searched + end;
                 (self.taken, self.searched) = (line.end + 1, line.end + 1);
-                self.read_line(line)?;
+                self.parse_line(line)?;
             } else if self.is_at_end {
-                self.read_line(self.taken..self.unread.len())?;
+                self.parse_line(self.taken..self.unread.len())?;
                 return Ok(Some(self.names.take()));
             } else {
-                self.read_more().map_err(|error| format!("{}: {error}", self.shown))?;
+                self.read_more()?;
             }
         }
         Ok(None)
     }
 
-    fn read_line(&mut self, line: std::ops::Range<usize>) -> Result<(), String> {
+    fn parse_line(&mut self, line: Range<usize>) -> Result<(), InventoryFileError> {
         let line = &self.unread[line];
-        let read = self.names.read(line.strip_suffix(b"\r").unwrap_or(line));
-        read.map_err(|reason| {
-            format!("{}, line {}: {reason}", self.shown, self.names.line_number())
+        let parsed = self.names.read(line.strip_suffix(b"\r").unwrap_or(line));
+        parsed.map_err(|reason| InventoryFileError::Line {
+            file: self.shown.clone(),
+            line: self.names.line_number(),
+            reason,
         })
     }
 
-    fn read_more(&mut self) -> io::Result<()> {
+    fn read_more(&mut self) -> Result<(), InventoryFileError> {
         self.unread.drain(..self.taken);
         (self.taken, self.searched) = (0, self.unread.len());
         let before = self.unread.len();
@@ -104,13 +141,14 @@ impl<R: Read> InventoryFile<R> {
                 self.read_bytes += count as u64;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(source) => {
+                return Err(InventoryFileError::Io { file: self.shown.clone(), source });
+            }
         }
-        if self.read_bytes > INVENTORY_FILE_MAX_BYTES {
-            let reason = format!("it has more than {INVENTORY_FILE_MAX_BYTES} bytes");
-            return Err(io::Error::new(ErrorKind::FileTooLarge, reason));
+        match self.read_bytes > INVENTORY_FILE_MAX_BYTES {
+            true => Err(InventoryFileError::TooLarge { file: self.shown.clone() }),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -118,7 +156,7 @@ impl<R: Read> InventoryFile<R> {
 mod tests {
     use super::*;
 
-    /// A few bytes a read, and now and then an interruption.
+    /// Returns a few bytes per read, and each third time an interruption.
     struct Slow<'a>(&'a [u8], usize);
 
     impl Read for Slow<'_> {
@@ -135,7 +173,7 @@ mod tests {
         }
     }
 
-    fn read(bytes: &[u8], most: usize) -> Result<Vec<String>, String> {
+    fn read(bytes: &[u8], most: usize) -> Result<Vec<String>, InventoryFileError> {
         let mut file = InventoryFile::new("f".to_owned(), Slow(bytes, 0));
         loop {
             if let Some(names) = file.read_piece(most)? {
@@ -164,18 +202,18 @@ mod tests {
         ];
         for (bytes, reason) in cases {
             for most in [1, 2, usize::MAX] {
-                let error = read(bytes, most).unwrap_err();
+                let error = read(bytes, most).unwrap_err().to_string();
                 assert!(error.starts_with(reason), "{error}");
             }
         }
     }
 
     #[test]
-    fn piece_reads_no_more_lines_than_it_may() {
+    fn piece_is_limited_to_its_number_of_lines() {
         let text = "Sala\n".repeat(3) + "# una\n";
         let mut file = InventoryFile::new("f".to_owned(), text.as_bytes());
-        assert_eq!(file.read_piece(2), Ok(None), "a read and a line");
+        assert_eq!(file.read_piece(2).unwrap(), None, "a read and a line");
         assert_eq!(file.names.line_number(), 1);
-        assert!(file.read_piece(1).unwrap_err().contains("line 2"));
+        assert!(file.read_piece(1).unwrap_err().to_string().contains("line 2"));
     }
 }

@@ -1,4 +1,4 @@
-//! Brings the time of a journal back to the present, for `reservad reset-time`.
+//! Moves the time of a journal back to the present, for `reservad reset-time`.
 
 use super::Store;
 use crate::inventory::{Capacity, Number};
@@ -10,19 +10,19 @@ use crate::time::Time;
 #[derive(Debug)]
 pub struct Reset {
     pub report: Report,
-    /// The journal's last time before the call.
+    /// The last time in the journal before the call.
     pub last_time: Time,
     /// The reservations that were moved; `None` if the journal was not ahead and was not
     /// written.
     pub changed: Option<Vec<Number>>,
 }
 
-/// Brings the last time of a journal back to `now`, if it is later, by a compaction: the only
-/// time in a snapshot is that of its writing. Numbers of reservations and events go on.
+/// Moves the last time of a journal back to `now`, if it is later. Does this by a compaction, because
+/// the only time in a snapshot is that of its writing. Numbers of reservations and events continue.
 ///
 /// # Errors
-/// As [`Journal::open`](crate::journal::Journal::open), or the snapshot cannot be written; then
-/// the journal is as it was.
+/// As [`Journal::open`](crate::journal::Journal::open), or the snapshot cannot be written. Then the
+/// journal is as it was.
 pub fn reset_time<S: Storage>(storage: S, now: Time) -> Result<Reset, Error> {
     let capacity = Capacity { resources: u32::MAX, reservations: u32::MAX };
     let (mut store, mut inventory, opened) = Store::open(storage, SyncPolicy::Always, capacity)?;

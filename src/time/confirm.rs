@@ -10,7 +10,7 @@ use rustix::fs::stat;
 use super::{MonotonicMs, Time};
 use crate::limits::{CLOCK_CONFIRM_MS, CLOCK_FAR_MS, CLOCK_SET_AGAIN_MS};
 
-/// A wall clock that is far ahead and not confirmed.
+/// A wall clock that has been far ahead since one moment, and is not confirmed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Leap {
     since: MonotonicMs,
@@ -21,25 +21,24 @@ pub(super) struct Leap {
 impl Leap {
     /// Returns the leap of a wall clock that is `ahead_ms` ahead of elapsed time, or `None`
     /// if it can be followed. `last` is the leap of the reading before.
-    pub(super) fn of(last: Option<Leap>, ahead_ms: i64, tick: MonotonicMs) -> Option<Leap> {
+    pub(super) fn of(last: Option<Leap>, ahead_ms: i64, now: MonotonicMs) -> Option<Leap> {
         if ahead_ms <= CLOCK_FAR_MS {
             return None;
         }
         let is_same = |last: &Leap| {
             ahead_ms.saturating_sub(last.ahead_ms).saturating_abs() <= CLOCK_SET_AGAIN_MS
         };
-        let leap = last.filter(is_same).unwrap_or(Leap { since: tick, ahead_ms });
-        (tick < leap.since.plus_ms(CLOCK_CONFIRM_MS)).then_some(leap)
+        let leap = last.filter(is_same).unwrap_or(Leap { since: now, ahead_ms });
+        (now < leap.since.plus_ms(CLOCK_CONFIRM_MS)).then_some(leap)
     }
 }
 
-/// A file that systemd-timesyncd touches each time it synchronises the clock. `adjtimex`, which
-/// would cover every time service, has no safe wrapper in a small crate.
+/// The file that systemd-timesyncd touches each time it synchronises the clock. `adjtimex` would
+/// cover every time service, but no small crate has a safe wrapper for it.
 const SYNCHRONIZED_FILE: &str = "/run/systemd/timesync/synchronized";
 
-/// Returns whether a wall clock that is far ahead of `time` and reads `wall` is known to be
-/// synchronised, because the file was touched when the clock was already far ahead. A file touched
-/// before that proves nothing.
+/// Returns whether systemd-timesyncd has synchronised a wall clock that is far ahead of `time` and
+/// reads `wall`. Its file must have been touched when the clock was already far ahead.
 pub fn is_synchronized(time: Time, wall: Time) -> bool {
     was_touched(SYNCHRONIZED_FILE, time.plus_ms(CLOCK_FAR_MS), wall)
 }
@@ -47,7 +46,7 @@ pub fn is_synchronized(time: Time, wall: Time) -> bool {
 /// Returns whether a file was touched after one time and not after another.
 fn was_touched(path: &str, after: Time, until: Time) -> bool {
     stat(path).is_ok_and(|file| {
-        // Whole seconds, because some file systems keep no more.
+        // Compares whole seconds, because some file systems store no fractions.
         (after.ms().div_euclid(1000) + 1..=until.ms().div_euclid(1000)).contains(&file.st_mtime)
     })
 }
@@ -59,13 +58,13 @@ mod tests {
     const DAY_MS: i64 = 86_400_000;
 
     #[test]
-    fn clock_that_is_a_day_ahead_is_followed() {
+    fn clock_that_is_at_most_a_day_ahead_is_followed() {
         assert_eq!(Leap::of(None, CLOCK_FAR_MS, MonotonicMs(7)), None);
         assert!(Leap::of(None, CLOCK_FAR_MS + 1, MonotonicMs(7)).is_some());
     }
 
     #[test]
-    fn clock_that_is_set_again_has_to_run_again() {
+    fn clock_that_is_set_again_starts_its_trial_again() {
         let first = Leap::of(None, 30 * DAY_MS, MonotonicMs(0));
         let slewed = Leap::of(first, 30 * DAY_MS + CLOCK_SET_AGAIN_MS, MonotonicMs(500_000));
         assert_eq!(slewed, first);
@@ -88,6 +87,6 @@ mod tests {
         assert!(!was_touched(path, at(0), at(100)), "before the clock was set");
         assert!(!was_touched(path, at(-100), at(-1)), "in the future");
         std::fs::remove_file(path).unwrap();
-        assert!(!was_touched(path, at(-100), at(100)), "there is none");
+        assert!(!was_touched(path, at(-100), at(100)), "the file does not exist");
     }
 }

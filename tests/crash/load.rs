@@ -9,27 +9,27 @@ use std::sync::mpsc::Sender;
 use support::view::Booking;
 use support::{PATIENCE, Rng, day};
 
-/// The effect of a request, as far as it is checked.
+/// The effect of a request, as far as the check needs it.
 #[derive(Clone, Debug)]
 pub enum Wish {
-    /// A reservation, identified by its unique note. With a key it can be retried.
+    /// Identified by its note, which no other request has. With a key it may be repeated.
     Reserve {
         note: String,
         targets: Vec<String>,
         keyed: bool,
     },
     Cancel(u64),
-    /// The cancellation of one resource of a reservation.
+    /// Removes one resource from a reservation.
     Leave(u64, String),
-    /// A renewal with the date of the new end.
+    /// The date of the new end.
     Renew(u64, String),
     Add(Vec<String>),
     Remove(String),
-    /// `SALIR`, which ends the reservations bound to the connection.
+    /// Ends the reservations that are bound to the connection.
     Quit,
 }
 
-/// A request with its reply, if one was received.
+/// A request and its reply, if one arrived.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub wish: Wish,
@@ -37,9 +37,9 @@ pub struct Asked {
     pub answer: Option<String>,
 }
 
-/// Parses `OK RESERVADO #42 Sala 1, Sala 2 desde=…`. Values that the reply does not contain are
-/// empty.
-pub fn granted(reply: &str, holder: &str, note: &str) -> Option<(u64, Booking)> {
+/// Parses the number and the reservation of `OK RESERVADO #42 Sala 1, Sala 2 desde=…`. Fields that
+/// are not in the reply are empty.
+pub fn granted(reply: &str, holder: &str, note: &str) -> Option<(u64, Row)> {
     let rest = reply.strip_prefix("OK RESERVADO #")?;
     let (number, rest) = rest.split_once(' ').unwrap();
     let (names, times) = rest.split_once(" desde=").unwrap_or((rest, ""));
@@ -54,7 +54,7 @@ pub fn granted(reply: &str, holder: &str, note: &str) -> Option<(u64, Booking)> 
     Some((number.parse().unwrap(), booking))
 }
 
-/// Returns whether a note marks a lease of a second or two, which no client changes.
+/// Returns whether this is the note of a lease of a second or two, which ends by itself.
 pub fn is_brief(note: &str) -> bool {
     note.ends_with('b')
 }
@@ -68,31 +68,31 @@ pub fn leave(bookings: &mut BTreeMap<u64, Booking>, number: u64, name: &str) {
     }
 }
 
-/// Rooms for which all clients compete.
+/// The rooms for which all clients compete.
 pub const ROOMS: usize = 24;
 
-/// The maximal number of resources that a client adds, because a compaction needs a journal of
-/// twice the size of the state.
+/// The maximal number of resources that a client adds. The journal is compacted when it is twice as
+/// long as the live data.
 const ADDED_MAX: usize = 30;
 
-/// The number of live reservations of the filler. They are the last ones of a snapshot and take
-/// several pieces, during which other clients cancel reservations behind the cursor.
+/// The number of reservations that the filler holds. They are the last ones of a snapshot and
+/// longer than one piece, so what other clients cancel meanwhile is behind the cursor.
 const FILLED: usize = 256;
 
-/// A client, which runs until the server ends.
+/// One client, which ends with the server.
 pub struct Worker {
     pub rng: Rng,
     pub holder: String,
     pub round: usize,
-    /// Whether it sometimes waits, with its later lines.
+    /// Whether it sometimes waits for resources. Its later lines wait with it.
     pub is_patient: bool,
-    /// Whether it only fills the journal, with requests of the largest size.
+    /// Whether it only fills the journal, with requests of maximal size.
     pub is_filler: bool,
-    /// Its reservations according to the replies.
-    pub mine: BTreeMap<u64, Booking>,
+    /// The reservations that it holds according to the replies.
+    pub mine: BTreeMap<u64, Row>,
     /// The resources that it has added.
     pub added: BTreeSet<String>,
-    /// The requests with a key that the last server left without a reply, to be retried first.
+    /// Requests with a key that the last server left without a reply. They are sent first.
     pub retries: Vec<Asked>,
     pub count: usize,
     pub asked: Vec<Asked>,
@@ -104,7 +104,7 @@ impl Worker {
         self.asked
     }
 
-    /// Uses one connection. Returns whether another one follows.
+    /// Uses one connection. Returns whether to open another one.
     fn converse(&mut self, address: SocketAddr, tick: &Sender<()>) -> bool {
         let Ok(stream) = TcpStream::connect(address) else { return false };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -134,7 +134,8 @@ impl Worker {
         }
     }
 
-    /// Generates lines that are sent at once. They concern different reservations.
+    /// Returns some lines to be sent at once. None of them refers to a resource or number of
+    /// another.
     fn window(&mut self) -> Vec<Asked> {
         if !self.retries.is_empty() {
             return std::mem::take(&mut self.retries);
@@ -171,12 +172,12 @@ impl Worker {
         window
     }
 
-    /// Generates a change of an own reservation or resource.
+    /// Returns a request that changes one of the client's reservations.
     fn change(&mut self, number: u64) -> Asked {
         let names = &self.mine[&number].names;
         let first = names.first().cloned().unwrap();
-        // A cancellation by name needs a single own reservation of the resource.
-        let others = self.mine.values().filter(|booking| booking.names.contains(&first)).count();
+        // Only by name if the client has no other reservation of that resource.
+        let others = self.mine.values().filter(|row| row.names.contains(&first)).count();
         match self.rng.below(4) {
             0 => {
                 let date = day(self.rng.below(90));
@@ -200,7 +201,8 @@ impl Worker {
         ask(Wish::Add(names), line)
     }
 
-    /// Generates a request for rooms for which all clients compete, or for an own one.
+    /// Returns a request for rooms that other clients want as well, or for one that only this
+    /// client knows.
     fn reserve(&mut self, own: &mut Vec<String>) -> Asked {
         self.count += 1;
         let mut targets = BTreeSet::new();
@@ -239,8 +241,8 @@ impl Worker {
         ask(Wish::Reserve { note, targets, keyed }, line)
     }
 
-    /// Generates reservations and their cancellations alternately. A quote in a note is escaped in
-    /// the journal, and again in the request of its key.
+    /// Returns reservations and cancellations in turn. A quote in a note is escaped in the journal,
+    /// and again in the request that is stored with its key.
     fn fill(&mut self) -> Vec<Asked> {
         if !self.mine.is_empty() {
             let cancel = |number: &u64| ask(Wish::Cancel(*number), format!("CANCELAR #{number}"));
@@ -263,15 +265,15 @@ impl Worker {
         window
     }
 
-    /// Applies a reply, so that the next requests make sense.
+    /// Updates the client's state from a reply, so that the next requests make sense.
     fn hear(&mut self, at: usize, reply: &str) {
         let asked = &mut self.asked[at];
         asked.answer = Some(reply.to_owned());
         let refusals: &[&str] = match &asked.wish {
             Wish::Reserve { .. } => &["408", "409"],
-            // The new end is before the start, or overlaps another reservation.
+            // The new end would be before its start, or would overlap another reservation.
             Wish::Renew(..) => &["400", "409"],
-            // The same batch has reserved that resource again.
+            // Another request of the same window has reserved that resource.
             Wish::Leave(..) => &["409"],
             // The resource is reserved.
             Wish::Remove(_) => &["409"],
@@ -310,7 +312,7 @@ fn ask(wish: Wish, line: String) -> Asked {
     Asked { wish, line, answer: None }
 }
 
-/// Reads the next complete reply, without positions.
+/// Reads the next reply, if a whole one arrives. Skips notices of the queue.
 fn read(stream: &mut BufReader<TcpStream>) -> Option<String> {
     loop {
         let mut line = String::new();

@@ -1,11 +1,12 @@
-//! Crashes of the real server at random moments under the load of many clients, repeatedly on one
-//! journal: by kill -9, also during a compaction, a full disk, a file size limit, a failing system
-//! call, and a power cut. After each crash the logs of the clients are compared with the state of
-//! the next server.
 //!
-//! `RESERVAD_CRASH_SECONDS` is the duration of each of the three tests. `RESERVAD_SEED` repeats the
-//! random choices, but the moments of the crashes also depend on the machine. `scripts/crash.sh 2h`
-//! runs the tests for a long time.
+//! The real server dies at random moments under the load of many clients, again and again on one
+//! journal: by kill -9, also during a compaction, on a full disk, by a file size limit, by a system
+//! call that fails, by a power cut. After each death, the logs of the clients are compared with the
+//! next server.
+//!
+//! `RESERVAD_CRASH_SECONDS` sets how long each of the three tests runs. `RESERVAD_SEED` repeats the
+//! random choices; the moments of death depend on the machine as well. `scripts/crash.sh 2h` runs
+//! the tests for long.
 
 mod load;
 mod power;
@@ -28,28 +29,29 @@ use support::view::{Booking, View};
 use support::{PATIENCE, Rng, Server, TempDir, has, seed, temp_dir};
 use truth::Truth;
 
-/// The default duration of each test in seconds.
+/// How long each test runs without `RESERVAD_CRASH_SECONDS`.
 const SECONDS: u64 = 10;
-/// The number of competing clients. In some rounds another one fills the journal.
+/// Clients that compete. In some rounds, one more client fills the journal.
 const CLIENTS: usize = 6;
-/// The clients that sometimes wait.
+/// The number of these clients that wait for resources.
 const PATIENT: [&str; 2] = ["c0", "c1"];
 const FILLER: &str = "relleno";
 /// The size from which the journal is compacted.
 const COMPACT_BYTES: u64 = reservad::limits::COMPACT_MIN_BYTES;
 
-/// The way in which a round ends.
+/// How the server dies in a round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Death {
     /// kill -9 after some replies.
     Kill,
-    /// kill -9 while a snapshot is written or replaces the journal.
+    /// kill -9 while a snapshot is being written or replaces the journal.
     KillInCompaction,
     /// The disk has space for a few more pages.
     FullDisk,
-    /// The journal reaches a file size limit.
+    /// A file size limit a little above the size of the journal.
     FileLimit,
-    /// The n-th call of a kind fails, or the process is killed in it, followed by a power cut.
+    /// The n-th call of this system call fails, or the process is killed there. Then the power
+    /// fails as well.
     Call(&'static str, Fault),
 }
 
@@ -59,7 +61,7 @@ enum Fault {
     Killed,
 }
 
-/// A journal, and the expected state.
+/// One journal, and its expected contents.
 struct Scene {
     rng: Rng,
     /// The data directory.
@@ -68,17 +70,17 @@ struct Scene {
     other: TempDir,
     truth: Truth,
     story: Story,
-    /// The size of the journal at the start of the server.
+    /// Size of the journal when the server was started, in bytes.
     journal_bytes: u64,
     rounds: usize,
     in_compactions: usize,
     by_themselves: usize,
-    /// The number of bytes lost by power cuts.
+    /// Bytes that power cuts have removed.
     cut_bytes: u64,
 }
 
 impl Scene {
-    /// Creates rooms, and so many names that a snapshot takes more than one turn.
+    /// Adds rooms, and enough names that a snapshot takes more than one turn.
     fn new(rng: Rng, data: &Path) -> Scene {
         let other = temp_dir();
         let mut names: Vec<_> = (1..=ROOMS).map(|n| format!("Sala {n}")).collect();
@@ -100,7 +102,7 @@ impl Scene {
         }
     }
 
-    /// Runs a server from its start to its crash.
+    /// Runs the server from its start to its death.
     fn round(&mut self, death: Death) {
         let mut server = self.start(death);
         self.check(&server);
@@ -143,8 +145,7 @@ impl Scene {
                 Server::spawn(limited.stdin(Stdio::null()).stderr(Stdio::piped()))
             }
             Death::Call(call, fault) => {
-                // The first calls belong to the start and the check after it, whose lists take
-                // many.
+                // Skips the calls of the start and of the check after it, which reads long lists.
                 let first = if call == "sendto" { 150 } else { 40 };
                 let when = first + self.rng.below(200);
                 let what = match fault {
@@ -160,13 +161,13 @@ impl Scene {
         }
     }
 
-    /// Returns the size of the journal without its spare tail.
+    /// Returns the bytes of the journal without its spare tail.
     fn used_bytes(&self) -> usize {
         let bytes = std::fs::read(self.data.join("journal")).unwrap_or_default();
         bytes.iter().rposition(|byte| *byte != b'\n').map_or(0, |last| last + 2)
     }
 
-    /// Compares the expected state with that of a new server.
+    /// Compares the expected contents with a new server.
     fn check(&mut self, server: &Server) {
         let view = View::of(server);
         self.truth.check(&view);
@@ -190,7 +191,7 @@ impl Scene {
         if !matches!(death, Death::Kill | Death::Call(..)) {
             clients.push(self.begin_client(server, FILLER, &tick));
         }
-        // One watcher continues, the other one repeats some notices.
+        // One watcher continues where it was, and one starts earlier.
         let last = self.story.last;
         let again = last.saturating_sub(self.rng.below(100) as u64);
         let watchers = [last, again].map(|tras| spawn(move || watch(address, tras, u64::MAX)));
@@ -217,7 +218,7 @@ impl Scene {
         (holder.to_owned(), spawn(move || worker.run(address, tick)))
     }
 
-    /// Waits for up to `most` replies and a short time, or until the server ends.
+    /// Waits for up to `most` replies and a random moment, or until the server ends.
     fn await_answers(&mut self, ticks: &Receiver<()>, most: usize) {
         let count = if most > 1000 { most } else { self.rng.below(most) };
         for _ in 0..count {
@@ -230,8 +231,9 @@ impl Scene {
         self.dither(20_000);
     }
 
-    /// Waits until a snapshot is started or sometimes until it has replaced the journal, and a
-    /// short time. A smaller journal shows that the snapshot was already finished.
+    /// Waits until a snapshot is begun, at times until it has replaced the journal, and a random
+    /// moment. On a busy machine the compaction may be over before it is seen; then the journal has
+    /// become smaller.
     fn await_compaction(&mut self, ticks: &Receiver<()>) {
         let (begun, new) = (Instant::now(), self.data.join("journal.new"));
         let size = || std::fs::metadata(self.data.join("journal")).unwrap().len();
@@ -254,7 +256,7 @@ impl Scene {
         }
     }
 
-    /// Checks the reason for which the server has stopped, or kills it.
+    /// Checks that the server has ended by itself with a reason, or kills it.
     fn end(&mut self, server: &mut Server, death: Death) {
         let reason = match death {
             Death::FullDisk => Some("No space left on device"),
@@ -263,8 +265,8 @@ impl Scene {
             Death::Call(_, Fault::Error("ENOSPC")) => Some("No space left on device"),
             _ => None,
         };
-        // After a fault the server has ended when the last client has noticed it, unless the fault
-        // has only hit a snapshot.
+        // A server that fails has ended when the last client has noticed. A fault that hit only a
+        // snapshot does not end it.
         let ended =
             server.ended_within(Duration::from_millis(if reason.is_some() { 500 } else { 0 }));
         let Some(status) = ended else {
@@ -283,7 +285,7 @@ impl Scene {
         assert_eq!(status.code(), Some(1), "{status}: {line}");
     }
 
-    /// Checks the state a last time and stops the server.
+    /// Does the last check, and stops the server.
     fn finish(mut self, what: &str) {
         let rooms = self.other.path().join("rooms");
         let server = Server::durable(&self.data, &["--inventory", text_of(&rooms)]);
@@ -325,7 +327,7 @@ struct Load {
     ticks: Receiver<()>,
 }
 
-/// Checks that the confirmation numbers in the journal are consecutive.
+/// Checks that the confirmation numbers in the journal are 1, 2, 3…
 fn check_numbers(events: &[(u64, String)]) {
     let mut last = None;
     for (_, event) in events {
@@ -337,7 +339,7 @@ fn check_numbers(events: &[(u64, String)]) {
     }
 }
 
-/// Fills a disk except for `but` bytes.
+/// Fills a disk up to the last `but` bytes.
 fn fill_disk(ballast: &Path, but: usize) {
     use std::io::Write;
     let mut file = std::fs::File::create(ballast).unwrap();

@@ -1,13 +1,14 @@
-//! Power cuts, which lose data that was written but not synced. After a kill the system still
-//! writes such data, so that the trace of the system calls determines which bytes to remove.
+//! Power cuts: data that was written and not synced may be lost. A kill alone does not show that,
+//! because the kernel writes the data of a dead process. So the trace of the system calls
+//! determines which data to remove.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use support::Rng;
 
-/// Removes the data written to the journal since its last successful sync: all of it, its end, or
-/// nothing as after a kill. Returns the number of bytes.
+/// Removes data that was written to the journal since its last successful sync: all of it, the end
+/// of it, or, as after a mere kill, nothing. Returns the number of bytes removed.
 pub fn cut(trace: &Path, journal: &Path, rng: &mut Rng) -> u64 {
     let trace = String::from_utf8_lossy(&std::fs::read(trace).unwrap()).into_owned();
     let Some((start, end)) = unsynced(&trace) else { return 0 };
@@ -16,7 +17,7 @@ pub fn cut(trace: &Path, journal: &Path, rng: &mut Rng) -> u64 {
         1 => start,
         _ => start + rng.below((end - start) as usize) as u64,
     };
-    // The spare tail consists of LFs.
+    // The overwritten part was spare space.
     let blank = vec![b'\n'; (end - from) as usize];
     let file = std::fs::OpenOptions::new().write(true).open(journal).unwrap();
     file.write_all_at(&blank, from).unwrap();

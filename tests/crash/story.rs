@@ -1,5 +1,5 @@
-//! The notices of all servers put together. Each event occurs once and in order, and their effects
-//! are the state that the lists show.
+//! The events that watchers received, over all crashes: each once and in order, and consistent with
+//! the lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,28 +12,28 @@ pub type Told = Vec<(u64, String)>;
 
 #[derive(Default)]
 pub struct Story {
-    /// The last notices, with which repeated ones are compared.
+    /// The last notices, to compare them with repetitions.
     told: BTreeMap<u64, String>,
     pub last: u64,
     live: BTreeMap<u64, Tale>,
     resources: BTreeSet<String>,
     last_number: u64,
-    /// The number of watches that could not be continued.
+    /// How often a watcher had to start again without history.
     pub gaps: usize,
 }
 
-/// A reservation according to the notices.
+/// A reservation according to the events.
 struct Tale {
     names: BTreeSet<String>,
-    /// Empty if no notice contains it.
+    /// Empty if the notice does not contain it.
     until: String,
 }
 
-/// The number of notices that are kept for comparison.
+/// The number of notices kept for comparison.
 const KEPT: usize = 2000;
 
 impl Story {
-    /// Applies the notices of one watcher.
+    /// Adds the notices of one watcher.
     pub fn hear(&mut self, told: Told) {
         for (number, line) in told {
             if number <= self.last {
@@ -94,14 +94,14 @@ impl Story {
         }
     }
 
-    /// Reads the new notices of a new server, and compares the resulting state with its lists.
+    /// Reads the later events from a new server, and compares all events with its lists.
     pub fn check(&mut self, address: SocketAddr, view: &View) {
         assert!(self.last <= view.last_event, "event {} was told and is not there", self.last);
         if self.last < view.last_event {
             self.hear(watch(address, self.last, view.last_event));
         }
         if self.last < view.last_event {
-            self.begin_anew(view);
+            self.restart(view);
             return;
         }
         let bookings: Vec<_> = view.bookings.iter().map(shown).collect();
@@ -111,10 +111,10 @@ impl Story {
         assert_eq!(self.last_number, view.last_number);
     }
 
-    /// Continues with the state of the lists, because a compaction has dropped older events.
-    fn begin_anew(&mut self, view: &View) {
-        let tale = |(number, booking): (&u64, &Booking)| {
-            (*number, Tale { names: booking.names.clone(), until: booking.until.clone() })
+    /// Starts from the lists, after a compaction has dropped events.
+    fn restart(&mut self, view: &View) {
+        let tale = |(number, row): (&u64, &Row)| {
+            (*number, Tale { names: row.names.clone(), until: row.until.clone() })
         };
         self.live = view.bookings.iter().map(tale).collect();
         self.resources = view.resources();
@@ -129,9 +129,8 @@ fn shown<'a>((number, booking): (&u64, &'a Booking)) -> (u64, &'a BTreeSet<Strin
     (*number, &booking.names, &booking.until)
 }
 
-/// Watches from event `after` to the end of the connection or to event `to`, and checks that
-/// numbers have no gaps. If the server has dropped some of the events, it starts with the oldest
-/// one.
+/// Watches from the event after `after` to the end of the connection or to event `to`. The numbers
+/// have no gaps. If the first events are not held any more, it starts with the first one held.
 pub fn watch(address: SocketAddr, after: u64, to: u64) -> Told {
     let mut told = Told::new();
     let Ok(stream) = std::net::TcpStream::connect_timeout(&address, PATIENCE) else {

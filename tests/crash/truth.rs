@@ -1,4 +1,4 @@
-//! The state expected after a crash, according to the replies that the clients received.
+//! The state that must exist after a crash, according to the replies to the clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +7,17 @@ use support::view::{Booking, View};
 
 #[derive(Default)]
 pub struct Truth {
-    /// The acknowledged reservations by number.
-    pub bookings: BTreeMap<u64, Booking>,
+    /// The reservations by number.
+    pub rows: BTreeMap<u64, Row>,
     /// The resources that clients have added and not removed.
     pub added: BTreeSet<String>,
-    /// All numbers in replies.
+    /// Every number that was ever in a reply.
     numbers: BTreeSet<u64>,
     /// The last number at the start of the server.
     floor: u64,
-    /// The requests that the last server left without a reply, with their clients.
+    /// Requests that the last server left without a reply, with their client.
     unanswered: Vec<(String, Asked)>,
-    /// Those with a key, to be retried.
+    /// The requests of these that have a key, to be repeated.
     retries: BTreeMap<String, Vec<Asked>>,
     pub figures: Figures,
 }
@@ -27,19 +27,19 @@ pub struct Figures {
     pub answers: usize,
     pub acknowledged: usize,
     pub unanswered: usize,
-    /// Reservations that were made although the reply was lost.
+    /// Reservations without a reply that existed after the crash.
     pub done_unsaid: usize,
-    /// Retries with the same number as before the crash.
+    /// Retries whose reply had the number from before the crash.
     pub same_number: usize,
 }
 
 impl Truth {
-    /// Takes the requests that a client must retry.
+    /// Takes the requests that a client with this name has to repeat.
     pub fn retries(&mut self, holder: &str) -> Vec<Asked> {
         self.retries.remove(holder).unwrap_or_default()
     }
 
-    /// Applies the requests and replies of a client in order.
+    /// Adds the requests and replies of one client, in their order.
     pub fn hear(&mut self, holder: &str, log: Vec<Asked>) {
         let mut last = 0;
         for asked in log {
@@ -90,11 +90,9 @@ impl Truth {
         }
     }
 
-    /// Returns whether the reservation already existed under its key, and checks that the reply is
-    /// the same.
-    fn is_known(&mut self, note: &str, number: u64, booking: &Booking) -> bool {
-        let Some((known, before)) = self.bookings.iter().find(|(_, booking)| booking.note == note)
-        else {
+    /// Returns whether this reservation is already known under its key. The reply is then the same.
+    fn is_known(&mut self, note: &str, number: u64, row: &Row) -> bool {
+        let Some((known, before)) = self.rows.iter().find(|(_, row)| row.note == note) else {
             return false;
         };
         assert_eq!(
@@ -106,7 +104,7 @@ impl Truth {
         true
     }
 
-    /// Checks that the reservation of a refused key does not exist.
+    /// Checks that a key whose reservation is live is not refused.
     fn check_refusal(&self, asked: &Asked, answer: &str) {
         if let Wish::Reserve { note, keyed: true, .. } = &asked.wish {
             let alive = self.bookings.values().any(|booking| booking.note == *note);
@@ -114,7 +112,7 @@ impl Truth {
         }
     }
 
-    /// Compares the state with that of a new server, and resolves the requests without a reply.
+    /// Compares with the lists of a new server, which decide about the requests without a reply.
     pub fn check(&mut self, view: &View) {
         self.check_known(view);
         self.check_unknown(view);
@@ -131,7 +129,8 @@ impl Truth {
         }
     }
 
-    /// Checks that acknowledged reservations are unchanged, except for changes without a reply.
+    /// Checks that acknowledged reservations are unchanged, except for changes that were requested
+    /// and not answered.
     fn check_known(&self, view: &View) {
         for (number, booking) in &self.bookings {
             let found = view.bookings.get(number);
@@ -171,7 +170,7 @@ impl Truth {
         }
     }
 
-    /// Checks that all other reservations were requested and are complete, each once.
+    /// Checks that every other reservation was requested, is complete, and exists once.
     fn check_unknown(&mut self, view: &View) {
         let mut open = BTreeMap::new();
         for (holder, asked) in &self.unanswered {
@@ -179,11 +178,11 @@ impl Truth {
                 open.insert(note.clone(), (holder.clone(), targets.clone()));
             }
         }
-        for (number, booking) in &view.bookings {
-            assert_ne!(booking.until, "salir", "#{number} is bound to a connection: {booking:?}");
-            if self.bookings.contains_key(number) {
-                // Requested twice under its key, with one reply.
-                open.remove(&booking.note);
+        for (number, row) in &view.rows {
+            assert_ne!(row.until, "salir", "#{number} is bound to a connection: {row:?}");
+            if self.rows.contains_key(number) {
+                // Requested twice with its key, and answered once.
+                open.remove(&row.note);
                 continue;
             }
             let Some((holder, targets)) = open.remove(&booking.note) else {
@@ -199,7 +198,7 @@ impl Truth {
         }
     }
 
-    /// Checks the resources that clients add: those of one `ALTA` exist all or none.
+    /// Checks the clients' own resources: those of one `ALTA` all exist or none of them.
     fn check_resources(&mut self, view: &View) {
         let found = view.resources().into_iter().filter(|name| name.starts_with('c'));
         let mut found: BTreeSet<_> = found.collect();
@@ -221,9 +220,9 @@ impl Truth {
     }
 }
 
-/// Checks that no reservations of a resource overlap. All times have the same zone and form, so
-/// that their texts can be compared.
-fn check_overlaps(bookings: &BTreeMap<u64, Booking>) {
+/// Checks that no resource is reserved twice for the same time. All times have one zone and form,
+/// so they are ordered as texts.
+fn check_overlaps(rows: &BTreeMap<u64, Row>) {
     let mut by_name: BTreeMap<&str, Vec<(&str, &str, u64)>> = BTreeMap::new();
     for (number, booking) in bookings {
         for name in &booking.names {

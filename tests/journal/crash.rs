@@ -6,12 +6,12 @@ use std::time::Duration;
 use support::Rng;
 use support::sim_disk::{Faults, SimDisk};
 
-/// The expected content of the journal: event n is `history[n - 1]`.
+/// The expected contents: event n is `history[n - 1]`.
 struct Model {
     history: Vec<String>,
-    /// The numbers of the last events of all commits that were tried, and 0.
+    /// Numbers of the last event of every attempted commit, and 0.
     commit_ends: Vec<usize>,
-    /// The last event that must survive.
+    /// Events up to here are acknowledged as durable.
     acknowledged: usize,
 }
 
@@ -45,7 +45,8 @@ impl Run {
         Run { seed, disk, rng, model, policy, visited: 0, tally: Tally::default() }
     }
 
-    /// Opens the journal and checks its content. Returns `None` if the power failed meanwhile.
+    /// Opens the journal, and compares its contents with the acknowledged events. Returns `None` if
+    /// the power failed meanwhile.
     fn open(&mut self) -> Option<Journal<SimDisk>> {
         let mut found: Vec<String> = Vec::new();
         let seed = self.seed;
@@ -71,7 +72,7 @@ impl Run {
         assert!(model.commit_ends.contains(&found.len()), "seed {seed}: half a commit came back");
         assert_eq!(journal.last_number(), found.len() as u64, "seed {seed}");
         if let Some(bad) = report.bad {
-            assert_eq!(bad.verdict, Disposition::Cut);
+            assert_eq!(bad.disposition, Disposition::Cut);
             self.tally.torn += 1;
         }
         self.tally.found_sealed += u32::from(report.is_sealed);
@@ -92,7 +93,7 @@ impl Run {
             _ => self.rng.below(90),
         };
         let mut text = format!("payload {number} of {} ", self.rng.next_u64() % 1000);
-        // Text that looks like a record must not confuse the recovery.
+        // Text that looks like a record must not be mistaken for one.
         let filler = ["ñ", "x", " ", " commit ", "0"][self.rng.below(5)];
         while text.len() < length {
             text.push_str(filler);
@@ -123,7 +124,7 @@ impl Run {
         self.visited = end;
     }
 
-    /// Makes a random call.
+    /// Does one random operation of a journal's owner.
     fn act(&mut self, journal: &mut Journal<SimDisk>) -> Result<(), Error> {
         match self.rng.below(16) {
             0 => {
@@ -134,7 +135,7 @@ impl Run {
             1 if self.rng.one_in(2) => drop(journal.fill_tail()?),
             1 => {
                 journal.seal()?;
-                // All data was synced before.
+                // Everything before the snapshot was synced.
                 self.model.acknowledged = self.model.history.len();
                 self.tally.sealed += u32::from(journal.is_sealed());
             }
@@ -160,7 +161,7 @@ impl Run {
         Ok(())
     }
 
-    /// Makes up to `count` calls, until one fails.
+    /// Acts until something fails, at most `count` times.
     fn live(&mut self, journal: &mut Journal<SimDisk>, count: usize) {
         for _ in 0..count {
             if self.act(journal).is_err() {
@@ -197,7 +198,7 @@ impl Run {
                 let count = self.rng.below(40);
                 self.live(&mut journal, count);
             }
-            // In one of three cases a kill without a power cut, which keeps the page cache.
+            // One of three is a kill without a power cut, after which the page cache is as it was.
             if !self.rng.one_in(3) {
                 self.disk.lose_power();
                 self.tally.power_cuts += 1;
@@ -211,7 +212,7 @@ impl Run {
 }
 
 #[test]
-fn random_histories_keep_acknowledged_commits() {
+fn random_histories_keep_acknowledged_events() {
     let first: u64 = std::env::var("JOURNAL_SEED").map_or(1, |s| s.parse().unwrap());
     let count: u64 = std::env::var("JOURNAL_RUNS").map_or(150, |s| s.parse().unwrap());
     println!("seeds {first}..{} (JOURNAL_SEED, JOURNAL_RUNS)", first + count);
@@ -232,7 +233,7 @@ fn random_histories_keep_acknowledged_commits() {
         total.found_sealed += run.tally.found_sealed;
     }
     println!("{total:?}");
-    // All situations must have occurred.
+    // The simulation must have covered every case.
     let Tally { torn, snapshots, poisoned, sealed, found_sealed, .. } = total;
     let Tally { unacknowledged_kept, unacknowledged_lost, .. } = total;
     if count >= 150 {
@@ -243,8 +244,8 @@ fn random_histories_keep_acknowledged_commits() {
     }
 }
 
-/// A compaction with commits between its pieces. The power fails at every step, with several
-/// outcomes on the disk.
+/// Compacts with commits between the pieces. The power fails at every step, each with several
+/// outcomes.
 #[test]
 fn power_cut_at_every_step_of_a_compaction() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
@@ -305,7 +306,7 @@ fn power_cut_at_every_step_of_the_first_start() {
 /// A process is killed between the rename and the sync of the directory. The next one must not rely
 /// on a name that a power cut can revert.
 #[test]
-fn unsynced_rename_is_synced_by_the_next_open() {
+fn rename_that_was_not_synced_is_synced_by_the_next_open() {
     for outcome in 0..40 {
         let mut run = Run::new(outcome, 512, SyncPolicy::Always);
         let mut journal = run.open().unwrap();
@@ -327,10 +328,10 @@ fn unsynced_rename_is_synced_by_the_next_open() {
     }
 }
 
-/// After a failed sync the page cache contains bytes that the system will never write. A process
-/// that replays them must make them durable first.
+/// After a failed sync the kernel shows bytes that it will never write. A process that replays them
+/// must make them durable first.
 #[test]
-fn data_left_in_the_cache_by_a_failed_sync_is_made_durable() {
+fn unsynced_bytes_in_the_cache_are_made_durable() {
     for outcome in 0..40 {
         let mut run = Run::new(outcome, 512, SyncPolicy::Always);
         let mut journal = run.open().unwrap();
@@ -348,9 +349,9 @@ fn data_left_in_the_cache_by_a_failed_sync_is_made_durable() {
     }
 }
 
-/// The same for the header, whose sync may fail at the creation. Regression test: a power cut
-/// during the first commit kept its later pages and not the first one, and the journal was refused
-/// for NULs in the place of the header.
+/// The same for the header, whose sync may fail at the creation. A power cut during the first
+/// commit once kept its later pages and not the first one, and the journal was refused because of
+/// NULs in place of the header.
 #[test]
 fn unsynced_header_is_made_durable() {
     for outcome in 0..40 {
@@ -369,8 +370,8 @@ fn unsynced_header_is_made_durable() {
     }
 }
 
-/// The rest of a torn tail must be removed before new data is written. Otherwise a later power cut
-/// could restore old records behind new ones.
+/// The old rest of a cut tail must be gone before anything new is written. Otherwise a later power
+/// cut could bring old records back behind new ones.
 #[test]
 fn cut_is_durable_before_the_next_commit() {
     for outcome in 0..200 {
@@ -381,7 +382,7 @@ fn cut_is_durable_before_the_next_commit() {
         run.model.commit_ends = (0..=run.model.history.len()).collect();
         let mut journal = run.open().unwrap();
         assert_eq!(journal.last_number(), 1);
-        // As long as the torn record, so that old records would follow it directly.
+        // As long as the torn record, so that the old ones would follow it without a gap.
         run.model.history.push(torn.same_length);
         run.model.commit_ends.push(2);
         commit(&mut journal, &[&run.model.history[1]]);

@@ -110,7 +110,7 @@ fn failed_fill_poisons_the_journal() {
     assert_poisoned(&mut journal, "cannot fill");
 }
 
-/// After a failed compaction the server continues with the old journal.
+/// A compaction may fail. The service continues with its journal.
 #[test]
 fn failed_snapshot_is_abandoned() {
     let faults = [
@@ -124,7 +124,7 @@ fn failed_snapshot_is_abandoned() {
             let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
             commit(&mut journal, &["a"]);
             journal.begin_snapshot().unwrap();
-            // More than fits on the disk, and so much that a piece is synced.
+            // More than fits, and enough that a piece is synced.
             (0..20).for_each(|_| journal.snapshot_append(&"state".repeat(12_000)));
             disk.set_faults(fault.clone());
             let error = if in_pieces {
@@ -176,20 +176,20 @@ fn commit_until_full(taken: Taken, faults: &Faults, policy: SyncPolicy) -> (usiz
     }
     if taken == Taken::OldFile {
         journal.finish_snapshot(100).unwrap();
-        assert!(journal.has_nameless());
+        assert!(journal.unlinked_bytes().is_some());
     }
     let mut acknowledged = 0;
     while try_commit(&mut journal, &[&line]).is_ok() {
         acknowledged += 1;
     }
     assert!(journal.poisoned().is_some_and(|why| why.contains("cannot allocate space in")));
-    assert!(!journal.has_snapshot() && !journal.has_nameless());
+    assert!(!journal.has_snapshot() && !journal.unlinked_bytes().is_some());
     let notices = journal.take_notices();
     drop(journal);
     disk.set_faults(Faults::default());
     let (journal, _, report) = replay(disk, policy).unwrap();
     assert_eq!((journal.last_number(), report.bad), (100 + acknowledged as u64, None));
-    (acknowledged, matches!(notices[..], [Notice::SnapshotGivenUp { .. }]))
+    (acknowledged, matches!(notices[..], [Notice::SnapshotAbandoned { .. }]))
 }
 
 /// Regression test: a snapshot took the last space of the disk, and the server stopped at the next
@@ -249,7 +249,7 @@ fn snapshot_leaves_the_reserve_for_commits() {
 /// Regression test: another server with the same directory lost acknowledged events when this one
 /// replaced the journal with its snapshot.
 #[test]
-fn directory_locked_by_another_process_is_not_written() {
+fn directory_that_another_process_has_taken_is_not_written() {
     let taken = || Faults { lock: Some(LockState::Lost), ..Faults::default() };
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
@@ -299,7 +299,7 @@ fn deleted_lock_file_is_created_again_with_a_notice() {
 
 /// Another process has replaced the journal with a backup, or has deleted it.
 #[test]
-fn replaced_journal_is_kept_and_deleted_journal_is_restored() {
+fn replaced_journal_is_kept_and_a_deleted_one_is_restored() {
     for (name, told) in [(NameState::Other, "is not the file"), (NameState::Missing, "was deleted")]
     {
         let disk = SimDisk::new(512, 0);
@@ -327,9 +327,9 @@ fn replaced_journal_is_kept_and_deleted_journal_is_restored() {
     }
 }
 
-/// No single call blocks the loop for a time that depends on the size of the snapshot.
+/// However large a snapshot is, no call delays the loop for all of it.
 #[test]
-fn snapshot_is_synced_and_the_old_journal_is_freed_in_pieces() {
+fn snapshot_is_synced_in_pieces_and_the_replaced_file_is_freed_in_pieces() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
         for finishes in [true, false] {
             let disk = SimDisk::new(4096, 0);
@@ -352,8 +352,8 @@ fn snapshot_is_synced_and_the_old_journal_is_freed_in_pieces() {
             assert_eq!(nothing_cut, 0);
             let new = disk.content("journal");
             let mut pieces = 0;
-            while journal.has_nameless() {
-                journal.shrink_nameless(100_000);
+            while journal.unlinked_bytes().is_some() {
+                journal.shrink_unlinked(100_000);
                 pieces += 1;
             }
             assert_eq!(disk.longest_calls().1, 100_000);
@@ -366,14 +366,14 @@ fn snapshot_is_synced_and_the_old_journal_is_freed_in_pieces() {
 
 /// The file has no name any more, so that nothing depends on it.
 #[test]
-fn old_journal_that_cannot_be_truncated_is_just_closed() {
+fn replaced_file_that_cannot_be_truncated_is_closed() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     journal.begin_snapshot().unwrap();
     journal.finish_snapshot(0).unwrap();
     disk.set_faults(Faults { power_at: Some(0), ..Faults::default() });
-    journal.shrink_nameless(1);
-    assert!(!journal.has_nameless());
+    journal.shrink_unlinked(1);
+    assert!(!journal.unlinked_bytes().is_some());
     assert_eq!(journal.poisoned(), None);
 }
 
@@ -458,11 +458,7 @@ fn new_journal_opens_without_filling_the_tail() {
     let (journal, records, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     assert!(report.fresh && records.is_empty());
     assert_eq!(journal.used_bytes(), disk.content("journal").unwrap().len() as u64);
-    assert_eq!(
-        disk.steps(),
-        8,
-        "create, write, sync and sync the directory, for the journal and the marker"
-    );
+    assert_eq!(disk.steps(), 8, "create, write, sync, sync the directory; the same for the marker");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The journal on a real disk, and the exact content of its files.
+//! Journals in real files, and their exact contents.
 
 use crate::{HEADER, SNAPSHOT_HEADER, commit, replay};
 use reservad::journal::{
@@ -21,16 +21,16 @@ fn text(directory: &Path) -> String {
     fs::read_to_string(directory.join("journal")).unwrap().trim_end().to_string()
 }
 
-/// Returns the content of the journal with a fixed identity.
-fn example(directory: &Path) -> String {
-    let text = text(directory);
+/// Returns the text of the journal with a fixed identity.
+fn example(folder: &Path) -> String {
+    let text = text(folder);
     let (header, rest) = text.split_once('\n').unwrap();
     let of_example = if header.contains("snapshot") { SNAPSHOT_HEADER } else { HEADER };
     assert_eq!(header.len() + 1, of_example.len());
     format!("{of_example}{rest}")
 }
 
-/// The complete file, which is also the example in the documentation.
+/// The exact file, which is also the example of the documentation.
 #[test]
 fn format_is_as_documented() {
     let directory = temp_dir();
@@ -64,9 +64,9 @@ fn format_is_as_documented() {
 }
 
 #[test]
-fn committed_events_survive_a_restart() {
-    let directory = temp_dir();
-    let (mut journal, records) = open(directory.path());
+fn committed_records_are_replayed_after_a_restart() {
+    let folder = temp_dir();
+    let (mut journal, records) = open(folder.path());
     assert!(records.is_empty());
     commit(&mut journal, &["a", "b"]);
     commit(&mut journal, &["c"]);
@@ -122,10 +122,10 @@ fn leftover_snapshot_is_removed() {
 }
 
 #[test]
-fn leftover_snapshot_without_a_journal_is_kept() {
-    let directory = temp_dir();
-    let storage = DiskStorage::lock(directory.path()).unwrap();
-    fs::write(directory.path().join("journal.new"), "x").unwrap();
+fn leftover_without_a_journal_is_kept() {
+    let folder = temp_dir();
+    let storage = DiskStorage::lock(folder.path()).unwrap();
+    fs::write(folder.path().join("journal.new"), "x").unwrap();
     let Err(error) = replay(storage, SyncPolicy::Always) else { panic!("opened") };
     assert!(matches!(error, Error::OnlyLeftover { .. }), "{error}");
     assert!(
@@ -135,8 +135,8 @@ fn leftover_snapshot_without_a_journal_is_kept() {
 
 #[test]
 fn files_are_readable_by_the_owner_only() {
-    let directory = temp_dir();
-    let state = directory.path().join("state");
+    let folder = temp_dir();
+    let state = folder.path().join("state");
     let deep = state.join("reservad");
     let (mut journal, _) = open(&deep);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -155,16 +155,16 @@ fn directory_is_locked_by_one_process() {
     let (journal, _) = open(directory.path());
     let error = DiskStorage::lock(directory.path()).unwrap_err();
     assert!(matches!(error, Error::Locked { .. }), "{error}");
-    assert!(error.to_string().contains("another process uses this data folder"), "{error}");
+    assert!(error.to_string().contains("another process uses this data directory"), "{error}");
     drop(journal);
     assert!(directory.path().join(LOCK_FILE).exists(), "the lock file stays");
     open(directory.path());
 }
 
 #[test]
-fn check_takes_no_lock_and_creates_no_file() {
-    let directory = temp_dir();
-    let data = directory.path().join("data");
+fn check_needs_no_lock_and_creates_nothing() {
+    let folder = temp_dir();
+    let data = folder.path().join("data");
     let report = check(&DiskStorage::at(&data), |_| Ok(())).unwrap();
     assert!(report.fresh && !data.exists());
     let (mut journal, _) = open(&data);
@@ -241,7 +241,7 @@ impl Storage for Replaced {
         panic!("a backup has removed something beside its source")
     }
 
-    fn sync_folder(&self) -> io::Result<()> {
+    fn sync_directory(&self) -> io::Result<()> {
         panic!("a backup has synced its source")
     }
 
@@ -251,9 +251,9 @@ impl Storage for Replaced {
 }
 
 #[test]
-fn backup_restarts_when_its_source_is_truncated() {
-    let directory = temp_dir();
-    let (mut journal, _) = open(&directory.path().join("source"));
+fn backup_starts_again_when_its_source_is_truncated() {
+    let folder = temp_dir();
+    let (mut journal, _) = open(&folder.path().join("source"));
     commit(&mut journal, &["a", "b"]);
     commit(&mut journal, &["c"]);
     let content = text(&directory.path().join("source")) + "\n";
@@ -281,13 +281,13 @@ fn backup_restarts_when_its_source_is_truncated() {
 }
 
 #[test]
-fn backup_with_invalid_events_is_not_renamed_into_place() {
-    let directory = temp_dir();
-    let (mut journal, _) = open(&directory.path().join("source"));
+fn backup_whose_events_are_rejected_gets_no_name() {
+    let folder = temp_dir();
+    let (mut journal, _) = open(&folder.path().join("source"));
     commit(&mut journal, &["a"]);
-    let to = directory.path().join("copy");
-    let source = DiskStorage::at(directory.path().join("source"));
-    let error = backup(&source, &to, |_| Err("no such room".to_string())).unwrap_err();
+    let to = folder.path().join("copy");
+    let source = DiskStorage::at(folder.path().join("source"));
+    let error = backup(&source, &to, |_| Err("no such room".into())).unwrap_err();
     assert!(error.to_string().contains("source/journal: byte "), "{error}");
     assert!(error.to_string().contains("no such room"), "{error}");
     assert_eq!(fs::read_dir(&to).unwrap().count(), 0);

@@ -1,4 +1,4 @@
-//! The journal through its public interface: files, recovery, faults and power cuts.
+//! The journal through its interface: what it writes, replays and survives.
 
 mod crash;
 mod faults;
@@ -15,7 +15,7 @@ pub const ID: JournalId = JournalId(0x0123_4567_89ab_cdef);
 pub const HEADER: &str = "reservad-journal 3 0123456789abcdef 18901257\n";
 pub const SNAPSHOT_HEADER: &str = "reservad-journal 3 0123456789abcdef snapshot 9713aa50\n";
 
-/// Opens a journal and returns it with its records as texts.
+/// Opens a journal. Returns the replayed records as text.
 pub fn replay<S: Storage>(
     storage: S,
     policy: SyncPolicy,
@@ -42,7 +42,7 @@ pub fn replay_bytes(content: &[u8]) -> Result<(Vec<String>, Report), Error> {
     replay(disk, SyncPolicy::Always).map(|(_, records, report)| (records, report))
 }
 
-/// Appends a commit.
+/// Commits payloads together.
 pub fn commit<S: Storage>(journal: &mut Journal<S>, payloads: &[&str]) {
     try_commit(journal, payloads).unwrap();
 }
@@ -61,7 +61,7 @@ pub fn line(body: &str) -> String {
     format!("{:08x}\t{body}\n", crc32fast::hash(body.as_bytes()))
 }
 
-/// Returns a commit with the given payloads, whose lines are written unchanged.
+/// Returns a commit with these payloads, each line as it is.
 pub fn written(first: u64, synced: u64, payloads: &[&str]) -> String {
     let lines: String = payloads.iter().map(|payload| format!("{payload}\n")).collect();
     let crc = crc32fast::hash(lines.as_bytes());

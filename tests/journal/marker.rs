@@ -29,7 +29,7 @@ fn assert_lost(disk: &SimDisk) {
 }
 
 #[test]
-fn deleted_or_emptied_journal_is_not_replaced_by_a_new_one() {
+fn no_new_journal_is_created_where_one_was_deleted_or_emptied() {
     let disk = used();
     let whole = disk.content(JOURNAL_FILE).unwrap();
     disk.remove(JOURNAL_FILE).unwrap();
@@ -45,7 +45,7 @@ fn deleted_or_emptied_journal_is_not_replaced_by_a_new_one() {
 }
 
 #[test]
-fn new_journal_is_created_on_request() {
+fn new_journal_is_created_where_one_is_requested() {
     for emptied in [None, Some(&b"reserv"[..])] {
         let disk = used();
         let marker = disk.content(MARKER_FILE);
@@ -95,7 +95,8 @@ fn journal_of_another_directory_is_refused_with_both_ids() {
     replay(disk, POLICY).unwrap();
 }
 
-/// Such a journal is from a backup, from before markers existed, or from a start that was killed.
+/// The journal comes from a backup, from a version without markers, or from a start that was
+/// killed.
 #[test]
 fn missing_or_invalid_marker_is_rewritten() {
     for marker in [None, Some(&b""[..]), Some(b"0123456789abcde"), Some(b"0123456789abcdeg\n")] {

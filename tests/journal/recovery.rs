@@ -15,7 +15,7 @@ use support::sim_disk::SimDisk;
 struct Sample {
     content: Vec<u8>,
     records: Vec<String>,
-    /// The offset of the first byte and the index of the first record of each commit.
+    /// For each commit, the offset of its first byte and the index of its first record.
     commits: Vec<(usize, usize)>,
 }
 
@@ -56,10 +56,10 @@ pub fn torn_middle() -> Torn {
 
 #[derive(Debug, PartialEq)]
 enum Found {
-    /// A number of records without damage.
+    /// This many records, without a bad place.
     Good(usize),
     Fresh,
-    /// A number of records, with the rest cut.
+    /// This many records, and the rest is cut.
     Cut(usize),
     Refused(Evidence),
 }
@@ -69,7 +69,7 @@ fn found(content: &[u8]) -> Found {
         Ok((_, report)) if report.fresh => Found::Fresh,
         Ok((records, report)) if report.bad.is_none() => Found::Good(records.len()),
         Ok((records, _)) => Found::Cut(records.len()),
-        Err(Error::Refused(report)) => match report.bad.unwrap().verdict {
+        Err(Error::Refused(report)) => match report.bad.unwrap().disposition {
             Disposition::Refused(why) => Found::Refused(why),
             Disposition::Cut => panic!("refused because of a torn tail"),
         },
@@ -77,7 +77,7 @@ fn found(content: &[u8]) -> Found {
     }
 }
 
-/// Returns commits of one record each, with the offsets of a sync after each.
+/// Returns commits of one record each, with the offsets that a sync after each one gives.
 fn synced_events(count: u64) -> Vec<String> {
     let mut at = HEADER.len();
     let mut lines = Vec::new();
@@ -207,12 +207,12 @@ fn malformed_commits() {
         ("not from 1", join(&[&unsynced(2)]), out_of_order()),
         ("event 0", join(&[&unsynced(0)]), out_of_order()),
         ("no events", join(&[&written(1, 45, &[]), &unsynced(1)]), out_of_order()),
-        ("ditto at first", join(&[&written(1, 45, &["\" x", "y"])]), out_of_order()),
+        ("repeat mark at first", join(&[&written(1, 45, &["\" x", "y"])]), out_of_order()),
         ("a payload that is too long", join(&[&e[0], &written(2, 45, &[&too_long])]), {
             out_of_order()
         }),
         (
-            "a payload that is too long for its ditto mark",
+            "a payload that is too long for its repeat mark",
             join(&[&e[0], &written(2, 45, &[&long_word, "\" aa"])]),
             out_of_order(),
         ),
@@ -255,7 +255,7 @@ fn malformed_commits() {
     for (name, content, expected) in cases {
         assert_eq!(found(content.as_bytes()), expected, "{name}:\n{content:.300}");
     }
-    // Correct checksums of invalid UTF-8 and of incomplete lines.
+    // Correct checksums over bytes that are not text, and over lines without an end.
     for (lines, reason) in [(&b"\xff\n"[..], "not UTF-8"), (b"x\ny", "no end")] {
         let crc = crc32fast::hash(lines);
         let head = line(&format!("commit 1 {} {crc:08x} @45", lines.len()));
@@ -333,12 +333,12 @@ fn record_that_the_caller_rejects_is_damage() {
     for refused in 1..=sample.records.len() as u64 {
         let disk = SimDisk::with("journal", &sample.content);
         let report = check(&disk, |record| match record {
-            Record::Event { number, .. } if number == refused => Err("no such room".to_string()),
+            Record::Event { number, .. } if number == refused => Err("no such room".into()),
             _ => Ok(()),
         });
         let bad = report.unwrap().bad.unwrap();
-        assert_eq!(bad.verdict, Disposition::Refused(Evidence::Rejected));
-        // The header of the file, and the headers of the commits up to its own.
+        assert_eq!(bad.disposition, Disposition::Refused(Evidence::Rejected));
+        // The lines before it are the header and the heads of the commits up to its own.
         let heads =
             sample.commits.iter().filter(|(_, records)| *records < refused as usize).count();
         let line = 1 + heads as u64 + refused;
@@ -361,7 +361,7 @@ fn last_commit_torn_at_every_byte() {
                     content.resize(sample.content.len() + 100, fill);
                 }
                 let expected = match fill {
-                    // The missing byte is the LF of the spare tail.
+                    // The only byte that was not written is an LF, which was there before.
                     Some(b'\n') if end == sample.content.len() - 1 => {
                         Found::Good(sample.records.len())
                     }
@@ -374,10 +374,10 @@ fn last_commit_torn_at_every_byte() {
     }
 }
 
-/// With any single wrong bit the journal is refused, or it has the committed records, without the
-/// last commit if the bit is in that one.
+/// With any single bit changed, the journal is refused, or the replayed records are the committed
+/// ones, without the last commit if the bit is in it.
 #[test]
-fn flip_of_every_bit_of_the_events() {
+fn every_single_bit_is_detected() {
     every_bit_of(small(SyncPolicy::Always));
     // With one record after it, the wrong byte may be the LF before the only evidence.
     every_bit_of(sample(SyncPolicy::Always, &[&["uno", "dos"], &["tres"], &["cuatro"]]));
@@ -420,10 +420,11 @@ fn flip_of_every_bit_of_a_snapshot() {
     }
 }
 
-/// A lost sector reads as LFs, NULs, or other bytes. If the header of a later commit shows that it
-/// had been synced, the journal is refused. Otherwise the tail is cut.
+/// A sector is lost: it reads as blank, as NULs, or as something else. If a later commit with a
+/// readable head records that it had been synced, the journal is refused; otherwise the tail is
+/// cut.
 #[test]
-fn loss_of_every_sector() {
+fn every_lost_sector_is_cut_or_refused() {
     let text = "x".repeat(70);
     let batches: Vec<Vec<&str>> = (0..40).map(|i| vec![text.as_str(); 1 + i % 4]).collect();
     let batches: Vec<&[&str]> = batches.iter().map(Vec::as_slice).collect();
@@ -440,7 +441,7 @@ fn loss_of_every_sector() {
                     assert_eq!(result, Found::Refused(Evidence::Header));
                     continue;
                 }
-                // It may begin with an LF that is replaced by an LF.
+                // The sector may begin with an LF, which is replaced by an LF.
                 let first = lost.clone().find(|at| content[*at] != sample.content[*at]).unwrap();
                 let &(start, records) =
                     sample.commits.iter().rfind(|(start, _)| *start <= first).unwrap();
@@ -461,7 +462,7 @@ fn loss_of_every_sector() {
     }
 }
 
-/// The evidence may be far behind the damage, in a later read of the file.
+/// The evidence may be far behind the bad place, across the chunks in which a file is read.
 #[test]
 fn evidence_of_damage_is_found_anywhere() {
     let good = written(1, 45, &["x"]);
@@ -497,7 +498,7 @@ fn commits_larger_than_a_read_and_records_at_the_limit() {
 }
 
 #[test]
-fn report_describes_the_cut() {
+fn cut_is_reported() {
     let sample = small(SyncPolicy::Always);
     let (start, records) = sample.commits[3];
     let mut content = sample.content[..sample.content.len() - 5].to_vec();
@@ -514,7 +515,7 @@ fn report_describes_the_cut() {
     assert_eq!(bad.line, 11);
     assert_eq!(bad.tail_bytes, (sample.content.len() - 4 - start) as u64);
     assert_eq!(bad.readable_commits, 1);
-    assert_eq!(bad.reason, "wrong checksum of a commit's lines");
+    assert_eq!(bad.reason, "wrong checksum of the lines of a commit");
     let (_, served, report) = replay(disk, SyncPolicy::Always).unwrap();
     assert_eq!((served.len(), report.bad), (records, None));
 }
@@ -538,10 +539,10 @@ fn refusal_changes_nothing_and_names_the_remedy() {
     assert_eq!(
         error.to_string(),
         format!(
-            "sim/journal: byte {lines}, line 5: wrong checksum of a commit's lines; damage: this place had been \
-             synced when event 5 was written at byte {third}; nothing was changed; bring back a \
-             good copy of this file, or keep a copy of it and, with no server running on it, give up \
-             all {tail} bytes after the last good commit: truncate --size={start} sim/journal"
+            "sim/journal: byte {lines}, line 5: wrong checksum of the lines of a commit; damage: \
+             this place had been synced when event 5 was written at byte {third}; nothing was \
+             changed; restore a good copy of this file; or keep a copy of it and, with no server \
+             running on it, give up all {tail} bytes after the last good commit: truncate --size={start} sim/journal"
         )
     );
 }
@@ -549,8 +550,8 @@ fn refusal_changes_nothing_and_names_the_remedy() {
 /// A journal that grows while it is read.
 #[derive(Clone)]
 pub struct Growing {
-    /// The contents at the first read, at the second one, and so on. A read beyond the end of its
-    /// content fails.
+    /// The contents at the first read, at the second, and from the last one on. If they are too
+    /// short for a read, the disk fails.
     moments: Rc<Vec<Vec<u8>>>,
     reads: Rc<Cell<usize>>,
 }
@@ -611,8 +612,8 @@ impl Storage for Growing {
         panic!("check has removed a file")
     }
 
-    fn sync_folder(&self) -> io::Result<()> {
-        panic!("check has synced a directory")
+    fn sync_directory(&self) -> io::Result<()> {
+        panic!("a check has synced a folder")
     }
 
     fn path_of(&self, name: &str) -> String {
@@ -620,10 +621,10 @@ impl Storage for Growing {
     }
 }
 
-/// Regression test: the check read an incomplete commit and then the complete next one, reported
-/// damage, and advised to truncate the journal of the running server.
+/// The check once read half of a commit and then, while looking on, the whole next one. It took
+/// this for damage and recommended to truncate the journal of a running server.
 #[test]
-fn write_during_a_check_is_not_damage() {
+fn commit_written_during_a_check_is_no_damage() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
         let sample = small(policy);
         let size = sample.content.len() + 50;
@@ -634,8 +635,7 @@ fn write_during_a_check_is_not_damage() {
         };
         let (second, _) = sample.commits[1];
         for torn in second..sample.content.len() {
-            // Between the reads the commit is completed, and the next one is written partly or
-            // completely.
+            // Each read sees half of one commit, half of the next, or everything.
             let (last, _) = sample.commits[3];
             let moments = [
                 vec![up_to(torn), up_to(size - 50)],
@@ -650,7 +650,8 @@ fn write_during_a_check_is_not_damage() {
                 });
                 let report = report.unwrap();
                 assert_eq!(report.bad, None, "torn at {torn}");
-                // The only missing byte of the previous commit may be the LF of the spare tail.
+                // The part of the previous commit that is not written may be an LF, which was there
+                // before.
                 let is_whole = |(start, _): &(usize, usize)| [*start, *start - 1].contains(&torn);
                 match sample.commits.iter().any(is_whole) {
                     true => assert!(sample.records.starts_with(&records)),
@@ -662,10 +663,10 @@ fn write_during_a_check_is_not_damage() {
     }
 }
 
-/// Regression test: the second read of an incomplete commit found it complete but invalid, or
-/// failed, and the check reported the result of the first read.
+/// The second read of a half-written commit once found it complete and rejected, or failed, and the
+/// check reported the result of the first read.
 #[test]
-fn damage_found_by_a_second_read_is_reported() {
+fn result_of_the_second_read_is_reported() {
     let sample = small(SyncPolicy::Always);
     let (second, _) = sample.commits[1];
     let mut torn = sample.content[..sample.commits[2].0 - 3].to_vec();
@@ -674,35 +675,35 @@ fn damage_found_by_a_second_read_is_reported() {
         let moments = [&torn, &torn, last].map(<[u8]>::to_vec).to_vec();
         let growing = Growing { moments: Rc::new(moments), reads: Rc::default() };
         check(&growing, |record| match record {
-            Record::Event { number: 3, .. } => Err("no such room".to_string()),
+            Record::Event { number: 3, .. } => Err("no such room".into()),
             _ => Ok(()),
         })
     };
     let report = found(&sample.content).unwrap();
     assert_eq!((report.last_number, report.end_bytes), (1, second as u64));
-    assert_eq!(report.bad.unwrap().verdict, Disposition::Refused(Evidence::Rejected));
+    assert_eq!(report.bad.unwrap().disposition, Disposition::Refused(Evidence::Rejected));
     let error = found(b"").unwrap_err();
     assert!(error.to_string().contains("this disk has failed"), "{error}");
-    assert_eq!(found(&torn).unwrap().bad.unwrap().verdict, Disposition::Cut);
+    assert_eq!(found(&torn).unwrap().bad.unwrap().disposition, Disposition::Cut);
 }
 
-/// Regression test: the report counted the events of a commit before an invalid one, although a
-/// start would discard all of them.
+/// The report once counted the events of a commit before the rejected one, although a start would
+/// not replay any of them.
 #[test]
-fn good_part_ends_with_a_complete_commit() {
+fn good_part_ends_with_a_whole_commit() {
     let sample = small(SyncPolicy::Always);
     let disk = SimDisk::with("journal", &sample.content);
     let report = check(&disk, |record| match record {
-        Record::Event { number: 3, .. } => Err("no such room".to_string()),
+        Record::Event { number: 3, .. } => Err("no such room".into()),
         _ => Ok(()),
     });
     let report = report.unwrap();
     assert_eq!((report.last_number, report.end_bytes), (1, sample.commits[1].0 as u64));
 }
 
-/// A single header of a commit in a torn tail is reported in the singular.
+/// A single commit in the tail is reported in the singular.
 #[test]
-fn torn_tail_is_described() {
+fn tail_is_described_in_words() {
     for (commits, words) in [(0, "the beginnings of 0 commits"), (1, "the beginning of 1 commit")] {
         let head = written(2, 45, &["payload"]);
         let torn = if commits == 0 { "0badc0de" } else { head.trim_end_matches("load\n") };
@@ -713,7 +714,7 @@ fn torn_tail_is_described() {
     }
 }
 
-/// With damage at any offset, `check` and `open` have the same result, and `check` changes nothing.
+/// Wherever a fault is, `check` and `open` agree, and `check` changes nothing.
 #[test]
 fn check_and_open_agree() {
     let sample = small(SyncPolicy::Always);

@@ -31,10 +31,10 @@ fn sealed(policy: SyncPolicy, compacted: bool) -> (Vec<u8>, usize, usize) {
     (content, start, end)
 }
 
-fn verdict(content: &[u8]) -> (Option<Disposition>, bool) {
+fn disposition(content: &[u8]) -> (Option<Disposition>, bool) {
     let disk = SimDisk::with("journal", content);
     let report = check(&disk, |_| Ok(())).unwrap();
-    (report.bad.map(|bad| bad.verdict), report.is_sealed)
+    (report.bad.map(|bad| bad.disposition), report.is_sealed)
 }
 
 /// Regression test: a wrong bit in the last commit of a journal that was sealed at a regular stop
@@ -49,16 +49,16 @@ fn every_wrong_bit_before_a_seal_is_damage() {
                 for bit in 0..end * 8 {
                     let mut content = [&content, tail].concat();
                     content[bit / 8] ^= 1 << (bit % 8);
-                    let (verdict, is_sealed) = verdict(&content);
+                    let (disposition, is_sealed) = disposition(&content);
                     assert!(
-                        matches!(verdict, Some(Disposition::Refused(_))),
-                        "bit {bit}: {verdict:?}"
+                        matches!(disposition, Some(Disposition::Refused(_))),
+                        "bit {bit}: {disposition:?}"
                     );
                     assert!(!is_sealed);
                     if bit / 8 >= start {
                         let last = 5;
                         let why = Evidence::Sealed { number: last, offset_bytes: end as u64 };
-                        assert_eq!(verdict, Some(Disposition::Refused(why)), "bit {bit}");
+                        assert_eq!(disposition, Some(Disposition::Refused(why)), "bit {bit}");
                         of_the_last += 1;
                     }
                 }
@@ -68,7 +68,7 @@ fn every_wrong_bit_before_a_seal_is_damage() {
             for bit in end * 8..content.len() * 8 {
                 let mut content = content.clone();
                 content[bit / 8] ^= 1 << (bit % 8);
-                assert!(!verdict(&content).1, "bit {bit}");
+                assert!(!disposition(&content).1, "bit {bit}");
                 match replay_bytes(&content) {
                     Ok((_, report)) => assert_eq!(report.end_bytes as usize, end, "bit {bit}"),
                     Err(error) => panic!("bit {bit}: {error}"),
@@ -82,9 +82,9 @@ fn every_wrong_bit_before_a_seal_is_damage() {
 fn truncated_copy_is_not_sealed() {
     for compacted in [false, true] {
         let (content, _, _) = sealed(SyncPolicy::Always, compacted);
-        assert_eq!(verdict(&content), (None, true));
+        assert_eq!(disposition(&content), (None, true));
         for end in 0..content.len() {
-            let (_, is_sealed) = verdict(&content[..end]);
+            let (_, is_sealed) = disposition(&content[..end]);
             assert!(!is_sealed, "cut at {end}");
         }
     }
@@ -126,7 +126,31 @@ fn malformed_seals() {
         ("in a snapshot", SNAPSHOT_HEADER.to_string() + &good, (damage(Evidence::Snapshot), false)),
     ];
     for (name, content, expected) in cases {
-        assert_eq!(verdict(content.as_bytes()), expected, "{name}:\n{content}");
+        assert_eq!(disposition(content.as_bytes()), expected, "{name}:\n{content}");
+    }
+}
+
+/// The server overwrites a seal, so only something else appends to a sealed journal.
+#[test]
+fn a_journal_appended_to_a_sealed_one_is_damage() {
+    let not_continued = |disposition| {
+        matches!(disposition, Some(Disposition::Refused(Evidence::NotContinued { .. })))
+    };
+    for policy in POLICIES {
+        for compacted in [false, true] {
+            let (content, ..) = sealed(policy, compacted);
+            let snapshot = SNAPSHOT_HEADER.to_string() + &line("snap 1 x") + &line("end 1 1");
+            for tail in ["", "\n\n\n"] {
+                for appended in [&content, &content[..content.len() / 2], snapshot.as_bytes()] {
+                    let (disposition, is_sealed) =
+                        disposition(&[&content, tail.as_bytes(), appended].concat());
+                    assert!(
+                        not_continued(disposition) && !is_sealed,
+                        "{policy:?}: {disposition:?}"
+                    );
+                }
+            }
+        }
     }
 }
 
@@ -320,9 +344,9 @@ fn seal_overwritten_during_a_check_is_not_damage() {
                 ] {
                     let growing = Growing::through(moments);
                     let report = check(&growing, |_| Ok(())).unwrap();
-                    let verdict = report.bad.map(|bad| bad.verdict);
+                    let disposition = report.bad.map(|bad| bad.disposition);
                     assert!(
-                        matches!(verdict, None | Some(Disposition::Cut)),
+                        matches!(disposition, None | Some(Disposition::Cut)),
                         "{at} {later} {torn}"
                     );
                     let committed = [0, 0, 1, 1, 3, 4][at];

@@ -13,7 +13,7 @@ use reservad::journal::{
     Error, FILL_STEP_BYTES, JOURNAL_FILE, LockState, NEW_JOURNAL_FILE, NameState, SyncPolicy,
 };
 use reservad::limits::{BACKLOG_WORK, OUTPUT_MEMORY_DEFAULT, STALL_DEFAULT_MS};
-use reservad::service::{Compaction, Config, CrowdLimits, Ready, Service, Step};
+use reservad::service::{Compaction, Config, CrowdLimits, Observer, Ready, Service, Step};
 use reservad::store::{self, Opened, Reset, State};
 use reservad::time::{Clock, ClockReading, MonotonicMs, Time, Zone};
 
@@ -26,7 +26,23 @@ use support::generator::{Generator, ROOMS};
 use support::reference::Model;
 use support::sim_disk::{Faults, SimDisk};
 
-type Server = Service<End, SimDisk>;
+type Server = Service<End, SimDisk, Steps>;
+
+/// The steps of the server since they were last taken.
+#[derive(Default)]
+pub struct Steps(Vec<Step>);
+
+impl Steps {
+    fn take(&mut self) -> Vec<Step> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Observer for Steps {
+    fn note(&mut self, step: Step) {
+        self.0.push(step);
+    }
+}
 
 /// 2026-10-24T21:59:30Z, which is half a minute before the day on which daylight saving time ends
 /// in Madrid.
@@ -43,8 +59,8 @@ pub struct Run {
     policy: SyncPolicy,
     capacity: Capacity,
     compaction: Compaction,
-    share_clients: usize,
-    /// The limit for due work per turn.
+    flush_batch: usize,
+    /// How much of what happens by itself a turn does.
     backlog_work: u64,
     rooms: Vec<String>,
     most_peers: usize,
@@ -113,7 +129,7 @@ impl Run {
         let disk = SimDisk::new(rng.pick(&[64, 512, 4096]), rng.next_u64());
         disk.set_step(rng.pick(&[64, 64, 1_000, FILL_STEP_BYTES]));
         let crowd = rng.one_in(20);
-        let share_clients = rng.pick(&[1, 2, 3, 64]);
+        let flush_batch = rng.pick(&[1, 2, 3, 64]);
         let backlog_work = rng.pick(&[1, 10, 60, BACKLOG_WORK, BACKLOG_WORK]);
         Run {
             step: 0,
@@ -123,7 +139,7 @@ impl Run {
             policy,
             capacity,
             compaction,
-            share_clients,
+            flush_batch,
             backlog_work,
             rooms,
             most_peers: if crowd { 16 } else { rng.pick(&[2, 4, 7]) },
@@ -356,7 +372,7 @@ impl Run {
         self.model.add_missing(&names);
         self.seen.count("ends", (self.model.last_event() - report.last_number) as usize);
         self.note_candidate();
-        state.catch_up(names, now, &self.generator.zone)?;
+        state.catch_up(names, now, &self.generator.zone).map_err(|error| error.to_string())?;
         let config = Config {
             max_clients: 1000,
             crowd: CrowdLimits { per_address: 1000, silent_per_address: 1000, silent: 1000 },
@@ -365,10 +381,9 @@ impl Run {
             stall_timeout_ms: STALL_DEFAULT_MS,
             fsync: "simulated".to_owned(),
             compaction: self.compaction,
-            share_clients: self.share_clients,
+            flush_batch: self.flush_batch,
         };
-        let mut server = Service::new(state, clock, at, self.generator.zone.clone(), config);
-        server.take_steps();
+        let mut server = Server::new(state, clock, at, self.generator.zone.clone(), config);
         server.prepare().map_err(|error| error.to_string())?;
         self.forget_candidates();
         let lives_on = self.model.kept_alive().len();
@@ -517,7 +532,7 @@ impl Run {
         if had_snapshot && ran.is_ok() && !has_snapshot(self) {
             self.seen.one("snapshots given up for a commit");
         }
-        let steps = server.take_steps();
+        let steps = server.observer().take();
         let is_told = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
         assert_eq!(is_told, step_ms.is_some(), "a step of the clock: {step_ms:?}");
         self.follow(steps, ran.is_ok());
@@ -588,7 +603,7 @@ impl Run {
         self.note(|| "-- a piece".to_owned());
         self.done = Some(server.inventory().last_event());
         let ran = server.finish_turn();
-        let steps = server.take_steps();
+        let steps = server.observer().take();
         let is_told = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
         assert_eq!(is_told, untold.take().is_some(), "a step of the clock");
         let is_quiet = |step: &Step| {
@@ -728,7 +743,7 @@ impl Run {
         for mut peer in std::mem::take(&mut self.newcomers) {
             let lax = self.policy != SyncPolicy::Always;
             let end = End { wire: Rc::clone(&peer.wire), disk: self.disk.clone(), lax };
-            server.add_client(end, reservad::service::Peer::Local, |_, key, session| {
+            server.add_client(end, reservad::inventory::Origin::LOCAL, |_, key, session| {
                 (peer.key, peer.session) = (key, session.0);
                 Ok(())
             });

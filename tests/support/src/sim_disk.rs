@@ -409,7 +409,7 @@ impl Storage for SimDisk {
         self.0.borrow_mut().name_step(NameOp::Remove(name.to_string()))
     }
 
-    fn sync_folder(&self) -> io::Result<()> {
+    fn sync_directory(&self) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
         world.step()?;
         if countdown(&mut world.faults.name_fails_at) {
