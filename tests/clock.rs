@@ -602,7 +602,7 @@ fn server_starts_in_1970_and_follows_the_network_time() {
     server.kill();
 
     clock.set(30 - now_s);
-    let mut server = clock.start(folder.path());
+    let mut server = clock.start(directory.path());
     server.wait_log("behind a time already shown");
     let mut client = server.connect();
     let status = client.list("STATUS").join("\n");

@@ -84,8 +84,8 @@ fn deleted_lock_file_is_created_again_with_a_warning() {
 
 #[test]
 fn journal_that_was_deleted_under_a_server_is_reported_at_its_stop() {
-    let folder = temp_dir();
-    let here = folder.path().join("data");
+    let directory = temp_dir();
+    let here = directory.path().join("data");
     let mut server = Server::durable(&here, &[]);
     assert_eq!(server.connect().say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
     std::fs::remove_file(here.join("journal")).unwrap();

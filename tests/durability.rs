@@ -48,8 +48,8 @@ fn status(server: &Server, key: &str) -> u64 {
 }
 
 /// Returns every file of a directory with its bytes and the time of its last change.
-fn contents(folder: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+fn contents(directory: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
+    let entries = std::fs::read_dir(directory).unwrap().map(Result::unwrap);
     let file = |entry: std::fs::DirEntry| {
         let changed = entry.metadata().unwrap().modified().unwrap();
         let bytes = std::fs::read(entry.path()).unwrap();
@@ -260,8 +260,8 @@ fn churn(client: &mut Client, first: u64, pairs: u64) {
 
 #[test]
 fn compaction_while_running_changes_nothing_visible() {
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     furnish(&mut client);
     let rows_before = bookings(&server);
@@ -294,8 +294,8 @@ fn compaction_while_running_changes_nothing_visible() {
 }
 
 /// Writes a journal that the next start compacts.
-fn ripe(folder: &Path) {
-    let mut past = Past::begin(folder, 5);
+fn ripe(directory: &Path) {
+    let mut past = Past::begin(directory, 5);
     past.say("ALTA Sala 1..200");
     for room in 1..=100 {
         past.say(&format!("RESERVAR Sala {room} por=9d nota=\"reserva {room}\""));
@@ -422,8 +422,8 @@ fn kill_at_any_moment_of_a_compaction() {
 
 #[test]
 fn reservation_bound_to_a_connection_of_a_dead_server_ends_at_its_last_time() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     let mut bound = server.connect();
     let mut other = server.connect();
     assert!(bound.say("RESERVAR Habitación 1 hasta=salir").starts_with("OK RESERVADO #1 "));
@@ -442,16 +442,16 @@ fn reservation_bound_to_a_connection_of_a_dead_server_ends_at_its_last_time() {
     let ends: Vec<_> = after[before.len()..].iter().map(|(_, event)| stamped(event)).collect();
     assert_eq!(ends, [(last_time, "EXPIRED #1"), (last_time, "EXPIRED #2")]);
     // It happens once.
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     server.kill();
     assert_eq!(events(directory.path()), after);
 }
 
 #[test]
 fn leases_that_ended_while_the_server_was_down_end_in_order_at_their_own_times() {
-    let folder = temp_dir();
+    let directory = temp_dir();
     // Less than a day, so that the clock is followed without being confirmed.
-    let mut past = Past::begin(folder.path(), 20);
+    let mut past = Past::begin(directory.path(), 20);
     past.say("ALTA Sala 1..9");
     let begin = past.now;
     past.say("RESERVAR Sala 1 por=3h");
@@ -519,7 +519,7 @@ fn texts_keys_and_numbers_survive_a_kill() {
 }
 
 /// Checks that a server on a copy of the directory has the same state.
-fn server_round_trip(folder: &TempDir, want: &[String]) {
+fn server_round_trip(directory: &TempDir, want: &[String]) {
     let copy = temp_dir();
     std::fs::copy(directory.path().join("journal"), copy.path().join("journal")).unwrap();
     let server = Server::durable(copy.path(), &[]);
@@ -565,8 +565,8 @@ fn times_do_not_go_back_when_a_lease_ends_during_a_reload() {
 // ------------------------------------------------------------ torn and damaged
 
 /// Writes a journal whose last commit has five events. Returns where that commit begins and ends.
-fn with_a_large_last_commit(folder: &Path) -> (Vec<String>, usize, usize) {
-    let server = Server::durable(folder, &[]);
+fn with_a_large_last_commit(directory: &Path) -> (Vec<String>, usize, usize) {
+    let server = Server::durable(directory, &[]);
     let mut client = server.connect();
     assert_eq!(client.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
     assert_eq!(client.say("RESERVAR Habitación 2"), "OK RESERVADO #2 Habitación 2");
@@ -662,7 +662,7 @@ fn damage_before_the_last_commit_is_refused_without_changes() {
         assert_eq!(text(&checked.stderr).lines().last(), text(&started.stderr).lines().last());
     }
     // The last resort in the message works.
-    let told = text(&output(&["check", "--data-dir", text_of(folder.path())]).stderr);
+    let told = text(&output(&["check", "--data-dir", text_of(directory.path())]).stderr);
     let (_, advice) = told.trim().rsplit_once(": ").unwrap();
     let words: Vec<_> = advice.split(' ').collect();
     assert_eq!(words[0], "truncate", "{told}");
@@ -699,8 +699,8 @@ fn full_disk_stops_the_server_with_the_reason() {
     assert!(acknowledged > 50, "{acknowledged}");
     stopped_because(&mut server, "No space left on device (os error 28); free space on its disk");
     // A start succeeds on the full disk, because it has nothing to write.
-    let server = Server::durable(folder, &[]);
-    assert_eq!(rows(&server).len(), acknowledged);
+    let server = Server::durable(directory, &[]);
+    assert_eq!(bookings(&server).len(), acknowledged);
     server.kill();
     std::fs::remove_file(directory.join("ballast")).unwrap();
     let mut server = Server::durable(directory, &[]);
@@ -721,10 +721,10 @@ fn failed_compaction_is_reported_and_changes_nothing() {
     let Some(disk) = SmallDisk::new(journal.len().next_multiple_of(4096) + (8 << 10)) else {
         return;
     };
-    let folder = disk.path();
-    std::fs::write(folder.join("journal"), &journal).unwrap();
+    let directory = disk.path();
+    std::fs::write(directory.join("journal"), &journal).unwrap();
     // The remaining space is too small for a snapshot of 100 reservations.
-    let mut server = Server::durable(folder, &[]);
+    let mut server = Server::durable(directory, &[]);
     server.wait_log("the journal was not compacted: cannot write");
     assert!(!directory.join("journal.new").exists());
     assert_eq!(bookings(&server).len(), 100);

@@ -79,7 +79,7 @@ fn help_and_version() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2() {
+fn wrong_usage_exits_with_2() {
     let cases: &[(&[&str], &str)] = &[
         (&["--bogus"], "--bogus"),
         (&["surplus"], "surplus"),
@@ -157,9 +157,12 @@ fn with_variables(variables: &[(&str, &Path)]) -> Command {
 
 #[test]
 fn data_directory_comes_from_the_option_or_the_environment() {
-    let folder = temp_dir();
-    let (state, xdg, home) =
-        (folder.path().join("state"), folder.path().join("xdg"), folder.path().join("home"));
+    let directory = temp_dir();
+    let (state, xdg, home) = (
+        directory.path().join("state"),
+        directory.path().join("xdg"),
+        directory.path().join("home"),
+    );
     let two = std::env::join_paths([&state, &xdg]).unwrap();
     let all = [("STATE_DIRECTORY", &*state), ("XDG_STATE_HOME", &*xdg), ("HOME", &*home)];
     let cases: &[(&[(&str, &Path)], &Path)] = &[
@@ -203,8 +206,8 @@ fn in_memory_writes_no_files() {
 
 #[test]
 fn start_logs_addresses_and_counts() {
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &[]);
     let log = server.log_so_far();
     assert!(log.contains(&format!("listening on {}\n", server.address)), "{log}");
     assert!(log.contains("3 resources, 0 live reservations"), "{log}");
@@ -334,10 +337,10 @@ fn sample_rooms_are_added_to_an_empty_directory_only() {
     assert_eq!(server.connect().say("LISTAR"), "OK 0 DISPONIBLES");
     server.stop();
     // An inventory file replaces them.
-    let folder = temp_dir();
-    std::fs::write(folder.path().join("rooms"), "Sala\n").unwrap();
-    let data = folder.path().join("data");
-    let file = folder.path().join("rooms");
+    let directory = temp_dir();
+    std::fs::write(directory.path().join("rooms"), "Sala\n").unwrap();
+    let data = directory.path().join("data");
+    let file = directory.path().join("rooms");
     let server = Server::durable(&data, &["--inventory", text(&file)]);
     assert_eq!(server.connect().list("LISTAR"), ["Sala"]);
     server.stop();
@@ -360,8 +363,8 @@ fn failed_start_leaves_no_sample_rooms() {
 
 #[test]
 fn inventory_file_adds_missing_resources() {
-    let folder = temp_dir();
-    let file = folder.path().join("rooms");
+    let directory = temp_dir();
+    let file = directory.path().join("rooms");
     let content =
         "\u{FEFF}# the rooms\r\n\r\nHabitación 1\r\n  Sala   de\treuniones \r\n   \n#x\n\nGrúa/7";
     std::fs::write(&file, content).unwrap();
@@ -410,8 +413,8 @@ fn invalid_inventory_file_is_refused_with_file_line_and_reason() {
 
 #[test]
 fn sighup_reloads_the_inventory_file() {
-    let folder = temp_dir();
-    let file = folder.path().join("rooms");
+    let directory = temp_dir();
+    let file = directory.path().join("rooms");
     std::fs::write(&file, "Sala 1\n").unwrap();
     let data = directory.path().join("data");
     let mut server = Server::durable(&data, &["--inventory", text(&file)]);
@@ -452,12 +455,12 @@ fn sighup_without_an_inventory_changes_nothing() {
 
 #[test]
 fn second_server_on_a_data_directory_is_refused() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
-    let (code, reason) = failure(&["--data-dir", text(folder.path())]);
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
+    let (code, reason) = failure(&["--data-dir", text(directory.path())]);
     assert_eq!(code, 1);
     assert!(reason.contains("another process uses this data directory"), "{reason}");
-    assert!(reason.contains(text(folder.path())), "{reason}");
+    assert!(reason.contains(text(directory.path())), "{reason}");
     assert_eq!(server.connect().say("SOY ana"), "OK ana");
     server.kill();
     Server::durable(directory.path(), &[]).stop();
@@ -478,9 +481,9 @@ fn port_in_use_is_an_error() {
 
 #[test]
 fn unusable_data_directory_is_an_error() {
-    let folder = temp_dir();
-    std::fs::write(folder.path().join("file"), "").unwrap();
-    let under = folder.path().join("file").join("data");
+    let directory = temp_dir();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let under = directory.path().join("file").join("data");
     let arguments = ["--data-dir", text(&under), "--log-level", "error"];
     let (code, reason) = failure(&arguments);
     assert_eq!(code, 1);
@@ -549,8 +552,8 @@ fn damaged_journal_stops_the_start() {
 
 #[test]
 fn check_reports_a_missing_journal() {
-    let folder = temp_dir();
-    let (code, out, err) = outcome(&mut command(&["check", "--data-dir", text(folder.path())]));
+    let directory = temp_dir();
+    let (code, out, err) = outcome(&mut command(&["check", "--data-dir", text(directory.path())]));
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(
         err.contains("there is no journal; name the server's directory with --data-dir"),
@@ -749,7 +752,7 @@ fn second_sigterm_exits_at_once() {
 
 #[test]
 fn client_that_reads_nothing_delays_a_stop_only_briefly() {
-    let folder = temp_dir();
+    let directory = temp_dir();
     let names: Vec<_> = (0..20_000).map(|n| format!("{n} {}", "x".repeat(100))).collect();
     std::fs::write(directory.path().join("rooms"), names.join("\n")).unwrap();
     let file = directory.path().join("rooms");
@@ -822,7 +825,7 @@ fn restart_on_the_same_port_at_once() {
 }
 
 #[test]
-fn both_wildcards_on_one_port() {
+fn both_wildcard_addresses_on_one_port() {
     // The port of a closed listener is free again, for both families.
     let port = Server::in_memory(&[]).address.port();
     let (v4, v6) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));

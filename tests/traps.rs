@@ -85,13 +85,13 @@ fn expect_lines<'a>(stream: &mut TcpStream, lines: impl IntoIterator<Item = &'a 
 /// Returns a server with the resources `Sala 00000 …` and so on, and their names.
 fn with_resources(count: usize, tail: &str, arguments: &[&str]) -> (TempDir, Server, Vec<String>) {
     let names: Vec<_> = (0..count).map(|n| format!("Sala {n:05}{tail}")).collect();
-    let folder = temp_dir();
-    let file = folder.path().join("inventory");
+    let directory = temp_dir();
+    let file = directory.path().join("inventory");
     std::fs::write(&file, names.join("\n")).unwrap();
     let mut all = vec!["--inventory", file.to_str().unwrap()];
     all.extend(arguments);
     let server = Server::in_memory(&all);
-    (folder, server, names)
+    (directory, server, names)
 }
 
 /// Raises the descriptor limit of this process. Returns `false`, and reports the test as skipped,
@@ -458,9 +458,9 @@ fn reset_after_a_half_close_is_noticed() {
 
 #[test]
 fn reservation_ends_on_time_without_any_input() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
-    let journal = || std::fs::read_to_string(folder.path().join("journal")).unwrap();
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
+    let journal = || std::fs::read_to_string(directory.path().join("journal")).unwrap();
     let mut client = server.connect();
     for round in 1..=2 {
         // The second time, no connection is left.

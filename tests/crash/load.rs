@@ -39,7 +39,7 @@ pub struct Asked {
 
 /// Parses the number and the reservation of `OK RESERVADO #42 Sala 1, Sala 2 desde=…`. Fields that
 /// are not in the reply are empty.
-pub fn granted(reply: &str, holder: &str, note: &str) -> Option<(u64, Row)> {
+pub fn granted(reply: &str, holder: &str, note: &str) -> Option<(u64, Booking)> {
     let rest = reply.strip_prefix("OK RESERVADO #")?;
     let (number, rest) = rest.split_once(' ').unwrap();
     let (names, times) = rest.split_once(" desde=").unwrap_or((rest, ""));
@@ -89,7 +89,7 @@ pub struct Worker {
     /// Whether it only fills the journal, with requests of maximal size.
     pub is_filler: bool,
     /// The reservations that it holds according to the replies.
-    pub mine: BTreeMap<u64, Row>,
+    pub mine: BTreeMap<u64, Booking>,
     /// The resources that it has added.
     pub added: BTreeSet<String>,
     /// Requests with a key that the last server left without a reply. They are sent first.
@@ -177,7 +177,7 @@ impl Worker {
         let names = &self.mine[&number].names;
         let first = names.first().cloned().unwrap();
         // Only by name if the client has no other reservation of that resource.
-        let others = self.mine.values().filter(|row| row.names.contains(&first)).count();
+        let others = self.mine.values().filter(|booking| booking.names.contains(&first)).count();
         match self.rng.below(4) {
             0 => {
                 let date = day(self.rng.below(90));

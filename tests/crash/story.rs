@@ -113,8 +113,8 @@ impl Story {
 
     /// Starts from the lists, after a compaction has dropped events.
     fn restart(&mut self, view: &View) {
-        let tale = |(number, row): (&u64, &Row)| {
-            (*number, Tale { names: row.names.clone(), until: row.until.clone() })
+        let tale = |(number, booking): (&u64, &Booking)| {
+            (*number, Tale { names: booking.names.clone(), until: booking.until.clone() })
         };
         self.live = view.bookings.iter().map(tale).collect();
         self.resources = view.resources();

@@ -8,7 +8,7 @@ use support::view::{Booking, View};
 #[derive(Default)]
 pub struct Truth {
     /// The reservations by number.
-    pub rows: BTreeMap<u64, Row>,
+    pub bookings: BTreeMap<u64, Booking>,
     /// The resources that clients have added and not removed.
     pub added: BTreeSet<String>,
     /// Every number that was ever in a reply.
@@ -91,8 +91,9 @@ impl Truth {
     }
 
     /// Returns whether this reservation is already known under its key. The reply is then the same.
-    fn is_known(&mut self, note: &str, number: u64, row: &Row) -> bool {
-        let Some((known, before)) = self.rows.iter().find(|(_, row)| row.note == note) else {
+    fn is_known(&mut self, note: &str, number: u64, booking: &Booking) -> bool {
+        let Some((known, before)) = self.bookings.iter().find(|(_, booking)| booking.note == note)
+        else {
             return false;
         };
         assert_eq!(
@@ -178,11 +179,11 @@ impl Truth {
                 open.insert(note.clone(), (holder.clone(), targets.clone()));
             }
         }
-        for (number, row) in &view.rows {
-            assert_ne!(row.until, "salir", "#{number} is bound to a connection: {row:?}");
-            if self.rows.contains_key(number) {
+        for (number, booking) in &view.bookings {
+            assert_ne!(booking.until, "salir", "#{number} is bound to a connection: {booking:?}");
+            if self.bookings.contains_key(number) {
                 // Requested twice with its key, and answered once.
-                open.remove(&row.note);
+                open.remove(&booking.note);
                 continue;
             }
             let Some((holder, targets)) = open.remove(&booking.note) else {
@@ -222,7 +223,7 @@ impl Truth {
 
 /// Checks that no resource is reserved twice for the same time. All times have one zone and form,
 /// so they are ordered as texts.
-fn check_overlaps(rows: &BTreeMap<u64, Row>) {
+fn check_overlaps(bookings: &BTreeMap<u64, Booking>) {
     let mut by_name: BTreeMap<&str, Vec<(&str, &str, u64)>> = BTreeMap::new();
     for (number, booking) in bookings {
         for name in &booking.names {

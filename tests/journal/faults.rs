@@ -183,7 +183,7 @@ fn commit_until_full(taken: Taken, faults: &Faults, policy: SyncPolicy) -> (usiz
         acknowledged += 1;
     }
     assert!(journal.poisoned().is_some_and(|why| why.contains("cannot allocate space in")));
-    assert!(!journal.has_snapshot() && !journal.unlinked_bytes().is_some());
+    assert!(!journal.has_snapshot() && journal.unlinked_bytes().is_none());
     let notices = journal.take_notices();
     drop(journal);
     disk.set_faults(Faults::default());
@@ -373,7 +373,7 @@ fn replaced_file_that_cannot_be_truncated_is_closed() {
     journal.finish_snapshot(0).unwrap();
     disk.set_faults(Faults { power_at: Some(0), ..Faults::default() });
     journal.shrink_unlinked(1);
-    assert!(!journal.unlinked_bytes().is_some());
+    assert!(journal.unlinked_bytes().is_none());
     assert_eq!(journal.poisoned(), None);
 }
 

@@ -22,8 +22,8 @@ fn text(directory: &Path) -> String {
 }
 
 /// Returns the text of the journal with a fixed identity.
-fn example(folder: &Path) -> String {
-    let text = text(folder);
+fn example(directory: &Path) -> String {
+    let text = text(directory);
     let (header, rest) = text.split_once('\n').unwrap();
     let of_example = if header.contains("snapshot") { SNAPSHOT_HEADER } else { HEADER };
     assert_eq!(header.len() + 1, of_example.len());
@@ -65,8 +65,8 @@ fn format_is_as_documented() {
 
 #[test]
 fn committed_records_are_replayed_after_a_restart() {
-    let folder = temp_dir();
-    let (mut journal, records) = open(folder.path());
+    let directory = temp_dir();
+    let (mut journal, records) = open(directory.path());
     assert!(records.is_empty());
     commit(&mut journal, &["a", "b"]);
     commit(&mut journal, &["c"]);
@@ -123,9 +123,9 @@ fn leftover_snapshot_is_removed() {
 
 #[test]
 fn leftover_without_a_journal_is_kept() {
-    let folder = temp_dir();
-    let storage = DiskStorage::lock(folder.path()).unwrap();
-    fs::write(folder.path().join("journal.new"), "x").unwrap();
+    let directory = temp_dir();
+    let storage = DiskStorage::lock(directory.path()).unwrap();
+    fs::write(directory.path().join("journal.new"), "x").unwrap();
     let Err(error) = replay(storage, SyncPolicy::Always) else { panic!("opened") };
     assert!(matches!(error, Error::OnlyLeftover { .. }), "{error}");
     assert!(
@@ -135,8 +135,8 @@ fn leftover_without_a_journal_is_kept() {
 
 #[test]
 fn files_are_readable_by_the_owner_only() {
-    let folder = temp_dir();
-    let state = folder.path().join("state");
+    let directory = temp_dir();
+    let state = directory.path().join("state");
     let deep = state.join("reservad");
     let (mut journal, _) = open(&deep);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -163,8 +163,8 @@ fn directory_is_locked_by_one_process() {
 
 #[test]
 fn check_needs_no_lock_and_creates_nothing() {
-    let folder = temp_dir();
-    let data = folder.path().join("data");
+    let directory = temp_dir();
+    let data = directory.path().join("data");
     let report = check(&DiskStorage::at(&data), |_| Ok(())).unwrap();
     assert!(report.fresh && !data.exists());
     let (mut journal, _) = open(&data);
@@ -252,8 +252,8 @@ impl Storage for Replaced {
 
 #[test]
 fn backup_starts_again_when_its_source_is_truncated() {
-    let folder = temp_dir();
-    let (mut journal, _) = open(&folder.path().join("source"));
+    let directory = temp_dir();
+    let (mut journal, _) = open(&directory.path().join("source"));
     commit(&mut journal, &["a", "b"]);
     commit(&mut journal, &["c"]);
     let content = text(&directory.path().join("source")) + "\n";
@@ -282,11 +282,11 @@ fn backup_starts_again_when_its_source_is_truncated() {
 
 #[test]
 fn backup_whose_events_are_rejected_gets_no_name() {
-    let folder = temp_dir();
-    let (mut journal, _) = open(&folder.path().join("source"));
+    let directory = temp_dir();
+    let (mut journal, _) = open(&directory.path().join("source"));
     commit(&mut journal, &["a"]);
-    let to = folder.path().join("copy");
-    let source = DiskStorage::at(folder.path().join("source"));
+    let to = directory.path().join("copy");
+    let source = DiskStorage::at(directory.path().join("source"));
     let error = backup(&source, &to, |_| Err("no such room".into())).unwrap_err();
     assert!(error.to_string().contains("source/journal: byte "), "{error}");
     assert!(error.to_string().contains("no such room"), "{error}");

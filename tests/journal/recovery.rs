@@ -613,7 +613,7 @@ impl Storage for Growing {
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        panic!("a check has synced a folder")
+        panic!("a check has synced a directory")
     }
 
     fn path_of(&self, name: &str) -> String {
