@@ -1,5 +1,5 @@
-//! Checks the structure of the code: the dependencies of the modules and their access to the system, which
-//! docs/architecture.md lists, and the sizes of files and functions.
+//! Checks the structure of the code: the dependencies of the modules and their access to the
+//! system, which docs/architecture.md lists, and the sizes of files and functions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

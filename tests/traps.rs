@@ -296,8 +296,8 @@ fn thousand_connections_at_once_need_no_retries() {
             }
         };
         let streams: Vec<_> = (0..COUNT).map(|_| begin()).collect();
-        // The server is stopped, so only the backlog can have accepted them, and no retry would help
-        // if it were full.
+        // The server is stopped, so only the backlog can have accepted them, and no retry would
+        // help if it were full.
         until("all of them are connected", || streams.iter().all(|s| s.peer_addr().is_ok()));
         streams
     });
@@ -334,8 +334,8 @@ fn try_say(address: SocketAddr, line: &str) -> Option<(TcpStream, String)> {
     }
 }
 
-/// Fills a server until it rejects clients. Checks that other clients are not affected, that it does
-/// not spin, and that it recovers.
+/// Fills a server until it rejects clients. Checks that other clients are not affected, that it
+/// does not spin, and that it recovers.
 fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
     let address = server.address;
     let mut served = Vec::new();

@@ -1,6 +1,6 @@
 //! The work of one turn, in the units of `Inventory::take_work`: long queues, many ends at one
-//! time, and steps of the clock. Work that does not fit into a turn is left for the next one, and no
-//! reply shows a state in between.
+//! time, and steps of the clock. Work that does not fit into a turn is left for the next one, and
+//! no reply shows a state in between.
 
 use std::collections::BTreeMap;
 
@@ -515,7 +515,8 @@ fn replies_beside_a_backlog_do_not_depend_on_it() {
                 }
                 let was_behind = world.inventory.is_behind();
                 if was_behind && line.starts_with("LIST") {
-                    // The expected reply, from the state in the journal without everything that is due.
+                    // The expected reply, from the state in the journal without everything that is
+                    // due.
                     let replayed = world.replay();
                     let mut number = Number(0);
                     let mut is_free = true;

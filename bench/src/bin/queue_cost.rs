@@ -111,9 +111,9 @@ fn notify_positions(bench: &mut Bench) -> (usize, Duration) {
     (bench.inventory.take_outcomes().len(), time)
 }
 
-/// Measures a reservation and its cancellation beside `count` waiters whose patterns compete for one
-/// free resource, and alone. Takes the best of 100 averages. In `line`, `#` stands for the number of
-/// the waiter.
+/// Measures a reservation and its cancellation beside `count` waiters whose patterns compete for
+/// one free resource, and alone. Takes the best of 100 averages. In `line`, `#` stands for the
+/// number of the waiter.
 fn measure_contended(what: &str, count: usize, line: &str) {
     let mut bench = Bench::new();
     bench.run_as_ana("ALTA Sala 1, Sala 2");
