@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::pattern::{Matcher, Pattern};
 use super::queue::Wants;
+use super::schedule::Schedule;
 use super::{Booking, End, Ids, Interval, Inventory, ResourceId, When};
 use crate::time::{Time, Zone};
 
@@ -355,10 +356,14 @@ impl Inventory {
         self.add_work(self.schedules.len());
         let matcher = pattern.map(Pattern::matcher);
         let mut bits = vec![0u64; self.schedules.len().div_ceil(64)];
-        for id in self.ids() {
-            let is_free = self.overlap(id, interval).is_none();
-            if is_free && self.matches(matcher.as_ref(), id) {
-                bits[id.index() / 64] |= 1 << (id.0 % 64);
+        for (index, schedule) in self.schedules.iter().enumerate() {
+            let is_free = match schedule {
+                Schedule::Removed => false,
+                Schedule::Free => true,
+                reserved => reserved.first_overlap(interval).is_none(),
+            };
+            if is_free && self.matches(matcher.as_ref(), ResourceId::at(index)) {
+                bits[index / 64] |= 1 << (index % 64);
             }
         }
         bits
