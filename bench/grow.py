@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What an operation costs from 10 to 1,000,000 resources and with up to 1,000,000 live reservations.
+"""Measures the cost of an operation with 10 to 1,000,000 resources and up to 1,000,000 live reservations.
 
-Prints a table and draws it as SVG. Each point is the median of some rounds of the work `random` at 50
-connections: book an hour of a resource picked at random, and cancel it by its number. The rounds are
+Prints a table and draws it as SVG. Each point is the median of several rounds of the work `random` with 50
+connections: book an hour of a random resource, and cancel the reservation by its number. The rounds are
 interleaved over all points, and disturbed runs are repeated, as in run.py.
 """
 
@@ -30,27 +30,27 @@ def options_of():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("--rounds", type=int, default=5)
-    add("--seconds", type=float, default=1.5, help="measured in each run (default 1.5)")
-    add("--warmup", type=float, default=0.3, help="before that (default 0.3)")
-    add("--largest", type=int, default=SIZES[-1], help="leave larger points out")
+    add("--seconds", type=float, default=1.5, help="duration of a measurement (default 1.5)")
+    add("--warmup", type=float, default=0.3, help="duration of the warm-up (default 0.3)")
+    add("--largest", type=int, default=SIZES[-1], help="maximum size (default 1000000)")
     add("--mode", choices=["memory", "never", "1s", "always"], default="memory")
-    add("--reservad", action="append", metavar="PATH", help="a built server")
-    add("--disturbed", type=float, default=5, help="percent of a processor that others may use (default 5)")
-    add("--retries", type=int, default=5, help="how often a disturbed run is repeated (default 5)")
-    add("--folder", default=str(run.HERE / "results"), help="for data, on the disk to measure (default bench/results)")
-    add("--svg", default=str(run.HERE.parent / "docs" / "growth.svg"), help="the plot (default docs/growth.svg)")
+    add("--reservad", action="append", metavar="PATH", help="program of the server (default: build it)")
+    add("--disturbed", type=float, default=5, help="percent of a processor that other processes may use (default 5)")
+    add("--retries", type=int, default=5, help="maximum number of repetitions of a disturbed run (default 5)")
+    add("--directory", default=str(run.HERE / "results"), help="place for data, on the disk to measure (default bench/results)")
+    add("--svg", default=str(run.HERE.parent / "docs" / "growth.svg"), help="file for the plot (default docs/growth.svg)")
     parser.set_defaults(spin=False)
     return parser.parse_args()
 
 
 def measure(options):
-    """The median cost of each point in microseconds of the server's processor; and echo's, as a scale."""
+    """Returns the median processor time per operation at each point in microseconds, and that of echo."""
     run.raise_file_limit()
     run.processors(options)
-    Path(options.folder).mkdir(parents=True, exist_ok=True)
+    Path(options.directory).mkdir(parents=True, exist_ok=True)
     found = run.servers(run.build(options))
     suffix = "" if options.mode == "memory" else f"-{options.mode}"
-    # The first build: {label: program} keeps the order of the command line.
+    # The first build, in the order of the command line.
     name = next(server.name for server in found.values() if server.family == "reservad")
     server = found[name + suffix]
     points = dict.fromkeys(point for series in SERIES.values() for point in series)
@@ -72,7 +72,7 @@ def measure(options):
 
 
 def print_table(costs, echo):
-    """A row for each number of resources, a column for each number of live reservations."""
+    """Prints a row for each number of resources, with a column for each number of live reservations."""
     lives = sorted({live for _, live in costs})
     lines = []
     for resources in sorted({resources for resources, _ in costs}):
@@ -98,14 +98,14 @@ def text(x, y, words, anchor="middle", more=""):
 
 
 def step_of(top):
-    """A round distance of some five lines up to there."""
+    """Returns a round distance for about five grid lines."""
     rough = top / 5
     power = 10 ** math.floor(math.log10(rough))
     return next(step * power for step in (1, 2, 5, 10) if step * power >= rough)
 
 
 def svg(costs, echo):
-    """Cost over size, sizes logarithmic, cost from zero: a flat line is a flat cost."""
+    """Draws the cost over the size, with a logarithmic axis for the size and costs from zero."""
     step = step_of(max(*costs.values(), echo) * 1.1)
     top = step * math.ceil(max(*costs.values(), echo) * 1.1 / step)
     y_of = lambda cost: BOTTOM - cost / top * (BOTTOM - TOP)
@@ -138,7 +138,7 @@ def svg(costs, echo):
 
 
 def size_of(title, point):
-    """What the series counts: its live reservations, or its resources."""
+    """Returns the axis of the series: its live reservations, or its resources."""
     return point[1] if title.startswith("live") else point[0]
 
 

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Instructions per operation of the server, counted by callgrind: nearly the same on every run, whatever
-# else the machine does, so that a change that costs is seen where a clock sees nothing. The kernel's
-# are not counted.
+# Counts the instructions of the server per operation with callgrind, without those of the kernel. The
+# counts are nearly the same on every run and independent of other load, so that they show costs that
+# are too small to be timed.
 #
 # Usage: bench/instructions.sh [SERVER]      (a reservad built as below; default: one is built)
 #
-# Each row is two runs, one with 1,000 operations and one with 11,000; the difference by 10,000 is what
-# an operation costs, without start and end. With KEEP=FOLDER the files for callgrind_annotate are kept.
-# Needs cargo and valgrind. Listens on 127.0.0.1 only; some minutes.
+# Each row takes two runs, with 1,000 and with 11,000 operations. Their difference divided by 10,000 is
+# the cost of an operation without start and end. With KEEP=DIRECTORY the files for callgrind_annotate
+# are kept. Needs cargo and valgrind. Listens on 127.0.0.1 only and takes some minutes.
 set -eu
 
 few=1000
@@ -20,16 +20,16 @@ load=$target/release/load
 if [ $# -gt 0 ]; then
     program=$1
 else
-    # The server's release profile strips the symbols, which callgrind_annotate needs. And rustix looks
-    # by itself for the kernel's clock in memory, which valgrind hides: it is to ask the C library.
+    # callgrind_annotate needs the symbols, which the release profile strips. rustix must use the clock
+    # of the C library, because valgrind hides the one that rustix looks up in the kernel's vDSO.
     RUSTFLAGS="--cfg rustix_use_libc" CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
         cargo build --release --quiet --manifest-path ../Cargo.toml --bin reservad --target-dir "$target/symbols"
     program=$target/symbols/release/reservad
 fi
 
-folder=$(mktemp -d)
-: >"$folder/inventory"
-keep=${KEEP:-$folder/keep}
+directory=$(mktemp -d)
+: >"$directory/inventory"
+keep=${KEEP:-$directory/keep}
 mkdir -p "$keep"
 server=
 stop() {
@@ -39,34 +39,34 @@ stop() {
         server=
     fi
 }
-trap 'stop; rm -rf "$folder"' EXIT
+trap 'stop; rm -rf "$directory"' EXIT
 trap 'exit 1' INT TERM HUP
 
-# The port that the server has found, once it says so.
+# Prints the port of the server as soon as it is in the log.
 port() {
     for _ in $(seq 600); do
-        sed -n 's/.*listening on 127\.0\.0\.1:\([0-9]*\)$/\1/p' "$folder/log" | grep . && return
+        sed -n 's/.*listening on 127\.0\.0\.1:\([0-9]*\)$/\1/p' "$directory/log" | grep . && return
         kill -0 "$server" 2>/dev/null || break
         sleep 0.1
     done
-    echo "instructions.sh: the server does not start:" >&2
-    cat "$folder/log" "$folder/valgrind" >&2
+    echo "instructions.sh: the server did not start:" >&2
+    cat "$directory/log" "$directory/valgrind" >&2
     return 1
 }
 
-# Instructions of a server's life with so many operations, in $total: count COUNT MODE NAME OPTION...
-# Not in a subshell, for the trap must know the server.
+# Sets $total to the instructions of a server that runs COUNT operations: count COUNT MODE NAME OPTION...
+# It does not run in a subshell, because the trap needs $server.
 count() {
     operations=$1 mode=$2 name=$3
     shift 3
     case $mode in
         memory) set -- --in-memory -- "$@" ;;
-        never) set -- --fsync=never "--data-dir=$folder/data" -- "$@" ;;
+        never) set -- --fsync=never "--data-dir=$directory/data" -- "$@" ;;
     esac
     life=$keep/$name-$mode-$operations
-    rm -rf "$folder/data"
-    # Now, not when the server has begun: the port of the last one must not be taken for its own.
-    : >"$folder/log"
+    rm -rf "$directory/data"
+    # Before the server starts, so that `port` does not find the port of the previous one.
+    : >"$directory/log"
     options=
     while [ "$1" != -- ]; do
         options="$options $1"
@@ -74,8 +74,8 @@ count() {
     done
     shift
     # shellcheck disable=SC2086  # the options of the server have no spaces
-    valgrind --tool=callgrind --callgrind-out-file="$life" --log-file="$folder/valgrind" \
-        "$program" $options "--inventory=$folder/inventory" --time-zone=UTC --listen=127.0.0.1:0 2>"$folder/log" &
+    valgrind --tool=callgrind --callgrind-out-file="$life" --log-file="$directory/valgrind" \
+        "$program" $options "--inventory=$directory/inventory" --time-zone=UTC --listen=127.0.0.1:0 2>"$directory/log" &
     server=$!
     found=$(port)
     "$load" --protocol=reservad "--port=$found" "--count=$operations" "$@" >/dev/null
@@ -83,7 +83,7 @@ count() {
     total=$(sed -n 's/^totals: //p' "$life")
 }
 
-# One row of the table: row NAME TEXT OPTION...
+# Prints a row of the table: row NAME TEXT OPTION...
 row() {
     row=$1 text=$2
     shift 2

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Measures reservad beside an echo server and its peers, and prints tables of medians.
 
-See bench/README.md for what the loads are and what the figures mean. Needs Linux and cargo; Redis,
-memcached and beanstalkd are measured if they are installed. Everything listens on 127.0.0.1, on
-free ports, and is stopped again whatever happens.
+bench/README.md describes the loads and the figures. Needs Linux and cargo. Redis, memcached and
+beanstalkd are measured if they are installed. All servers listen on free ports of 127.0.0.1 and are
+stopped at the end, also after an error.
 """
 
 import argparse
@@ -37,11 +37,11 @@ ALL = ["echo", "reservad", "redis", "memcached", "beanstalkd", "beanstalkd-put",
 
 
 def pairs():
-    """The loads that everybody can do, in the five shapes."""
+    """The loads that all servers support, in five shapes."""
     return {f"pairs-{name}": (shape, [], ALL) for name, shape in SHAPES.items()}
 
 
-# name: ((connections, depth), more options of the generator, families of servers that can do it)
+# name: ((connections, depth), further options of the generator, families of servers that support it)
 LOADS = {
     **pairs(),
     "folded-50x1": ((50, 1), ["--work=folded"], ALL[:2]),
@@ -68,15 +68,16 @@ LOADS = {
 
 
 class Failure(Exception):
-    """Something that ends the run, with its reason."""
+    """An error that ends the run, with its reason."""
 
 
 # ---- processes ----------------------------------------------------------------------------------
 
 
 def disk_core(cores):
-    """Of these the one that takes the disk's interrupts: a sync that ends on another one takes up
-    to twice as long, which says something about the machine and nothing about a server."""
+    """Returns the processor that handles the interrupts of the disk.
+
+    A sync that completes on another processor takes up to twice as long."""
     taken = dict.fromkeys(cores, 0)
     with open("/proc/interrupts", encoding="ascii") as file:
         numbers = [int(name[3:]) for name in file.readline().split()]
@@ -90,7 +91,7 @@ def disk_core(cores):
 
 
 def in_child(cpu):
-    """Pins a child, and lets it die with this script even if that is killed."""
+    """Pins a child to a processor, and lets the kernel kill it when this script dies."""
 
     def prepare():
         if cpu is not None:
@@ -101,7 +102,7 @@ def in_child(cpu):
 
 
 def start(command, cpu, log):
-    """A process of its own group: Ctrl-C at the terminal is for this script alone."""
+    """Starts a process in a group of its own, which Ctrl-C at the terminal does not reach."""
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -113,7 +114,7 @@ def start(command, cpu, log):
 
 
 def stop(process):
-    """Ends a process that `start` has begun, politely first."""
+    """Ends a process that `start` returned, with SIGTERM first."""
     process.terminate()
     try:
         process.wait(10)
@@ -129,7 +130,7 @@ def free_port():
 
 
 def wait_for(process, port, log_path):
-    """Until it takes a connection."""
+    """Waits until a server accepts a connection."""
     for _ in range(1000):
         if process.poll() is not None:
             break
@@ -137,17 +138,17 @@ def wait_for(process, port, log_path):
             if one.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.01)
-    raise Failure(f"a server does not start:\n{log_path.read_text()[-2000:]}")
+    raise Failure(f"a server did not start:\n{log_path.read_text()[-2000:]}")
 
 
 def tool(name):
-    """A program of this crate, built for release."""
+    """Returns the path of a release build of a program of this crate."""
     target = os.environ.get("CARGO_TARGET_DIR", HERE / "target")
     return str(Path(target) / "release" / name)
 
 
 def build(options):
-    """Builds the tools, and the server if no other is given; {label: program}."""
+    """Builds the tools, and the server unless one is given. Returns {label: program}."""
     subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=HERE, check=True)
     if options.reservad:
         labelled = [text.partition("=") if "=" in text else ("reservad", "", text) for text in options.reservad]
@@ -164,36 +165,36 @@ def build(options):
 
 
 class Server:
-    """How to start one of those that are compared."""
+    """Starts one of the servers that are compared."""
 
     def __init__(self, name, family, command):
         self.name = name
         self.family = family
-        # Called with port and folder.
+        # A function of port and directory.
         self.command = command
 
     @contextlib.contextmanager
     def running(self, options):
-        """Starts it in a folder of its own, gives process and port, and stops it."""
-        folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=options.folder))
+        """Runs the server in a new directory; yields process and port."""
+        directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=options.directory))
         port = free_port()
-        log_path = folder / "log"
+        log_path = directory / "log"
         try:
             with open(log_path, "w") as log:
-                process = start(self.command(port, folder), options.server_cpu, log)
+                process = start(self.command(port, directory), options.server_cpu, log)
             try:
                 wait_for(process, port, log_path)
                 yield process, port
             finally:
                 stop(process)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def reservad(program, mode):
-    def command(port, folder):
-        data = [] if "--in-memory" in mode else [f"--data-dir={folder}/data"]
-        inventory = Path(folder) / "inventory"
+    def command(port, directory):
+        data = [] if "--in-memory" in mode else [f"--data-dir={directory}/data"]
+        inventory = Path(directory) / "inventory"
         inventory.touch()
         common = [f"--inventory={inventory}", "--time-zone=UTC", f"--listen=127.0.0.1:{port}"]
         return [program, *mode, *data, *common]
@@ -202,8 +203,8 @@ def reservad(program, mode):
 
 
 def redis(appends):
-    def command(port, folder):
-        own = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", ""]
+    def command(port, directory):
+        own = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(directory), "--save", ""]
         more = ["--appendonly", "yes", "--appendfsync", "always"] if appends else ["--appendonly", "no"]
         return ["redis-server", *own, *more, "--tcp-backlog", "1024", "--maxclients", "12000"]
 
@@ -220,15 +221,15 @@ def memcached(keeps_house):
 
 
 def beanstalkd(syncs):
-    def command(port, folder):
-        more = ["-b", str(folder), "-f", "0"] if syncs else []
+    def command(port, directory):
+        more = ["-b", str(directory), "-f", "0"] if syncs else []
         return ["beanstalkd", "-l", "127.0.0.1", "-p", str(port), *more]
 
     return command
 
 
 def servers(builds):
-    """All that can be started here, by name."""
+    """Returns the servers that are available on this machine, by name."""
     found = [
         Server("echo", "echo", lambda port, _: [tool("echo"), str(port)]),
         Server("answers", "answers", lambda port, _: [tool("echo"), str(port), "answers"]),
@@ -238,7 +239,7 @@ def servers(builds):
             found.append(Server(label + suffix, "reservad", reservad(program, mode)))
     peers = [
         Server("memcached", "memcached", memcached(True)),
-        # Without the thread that, while there is work, wakes a thousand times a second.
+        # Without the maintenance thread, which wakes up every millisecond while there is work.
         Server("memcached-quiet", "memcached", memcached(False)),
         Server("redis", "redis", redis(False)),
         Server("redis-always", "redis", redis(True)),
@@ -250,7 +251,7 @@ def servers(builds):
         if shutil.which(program):
             found.append(peer)
         else:
-            print(f"{peer.name}: not installed, left out", file=sys.stderr)
+            print(f"{peer.name}: not installed, skipped", file=sys.stderr)
     return {server.name: server for server in found}
 
 
@@ -258,14 +259,14 @@ def servers(builds):
 
 
 def busy_s():
-    """Processor time of everything on this machine so far, and what the host took from it."""
+    """Returns the processor time of the whole machine, and the time that the host stole from it."""
     fields = [int(field) for field in open("/proc/stat").readline().split()[1:]]
     user, nice, system, _, _, irq, softirq, steal = fields[:8]
     return (user + nice + system + irq + softirq) * TICK_S, steal * TICK_S
 
 
 def process_s(pid):
-    """Processor time of a process so far, all threads."""
+    """Returns the processor time of all threads of a process."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):
@@ -274,7 +275,7 @@ def process_s(pid):
 
 
 class Disturbance:
-    """What others have taken of the processors since it was made, as a part of one processor."""
+    """The share of one processor that other processes have used since the value was created."""
 
     def __init__(self):
         self.begun = time.monotonic()
@@ -287,10 +288,10 @@ class Disturbance:
 
 
 def generate(options, port, pid, family, shape, more):
-    """One run of the load generator; its figures, and how much the run was disturbed.
+    """Runs the load generator. Returns its figures and the disturbance by other processes.
 
-    What the others do is counted from the start of the generator to its end, preparation included:
-    a run is thrown away rather too often than too seldom.
+    The disturbance is counted during the preparation too, so that a run is repeated too often rather
+    than too seldom.
     """
     protocol = "reservad" if family == "answers" else family
     command = [tool("load"), f"--protocol={protocol}", f"--port={port}", f"--pid={pid}"]
@@ -314,7 +315,7 @@ def generate(options, port, pid, family, shape, more):
 
 
 def measure(options, server, load):
-    """One cell of one round, again as long as others disturb it."""
+    """Measures one cell of one round, and repeats it while it is disturbed."""
     shape, more, _ = LOADS[load]
     best = None
     for attempt in range(options.retries + 1):
@@ -328,7 +329,7 @@ def measure(options, server, load):
 
 
 def rounds(options, cells, out):
-    """All cells, round by round; a row for each. The rows are kept in a file also if it ends early."""
+    """Measures all cells, round by round, and returns a row for each. The rows are also written to a file."""
     rows = []
     try:
         measure_all(options, cells, rows)
@@ -340,9 +341,9 @@ def rounds(options, cells, out):
 
 
 def measure_all(options, cells, rows):
-    """Adds a row for each cell in each round, and says so."""
+    """Adds a row for each cell in each round, and prints it."""
     for number in range(options.rounds):
-        # Every other round backwards: what drifts with time does not always hit the same.
+        # Every other round is in reverse order, so that a drift over time affects all cells alike.
         for server, load in cells if number % 2 == 0 else reversed(cells):
             row = measure(options, server, load)
             row.update(round=number, server=server.name, load=load)
@@ -356,7 +357,7 @@ def measure_all(options, cells, rows):
 
 
 def by_round(rows, server, load, key):
-    """{round: value} of one cell; nothing where no operation has ended."""
+    """Returns {round: value} of one cell, without rounds in which no operation was completed."""
     cell = (row for row in rows if (row["server"], row["load"]) == (server, load))
     return {row["round"]: row[key] for row in cell if row[key] is not None}
 
@@ -367,7 +368,7 @@ def median(rows, server, load, key):
 
 
 def ratio(rows, server, other, load, key):
-    """The median of the ratios within each round: what slows a round slows both."""
+    """Returns the median of the ratios within each round, because disturbances slow both alike."""
     own, others = by_round(rows, server, load, key), by_round(rows, other, load, key)
     ratios = [own[number] / others[number] for number in own if others.get(number)]
     return statistics.median(ratios) if ratios else None
@@ -378,7 +379,7 @@ def show(value, digits):
 
 
 def table(head, lines):
-    """Columns of one width, in Markdown."""
+    """Prints a Markdown table with aligned columns."""
     cells = [head, *lines]
     widths = [max(len(line[at]) for line in cells) for at in range(len(head))]
     rule = ["-" * width for width in widths]
@@ -388,7 +389,7 @@ def table(head, lines):
 
 
 def print_cells(rows, disturbed):
-    """Every cell: medians of the rounds, and ratios to echo within a round."""
+    """Prints the medians of all cells, and their ratios to echo."""
     head = ["load", "server", "ops/s", "÷ echo", "CPU µs/op", "÷ echo", "p50 µs", "p99", "p99.9", "disturbed"]
     lines = []
     for load in LOADS:
@@ -406,7 +407,7 @@ def print_cells(rows, disturbed):
 
 
 def print_durable(rows, labels):
-    """What a durable pair is worth beside Redis's."""
+    """Prints the ratio of a durable pair to a pair of Redis."""
     lines = []
     for load in pairs():
         for label in labels:
@@ -418,7 +419,7 @@ def print_durable(rows, labels):
 
 
 def print_builds(rows, labels):
-    """Each other build beside the first one, in every load and mode."""
+    """Prints the ratios of the other builds to the first one."""
     first, lines = labels[0], []
     for load in LOADS:
         for other in labels[1:]:
@@ -435,13 +436,13 @@ def print_builds(rows, labels):
 
 
 def processors(options):
-    """One for the server, one for the generator, if there are two."""
+    """Selects a processor for the server and another one for the generator, if there are two."""
     mine = sorted(os.sched_getaffinity(0))
     server = disk_core(mine)
     others = [core for core in mine if core != server]
     options.server_cpu, options.load_cpu = (server, others[0]) if others else (None, None)
     if len(mine) < 2:
-        print("one processor only: server and generator share it, ratios mean little", file=sys.stderr)
+        print("server and generator share the only processor, so that ratios mean little", file=sys.stderr)
 
 
 def raise_file_limit():
@@ -454,7 +455,7 @@ def picked(names, globs):
 
 
 def choose(options, found):
-    """The cells that were asked for, one load after the other, echo first in each."""
+    """Returns the selected cells, load by load, with echo first."""
     chosen = picked(found, options.servers)
     loads = picked(LOADS, options.loads)
     cells = [
@@ -473,25 +474,25 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("--rounds", type=int, default=5)
-    add("--seconds", type=float, default=1.5, help="measured in each run (default 1.5)")
-    add("--warmup", type=float, default=0.3, help="before that (default 0.3)")
-    add("--loads", default="pairs-*", help="comma-separated, * stands for anything (default pairs-*)")
-    add("--servers", default="*", help="comma-separated, * stands for anything")
-    add("--only", default="*", help="LOAD/SERVER, comma-separated, * stands for anything")
-    add("--reservad", action="append", metavar="[LABEL=]PATH", help="a built server; several to compare them")
-    add("--spin", action="store_true", help="the generator never sleeps, so that nobody has to wake it")
-    add("--disturbed", type=float, default=5, help="percent of a processor that others may use (default 5)")
-    add("--retries", type=int, default=5, help="how often a disturbed run is repeated (default 5)")
-    add("--folder", default=str(HERE / "results"), help="for data, on the disk to measure (default bench/results)")
-    add("--out", help="file of the raw figures (default a new one in bench/results)")
+    add("--seconds", type=float, default=1.5, help="duration of a measurement (default 1.5)")
+    add("--warmup", type=float, default=0.3, help="duration of the warm-up (default 0.3)")
+    add("--loads", default="pairs-*", help="patterns of names, separated by commas (default pairs-*)")
+    add("--servers", default="*", help="patterns of names, separated by commas (default *)")
+    add("--only", default="*", help="patterns of LOAD/SERVER, separated by commas (default *)")
+    add("--reservad", action="append", metavar="[LABEL=]PATH", help="server to measure; repeat to compare (default: build it)")
+    add("--spin", action="store_true", help="the generator never sleeps, so that the server does not have to wake it")
+    add("--disturbed", type=float, default=5, help="percent of a processor that other processes may use (default 5)")
+    add("--retries", type=int, default=5, help="maximum number of repetitions of a disturbed run (default 5)")
+    add("--directory", default=str(HERE / "results"), help="place for data, on the disk to measure (default bench/results)")
+    add("--out", help="file for the raw figures (default: a new one in bench/results)")
     return parser.parse_args()
 
 
 def run(options):
-    """Everything between the arguments and the tables."""
+    """Measures what the options select and prints the tables."""
     raise_file_limit()
     processors(options)
-    Path(options.folder).mkdir(parents=True, exist_ok=True)
+    Path(options.directory).mkdir(parents=True, exist_ok=True)
     builds = build(options)
     cells = choose(options, servers(builds))
     out = Path(options.out or HERE / "results" / time.strftime("%Y%m%d-%H%M%S.json"))
@@ -502,7 +503,7 @@ def run(options):
 
 
 def interrupted(*_):
-    """As Ctrl-C: what was started is stopped on the way out."""
+    """Handles SIGTERM like Ctrl-C, so that all servers are stopped."""
     raise KeyboardInterrupt
 
 

@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""How long the longest turns of the server are: a request every millisecond on a connection of its own.
+"""Measures the longest turns of the server with a probe: a client that sends a request every millisecond.
 
-`compaction`: a journal of 1,000,000 live reservations is compacted while pairs go on. `lists`: 100,000
-names go to 1,000 readers that hardly read, while rooms change. `places`, `grant`, `ends`: one of 200 costly
-waiters leaves, what 900 wait for becomes free beside 100,000 names, many reservations end at one instant. `pair`:
-what a pair costs beside 100 who wait with 31 patterns each. `burst`: 900 clients send one `LIST *a*` at
-the same moment. `hangup`: a client with 200,000 `until=quit` goes away, and another says QUIT. `cancel-by-name`:
-cancellations by name on a room with 1,000,000 bookings, by somebody who has none of them. `watchers`: 10,000
-rooms are added beside 15,000 watchers. `reap`: as many connections as there may be go away at one moment.
-See bench/README.md.
+compaction      a journal of 1,000,000 live reservations is compacted while pairs continue
+lists           1,000 slow readers receive lists of 100,000 names while rooms are added and removed
+places          one of 200 costly waiters leaves, and the others get new positions
+grant           a room for which 900 clients wait becomes free beside 100,000 names
+ends            many reservations end at one instant
+pair            the cost of a pair beside 100 waiters with 31 patterns each; without a probe
+burst           900 clients send one `LIST *a*x` at the same moment
+hangup          a client with 200,000 reservations until=quit disconnects, another one sends QUIT
+cancel-by-name  a stranger cancels by name on a room with 1,000,000 bookings
+watchers        10,000 rooms are added beside 15,000 watchers
+reap            15,000 connections close at one moment
+
+bench/README.md explains the figures.
 """
 
 import argparse
@@ -31,7 +36,7 @@ import run
 
 EVERY_S = 0.001
 LONG_S = 0.020
-# After a compaction its old file is still given back.
+# After a compaction the old file is freed for a while.
 SETTLE_S = 3
 
 
@@ -39,7 +44,7 @@ SETTLE_S = 3
 
 
 class Probe:
-    """A process that asks something cheap every millisecond, whatever has become of the requests before."""
+    """A process that sends a cheap request every millisecond, without waiting for earlier replies."""
 
     def __init__(self, port, options):
         self.stop_it = multiprocessing.Event()
@@ -71,7 +76,7 @@ class Probe:
         pipe.send((sent, late, latency))
 
     def stop(self):
-        """[(when it was sent, how late that was, how long the reply took)]"""
+        """Ends the process and returns its samples: (time of sending, delay of sending, latency)."""
         self.stop_it.set()
         samples = list(zip(*self.pipe.recv()))
         self.process.join()
@@ -79,18 +84,18 @@ class Probe:
 
 
 class Moment:
-    """What is counted from one moment to another."""
+    """The counters at one moment. The difference of two moments describes the phase between them."""
 
     def __init__(self, server, asker):
         self.time = time.monotonic()
         self.stolen = run.busy_s()[1]
-        # How long the server was ready to run and another process had its processor.
+        # How long the server was ready to run while another process had its processor.
         self.kept_s = int(Path(f"/proc/{server.pid}/schedstat").read_text().split()[1]) / 1e9
         self.events = asker.status()["last_event"]
 
 
 def report(samples, phases):
-    """A line for each phase: (name, moment, moment)."""
+    """Prints a line for each phase, which is (name, first moment, last moment)."""
     lines = []
     for name, begin, end in phases:
         some = [sample for sample in samples if begin.time <= sample[0] < end.time]
@@ -111,11 +116,11 @@ def report(samples, phases):
                 break
 
 
-# ---- talking ------------------------------------------------------------------------------------
+# ---- clients ------------------------------------------------------------------------------------
 
 
 def prefer(pid, nice):
-    """Gives a process another priority, among all and, where sessions are weighed, for its session."""
+    """Changes the priority of a process, and of its session where the kernel groups by session."""
     os.setpriority(os.PRIO_PROCESS, pid, nice)
     with contextlib.suppress(FileNotFoundError):
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
@@ -131,14 +136,14 @@ def dial(port, receive_bytes=None):
 
 
 class Asker:
-    """A connection with lines and replies one after the other."""
+    """A client that waits for each reply."""
 
     def __init__(self, port):
         self.stream = dial(port)
         self.replies = self.stream.makefile("rb")
 
     def ask(self, *lines):
-        """Replies of one line to each of these."""
+        """Sends lines with replies of one line each, and returns the replies."""
         self.stream.sendall("".join(line + "\n" for line in lines).encode())
         replies = [self.replies.readline().decode() for _ in lines]
         wrong = [reply for reply in replies if not reply.startswith("OK ")]
@@ -155,41 +160,41 @@ class Asker:
 
 @contextlib.contextmanager
 def server(options, *more):
-    """A server in a folder of its own; process, port and folder."""
-    folder = Path(tempfile.mkdtemp(prefix="turns-", dir=options.folder))
-    port, log_path = run.free_port(), folder / "log"
-    command = run.reservad(options.program, options.mode)(port, folder) + list(more)
+    """Runs a server in a new directory; yields process, port and directory."""
+    directory = Path(tempfile.mkdtemp(prefix="turns-", dir=options.directory))
+    port, log_path = run.free_port(), directory / "log"
+    command = run.reservad(options.program, options.mode)(port, directory) + list(more)
     try:
         with open(log_path, "w") as log:
             process = run.start(command, options.server_cpu, log)
         try:
             prefer(process.pid, options.nice)
             run.wait_for(process, port, log_path)
-            yield process, port, folder
+            yield process, port, directory
         finally:
             run.stop(process)
     finally:
-        run.shutil.rmtree(folder, ignore_errors=True)
+        run.shutil.rmtree(directory, ignore_errors=True)
 
 
 # ---- compaction ---------------------------------------------------------------------------------
 
 
 def compaction(options):
-    """Turns while a journal is compacted, and for as long before."""
+    """Measures turns before, during and after a compaction."""
     live = options.live
-    with server(options, f"--max-reservations={2 * live}") as (process, port, folder):
+    with server(options, f"--max-reservations={2 * live}") as (process, port, directory):
         asker = Asker(port)
         command = [run.tool("load"), "--protocol=reservad", f"--port={port}", "--work=random", "--seconds=1000000"]
         command += [f"--resources={options.rooms}", f"--live={live}", "--connections=10", f"--depth={options.depth}"]
-        # The probe goes before the load where they share a processor.
+        # The probe has a higher priority than the load, with which it may share a processor.
         load = run.start(command, options.load_cpu, None)
         prefer(load.pid, options.nice + 3)
         try:
             wait(lambda: asker.status()["reservations"] >= live, 0.2, load)
             probe = Probe(port, options)
             time.sleep(1)
-            new, log = folder / "data" / "journal.new", folder / "log"
+            new, log = directory / "data" / "journal.new", directory / "log"
             phases = []
             for _ in range(options.rounds):
                 filled = Moment(process, asker)
@@ -210,7 +215,7 @@ def compaction(options):
 def wait(until, every_s, load):
     while not until():
         if load.poll() is not None:
-            raise run.Failure("the load has ended")
+            raise run.Failure("the load generator has ended")
         time.sleep(every_s)
 
 
@@ -218,8 +223,8 @@ def wait(until, every_s, load):
 
 
 def lists(options):
-    """Turns while long lists are read slowly and rooms change, and the memory of it."""
-    with server(options, "--max-clients=5000") as (process, port, folder):
+    """Measures turns and memory while long lists are read slowly and rooms change."""
+    with server(options, "--max-clients=5000") as (process, port, directory):
         asker = Asker(port)
         empty = anonymous_bytes(process)
         for first in range(1, options.names, 10_000):
@@ -258,7 +263,7 @@ def anonymous_bytes(process):
 
 
 class Memory:
-    """The most that a server has had, looked at now and then."""
+    """Samples the memory of a server and keeps the maximum."""
 
     def __init__(self, process):
         self.process, self.peak, self.next = process, 0, 0
@@ -270,7 +275,7 @@ class Memory:
 
 
 class Churn:
-    """Adds a room, reserves and cancels it, and removes the oldest one, over and over."""
+    """Repeatedly adds a room, reserves and cancels it, and removes the oldest one."""
 
     def __init__(self, port, options):
         self.stream, self.options, self.added = dial(port), options, 0
@@ -295,13 +300,13 @@ class Churn:
 
 
 class Readers:
-    """Connections that ask for the list one after the other, and read a little of it now and then."""
+    """Connections that request the list one after the other, and read a little of it from time to time."""
 
     COUNT = 1000
 
     def __init__(self, port):
         self.port, self.streams, self.taken, self.closed = port, [], 0, 0
-        self.dice = random.Random(1)
+        self.random = random.Random(1)
 
     def step(self):
         if len(self.streams) < self.COUNT:
@@ -310,7 +315,7 @@ class Readers:
             stream.send(b"LISTAR\n")
             self.streams.append(stream)
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            taken = len(self.dice.choice(self.streams).recv(4096))
+            taken = len(self.random.choice(self.streams).recv(4096))
             self.taken += taken
             self.closed += taken == 0
 
@@ -332,15 +337,15 @@ def wait_for(port, *lines):
 
 
 def fill(asker, names):
-    """Adds the room that all wait for, and others."""
+    """Adds the room for which all wait, and others."""
     asker.ask("ADD Hub", "ADD Probe", "RESERVE Probe", "RESERVE Hub")
     for first in range(1, names + 1, 10_000):
         asker.ask(f"ADD Room {first}..{min(names, first + 9_999)}")
 
 
 def places(options):
-    """100 waiters with 32 long names and 100 with 32 patterns: one leaves, the others get their places."""
-    with server(options) as (process, port, folder):
+    """One of 200 waiters leaves, 100 with 32 long names and 100 with 32 patterns; the others get new positions."""
+    with server(options) as (process, port, directory):
         asker = Asker(port)
         fill(asker, 10)
         names = [f"{n:04} " + "long name " * 9 + "x" for n in range(6200)]
@@ -360,8 +365,8 @@ def places(options):
 
 
 def grant(options):
-    """900 waiters for one room and an unavailable name, beside many names: the room becomes free."""
-    with server(options) as (process, port, folder):
+    """A room for which 900 clients wait becomes free. Each also waits for a name that stays reserved."""
+    with server(options) as (process, port, directory):
         asker = Asker(port)
         fill(asker, options.names)
         asker.ask("ADD aqbqc", "RESERVE aqbqc")
@@ -372,12 +377,12 @@ def grant(options):
         asker.ask("CANCEL Hub")
         time.sleep(2)
         moments.append(Moment(process, asker))
-        report(probe.stop(), [(f"a grant, {len(waiters)} wait", *moments)])
+        report(probe.stop(), [(f"a grant, {len(waiters)} waiters", *moments)])
 
 
 def ends(options):
     """Many reservations end at one instant."""
-    with server(options, f"--max-reservations={2 * options.live}") as (process, port, folder):
+    with server(options, f"--max-reservations={2 * options.live}") as (process, port, directory):
         asker = Asker(port)
         fill(asker, options.rooms)
         end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + options.seconds))
@@ -391,14 +396,14 @@ def ends(options):
             time.sleep(0.5)
             left_s -= 0.5
             if left_s < -60:
-                raise run.Failure("they do not end")
+                raise run.Failure("the reservations do not end")
         moments.append(Moment(process, asker))
         report(probe.stop(), [(f"{len(rooms):,} ends", *moments)])
 
 
 def pair(options):
     """Measures a pair alone, and beside waiters."""
-    with server(options) as (process, port, folder):
+    with server(options) as (process, port, directory):
         asker = Asker(port)
         fill(asker, 100)
         rates, waiters = [], []
@@ -412,7 +417,7 @@ def pair(options):
             for _ in range(rounds):
                 asker.ask(*lines)
             rates.append((time.monotonic() - begun) / rounds / 50 * 1e6)
-        print(f"a pair: {rates[0]:.1f} us alone, {rates[1]:.1f} us beside {len(waiters)} that wait")
+        print(f"a pair: {rates[0]:.1f} us alone, {rates[1]:.1f} us beside {len(waiters)} waiters")
 
 
 # ---- single moments -----------------------------------------------------------------------------
@@ -420,8 +425,8 @@ def pair(options):
 
 @contextlib.contextmanager
 def one_moment(options, name, *more):
-    """Yields a server, a client, and `mark`; reports what the probe saw between the marks."""
-    with server(options, *more) as (process, port, folder):
+    """Yields a client, the port, and `mark`; reports the samples between the marks."""
+    with server(options, *more) as (process, port, directory):
         asker = Asker(port)
         # Opened first, because `select` cannot handle descriptors above a thousand.
         probe = Probe(port, options)
@@ -435,7 +440,7 @@ def one_moment(options, name, *more):
 
 
 def during(mark, work, seconds):
-    """Runs some work between two marks, and waits a while."""
+    """Runs some work between two marks that are `seconds` apart."""
     time.sleep(1)
     mark()
     begun = time.monotonic()
@@ -468,7 +473,7 @@ def burst(options):
 
 
 def hangup(options):
-    """One client with many connection-bound reservations hangs up, another one sends QUIT."""
+    """One client with many connection-bound reservations disconnects, another one sends QUIT."""
     count = options.bound
     with one_moment(options, "hang-up", f"--max-reservations={3 * count}") as (asker, port, mark):
         streams = [Asker(port), Asker(port)]
@@ -487,7 +492,7 @@ def hangup(options):
 
 
 def bind_many(holder, name, count):
-    """Makes `count` reservations bound to the connection, each of another room."""
+    """Makes `count` reservations bound to the connection, each of a different room."""
     for first in range(1, count + 1, 10_000):
         last = min(count, first + 9_999)
         holder.ask(f"ADD {name} {first}..{last}")
@@ -496,7 +501,7 @@ def bind_many(holder, name, count):
 
 
 def cancel_by_name(options):
-    """Cancels by name on a room with very many bookings."""
+    """A client without reservations cancels by name on a room with very many bookings."""
     with one_moment(options, "cancel-by-name", f"--max-reservations={options.live + 10}") as (asker, port, mark):
         asker.ask("ALTA Hub", "IAM luis")
         begun = time.time() + 400 * 86400
@@ -524,14 +529,7 @@ def cancel_by_name(options):
 def watchers(options):
     """Adds rooms beside very many watchers."""
     with one_moment(options, "watchers", "--max-clients=60000") as (asker, port, mark):
-        crowd = []
-        for _ in range(options.watchers):
-            stream = dial(port)
-            stream.sendall(b"WATCH\n")
-            crowd.append(stream)
-        for stream in crowd:
-            stream.recv(100)
-        told = [0]
+        crowd = dial_watchers(port, options.watchers)
 
         def work():
             asker.ask(f"ALTA {options.prefix} 1..10000")
@@ -539,11 +537,11 @@ def watchers(options):
             by_fd = {stream.fileno(): stream for stream in crowd}
             for fd in by_fd:
                 poll.register(fd, select.EPOLLIN)
-            begun = time.monotonic()
+            read_bytes, begun = 0, time.monotonic()
             while time.monotonic() - begun < options.seconds:
                 for fd, _ in poll.poll(0.1):
-                    told[0] += len(by_fd[fd].recv(1 << 20))
-            print(f"{told[0]:,} bytes of notices were read")
+                    read_bytes += len(by_fd[fd].recv(1 << 20))
+            print(f"{read_bytes:,} bytes of notices were read")
 
         during(mark, work, options.seconds)
 
@@ -551,13 +549,7 @@ def watchers(options):
 def reap(options):
     """Very many connections close at one moment."""
     with one_moment(options, "reap", "--max-clients=60000") as (asker, port, mark):
-        crowd = []
-        for _ in range(options.watchers):
-            stream = dial(port)
-            stream.sendall(b"WATCH\n")
-            crowd.append(stream)
-        for stream in crowd:
-            stream.recv(100)
+        crowd = dial_watchers(port, options.watchers)
 
         def work():
             while crowd:
@@ -566,10 +558,20 @@ def reap(options):
         during(mark, work, 3)
 
 
+def dial_watchers(port, count):
+    """Opens connections that watch all events."""
+    crowd = [dial(port) for _ in range(count)]
+    for stream in crowd:
+        stream.sendall(b"WATCH\n")
+    for stream in crowd:
+        stream.recv(100)
+    return crowd
+
+
 # ---- the program --------------------------------------------------------------------------------
 
 
-WHAT = {
+SCENARIOS = {
     "compaction": compaction,
     "lists": lists,
     "places": places,
@@ -585,35 +587,35 @@ WHAT = {
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("what", choices=WHAT, nargs="+")
-    add("--fsync", default="never", help="as the server takes it (default never)")
-    add("--live", type=int, default=1_000_000, help="live reservations in the compaction (default 1000000)")
-    add("--rooms", type=int, default=100_000, help="resources they are spread over (default 100000)")
+    add("scenarios", choices=SCENARIOS, nargs="+", metavar="SCENARIO", help="one or more of: " + ", ".join(SCENARIOS))
+    add("--fsync", default="never", help="sync policy of the server (default never)")
+    add("--live", type=int, default=1_000_000, help="live reservations during the compaction (default 1000000)")
+    add("--rooms", type=int, default=100_000, help="resources of these reservations (default 100000)")
     add("--depth", type=int, default=16, help="requests in flight on each of 10 connections (default 16)")
-    add("--nice", type=int, default=0, help="of server, load and probe; below 0 where others use the machine, too (default 0)")
+    add("--nice", type=int, default=0, help="priority of server, load and probe, below 0 on a shared machine (default 0)")
     add("--rounds", type=int, default=1, help="compactions in a row (default 1)")
     add("--names", type=int, default=100_000, help="names in a list (default 100000)")
-    add("--prefix", default="Habitación", help="how these names begin (default Habitación)")
+    add("--prefix", default="Habitación", help="beginning of these names (default Habitación)")
     add("--clients", type=int, default=900, help="clients in the burst (default 900)")
-    add("--bound", type=int, default=200_000, help="reservations of the client that hangs up (default 200000)")
+    add("--bound", type=int, default=200_000, help="reservations of the client that disconnects (default 200000)")
     add("--watchers", type=int, default=15_000, help="connections that watch (default 15000)")
-    add("--changes", type=int, default=20, help="rooms in flight that change (default 20)")
-    add("--seconds", type=float, default=30, help="how long lists are read (default 30)")
-    add("--reservad", metavar="PATH", action="append", help="a built server")
-    add("--folder", default=str(run.HERE / "results"), help="for data, on the disk to measure (default bench/results)")
+    add("--changes", type=int, default=20, help="changes of rooms in flight (default 20)")
+    add("--seconds", type=float, default=30, help="duration of the reading (default 30)")
+    add("--reservad", metavar="PATH", action="append", help="program of the server (default: build it)")
+    add("--directory", default=str(run.HERE / "results"), help="place for data, on the disk to measure (default bench/results)")
     return parser.parse_args()
 
 
 def measure(options):
     run.raise_file_limit()
     run.processors(options)
-    Path(options.folder).mkdir(parents=True, exist_ok=True)
+    Path(options.directory).mkdir(parents=True, exist_ok=True)
     options.program = next(iter(run.build(options).values()))
     options.mode = ["--fsync", options.fsync]
-    for what in options.what:
-        WHAT[what](options)
+    for scenario in options.scenarios:
+        SCENARIOS[scenario](options)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ esac
 cd "$(dirname "$0")/.."
 export HOSTILE_STRICT=1 HOSTILE_SECONDS="$seconds" HOSTILE_CLIENTS="${2:-250}"
 if [ "${HOSTILE_KIND:-}" ]; then
-    set -- --ignored each_kind_by_itself
+    set -- --ignored each_attack_alone
 else
-    set -- all_kinds_at_once
+    set -- all_attacks_at_once
 fi
 exec cargo test --release --quiet --test hostile -- --nocapture "$@"

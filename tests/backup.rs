@@ -1,6 +1,5 @@
-//! `reservad check` and `reservad backup` with the real program: the exit statuses, which truncated
-//! copies are detected, and that a backup of a running server contains everything acknowledged
-//! before.
+//! `reservad check` and `reservad backup`: the exit statuses, the detection of truncated copies,
+//! and the completeness of backups of a running server.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +8,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use support::disk::{can_trace, check_replay, history, is_compacted, text, text_of, traced};
-use support::view::rows;
+use support::view::bookings;
 use support::{Client, Server, command, fill_journal, temp_dir, until};
 
 fn output(arguments: &[&str]) -> Output {
@@ -17,8 +16,8 @@ fn output(arguments: &[&str]) -> Output {
 }
 
 /// Returns the exit status and the output of `reservad check`.
-fn check(folder: &Path) -> (Option<i32>, String) {
-    let done = output(&["check", "--data-dir", text_of(folder)]);
+fn check(directory: &Path) -> (Option<i32>, String) {
+    let done = output(&["check", "--data-dir", text_of(directory)]);
     (done.status.code(), text(&done.stdout) + &text(&done.stderr))
 }
 
@@ -33,10 +32,10 @@ fn figure(server: &Server, key: &str) -> String {
     line.unwrap().to_owned()
 }
 
-/// Returns the parts of the state that must survive a restart, also from a backup.
-fn state(server: &Server) -> (BTreeMap<u64, support::view::Row>, Vec<String>, [String; 4]) {
+/// Returns the state that must survive a restart, also from a backup.
+fn state(server: &Server) -> (BTreeMap<u64, support::view::Booking>, Vec<String>, [String; 4]) {
     let keys = ["resources", "last_number", "last_event", "journal"];
-    (rows(server), server.connect().list("LISTAR"), keys.map(|key| figure(server, key)))
+    (bookings(server), server.connect().list("LISTAR"), keys.map(|key| figure(server, key)))
 }
 
 fn reserve(client: &mut Client, name: &str) {
@@ -44,22 +43,22 @@ fn reserve(client: &mut Client, name: &str) {
 }
 
 #[test]
-fn the_status_of_a_check_says_whether_the_end_is_there() {
-    let folder = temp_dir();
-    let journal = folder.path().join("journal");
-    assert_eq!(check(folder.path()).0, Some(1), "no journal");
+fn status_of_a_check_tells_whether_the_journal_is_complete() {
+    let directory = temp_dir();
+    let journal = directory.path().join("journal");
+    assert_eq!(check(directory.path()).0, Some(1), "no journal");
 
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     reserve(&mut server.connect(), "Habitación 1");
     server.kill();
-    let (status, told) = check(folder.path());
+    let (status, told) = check(directory.path());
     assert_eq!(status, Some(3), "{told}");
     assert!(told.ends_with("may be missing, unless a server is running on it or was killed\n"));
 
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     reserve(&mut server.connect(), "Habitación 2");
     server.stop();
-    let (status, told) = check(folder.path());
+    let (status, told) = check(directory.path());
     assert_eq!(status, Some(0), "{told}");
     assert!(told.contains("\nsealed at event 5: complete\n"), "{told}");
 
@@ -84,40 +83,40 @@ fn the_status_of_a_check_says_whether_the_end_is_there() {
     fs::write(copies.path().join("journal"), &good[..sealed]).unwrap();
     assert_eq!(check(copies.path()).0, Some(0), "the spare tail is not needed");
 
-    // A wrong bit in the last commit was once cut as "never acknowledged".
+    // Regression test: a wrong bit in the last commit was cut as "never acknowledged".
     let mut bad = good.clone();
     let place = good.windows(13).position(|it| it == b" RESERVED #2 ").unwrap();
     bad[place + 11] ^= 1;
     fs::write(&journal, &bad).unwrap();
-    let (status, told) = check(folder.path());
+    let (status, told) = check(directory.path());
     assert_eq!(status, Some(1), "{told}");
     assert!(told.contains("had been synced when the journal was sealed after event 5"), "{told}");
-    let started = output(&["--data-dir", text_of(folder.path()), "--listen", "127.0.0.1:0"]);
+    let started = output(&["--data-dir", text_of(directory.path()), "--listen", "127.0.0.1:0"]);
     assert_eq!(started.status.code(), Some(1));
     assert_eq!(fs::read(&journal).unwrap(), bad, "nothing was changed");
 }
 
 /// The server seals when it becomes idle, with one sync, and then sleeps.
 #[test]
-fn an_idle_server_has_a_sealed_journal() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+fn idle_server_seals_its_journal() {
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     for name in ["Habitación 1", "Habitación 2"] {
         reserve(&mut client, name);
-        until("the journal is sealed", || check(folder.path()).0 == Some(0));
+        until("the journal is sealed", || check(directory.path()).0 == Some(0));
     }
     // A kill does not remove the seal.
     server.kill();
-    assert_eq!(check(folder.path()).0, Some(0));
-    let server = Server::durable(folder.path(), &["--fsync", "1s"]);
+    assert_eq!(check(directory.path()).0, Some(0));
+    let server = Server::durable(directory.path(), &["--fsync", "1s"]);
     reserve(&mut server.connect(), "Habitación 3");
-    until("the journal is sealed", || check(folder.path()).0 == Some(0));
+    until("the journal is sealed", || check(directory.path()).0 == Some(0));
     server.kill();
-    let server = Server::durable(folder.path(), &["--fsync", "never"]);
+    let server = Server::durable(directory.path(), &["--fsync", "never"]);
     assert!(server.connect().say("CANCELAR #1").starts_with("OK CANCELADO "));
     server.stop();
-    assert_eq!(check(folder.path()).0, Some(0), "at the end it is sealed whatever the policy");
+    assert_eq!(check(directory.path()).0, Some(0), "at the end it is sealed whatever the policy");
 }
 
 /// A start on a sealed journal, and a stop without new events, write nothing.
@@ -126,23 +125,23 @@ fn sealed_journal_is_not_sealed_again() {
     if !can_trace() {
         return;
     }
-    let (folder, traces) = (temp_dir(), temp_dir());
-    Server::durable(folder.path(), &[]).stop();
-    let before = fs::read(folder.path().join("journal")).unwrap();
+    let (directory, traces) = (temp_dir(), temp_dir());
+    Server::durable(directory.path(), &[]).stop();
+    let before = fs::read(directory.path().join("journal")).unwrap();
     let trace = traces.path().join("trace");
-    let mut server = traced(folder.path(), &trace, &["-e", "trace=pwrite64"], &[]);
+    let mut server = traced(directory.path(), &trace, &["-e", "trace=pwrite64"], &[]);
     server.signal("TERM");
     assert!(server.wait().success());
-    assert_eq!(fs::read(folder.path().join("journal")).unwrap(), before);
+    assert_eq!(fs::read(directory.path().join("journal")).unwrap(), before);
     assert!(!fs::read_to_string(&trace).unwrap().contains("pwrite64"));
 }
 
-/// A room whose name was a whole head of a commit once made a torn tail look like damage, and the
-/// server did not start.
+/// Regression test: a room whose name was the header of a commit made a torn tail look like damage,
+/// so that the server did not start.
 #[test]
-fn client_text_is_never_mistaken_for_a_line_of_the_journal() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+fn client_text_is_not_parsed_as_a_journal_line() {
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     let signed =
         |body: &str, sign: char| format!("{:08x}{sign}{body}", crc32fast::hash(body.as_bytes()));
@@ -161,7 +160,7 @@ fn client_text_is_never_mistaken_for_a_line_of_the_journal() {
             println!("{line}: {reply}");
             assert!(reply.starts_with("ERR 4") || reply.starts_with("OK "), "{line}: {reply}");
         }
-        let journal = fs::read_to_string(folder.path().join("journal")).unwrap();
+        let journal = fs::read_to_string(directory.path().join("journal")).unwrap();
         assert!(!journal.contains(&forged));
         assert!(client.say("BAJA ").starts_with("ERR 400 "), "it is still there");
     }
@@ -171,7 +170,7 @@ fn client_text_is_never_mistaken_for_a_line_of_the_journal() {
     let reply = client.say(&format!("ALTA Última, x {}, x {}", names[0], names[1]));
     assert_eq!(reply, "OK ALTA 3");
     server.kill();
-    let good = fs::read(folder.path().join("journal")).unwrap();
+    let good = fs::read(directory.path().join("journal")).unwrap();
     let end = good.iter().rposition(|byte| *byte != b'\n').unwrap() + 1;
     for place in [start + 20, end - 3] {
         let mut torn = good.clone();
@@ -180,30 +179,30 @@ fn client_text_is_never_mistaken_for_a_line_of_the_journal() {
             // The lines that look like heads are intact, and the head of their commit is not.
             torn[place + 30..end].copy_from_slice(&good[place + 30..end]);
         }
-        fs::write(folder.path().join("journal"), &torn).unwrap();
-        let (status, told) = check(folder.path());
+        fs::write(directory.path().join("journal"), &torn).unwrap();
+        let (status, told) = check(directory.path());
         assert_eq!(status, Some(3), "{told}");
-        let server = Server::durable(folder.path(), &[]);
+        let server = Server::durable(directory.path(), &[]);
         assert_eq!(state(&server), before);
         server.kill();
     }
 }
 
 #[test]
-fn a_backup_of_a_stopped_server_starts_as_it_was() {
-    let (folder, target) = (temp_dir(), temp_dir());
+fn backup_of_a_stopped_server_starts_with_the_same_state() {
+    let (directory, target) = (temp_dir(), temp_dir());
     let to = target.path().join("deep/copy");
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     reserve(&mut server.connect(), "Habitación 1 nota=\"años\"");
     let before = state(&server);
     server.kill();
-    let journal = folder.path().join("journal");
+    let journal = directory.path().join("journal");
     fs::set_permissions(&journal, fs::Permissions::from_mode(0o640)).unwrap();
     let original = fs::read(&journal).unwrap();
     // The journal ends without a seal, in the middle of a commit.
     let torn = [original.trim_ascii_end(), b"\n0badc0de\tcommit 5 9"].concat();
     fs::write(&journal, &torn).unwrap();
-    let (status, told) = backup(folder.path(), &to);
+    let (status, told) = backup(directory.path(), &to);
     assert_eq!(status, Some(0), "{told}");
     assert!(told.contains("sealed at event 4; ") && told.contains("1 live reservations"), "{told}");
     assert!(told.contains(&format!("journal={}", before.2[3])), "{told}");
@@ -219,54 +218,54 @@ fn a_backup_of_a_stopped_server_starts_as_it_was() {
 }
 
 #[test]
-fn a_backup_replaces_no_file_and_leaves_none_behind_if_it_fails() {
-    let (folder, target) = (temp_dir(), temp_dir());
+fn backup_replaces_no_file_and_leaves_none_on_failure() {
+    let (directory, target) = (temp_dir(), temp_dir());
     let to = target.path().join("copy");
     // There is no journal to copy.
-    let (status, told) = backup(folder.path(), &to);
+    let (status, told) = backup(directory.path(), &to);
     assert_eq!(status, Some(1), "{told}");
     assert!(
         told.contains("there is no journal; name the server's directory with --data-dir")
             && !to.exists(),
         "{told}"
     );
-    Server::durable(folder.path(), &[]).stop();
-    // The directory itself, another journal, a link, a leftover of another backup.
-    let (status, told) = backup(folder.path(), folder.path());
+    Server::durable(directory.path(), &[]).stop();
+    // The directory itself, another journal, a link, and the unfinished file of another backup.
+    let (status, told) = backup(directory.path(), directory.path());
     assert_eq!(status, Some(1), "{told}");
     assert!(told.contains("a backup does not replace files"), "{told}");
-    assert_eq!(backup(folder.path(), &to).0, Some(0));
+    assert_eq!(backup(directory.path(), &to).0, Some(0));
     let copy = fs::read(to.join("journal")).unwrap();
-    assert_eq!(backup(folder.path(), &to).0, Some(1));
+    assert_eq!(backup(directory.path(), &to).0, Some(1));
     assert_eq!(fs::read(to.join("journal")).unwrap(), copy);
     let linked = target.path().join("linked");
     fs::create_dir(&linked).unwrap();
     std::os::unix::fs::symlink("nowhere", linked.join("journal")).unwrap();
-    assert_eq!(backup(folder.path(), &linked).0, Some(1));
+    assert_eq!(backup(directory.path(), &linked).0, Some(1));
     let begun = target.path().join("begun");
     fs::create_dir(&begun).unwrap();
     fs::write(begun.join("journal.part"), "x").unwrap();
-    let (status, told) = backup(folder.path(), &begun);
+    let (status, told) = backup(directory.path(), &begun);
     assert_eq!(status, Some(1), "{told}");
     assert!(told.contains("journal.part"), "{told}");
     assert_eq!(fs::read(begun.join("journal.part")).unwrap(), b"x");
     // Damage and unacceptable events are reported as the check reports them.
-    let mut bad = fs::read(folder.path().join("journal")).unwrap();
+    let mut bad = fs::read(directory.path().join("journal")).unwrap();
     bad[70] ^= 1;
-    fs::write(folder.path().join("journal"), bad).unwrap();
+    fs::write(directory.path().join("journal"), bad).unwrap();
     let new = target.path().join("new");
-    let (status, told) = backup(folder.path(), &new);
+    let (status, told) = backup(directory.path(), &new);
     assert_eq!(status, Some(1), "{told}");
     assert!(told.contains("damage"), "{told}");
-    assert!(check(folder.path()).1.ends_with(&told), "{told}");
+    assert!(check(directory.path()).1.ends_with(&told), "{told}");
     assert_eq!(fs::read_dir(&new).unwrap().count(), 0);
 }
 
-/// Repeated backups while a client makes the journal grow until it is compacted.
+/// Makes backups while a client fills the journal until it is compacted.
 #[test]
 fn backups_of_a_running_server_contain_everything_acknowledged() {
-    let (folder, target) = (temp_dir(), temp_dir());
-    let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
+    let (directory, target) = (temp_dir(), temp_dir());
+    let mut server = Server::durable(directory.path(), &["--fsync", "never"]);
     let mut client = server.connect();
     reserve(&mut client, "Habitación 1 nota=\"se queda\"");
     let address = server.address;
@@ -281,7 +280,7 @@ fn backups_of_a_running_server_contain_everything_acknowledged() {
         while !load.is_finished() || copies.len() < 3 {
             let to = target.path().join(copies.len().to_string());
             let before = last_event();
-            let (status, told) = backup(folder.path(), &to);
+            let (status, told) = backup(directory.path(), &to);
             assert_eq!(status, Some(0), "{told}");
             let (status, told) = check(&to);
             assert_eq!(status, Some(0), "{told}");
@@ -312,11 +311,11 @@ fn backups_of_a_running_server_contain_everything_acknowledged() {
     );
     server.kill();
     let last = target.path().join("last");
-    let (status, told) = backup(folder.path(), &last);
+    let (status, told) = backup(directory.path(), &last);
     assert_eq!(status, Some(0), "{told}");
     assert!(is_compacted(&fs::read_to_string(last.join("journal")).unwrap()));
     // Two backups agree on the events that both contain.
-    let mut known: BTreeMap<u64, String> = history(folder.path()).0.into_iter().collect();
+    let mut known: BTreeMap<u64, String> = history(directory.path()).0.into_iter().collect();
     for (to, events) in copies {
         for (number, event) in events {
             let before = known.entry(number).or_insert_with(|| event.clone());
@@ -324,13 +323,14 @@ fn backups_of_a_running_server_contain_everything_acknowledged() {
         }
         check_replay(&to);
         let server = Server::durable(&to, &[]);
-        let note = rows(&server)[&1].note.clone();
+        let note = bookings(&server)[&1].note.clone();
         assert_eq!(note, "se queda");
         server.kill();
     }
-    let (original, restored) = (Server::durable(folder.path(), &[]), Server::durable(&last, &[]));
+    let (original, restored) =
+        (Server::durable(directory.path(), &[]), Server::durable(&last, &[]));
     assert_eq!(state(&original), state(&restored));
-    // The history is the same, too, including names that the journal leaves out.
+    // The history is the same too, including names that the journal omits.
     assert_eq!(notices(&original), told_before);
     assert_eq!(notices(&restored), told_before);
     original.stop();

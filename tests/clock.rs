@@ -1,5 +1,5 @@
-//! Clocks that are set, stand still, begin in 1970, or are far ahead: with the clocks as
-//! arguments, and against the real server under libfaketime.
+//! Clocks that are set, stand still, start in 1970, or are far ahead: with virtual clocks, and with
+//! the real server under libfaketime.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -250,7 +250,7 @@ fn lease_longer_than_the_wait_for_the_wall_clock_gets_a_new_end() {
 /// Two guarantees conflict: the booking has its dates, and no two reservations may overlap. So the
 /// lease ends early.
 #[test]
-fn a_lease_that_is_moved_into_a_booking_ends_where_that_begins() {
+fn lease_moved_into_a_booking_ends_at_its_start() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=30m");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-22T14:20 hasta=2026-11-22T15:00");
@@ -338,7 +338,7 @@ fn journal_that_starts_in_1970_continues_in_the_present() {
 
 /// If the clock is behind at the start, a lease continues from the last time in the journal.
 #[test]
-fn a_restart_while_the_clock_is_behind_ends_nothing_early() {
+fn restart_while_the_clock_is_behind_ends_nothing_early() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 por=10m");
     world.pass_s(60);
@@ -351,7 +351,7 @@ fn a_restart_while_the_clock_is_behind_ends_nothing_early() {
 const DAY_MS: i64 = 24 * HOUR_MS;
 const SIXTY_YEARS_MS: i64 = 60 * 365 * DAY_MS;
 
-/// A start far ahead, some commands, and then the clock is right again: nothing has ended, and no
+/// After a start far ahead with some commands the clock is corrected. Nothing has ended, and no
 /// wrong time is in the journal.
 #[test]
 fn start_sixty_years_ahead_ends_nothing_and_leaves_no_trace() {
@@ -371,7 +371,7 @@ fn start_sixty_years_ahead_ends_nothing_and_leaves_no_trace() {
     assert!(
         world.say(0, "CUANDO Sala 1 por=1h").starts_with("OK 2026-11-22T13:00:00+00:00 Sala 1")
     );
-    // The host was off for ten minutes.
+    // The host was switched off for ten minutes.
     world.set_by(600_000 - SIXTY_YEARS_MS);
     let status = world.say(0, "ESTADO");
     assert!(status.contains("clock=ok"), "{status}");
@@ -383,9 +383,9 @@ fn start_sixty_years_ahead_ends_nothing_and_leaves_no_trace() {
     assert!(world.is_live(2));
 }
 
-/// The clock of a host that was off for a weekend is right, but nothing confirms it.
+/// The clock of a host that was off for a weekend is correct but unconfirmed.
 #[test]
-fn after_a_weekend_due_reservations_end_within_ten_minutes_each_at_its_own_time() {
+fn due_reservations_end_within_ten_minutes_after_a_long_downtime() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T13:00");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-23T12:00 hasta=2026-11-24T12:00");
@@ -401,14 +401,14 @@ fn after_a_weekend_due_reservations_end_within_ten_minutes_each_at_its_own_time(
     let ends: Vec<_> = world.journal.iter().filter(|line| line.contains("EXPIRED")).collect();
     assert!(ends[0].starts_with("2026-11-22T13:00:00.000Z EXPIRED #1"), "{ends:?}");
     assert!(ends[1].starts_with("2026-11-24T12:00:00.000Z EXPIRED #2"), "{ends:?}");
-    assert_eq!(world.outcomes, [(2, "#4".to_owned())], "who waited has it from then on");
+    assert_eq!(world.outcomes, [(2, "#4".to_owned())], "the waiter has the room from then on");
     assert_eq!(world.until(4), "2026-11-25T14:10:00+00:00");
-    // The downtime was unknown, so the lease has run for ten minutes.
+    // The downtime was unknown, so that the lease has run for ten minutes.
     assert_eq!(world.until(3), "2026-11-25T13:00:00+00:00");
 }
 
 #[test]
-fn a_start_with_a_synchronised_clock_ends_due_reservations_at_once() {
+fn start_with_a_synchronised_clock_ends_due_reservations_at_once() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-24T12:00");
     world.say(0, "RESERVAR Sala 2 por=1h");
@@ -419,10 +419,10 @@ fn a_start_with_a_synchronised_clock_ends_due_reservations_at_once() {
     assert!(!world.is_live(1) && !world.is_live(2), "downtime counts");
 }
 
-/// The clock is set ahead by two days while the server runs. Elapsed time continues, dates come
-/// when they would have come, and the clock is followed after the time service has confirmed it.
+/// The clock is set ahead by two days while the server runs. Reservations end as without the step,
+/// until the time service confirms the clock.
 #[test]
-fn a_leap_while_running_is_followed_once_it_is_confirmed() {
+fn step_while_running_is_followed_when_confirmed() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T12:05");
     world.say(0, "RESERVAR Sala 1 desde=2026-11-22T12:06 hasta=2026-11-22T13:00");
@@ -439,9 +439,9 @@ fn a_leap_while_running_is_followed_once_it_is_confirmed() {
     assert_eq!(world.lives_s(3, 10_000), 1800 - 361, "a length");
 }
 
-/// The clock is set once more before it was confirmed, so the ten minutes start again.
+/// The clock is set again before it was confirmed, so that the ten minutes start again.
 #[test]
-fn a_clock_that_is_set_again_has_to_run_for_ten_minutes_again() {
+fn setting_the_clock_restarts_its_confirmation() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T14:00");
     world.restart(SIXTY_YEARS_MS);
@@ -455,9 +455,9 @@ fn a_clock_that_is_set_again_has_to_run_for_ten_minutes_again() {
     assert!(world.say(0, "ESTADO").contains("clock=ok"));
 }
 
-/// First behind, then far ahead: time continues and never goes backwards.
+/// The time continues and never decreases.
 #[test]
-fn a_clock_that_is_behind_and_then_far_ahead_is_not_followed() {
+fn clock_behind_and_then_far_ahead_is_not_followed() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T12:09");
     world.say(0, "RESERVAR Sala 2 por=5m");
@@ -473,9 +473,9 @@ fn a_clock_that_is_behind_and_then_far_ahead_is_not_followed() {
     assert!(status.contains("time=2026-11-22T12:09:00+00:00"), "{status}");
 }
 
-/// While the clock is not followed, the alarm is still set in the wall clock's own readings.
+/// The alarm is a time of the wall clock even while the server does not follow it.
 #[test]
-fn the_alarm_is_set_by_the_wall_clock_even_while_that_is_not_followed() {
+fn alarm_uses_the_wall_clock_even_while_unconfirmed() {
     let mut world = World::new();
     world.say(0, "RESERVAR Sala 1 hasta=2026-11-22T13:00");
     let end = Time::from_ms(NOON + HOUR_MS);
@@ -495,14 +495,14 @@ fn sleep_of_the_machine_is_elapsed_time() {
     world.tick += 90 * 60_000;
     world.turn(|_, _| {});
     assert!(!world.is_live(1) && world.is_live(2));
-    assert_eq!(world.lives_s(2, 10_000), 30 * 60, "granted when the first was over");
+    assert_eq!(world.lives_s(2, 10_000), 30 * 60, "granted when the first had ended");
 }
 
 // The real server with a wall clock of its own.
 
 /// A wall clock for one program. A file holds how far it is ahead of the machine's.
 struct FakeClock {
-    folder: TempDir,
+    directory: TempDir,
     library: String,
 }
 
@@ -515,18 +515,18 @@ impl FakeClock {
         let shown = Command::new("faketime").args(["-f", "+0", "env"]).output().unwrap();
         let shown = String::from_utf8(shown.stdout).unwrap();
         let library = shown.lines().find_map(|line| line.strip_prefix("LD_PRELOAD=")).unwrap();
-        let clock = FakeClock { folder: temp_dir(), library: library.to_owned() };
+        let clock = FakeClock { directory: temp_dir(), library: library.to_owned() };
         clock.set(0);
         Some(clock)
     }
 
     fn file(&self) -> PathBuf {
-        self.folder.path().join("clock")
+        self.directory.path().join("clock")
     }
 
     /// Sets how far the wall clock is ahead of the machine's.
     fn set(&self, ahead_s: i64) {
-        let new = self.folder.path().join("clock.new");
+        let new = self.directory.path().join("clock.new");
         std::fs::write(&new, format!("{ahead_s:+}\n")).unwrap();
         std::fs::rename(new, self.file()).unwrap();
     }
@@ -549,12 +549,12 @@ impl FakeClock {
 }
 
 #[test]
-fn the_server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
+fn server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
     let Some(clock) = FakeClock::new() else { return };
     for ahead_s in [7200, -7200] {
-        let folder = temp_dir();
+        let directory = temp_dir();
         clock.set(0);
-        let mut server = clock.start(folder.path());
+        let mut server = clock.start(directory.path());
         let mut waiter = server.connect();
         let mut client = server.connect();
         let begun = Instant::now();
@@ -582,10 +582,10 @@ fn the_server_keeps_the_length_of_a_lease_when_its_clock_is_set() {
 }
 
 #[test]
-fn the_server_starts_in_1970_and_is_set_by_the_network() {
+fn server_starts_in_1970_and_follows_the_network_time() {
     let Some(clock) = FakeClock::new() else { return };
-    let folder = temp_dir();
-    let server = clock.start(folder.path());
+    let directory = temp_dir();
+    let server = clock.start(directory.path());
     let mut client = server.connect();
     let now_s = i64::try_from(
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(),
@@ -602,7 +602,7 @@ fn the_server_starts_in_1970_and_is_set_by_the_network() {
     server.kill();
 
     clock.set(30 - now_s);
-    let mut server = clock.start(folder.path());
+    let mut server = clock.start(directory.path());
     server.wait_log("behind a time already shown");
     let mut client = server.connect();
     let status = client.list("STATUS").join("\n");
@@ -615,28 +615,28 @@ fn the_server_starts_in_1970_and_is_set_by_the_network() {
     assert!(status.contains("clock=ok"), "{status}");
     assert!(client.say("VERIFY #1").starts_with("OK VALID #1 "));
     assert!(client.say("VERIFY #2").starts_with("OK VALID #2 "));
-    assert!(client.say("VERIFY #3").starts_with("OK VALID #3 "), "its dates are now");
+    assert!(client.say("VERIFY #3").starts_with("OK VALID #3 "), "the reservation is active");
     server.stop();
 }
 
-/// One start sixty years ahead, and one command. When the clock is right again, nothing has
+/// After a start sixty years ahead with one command and a correction of the clock nothing has
 /// changed.
 #[test]
-fn the_server_survives_a_start_sixty_years_ahead() {
+fn server_survives_a_start_sixty_years_ahead() {
     let Some(clock) = FakeClock::new() else { return };
-    let folder = temp_dir();
-    let server = clock.start(folder.path());
+    let directory = temp_dir();
+    let server = clock.start(directory.path());
     let mut client = server.connect();
     assert!(client.say("RESERVE Habitación 1 until=2085-01-01").starts_with("OK RESERVED #1 "));
     server.kill();
 
     clock.set(SIXTY_YEARS_MS / 1000);
-    let mut server = clock.start(folder.path());
+    let mut server = clock.start(directory.path());
     server.wait_log("nothing ends by that clock");
     let mut client = server.connect();
     let status = client.list("STATUS").join("\n");
     assert!(status.contains("clock=unconfirmed, 189"), "{status}");
-    // No client sends anything until it ends, so the alarm must wake the server.
+    // No client sends anything until it ends, so that the alarm must wake the server.
     assert!(client.say("WATCH").starts_with("OK "));
     assert!(client.say("RESERVE Habitación 2 for=1s").starts_with("OK RESERVED #2 "));
     assert!(client.line().contains(" RESERVED #2 "));
@@ -644,7 +644,7 @@ fn the_server_survives_a_start_sixty_years_ahead() {
     server.kill();
 
     clock.set(0);
-    let server = clock.start(folder.path());
+    let server = clock.start(directory.path());
     let mut client = server.connect();
     let status = client.list("STATUS").join("\n");
     assert!(status.contains("clock=ok"), "{status}");

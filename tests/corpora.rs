@@ -1,6 +1,5 @@
-//! The corpora of the fuzz targets, replayed without a fuzzer: what was once
-//! worth keeping, and what was once wrong. `fuzz/README.md` says what the
-//! targets promise and how a file comes into a corpus.
+//! Runs the fuzz targets over their corpora without a fuzzer. The corpora contain examples and all
+//! inputs that ever failed. `fuzz/README.md` describes the properties that the targets check.
 
 use std::fs;
 use std::path::Path;
@@ -9,11 +8,11 @@ use reservad_fuzz as targets;
 
 /// Runs a target over its corpus, in the order of the names.
 fn replay(target: &str, run: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let entries = fs::read_dir(&folder).expect("the target has a corpus");
-    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let entries = fs::read_dir(&directory).expect("the target has a corpus");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("a directory entry").path()).collect();
     paths.sort();
-    assert!(!paths.is_empty(), "{} is empty", folder.display());
+    assert!(!paths.is_empty(), "{} is empty", directory.display());
     for path in paths {
         let data = fs::read(&path).expect("a file of the corpus");
         if let Err(failure) = std::panic::catch_unwind(|| run(&data)) {

@@ -36,16 +36,16 @@ fn churn_until(server: &mut Server, client: &mut Client, text: &str) {
             return;
         }
     }
-    panic!("not said: {text}; {}", server.log_so_far());
+    panic!("not logged: {text}; {}", server.log_so_far());
 }
 
 // ------------------------------------------------------------ two servers
 
-/// The first server once replaced the second one's journal with its snapshot.
+/// Regression test: the first server replaced the journal of the second one with its snapshot.
 #[test]
-fn a_server_keeps_using_its_directory_after_that_was_moved() {
-    let folder = temp_dir();
-    let (here, moved) = (folder.path().join("data"), folder.path().join("moved"));
+fn server_keeps_using_a_moved_directory() {
+    let directory = temp_dir();
+    let (here, moved) = (directory.path().join("data"), directory.path().join("moved"));
     let mut first = Server::durable(&here, &[]);
     assert_eq!(first.connect().say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
     std::fs::rename(&here, &moved).unwrap();
@@ -70,22 +70,22 @@ fn a_server_keeps_using_its_directory_after_that_was_moved() {
 }
 
 #[test]
-fn a_deleted_lock_file_is_locked_again_with_a_warning() {
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &[]);
-    std::fs::remove_file(folder.path().join("lock")).unwrap();
+fn deleted_lock_file_is_created_again_with_a_warning() {
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &[]);
+    std::fs::remove_file(directory.path().join("lock")).unwrap();
     fill_journal(&mut server);
     let log = server.log_so_far();
     assert!(log.contains("lock was deleted or replaced while the server was running"), "{log}");
-    let told = refused(&["--data-dir", text_of(folder.path())]);
+    let told = refused(&["--data-dir", text_of(directory.path())]);
     assert!(told.contains("another process uses this data"), "{told}");
     server.stop();
 }
 
 #[test]
 fn journal_that_was_deleted_under_a_server_is_reported_at_its_stop() {
-    let folder = temp_dir();
-    let here = folder.path().join("data");
+    let directory = temp_dir();
+    let here = directory.path().join("data");
     let mut server = Server::durable(&here, &[]);
     assert_eq!(server.connect().say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
     std::fs::remove_file(here.join("journal")).unwrap();
@@ -95,17 +95,18 @@ fn journal_that_was_deleted_under_a_server_is_reported_at_its_stop() {
     assert!(log.contains("journal was deleted"), "{log}");
 }
 
-/// Two servers on one directory, since the lock file was deleted: the second one's journal stays.
+/// Two servers use one directory after the lock file was deleted. The journal of the second one is
+/// kept.
 #[test]
-fn a_server_whose_directory_was_taken_by_another_stops() {
-    let folder = temp_dir();
-    let mut first = Server::durable(folder.path(), &[]);
+fn server_stops_when_another_takes_its_directory() {
+    let directory = temp_dir();
+    let mut first = Server::durable(directory.path(), &[]);
     let mut client = first.connect();
     // The lock is checked in the turn of the first reply, which is over when the second arrives.
     (0..2).for_each(|_| assert_eq!(client.say("SOY ana"), "OK ana"));
-    std::fs::remove_file(folder.path().join("lock")).unwrap();
-    let second = Server::durable(folder.path(), &[]);
-    let journal = std::fs::File::open(folder.path().join("journal")).unwrap();
+    std::fs::remove_file(directory.path().join("lock")).unwrap();
+    let second = Server::durable(directory.path(), &[]);
+    let journal = std::fs::File::open(directory.path().join("journal")).unwrap();
     let inode = |file: std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(&file);
     churn_until(&mut first, &mut client, "another process has locked");
     assert_eq!(first.wait().code(), Some(1));
@@ -113,7 +114,7 @@ fn a_server_whose_directory_was_taken_by_another_stops() {
     assert!(log.contains("lock was deleted, and another process has locked a new one"), "{log}");
     assert_eq!(
         inode(journal.metadata().unwrap()),
-        inode(folder.path().join("journal").metadata().unwrap()),
+        inode(directory.path().join("journal").metadata().unwrap()),
         "the journal was replaced"
     );
     second.kill();
@@ -123,7 +124,7 @@ fn a_server_whose_directory_was_taken_by_another_stops() {
 
 /// A snapshot has taken the last space of a real file system.
 #[test]
-fn a_commit_takes_the_space_of_a_compaction_on_a_full_disk() {
+fn commit_takes_the_space_of_a_compaction_on_a_full_disk() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
         let Some(disk) = SmallDisk::new(4 << 20) else { return };
         let storage = DiskStorage::lock(disk.path().join("data")).unwrap();
@@ -154,17 +155,17 @@ fn a_commit_takes_the_space_of_a_compaction_on_a_full_disk() {
     }
 }
 
-/// With 12 listeners and only one descriptor left, the server once stopped, because it could not
-/// open its directory to sync it.
+/// Regression test: with 12 listeners and one descriptor left, the server stopped because it could
+/// not open its directory to sync it.
 #[test]
-fn a_compaction_needs_one_descriptor_and_is_given_up_without_it() {
+fn compaction_is_abandoned_without_a_descriptor() {
     const LIMIT: usize = 100;
     for free in [0, 1, 2] {
-        let folder = temp_dir();
+        let directory = temp_dir();
         let script = format!("ulimit -n {LIMIT}; exec \"$0\" \"$@\"");
         let mut shell = Command::new("sh");
         shell.args(["-c", &script, env!("CARGO_BIN_EXE_reservad"), "--data-dir"]);
-        shell.args([text_of(folder.path()), "--max-clients", "100", "--time-zone", "UTC"]);
+        shell.args([text_of(directory.path()), "--max-clients", "100", "--time-zone", "UTC"]);
         shell.args(["--listen", "127.0.0.1:0"].repeat(12));
         let mut server = Server::spawn(shell.stdin(Stdio::null()).stderr(Stdio::piped()));
         // Inherited descriptors may have higher numbers, which the limit does not count.
@@ -190,17 +191,17 @@ fn a_compaction_needs_one_descriptor_and_is_given_up_without_it() {
         assert!(clients[1].say("RESERVAR Habitación 1").starts_with("OK RESERVADO #"));
         drop(clients);
         server.stop();
-        check_replay(folder.path());
+        check_replay(directory.path());
     }
 }
 
-// ------------------------------------------------------- the journal is gone
+// ------------------------------------------------------- missing journals
 
 #[test]
-fn a_missing_journal_stops_the_start_until_it_is_restored_or_new_is_given() {
-    let folder = temp_dir();
-    let (journal, data) = (folder.path().join("journal"), text_of(folder.path()));
-    let server = Server::durable(folder.path(), &[]);
+fn missing_journal_stops_the_start_unless_a_new_one_is_requested() {
+    let directory = temp_dir();
+    let (journal, data) = (directory.path().join("journal"), text_of(directory.path()));
+    let server = Server::durable(directory.path(), &[]);
     assert_eq!(server.connect().say("RESERVAR Habitación 2"), "OK RESERVADO #1 Habitación 2");
     let told = refused(&["--data-dir", data, "--new"]);
     assert!(told.contains("another process uses this data"), "{told}");
@@ -224,7 +225,7 @@ fn a_missing_journal_stops_the_start_until_it_is_restored_or_new_is_given() {
 
     // Into the same directory, and alone into another one.
     let other = temp_dir();
-    for place in [folder.path(), other.path()] {
+    for place in [directory.path(), other.path()] {
         std::fs::write(place.join("journal"), &backup).unwrap();
         let server = Server::durable(place, &[]);
         let rooms = server.connect().list("LISTAR");
@@ -233,9 +234,9 @@ fn a_missing_journal_stops_the_start_until_it_is_restored_or_new_is_given() {
     }
 
     std::fs::remove_file(&journal).unwrap();
-    let server = Server::durable(folder.path(), &["--new"]);
+    let server = Server::durable(directory.path(), &["--new"]);
     assert_eq!(server.connect().list("LISTAR").len(), 3);
     server.stop();
-    Server::durable(folder.path(), &[]).stop();
-    assert_eq!(Path::new(&folder.path().join("journal.id")).metadata().unwrap().len(), 17);
+    Server::durable(directory.path(), &[]).stop();
+    assert_eq!(Path::new(&directory.path().join("journal.id")).metadata().unwrap().len(), 17);
 }

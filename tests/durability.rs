@@ -25,7 +25,7 @@ use support::disk::{
     CAPACITY, SmallDisk, can_trace, check_replay, events, is_compacted, stamped, text, text_of,
     traced,
 };
-use support::view::rows;
+use support::view::bookings;
 use support::{Client, PATIENCE, Rng, Server, TempDir, command, day, seed, temp_dir, until};
 
 // ---------------------------------------------------------------- helpers
@@ -48,8 +48,8 @@ fn status(server: &Server, key: &str) -> u64 {
 }
 
 /// Returns every file of a directory with its bytes and the time of its last change.
-fn contents(folder: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
-    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+fn contents(directory: &Path) -> BTreeMap<String, (Vec<u8>, SystemTime)> {
+    let entries = std::fs::read_dir(directory).unwrap().map(Result::unwrap);
     let file = |entry: std::fs::DirEntry| {
         let changed = entry.metadata().unwrap().modified().unwrap();
         let bytes = std::fs::read(entry.path()).unwrap();
@@ -65,7 +65,7 @@ fn output(arguments: &[&str]) -> Output {
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > end {
             child.kill().unwrap();
-            panic!("it has started: {arguments:?}");
+            panic!("the server has started: {arguments:?}");
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -82,10 +82,10 @@ struct Past {
 }
 
 impl Past {
-    fn begin(folder: &Path, hours_ago: i64) -> Past {
+    fn begin(directory: &Path, hours_ago: i64) -> Past {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let now = Time::from_ms(since.as_millis() as i64).plus_ms(-hours_ago * 3_600_000);
-        let storage = DiskStorage::lock(folder).unwrap();
+        let storage = DiskStorage::lock(directory).unwrap();
         let (store, inventory, _) = Store::open(storage, SyncPolicy::Never, CAPACITY).unwrap();
         Past { store, inventory, session: Session::new(SessionId(1)), now }
     }
@@ -172,31 +172,31 @@ fn kill_at_each_step_of_a_commit() {
         return;
     }
     for (call, lost) in [("pwrite64", true), ("fdatasync", false)] {
-        let folder = temp_dir();
+        let directory = temp_dir();
         let trace = temp_dir();
-        Server::durable(folder.path(), &[]).stop();
+        Server::durable(directory.path(), &[]).stop();
         for when in [4, 5, 9] {
             let inject = format!("inject={call}:signal=KILL:when={when}");
             let options = ["-e", "trace=pwrite64,fdatasync", "-e", &inject];
-            let mut server = traced(folder.path(), &trace.path().join("trace"), &options, &[]);
+            let mut server = traced(directory.path(), &trace.path().join("trace"), &options, &[]);
             let before = status(&server, "reservations") as usize;
             let acknowledged = until_it_ends(&server, before);
             assert_eq!(server.wait().signal(), Some(9));
-            let server = Server::durable(folder.path(), &[]);
+            let server = Server::durable(directory.path(), &[]);
             let found = status(&server, "reservations") as usize - before;
             // A commit that was written and not synced survives a kill without a reply.
             let unsaid = if lost { 0 } else { 1 };
             assert_eq!(found, acknowledged + unsaid, "killed in {call} {when}");
             server.stop();
         }
-        check_replay(folder.path());
+        check_replay(directory.path());
     }
 }
 
 #[test]
 fn kill_between_the_pages_of_a_list() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     let long = "x".repeat(100);
     for first in [1, 10_001] {
@@ -215,7 +215,7 @@ fn kill_between_the_pages_of_a_list() {
         lines += 1;
     }
     assert!(lines < 9 * 20_003, "the lists were not under way any more: {lines} lines");
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     assert_eq!(state(&server), before);
     server.stop();
 }
@@ -260,28 +260,28 @@ fn churn(client: &mut Client, first: u64, pairs: u64) {
 
 #[test]
 fn compaction_while_running_changes_nothing_visible() {
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     furnish(&mut client);
-    let rows_before = rows(&server);
+    let rows_before = bookings(&server);
     let mut quitter = server.connect();
     assert!(quitter.say("RESERVAR Sala 40 hasta=salir").starts_with("OK "));
     let first = status(&server, "last_number") + 1;
     churn(&mut client, first, 1_360);
     server.wait_log("the journal was compacted");
-    let journal = std::fs::read_to_string(folder.path().join("journal")).unwrap();
+    let journal = std::fs::read_to_string(directory.path().join("journal")).unwrap();
     assert!(is_compacted(&journal), "{}", &journal[..40]);
-    assert!(!folder.path().join("journal.new").exists());
+    assert!(!directory.path().join("journal.new").exists());
     assert_eq!(quitter.say("SALIR"), "OK ADIÓS");
-    assert_eq!(rows(&server), rows_before);
+    assert_eq!(bookings(&server), rows_before);
     let before = state(&server);
     server.kill();
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     assert_eq!(state(&server), before);
-    assert_eq!(rows(&server), rows_before);
-    events(folder.path());
-    check_replay(folder.path());
+    assert_eq!(bookings(&server), rows_before);
+    events(directory.path());
+    check_replay(directory.path());
     let mut client = server.connect();
     client.say("SOY ana");
     let next = status(&server, "last_number") + 1;
@@ -294,8 +294,8 @@ fn compaction_while_running_changes_nothing_visible() {
 }
 
 /// Writes a journal that the next start compacts.
-fn ripe(folder: &Path) {
-    let mut past = Past::begin(folder, 5);
+fn ripe(directory: &Path) {
+    let mut past = Past::begin(directory, 5);
     past.say("ALTA Sala 1..200");
     for room in 1..=100 {
         past.say(&format!("RESERVAR Sala {room} por=9d nota=\"reserva {room}\""));
@@ -307,12 +307,12 @@ fn ripe(folder: &Path) {
 /// A process that has opened the journal before a compaction, to copy it, can read all of it. A
 /// test that copied a server's directory once found the end of the journal missing.
 #[test]
-fn a_journal_that_is_being_copied_stays_whole() {
-    let folder = temp_dir();
-    let mut past = Past::begin(folder.path(), 5);
+fn copy_of_a_journal_during_a_compaction_is_complete() {
+    let directory = temp_dir();
+    let mut past = Past::begin(directory.path(), 5);
     past.fill(1 << 20);
-    let before = std::fs::read(folder.path().join("journal")).unwrap();
-    let mut copy = std::fs::File::open(folder.path().join("journal")).unwrap();
+    let before = std::fs::read(directory.path().join("journal")).unwrap();
+    let mut copy = std::fs::File::open(directory.path().join("journal")).unwrap();
     loop {
         assert!(past.store.compact(&past.inventory, past.now, 64 << 10).unwrap().is_none());
         if !past.store.is_compacting() {
@@ -321,7 +321,7 @@ fn a_journal_that_is_being_copied_stays_whole() {
     }
     past.store.shrink_old_file();
     assert!(!past.store.has_old_file(), "it is small");
-    assert!(std::fs::read(folder.path().join("journal")).unwrap().len() < before.len() / 2);
+    assert!(std::fs::read(directory.path().join("journal")).unwrap().len() < before.len() / 2);
     let mut copied = Vec::new();
     copy.read_to_end(&mut copied).unwrap();
     assert!(copied == before, "{} bytes of {} are left", copied.len(), before.len());
@@ -346,26 +346,27 @@ fn kill_at_each_step_of_a_compaction() {
         (".", "fsync", 3),
     ];
     for (file, calls, when) in steps {
-        let folder = temp_dir();
-        std::fs::copy(master.path().join("journal"), folder.path().join("journal")).unwrap();
-        let path = if file == "." { folder.path().to_owned() } else { folder.path().join(file) };
+        let directory = temp_dir();
+        std::fs::copy(master.path().join("journal"), directory.path().join("journal")).unwrap();
+        let path =
+            if file == "." { directory.path().to_owned() } else { directory.path().join(file) };
         let inject = format!("inject={calls}:signal=KILL:when={when}");
-        // By its path, or by its name if it is opened relative to the directory.
+        // The path, or the name if the file is opened relative to the directory.
         let options = ["-P", text_of(&path), "-P", file, "-e", &inject];
-        let mut server = traced(folder.path(), &trace.path().join("trace"), &options, &[]);
+        let mut server = traced(directory.path(), &trace.path().join("trace"), &options, &[]);
         let status = server.wait();
         assert_eq!(status.signal(), Some(9), "{calls} on {file}: {}", server.log_so_far());
-        let is_compact = std::fs::read(folder.path().join("journal")).unwrap().len() < 1 << 20;
+        let is_compact = std::fs::read(directory.path().join("journal")).unwrap().len() < 1 << 20;
         assert_eq!(is_compact, file == ".", "{calls} on {file}");
-        let mut server = Server::durable(folder.path(), &[]);
+        let mut server = Server::durable(directory.path(), &[]);
         if !is_compact {
             server.wait_log("the journal was compacted");
         }
         let found = state(&server);
         assert_eq!(*want.get_or_insert(found.clone()), found, "{calls} on {file}");
-        assert!(!folder.path().join("journal.new").exists());
+        assert!(!directory.path().join("journal.new").exists());
         server.stop();
-        check_replay(folder.path());
+        check_replay(directory.path());
     }
     assert!(want.unwrap().iter().any(|line| line.contains("\tSala 100\t")));
 }
@@ -374,8 +375,8 @@ fn kill_at_each_step_of_a_compaction() {
 fn kill_at_any_moment_of_a_compaction() {
     let seed = seed();
     let mut rng = Rng(seed);
-    let folder = temp_dir();
-    let mut past = Past::begin(folder.path(), 5);
+    let directory = temp_dir();
+    let mut past = Past::begin(directory.path(), 5);
     let long = "y".repeat(90);
     past.say(&format!("ALTA {long} 1..9000"));
     // Two events for each live item, and one more.
@@ -385,17 +386,17 @@ fn kill_at_any_moment_of_a_compaction() {
     }
     past.say(&format!("RESERVAR {long} 8999 nota=última"));
     drop(past);
-    let ripe = std::fs::read(folder.path().join("journal")).unwrap();
+    let ripe = std::fs::read(directory.path().join("journal")).unwrap();
     let mut want = None;
     let mut caught = 0;
     for _ in 0..6 {
-        std::fs::write(folder.path().join("journal"), &ripe).unwrap();
-        let server = Server::durable(folder.path(), &[]);
+        std::fs::write(directory.path().join("journal"), &ripe).unwrap();
+        let server = Server::durable(directory.path(), &[]);
         let begun = Instant::now();
-        while !folder.path().join("journal.new").exists()
+        while !directory.path().join("journal.new").exists()
             && begun.elapsed() < Duration::from_secs(5)
         {
-            if std::fs::metadata(folder.path().join("journal")).unwrap().len()
+            if std::fs::metadata(directory.path().join("journal")).unwrap().len()
                 < ripe.len() as u64 / 2
             {
                 break;
@@ -405,52 +406,52 @@ fn kill_at_any_moment_of_a_compaction() {
             std::hint::spin_loop();
         }
         server.kill();
-        caught += usize::from(folder.path().join("journal.new").exists());
-        let server = Server::durable(folder.path(), &[]);
+        caught += usize::from(directory.path().join("journal.new").exists());
+        let server = Server::durable(directory.path(), &[]);
         let found = state(&server);
         assert!(*want.get_or_insert(found.clone()) == found, "the state has changed");
         server.kill();
-        check_replay(folder.path());
-        let _ = std::fs::remove_file(folder.path().join("journal.new"));
+        check_replay(directory.path());
+        let _ = std::fs::remove_file(directory.path().join("journal.new"));
     }
     println!("{caught} of 6 kills fell within a compaction");
     assert!(want.unwrap()[0].ends_with("\túltima"));
 }
 
-// ------------------------------------------------- what a start has to settle
+// ------------------------------------------------- work of a start
 
 #[test]
 fn reservation_bound_to_a_connection_of_a_dead_server_ends_at_its_last_time() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     let mut bound = server.connect();
     let mut other = server.connect();
     assert!(bound.say("RESERVAR Habitación 1 hasta=salir").starts_with("OK RESERVADO #1 "));
     assert!(bound.say("RESERVAR Habitación 2 hasta=salir").starts_with("OK RESERVADO #2 "));
     assert!(other.say("RESERVAR Habitación 3").starts_with("OK RESERVADO #3 "));
     server.kill();
-    let before = events(folder.path());
+    let before = events(directory.path());
     let last_time = before.iter().map(|(_, event)| stamped(event).0).max().unwrap();
-    let server = Server::durable(folder.path(), &[]);
-    assert_eq!(rows(&server).keys().copied().collect::<Vec<_>>(), [3]);
+    let server = Server::durable(directory.path(), &[]);
+    assert_eq!(bookings(&server).keys().copied().collect::<Vec<_>>(), [3]);
     let mut client = server.connect();
     assert!(client.say("VERIFICAR #1").starts_with("ERR 410 "));
     assert_eq!(client.list("LISTAR"), ["Habitación 1", "Habitación 2"]);
     server.kill();
-    let after = events(folder.path());
+    let after = events(directory.path());
     let ends: Vec<_> = after[before.len()..].iter().map(|(_, event)| stamped(event)).collect();
     assert_eq!(ends, [(last_time, "EXPIRED #1"), (last_time, "EXPIRED #2")]);
     // It happens once.
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     server.kill();
-    assert_eq!(events(folder.path()), after);
+    assert_eq!(events(directory.path()), after);
 }
 
 #[test]
 fn leases_that_ended_while_the_server_was_down_end_in_order_at_their_own_times() {
-    let folder = temp_dir();
+    let directory = temp_dir();
     // Less than a day, so that the clock is followed without being confirmed.
-    let mut past = Past::begin(folder.path(), 20);
+    let mut past = Past::begin(directory.path(), 20);
     past.say("ALTA Sala 1..9");
     let begin = past.now;
     past.say("RESERVAR Sala 1 por=3h");
@@ -462,13 +463,13 @@ fn leases_that_ended_while_the_server_was_down_end_in_order_at_their_own_times()
     past.say("RESERVAR Sala 6, Sala 7 por=1s");
     past.say("RESERVAR Sala 8");
     drop(past);
-    let before = events(folder.path());
-    let server = Server::durable(folder.path(), &[]);
+    let before = events(directory.path());
+    let server = Server::durable(directory.path(), &[]);
     let (names, numbers): (Vec<_>, Vec<_>) =
-        rows(&server).into_iter().map(|(number, row)| (row.names, number)).unzip();
+        bookings(&server).into_iter().map(|(number, booking)| (booking.names, number)).unzip();
     assert_eq!(numbers, [4, 7], "{names:?}");
     server.kill();
-    let after = events(folder.path());
+    let after = events(directory.path());
     let ends: Vec<_> = after[before.len()..].iter().map(|(_, event)| stamped(event)).collect();
     let want = [
         (60_000, "EXPIRED #5"),
@@ -482,8 +483,8 @@ fn leases_that_ended_while_the_server_was_down_end_in_order_at_their_own_times()
 
 #[test]
 fn texts_keys_and_numbers_survive_a_kill() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     furnish(&mut client);
     // The same name in the other normal form, and a retry in English.
@@ -496,10 +497,10 @@ fn texts_keys_and_numbers_survive_a_kill() {
     assert!(before.iter().any(|line| line == "B\u{f3}veda 2"));
     assert!(before.iter().any(|line| line.ends_with("\t from=1970 ")));
     for _ in 0..2 {
-        server_round_trip(&folder, &before);
+        server_round_trip(&directory, &before);
     }
     drop(server);
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     assert_eq!(state(&server), before);
     let mut client = server.connect();
     client.say("SOY ana");
@@ -512,15 +513,15 @@ fn texts_keys_and_numbers_survive_a_kill() {
     assert!(again.starts_with("OK RESERVADO #"), "{again}");
     assert_eq!(state(&server), before);
     server.kill();
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     assert_eq!(state(&server), before, "a retry has changed something");
     server.stop();
 }
 
 /// Checks that a server on a copy of the directory has the same state.
-fn server_round_trip(folder: &TempDir, want: &[String]) {
+fn server_round_trip(directory: &TempDir, want: &[String]) {
     let copy = temp_dir();
-    std::fs::copy(folder.path().join("journal"), copy.path().join("journal")).unwrap();
+    std::fs::copy(directory.path().join("journal"), copy.path().join("journal")).unwrap();
     let server = Server::durable(copy.path(), &[]);
     assert_eq!(state(&server), want);
     server.kill();
@@ -536,27 +537,27 @@ fn times_do_not_go_back_when_a_lease_ends_during_a_reload() {
     if !can_trace() {
         return;
     }
-    let (folder, other) = (temp_dir(), temp_dir());
+    let (directory, other) = (temp_dir(), temp_dir());
     let (rooms, trace) = (other.path().join("rooms"), other.path().join("trace"));
     std::fs::write(&rooms, "Sala 1\nSala 2\n").unwrap();
     let arguments = ["--inventory", text_of(&rooms)];
-    Server::durable(folder.path(), &arguments).stop();
-    traced(folder.path(), &trace, &["-e", "trace=fdatasync"], &arguments).stop();
+    Server::durable(directory.path(), &arguments).stop();
+    traced(directory.path(), &trace, &["-e", "trace=fdatasync"], &arguments).stop();
     let at_start = calls(&trace, "fdatasync").len();
     let delay = format!("inject=fdatasync:delay_enter=2000000:when={}", at_start + 2);
     let options = ["-e", "trace=fdatasync", "-e", &delay];
-    let mut server = traced(folder.path(), &trace, &options, &arguments);
+    let mut server = traced(directory.path(), &trace, &options, &arguments);
     let mut client = server.connect();
     assert!(client.say("RESERVAR Sala 1 por=1s").starts_with("OK RESERVADO #1 "));
     client.send("RESERVAR Sala 2\n");
-    until("the disk is waited for", || calls(&trace, "fdatasync").len() == at_start + 2);
+    until("the server waits for the disk", || calls(&trace, "fdatasync").len() == at_start + 2);
     std::fs::write(&rooms, "Sala 1\nSala 2\nSala 3\n").unwrap();
     server.signal("HUP");
     server.wait_log("SIGHUP: 1 new");
     assert_eq!(client.line(), "OK RESERVADO #2 Sala 2");
     assert_eq!(client.list("LISTAR"), ["Sala 1", "Sala 3"]);
     server.kill();
-    let all = events(folder.path());
+    let all = events(directory.path());
     let last: Vec<_> = all[4..].iter().map(|(_, event)| stamped(event).1).collect();
     assert_eq!(last, ["EXPIRED #1", "ADDED Sala 3"]);
 }
@@ -564,8 +565,8 @@ fn times_do_not_go_back_when_a_lease_ends_during_a_reload() {
 // ------------------------------------------------------------ torn and damaged
 
 /// Writes a journal whose last commit has five events. Returns where that commit begins and ends.
-fn with_a_large_last_commit(folder: &Path) -> (Vec<String>, usize, usize) {
-    let server = Server::durable(folder, &[]);
+fn with_a_large_last_commit(directory: &Path) -> (Vec<String>, usize, usize) {
+    let server = Server::durable(directory, &[]);
     let mut client = server.connect();
     assert_eq!(client.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
     assert_eq!(client.say("RESERVAR Habitación 2"), "OK RESERVADO #2 Habitación 2");
@@ -580,9 +581,9 @@ fn with_a_large_last_commit(folder: &Path) -> (Vec<String>, usize, usize) {
 #[test]
 fn torn_last_commit_is_cut_as_a_whole_and_reported() {
     let mut rng = Rng(seed());
-    let folder = temp_dir();
-    let (before, start, end) = with_a_large_last_commit(folder.path());
-    let whole = std::fs::read(folder.path().join("journal")).unwrap();
+    let directory = temp_dir();
+    let (before, start, end) = with_a_large_last_commit(directory.path());
+    let whole = std::fs::read(directory.path().join("journal")).unwrap();
     for case in 0..8 {
         let mut bytes = whole.clone();
         let place = start + 1 + rng.below(end - start - 1);
@@ -605,16 +606,16 @@ fn torn_last_commit_is_cut_as_a_whole_and_reported() {
             }
         };
         let what = format!("{what}, {start} {place} {end}");
-        std::fs::write(folder.path().join("journal"), &bytes).unwrap();
-        let kept = contents(folder.path());
-        let checked = output(&["check", "--data-dir", text_of(folder.path())]);
+        std::fs::write(directory.path().join("journal"), &bytes).unwrap();
+        let kept = contents(directory.path());
+        let checked = output(&["check", "--data-dir", text_of(directory.path())]);
         let told = text(&checked.stdout);
         assert!(told.contains("a torn tail from byte "), "{what}: {told}");
         assert!(told.contains("events 1 to 5; "), "{what}: {told}");
         assert!(told.contains("ends without a seal"), "{what}: {told}");
         assert_eq!(checked.status.code(), Some(3), "{what}");
-        assert_eq!(contents(folder.path()), kept, "check has changed something");
-        let mut server = Server::durable(folder.path(), &[]);
+        assert_eq!(contents(directory.path()), kept, "check has changed something");
+        let mut server = Server::durable(directory.path(), &[]);
         let log = server.log_so_far();
         let line = log.lines().find(|line| line.contains("a torn tail was cut at byte"));
         let line = line.unwrap_or_else(|| panic!("{what}: {log}"));
@@ -623,19 +624,19 @@ fn torn_last_commit_is_cut_as_a_whole_and_reported() {
         let mut client = server.connect();
         assert_eq!(client.say("ALTA Otra"), "OK ALTA 1");
         server.kill();
-        check_replay(folder.path());
-        assert_eq!(events(folder.path()).len(), 6, "{what}");
+        check_replay(directory.path());
+        assert_eq!(events(directory.path()).len(), 6, "{what}");
     }
 }
 
 #[test]
-fn damage_before_the_last_commit_is_refused_and_nothing_is_changed() {
+fn damage_before_the_last_commit_is_refused_without_changes() {
     let mut rng = Rng(seed());
-    let folder = temp_dir();
-    let (_, start, _) = with_a_large_last_commit(folder.path());
-    let whole = std::fs::read(folder.path().join("journal")).unwrap();
+    let directory = temp_dir();
+    let (_, start, _) = with_a_large_last_commit(directory.path());
+    let whole = std::fs::read(directory.path().join("journal")).unwrap();
     let header = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-    let path = folder.path().join("journal");
+    let path = directory.path().join("journal");
     for _ in 0..8 {
         let mut bytes = whole.clone();
         let place = header + rng.below(start - header);
@@ -645,11 +646,11 @@ fn damage_before_the_last_commit_is_refused_and_nothing_is_changed() {
         let lines = head + whole[head..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
         let line = if place < lines { head } else { lines };
         std::fs::write(&path, &bytes).unwrap();
-        let kept = contents(folder.path());
-        let checked = output(&["check", "--data-dir", text_of(folder.path())]);
-        assert_eq!(contents(folder.path()), kept, "check has changed something");
-        let started = output(&["--data-dir", text_of(folder.path()), "--listen", "127.0.0.1:0"]);
-        assert_eq!(contents(folder.path())["journal"], kept["journal"]);
+        let kept = contents(directory.path());
+        let checked = output(&["check", "--data-dir", text_of(directory.path())]);
+        assert_eq!(contents(directory.path()), kept, "check has changed something");
+        let started = output(&["--data-dir", text_of(directory.path()), "--listen", "127.0.0.1:0"]);
+        assert_eq!(contents(directory.path())["journal"], kept["journal"]);
         for refused in [&checked, &started] {
             let told = text(&refused.stderr);
             assert_eq!(refused.status.code(), Some(1), "{told}");
@@ -661,54 +662,54 @@ fn damage_before_the_last_commit_is_refused_and_nothing_is_changed() {
         assert_eq!(text(&checked.stderr).lines().last(), text(&started.stderr).lines().last());
     }
     // The last resort in the message works.
-    let told = text(&output(&["check", "--data-dir", text_of(folder.path())]).stderr);
+    let told = text(&output(&["check", "--data-dir", text_of(directory.path())]).stderr);
     let (_, advice) = told.trim().rsplit_once(": ").unwrap();
     let words: Vec<_> = advice.split(' ').collect();
     assert_eq!(words[0], "truncate", "{told}");
     assert!(Command::new(words[0]).args(&words[1..]).status().unwrap().success());
-    Server::durable(folder.path(), &[]).stop();
-    check_replay(folder.path());
+    Server::durable(directory.path(), &[]).stop();
+    check_replay(directory.path());
 }
 
 // ------------------------------------------------------------- a failing disk
 
 #[test]
-fn a_file_size_limit_stops_the_server_with_the_reason() {
-    let folder = temp_dir();
+fn file_size_limit_stops_the_server_with_the_reason() {
+    let directory = temp_dir();
     let script = "ulimit -f 128; exec \"$0\" \"$@\"";
     let mut shell = Command::new("sh");
     shell.args(["-c", script, env!("CARGO_BIN_EXE_reservad"), "--data-dir"]);
-    shell.args([text_of(folder.path()), "--listen", "127.0.0.1:0", "--time-zone", "UTC"]);
+    shell.args([text_of(directory.path()), "--listen", "127.0.0.1:0", "--time-zone", "UTC"]);
     let mut server = Server::spawn(shell.stdin(Stdio::null()).stderr(Stdio::piped()));
     let acknowledged = until_it_ends(&server, 0);
     assert!(acknowledged > 50, "{acknowledged}");
     stopped_because(&mut server, "File too large");
-    let server = Server::durable(folder.path(), &[]);
-    assert_eq!(rows(&server).len(), acknowledged);
+    let server = Server::durable(directory.path(), &[]);
+    assert_eq!(bookings(&server).len(), acknowledged);
     server.stop();
 }
 
 #[test]
-fn a_full_disk_stops_the_server_with_the_reason() {
+fn full_disk_stops_the_server_with_the_reason() {
     let Some(disk) = SmallDisk::new(256 << 10) else { return };
-    let folder = disk.path();
-    std::fs::write(folder.join("ballast"), vec![0; 128 << 10]).unwrap();
-    let mut server = Server::durable(folder, &[]);
+    let directory = disk.path();
+    std::fs::write(directory.join("ballast"), vec![0; 128 << 10]).unwrap();
+    let mut server = Server::durable(directory, &[]);
     let acknowledged = until_it_ends(&server, 0);
     assert!(acknowledged > 50, "{acknowledged}");
     stopped_because(&mut server, "No space left on device (os error 28); free space on its disk");
     // A start succeeds on the full disk, because it has nothing to write.
-    let server = Server::durable(folder, &[]);
-    assert_eq!(rows(&server).len(), acknowledged);
+    let server = Server::durable(directory, &[]);
+    assert_eq!(bookings(&server).len(), acknowledged);
     server.kill();
-    std::fs::remove_file(folder.join("ballast")).unwrap();
-    let mut server = Server::durable(folder, &[]);
-    assert_eq!(rows(&server).len(), acknowledged);
+    std::fs::remove_file(directory.join("ballast")).unwrap();
+    let mut server = Server::durable(directory, &[]);
+    assert_eq!(bookings(&server).len(), acknowledged);
     let reply = server.connect().say("RESERVAR Habitación 2");
     assert_eq!(reply, format!("OK RESERVADO #{} Habitación 2", acknowledged + 1));
     server.signal("TERM");
     assert!(server.wait().success());
-    check_replay(folder);
+    check_replay(directory);
 }
 
 /// A disk without space for a snapshot is no reason to stop.
@@ -720,56 +721,56 @@ fn failed_compaction_is_reported_and_changes_nothing() {
     let Some(disk) = SmallDisk::new(journal.len().next_multiple_of(4096) + (8 << 10)) else {
         return;
     };
-    let folder = disk.path();
-    std::fs::write(folder.join("journal"), &journal).unwrap();
+    let directory = disk.path();
+    std::fs::write(directory.join("journal"), &journal).unwrap();
     // The remaining space is too small for a snapshot of 100 reservations.
-    let mut server = Server::durable(folder, &[]);
+    let mut server = Server::durable(directory, &[]);
     server.wait_log("the journal was not compacted: cannot write");
-    assert!(!folder.join("journal.new").exists());
-    assert_eq!(rows(&server).len(), 100);
+    assert!(!directory.join("journal.new").exists());
+    assert_eq!(bookings(&server).len(), 100);
     server.kill();
 }
 
 #[test]
-fn a_failed_sync_stops_the_server_before_it_replies() {
+fn failed_sync_stops_the_server_before_it_replies() {
     if !can_trace() {
         return;
     }
     for (arguments, when) in [(&[][..], "6"), (&[][..], "9+"), (&["--fsync", "1s"][..], "2+")] {
-        let (folder, trace) = (temp_dir(), temp_dir());
-        Server::durable(folder.path(), &[]).stop();
+        let (directory, trace) = (temp_dir(), temp_dir());
+        Server::durable(directory.path(), &[]).stop();
         let inject = format!("inject=fdatasync:error=EIO:when={when}");
         let options = ["-e", "trace=fdatasync", "-e", &inject];
-        let mut server = traced(folder.path(), &trace.path().join("trace"), &options, arguments);
+        let mut server = traced(directory.path(), &trace.path().join("trace"), &options, arguments);
         let acknowledged = until_it_ends(&server, 0);
         stopped_because(&mut server, "Input/output error");
-        let server = Server::durable(folder.path(), &[]);
-        let found = rows(&server).len();
+        let server = Server::durable(directory.path(), &[]);
+        let found = bookings(&server).len();
         match arguments {
             // Written but not synced, so nobody may have been notified.
             [] => assert_eq!(found, acknowledged + 1, "{when}"),
             _ => assert!(acknowledged > 0 && found >= acknowledged, "{found} {acknowledged}"),
         }
         server.stop();
-        check_replay(folder.path());
+        check_replay(directory.path());
     }
 }
 
 #[test]
-fn a_failed_write_stops_the_server_before_it_replies() {
+fn failed_write_stops_the_server_before_it_replies() {
     if !can_trace() {
         return;
     }
     for arguments in [&[][..], &["--fsync", "never"], &["--fsync", "1s"]] {
-        let (folder, trace) = (temp_dir(), temp_dir());
-        Server::durable(folder.path(), &[]).stop();
+        let (directory, trace) = (temp_dir(), temp_dir());
+        Server::durable(directory.path(), &[]).stop();
         let inject = "inject=pwrite64:error=EIO:when=7+";
         let options = ["-e", "trace=pwrite64", "-e", inject];
-        let mut server = traced(folder.path(), &trace.path().join("trace"), &options, arguments);
+        let mut server = traced(directory.path(), &trace.path().join("trace"), &options, arguments);
         let acknowledged = until_it_ends(&server, 0);
         stopped_because(&mut server, "Input/output error");
-        let server = Server::durable(folder.path(), &[]);
-        assert_eq!(rows(&server).len(), acknowledged, "{arguments:?}");
+        let server = Server::durable(directory.path(), &[]);
+        assert_eq!(bookings(&server).len(), acknowledged, "{arguments:?}");
         server.stop();
     }
 }
@@ -779,13 +780,13 @@ fn a_failed_write_stops_the_server_before_it_replies() {
 #[test]
 fn kill_without_a_sync_loses_nothing() {
     for fsync in ["never", "1s", "10m"] {
-        let folder = temp_dir();
-        let server = Server::durable(folder.path(), &["--fsync", fsync]);
+        let directory = temp_dir();
+        let server = Server::durable(directory.path(), &["--fsync", fsync]);
         let mut client = server.connect();
         furnish(&mut client);
         let before = state(&server);
         server.kill();
-        let server = Server::durable(folder.path(), &["--fsync", fsync]);
+        let server = Server::durable(directory.path(), &["--fsync", fsync]);
         assert_eq!(state(&server), before, "{fsync}");
         server.stop();
     }
@@ -800,13 +801,13 @@ fn calls(trace: &Path, call: &str) -> Vec<f64> {
 }
 
 #[test]
-fn an_interval_syncs_once_in_time_seals_and_then_sleeps() {
+fn interval_policy_syncs_once_seals_and_sleeps() {
     if !can_trace() {
         return;
     }
-    let (folder, traces) = (temp_dir(), temp_dir());
+    let (directory, traces) = (temp_dir(), temp_dir());
     let trace = traces.path().join("trace");
-    let server = traced(folder.path(), &trace, &[], &["--fsync", "1s"]);
+    let server = traced(directory.path(), &trace, &[], &["--fsync", "1s"]);
     let mut client = server.connect();
     let at_start = calls(&trace, "fdatasync").len();
     let writes = calls(&trace, "pwrite64").len();
@@ -823,15 +824,15 @@ fn an_interval_syncs_once_in_time_seals_and_then_sleeps() {
     let size = || std::fs::metadata(&trace).unwrap().len();
     let mut quiet = (size(), Instant::now());
     while quiet.1.elapsed() < Duration::from_millis(2_300) {
-        assert!(settled.elapsed() < PATIENCE, "it does not come to rest");
+        assert!(settled.elapsed() < PATIENCE, "the run does not end");
         std::thread::sleep(Duration::from_millis(50));
         if size() != quiet.0 {
             quiet = (size(), Instant::now());
         }
     }
     let synced = calls(&trace, "fdatasync").len() - at_start;
-    assert_eq!(synced, 2, "one for all three, and one for the seal");
-    assert!(settled.elapsed() < Duration::from_secs(6), "it wakes up though nothing happens");
+    assert_eq!(synced, 2, "one sync for all three, and one for the seal");
+    assert!(settled.elapsed() < Duration::from_secs(6), "wake-ups of an idle server");
     drop(client);
     server.stop();
 }

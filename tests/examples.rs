@@ -1,35 +1,34 @@
-//! The documents tell the truth: every example in `docs/protocol.md` and in the two READMEs is
-//! run against the real server, each against a new one, and compared byte for byte.
+//! Runs every example in `docs/protocol.md` and in the two READMEs, each with a new server, and
+//! compares the output byte for byte.
 //!
 //! Three kinds of fenced block are examples:
 //!
-//! | block | is run as |
+//! | block | content |
 //! | --- | --- |
-//! | `session [ZONE]` | lines sent (`> `) and received (`< `) over TCP, see below |
-//! | `console` | shell commands (`$ `) and what they print |
+//! | `session [ZONE]` | lines sent (`> `) and received (`< `) over TCP |
+//! | `console` | shell commands (`$ `) and their output |
 //! | `terminal` | a conversation of `reserva` at a pseudo-terminal |
 //!
-//! In a `session` a name before the sign is a connection of its own: `luis> `, `luis< `. The lines are
-//! gone through from top to bottom: one that is sent is sent at once, one that is received is waited
-//! for. When all have been, nothing more may have come on any connection; whoever waits or watches
-//! then may go on doing so. Signs in it:
+//! In a `session`, a name before the sign selects a connection: `luis> `, `luis< `. The lines are
+//! processed from top to bottom, and each received line is waited for. At the end no connection may
+//! have received further lines. Waits and watches may continue. Special signs:
 //!
-//! | sign | is |
+//! | sign | meaning |
 //! | --- | --- |
-//! | `⊣` | the end of input (after a line without LF, or alone), or of output |
-//! | `✗` | the client is gone, in both directions and without a word |
+//! | `⊣` | the end of the input (after a line without LF, or alone), or of the output |
+//! | `✗` | the client closes the connection |
 //! | `␃` | telnet's interrupt, `IAC IP` |
 //! | `⇥` | a tab |
 //! | `x… (N bytes)` | a line filled up to N bytes with its last character |
-//! | `-- SIGTERM` | on a line of its own: the server is sent this signal, and stops |
+//! | `-- SIGTERM` | (a line) the server receives the signal and stops |
 //!
-//! What is not the same in every run is normalised, and nothing else:
-//! - The examples begin at [`BEGIN`]. A time of that year stands for one that is as far from the
-//!   beginning of the run, up to [`SLACK_S`] seconds later. Other times are compared as they are.
-//! - `quedan=` and `left=` may be up to [`SLACK_S`] seconds less than they say.
-//! - In the lines of `ESTADO` whose keys are [`FIGURES`], any number stands for any other; after
-//!   [`IDENTITY`], any 16 hex digits match.
-//! - The port 12345 stands for the one that the server has.
+//! Only values that differ between runs are normalised:
+//! - The examples begin at [`BEGIN`]. A time in that year matches a time with the same distance from
+//!   the start of the run, up to [`SLACK_S`] seconds later. Other times are compared unchanged.
+//! - The values of `quedan=` and `left=` may be up to [`SLACK_S`] seconds less.
+//! - In `ESTADO`, any number matches for the keys in [`FIGURES`], and any 16 hex digits for
+//!   [`IDENTITY`].
+//! - The port 12345 stands for the port of the server.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -40,13 +39,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use support::terminal::Terminal;
 use support::{PATIENCE, Server, has};
 
-/// When the examples begin, and the year whose times are relative to it.
+/// The time at which the examples begin, and the year whose times are relative to it.
 const BEGIN: &str = "2026-11-22T10:00:00-03:00";
 const BEGIN_YEAR: &str = "2026-";
 const ZONE: &str = "America/Montevideo";
-/// How much later than in the example a thing may happen.
+/// How much later than in the example something may happen.
 const SLACK_S: i64 = 60;
-/// Keys of `ESTADO` whose values depend on the build, the machine or the moment.
+/// Keys of `ESTADO` whose values depend on the build, the machine or the time.
 const FIGURES: [&str; 4] = ["version=", "uptime=", "max_clients=", "journal_bytes="];
 /// The key of `ESTADO` whose value is random.
 const IDENTITY: &str = "journal=";
@@ -54,14 +53,14 @@ const IDENTITY: &str = "journal=";
 /// A fenced block of a document.
 #[derive(Debug)]
 struct Example {
-    /// Of its first line inside, from 1.
+    /// The number of its first line of content, from 1.
     line: usize,
-    /// The words after the fence.
+    /// The words after the opening fence.
     info: Vec<String>,
     text: Vec<String>,
 }
 
-/// The fenced blocks of a document of these kinds.
+/// Returns the fenced blocks of a document that have the given kinds.
 fn examples(document: &str, kinds: &[&str]) -> Vec<Example> {
     let mut examples = Vec::new();
     let mut open: Option<Example> = None;
@@ -82,19 +81,19 @@ fn examples(document: &str, kinds: &[&str]) -> Vec<Example> {
 }
 
 // ---------------------------------------------------------------------------------------------
-// Comparing.
+// Comparison.
 
-/// A part of a line that is compared in its own way.
+/// A part of a line, by the way in which it is compared.
 #[derive(PartialEq, Debug)]
 enum Piece<'a> {
     Text(&'a str),
-    /// `2026-11-22T10:00:00-03:00`
+    /// A time such as `2026-11-22T10:00:00-03:00`.
     Stamp(&'a str),
     /// The seconds in `quedan=7200s`.
     Left(i64),
 }
 
-/// Where a stamp begins at the start of `text`.
+/// Parses a time at the start of `text`.
 fn stamp(text: &str) -> Option<&str> {
     const FORM: &[u8] = b"0000-00-00T00:00:00+00:00";
     let head = text.as_bytes().get(..FORM.len())?;
@@ -106,7 +105,7 @@ fn stamp(text: &str) -> Option<&str> {
     head.iter().zip(FORM).all(fits).then(|| &text[..FORM.len()])
 }
 
-/// The seconds at the start of `text`, and their length, where `before` asks for them.
+/// Parses the seconds at the start of `text`, if `before` ends with `quedan=` or `left=`.
 fn left(before: &str, text: &str) -> Option<(i64, usize)> {
     if !before.ends_with(" quedan=") && !before.ends_with(" left=") {
         return None;
@@ -142,7 +141,7 @@ fn seconds(stamp: &str) -> i64 {
     time.as_second()
 }
 
-/// Whether a line is what the document has, in a run that began at `begin_s`.
+/// Returns whether a line matches the document, in a run that began at `begin_s`.
 fn agrees(documented: &str, actual: &str, begin_s: i64) -> bool {
     let masked = |line: &str| -> Option<String> {
         let is_digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
@@ -210,7 +209,7 @@ impl Peer {
         sent.map_err(|error| format!("cannot send {line:?}: {error}"))
     }
 
-    /// The next line with the signs of the documents; the end is a line with its sign.
+    /// Reads the next line, with the signs of the documents. The end of the stream is a line too.
     fn receive(&mut self) -> Result<String, String> {
         let mut line = String::new();
         let read = self.stream.read_line(&mut line);
@@ -221,7 +220,8 @@ impl Peer {
         }
     }
 
-    /// What has come and was not received yet. From a server that stops, up to the end.
+    /// Returns the received lines that the example did not contain, up to the end if the server
+    /// stops.
     fn rest(&mut self, stops: bool) -> String {
         self.stream.get_mut().set_nonblocking(!stops).expect("it can be set");
         let mut rest = Vec::new();
@@ -235,8 +235,8 @@ impl Peer {
     }
 }
 
-/// Lets the server finish what it has been sent: a line that comes later is answered later, and a
-/// second one when everything from the first one's turn has been sent.
+/// Waits until the server has answered all earlier lines. The reply to a second line shows that all
+/// output of the turn of the first one was sent.
 fn settle(server: &Server) -> Result<(), String> {
     let mut peer = Peer::to(server.address);
     for _ in 0..2 {
@@ -246,7 +246,7 @@ fn settle(server: &Server) -> Result<(), String> {
     Ok(())
 }
 
-/// `LISTAR x… (4096 bytes)` written out.
+/// Expands a line such as `LISTAR x… (4096 bytes)`.
 fn filled(line: &str) -> String {
     let spelled = || {
         let (text, count) = line.strip_suffix(" bytes)")?.rsplit_once("… (")?;
@@ -256,7 +256,7 @@ fn filled(line: &str) -> String {
     spelled().unwrap_or_else(|| line.to_owned())
 }
 
-/// Who, `>` or `<`, and what.
+/// Splits a line into the connection, `>` or `<`, and the text.
 fn taken_apart(line: &str) -> Option<(&str, char, &str)> {
     let at = line.find(['>', '<'])?;
     let (who, text) = (&line[..at], &line[at + 1..]);
@@ -317,14 +317,14 @@ fn run_session(example: &Example) -> Result<(), String> {
 // ---------------------------------------------------------------------------------------------
 // `console` and `terminal`: programs.
 
-/// The addresses of the documents, and of this server.
+/// Replaces the address in the documents by that of the server.
 fn with_port(text: &str, server: &Server) -> String {
     let port = server.address.port();
     text.replace("127.0.0.1 12345", &format!("127.0.0.1 {port}"))
         .replace("127.0.0.1:12345", &format!("127.0.0.1:{port}"))
 }
 
-/// All commands in one shell, so that `$?` means what it says; a mark after each output.
+/// Runs all commands in one shell, so that `$?` works, with a mark after the output of each.
 fn run_console(example: &Example, language: &str) -> Result<(), String> {
     const MARK: &str = "=== done ===";
     if !has("nc") {
@@ -347,7 +347,8 @@ fn run_console(example: &Example, language: &str) -> Result<(), String> {
         }
     }
     documented.push(MARK);
-    let programs = std::path::Path::new(env!("CARGO_BIN_EXE_reserva")).parent().expect("a folder");
+    let programs =
+        std::path::Path::new(env!("CARGO_BIN_EXE_reserva")).parent().expect("a directory");
     let path = std::env::var("PATH").expect("a path");
     let output = Command::new("timeout")
         .args(["60", "sh", "-c", &format!("exec 2>&1\n{script}")])
@@ -369,7 +370,7 @@ fn run_console(example: &Example, language: &str) -> Result<(), String> {
     Err(format!("line {}:\n--- documented\n{documented}\n--- but it is\n{actual}", example.line))
 }
 
-/// A conversation of the client: `$ reserva`, then what is on the screen.
+/// Runs a conversation of the client: `$ reserva`, then the content of the screen.
 fn run_terminal(example: &Example, language: &str) -> Result<(), String> {
     const PROMPT: &str = "reserva> ";
     let server = Server::in_memory(&["--time-zone", ZONE]);
@@ -404,10 +405,10 @@ fn run_terminal(example: &Example, language: &str) -> Result<(), String> {
     ))
 }
 
-/// Runs all examples of a document; at least so many there must be of each kind.
+/// Runs all examples of a document. There must be a minimal number of each kind.
 fn check(path: &str, language: &str, at_least: &[(&str, usize)]) {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    let document = std::fs::read_to_string(file).expect("the document");
+    let document = std::fs::read_to_string(file).expect("a document");
     for (kind, least) in at_least {
         let count = examples(&document, &[kind]).len();
         assert!(count >= *least, "{path} has {count} examples of {kind}, where are the others?");
@@ -423,23 +424,23 @@ fn check(path: &str, language: &str, at_least: &[(&str, usize)]) {
 }
 
 #[test]
-fn the_protocol_is_as_documented() {
+fn protocol_examples_are_true() {
     check("docs/protocol.md", "C", &[("session", 45)]);
 }
 
 #[test]
-fn the_readme_is_true() {
+fn readme_examples_are_true() {
     check("README.md", "C", &[("session", 2), ("console", 5), ("terminal", 1)]);
 }
 
 #[test]
-fn the_spanish_readme_is_true() {
+fn spanish_readme_examples_are_true() {
     check("README.es.md", "es_ES.UTF-8", &[("session", 2), ("console", 5), ("terminal", 1)]);
 }
 
-/// The options that `--help` has, and the READMEs' tables have: the same, in the same order.
+/// The tables of the READMEs have the options of `--help`, in the same order.
 #[test]
-fn the_options_are_all_documented() {
+fn all_options_are_documented() {
     let output = Command::new(env!("CARGO_BIN_EXE_reservad")).arg("--help").output();
     let help = String::from_utf8(output.expect("the server starts").stdout).expect("UTF-8");
     let option = |text: &str| text.split([' ', '`']).next().map(|word| format!("--{word}"));
@@ -448,17 +449,17 @@ fn the_options_are_all_documented() {
     assert!(has.len() > 10, "{help}");
     for path in ["README.md", "README.es.md"] {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        let readme = std::fs::read_to_string(file).expect("the document");
+        let readme = std::fs::read_to_string(file).expect("a document");
         let rows = readme.lines().filter_map(|line| option(line.strip_prefix("| `--")?));
         assert_eq!(rows.collect::<Vec<_>>(), has, "{path}");
     }
 }
 
 // ---------------------------------------------------------------------------------------------
-// The checker itself: what is untrue must not pass.
+// Tests of the comparison: false examples must fail.
 
 #[test]
-fn only_what_is_normalised_may_differ() {
+fn comparison_normalises_times_and_figures_only() {
     let begin_s = seconds("2031-05-06T07:08:09-03:00");
     let rows = [
         (true, "OK #1 desde=2026-11-22T10:00:00-03:00", "OK #1 desde=2031-05-06T07:08:09-03:00"),
@@ -493,7 +494,7 @@ fn only_what_is_normalised_may_differ() {
 }
 
 #[test]
-fn an_untrue_example_is_found() {
+fn false_example_fails() {
     let rows = [
         (true, "> SOY ana\n< OK ana"),
         (false, "> SOY ana\n< OK Ana"),
@@ -502,7 +503,7 @@ fn an_untrue_example_is_found() {
         (false, "> SALIR\n< OK ADIÓS\n< OK ADIÓS"),
         (false, "> LISTAR desde=2026-12-24\n< OK 3 DISPONIBLES"),
         (false, "SOY ana"),
-        // With several connections; `1` is taken to begin with.
+        // With several connections. `1` is reserved at the start.
         (true, "luis> RESERVE 1 wait=1h\nluis< * QUEUE 1 1"),
         (false, "luis> RESERVE 1 wait=1h\nluis< * QUEUE 2 1"),
         (false, "luis> RESERVE 1 wait=1h"),

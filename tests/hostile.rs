@@ -1,13 +1,11 @@
-//! Hostile clients beside ten good ones, over real sockets. The good ones make
-//! and cancel reservations, and are to be served in time; the server's memory
-//! is to stay bounded; and when the attack is over it is to sleep.
+//! Hostile clients beside ten good ones, over real sockets. The good clients, which make and cancel
+//! reservations, must be served in time, the server's memory must stay bounded, and after the
+//! attack the server must sleep.
 //!
-//! The usual bars leave room for a machine that does other things, too. With
-//! `HOSTILE_STRICT=1` they are those that the server is meant to meet on two quiet
-//! cores. Beside the good clients one asks an echo server in this process, which shows
-//! what the machine itself adds. Nothing else here is timed. `HOSTILE_SECONDS`,
-//! `HOSTILE_CLIENTS` and `HOSTILE_KIND` make a run longer, larger, or one about a
-//! single kind; `scripts/siege.sh` runs it strictly.
+//! The default limits allow for other load on the machine. With `HOSTILE_STRICT=1` they are those
+//! for two idle cores. An echo server in this process shows the latency that the machine itself
+//! adds. `HOSTILE_SECONDS`, `HOSTILE_CLIENTS` and `HOSTILE_KIND` make a run longer, larger, or
+//! limited to one kind of client. `scripts/siege.sh` runs it with the strict limits.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -23,11 +21,12 @@ use support::{Client, PATIENCE, Rng, Server, TempDir, seed, temp_dir};
 const GOOD_CLIENTS: usize = 10;
 const GROWTH_MAX_BYTES: u64 = 64 << 20;
 
-/// Long names and short ones: so few bytes that a line may have 31 patterns.
+/// The numbers of long and short names. Together they are so short that a line may contain 31
+/// patterns.
 const LONG_NAMES: usize = 6_500;
 const SHORT_NAMES: usize = 20_000;
 
-/// The first bytes of all names, so that patterns nearly match.
+/// The length of the common beginning of all names, so that patterns nearly match.
 const STEM: usize = 112;
 
 const IAC: u8 = 255;
@@ -37,14 +36,15 @@ const IP: u8 = 244;
 const SB: u8 = 250;
 const TIMING_MARK: u8 = 6;
 
-/// The longest that good clients may have to wait for a pair of answers.
+/// The limits for the latency of a pair of requests of a good client.
 struct Bars {
     p99: Duration,
     max: Duration,
 }
 
 impl Bars {
-    /// The usual ones are longer by what the server has waited for a processor.
+    /// Returns the limits. The default ones are extended by the time that the server waited for a
+    /// processor.
     fn asked(cpu: Duration, wait: Duration) -> Bars {
         let ms = Duration::from_millis;
         if number("HOSTILE_STRICT", 0.0) != 0.0 {
@@ -55,42 +55,42 @@ impl Bars {
     }
 }
 
-/// What one kind of hostile client does, again and again.
+/// A kind of hostile client.
 struct Kind {
     name: &'static str,
-    /// What it says; `n` is which of its kind it is.
+    /// Returns the lines that it sends, given its index among its kind.
     says: fn(&mut Rng, usize) -> Vec<u8>,
-    /// How much of that it sends at once, in bytes.
+    /// The number of bytes that it sends at once.
     piece: usize,
     reads: Reads,
     then: Then,
-    /// Between two rounds of all of its kind.
+    /// The pause between two rounds.
     pause: Duration,
-    /// How many there are of it for one of a usual kind.
+    /// The number of such clients for each client of a normal kind.
     weight: usize,
 }
 
-/// How much of its output it reads.
+/// How much of the server's output a client reads.
 #[derive(Clone, Copy, PartialEq)]
 enum Reads {
     All,
     Never,
-    /// This many bytes per round.
+    /// A number of bytes per round.
     Some(usize),
 }
 
-/// What comes after all was said.
+/// What a client does after its last line.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
-    /// It says more.
+    /// It starts again.
     Again,
-    /// Nothing; the connection stays.
+    /// It stays connected and is silent.
     Stay,
-    /// It is gone, with a reset, and comes back.
+    /// It resets the connection and connects again.
     Reset,
-    /// It closes its side, stays for so many rounds, and comes back.
+    /// It half-closes, stays for some rounds, and connects again.
     HalfClose(usize),
-    /// A byte of urgent data, and then more.
+    /// It sends a byte of urgent data and starts again.
     Urgent,
 }
 
@@ -176,8 +176,7 @@ fn kinds() -> Vec<Kind> {
         kind("RESERVAS by pattern", |rng, _| line(format!("RESERVAS {}", costly(rng)))),
         kind("AYUDA", |_, _| many("AYUDA\nHELP RESERVE\n", 500)),
         kind("LISTAR", |_, _| many("LISTAR\n", 4)),
-        // All of them at once, and then nothing for a while, so that none of them is known to be
-        // slow.
+        // All send at once and then pause, so that the server does not know them as costly clients.
         Kind {
             pause: ms(400),
             weight: 8,
@@ -278,13 +277,13 @@ fn changes(_: &mut Rng, n: usize) -> Vec<u8> {
     many(&format!("ALTA Nueva {n} 1..16\nBAJA {}\n", names(&format!("Nueva {n} "), 1, 16)), 20)
 }
 
-/// `stem1, stem2, …`
+/// Returns `stem1, stem2, …`.
 fn names(stem: &str, first: usize, count: usize) -> String {
     let all: Vec<_> = (first..first + count).map(|n| format!("{stem}{n}")).collect();
     all.join(", ")
 }
 
-/// One of them succeeds at a time; the names of its own are taken out again.
+/// Adds many names. One client succeeds at a time and removes its names again.
 fn large_additions(_: &mut Rng, n: usize) -> Vec<u8> {
     let mut lines = many(&format!("ALTA Grande 1..9999\nALTA G{n} 1..9999, a?b\n"), 4);
     for first in (1..9999).step_by(32) {
@@ -294,7 +293,7 @@ fn large_additions(_: &mut Rng, n: usize) -> Vec<u8> {
     lines
 }
 
-/// Reserves much for a connection that does not last long.
+/// Makes many reservations bound to a connection that ends soon.
 fn hang_ups(_: &mut Rng, n: usize) -> Vec<u8> {
     let held = (1..=400).map(|at| format!("RESERVAR Suya {n} {at} hasta=salir\n"));
     let all: String = std::iter::once(format!("ALTA Suya {n} 1..400\n")).chain(held).collect();
@@ -313,7 +312,7 @@ fn waiters_with_patterns(rng: &mut Rng, _: usize) -> Vec<u8> {
     line(format!("RESERVAR Tomada, {}, {} espera=7d", costly(rng), costly(rng)))
 }
 
-/// Patterns and names that are compared with those of all other waiters whenever one leaves.
+/// Waits for patterns and names that are compared with those of all other waiters when one leaves.
 fn greedy_waiters(rng: &mut Rng, n: usize) -> Vec<u8> {
     let patterns = (0..3).map(|_| costly(rng));
     let names = (0..10).map(|at| format!("{}{:06}", "a".repeat(STEM), (n * 10 + at) % LONG_NAMES));
@@ -332,25 +331,25 @@ fn waiters_with_many_names(rng: &mut Rng, n: usize) -> Vec<u8> {
     line(format!("RESERVAR Tomada, {} espera=7d", names.collect::<Vec<_>>().join(", ")))
 }
 
-/// A granted waiter holds it for a moment, or until its connection closes.
+/// Waits for a resource, which a granted waiter holds for a moment or until its connection ends.
 fn waiters_for_hub(_: &mut Rng, n: usize) -> Vec<u8> {
     line(format!("RESERVAR Hub, *q*q* espera=7d {}", ["por=1s", "hasta=salir"][n % 2]))
 }
 
-/// Each with dates of its own, where something is booked already.
+/// Waits for dates at which a resource is booked.
 fn dated_waiters(rng: &mut Rng, n: usize) -> Vec<u8> {
     let (month, day) = (1 + n % 12, 1 + rng.below(28));
     let dates = format!("desde=2028-{month:02}-{day:02} hasta=2028-{month:02}-{day:02}T23:00");
     line(format!("RESERVAR {} {dates} espera=7d", ["Muchas", "Muchas, *q*q*"][n % 2]))
 }
 
-/// Other names than those of the good clients.
+/// Reserves and cancels other names than the good clients.
 fn pairs(rng: &mut Rng, _: usize) -> Vec<u8> {
     let name = short_name(rng.below(SHORT_NAMES));
     many(&format!("RESERVAR {name}\nCANCELAR {name}\n"), 16)
 }
 
-/// Lines that run after those of others, between lines that do not.
+/// Sends costly lines, which run after those of other clients, between cheap lines.
 fn lines_put_back(rng: &mut Rng, n: usize) -> Vec<u8> {
     let name = short_name(rng.below(SHORT_NAMES));
     let lines = [
@@ -373,13 +372,13 @@ fn short_name(at: usize) -> String {
     format!("q{}q", at % SHORT_NAMES)
 }
 
-/// Many reservations that end at one instant.
+/// Makes many reservations that end at one instant.
 fn leases(_: &mut Rng, n: usize) -> Vec<u8> {
     let lease = |at| format!("RESERVAR {} por=1s\n", long_name(n * 16 + at));
     (0..16).map(lease).collect::<String>().into_bytes()
 }
 
-/// The same for dates: all end at the second after the next whole one.
+/// Makes reservations with dates that all end at the second after the next whole second.
 fn dated_ends(_: &mut Rng, n: usize) -> Vec<u8> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let end = Time::from_ms((since.as_secs() as i64 + 2) * 1000);
@@ -388,14 +387,14 @@ fn dated_ends(_: &mut Rng, n: usize) -> Vec<u8> {
     (0..512).map(one).collect::<String>().into_bytes()
 }
 
-/// All reservations of a connection end together, ten seconds later.
+/// Makes keep-alive reservations, which end together ten seconds after their connection.
 fn keep_alives(rng: &mut Rng, _: usize) -> Vec<u8> {
     let first = rng.below(SHORT_NAMES);
     let one = |at| format!("RESERVAR {} hasta=salir por=10s\n", short_name(first + at));
     (0..256).map(one).collect::<String>().into_bytes()
 }
 
-/// A pattern that nearly matches every name, everywhere.
+/// Returns a pattern that nearly matches every name, at every position.
 fn costly(rng: &mut Rng) -> String {
     let (one, other) = (20 + rng.below(30), 1 + rng.below(15));
     format!("*{}*{}*0*", "a".repeat(one), "a".repeat(other))
@@ -403,7 +402,7 @@ fn costly(rng: &mut Rng) -> String {
 
 fn costly_patterns(rng: &mut Rng) -> Vec<u8> {
     let last = LONG_NAMES - 1;
-    // The last star keeps the end from being compared first.
+    // The final asterisk prevents an early mismatch at the end of the name.
     let mut all = |count: usize| {
         let all: Vec<_> =
             (0..count).map(|_| costly(rng).replace("*0*", &format!("*{last}*"))).collect();
@@ -430,7 +429,7 @@ fn keys(rng: &mut Rng, n: usize) -> Vec<u8> {
     lines
 }
 
-/// A hostile client's connection, and what it has yet to say.
+/// The connection of a hostile client, and its unsent lines.
 struct Foe {
     stream: TcpStream,
     says: Vec<u8>,
@@ -439,11 +438,11 @@ struct Foe {
 }
 
 impl Foe {
-    /// None if the server takes nobody.
+    /// Connects, or returns `None` if the server accepts no connection.
     fn new(address: SocketAddr, kind: &Kind) -> Option<Foe> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).ok()?;
         if kind.reads != Reads::All {
-            // Else the kernel would take megabytes for it.
+            // Otherwise the kernel would buffer megabytes.
             socket.set_recv_buffer_size(2048).ok()?;
         }
         socket.connect_timeout(&address.into(), Duration::from_secs(1)).ok()?;
@@ -451,7 +450,7 @@ impl Foe {
         Some(Foe { stream: socket.into(), says: Vec::new(), said: 0, rounds: 0 })
     }
 
-    /// One round; `false` when its connection is over.
+    /// Runs a round. Returns false when the connection has ended.
     fn act(&mut self, kind: &Kind, rng: &mut Rng, n: usize, scratch: &mut [u8]) -> bool {
         let most = match kind.reads {
             Reads::All => scratch.len(),
@@ -482,7 +481,7 @@ impl Foe {
         true
     }
 
-    /// What comes when all was said; `false` when that is its end.
+    /// Does what follows the last line. Returns false if that ends the connection.
     fn finish(&mut self, kind: &Kind) -> bool {
         match kind.then {
             Then::Again | Then::Stay => true,
@@ -499,7 +498,7 @@ impl Foe {
     }
 }
 
-/// All of one kind, until it is over; the connections that are left.
+/// Runs all clients of a kind until the end of the attack. Returns the remaining connections.
 fn attack(
     address: SocketAddr,
     kind: &Kind,
@@ -507,7 +506,7 @@ fn attack(
     over: &AtomicBool,
     seed: u64,
 ) -> Vec<Foe> {
-    // The good ones are to wait for the server, not for those who play the hostile ones.
+    // A low priority, so that the good clients wait for the server and not for this process.
     let _ = rustix::process::setpriority_process(None, 10);
     let mut rng = Rng(seed);
     let mut scratch = vec![0; 256 << 10];
@@ -523,12 +522,12 @@ fn attack(
         }
         std::thread::sleep(kind.pause); // a round is not to be all that the machine does
     }
-    // What those who read have sent and not read yet could keep it busy for long.
+    // Unread replies could keep the server busy for a long time.
     let stays = kind.reads != Reads::All || kind.then == Then::Stay;
     foes.into_iter().flatten().filter(|_| stays).collect()
 }
 
-/// What a good client has seen: how long each pair took.
+/// Runs a good client and returns the latencies of its pairs.
 fn be_good(mut client: Client, n: usize, over: &AtomicBool) -> Vec<Duration> {
     let mut pairs = Vec::new();
     while !over.load(Ordering::Relaxed) {
@@ -543,8 +542,8 @@ fn be_good(mut client: Client, n: usize, over: &AtomicBool) -> Vec<Duration> {
     pairs
 }
 
-/// What the machine itself adds: a pair of lines to an echo server in this process, as
-/// [`be_good`] sends them.
+/// Measures the latency that the machine itself adds, with the pairs of [`be_good`] and an echo
+/// server in this process.
 fn ask_an_echo(over: &AtomicBool) -> Vec<Duration> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -570,14 +569,14 @@ fn ask_an_echo(over: &AtomicBool) -> Vec<Duration> {
     pairs
 }
 
-/// The shares of sorted times: p50, p99, and the longest.
+/// Returns p50, p99 and the maximum of sorted times.
 fn shares(mut times: Vec<Duration>) -> (Duration, Duration, Duration) {
     times.sort();
     let of = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     (of(0.5), of(0.99), of(1.0))
 }
 
-/// The server's memory: its share of all pages, and what is only its own.
+/// Returns the server's memory: its proportional share of all pages, and its anonymous memory.
 fn memory_bytes(server: &Server) -> (u64, u64) {
     let path = format!("/proc/{}/smaps_rollup", server.pid());
     let text = std::fs::read_to_string(path).unwrap();
@@ -586,8 +585,8 @@ fn memory_bytes(server: &Server) -> (u64, u64) {
     (share * 1024, server.proc_status("RssAnon:").parse::<u64>().unwrap() * 1024)
 }
 
-/// How long it has computed, and how long it could have and waited for a processor. That is the
-/// machine's share of its latency; where the kernel does not say, both are zero.
+/// Returns how long a process has run, and how long it was ready and waited for a processor. Both
+/// are zero if the kernel has no such statistics.
 fn cpu_and_wait(server: &Server) -> (Duration, Duration) {
     let text = std::fs::read_to_string(format!("/proc/{}/schedstat", server.pid()));
     let text = text.unwrap_or_default();
@@ -600,7 +599,7 @@ fn wake_ups(server: &Server) -> u64 {
     server.proc_status("voluntary_ctxt_switches:").parse().unwrap()
 }
 
-/// Hundredths of a second that it has computed for.
+/// Returns the processor time of a process in hundredths of a second.
 fn cpu_ticks(server: &Server) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
     let (_, fields) = text.rsplit_once(')').unwrap();
@@ -608,7 +607,7 @@ fn cpu_ticks(server: &Server) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// What it does by itself when nobody asks: it sleeps, but for a notice now and then.
+/// Checks that the server sleeps, except for occasional notices.
 fn assert_asleep(server: &Server, when: &str) {
     const MOST_WAKE_UPS: u64 = 5;
     let end = Instant::now() + PATIENCE;
@@ -625,16 +624,16 @@ fn assert_asleep(server: &Server, when: &str) {
     }
 }
 
-/// A server with long names, a thing that stays taken, and one with many bookings.
+/// Starts a server with long names, a resource that stays reserved, and one with many bookings.
 fn besieged(program: impl FnOnce(&[&str]) -> Server) -> (TempDir, Server, Client) {
-    let folder = temp_dir();
-    let file = folder.path().join("inventory");
+    let directory = temp_dir();
+    let file = directory.path().join("inventory");
     let mut text: String = (0..LONG_NAMES).map(|n| long_name(n) + "\n").collect();
     (0..SHORT_NAMES).for_each(|n| text += &(short_name(n) + "\n"));
     text += "Tomada\nMuchas\nClave\nHub\n";
     (0..GOOD_CLIENTS).for_each(|n| text += &format!("Buena {n}\n"));
     std::fs::write(&file, text).unwrap();
-    let (data, file) = (folder.path().join("data"), file.to_str().unwrap().to_owned());
+    let (data, file) = (directory.path().join("data"), file.to_str().unwrap().to_owned());
     let arguments = ["--data-dir", data.to_str().unwrap(), "--inventory", &file];
     let server = program(&[&arguments[..], &["--max-resources", "45000"]].concat());
     let mut owner = server.connect();
@@ -650,11 +649,11 @@ fn besieged(program: impl FnOnce(&[&str]) -> Server) -> (TempDir, Server, Client
         owner.send(all.concat());
         all.iter().for_each(|_| assert!(owner.line().starts_with("OK RESERVADO")));
     }
-    (folder, server, owner)
+    (directory, server, owner)
 }
 
-/// Ten good clients beside so many of each of these kinds, for a time; then
-/// the bars.
+/// Runs ten good clients beside hostile clients of the given kinds for a time, and checks the
+/// limits.
 fn siege(server: &Server, owner: &mut Client, kinds: &[(&Kind, usize)], time: Duration) -> String {
     let (over, seed) = (AtomicBool::new(false), seed());
     let good: Vec<_> = (0..GOOD_CLIENTS).map(|_| server.connect()).collect();
@@ -686,7 +685,8 @@ fn siege(server: &Server, owner: &mut Client, kinds: &[(&Kind, usize)], time: Du
             most = (most.0.max(now.0), most.1.max(now.1));
         }
         over.store(true, Ordering::Relaxed);
-        good.into_iter().for_each(|one| pairs.extend(one.join().expect("the good are served")));
+        good.into_iter()
+            .for_each(|one| pairs.extend(one.join().expect("the good clients are served")));
         let foes = hostile.into_iter().flat_map(|kind| kind.join().unwrap());
         (foes.collect::<Vec<_>>(), echo.join().unwrap())
     });
@@ -708,7 +708,7 @@ fn siege(server: &Server, owner: &mut Client, kinds: &[(&Kind, usize)], time: Du
     assert!(grown.0.max(grown.1) <= GROWTH_MAX_BYTES, "{report}");
     assert_asleep(server, "beside hostile clients that are idle");
     drop(foes);
-    assert_asleep(server, "when they are gone");
+    assert_asleep(server, "when the connections are closed");
     assert!(owner.say("VERIFICAR #1").starts_with("OK VIGENTE"));
     report
 }
@@ -718,13 +718,13 @@ fn number(variable: &str, default: f64) -> f64 {
     asked.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}: {text}")))
 }
 
-/// These tests measure; one at a time.
+/// Serializes the tests of this file, because they measure times.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
-fn all_kinds_at_once() {
+fn all_attacks_at_once() {
     let _alone = ALONE.lock();
-    let (_folder, server, mut owner) = besieged(Server::start);
+    let (_directory, server, mut owner) = besieged(Server::start);
     let kinds = kinds();
     let weights: usize = kinds.iter().map(|kind| kind.weight).sum();
     let clients = number("HOSTILE_CLIENTS", 250.0) as usize;
@@ -738,22 +738,22 @@ fn all_kinds_at_once() {
 /// Runs each kind alone for `HOSTILE_SECONDS`. `HOSTILE_KIND` selects kinds by a part of the name.
 #[test]
 #[ignore = "takes minutes: run with -- --ignored"]
-fn each_kind_by_itself() {
+fn each_attack_alone() {
     let _alone = ALONE.lock();
     let only = std::env::var("HOSTILE_KIND").unwrap_or_default();
     let time = Duration::from_secs_f64(number("HOSTILE_SECONDS", 2.0));
     let count = number("HOSTILE_CLIENTS", 250.0) as usize;
     for kind in kinds().iter().filter(|kind| kind.name.contains(&only)) {
-        let (_folder, server, mut owner) = besieged(Server::start);
+        let (_directory, server, mut owner) = besieged(Server::start);
         println!("{}: {}", kind.name, siege(&server, &mut owner, &[(kind, count)], time));
     }
 }
 
-/// More connections than there are descriptors: those who are in are served.
+/// With more connections than descriptors, the accepted clients are served.
 #[test]
-fn a_flood_past_the_descriptors() {
+fn flood_of_connections_beyond_the_descriptors() {
     let _alone = ALONE.lock();
-    let (_folder, server, mut owner) = besieged(|arguments| {
+    let (_directory, server, mut owner) = besieged(|arguments| {
         let mut command = std::process::Command::new("sh");
         command.args(["-c", "ulimit -n 128; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_reservad")]);
         command.args(arguments).args(["--listen", "127.0.0.1:0", "--time-zone", "UTC"]);
@@ -767,5 +767,5 @@ fn a_flood_past_the_descriptors() {
     };
     let time = Duration::from_secs_f64(number("HOSTILE_SECONDS", 3.0));
     println!("a flood: {}", siege(&server, &mut owner, &[(&flood, 250)], time));
-    assert!(server.connect().say("SOY eva") == "OK eva", "there is room again");
+    assert!(server.connect().say("SOY eva") == "OK eva", "a place is free again");
 }

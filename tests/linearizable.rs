@@ -1,14 +1,14 @@
-//! Linearizability: what concurrent clients see over real sockets, with crashes in
-//! between, is what they would see if each request happened at one instant between
-//! its sending and its answer. Judged by the checker of `todc-utils`; here is only
-//! what one request does to a pair of resources when nothing else is going on.
+//! Checks that histories of concurrent clients over real sockets, with crashes of the server, are
+//! linearizable: each request appears to take effect at one instant between its sending and its
+//! reply. The checker is that of `todc-utils`. This file has the sequential specification: the
+//! effect of one request on a pair of resources.
 //!
-//! A history falls apart by pairs, for no request touches two of them; numbers are
-//! compared over all. A request that a crash left without an answer has happened
-//! before the crash or not at all, so the state that the checker carries along is
-//! the set of all states that are still possible.
+//! A history is checked separately for each pair of resources, because no request concerns two
+//! pairs. Numbers are compared across all pairs. A request that a crash left without a reply has
+//! taken effect before the crash or not at all. Therefore the state of the checker is the set of
+//! all possible states.
 //!
-//! `RESERVAD_SEED` repeats the dice, `RESERVAD_HISTORIES` asks for more.
+//! `RESERVAD_SEED` repeats the random choices, `RESERVAD_HISTORIES` sets the number of histories.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpStream};
@@ -21,19 +21,19 @@ use todc_utils::linearizability::WGLChecker;
 use todc_utils::linearizability::history::{Action, History};
 use todc_utils::specifications::Specification;
 
-// ------------------------------------------------------------------ the model
+// ---------------------------------------------------------- the specification
 
-/// A reservation of some resources of the pair. Its number is unknown if it was
-/// granted without an answer and not seen since.
+/// A reservation of one or both resources of the pair. Its number is unknown if the reply was lost
+/// and no later reply contained it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 struct Held {
     tag: u64,
     number: Option<u64>,
-    /// Ends with the server.
+    /// Whether it is bound to its connection, so that it ends with the server.
     bound: bool,
 }
 
-/// Who holds the first and the second resource, and the highest number known.
+/// The reservations of the two resources, and the highest known number.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Debug)]
 struct Pair {
     held: [Option<Held>; 2],
@@ -42,38 +42,38 @@ struct Pair {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Ask {
-    /// Under a tag of its own, which is its note.
+    /// A reservation with a unique tag as its note.
     Reserve {
         tag: u64,
         which: [bool; 2],
         bound: bool,
     },
     Cancel(u64),
-    /// One resource leaves whatever reservation it is in.
+    /// The cancellation of one resource by its name.
     Leave(usize),
     Verify(u64),
-    /// What is reserved, by `RESERVAS`.
+    /// The reservations, by `RESERVAS`.
     List,
-    /// What is free, by `LISTAR`.
+    /// The free resources, by `LISTAR`.
     Free,
-    /// The server is killed and started again.
+    /// A kill and restart of the server.
     Crash,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Outcome {
-    /// No answer came.
+    /// No reply was received.
     Unknown,
-    /// A reservation's number, or a change that was done.
+    /// The number of a reservation, or a successful change.
     Ok(u64),
-    /// 409: this number is in the way.
+    /// 409 with the number of the conflicting reservation.
     Taken(u64),
-    /// 408: the wait is over.
+    /// 408: the wait has timed out.
     TimedOut,
-    /// 410 to a number, 404 to a name: it is not reserved.
+    /// 410 for a number or 404 for a name that is not reserved.
     Over,
-    /// Number and tag by resource.
-    Rows([Option<(u64, u64)>; 2]),
+    /// Number and tag of each resource.
+    Bookings([Option<(u64, u64)>; 2]),
     AreFree([bool; 2]),
     Restarted,
 }
@@ -89,8 +89,8 @@ impl Pair {
         self.held.iter().flatten().any(|held| held.number == Some(number))
     }
 
-    /// The same state, if this resource is held under this number; a number
-    /// that was not known is known then.
+    /// Returns the state in which a resource is reserved under a number, if that is possible. An
+    /// unknown number becomes known.
     fn seen(&self, at: usize, number: u64) -> Option<Pair> {
         let held = self.held[at].as_ref()?;
         match held.number {
@@ -107,7 +107,7 @@ impl Pair {
         }
     }
 
-    /// The states in which this number is in force, be it by one that was unknown.
+    /// Returns the states in which a number is active, including those in which it was unknown.
     fn with_number(&self, number: u64) -> Vec<Pair> {
         let mut states: Vec<_> = (0..2).filter_map(|at| self.seen(at, number)).collect();
         states.dedup();
@@ -119,7 +119,7 @@ impl Pair {
         Pair { held, last: self.last }
     }
 
-    /// Granted, if both can be had.
+    /// Returns the state after a grant, if all resources are free.
     fn reserve(&self, ask: &Ask, number: Option<u64>) -> Option<Pair> {
         let Ask::Reserve { tag, which, bound } = *ask else { return None };
         let mut pair = self.clone();
@@ -138,8 +138,8 @@ impl Pair {
         Some(pair)
     }
 
-    /// What this request makes of this state if it has this outcome; nothing if
-    /// it cannot have it.
+    /// Returns the possible states after a request with an outcome, or none if the outcome is
+    /// impossible.
     fn after(&self, Request { ask, outcome }: &Request) -> Vec<Pair> {
         match (ask, outcome) {
             (Ask::Reserve { .. }, Outcome::Ok(number)) => {
@@ -171,7 +171,7 @@ impl Pair {
             (Ask::Cancel(number) | Ask::Verify(number), Outcome::Over) => {
                 self.only_if(!self.holds(*number))
             }
-            (Ask::List, Outcome::Rows(rows)) => self.listed(rows).into_iter().collect(),
+            (Ask::List, Outcome::Bookings(bookings)) => self.listed(bookings).into_iter().collect(),
             (Ask::Free, Outcome::AreFree(free)) => {
                 self.only_if((0..2).all(|at| self.held[at].is_none() == free[at]))
             }
@@ -191,9 +191,9 @@ impl Pair {
         pair
     }
 
-    fn listed(&self, rows: &[Option<(u64, u64)>; 2]) -> Option<Pair> {
+    fn listed(&self, bookings: &[Option<(u64, u64)>; 2]) -> Option<Pair> {
         let mut pair = self.clone();
-        for (at, row) in rows.iter().enumerate() {
+        for (at, row) in bookings.iter().enumerate() {
             match (&pair.held[at], row) {
                 (None, None) => {}
                 (Some(held), Some((number, tag))) if held.tag == *tag => {
@@ -206,7 +206,7 @@ impl Pair {
     }
 }
 
-/// For the checker: all states that a pair may be in.
+/// The specification for the checker, whose state is the set of possible states.
 struct Possible;
 
 impl Specification for Possible {
@@ -228,8 +228,8 @@ impl Specification for Possible {
 
 type Actions = Vec<(usize, Action<Request>)>;
 
-/// Up to which action the history is linearizable, if not to its end. A part of
-/// a history that is, is so, too: what is under way at its end is unknown.
+/// Returns the index of the first action up to which a history is not linearizable, if there is
+/// one. Any prefix of a linearizable history is linearizable, with its pending requests as unknown.
 fn violation(actions: &Actions) -> Option<usize> {
     let is_linearizable = |end: usize| {
         let mut part = actions[..end].to_vec();
@@ -263,7 +263,7 @@ fn check(unit: usize, actions: &Actions) {
     }
 }
 
-// ------------------------------------------------- what the model lets through
+// ------------------------------------------------- tests of the specification
 
 fn reserve(tag: u64, which: [bool; 2], outcome: Outcome) -> Request {
     Request { ask: Ask::Reserve { tag, which, bound: false }, outcome }
@@ -273,7 +273,7 @@ fn request(ask: Ask, outcome: Outcome) -> Request {
     Request { ask, outcome }
 }
 
-/// A history in which each line is one request, called and answered at these times.
+/// Returns a history from requests with the times of their calls and replies.
 fn history(requests: &[(usize, usize, Request)]) -> Actions {
     let mut actions = Vec::new();
     for (client, (call, response, request)) in requests.iter().enumerate() {
@@ -289,33 +289,33 @@ const FIRST: [bool; 2] = [true, false];
 const SECOND: [bool; 2] = [false, true];
 
 #[test]
-fn histories_that_an_order_explains() {
+fn checker_accepts_linearizable_histories() {
     let ok = Outcome::Ok;
-    let rows = |rows| request(Ask::List, Outcome::Rows(rows));
+    let bookings = |bookings| request(Ask::List, Outcome::Bookings(bookings));
     let crash = || request(Ask::Crash, Outcome::Restarted);
     let bound = Ask::Reserve { tag: 1, which: FIRST, bound: true };
     let good = [
-        // Refused because of one that is granted at the same time.
+        // Refused because of a concurrent grant.
         vec![(0, 5, reserve(1, BOTH, ok(1))), (1, 4, reserve(2, FIRST, Outcome::Taken(1)))],
-        // Without an answer: it has happened, or it has not.
+        // Without a reply, with and without effect.
         vec![
             (0, 3, reserve(1, FIRST, Outcome::Unknown)),
             (4, 5, crash()),
-            (6, 7, rows([Some((7, 1)), None])),
+            (6, 7, bookings([Some((7, 1)), None])),
             (8, 9, request(Ask::Cancel(7), ok(7))),
-            (10, 11, rows([None, None])),
+            (10, 11, bookings([None, None])),
         ],
-        vec![(0, 3, reserve(1, FIRST, Outcome::Unknown)), (4, 5, rows([None, None]))],
-        // It has left the one, not the other.
+        vec![(0, 3, reserve(1, FIRST, Outcome::Unknown)), (4, 5, bookings([None, None]))],
+        // One resource was cancelled and the other was not.
         vec![
             (0, 1, reserve(1, BOTH, ok(1))),
             (2, 3, request(Ask::Leave(0), ok(1))),
-            (4, 5, rows([None, Some((1, 1))])),
+            (4, 5, bookings([None, Some((1, 1))])),
             (6, 7, reserve(2, FIRST, ok(2))),
             (8, 9, request(Ask::Verify(1), ok(1))),
         ],
-        // Bound to its connection, it ends with the server.
-        vec![(0, 1, request(bound, ok(1))), (2, 3, crash()), (4, 5, rows([None, None]))],
+        // Bound to a connection, so that it ends with the server.
+        vec![(0, 1, request(bound, ok(1))), (2, 3, crash()), (4, 5, bookings([None, None]))],
     ];
     for requests in good {
         assert_eq!(violation(&history(&requests)), None, "{requests:?}");
@@ -323,46 +323,50 @@ fn histories_that_an_order_explains() {
 }
 
 #[test]
-fn histories_that_no_order_explains() {
+fn checker_rejects_other_histories() {
     let ok = Outcome::Ok;
-    let rows = |rows| request(Ask::List, Outcome::Rows(rows));
+    let bookings = |bookings| request(Ask::List, Outcome::Bookings(bookings));
     let crash = || request(Ask::Crash, Outcome::Restarted);
     let unknown = || reserve(1, FIRST, Outcome::Unknown);
     let bad = [
         // Granted twice.
         vec![(0, 5, reserve(1, BOTH, ok(1))), (1, 4, reserve(2, FIRST, ok(2)))],
-        // A list that is one request behind.
-        vec![(0, 1, reserve(1, FIRST, ok(1))), (2, 3, rows([None, None]))],
-        // One half of a request for both.
-        vec![(0, 3, reserve(1, BOTH, ok(1))), (1, 2, rows([Some((1, 1)), None]))],
-        // Refused because of one that was over.
+        // A list that misses the last request.
+        vec![(0, 1, reserve(1, FIRST, ok(1))), (2, 3, bookings([None, None]))],
+        // Half of a request for both resources.
+        vec![(0, 3, reserve(1, BOTH, ok(1))), (1, 2, bookings([Some((1, 1)), None]))],
+        // Refused because of a reservation that had ended.
         vec![
             (0, 1, reserve(1, FIRST, ok(1))),
             (2, 3, request(Ask::Cancel(1), ok(1))),
             (4, 5, reserve(2, FIRST, Outcome::Taken(1))),
         ],
-        // Acknowledged, and lost in a crash.
-        vec![(0, 1, reserve(1, FIRST, ok(1))), (2, 3, crash()), (4, 5, rows([None, None]))],
-        // Cancelled, and back after a crash.
+        // Acknowledged but lost in a crash.
+        vec![(0, 1, reserve(1, FIRST, ok(1))), (2, 3, crash()), (4, 5, bookings([None, None]))],
+        // Cancelled but present after a crash.
         vec![
             (0, 1, reserve(1, FIRST, ok(1))),
             (2, 3, request(Ask::Cancel(1), ok(1))),
             (4, 5, crash()),
             (6, 7, request(Ask::Verify(1), ok(1))),
         ],
-        // Not there after the crash, there later: it is then too late to happen.
+        // Absent after the crash but present later, when it cannot take effect any more.
         vec![
             (0, 1, unknown()),
             (2, 3, crash()),
-            (4, 5, rows([None, None])),
-            (6, 7, rows([Some((1, 1)), None])),
+            (4, 5, bookings([None, None])),
+            (6, 7, bookings([Some((1, 1)), None])),
         ],
-        // Seen by one, and then not by another.
-        vec![(0, 9, unknown()), (1, 2, rows([Some((1, 1)), None])), (3, 4, rows([None, None]))],
-        // A number that comes again, and one that comes too late.
+        // Observed by one client and then not by another.
+        vec![
+            (0, 9, unknown()),
+            (1, 2, bookings([Some((1, 1)), None])),
+            (3, 4, bookings([None, None])),
+        ],
+        // A repeated number, and a number out of order.
         vec![(0, 1, reserve(1, FIRST, ok(1))), (2, 3, reserve(2, SECOND, ok(1)))],
         vec![(0, 1, reserve(1, FIRST, ok(2))), (2, 3, reserve(2, SECOND, ok(1)))],
-        // Bound to a connection of a dead server.
+        // Bound to a connection of a killed server.
         vec![
             (0, 1, request(Ask::Reserve { tag: 1, which: FIRST, bound: true }, ok(1))),
             (2, 3, crash()),
@@ -379,14 +383,14 @@ fn histories_that_no_order_explains() {
 const PAIRS: usize = 3;
 const CLIENTS: usize = 5;
 const LIVES: usize = 4;
-/// Requests of one client between two crashes.
+/// The number of requests of a client between two crashes.
 const REQUESTS: usize = 150;
 
-/// What all clients write down, in the order in which it happens.
+/// The history of all clients, in order.
 #[derive(Default)]
 struct Log {
     actions: [Actions; PAIRS],
-    /// Numbers that were told, by pair, so that one client meddles with another's.
+    /// Known numbers by pair, so that clients change the reservations of other clients.
     numbers: [Vec<u64>; PAIRS],
     tags: u64,
     answers: usize,
@@ -416,7 +420,7 @@ fn name(unit: usize, at: usize) -> String {
     format!("P{unit} {at}")
 }
 
-/// Draws a request for a pair, and writes down its call.
+/// Generates a request for a pair and records its call.
 fn draw(rng: &mut Rng, log: &Mutex<Log>, unit: usize, client: usize) -> (Ask, String) {
     let mut log = log.lock().unwrap();
     let recent = log.numbers[unit].iter().rev().take(4).copied().collect::<Vec<_>>();
@@ -449,9 +453,9 @@ fn draw(rng: &mut Rng, log: &Mutex<Log>, unit: usize, client: usize) -> (Ask, St
     (ask, line)
 }
 
-/// The reply to a request; unknown if the connection ends first.
+/// Returns the outcome of a request, which is unknown if the connection ends first.
 fn hear(client: &mut Client, ask: &Ask, line: &str) -> Outcome {
-    if !client.try_send(&format!("{line}\n")) {
+    if !client.try_send(format!("{line}\n")) {
         return Outcome::Unknown;
     }
     let mut reply = client.try_line();
@@ -462,8 +466,8 @@ fn hear(client: &mut Client, ask: &Ask, line: &str) -> Outcome {
     if let Some(count) = reply.strip_prefix("OK ").filter(|_| matches!(ask, Ask::List | Ask::Free))
     {
         let count: usize = count.split(' ').next().unwrap().parse().unwrap();
-        let rows: Option<Vec<_>> = (0..count).map(|_| client.try_line()).collect();
-        return rows.map_or(Outcome::Unknown, |rows| list(ask, &rows));
+        let bookings: Option<Vec<_>> = (0..count).map(|_| client.try_line()).collect();
+        return bookings.map_or(Outcome::Unknown, |bookings| list(ask, &bookings));
     }
     match (reply.get(..7).unwrap(), ask) {
         ("OK RESE" | "OK CANC" | "OK VIGE", _) => Outcome::Ok(number(&reply)),
@@ -474,7 +478,7 @@ fn hear(client: &mut Client, ask: &Ask, line: &str) -> Outcome {
     }
 }
 
-/// The first number in a reply.
+/// Returns the first number in a reply.
 fn number(reply: &str) -> u64 {
     let (_, rest) = reply.split_once('#').unwrap_or_else(|| panic!("{reply}"));
     rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
@@ -487,17 +491,17 @@ fn list(ask: &Ask, lines: &[String]) -> Outcome {
         lines.iter().for_each(|line| free[at(line)] = true);
         return Outcome::AreFree(free);
     }
-    let mut rows = [None; 2];
+    let mut bookings = [None; 2];
     for line in lines {
         let fields: Vec<_> = line.split('\t').collect();
         let row = (number(fields[0]), fields[5].parse().unwrap());
-        assert_eq!(rows[at(fields[1])].replace(row), None, "two at one time: {lines:?}");
+        assert_eq!(bookings[at(fields[1])].replace(row), None, "two at one time: {lines:?}");
     }
-    Outcome::Rows(rows)
+    Outcome::Bookings(bookings)
 }
 
-/// One client's life: a connection that is kept, because some reservations are
-/// bound to it, until the server dies or there is nothing more to ask.
+/// Runs a client on one connection, to which some reservations are bound, until the server is
+/// killed or all requests are sent.
 fn converse(
     address: SocketAddr,
     me: usize,
@@ -520,14 +524,14 @@ fn converse(
     Some(client)
 }
 
-/// Clients of several servers that are killed one after the other over one journal.
-fn record(rng: &mut Rng, folder: &TempDir) -> Log {
-    let rooms = folder.path().join("rooms");
+/// Runs clients with several servers on one journal, each of which is killed.
+fn record(rng: &mut Rng, directory: &TempDir) -> Log {
+    let rooms = directory.path().join("rooms");
     let names: Vec<_> = (0..2 * PAIRS).map(|n| name(n / 2, n % 2)).collect();
     std::fs::write(&rooms, names.join("\n")).unwrap();
     let arguments = ["--inventory", rooms.to_str().unwrap()];
     let log = Arc::new(Mutex::new(Log::default()));
-    let mut server = Server::durable(folder.path(), &arguments);
+    let mut server = Server::durable(directory.path(), &arguments);
     for life in 1..=LIVES {
         let (tick, ticks) = channel();
         let clients: Vec<_> = (0..CLIENTS)
@@ -538,7 +542,7 @@ fn record(rng: &mut Rng, folder: &TempDir) -> Log {
             })
             .collect();
         drop(tick);
-        // In the last life all say their say.
+        // With the last server all clients send all of their requests.
         if life < LIVES {
             let moment = rng.below(CLIENTS * REQUESTS);
             ticks.iter().take(moment).for_each(drop);
@@ -551,7 +555,7 @@ fn record(rng: &mut Rng, folder: &TempDir) -> Log {
         everyone(&mut log.lock().unwrap(), &|log, unit| log.call(unit, CLIENTS, &Ask::Crash));
         server.kill();
         drop(kept);
-        server = Server::durable(folder.path(), &arguments);
+        server = Server::durable(directory.path(), &arguments);
         everyone(&mut log.lock().unwrap(), &|log, unit| {
             log.response(unit, CLIENTS, Ask::Crash, Outcome::Restarted);
         });
@@ -560,8 +564,8 @@ fn record(rng: &mut Rng, folder: &TempDir) -> Log {
     for unit in 0..PAIRS {
         let mut log = log.lock().unwrap();
         log.call(unit, CLIENTS, &Ask::List);
-        let rows = hear(&mut client, &Ask::List, &format!("RESERVAS P{unit} *"));
-        log.response(unit, CLIENTS, Ask::List, rows);
+        let bookings = hear(&mut client, &Ask::List, &format!("RESERVAS P{unit} *"));
+        log.response(unit, CLIENTS, Ask::List, bookings);
     }
     server.stop();
     Arc::into_inner(log).unwrap().into_inner().unwrap()
@@ -577,7 +581,7 @@ fn concurrent_clients_and_crashes_make_linearizable_histories() {
         let log = record(&mut rng, &temp_dir());
         let mut numbers: Vec<_> = log.numbers.concat();
         numbers.sort_unstable();
-        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "a number was given twice");
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "a number was issued twice");
         for (unit, actions) in log.actions.iter().enumerate() {
             check(unit, actions);
         }
@@ -585,5 +589,5 @@ fn concurrent_clients_and_crashes_make_linearizable_histories() {
         unanswered += log.unanswered;
     }
     println!("{histories} histories, {answers} answers, {unanswered} requests without one");
-    assert!(unanswered > 0, "no crash has met a request");
+    assert!(unanswered > 0, "no crash during a request");
 }

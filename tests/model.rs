@@ -1,10 +1,8 @@
-//! The reservation model against a reference that is a list and loops:
-//! random commands of many connections in virtual time, below the sockets, in
-//! the order of the loop's turn. Every line that anybody is told is compared.
+//! The server without sockets against the naive model: random commands of many connections in
+//! virtual time, in the order of the loop's turns. All sent lines are compared.
 //!
-//! `MODEL_SEQUENCES` says how many sequences (10,000 if nothing is said),
-//! `MODEL_SEED` which; both are printed, and with a failure the seed of the one
-//! sequence that failed and all that was said in it.
+//! `MODEL_SEQUENCES` sets the number of sequences (default 10,000), `MODEL_SEED` their seed. A
+//! failure prints the seed of its sequence and all lines of it.
 
 use std::collections::BTreeMap;
 
@@ -19,22 +17,22 @@ use reservad::store::Store;
 use reservad::time::{ClockReading, MonotonicMs, Time, Zone};
 use support::Rng;
 use support::generator::{Generator, HOLDERS, ROOMS};
-use support::reference::{Command, Lang, Line, Model, Request, Start, Term};
+use support::reference::{Command, End, Lang, Line, Model, Request, Start};
 
-/// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
-/// clock goes back.
+/// 2026-10-24T21:59:30Z, which is half a minute before the day on which daylight saving time ends
+/// in Madrid.
 const START_MS: i64 = 1_792_879_170_000;
 
-/// A connection without its socket.
+/// A connection without a socket.
 struct Peer {
     session: Session,
     eol: Eol,
-    /// Known to be gone: no line of it is run, and nothing is told to it.
+    /// Whether the connection is known to be lost. No line of it is run and nothing is sent to it.
     gone: bool,
     out: Vec<u8>,
 }
 
-/// One sequence: the server without sockets, and the reference beside it.
+/// One sequence: the server without sockets, and the model.
 struct Run {
     seed: u64,
     generator: Generator,
@@ -51,7 +49,7 @@ struct Run {
     seen: Seen,
 }
 
-/// How often the generator has reached something.
+/// How often each situation has occurred.
 #[derive(Default)]
 struct Seen {
     commands: usize,
@@ -87,7 +85,7 @@ impl Seen {
     }
 }
 
-/// A failure says how to have it again, and what was said.
+/// Prints how to repeat a failure, and the lines of the sequence.
 impl Drop for Run {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -105,7 +103,7 @@ impl Run {
         let (resources, reservations) = if small { (6, 2) } else { (100, 100) };
         let model = Model::new(zone.clone(), resources, reservations);
         let capacity = Capacity { resources: resources as u32, reservations: reservations as u32 };
-        // Now and then a crowd, for those beyond the first ten places.
+        // Sometimes many waiters, so that there are positions after the tenth.
         let crowd = rng.one_in(30);
         let most_peers = if crowd { 30 } else { rng.pick(&[3, 5, 10]) };
         let mut run = Run {
@@ -123,7 +121,7 @@ impl Run {
             transcript: Vec::new(),
             seen: Seen::default(),
         };
-        // Usually so little that due work is cut into many pieces.
+        // Usually so little that due work takes many turns.
         let piece = run.generator.rng.pick(&[1, 10, 60, 200, BACKLOG_WORK]);
         run.inventory.set_backlog_work(piece);
         run.greet();
@@ -156,14 +154,14 @@ impl Run {
         Time::from_ms(self.now)
     }
 
-    /// One turn of the loop, in the reactor's order.
+    /// Runs a turn of the loop, in the order of the reactor.
     fn turn(&mut self) {
         self.pass();
         let tick = (self.now - START_MS).unsigned_abs();
         self.inventory.set_monotonic(MonotonicMs(tick));
-        self.model.tick = tick;
+        self.model.monotonic_ms = tick;
         let mut dead = Vec::new();
-        // A reset of one that waits shows before anything else is done.
+        // The reset of a waiter is found before anything else is done.
         for session in self.model.waiting() {
             if self.generator.rng.one_in(60) {
                 self.note(format!("{session} is reset"));
@@ -194,7 +192,7 @@ impl Run {
         self.compare();
     }
 
-    /// Does the remaining due work, turn by turn.
+    /// Does the remaining due work, in several turns.
     fn catch_up(&mut self) {
         while self.inventory.is_behind() {
             self.seen.pieces += 1;
@@ -203,7 +201,7 @@ impl Run {
         }
     }
 
-    /// Lets time pass: often just so far that something is due, or not yet.
+    /// Advances the time, often to just before or after the next deadline.
     fn pass(&mut self) {
         let kept_alive = self.model.next_keep_alive().map(|tick| START_MS + tick.cast_signed());
         let due = self.model.next_time().into_iter().chain(kept_alive).min();
@@ -230,7 +228,7 @@ impl Run {
         dead.push(session);
     }
 
-    /// One connection's turn: a line, an interrupt, or the end of it.
+    /// Lets a connection send a line or an interrupt, or end.
     fn serve(&mut self, dead: &mut Vec<u64>) {
         let here: Vec<u64> =
             self.peers.iter().filter(|(_, peer)| !peer.gone).map(|(id, _)| *id).collect();
@@ -243,7 +241,7 @@ impl Run {
             return self.hang_up(me, dead);
         }
         if self.peers[&me].session.is_waiting() {
-            // Its lines are held back.
+            // Lines after a wait are held back.
             if self.generator.rng.one_in(6) {
                 self.note(format!("{me} interrupts"));
                 self.inventory.interrupt(SessionId(me), ClockReading::at(self.time()));
@@ -261,26 +259,26 @@ impl Run {
         {
             self.generator.keyed.push(request.clone());
         }
-        if let (Command::When(wants, _, term), Some(told)) = (command, reply.strip_prefix("OK "))
+        if let (Command::When(targets, _, end), Some(told)) = (command, reply.strip_prefix("OK "))
             && self.generator.rng.one_in(2)
         {
             let start = told.split(' ').next().unwrap();
             let start = self.zone.parse(start, self.time()).expect("a time").ms();
-            self.book_as_told(me, wants, start, term);
+            self.book_as_told(me, targets, start, end);
         }
     }
 
-    /// What is said to fit, booked at once, is granted.
-    fn book_as_told(&mut self, me: u64, wants: Vec<String>, start: i64, term: Term) {
+    /// Books the result of `CUANDO` at once, which must be granted.
+    fn book_as_told(&mut self, me: u64, targets: Vec<String>, start: i64, end: End) {
         let start = Start::At(start);
-        let request = Request { wants, start, term, wait_ms: None, key: None, note: None };
+        let request = Request { targets, start, end, wait_ms: None, key: None, note: None };
         let is_full = self.model.is_full();
         let reply = self.command(me, &Command::Reserve(request));
         assert!(reply.starts_with("OK ") || is_full, "not granted as it was told: {reply}");
         self.seen.booked_as_told += usize::from(!is_full);
     }
 
-    /// Runs a line here and there; the line that it was answered with.
+    /// Runs a line on the server and the model, and returns the first line of the reply.
     fn command(&mut self, me: u64, command: &Command) -> String {
         let lang = self.generator.rng.pick(&[Lang::Es, Lang::En]);
         let line = self.generator.write(command, lang);
@@ -311,7 +309,7 @@ impl Run {
             Flow::Next => {}
             Flow::List(mut list) => while list.fill(50, &mut peer.out) {},
             Flow::Close => assert!(matches!(command, Command::Quit)),
-            Flow::Leave | Flow::Later(_) => panic!("{line:?} was put off"),
+            Flow::Leave | Flow::Later(_) => panic!("{line:?} was deferred"),
             Flow::Foreign => panic!("{line:?} was taken for another protocol"),
         }
         let reply = String::from_utf8(peer.out[before..].to_vec()).unwrap();
@@ -348,7 +346,7 @@ impl Run {
 
     fn tell_watchers(&mut self) {
         for peer in self.peers.values_mut().filter(|peer| !peer.gone) {
-            // In pieces, as for one that reads slowly.
+            // In pieces, as for a slow reader.
             let before = peer.out.len();
             while peer.session.is_behind(self.store.history()) {
                 let history = self.store.history();
@@ -364,10 +362,10 @@ impl Run {
             let told = peer.out[before..].iter().filter(|byte| **byte == b'\n').count();
             self.seen.notices += told;
         }
-        self.model.tell_watchers(self.model.last_event());
+        self.model.notify_watchers(self.model.last_event());
     }
 
-    /// All who are dead leave the queue before any of them releases anything.
+    /// Removes all lost connections from the queue before any of them releases a reservation.
     fn reap(&mut self, dead: &[u64]) {
         for session in dead {
             self.inventory.leave_queue(SessionId(*session), ClockReading::at(self.time()));
@@ -390,7 +388,7 @@ impl Run {
             self.catch_up();
             self.model.leave(*session, self.now);
         }
-        // What that has led to is told here, not in the next turn: to be compared.
+        // The effects are sent now and not in the next turn, to be compared.
         self.tell_waiters();
     }
 
@@ -398,14 +396,14 @@ impl Run {
         self.inventory.check();
         assert!(
             !self.inventory.some_waiter_fits(ClockReading::at(self.time()), &self.zone),
-            "somebody waits for what is free"
+            "a waiter fits"
         );
     }
 
-    /// Everybody was told what the reference says, and nothing else.
+    /// Checks that all connections were sent exactly the lines of the model.
     fn compare(&mut self) {
         let mut want: BTreeMap<u64, Vec<Line>> = BTreeMap::new();
-        for (session, line, _) in self.model.take_said() {
+        for (session, line, _) in self.model.take_output() {
             want.entry(session).or_default().push(line);
         }
         let mut peers = std::mem::take(&mut self.peers);
@@ -448,7 +446,7 @@ fn run_sequence(seed: u64, zones: &[Zone]) -> Seen {
         run.turn();
     }
     let mut seen = std::mem::take(&mut run.seen);
-    let of = |what| run.model.seen.get(what).copied().unwrap_or(0);
+    let of = |what| run.model.counts.get(what).copied().unwrap_or(0);
     (seen.granted_later, seen.timed_out) = (of("granted later"), of("waits timed out"));
     seen.keep_alives = of("kept alive");
     seen.renewed_keep_alives = of("renewed for the same length");
@@ -462,7 +460,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn every_reply_is_what_a_list_and_loops_would_say() {
+fn all_replies_match_the_model() {
     let first = number("MODEL_SEED").unwrap_or_else(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since.unwrap().as_nanos() as u64
@@ -514,15 +512,15 @@ fn every_reply_is_what_a_list_and_loops_would_say() {
     if count >= 10_000 {
         let all = [*waits, *granted_later, *timed_out, *notices, *places, *booked_as_told, *pieces];
         let keep_alives = [*keep_alives, *renewed_keep_alives, *ended_keep_alives];
-        assert!(all.iter().all(|one| *one > 1_000), "the generator leaves something out");
-        assert!(keep_alives.iter().all(|one| *one > 100), "too few that are kept alive");
+        assert!(all.iter().all(|one| *one > 1_000), "the random commands do not reach everything");
+        assert!(keep_alives.iter().all(|one| *one > 100), "too few keep-alive reservations");
         for code in [400, 401, 403, 404, 409, 410, 503] {
             assert!(codes.get(&code).is_some_and(|seen| *seen > 100), "too few {code}");
         }
     }
 }
 
-/// A few lines of connections of their own, below the sockets.
+/// A server without sockets on which single lines are run.
 struct Talk {
     run: Run,
 }
@@ -535,7 +533,7 @@ impl Talk {
         Talk { run }
     }
 
-    /// A newcomer says a line; what it is told.
+    /// Runs a line on a new connection and returns the reply.
     fn say(&mut self, line: &str) -> String {
         let run = &mut self.run;
         run.last_session += 1;
@@ -559,7 +557,7 @@ impl Talk {
         String::from_utf8(out).unwrap().trim_end().to_owned()
     }
 
-    /// What those who wait were told, each after the number of its connection.
+    /// Takes the lines sent to waiters, each with the number of its connection.
     fn told(&mut self) -> Vec<String> {
         self.run.tell_waiters();
         self.run
@@ -573,9 +571,9 @@ impl Talk {
     }
 }
 
-/// What is freed while the server is full is not forgotten.
+/// A resource that is released while the server is full is granted later.
 #[test]
-fn who_could_not_be_granted_for_lack_of_room_is_granted_when_there_is_room() {
+fn waiter_is_granted_when_the_server_is_no_longer_full() {
     let mut talk = Talk::new(2);
     talk.run.last_session = 0;
     talk.say("ALTA Sala 1..3");
@@ -583,15 +581,15 @@ fn who_could_not_be_granted_for_lack_of_room_is_granted_when_there_is_room() {
     assert_eq!(talk.say("RESERVAR Sala 1 espera=1h"), "* COLA 1 Sala 1");
     assert_eq!(talk.say("RESERVAR Sala 3"), "OK RESERVADO #2 Sala 3");
     assert_eq!(talk.say("CANCELAR Sala 1"), "OK CANCELADO #1 Sala 1");
-    assert!(talk.told().is_empty(), "two is the most there may be");
+    assert!(talk.told().is_empty(), "the server is full");
     assert_eq!(talk.say("CANCELAR Sala 3"), "OK CANCELADO #2 Sala 3");
     assert_eq!(talk.told(), ["3 OK RESERVADO #3 Sala 1"]);
 }
 
-/// Its interval moves along with the time, past what has just ended; it was taken for one of
-/// dates, which an end at its start never helps.
+/// Regression test: its start moves with the time, past a reservation that has just ended. It was
+/// treated like a request with dates, which an end at its start cannot free.
 #[test]
-fn waiter_for_a_pattern_whose_start_has_passed_is_granted_at_an_end() {
+fn pattern_waiter_after_its_start_is_granted_at_an_end() {
     let mut talk = Talk::new(10);
     talk.run.last_session = 0;
     talk.say("ALTA Sala 1");
@@ -604,9 +602,9 @@ fn waiter_for_a_pattern_whose_start_has_passed_is_granted_at_an_end() {
     assert!(told[0].starts_with("3 OK RESERVADO #2 Sala 1 desde="), "{told:?}");
 }
 
-/// So many at once that every waiter is tried: oldest first all the same.
+/// So many resources at once that every waiter is tried, still in order.
 #[test]
-fn a_hundred_new_rooms_are_granted_oldest_first() {
+fn hundred_new_rooms_are_granted_oldest_first() {
     let mut talk = Talk::new(1_000);
     talk.run.last_session = 0;
     talk.say("ALTA Sala 1");
@@ -619,9 +617,9 @@ fn a_hundred_new_rooms_are_granted_oldest_first() {
     assert_eq!(talk.told(), want);
 }
 
-/// Ids are given anew when most of them are of rooms that are no more.
+/// Ids are compacted when most of them belong to removed rooms.
 #[test]
-fn a_queue_goes_along_when_the_inventory_is_tidied() {
+fn queue_survives_the_compaction_of_ids() {
     let mut talk = Talk::new(1_000);
     talk.run.last_session = 0;
     talk.say("ALTA Taller 1..1200");
@@ -640,12 +638,12 @@ fn a_queue_goes_along_when_the_inventory_is_tidied() {
         |talk: &Talk| (0..).map_while(|id| talk.run.inventory.next_resource(ResourceId(id))).max();
     let before = last(&talk);
     talk.run.inventory.compact_ids();
-    assert!(last(&talk) < before, "it was tidied");
+    assert!(last(&talk) < before, "the ids were compacted");
     assert_eq!(talk.say("CANCELAR Sala 2"), "OK CANCELADO #1 Sala 2");
     assert_eq!(talk.told(), ["4 OK RESERVADO #2 Sala 2", "5 * COLA 1 Sala 2"]);
 }
 
-/// The live resources in order, and whether their ids have gaps.
+/// Returns the resources in order, and whether their ids have gaps.
 fn rooms(inventory: &Inventory) -> (Vec<String>, bool) {
     let next = |id: &ResourceId| inventory.next_resource(id.next());
     let ids: Vec<_> = std::iter::successors(inventory.next_resource(ResourceId(0)), next).collect();
@@ -653,9 +651,9 @@ fn rooms(inventory: &Inventory) -> (Vec<String>, bool) {
     (ids.iter().map(name).collect(), ids.last().is_some_and(|last| last.index() >= ids.len()))
 }
 
-/// What is booked and waited for meanwhile is found, wherever the cursor stands.
+/// Reservations and waiters of that time are found at every step.
 #[test]
-fn gaps_are_closed_in_pieces_and_all_is_well_in_between() {
+fn ids_are_compacted_in_pieces() {
     let mut talk = Talk::new(1_000);
     talk.run.inventory = Inventory::new(Capacity { resources: 21_000, reservations: 1_000 });
     talk.run.last_session = 0;
@@ -689,7 +687,7 @@ fn gaps_are_closed_in_pieces_and_all_is_well_in_between() {
         talk.say(&format!("CANCELAR Aula {room} desde=2030-01-01"));
         assert_eq!(talk.say(&format!("ALTA Nueva {pieces}")), "OK ALTA 1");
         assert!(talk.say(&format!("RESERVAR Nueva {pieces}")).starts_with("OK RESERVADO #"));
-        assert!(pieces < 100, "it ends although resources are added");
+        assert!(pieces < 100, "the list ends although resources are added");
     }
     assert!(pieces > 3, "not all {begun} at once");
     assert_eq!(talk.say("CANCELAR #1"), "OK CANCELADO #1 Sala 7777, Aula 9999");

@@ -1,5 +1,4 @@
-//! Checks that no resource is ever held twice at one instant, over the whole life of a journal, by
-//! reading back all reservations, cancellations, renewals and ends from the events.
+//! Checks from the events of a journal that no resource was ever reserved twice at one instant.
 
 use std::collections::HashMap;
 
@@ -15,7 +14,7 @@ use support::{Rng, seed};
 const START: Time = Time::from_ms(1_795_363_200_000);
 const STEPS: usize = 4_000;
 
-/// A server without sockets: an inventory, the time, and the events so far.
+/// A server without sockets: an inventory, the time, and all events.
 struct Server {
     inventory: Inventory,
     now: Time,
@@ -48,7 +47,7 @@ impl Server {
         String::from_utf8(out).unwrap()
     }
 
-    /// Returns an instant from an hour ago to two hours ahead, as a client writes it.
+    /// Returns an instant between an hour ago and two hours ahead, as a client writes it.
     fn instant(&self, rng: &mut Rng) -> String {
         let offset_ms = (rng.below(180) as i64 - 60) * 60_000;
         Zone::utc().text(self.now.plus_ms(offset_ms), reservad::time::Round::Down)
@@ -77,7 +76,7 @@ impl Server {
     }
 }
 
-/// Returns, by resource, the intervals in which it was held: `(from, to, number)`.
+/// Returns the intervals in which each resource was reserved: `(from, to, number)`.
 fn held(events: &[String]) -> HashMap<String, Vec<(Time, Time, u64)>> {
     let mut live: HashMap<u64, (Time, Time, Vec<String>)> = HashMap::new();
     let mut held: HashMap<String, Vec<_>> = HashMap::new();
@@ -124,10 +123,10 @@ fn held(events: &[String]) -> HashMap<String, Vec<(Time, Time, u64)>> {
     held
 }
 
-/// A reservation that began in the past was once compared with live ones only, so the journal could
-/// record two holders of one room at one time.
+/// Regression test: a reservation with a start in the past was compared with live reservations
+/// only, so that the journal could record two reservations of one room at one time.
 #[test]
-fn nothing_is_held_twice_over_the_whole_journal() {
+fn no_resource_is_reserved_twice_in_the_whole_journal() {
     let mut rng = Rng(seed());
     let mut server = Server::new();
     let mut granted_in_the_past = 0;

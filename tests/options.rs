@@ -1,4 +1,4 @@
-//! Every option, every signal and every exit code of the server's program.
+//! The options, signals and exit codes of the program `reservad`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -28,7 +28,7 @@ fn failure(arguments: &[&str]) -> (i32, String) {
         all = arguments.to_vec();
     }
     let (code, out, err) = outcome(&mut command(&all));
-    assert_eq!(out, "", "stdout is for what was asked for");
+    assert_eq!(out, "", "stdout contains requested output only");
     (code, err.trim_end().lines().last().unwrap_or_default().to_owned())
 }
 
@@ -79,7 +79,7 @@ fn help_and_version() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2() {
+fn wrong_usage_exits_with_2() {
     let cases: &[(&[&str], &str)] = &[
         (&["--bogus"], "--bogus"),
         (&["surplus"], "surplus"),
@@ -157,9 +157,12 @@ fn with_variables(variables: &[(&str, &Path)]) -> Command {
 
 #[test]
 fn data_directory_comes_from_the_option_or_the_environment() {
-    let folder = temp_dir();
-    let (state, xdg, home) =
-        (folder.path().join("state"), folder.path().join("xdg"), folder.path().join("home"));
+    let directory = temp_dir();
+    let (state, xdg, home) = (
+        directory.path().join("state"),
+        directory.path().join("xdg"),
+        directory.path().join("home"),
+    );
     let two = std::env::join_paths([&state, &xdg]).unwrap();
     let all = [("STATE_DIRECTORY", &*state), ("XDG_STATE_HOME", &*xdg), ("HOME", &*home)];
     let cases: &[(&[(&str, &Path)], &Path)] = &[
@@ -187,30 +190,30 @@ fn data_directory_comes_from_the_option_or_the_environment() {
 }
 
 #[test]
-fn in_memory_writes_no_file() {
-    let folder = temp_dir();
+fn in_memory_writes_no_files() {
+    let directory = temp_dir();
     for _ in 0..2 {
         let mut command = command(&["--in-memory", "--listen", "127.0.0.1:0"]);
-        command.env("HOME", folder.path()).env_remove("STATE_DIRECTORY");
+        command.env("HOME", directory.path()).env_remove("STATE_DIRECTORY");
         let server = Server::spawn(command.env_remove("XDG_STATE_HOME"));
         let mut client = server.connect();
         assert_eq!(client.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
         assert_eq!(figure(&mut client, "fsync"), "in-memory");
         server.stop();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }
 
 #[test]
 fn start_logs_addresses_and_counts() {
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &[]);
     let log = server.log_so_far();
     assert!(log.contains(&format!("listening on {}\n", server.address)), "{log}");
     assert!(log.contains("3 resources, 0 live reservations"), "{log}");
     server.connect().say("RESERVAR Habitación 1, Habitación 2");
     server.stop();
-    let mut server = Server::durable(folder.path(), &["--max-clients", "7"]);
+    let mut server = Server::durable(directory.path(), &["--max-clients", "7"]);
     let log = server.log_so_far();
     assert!(log.contains("3 resources, 1 live reservations, room for 7 clients"), "{log}");
 }
@@ -270,7 +273,7 @@ fn bound_per_address_applies_to_other_addresses_but_not_to_loopback() {
     let from_here: Vec<_> = (0..10).map(|_| speaking(1)).collect();
     // A closed connection makes room.
     drop(from_there.pop());
-    until("there is room again", || {
+    until("a place is free again", || {
         let mut client = connect(0);
         client.try_send("SOY eva\n") && client.try_line().is_some_and(|line| line == "OK eva")
     });
@@ -278,12 +281,12 @@ fn bound_per_address_applies_to_other_addresses_but_not_to_loopback() {
     server.stop();
 }
 
-/// Returns a server with a limit of open files and this many listeners.
-fn under_a_limit(files: usize, listeners: usize, folder: &Path) -> Command {
+/// Starts a server with a limit of open files and a number of listeners.
+fn under_a_limit(files: usize, listeners: usize, directory: &Path) -> Command {
     let mut command = Command::new("sh");
     let limit = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
     command.args(["-c", &limit, env!("CARGO_BIN_EXE_reservad")]);
-    command.args(["--data-dir", text(folder), "--time-zone", "UTC"]);
+    command.args(["--data-dir", text(directory), "--time-zone", "UTC"]);
     for _ in 0..listeners {
         command.args(["--listen", "127.0.0.1:0"]);
     }
@@ -295,8 +298,8 @@ fn under_a_limit(files: usize, listeners: usize, folder: &Path) -> Command {
 /// compaction needs, and it stopped the server.
 #[test]
 fn a_compaction_has_descriptors_with_many_listeners_and_all_places_taken() {
-    let folder = temp_dir();
-    let mut server = Server::spawn(&mut under_a_limit(100, 12, folder.path()));
+    let directory = temp_dir();
+    let mut server = Server::spawn(&mut under_a_limit(100, 12, directory.path()));
     assert!(server.log_so_far().contains("room for 46 clients"), "{}", server.log_so_far());
     let mut crowd: Vec<_> = (0..45)
         .map(|_| {
@@ -312,32 +315,32 @@ fn a_compaction_has_descriptors_with_many_listeners_and_all_places_taken() {
 
 #[test]
 fn too_few_descriptors_for_the_listeners_are_an_error_of_the_start() {
-    let folder = temp_dir();
-    let done = under_a_limit(54, 12, folder.path()).output().unwrap();
+    let directory = temp_dir();
+    let done = under_a_limit(54, 12, directory.path()).output().unwrap();
     assert_eq!(done.status.code(), Some(1));
     let said = String::from_utf8(done.stderr).unwrap();
     assert!(said.contains("54 open files") && said.contains("55 are needed"), "{said}");
-    let server = Server::spawn(&mut under_a_limit(55, 12, folder.path()));
+    let server = Server::spawn(&mut under_a_limit(55, 12, directory.path()));
     assert_eq!(server.connect().say("SOY ana"), "OK ana");
     server.stop();
 }
 
 #[test]
-fn sample_rooms_only_where_there_is_no_data_yet() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+fn sample_rooms_are_added_to_an_empty_directory_only() {
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     assert_eq!(client.list("LISTAR"), ["Habitación 1", "Habitación 2", "Habitación 3"]);
     assert_eq!(client.say("BAJA Habitación 1, Habitación 2, Habitación 3"), "OK BAJA 3");
     server.stop();
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     assert_eq!(server.connect().say("LISTAR"), "OK 0 DISPONIBLES");
     server.stop();
     // An inventory file replaces them.
-    let folder = temp_dir();
-    std::fs::write(folder.path().join("rooms"), "Sala\n").unwrap();
-    let data = folder.path().join("data");
-    let file = folder.path().join("rooms");
+    let directory = temp_dir();
+    std::fs::write(directory.path().join("rooms"), "Sala\n").unwrap();
+    let data = directory.path().join("data");
+    let file = directory.path().join("rooms");
     let server = Server::durable(&data, &["--inventory", text(&file)]);
     assert_eq!(server.connect().list("LISTAR"), ["Sala"]);
     server.stop();
@@ -346,26 +349,26 @@ fn sample_rooms_only_where_there_is_no_data_yet() {
 }
 
 #[test]
-fn a_start_that_failed_leaves_no_sample_rooms_behind() {
-    let folder = temp_dir();
+fn failed_start_leaves_no_sample_rooms() {
+    let directory = temp_dir();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let data = folder.path().join("data");
+    let data = directory.path().join("data");
     assert_eq!(failure(&["--data-dir", text(&data), "--listen", &address]).0, 1);
-    std::fs::write(folder.path().join("rooms"), "Sala\n").unwrap();
-    let file = folder.path().join("rooms");
+    std::fs::write(directory.path().join("rooms"), "Sala\n").unwrap();
+    let file = directory.path().join("rooms");
     let server = Server::durable(&data, &["--inventory", text(&file)]);
     assert_eq!(server.connect().list("LISTAR"), ["Sala"]);
 }
 
 #[test]
 fn inventory_file_adds_missing_resources() {
-    let folder = temp_dir();
-    let file = folder.path().join("rooms");
+    let directory = temp_dir();
+    let file = directory.path().join("rooms");
     let content =
         "\u{FEFF}# the rooms\r\n\r\nHabitación 1\r\n  Sala   de\treuniones \r\n   \n#x\n\nGrúa/7";
     std::fs::write(&file, content).unwrap();
-    let data = folder.path().join("data");
+    let data = directory.path().join("data");
     let server = Server::durable(&data, &["--inventory", text(&file)]);
     let want = ["Habitación 1", "Sala de reuniones", "Grúa/7"];
     assert_eq!(server.connect().list("LISTAR"), want);
@@ -381,9 +384,9 @@ fn inventory_file_adds_missing_resources() {
 }
 
 #[test]
-fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
-    let folder = temp_dir();
-    let file = folder.path().join("rooms");
+fn invalid_inventory_file_is_refused_with_file_line_and_reason() {
+    let directory = temp_dir();
+    let file = directory.path().join("rooms");
     let long = format!("Sala\n{}\n", "x".repeat(129));
     let cases: &[(&[u8], usize, &str)] = &[
         (b"Sala 1\nSala, 2\n", 2, ","),
@@ -401,7 +404,7 @@ fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
         let place = format!("reservad: {}, line {line}: ", file.display());
         assert!(reason.starts_with(&place) && reason.contains(said), "{reason}");
     }
-    let missing = folder.path().join("missing");
+    let missing = directory.path().join("missing");
     let (code, reason) = failure(&["--in-memory", "--inventory", text(&missing)]);
     assert_eq!(code, 1);
     let start = format!("reservad: cannot read the file of --inventory: {}", missing.display());
@@ -410,10 +413,10 @@ fn a_bad_inventory_file_is_refused_with_file_line_and_reason() {
 
 #[test]
 fn sighup_reloads_the_inventory_file() {
-    let folder = temp_dir();
-    let file = folder.path().join("rooms");
+    let directory = temp_dir();
+    let file = directory.path().join("rooms");
     std::fs::write(&file, "Sala 1\n").unwrap();
-    let data = folder.path().join("data");
+    let data = directory.path().join("data");
     let mut server = Server::durable(&data, &["--inventory", text(&file)]);
     let mut client = server.connect();
     assert_eq!(client.say("RESERVAR Sala 1"), "OK RESERVADO #1 Sala 1");
@@ -434,7 +437,11 @@ fn sighup_reloads_the_inventory_file() {
     assert_eq!(client.say("VERIFICAR #1"), "OK VIGENTE #1 Sala 1 quedan=-");
     server.stop();
     let server = Server::durable(&data, &[]);
-    assert_eq!(server.connect().list("LISTAR"), ["Sala 2", "Sala 3"], "it is in the journal");
+    assert_eq!(
+        server.connect().list("LISTAR"),
+        ["Sala 2", "Sala 3"],
+        "the event is in the journal"
+    );
 }
 
 #[test]
@@ -448,15 +455,15 @@ fn sighup_without_an_inventory_changes_nothing() {
 
 #[test]
 fn second_server_on_a_data_directory_is_refused() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
-    let (code, reason) = failure(&["--data-dir", text(folder.path())]);
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
+    let (code, reason) = failure(&["--data-dir", text(directory.path())]);
     assert_eq!(code, 1);
     assert!(reason.contains("another process uses this data directory"), "{reason}");
-    assert!(reason.contains(text(folder.path())), "{reason}");
+    assert!(reason.contains(text(directory.path())), "{reason}");
     assert_eq!(server.connect().say("SOY ana"), "OK ana");
     server.kill();
-    Server::durable(folder.path(), &[]).stop();
+    Server::durable(directory.path(), &[]).stop();
 }
 
 #[test]
@@ -474,18 +481,18 @@ fn port_in_use_is_an_error() {
 
 #[test]
 fn unusable_data_directory_is_an_error() {
-    let folder = temp_dir();
-    std::fs::write(folder.path().join("file"), "").unwrap();
-    let under = folder.path().join("file").join("data");
+    let directory = temp_dir();
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let under = directory.path().join("file").join("data");
     let arguments = ["--data-dir", text(&under), "--log-level", "error"];
     let (code, reason) = failure(&arguments);
     assert_eq!(code, 1);
     assert!(reason.starts_with("reservad: cannot ") && reason.contains(text(&under)), "{reason}");
     if rustix::process::geteuid().is_root() {
-        println!("not tried: to root every folder is writable");
+        println!("not tried: to root every directory is writable");
         return;
     }
-    let closed = folder.path().join("closed");
+    let closed = directory.path().join("closed");
     std::fs::create_dir(&closed).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o500);
     std::fs::set_permissions(&closed, mode).unwrap();
@@ -495,17 +502,17 @@ fn unusable_data_directory_is_an_error() {
 }
 
 #[test]
-fn a_damaged_journal_stops_the_start() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+fn damaged_journal_stops_the_start() {
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     for n in 1..=20 {
         assert_eq!(code_of(&client.say("RESERVAR Habitación 1")), "RESERVADO");
         assert_eq!(code_of(&client.say(&format!("CANCELAR #{n}"))), "CANCELADO");
     }
     server.stop();
-    let journal = folder.path().join("journal");
-    let data = text(folder.path());
+    let journal = directory.path().join("journal");
+    let data = text(directory.path());
     let (code, out, err) = outcome(&mut command(&["check", "--data-dir", data]));
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(out.starts_with(&format!("{}: good up to byte ", journal.display())), "{out}");
@@ -536,7 +543,7 @@ fn a_damaged_journal_stops_the_start() {
     assert_eq!(code, 3);
     assert!(out.contains("a torn tail from byte "), "{out}");
     assert!(out.contains("\nends without a seal: events after 42 may be missing"), "{out}");
-    let mut server = Server::durable(folder.path(), &[]);
+    let mut server = Server::durable(directory.path(), &[]);
     assert!(server.log_so_far().contains("a torn tail was cut at byte "));
     // The cancellation is lost with it.
     assert_eq!(code_of(&server.connect().say("RESERVAR Habitación 1")), "409");
@@ -545,26 +552,26 @@ fn a_damaged_journal_stops_the_start() {
 
 #[test]
 fn check_reports_a_missing_journal() {
-    let folder = temp_dir();
-    let (code, out, err) = outcome(&mut command(&["check", "--data-dir", text(folder.path())]));
+    let directory = temp_dir();
+    let (code, out, err) = outcome(&mut command(&["check", "--data-dir", text(directory.path())]));
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(
         err.contains("there is no journal; name the server's directory with --data-dir"),
         "{err}"
     );
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "and changes nothing");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "and changes nothing");
 }
 
 #[test]
 fn killed_server_loses_nothing_with_any_fsync_policy() {
     for (when, shown) in [("always", "always"), ("never", "never"), ("1s", "1s"), ("2h", "7200s")] {
-        let folder = temp_dir();
-        let server = Server::durable(folder.path(), &["--fsync", when]);
+        let directory = temp_dir();
+        let server = Server::durable(directory.path(), &["--fsync", when]);
         let mut client = server.connect();
         assert_eq!(figure(&mut client, "fsync"), shown);
         assert_eq!(client.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
         server.kill();
-        let server = Server::durable(folder.path(), &["--fsync", when]);
+        let server = Server::durable(directory.path(), &["--fsync", when]);
         let mut client = server.connect();
         assert_eq!(client.say("VERIFICAR #1"), "OK VIGENTE #1 Habitación 1 quedan=-");
         assert_eq!(client.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
@@ -573,11 +580,11 @@ fn killed_server_loses_nothing_with_any_fsync_policy() {
 }
 
 #[test]
-fn no_more_resources_than_max_resources() {
+fn max_resources_is_enforced() {
     let server = Server::in_memory(&["--max-resources", "5"]);
     let mut client = server.connect();
     assert_eq!(code_of(&client.say("ALTA Sala 1..3")), "503");
-    assert_eq!(client.list("LISTAR").len(), 3, "all or none");
+    assert_eq!(client.list("LISTAR").len(), 3, "some resources of an ALTA");
     assert_eq!(client.say("ALTA Sala 1..2"), "OK ALTA 2");
     let refused = client.say("ALTA Sala 3");
     assert!(code_of(&refused) == "503" && refused.contains("--max-resources"), "{refused}");
@@ -589,7 +596,7 @@ fn no_more_resources_than_max_resources() {
 }
 
 #[test]
-fn no_more_reservations_than_max_reservations() {
+fn max_reservations_is_enforced() {
     let server = Server::in_memory(&["--max-reservations", "2"]);
     let mut client = server.connect();
     assert_eq!(code_of(&client.say("RESERVAR Habitación 1")), "RESERVADO");
@@ -617,7 +624,7 @@ fn idle_clients_are_closed_unless_they_hold_something() {
     std::thread::sleep(Duration::from_millis(1500)); // it is what does not happen that counts
     assert_eq!(holds.say("SOY ana"), "OK ana");
     assert_eq!(held.say("CANCELAR Habitación 2"), "OK CANCELADO #2 Habitación 2");
-    assert!(held.is_closed(), "it holds nothing any more");
+    assert!(held.is_closed(), "the reservation has ended");
     assert_eq!(holds.list("LISTAR"), ["Habitación 2", "Habitación 3"]);
 }
 
@@ -632,9 +639,9 @@ fn time_zone_applies_to_replies_and_requests() {
     assert_eq!(figure(&mut client, "zone"), "America/Montevideo");
 }
 
-/// An unknown zone in TZ was once silently treated as UTC.
+/// Regression test: an unknown zone in TZ was silently treated as UTC.
 #[test]
-fn an_unknown_zone_in_tz_stops_the_start() {
+fn unknown_zone_in_tz_stops_the_start() {
     let with_tz = |tz: &str| {
         let mut server = command(&["--in-memory", "--listen", "127.0.0.1:0"]);
         server.env("TZ", tz).stdin(Stdio::null()).stderr(Stdio::piped());
@@ -663,7 +670,7 @@ fn an_unknown_zone_in_tz_stops_the_start() {
 }
 
 #[test]
-fn log_levels() {
+fn log_levels_filter_lines() {
     let mut server = Server::in_memory(&["--log-level", "debug"]);
     let mut client = server.connect();
     SockRef::from(&*client.stream()).set_linger(Some(Duration::ZERO)).unwrap();
@@ -678,10 +685,10 @@ fn log_levels() {
 }
 
 #[test]
-fn sigterm_and_sigint_answer_what_was_received() {
+fn sigterm_and_sigint_answer_received_lines() {
     for signal in ["TERM", "INT"] {
-        let folder = temp_dir();
-        let mut server = Server::durable(folder.path(), &[]);
+        let directory = temp_dir();
+        let mut server = Server::durable(directory.path(), &[]);
         let mut quiet = server.connect();
         assert_eq!(quiet.say("SOY eva"), "OK eva");
         let mut half = server.connect();
@@ -691,7 +698,7 @@ fn sigterm_and_sigint_answer_what_was_received() {
         let lines = 2000;
         let mut waiting = server.while_stopped(|| {
             busy.send("RESERVAR Habitación 1\nCANCELAR Habitación 1\n".repeat(lines));
-            // In the backlog, not accepted yet.
+            // In the backlog and not accepted yet.
             let mut waiting = server.connect();
             waiting.send("RESERVAR Habitación 2\n");
             server.signal(signal);
@@ -708,29 +715,29 @@ fn sigterm_and_sigint_answer_what_was_received() {
         let status = server.wait();
         assert_eq!(status.code(), Some(0), "{}", server.log_so_far());
         server.wait_log("stopped");
-        let server = Server::durable(folder.path(), &[]);
+        let server = Server::durable(directory.path(), &[]);
         assert_eq!(server.connect().list("LISTAR"), ["Habitación 1", "Habitación 3"]);
     }
 }
 
 #[test]
-fn a_stop_ends_what_was_bound_to_connections() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+fn stop_ends_bound_reservations() {
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     assert_eq!(code_of(&client.say("RESERVAR Habitación 1 hasta=salir")), "RESERVADO");
     server.stop();
     assert!(client.is_closed());
-    let (_, out, _) = outcome(&mut command(&["check", "--data-dir", text(folder.path())]));
+    let (_, out, _) = outcome(&mut command(&["check", "--data-dir", text(directory.path())]));
     assert!(out.contains(" 0 live reservations"), "{out}");
 }
 
 #[test]
-fn a_second_sigterm_ends_at_once() {
-    let folder = temp_dir();
+fn second_sigterm_exits_at_once() {
+    let directory = temp_dir();
     let names: Vec<_> = (0..20_000).map(|n| format!("{n} {}", "x".repeat(100))).collect();
-    std::fs::write(folder.path().join("rooms"), names.join("\n")).unwrap();
-    let file = folder.path().join("rooms");
+    std::fs::write(directory.path().join("rooms"), names.join("\n")).unwrap();
+    let file = directory.path().join("rooms");
     let mut server = Server::in_memory(&["--inventory", text(&file)]);
     // A client with much unread output delays the first signal.
     let mut client = server.connect();
@@ -740,15 +747,15 @@ fn a_second_sigterm_ends_at_once() {
     server.wait_log("stopping");
     server.signal("TERM");
     let status = server.wait();
-    assert_eq!(status.code(), Some(1), "after its grace it would have ended with 0");
+    assert_eq!(status.code(), Some(1), "after its grace period it would exit with 0");
 }
 
 #[test]
 fn client_that_reads_nothing_delays_a_stop_only_briefly() {
-    let folder = temp_dir();
+    let directory = temp_dir();
     let names: Vec<_> = (0..20_000).map(|n| format!("{n} {}", "x".repeat(100))).collect();
-    std::fs::write(folder.path().join("rooms"), names.join("\n")).unwrap();
-    let file = folder.path().join("rooms");
+    std::fs::write(directory.path().join("rooms"), names.join("\n")).unwrap();
+    let file = directory.path().join("rooms");
     let server = Server::in_memory(&["--inventory", text(&file)]);
     let mut client = server.connect();
     client.send("LISTAR\n".repeat(50));
@@ -757,7 +764,7 @@ fn client_that_reads_nothing_delays_a_stop_only_briefly() {
 }
 
 #[test]
-fn a_closed_stderr_and_sigpipe_do_not_kill_it() {
+fn closed_stderr_and_sigpipe_do_not_kill_the_server() {
     let mut command = command(&["--in-memory", "--listen", "127.0.0.1:0", "--log-level", "debug"]);
     let mut child = command.spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
@@ -794,9 +801,9 @@ fn a_closed_stderr_and_sigpipe_do_not_kill_it() {
 }
 
 #[test]
-fn a_restart_on_the_same_port_right_away() {
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &[]);
+fn restart_on_the_same_port_at_once() {
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &[]);
     let address = server.address.to_string();
     for round in 0..6 {
         // The server closes first, so that its sockets linger.
@@ -810,7 +817,7 @@ fn a_restart_on_the_same_port_right_away() {
         } else {
             server.kill()
         }
-        server = Server::durable(folder.path(), &["--listen", &address]);
+        server = Server::durable(directory.path(), &["--listen", &address]);
         assert_eq!(server.address.to_string(), address);
         assert!(clients[1].is_closed());
         assert_eq!(server.connect().say("SOY eva"), "OK eva");
@@ -818,7 +825,7 @@ fn a_restart_on_the_same_port_right_away() {
 }
 
 #[test]
-fn both_wildcards_on_one_port() {
+fn both_wildcard_addresses_on_one_port() {
     // The port of a closed listener is free again, for both families.
     let port = Server::in_memory(&[]).address.port();
     let (v4, v6) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));

@@ -1,5 +1,4 @@
-//! Section 2 of the protocol: bytes, lines, telnet, half-close, pipelining and
-//! strangers.
+//! The framing of the protocol: bytes, lines, telnet, half-close, pipelining and foreign protocols.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -16,13 +15,12 @@ const SB: u8 = 250;
 const SE: u8 = 240;
 const TIMING_MARK: u8 = 6;
 
-/// Everything that is answered to these bytes up to the end of the
-/// connection; our side is closed after them.
+/// Sends bytes, half-closes the connection, and returns everything that the server sends.
 fn answer(server: &Server, bytes: &[u8]) -> Vec<u8> {
     answer_in_pieces(server, &[bytes])
 }
 
-/// The same with a write for each piece.
+/// Does the same with a write per piece.
 fn answer_in_pieces(server: &Server, pieces: &[&[u8]]) -> Vec<u8> {
     let mut client = server.connect();
     for piece in pieces {
@@ -38,7 +36,7 @@ fn read_all(client: &mut Client) -> Vec<u8> {
     all
 }
 
-/// Holds what is answered against a pattern as in [`support::dialog`].
+/// Matches the output for some input with a pattern as in [`support::dialog`].
 fn check(server: &Server, bytes: &[u8], want: &str) {
     let got = answer(server, bytes);
     let shown = String::from_utf8_lossy(&got);
@@ -50,15 +48,15 @@ fn bookings(server: &Server) -> usize {
     server.connect().list("RESERVAS").len()
 }
 
-/// Bytes as a client sends them, and all that comes back.
+/// Input and the complete output.
 #[test]
-fn lines_and_their_endings() {
+fn line_endings() {
     let server = Server::in_memory(&[]);
     let long = |count: usize| format!("LISTAR {}", "x".repeat(count - 7));
-    let rows: &[(&[u8], &str)] = &[
+    let cases: &[(&[u8], &str)] = &[
         (b"", ""),
         (b"LISTAR Sala *\n", "OK 0 DISPONIBLES\n"),
-        // A reply ends as its own line did, also within a list.
+        // A reply has the line ending of its request, also within a list.
         (b"AYUDA SALIR\r\n", "OK 1 AYUDA\r\nSALIR{*}\r\n"),
         (b"RESERVAS *1\r\n", "OK 0 RESERVAS\r\n"),
         (b"LISTAR *1\r\n", "OK 1 DISPONIBLES\r\nHabitaci\u{f3}n 1\r\n"),
@@ -73,7 +71,7 @@ fn lines_and_their_endings() {
         (b"LISTAR Sala *\r\r\nLIST Sala *\n", "ERR 400 {*}\r\nOK 0 AVAILABLE\n"),
         (b"LISTAR\rSala *\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
         (b"\r\r\nLIST Sala *\n", "ERR 400 {*}\r\nOK 0 AVAILABLE\n"),
-        // A tab is a space, every other control byte is not.
+        // A tab counts as a space. All other control characters are errors.
         (b"\tLISTAR\tSala\t*\t\n", "OK 0 DISPONIBLES\n"),
         (b"LISTAR\x00\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
         (b"\x00\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
@@ -85,8 +83,8 @@ fn lines_and_their_endings() {
         (b"LISTAR \x04\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
         ("LISTAR \u{85}\nLIST Sala *\n".as_bytes(), "ERR 400 {*}\nOK 0 AVAILABLE\n"),
         (b"RESERVAR Sala nota=\"a\x01b\"\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
-        // Not UTF-8: a stray byte, a cut sequence, an overlong one, a
-        // surrogate, beyond the end, Latin-1.
+        // Invalid UTF-8: a stray byte, an incomplete sequence, an overlong one, a surrogate, a code
+        // point that is too large, Latin-1.
         (b"LISTAR \x80\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
         (b"LISTAR \xc3\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
         (b"LISTAR \xc0\xaf\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
@@ -94,27 +92,27 @@ fn lines_and_their_endings() {
         (b"LISTAR \xf4\x90\x80\x80\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
         (b"RESERVAR Habitaci\xf3n 1\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
         (b"\xfe\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
-        // An unterminated last line is not run.
+        // A last line without its end is not run.
         (b"RESERVAR Habitaci\xc3\xb3n 1", "ERR 400 {*}\n"),
         (b"LIST Sala *\r\nRESERVAR Habitaci\xc3\xb3n 1", "OK 0 AVAILABLE\r\nERR 400 {*}\r\n"),
         (b"SALIR", "ERR 400 {*}\n"),
         (b"LIST Sala *\n  \t", "OK 0 AVAILABLE\n"),
-        // Lines after SALIR are dropped unanswered.
+        // Lines after SALIR are discarded.
         (b"SALIR\nRESERVAR *\nXYZ\n", "OK ADI\u{d3}S\n"),
         (b"QUIT\r\nRESERVAR *\r\nXYZ", "OK BYE\r\n"),
         (b"SALIR x\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
-        // Ctrl-D at the start of a line leaves at once, without an LF.
+        // Ctrl-D at the start of a line ends the session at once, without an LF.
         (b"\x04", "OK ADI\u{d3}S\n"),
         (b"\x04\nRESERVAR *\n", "OK ADI\u{d3}S\n"),
         (b"LIST Sala *\r\n\x04RESERVAR *\r\n", "OK 0 AVAILABLE\r\nOK BYE\r\n"),
         (b"\n\n\x04", "OK ADI\u{d3}S\n"),
     ];
-    for (bytes, want) in rows {
+    for (bytes, want) in cases {
         check(&server, bytes, want);
     }
     let next = "LIST Sala *\n";
     for (bytes, want) in [
-        // Exactly 4096 bytes are fine, one more is not, whatever the ending.
+        // A line may have 4096 bytes, with any line ending.
         (format!("{}\n{next}", long(4096)), "ERR 400 {*}\nOK 0 AVAILABLE\n"),
         (format!("{}\r\n{next}", long(4096)), "ERR 400 {*}\r\nOK 0 AVAILABLE\n"),
         (format!("LIST Sala *{}\n{next}", " ".repeat(4085)), "OK 0 {*}\nOK 0 AVAILABLE\n"),
@@ -133,8 +131,8 @@ fn lines_and_their_endings() {
     server.stop();
 }
 
-/// A line of 4096 and one of 4097 bytes, split into two writes at every
-/// place that matters and into many at once.
+/// Lines of 4096 and 4097 bytes, split into two writes at all relevant offsets, and into many
+/// writes.
 #[test]
 fn long_lines_in_arbitrary_pieces() {
     let server = Server::in_memory(&[]);
@@ -145,8 +143,8 @@ fn long_lines_in_arbitrary_pieces() {
             for at in [1, 4094, 4095, 4096, 4097, bytes.len() - 1] {
                 let mut client = server.connect();
                 client.send(&bytes[..at]);
-                // The first part has arrived when a server that had it all
-                // along has answered somebody else; it may also be read late.
+                // When another client has been answered, the server has probably read the first
+                // part.
                 assert_eq!(server.connect().list("LISTAR").len(), 3);
                 client.send(&bytes[at..]);
                 let got = client.raw_line();
@@ -169,13 +167,12 @@ fn long_lines_in_arbitrary_pieces() {
 }
 
 #[test]
-fn a_line_without_end_is_refused_once_and_closed() {
+fn line_without_end_is_refused_once_and_closes() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.send("RESERVAR Habitación 1\n");
     assert_eq!(client.line(), "OK RESERVADO #1 Habitación 1");
-    // The server closes while this is being sent: that the rest cannot be
-    // written any more is no failure.
+    // The server may close the connection before everything is sent.
     let endless = vec![b'x'; (1 << 20) + (64 << 10)];
     match client.stream().write_all(&endless) {
         Ok(()) => {}
@@ -186,7 +183,7 @@ fn a_line_without_end_is_refused_once_and_closed() {
     let rest = client.rest();
     assert!(matches("ERR 413 {*}\n", &rest), "{rest:?}");
     assert_eq!(rest.lines().count(), 1, "{rest:?}");
-    // Also where an LF comes after all of that in the same breath.
+    // Also if an LF follows in the same write.
     let mut client = server.connect();
     let mut bytes = vec![b'x'; (1 << 20) + 1];
     bytes.extend_from_slice(b"\nRESERVAR *\n");
@@ -194,7 +191,7 @@ fn a_line_without_end_is_refused_once_and_closed() {
     let rest = client.rest();
     assert!(matches("ERR 413 {*}\n", &rest), "{rest:?}");
     assert_eq!(rest.lines().count(), 1, "{rest:?}");
-    // One of exactly 1 MiB ends and is discarded, the connection is kept.
+    // A line of exactly 1 MiB is discarded and the connection is kept.
     let mut client = server.connect();
     let mut bytes = vec![b'x'; 1 << 20];
     bytes.extend_from_slice(b"\r\nLIST Sala *\n");
@@ -207,11 +204,10 @@ fn a_line_without_end_is_refused_once_and_closed() {
 }
 
 #[test]
-fn no_banner_and_no_prompt() {
+fn server_sends_no_banner_and_no_prompt() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
-    // Somebody who came later has been served: what was to be said unasked
-    // would be there.
+    // A later client has been served, so that a banner would have been sent.
     assert_eq!(server.connect().list("LISTAR").len(), 3);
     client.stream().set_nonblocking(true).unwrap();
     let error = client.stream().read(&mut [0]).unwrap_err();
@@ -223,37 +219,37 @@ fn no_banner_and_no_prompt() {
     server.stop();
 }
 
-/// Telnet's sequences, and what is answered to them and to a LIST after them.
+/// Telnet sequences, and the replies to them and to a LIST after them.
 #[test]
-fn telnet_at_every_split() {
+fn telnet_sequences_at_every_split() {
     let server = Server::in_memory(&[]);
-    let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    let mut row = |bytes: &[&[u8]], want: &[&[u8]]| rows.push((bytes.concat(), want.concat()));
+    let mut cases: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut row = |bytes: &[&[u8]], want: &[&[u8]]| cases.push((bytes.concat(), want.concat()));
     let (list, nothing): (&[u8], &[u8]) = (b"LIST Sala *\r\n", b"OK 0 AVAILABLE\r\n");
     row(&[&[IAC, DO, TIMING_MARK], list], &[&[IAC, WONT, TIMING_MARK], nothing]);
     row(&[&[IAC, DO, 1], list], &[&[IAC, WONT, 1], nothing]);
     row(&[&[IAC, DO, IAC], list], &[&[IAC, WONT, IAC], nothing]);
     row(&[&[IAC, WILL, 31], list], &[&[IAC, DONT, 31], nothing]);
     row(&[&[IAC, WONT, 1, IAC, DONT, 1], list], &[nothing]);
-    // A subnegotiation, with an escaped IAC and an SE that is data.
+    // A subnegotiation that contains an escaped IAC and an SE as data.
     row(&[&[IAC, SB, 31, 0, 80, 0, 24, IAC, SE], list], &[nothing]);
     row(&[&[IAC, SB, 24, 0, b'\n', IAC, IAC, SE, b'x', IAC, SE], list], &[nothing]);
     // Commands without an option.
     row(&[&[IAC, 241], b"LIST", &[IAC, 249], b" Sala *\r\n"], &[nothing]);
-    // What a telnet says first, and within a word and before its LF.
+    // The first negotiation of a telnet client, also within a word and before the LF.
     row(
         &[&[IAC, DO, 3, IAC, WILL, 24, IAC, WILL, 31], list],
         &[&[IAC, WONT, 3, IAC, DONT, 24, IAC, DONT, 31], nothing],
     );
     row(&[b"LI", &[IAC, DO, 5], b"ST Sala *\r\n"], &[&[IAC, WONT, 5], nothing]);
     row(&[b"LIST Sala *\r", &[IAC, WONT, 5], b"\n"], &[nothing]);
-    // Ctrl-C of a telnet: IAC IP, IAC DO TIMING-MARK.
+    // Ctrl-C of a telnet client: IAC IP, IAC DO TIMING-MARK.
     row(&[&[IAC, 244, IAC, DO, TIMING_MARK], list], &[&[IAC, WONT, TIMING_MARK], nothing]);
     row(&[&[IAC, 241, 4]], &[b"OK ADI\xc3\x93S\n"]);
-    for (bytes, want) in &rows {
+    for (bytes, want) in &cases {
         let show = |bytes: &[u8]| bytes.escape_ascii().to_string();
         for at in 0..=bytes.len() {
-            // A split is only one if the first part is read by itself.
+            // The first part must be read before the second one is sent.
             let mut client = server.connect();
             client.send(&bytes[..at]);
             if at % 4 == 1 {
@@ -268,9 +264,9 @@ fn telnet_at_every_split() {
         let got = answer_in_pieces(&server, &single);
         assert_eq!(show(&got), show(want), "{} in single bytes", show(bytes));
     }
-    // IAC IAC is the byte itself, which is not UTF-8.
+    // IAC IAC stands for the byte 255, which is not UTF-8.
     check(&server, b"LIST \xff\xff\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n");
-    // An end within a sequence ends the connection and nothing else.
+    // The end of the stream within a sequence ends the connection without an error.
     check(&server, b"LIST Sala *\n\xff", "OK 0 AVAILABLE\n");
     check(&server, b"LIST Sala *\n\xff\xfa\x18", "OK 0 AVAILABLE\n");
     server.stop();
@@ -284,16 +280,16 @@ fn telnet_edits_the_open_line() {
     const EL: u8 = 248;
     let server = Server::in_memory(&[]);
     let nothing = b"OK 0 AVAILABLE\n";
-    let rows: [(&[&[u8]], &[u8]); 6] = [
+    let cases: [(&[&[u8]], &[u8]); 6] = [
         (&[b"LIST Salaz", &[IAC, EC], b" *\n"], nothing),
-        // One character of several bytes.
+        // A character of several bytes.
         (&["LIST Sala \u{F1}".as_bytes(), &[IAC, EC], b"*\n"], nothing),
         (&[b"x", &[IAC, EC, IAC, EC, IAC, EC], b"LIST Sala *\n"], nothing),
         (&[b"RESERVE Habitaci", &[IAC, EL], b"LIST Sala *\n"], nothing),
         (&[b"LIST Sala *\nx", &[IAC, EL]], nothing),
         (&[b"LIST Sala *\n", &[IAC, EC, IAC, EL]], nothing),
     ];
-    for (pieces, want) in rows {
+    for (pieces, want) in cases {
         let bytes = pieces.concat();
         for at in 0..=bytes.len() {
             let got = answer_in_pieces(&server, &[&bytes[..at], &bytes[at..]]);
@@ -303,17 +299,18 @@ fn telnet_edits_the_open_line() {
     server.stop();
 }
 
-/// Telnet's Synch sends its DM as urgent data. A read stops at the urgent mark, and once no further
-/// event came for the bytes behind it, and the byte after the mark was taken for the DM.
+/// Regression test: telnet's Synch sends its DM as urgent data. A read stops at the urgent mark,
+/// after which no event came for the remaining bytes, and the byte after the mark was taken for the
+/// DM.
 #[test]
-fn urgent_data_neither_stalls_a_connection_nor_eats_a_byte() {
+fn urgent_data_neither_stalls_a_connection_nor_loses_a_byte() {
     const DM: u8 = 242;
     let server = Server::in_memory(&[]);
     for urgent in [&[DM][..], b" "] {
         let mut client = server.connect();
         assert_eq!(client.list("LIST Sala *").len(), 0);
         let before: &[u8] = if urgent == [DM] { &[IAC] } else { b"" };
-        // Everything arrives before the server reads.
+        // All data arrives before the server reads.
         server.while_stopped(|| {
             client.send(before);
             socket2::SockRef::from(&*client.stream()).send_out_of_band(urgent).unwrap();
@@ -326,16 +323,16 @@ fn urgent_data_neither_stalls_a_connection_nor_eats_a_byte() {
 
 /// Some editors begin a text file with a byte order mark.
 #[test]
-fn a_byte_order_mark_is_skipped_where_a_connection_begins() {
+fn byte_order_mark_at_the_start_is_skipped() {
     let server = Server::in_memory(&[]);
     check(&server, "\u{FEFF}LIST Sala *\n".as_bytes(), "OK 0 AVAILABLE\n");
     check(&server, "LIST Sala *\n\u{FEFF}LIST\n".as_bytes(), "OK 0 AVAILABLE\nERR 400 {*}\n");
     server.stop();
 }
 
-/// The bytes of the filter do not count for the length of a line.
+/// Telnet sequences do not count for the length of a line.
 #[test]
-fn a_line_is_measured_after_the_telnet_filter() {
+fn length_of_a_line_is_measured_after_telnet() {
     let server = Server::in_memory(&[]);
     let mut line = format!("LIST Sala *{}", " ".repeat(4096 - 11)).into_bytes();
     for at in [4096, 2000, 100, 0] {
@@ -350,7 +347,7 @@ fn a_line_is_measured_after_the_telnet_filter() {
 
 /// DO TIMING-MARK is answered at once, not with the next line.
 #[test]
-fn a_timing_mark_is_answered_before_any_line() {
+fn timing_mark_is_answered_before_any_line() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.send([b'L', IAC, 244, IAC, DO, TIMING_MARK]);
@@ -359,14 +356,14 @@ fn a_timing_mark_is_answered_before_any_line() {
     assert_eq!(answer, [IAC, WONT, TIMING_MARK]);
     client.send("IST Sala *\n");
     assert_eq!(client.line(), "OK 0 AVAILABLE");
-    // Ctrl-D does not wait for an LF either.
+    // Ctrl-D does not need an LF either.
     client.send([4]);
     assert_eq!(client.rest(), "OK BYE\n");
     server.stop();
 }
 
 #[test]
-fn after_a_half_close_everything_is_run_and_answered() {
+fn lines_before_a_half_close_are_run_and_answered() {
     let server = Server::in_memory(&[]);
     let mut lines = String::new();
     let mut want = String::new();
@@ -383,12 +380,12 @@ fn after_a_half_close_everything_is_run_and_answered() {
 }
 
 #[test]
-fn ten_thousand_lines_in_one_go_are_answered_in_order() {
+fn ten_thousand_pipelined_lines_are_answered_in_order() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let mut lines = String::new();
     for n in 0..10_000 {
-        // Each line has an answer of its own.
+        // Each line has a different reply.
         lines += &format!("VERIFICAR #{}{}", n + 1, if n % 3 == 0 { "\r\n" } else { "\n" });
     }
     lines += "SALIR\n";
@@ -405,7 +402,7 @@ fn ten_thousand_lines_in_one_go_are_answered_in_order() {
     server.stop();
 }
 
-/// Lists among other replies stay whole and in order, however long.
+/// Lists of any length between other replies stay complete and in order.
 #[test]
 fn long_lists_within_a_pipeline() {
     let server = Server::in_memory(&[]);
@@ -424,13 +421,13 @@ fn long_lists_within_a_pipeline() {
     server.stop();
 }
 
-/// A browser, a mail server, a TLS client: closed without a word, and
-/// nothing is reserved.
+/// Browsers, mail servers and TLS clients: the connection is closed without a reply and without any
+/// effect.
 #[test]
-fn strangers_are_closed_unanswered() {
+fn foreign_protocols_are_closed_without_a_reply() {
     let mut server = Server::in_memory(&[]);
     let reserve = "RESERVAR Habitación 1\r\n";
-    let rows = [
+    let cases = [
         format!("GET / HTTP/1.1\r\nHost: localhost:12345\r\n\r\n{reserve}"),
         format!("POST /x?y HTTP/1.0\r\n{reserve}"),
         format!("OPTIONS * HTTP/1.1\n{reserve}"),
@@ -450,10 +447,10 @@ fn strangers_are_closed_unanswered() {
         format!("\u{16}\u{3}\u{1}\n{reserve}"),
         format!("\u{16}\n{reserve}"),
     ];
-    for bytes in &rows {
+    for bytes in &cases {
         let mut client = server.connect();
         client.send(bytes);
-        // It is the server that closes; our side stays open.
+        // The server closes the connection while our side is open.
         let mut got = Vec::new();
         match client.stream().read_to_end(&mut got) {
             Ok(_) => {}
@@ -462,14 +459,14 @@ fn strangers_are_closed_unanswered() {
         }
         assert!(got.is_empty(), "{bytes:?} is answered {:?}", String::from_utf8_lossy(&got));
     }
-    // A header on any line; what came before it is answered.
+    // An HTTP header on a later line, after lines that are answered.
     check(&server, b"LIST Sala *\nX-Y: z\nRESERVAR *\n", "OK 0 AVAILABLE\n");
     check(&server, b"XYZ\nHost: a\nRESERVAR *\n", "ERR 400 {*}\n");
     assert_eq!(bookings(&server), 0);
-    // It is logged, and not once for each.
+    // It is logged, but not for each connection.
     server.wait_log("another protocol");
     assert_eq!(server.log_so_far().matches("another protocol").count(), 1);
-    // None of these are strangers.
+    // These lines belong to the protocol.
     for (line, want) in [
         (&b"LIST Sala *\nGET / HTTP/1.1\nLIST Sala *\n"[..], "OK 0 {*}\nERR 400 {*}\nOK 0 {*}\n"),
         (b"GET / x\nLIST Sala *\n", "ERR 400 {*}\nOK 0 AVAILABLE\n"),
@@ -486,18 +483,18 @@ fn strangers_are_closed_unanswered() {
     server.stop();
 }
 
-/// A connection that goes while others talk takes nothing with it.
+/// A connection that is reset does not affect other clients.
 #[test]
-fn a_reset_in_the_middle_of_a_line_runs_nothing() {
+fn reset_within_a_line_runs_nothing() {
     let server = Server::in_memory(&[]);
     for _ in 0..20 {
         let mut client = server.connect();
         client.send("LISTAR\nRESERVAR Habitación 1");
-        // Closed with what was answered unread: the peer gets a reset.
+        // Closing with unread replies sends a reset.
         drop(client);
     }
     let mut client = server.connect();
-    until("they are gone", || client.list("ESTADO").contains(&"clients=1".to_owned()));
+    until("the connections are closed", || client.list("ESTADO").contains(&"clients=1".to_owned()));
     assert_eq!(bookings(&server), 0);
     server.stop();
 }

@@ -1,11 +1,10 @@
-//! Sections 3 and 4 of the protocol: words, names, patterns, and the language
-//! and form of replies.
+//! The grammar of the protocol: words, names, patterns, and the language and form of replies.
 
 use support::Server;
-use support::dialog::{check, check_in_both, check_rows, matches};
+use support::dialog::{check, check_cases, check_in_both, matches};
 
 #[test]
-fn verbs_whatever_their_case_and_accents() {
+fn verbs_in_any_case_and_with_any_accents() {
     check(
         &[],
         "> reservar Habitación 1
@@ -80,8 +79,8 @@ fn verbs_are_matched_whole() {
     server.stop();
 }
 
-/// The language of the verb; where none was understood, that of the last
-/// one on this connection; Spanish at first.
+/// Replies are in the language of the verb. After an unknown verb it is the language of the last
+/// verb of the connection, at first Spanish.
 #[test]
 fn the_language_follows_the_verb() {
     let (es, en) = ("ERR 400 orden desconocida «bailar»{*}", "ERR 400 unknown command 'bailar'{*}");
@@ -116,7 +115,7 @@ fn the_language_follows_the_verb() {
 }
 
 #[test]
-fn spaces_and_tabs() {
+fn spaces_and_tabs_separate_words() {
     check_in_both(
         &[],
         "> ⇥  RESERVAR⇥⇥Habitación   1 ,⇥Habitación⇥2 ⇥ por=1h⇥⇥nota=\"a  b⇥c\" ⇥
@@ -136,7 +135,7 @@ fn spaces_and_tabs() {
 }
 
 #[test]
-fn options_in_any_order_in_either_language_each_once() {
+fn options_in_any_order_and_language_at_most_once() {
     check(
         &[],
         "> RESERVAR Habitación 1 nota=x hasta=2090-01-02 desde=2090-01-01
@@ -155,7 +154,7 @@ fn options_in_any_order_in_either_language_each_once() {
         ("RESERVAR Habitación 1 por=1h por=2h", "ERR 400 por= aparece dos veces"),
         ("RESERVE Habitación 1 por=1h for=1h", "ERR 400 for= is given twice"),
         ("RESERVAR Habitación 1 nota= nota=", "ERR 400 nota= {*}"),
-        // An unknown option, a bare word after one, a name in quotes: said so.
+        // Unknown options, words after an option, and quoted names are refused with a hint.
         ("RESERVAR Habitación 1 color=rojo", "ERR 400 {*}color={*}"),
         ("RESERVE Habitación 1 color=red", "ERR 400 unknown option 'color='; RESERVE takes {*}"),
         ("RESERVAR Habitación 1 titular=ana", "ERR 400 {*}titular={*}"),
@@ -170,7 +169,7 @@ fn options_in_any_order_in_either_language_each_once() {
         ("RESERVAR Habitación \"1\"", "ERR 400 {*}comillas{*}"),
         ("RESERVAR Habitación\"1\"", "ERR 400 {*}comillas{*}"),
         ("RESERVAR Habitación 1 por=1h \"Sala\"", "ERR 400 {*}"),
-        // Quotes right after the = and at the end; \" and \\ alone.
+        // Quotes at the beginning and the end of a value, and the escapes \" and \\ only.
         ("RESERVAR Habitación 1 nota=\"x", "ERR 400 {*}nota={*}"),
         ("RESERVAR Habitación 1 nota=\"x\\\"", "ERR 400 {*}nota={*}"),
         ("RESERVAR Habitación 1 nota=\"x\\", "ERR 400 {*}nota={*}"),
@@ -196,19 +195,19 @@ fn options_in_any_order_in_either_language_each_once() {
         ("RESERVAR Habitación 1 hasta=2090-01-01 noches=1", "ERR 400 {*}"),
     ];
     let mut client = server.connect();
-    check_rows(&mut client, &bad);
+    check_cases(&mut client, &bad);
     assert_eq!(client.list("LISTAR").len(), 3);
-    // Refused requests use up no number.
+    // Refused requests use no numbers.
     assert_eq!(client.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
     server.stop();
 }
 
 #[test]
-fn quoted_values_keep_what_is_in_them() {
+fn quoted_values_keep_their_content() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let long = "ñ".repeat(128);
-    let rows = [
+    let cases = [
         (r#"nota=x"#, "x"),
         (r#"nota="dos adultos""#, "dos adultos"),
         (r#"nota="  a  =  b,  c  ""#, "  a  =  b,  c  "),
@@ -222,14 +221,14 @@ fn quoted_values_keep_what_is_in_them() {
         (&format!("nota={long}"), &long),
         (r#"nota="x" por="2h""#, "x"),
     ];
-    for (option, note) in rows {
+    for (option, note) in cases {
         let got = client.say(&format!("RESERVAR Habitación 1 {option}"));
         assert!(got.starts_with("OK RESERVADO #"), "{option} is answered {got}");
         let list = client.list("RESERVAS");
         assert_eq!(list[0].split('\t').nth(5).unwrap(), note, "{option}");
         assert!(client.say("CANCELAR Habitación 1").starts_with("OK "));
     }
-    // Bounds, told in the error: 256 bytes of a note, 64 of a key.
+    // Limits in the errors: 256 bytes of a note, 64 of a key.
     let got = client.say(&format!("RESERVAR Habitación 1 nota={long}x"));
     assert!(matches("ERR 400 {*}256{*}", &got), "{got}");
     client.say("SOY ana");
@@ -243,7 +242,7 @@ fn quoted_values_keep_what_is_in_them() {
 }
 
 #[test]
-fn names_that_can_be_and_names_that_cannot() {
+fn valid_and_invalid_names() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let longest = "ñ".repeat(64);
@@ -265,7 +264,7 @@ fn names_that_can_be_and_names_that_cannot() {
         assert_eq!(client.list(&format!("LISTAR {name}")), [name]);
         assert_eq!(client.say(&format!("BAJA {name}")), "OK BAJA 1", "{name:?}");
     }
-    // The 128 bytes are those of the form that is kept.
+    // The limit of 128 bytes applies to the stored form.
     assert_eq!(client.say(&format!("ALTA {decomposed}")), "OK ALTA 1");
     assert_eq!(client.list("LISTAR ñ*"), [longest.as_str()]);
     assert_eq!(client.say(&format!("BAJA {longest}")), "OK BAJA 1");
@@ -307,10 +306,10 @@ fn names_that_can_be_and_names_that_cannot() {
 }
 
 #[test]
-fn a_name_is_found_in_any_spelling_and_shown_as_it_is_kept() {
+fn name_is_found_in_any_spelling_and_printed_as_stored() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
-    // Added decomposed, kept composed.
+    // Sent decomposed, stored composed.
     assert_eq!(client.say("ALTA Salo\u{301}n Ñandú, Straße 1, ΣΊΣΥΦΟΣ"), "OK ALTA 3");
     let mut number = 0;
     for (asked, kept) in [
@@ -331,7 +330,7 @@ fn a_name_is_found_in_any_spelling_and_shown_as_it_is_kept() {
         assert_eq!(got, format!("OK VIGENTE #{number} {kept} quedan=-"), "{asked:?}");
         let got = client.say(&format!("CANCELAR {asked}"));
         assert_eq!(got, format!("OK CANCELADO #{number} {kept}"), "{asked:?}");
-        // Two names with one folded form cannot both be there.
+        // Names with the same folded form cannot coexist.
         let got = client.say(&format!("ALTA Otra, {asked}"));
         assert!(matches(&format!("ERR 409 {{*}}{kept}{{*}}"), &got), "{asked:?}: {got}");
     }
@@ -344,7 +343,7 @@ fn a_name_is_found_in_any_spelling_and_shown_as_it_is_kept() {
 }
 
 #[test]
-fn patterns_take_what_is_free_after_the_names() {
+fn patterns_match_resources_not_taken_by_names() {
     check_in_both(
         &[],
         "> ALTA Sala 1..3
@@ -400,7 +399,7 @@ fn patterns_take_what_is_free_after_the_names() {
 }
 
 #[test]
-fn bounds_of_targets_and_stars() {
+fn limits_of_targets_and_asterisks() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     assert_eq!(client.say("ALTA S 1..40"), "OK ALTA 40");
@@ -422,7 +421,7 @@ fn bounds_of_targets_and_stars() {
     assert!(matches("ERR 400 {*}32{*}", &got), "{got}");
     let got = client.say(&format!("RESERVAR {}", ["S *"; 8].join(",")));
     assert!(matches("OK RESERVADO #2 S 33, {*}, S 40", &got), "{got}");
-    check_rows(
+    check_cases(
         &mut client,
         &[
             ("RESERVAR *****", "ERR 400 {*}4{*}"),
@@ -437,9 +436,9 @@ fn bounds_of_targets_and_stars() {
     server.stop();
 }
 
-/// What a client sent comes back only escaped and cut to 64 characters.
+/// Excerpts of a request in errors are escaped and have at most 64 characters.
 #[test]
-fn echoes_are_cut_and_escaped() {
+fn excerpts_in_errors_are_cut_and_escaped() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let x = "é".repeat(100);
@@ -485,22 +484,22 @@ fn echoes_are_cut_and_escaped() {
         let most = longest(&got, 'n').max(longest(&got, 'N'));
         assert!(most <= 64, "{line}\nis echoed in full: {got}");
     }
-    // What would not be seen, or would turn the text around, is shown by its number.
+    // Invisible and bidirectional characters are shown by their code points.
     for c in ['\u{200B}', '\u{202E}', '\u{2066}', '\u{FEFF}', '\u{2028}', '\u{A0}'] {
         for line in [format!("a{c}b"), format!("ALTA a{c}b"), format!("RESERVAR Corta por=a{c}b")] {
             let got = client.say(&line);
             assert!(got.starts_with("ERR 400 ") && !got.contains(c), "{line:?}: {got:?}");
         }
     }
-    // The cut is made after the escape.
+    // The excerpt is cut after escaping.
     let got = client.say(&"\u{200B}".repeat(100));
     assert!(got.chars().count() < 64 + 80, "{got}");
     server.stop();
 }
 
-/// The note of a reservation is told in a 409, and cannot forge one.
+/// The note of a reservation is part of a 409, and cannot forge one.
 #[test]
-fn a_note_does_not_break_out_of_an_error() {
+fn note_is_escaped_in_an_error() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let note = format!("\\\" hasta=- {}", "z".repeat(200));

@@ -1,29 +1,27 @@
-//! `OBSERVAR tras=`: what is told again is the same to the byte, the past is
-//! bounded, and what becomes of those who do not read.
+//! `OBSERVAR tras=`: repeated notices, the bounded history, and watchers that do not read.
 
-use support::dialog::{converse, notice_number, told};
+use support::dialog::{expect_notices, notice_number, run_script};
 use support::{Client, Server, fill_journal, narrow, temp_dir, until};
 
-/// The number of the last event, as `ESTADO` has it.
+/// Returns the number of the last event from `ESTADO`.
 fn last_event(server: &Server) -> u64 {
     let lines = server.connect().list("ESTADO");
     let line = lines.iter().find_map(|line| line.strip_prefix("last_event="));
     line.unwrap().parse().unwrap()
 }
 
-/// The number with which a refusal, or a farewell, says to come back.
+/// Returns the number in an error or last notice after which the watch can continue.
 fn way_back(line: &str) -> u64 {
     let number = line.rsplit(['=']).next().unwrap();
     number.trim_end().parse().unwrap_or_else(|_| panic!("no way back: {line}"))
 }
 
-/// A replayed notice is the first one to the byte, also after a kill; the
-/// numbers go on without a gap.
+/// A repeated notice has the same bytes, also after a kill, and the numbers have no gaps.
 #[test]
-fn told_again_it_is_the_same() {
-    let folder = temp_dir();
+fn repeated_notices_are_identical() {
+    let directory = temp_dir();
     let arguments = ["--time-zone", "America/New_York"];
-    let mut server = Server::durable(folder.path(), &arguments);
+    let mut server = Server::durable(directory.path(), &arguments);
     let asks = ["OBSERVAR tras=0\n", "WATCH after=0\r\n", "OBSERVAR *2 tras=0\n"];
     let mut live: Vec<_> = asks
         .iter()
@@ -34,7 +32,7 @@ fn told_again_it_is_the_same() {
             client
         })
         .collect();
-    converse(
+    run_script(
         &server,
         "> SOY ana
          < OK ana
@@ -67,13 +65,15 @@ fn told_again_it_is_the_same() {
     bound.say("RESERVAR Sala 2 hasta=salir");
     until("the lease has ended", || bound.say("VERIFICAR #2").starts_with("ERR 410 "));
     let last = last_event(&server);
-    let first: Vec<Vec<String>> = vec![told(&mut live[0], 1, last), told(&mut live[1], 1, last), {
-        let mut lines = Vec::new();
-        while lines.last().is_none_or(|line: &String| !line.contains("VENCIDO #2 Habitación 2")) {
-            lines.push(live[2].raw_line());
-        }
-        lines
-    }];
+    let first: Vec<Vec<String>> =
+        vec![expect_notices(&mut live[0], 1, last), expect_notices(&mut live[1], 1, last), {
+            let mut lines = Vec::new();
+            while lines.last().is_none_or(|line: &String| !line.contains("VENCIDO #2 Habitación 2"))
+            {
+                lines.push(live[2].raw_line());
+            }
+            lines
+        }];
     assert!(first[0].iter().all(|line| line.ends_with('\n') && !line.ends_with("\r\n")));
     assert!(first[1].iter().all(|line| line.ends_with("\r\n")));
     assert!(first[0].concat().contains(" VENCIDO #2 Habitación 2\n"));
@@ -82,13 +82,13 @@ fn told_again_it_is_the_same() {
         match restart {
             "kill" => {
                 server.kill();
-                server = Server::durable(folder.path(), &arguments);
-                // What was bound to a connection has ended; nothing else has happened.
+                server = Server::durable(directory.path(), &arguments);
+                // Only the bound reservations have ended.
                 assert_eq!(last_event(&server), last + 1);
             }
             "stop" => {
                 server.stop();
-                server = Server::durable(folder.path(), &arguments);
+                server = Server::durable(directory.path(), &arguments);
                 assert_eq!(last_event(&server), last + 1);
             }
             _ => {}
@@ -118,12 +118,11 @@ fn told_again_it_is_the_same() {
     server.stop();
 }
 
-/// A compaction takes the past from the next start on: 410, and the number
-/// that it names does.
+/// After a compaction and a restart older events are gone. The number in the 410 is accepted.
 #[test]
-fn after_a_compaction_and_a_restart_the_past_is_gone() {
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
+fn history_ends_at_a_compaction_and_a_restart() {
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &["--fsync", "never"]);
     fill_journal(&mut server);
     let last = last_event(&server);
     let mut client = server.connect();
@@ -131,9 +130,9 @@ fn after_a_compaction_and_a_restart_the_past_is_gone() {
         client.say(&format!("OBSERVAR tras={}", last - 100)),
         format!("OK OBSERVANDO tras={}", last - 100)
     );
-    let before = told(&mut client, last - 99, last);
+    let before = expect_notices(&mut client, last - 99, last);
     server.kill();
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     for after in [0, 1] {
         let got = client.say(&format!("OBSERVAR tras={after}"));
@@ -146,7 +145,7 @@ fn after_a_compaction_and_a_restart_the_past_is_gone() {
             client.say(&format!("OBSERVAR tras={back}")),
             format!("OK OBSERVANDO tras={back}")
         );
-        let again = told(&mut client, back + 1, last);
+        let again = expect_notices(&mut client, back + 1, last);
         let held = again.len().min(before.len());
         assert_eq!(again[again.len() - held..], before[before.len() - held..]);
     }
@@ -155,9 +154,9 @@ fn after_a_compaction_and_a_restart_the_past_is_gone() {
     server.stop();
 }
 
-/// The past is bounded; the number that a 410 names is the oldest that does.
+/// The history has a limit. The number in the 410 is the oldest one that is accepted.
 #[test]
-fn the_past_is_bounded() {
+fn history_is_bounded() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     assert_eq!(client.say("ALTA Sala 1..10000"), "OK ALTA 10000");
@@ -168,21 +167,20 @@ fn the_past_is_bounded() {
     let got = client.say(&format!("OBSERVAR tras={}", back - 1));
     assert!(got.starts_with("ERR 410 ") && way_back(&got) == back, "{got}");
     assert_eq!(client.say(&format!("WATCH after={back}")), format!("OK WATCHING after={back}"));
-    told(&mut client, back + 1, 20_003);
+    expect_notices(&mut client, back + 1, 20_003);
     let got = client.say("WATCH after=20004");
     assert!(got.starts_with("ERR 410 ") && way_back(&got) == 20_003, "{got}");
     assert_eq!(client.say("OBSERVAR tras=20003"), "OK OBSERVANDO tras=20003");
     server.stop();
 }
 
-/// A watcher that does not read costs the server little, and no other client
-/// anything; when it reads again it is told all that it can be, without a
-/// gap, then where to come back, and is closed.
+/// A watcher that does not read uses little memory and does not delay other clients. When it reads
+/// again, it receives notices without a gap and the number after which to continue, and is closed.
 #[test]
-fn a_watcher_that_does_not_read() {
+fn watcher_that_does_not_read_is_closed() {
     let server = Server::in_memory(&["--stall-timeout", "10m"]);
     let mut client = server.connect();
-    // Long names, so that a notice takes almost a page.
+    // Long names, so that a notice has almost 4 KiB.
     let names: Vec<_> = (10..40).map(|at| format!("{}{at}", "x".repeat(120))).collect();
     let names = names.join(", ");
     for spanish in [true, false] {
@@ -202,7 +200,7 @@ fn a_watcher_that_does_not_read() {
             let held = got.split(' ').nth(2).unwrap().to_owned();
             assert!(got.starts_with("OK RESERVADO #"), "{got}");
             assert!(client.say(&format!("CANCELAR {held}")).starts_with("OK CANCELADO "));
-            // Who reads is told each at once.
+            // A watcher that reads receives each notice at once.
             for event in [1, 2] {
                 assert_eq!(notice_number(&seen.line()), start + 2 * pair + event);
             }
@@ -228,14 +226,14 @@ fn a_watcher_that_does_not_read() {
             again.say(&format!("OBSERVAR tras={back}")),
             format!("OK OBSERVANDO tras={back}")
         );
-        told(&mut again, back + 1, start + 2 * PAIRS);
+        expect_notices(&mut again, back + 1, start + 2 * PAIRS);
     }
     server.stop();
 }
 
-/// One that takes nothing for the stall time is closed, the others are not.
+/// A watcher whose output is blocked for the stall time is closed. The others are not.
 #[test]
-fn a_watcher_that_takes_nothing_is_closed_in_time() {
+fn blocked_watcher_is_closed_in_time() {
     let server = Server::in_memory(&["--stall-timeout", "1s"]);
     let mut client = server.connect();
     let names: Vec<_> = (10..40).map(|at| format!("{}{at}", "x".repeat(120))).collect();
@@ -267,10 +265,9 @@ fn a_watcher_that_takes_nothing_is_closed_in_time() {
     server.stop();
 }
 
-/// Many watchers and many writers: everybody is told the same, in order,
-/// each number once.
+/// With many watchers and writers, all watchers receive the same notices in order, each once.
 #[test]
-fn everybody_is_told_the_same() {
+fn all_watchers_receive_the_same_notices() {
     let server = Server::in_memory(&[]);
     let mut watchers: Vec<_> = (0..20).map(|_| server.connect()).collect();
     for watcher in &mut watchers {
@@ -289,17 +286,17 @@ fn everybody_is_told_the_same() {
         }
     }
     let last = 3 + 10 * 101;
-    let first = told(&mut watchers[0], 4, last);
+    let first = expect_notices(&mut watchers[0], 4, last);
     for watcher in &mut watchers[1..] {
-        assert_eq!(told(watcher, 4, last), first);
+        assert_eq!(expect_notices(watcher, 4, last), first);
     }
-    // Half of it again, from the middle.
+    // The second half is repeated.
     let middle = last / 2;
     let mut late = server.connect();
     assert_eq!(
         late.say(&format!("OBSERVAR tras={middle}")),
         format!("OK OBSERVANDO tras={middle}")
     );
-    assert_eq!(told(&mut late, middle + 1, last), first[(middle - 3) as usize..]);
+    assert_eq!(expect_notices(&mut late, middle + 1, last), first[(middle - 3) as usize..]);
     server.stop();
 }

@@ -1,11 +1,10 @@
-//! The verbs of the protocol's table around reserving: who one is, what there
-//! is to reserve, figures and help.
+//! The verbs for holders, resources, statistics and help.
 
 use support::dialog::{check_in_both, matches};
 use support::{Client, Server, narrow, temp_dir, until};
 
 #[test]
-fn saying_who_one_is() {
+fn iam_sets_the_holder() {
     let long = "a".repeat(64);
     check_in_both(
         &[],
@@ -49,7 +48,7 @@ fn saying_who_one_is() {
 }
 
 #[test]
-fn adding_resources() {
+fn add_creates_resources() {
     check_in_both(
         &[],
         "> BAJA Habitación 1, Habitación 2, Habitación 3
@@ -126,7 +125,7 @@ fn adding_resources() {
 }
 
 #[test]
-fn at_most_ten_thousand_are_added_by_one_line() {
+fn line_adds_at_most_ten_thousand_resources() {
     check_in_both(
         &[],
         "> ALTA Uno 1..10001
@@ -150,7 +149,7 @@ fn at_most_ten_thousand_are_added_by_one_line() {
 }
 
 #[test]
-fn removing_resources() {
+fn remove_deletes_resources() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1
@@ -190,7 +189,7 @@ fn removing_resources() {
 }
 
 #[test]
-fn the_forms_of_status_and_help() {
+fn forms_of_status_and_help() {
     let server = Server::in_memory(&["--max-clients", "77"]);
     for (status, help, reserve) in [("ESTADO", "AYUDA", "RESERVAR"), ("STATUS", "HELP", "RESERVE")]
     {
@@ -231,7 +230,7 @@ fn the_forms_of_status_and_help() {
         for verb in verbs {
             let told = all.iter().any(|line| line.split([' ', ':']).next() == Some(verb));
             assert!(told, "{help} does not tell of {verb}: {all:?}");
-            // Of one verb, by its name in either language and in any case.
+            // Help for one verb, by its name in both languages and in any case.
             let lines = client.list(&format!("{help} {}", verb.to_lowercase()));
             assert!(lines.iter().any(|line| line.starts_with(verb)), "{lines:?}");
         }
@@ -244,9 +243,9 @@ fn the_forms_of_status_and_help() {
     server.stop();
 }
 
-/// The figures say what is so.
+/// The statistics match the state.
 #[test]
-fn status_counts() {
+fn status_counts_resources_and_clients() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let figure = |client: &mut support::Client, key: &str| {
@@ -269,18 +268,18 @@ fn status_counts() {
     server.stop();
 }
 
-/// Whoever reads slowly keeps names that are gone; not those of all times.
+/// The names of a list that is read slowly are kept for one compaction of ids only.
 #[test]
-fn a_list_outlives_its_names_once_and_not_twice() {
+fn list_survives_one_compaction_of_ids_but_not_two() {
     const ROOMS: usize = 40_000;
-    let folder = temp_dir();
-    let file = folder.path().join("empty");
+    let directory = temp_dir();
+    let file = directory.path().join("empty");
     std::fs::write(&file, "").unwrap();
     let mut server = Server::in_memory(&["--inventory", file.to_str().unwrap()]);
     let mut client = server.connect();
     let long = "x".repeat(100);
     let add = |client: &mut Client, letter: char| {
-        // More than the system's buffers take.
+        // More than fits into the buffers of the sockets.
         for first in (1..ROOMS).step_by(10_000) {
             let last = first + 9_999;
             let done = client.say(&format!("ALTA {letter}{long} {first}..{last}"));
@@ -306,7 +305,7 @@ fn a_list_outlives_its_names_once_and_not_twice() {
     assert!(!server.log_so_far().contains("mostly gone"), "it has done nothing wrong yet");
     add(&mut client, 'c');
     remove(&mut client, 'b', ROOMS);
-    // The last gaps were closed meanwhile: some more, so that they are most again.
+    // The first compaction is over. More removals cause the second one.
     remove(&mut client, 'c', 2_000);
     server.wait_log("mostly gone");
     for at in 1..=ROOMS {

@@ -1,10 +1,10 @@
-//! `hasta=salir por=D`: a reservation that its connection keeps alive.
+//! Keep-alive reservations: `hasta=salir por=D`.
 
 use support::dialog::{check, check_in_both};
 use support::{Server, temp_dir};
 
 #[test]
-fn it_ends_with_quit_and_not_with_a_lost_connection() {
+fn keep_alive_reservation_ends_with_quit_but_not_with_a_lost_connection() {
     check_in_both(
         &[],
         "a> RESERVAR Habitación 1 hasta=salir por=60s
@@ -43,7 +43,7 @@ fn it_ends_with_quit_and_not_with_a_lost_connection() {
 }
 
 #[test]
-fn a_renewal_binds_it_to_the_connection_that_says_so() {
+fn renewal_binds_it_to_the_renewing_connection() {
     check_in_both(
         &[],
         "w> OBSERVAR
@@ -87,7 +87,7 @@ fn a_renewal_binds_it_to_the_connection_that_says_so() {
 }
 
 #[test]
-fn asking_again_under_the_key_moves_it() {
+fn retry_under_the_key_moves_it() {
     check_in_both(
         &[],
         "a> SOY ana
@@ -137,12 +137,12 @@ fn invalid_combinations_are_refused() {
     );
 }
 
-/// After a start of the server it lives on for its length, and can be renewed.
+/// After a restart it continues for its keep-alive time and can be renewed.
 #[test]
-fn it_outlives_the_server() {
-    let folder = temp_dir();
+fn keep_alive_reservation_survives_a_restart() {
+    let directory = temp_dir();
     for crash in [true, false] {
-        let server = Server::durable(folder.path(), &[]);
+        let server = Server::durable(directory.path(), &[]);
         let mut client = server.connect();
         let got = client.say("RESERVE Habitación 1 until=quit for=1h");
         assert!(got.starts_with("OK RESERVED #") && got.ends_with("until=quit for=3600s"), "{got}");
@@ -152,7 +152,7 @@ fn it_outlives_the_server() {
         } else {
             server.stop()
         }
-        let server = Server::durable(folder.path(), &[]);
+        let server = Server::durable(directory.path(), &[]);
         let mut client = server.connect();
         let got = client.say(&format!("VERIFY {number}"));
         assert!(got.starts_with(&format!("OK VALID {number} Habitación 1 left=")), "{got}");
@@ -164,9 +164,9 @@ fn it_outlives_the_server() {
     }
 }
 
-/// Ten seconds, the shortest length, on the real clock.
+/// The shortest keep-alive time is ten seconds, on the real clock.
 #[test]
-fn it_ends_by_itself_when_nobody_renews_it() {
+fn keep_alive_reservation_expires_without_renewal() {
     let server = Server::in_memory(&[]);
     let mut watcher = server.connect();
     assert!(watcher.say("WATCH").starts_with("OK WATCHING"));

@@ -1,11 +1,11 @@
-//! `espera=`: how it is written, and what a refusal says of those who wait.
+//! The forms of `espera=`, and the length of the queue in refusals.
 
 use support::Server;
-use support::dialog::{check, check_rows};
+use support::dialog::{check, check_cases};
 
-/// A refusal tells how many wait: as many as would be ahead.
+/// A refusal contains the number of waiters that would be ahead.
 #[test]
-fn a_refusal_tells_the_length_of_the_queue() {
+fn refusal_contains_the_length_of_the_queue() {
     check(
         &[],
         "> RESERVAR Habitación 1, Habitación 2 hasta=2090-01-01
@@ -29,9 +29,9 @@ fn a_refusal_tells_the_length_of_the_queue() {
     );
 }
 
-/// Those who wait with a pattern want it too.
+/// Waiters with matching patterns are counted.
 #[test]
-fn the_length_of_the_queue_counts_patterns() {
+fn length_of_the_queue_counts_patterns() {
     check(
         &[],
         "> RESERVAR *, *, * hasta=2090-01-01
@@ -59,10 +59,10 @@ fn the_length_of_the_queue_counts_patterns() {
 }
 
 #[test]
-fn the_form_of_a_wait() {
+fn forms_of_a_wait() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
-    // What is free needs no wait, but a nonsensical one is refused all the same.
+    // An invalid wait is refused even if the resource is free.
     for good in
         ["espera=1s", "wait=5m", "espera=7d", "wait=168h", "espera=6d23h59m60s", "espera=\"1h30m\""]
     {
@@ -99,7 +99,7 @@ fn the_form_of_a_wait() {
             if busy {
                 other.say("RESERVAR Habitación 1 hasta=salir");
             }
-            let rows = [
+            let cases = [
                 (
                     format!("RESERVAR Habitación 1 espera={value}"),
                     format!("ERR 400 espera={value}{{*}}"),
@@ -113,13 +113,13 @@ fn the_form_of_a_wait() {
                     format!("ERR 400 wait={value}{{*}}"),
                 ),
             ];
-            for (line, want) in &rows {
-                check_rows(&mut client, &[(line, want)]);
+            for (line, want) in &cases {
+                check_cases(&mut client, &[(line, want)]);
             }
             other.say("SALIR");
         }
     }
-    let rows = [
+    let cases = [
         ("RESERVAR Habitación 1 espera=7d1s", "ERR 400 {*}7d"),
         ("RESERVAR Habitación 1 espera=5m espera=5m", "ERR 400 espera= {*}"),
         ("RESERVAR Habitación 1 espera=5m wait=5m", "ERR 400 espera= {*}"),
@@ -133,7 +133,7 @@ fn the_form_of_a_wait() {
         ("RESERVAR Habitación 1 espera=5m hasta=2020-01-01", "ERR 400 {*}"),
         ("RESERVAR Habitación 1 espera=5m clave=k", "ERR 401 {*}"),
     ];
-    check_rows(&mut client, &rows);
+    check_cases(&mut client, &cases);
     for verb in [
         "CANCELAR #1",
         "LISTAR",

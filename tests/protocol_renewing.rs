@@ -1,9 +1,9 @@
-//! `RENOVAR`: the end of a reservation is moved, and what that makes room for.
+//! `RENOVAR`: a new end of a reservation, and the grants that an earlier end makes possible.
 
-use support::dialog::{check, check_in_both, check_rows, converse};
+use support::dialog::{check, check_cases, check_in_both, run_script};
 use support::{Client, Server, temp_dir, until};
 
-/// Seconds that a reservation has left.
+/// Returns the seconds that a reservation has left.
 fn left(client: &mut Client, number: u32) -> i64 {
     let got = client.say(&format!("VERIFY #{number}"));
     let left = got.split("left=").nth(1).and_then(|left| left.strip_suffix('s'));
@@ -11,7 +11,7 @@ fn left(client: &mut Client, number: u32) -> i64 {
 }
 
 #[test]
-fn the_end_moves_later_and_earlier() {
+fn renewal_moves_the_end_later_and_earlier() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1 desde=2090-01-10 hasta=2090-01-20
@@ -52,7 +52,7 @@ fn the_end_moves_later_and_earlier() {
 }
 
 #[test]
-fn the_length_of_one_in_force_counts_from_now() {
+fn length_of_an_active_reservation_counts_from_now() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("RESERVE Habitación 1 for=1h");
@@ -76,9 +76,9 @@ fn the_length_of_one_in_force_counts_from_now() {
     server.stop();
 }
 
-/// All of a reservation moves, and nothing of it if one resource cannot.
+/// A renewal applies to all resources of a reservation, or to none if one is busy.
 #[test]
-fn several_resources_move_together() {
+fn renewal_applies_to_all_resources() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 3, Habitación 1, Habitación 2 desde=2090-01-10 hasta=2090-01-20
@@ -114,10 +114,10 @@ fn several_resources_move_together() {
     );
 }
 
-/// The refusal says with what it collides, and how long it can last; until
-/// then, but no longer, it is granted.
+/// The refusal names the conflicting reservation and the latest possible end, which is then
+/// granted.
 #[test]
-fn it_does_not_run_into_the_next_one() {
+fn renewal_does_not_overlap_the_next_reservation() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1, Habitación 2 desde=2090-01-01 hasta=2090-01-02
@@ -158,7 +158,7 @@ fn it_does_not_run_into_the_next_one() {
          < #1⇥Habitación 1⇥-⇥2090-01-01T00:00:00+00:00⇥2090-01-10T00:00:00+00:00⇥-
          < #2⇥Habitación 1⇥ana⇥2090-01-10T00:00:00+00:00⇥2090-01-12T00:00:00+00:00⇥dos adultos",
     );
-    // In words.
+    // The complete text of the refusal.
     check(
         &[],
         "> RESERVAR Habitación 1 desde=2090-01-01 hasta=2090-01-02
@@ -173,7 +173,7 @@ fn it_does_not_run_into_the_next_one() {
 }
 
 #[test]
-fn whose_it_is_and_whether_it_is() {
+fn renewal_checks_holder_and_number() {
     check_in_both(
         &[],
         "ana> SOY ana
@@ -220,13 +220,13 @@ fn whose_it_is_and_whether_it_is() {
 }
 
 #[test]
-fn what_is_no_renewal() {
+fn invalid_renewals_are_refused() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("RESERVAR Habitación 1 desde=2090-01-10 hasta=2090-01-20 nota=x");
     client.say("RESERVAR Habitación 2 hasta=2090-01-01");
     let before = client.list("RESERVAS");
-    let rows = [
+    let cases = [
         ("RENOVAR", "{*}RENOVAR #{*}"),
         ("RENEW", "{*}RENEW #{*}"),
         ("RENOVAR por=1h", "{*}RENOVAR #{*}por={*}hasta={*}"),
@@ -281,27 +281,27 @@ fn what_is_no_renewal() {
         ("RENOVAR #1 \"por=1h\"", "{*}"),
         ("RENOVAR #1 por=\"1h", "{*}por={*}"),
     ];
-    for (line, text) in rows {
-        check_rows(&mut client, &[(line, &format!("ERR 400 {text}"))]);
+    for (line, text) in cases {
+        check_cases(&mut client, &[(line, &format!("ERR 400 {text}"))]);
     }
     // Beyond the calendar.
     client.say("RESERVAR Habitación 3 desde=9999-12-01 por=1d");
-    let rows = [
+    let cases = [
         ("RENOVAR #3 por=3653d", "ERR 400 {*}9999{*}"),
         ("RENEW #3 for=31d", "ERR 400 {*}9999{*}"),
         ("RENOVAR #3 por=30d23h59m59s", "OK RENOVADO #3 {*}=9999-12-31T23:59:59+00:00"),
         ("CANCELAR #3", "OK {*}"),
     ];
-    check_rows(&mut client, &rows);
+    check_cases(&mut client, &cases);
     assert_eq!(client.list("RESERVAS"), before, "a refused renewal changes nothing");
     server.stop();
 }
 
 #[test]
-fn local_times_that_are_twice_or_never() {
+fn ambiguous_and_skipped_local_times() {
     let server = Server::in_memory(&["--time-zone", "America/New_York"]);
     let mut client = server.connect();
-    let rows = [
+    let cases = [
         ("RESERVAR Habitación 1 desde=2090-11-04 por=1h", "OK {*}"),
         (
             "RENOVAR #1 hasta=2090-11-05T01:30",
@@ -313,7 +313,7 @@ fn local_times_that_are_twice_or_never() {
         ),
         ("RENOVAR #1 hasta=2090-11-05T01:30-05:00", "OK {*} hasta=2090-11-05T01:30:00-05:00"),
         ("RENOVAR #1 hasta=2090-11-05T01:30-04:00", "OK {*} hasta=2090-11-05T01:30:00-04:00"),
-        // A day has 24 hours, also this one of 25.
+        // The unit `d` has 24 hours, even on this day with 25.
         ("RENOVAR #1 por=2d", "OK {*} hasta=2090-11-05T23:00:00-05:00"),
         ("RESERVAR Habitación 2 desde=2090-03-11T12:00 por=1h", "OK {*}"),
         (
@@ -323,13 +323,13 @@ fn local_times_that_are_twice_or_never() {
         ("RENOVAR #2 por=1d", "OK {*} hasta=2090-03-12T13:00:00-04:00"),
         ("RENEW #2 until=2090-03-13", "OK {*} until=2090-03-13T00:00:00-04:00"),
     ];
-    check_rows(&mut client, &rows);
+    check_cases(&mut client, &cases);
     server.stop();
 }
 
-/// Over is over, also for a line that came before the end and is run after it.
+/// This also holds for a line that arrived before the end and runs after it.
 #[test]
-fn a_lease_that_has_ended_is_not_revived() {
+fn expired_lease_is_not_renewed() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let mut other = server.connect();
@@ -337,7 +337,7 @@ fn a_lease_that_has_ended_is_not_revived() {
         client.say("RESERVAR Habitación 1 por=1s");
         server.while_stopped(|| {
             client.send(format!("RENOVAR #{number} por=1h\nRENOVAR #{number} hasta=2090-01-01\n"));
-            // The lease of a second ends while the server stands still.
+            // The lease ends while the server is stopped.
             std::thread::sleep(std::time::Duration::from_millis(1100));
         });
         for _ in 0..2 {
@@ -349,10 +349,10 @@ fn a_lease_that_has_ended_is_not_revived() {
     server.stop();
 }
 
-/// An early check-out frees the rest: who waits for it has it at once, the
-/// oldest first, and only whom the whole request fits.
+/// An earlier end frees the resource. Waiters whose whole request fits are granted at once, oldest
+/// first.
 #[test]
-fn an_earlier_end_grants_those_who_wait() {
+fn earlier_end_grants_waiters() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1, Habitación 2 desde=2090-01-10 hasta=2090-01-20
@@ -407,7 +407,7 @@ fn an_earlier_end_grants_those_who_wait() {
 }
 
 #[test]
-fn a_lease_shortened_ends_and_the_next_one_begins() {
+fn shortened_lease_ends_early_and_grants_the_next_waiter() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1 por=3h
@@ -427,7 +427,7 @@ fn a_lease_shortened_ends_and_the_next_one_begins() {
 }
 
 #[test]
-fn one_without_an_end_is_given_one() {
+fn renewal_adds_an_end() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1
@@ -476,9 +476,9 @@ fn one_without_an_end_is_given_one() {
     );
 }
 
-/// The key goes on naming it after a renewal.
+/// The key still refers to the reservation after a renewal.
 #[test]
-fn a_key_still_finds_what_was_renewed() {
+fn key_finds_a_renewed_reservation() {
     check_in_both(
         &[],
         "> SOY ana
@@ -494,12 +494,12 @@ fn a_key_still_finds_what_was_renewed() {
     );
 }
 
-/// After a kill, and after a compaction and another kill.
+/// It survives a kill, and a compaction with another kill.
 #[test]
-fn a_renewal_is_kept() {
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &["--fsync", "never"]);
-    converse(
+fn renewal_survives_a_restart() {
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &["--fsync", "never"]);
+    run_script(
         &server,
         "> RESERVAR Habitación 1, Habitación 2 desde=2090-01-10 hasta=2090-01-20
          < OK RESERVADO #1 {*}
@@ -526,7 +526,7 @@ fn a_renewal_is_kept() {
     for step in ["before", "killed", "compacted", "killed again"] {
         if step.starts_with("killed") {
             server.kill();
-            server = Server::durable(folder.path(), &["--fsync", "never"]);
+            server = Server::durable(directory.path(), &["--fsync", "never"]);
         } else if step == "compacted" {
             support::fill_journal(&mut server);
         }
@@ -534,8 +534,8 @@ fn a_renewal_is_kept() {
         assert_eq!(got.len(), want.len(), "{step}: {got:?}");
         assert!(got.iter().zip(want).all(|(got, want)| got.ends_with(want)), "{step}: {got:?}");
     }
-    // And renewed again, from what was read.
-    converse(
+    // It can be renewed again after the replay.
+    run_script(
         &server,
         "> RENOVAR #1 hasta=2090-01-17
          < OK RENOVADO #1 Habitación 1, Habitación 2 hasta=2090-01-17T00:00:00+00:00
@@ -545,9 +545,9 @@ fn a_renewal_is_kept() {
     server.stop();
 }
 
-/// A lease of seconds that is renewed in time goes on; when that stops, it ends.
+/// A short lease continues as long as it is renewed in time, and then ends.
 #[test]
-fn a_lease_lives_by_its_renewals() {
+fn lease_lives_as_long_as_it_is_renewed() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("RESERVE Habitación 1 for=3s");

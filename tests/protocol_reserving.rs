@@ -1,10 +1,10 @@
-//! Section 5 of the protocol, as far as it goes without waiting: collisions
-//! and what is said of them, keys, and what ends with its connection.
+//! Reservations without waiting: conflicts and their errors, keys, and reservations bound to a
+//! connection.
 
-use support::dialog::{check, check_in_both, converse};
+use support::dialog::{check, check_in_both, run_script};
 use support::{Server, temp_dir, until};
 
-/// Overlaps are refused, touching ends are not.
+/// Overlapping intervals are refused, adjacent ones are not.
 #[test]
 fn reservations_of_one_resource_do_not_overlap() {
     check_in_both(
@@ -42,10 +42,10 @@ fn reservations_of_one_resource_do_not_overlap() {
     );
 }
 
-/// What is written as it is shown is done at once, everything else takes the long way:
-/// both say the same, also of what cannot be done and of who may do what.
+/// A request with exact names takes a shortcut. Its replies are the same as on the general path,
+/// including refusals and rights.
 #[test]
-fn every_spelling_is_answered_alike() {
+fn all_spellings_of_a_request_are_equivalent() {
     let lines = [
         ("ana", "SOY ana"),
         ("luis", "SOY luis"),
@@ -73,7 +73,7 @@ fn every_spelling_is_answered_alike() {
         let answer = |(who, line): &(&str, &str)| {
             let (_, client) = clients.iter_mut().find(|(name, _)| name == who).unwrap();
             let reply = client.say(&spell(line));
-            // The rest of a refusal has times.
+            // The rest of a refusal contains times.
             match reply.strip_prefix("ERR ") {
                 Some(refusal) => format!("{line}: {}", &refusal[..3]),
                 None => format!("{line}: {reply}"),
@@ -89,9 +89,9 @@ fn every_spelling_is_answered_alike() {
     }
 }
 
-/// By whom, since when, until when, the note, and when it would fit.
+/// The error contains holder, start, end, note, and the earliest start.
 #[test]
-fn a_409_says_with_what_and_when_it_would_fit() {
+fn busy_error_names_the_reservation_and_the_earliest_start() {
     let setup = "ana> SOY ana
          ana< OK ana
          ana> RESERVAR Habitación 1 desde=2090-01-10 hasta=2090-01-20 nota=\"dos adultos\"
@@ -109,26 +109,26 @@ fn a_409_says_with_what_and_when_it_would_fit() {
     let holding = "{*}Habitación 1{*}#1{*}ana{*}2090-01-10T00:00:00+00:00{*}2090-01-20T00:00:00+00:00{*}dos adultos";
     let all = "{*}#1{*}";
     let any = format!("{{*}}Habitación *{{*}}{}", &holding[3..]);
-    let rows = [
-        // One day fits between the second and the third, two do not.
+    let cases = [
+        // A day fits between the second and the third booking, two days do not.
         ("RESERVAR Habitación 1 desde=2090-01-15 por=1d", holding, day("01-22")),
         ("RESERVAR Habitación 1 desde=2090-01-15 por=2d", holding, day("01-30")),
         ("RESERVAR Habitación 1 desde=2090-01-09 por=1d1s", holding, day("01-30")),
         ("RESERVAR Habitación 1 desde=2090-01-12 noches=1", holding, day("01-22")),
         ("RESERVAR Habitación 1 desde=2090-01-12", holding, day("01-30")),
-        // With a fixed end it is the start that moves.
+        // With a fixed end the start moves.
         ("RESERVAR Habitación 1 desde=2090-01-15 hasta=2090-01-23", holding, day("01-22")),
-        // Several must fit at one time.
+        // Several resources must be free at the same time.
         ("RESERVAR Habitación 1, Habitación 2 desde=2090-01-15 por=1d", all, day("01-31")),
         ("RESERVAR Habitación 2, Habitación 1 desde=2090-01-15 por=1d", "{*}#4{*}", day("01-31")),
-        // Any of these: the first that is free again.
+        // Of a pattern, the resource that becomes free first.
         ("RESERVAR Habitación * desde=2090-01-15 por=1d", &any, day("01-22")),
         ("RESERVAR *, * desde=2090-01-15 por=1d", "{*}", day("01-31")),
     ];
-    for (line, with, fits) in &rows {
+    for (line, with, fits) in &cases {
         check_in_both(&[], &format!("{setup}{line}\n< ERR 409 {with}{fits}{{*}}"));
     }
-    // Never, as far as anybody knows: no time is named but those of #5.
+    // No end is known, so that the error contains only the times of #5.
     check(
         &[],
         &format!(
@@ -142,10 +142,9 @@ fn a_409_says_with_what_and_when_it_would_fit() {
     );
 }
 
-/// The time that a 409 names is one at which the same request is granted,
-/// and no earlier one would do.
+/// The same request is granted at the time in the 409, and at no earlier time.
 #[test]
-fn the_time_that_a_409_names_is_the_earliest() {
+fn start_in_a_busy_error_is_the_earliest() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("SOY ana");
@@ -181,7 +180,7 @@ fn the_time_that_a_409_names_is_the_earliest() {
         assert!(got.starts_with("OK RESERVADO "), "{targets} {length}: {got}");
         let number = got.split(' ').nth(2).unwrap();
         client.say(&format!("CANCELAR {number}"));
-        // A second earlier it does not fit yet.
+        // A second earlier it does not fit.
         let (hour, minute) = want.split_once(':').unwrap();
         let minutes: u32 = hour.parse::<u32>().unwrap() * 60 + minute.parse::<u32>().unwrap() - 1;
         let before = format!("2090-01-01T{:02}:{:02}:59", minutes / 60, minutes % 60);
@@ -191,10 +190,10 @@ fn the_time_that_a_409_names_is_the_earliest() {
     server.stop();
 }
 
-/// No end collides with any later booking; the 409 says until when it is
-/// free and that an end would make it fit, and it does.
+/// A request without an end conflicts with any later booking. The 409 contains the time until which
+/// the resource is free, and that an earlier end would fit.
 #[test]
-fn a_request_without_end_is_told_until_when_it_is_free() {
+fn busy_error_without_an_end_names_the_free_time() {
     check(
         &[],
         "> RESERVAR Habitación 1 desde=2090-01-10 hasta=2090-01-20
@@ -233,7 +232,7 @@ fn a_request_without_end_is_told_until_when_it_is_free() {
 }
 
 #[test]
-fn a_key_makes_a_retry_safe() {
+fn retry_with_a_key_is_safe() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1 clave=k1
@@ -291,7 +290,7 @@ fn a_key_makes_a_retry_safe() {
          ana> RESERVAR Habitación 2 clave=k4 hasta=2090-01-01
          ana< OK RESERVADO #5 {*}",
     );
-    // In the language of each.
+    // In the language of each request.
     check(
         &[],
         "> SOY ana
@@ -305,7 +304,7 @@ fn a_key_makes_a_retry_safe() {
          > RESERVE Habitación 2 until=quit key=q
          < OK RESERVED #2 Habitación 2 from={T} until=quit",
     );
-    // A full server still answers a retry.
+    // A retry is answered even if the server is full.
     check(
         &["--max-reservations", "1"],
         "> SOY ana
@@ -320,10 +319,10 @@ fn a_key_makes_a_retry_safe() {
 }
 
 #[test]
-fn a_key_is_known_after_a_restart() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
-    converse(
+fn key_is_known_after_a_restart() {
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
+    run_script(
         &server,
         "> SOY ana
          < OK ana
@@ -335,8 +334,8 @@ fn a_key_is_known_after_a_restart() {
          < ERR 404 {*}",
     );
     server.kill();
-    let server = Server::durable(folder.path(), &[]);
-    converse(
+    let server = Server::durable(directory.path(), &[]);
+    run_script(
         &server,
         "> SOY ana
          < OK ana
@@ -353,7 +352,7 @@ fn a_key_is_known_after_a_restart() {
 }
 
 #[test]
-fn what_is_bound_to_a_connection_ends_with_it() {
+fn bound_reservation_ends_with_its_connection() {
     check_in_both(
         &[],
         "a> RESERVAR Habitación 1 hasta=salir
@@ -403,9 +402,9 @@ fn what_is_bound_to_a_connection_ends_with_it() {
     );
 }
 
-/// Ctrl-D, a close and a reset end it as SALIR does.
+/// Ctrl-D, a close and a reset have the same effect as SALIR.
 #[test]
-fn however_the_connection_ends() {
+fn bound_reservation_ends_however_the_connection_ends() {
     let server = Server::in_memory(&[]);
     let mut watcher = server.connect();
     for how in ["ctrl-d", "close", "reset", "cut", "stranger"] {
@@ -419,7 +418,7 @@ fn however_the_connection_ends() {
             }
             "close" => drop(client),
             "reset" => {
-                // Closed with something unread.
+                // Closed with unread input.
                 client.send("LIST\n");
                 assert_eq!(client.line(), "OK 2 AVAILABLE");
                 drop(client);
@@ -439,7 +438,7 @@ fn however_the_connection_ends() {
 }
 
 #[test]
-fn one_bound_to_a_connection_moves_to_the_one_that_asks_again() {
+fn bound_reservation_moves_to_the_connection_that_retries() {
     check_in_both(
         &[],
         "a> SOY ana
@@ -470,12 +469,12 @@ fn one_bound_to_a_connection_moves_to_the_one_that_asks_again() {
     );
 }
 
-/// With the server it ends too, and the next start says so.
+/// It ends with the server, and the next start logs it.
 #[test]
-fn what_is_bound_to_a_connection_ends_with_the_server() {
-    let folder = temp_dir();
+fn bound_reservation_ends_with_the_server() {
+    let directory = temp_dir();
     for crash in [true, false] {
-        let server = Server::durable(folder.path(), &[]);
+        let server = Server::durable(directory.path(), &[]);
         let mut client = server.connect();
         let got = client.say("RESERVAR Habitación 1 hasta=salir");
         assert!(got.starts_with("OK RESERVADO "), "{got}");
@@ -484,7 +483,7 @@ fn what_is_bound_to_a_connection_ends_with_the_server() {
         } else {
             server.stop()
         }
-        let server = Server::durable(folder.path(), &[]);
+        let server = Server::durable(directory.path(), &[]);
         let number = got.split(' ').nth(2).unwrap();
         let got = server.connect().say(&format!("VERIFICAR {number}"));
         assert!(got.starts_with("ERR 410 "), "{got}");
@@ -493,12 +492,12 @@ fn what_is_bound_to_a_connection_ends_with_the_server() {
     }
 }
 
-/// One number per granted request, none for a refused one, over restarts too.
+/// Each granted request gets the next number, across restarts, and a refused one gets none.
 #[test]
-fn numbers_are_never_used_again() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
-    converse(
+fn numbers_are_never_reused() {
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
+    run_script(
         &server,
         "> RESERVAR Habitación 1
          < OK RESERVADO #1 Habitación 1
@@ -516,8 +515,8 @@ fn numbers_are_never_used_again() {
          < OK CANCELADO #2 Habitación 2, #1 Habitación 1",
     );
     server.kill();
-    let server = Server::durable(folder.path(), &[]);
-    converse(
+    let server = Server::durable(directory.path(), &[]);
+    run_script(
         &server,
         "> VERIFICAR #2
          < ERR 410 {*}
@@ -527,9 +526,9 @@ fn numbers_are_never_used_again() {
          < OK RESERVADO #3 Habitación 3",
     );
     server.stop();
-    // A clean stop keeps the count as well.
-    let server = Server::durable(folder.path(), &[]);
-    converse(
+    // A regular stop keeps the last number as well.
+    let server = Server::durable(directory.path(), &[]);
+    run_script(
         &server,
         "> CANCELAR #3
          < OK CANCELADO #3 Habitación 3
@@ -539,10 +538,10 @@ fn numbers_are_never_used_again() {
     server.stop();
 }
 
-/// Many at once for one room: one gets it, the others are told with what
-/// they collide, and the numbers have no hole.
+/// Of many concurrent requests for a room one is granted, the others are refused with its number,
+/// and numbers have no gaps.
 #[test]
-fn one_of_many_gets_the_room() {
+fn one_of_many_clients_gets_the_room() {
     let server = Server::in_memory(&[]);
     let mut clients: Vec<_> = (0..100).map(|_| server.connect()).collect();
     for round in 1..=20 {

@@ -1,12 +1,12 @@
-//! Section 4 of the protocol: durations, instants and nights.
+//! Durations, instants and nights.
 
 use support::Server;
-use support::dialog::{check_in_both, check_rows};
+use support::dialog::{check_cases, check_in_both};
 
 const NEW_YORK: [&str; 2] = ["--time-zone", "America/New_York"];
 
 #[test]
-fn durations() {
+fn durations_are_added_to_the_start() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     for (text, end) in [
@@ -66,7 +66,7 @@ fn durations() {
 }
 
 #[test]
-fn instants_in_the_zone_of_the_server() {
+fn instants_without_offset_are_in_the_zone_of_the_server() {
     let server = Server::in_memory(&NEW_YORK);
     let mut client = server.connect();
     for (text, start) in [
@@ -86,12 +86,12 @@ fn instants_in_the_zone_of_the_server() {
         ("2090-12-24T15:00:07-03:30", "2090-12-24T13:30:07-05:00"),
         ("2090-12-31T23:00-08:00", "2091-01-01T02:00:00-05:00"),
         ("2092-02-29", "2092-02-29T00:00:00-05:00"),
-        // The clock jumps from 2:00 to 3:00 on 12 March.
+        // Daylight saving time starts on 12 March: 2:00 becomes 3:00.
         ("2090-03-12", "2090-03-12T00:00:00-05:00"),
         ("2090-03-12T01:59:59", "2090-03-12T01:59:59-05:00"),
         ("2090-03-12T03:00", "2090-03-12T03:00:00-04:00"),
         ("2090-03-12T02:30-05:00", "2090-03-12T03:30:00-04:00"),
-        // And falls from 2:00 to 1:00 on 5 November.
+        // It ends on 5 November: 2:00 becomes 1:00.
         ("2090-11-05T00:59:59", "2090-11-05T00:59:59-04:00"),
         ("2090-11-05T01:30-04:00", "2090-11-05T01:30:00-04:00"),
         ("2090-11-05T01:30-05:00", "2090-11-05T01:30:00-05:00"),
@@ -146,8 +146,8 @@ fn instants_in_the_zone_of_the_server() {
             assert!(got.starts_with("ERR 400 "), "{line}{text} is answered {got}");
         }
     }
-    // A time that is not, or is twice, names the readings.
-    check_rows(
+    // Errors for skipped and ambiguous local times contain the possible readings.
+    check_cases(
         &mut client,
         &[
             (
@@ -172,9 +172,9 @@ fn instants_in_the_zone_of_the_server() {
     server.stop();
 }
 
-/// A night is a calendar block, whatever the clocks do in it.
+/// A night ends at a local time, whatever its length is.
 #[test]
-fn nights() {
+fn nights_end_at_local_times() {
     let server = Server::in_memory(&NEW_YORK);
     let mut client = server.connect();
     for (from, nights, until) in [
@@ -184,7 +184,7 @@ fn nights() {
         ("2090-12-24T23:59:59", 1, "2090-12-25T00:00:00-05:00"),
         ("2090-03-11T15:00", 2, "2090-03-13T00:00:00-04:00"),
         ("2090-11-04T15:00", 2, "2090-11-06T00:00:00-05:00"),
-        // The date is that of the server's zone.
+        // The date is in the server's zone.
         ("2090-12-25T01:00Z", 1, "2090-12-25T00:00:00-05:00"),
         ("2092-02-28", 2, "2092-03-01T00:00:00-05:00"),
         ("2090-01-01", 365, "2091-01-01T00:00:00-05:00"),
@@ -193,7 +193,7 @@ fn nights() {
         assert!(got.ends_with(&format!(" hasta={until}")), "{from} {nights}: {got}");
         client.say("CANCELAR Habitación 1");
     }
-    // Of today, where no start is given: the server's own date.
+    // Without a start the night begins on the server's current date.
     let status = client.list("ESTADO");
     let time = status.iter().find_map(|line| line.strip_prefix("time=")).unwrap();
     let got = client.say("RESERVAR Habitación 1 noches=1");
@@ -202,7 +202,7 @@ fn nights() {
     assert!(until[..10] > time[..10], "{got} at {time}");
     client.say("CANCELAR Habitación 1");
     let got = client.say(&format!("RESERVAR Habitación 1 desde={} noches=1", &time[..10]));
-    // The day may have changed between the two.
+    // The date may have changed in between.
     assert!(got.ends_with(&format!("hasta={until}")) || got.starts_with("ERR 400 "), "{got}");
     server.stop();
 }

@@ -1,13 +1,12 @@
-//! The verbs of the protocol's table that reserve, cancel, list and verify,
-//! what each code stands for, and the table itself in its plainest form: in
-//! both languages and with the options of either.
+//! The verbs that reserve, cancel, list and verify, all error codes, and the simplest form of all
+//! verbs in both languages.
 
-use support::dialog::{check, check_in_both, converse, matches};
+use support::dialog::{check, check_in_both, matches, run_script};
 use support::{Server, until};
 
-/// Each row of the table in its plainest form.
+/// The simplest form of each verb.
 #[test]
-fn the_table_of_verbs() {
+fn all_verbs_in_both_languages() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1
@@ -43,7 +42,7 @@ fn the_table_of_verbs() {
 }
 
 #[test]
-fn reserving_prints_an_interval_where_there_is_one() {
+fn reservation_prints_its_interval() {
     check_in_both(
         &[],
         "-- an end, or a start that was asked for
@@ -69,7 +68,7 @@ fn reserving_prints_an_interval_where_there_is_one() {
 }
 
 #[test]
-fn reserving_takes_all_or_none_under_one_number() {
+fn reservation_of_several_resources_is_all_or_nothing() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 2
@@ -93,7 +92,7 @@ fn reserving_takes_all_or_none_under_one_number() {
 }
 
 #[test]
-fn cancelling_by_number_and_by_name() {
+fn cancellation_by_number_and_by_name() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1, Habitación 2
@@ -160,7 +159,7 @@ fn cancelling_by_number_and_by_name() {
 }
 
 #[test]
-fn a_reservation_is_its_holders() {
+fn only_the_holder_can_change_a_reservation() {
     check_in_both(
         &[],
         "ana> SOY ana
@@ -195,7 +194,7 @@ fn a_reservation_is_its_holders() {
 }
 
 #[test]
-fn cancelling_by_name_takes_yours_first_then_nobodys() {
+fn cancellation_by_name_prefers_own_then_anonymous_reservations() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1 desde=2090-01-01 hasta=2090-01-02
@@ -228,7 +227,7 @@ fn cancelling_by_name_takes_yours_first_then_nobodys() {
 }
 
 #[test]
-fn listing_what_is_free_now_or_for_a_whole_interval() {
+fn list_of_resources_free_now_or_for_an_interval() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1 desde=2090-01-05 hasta=2090-01-10
@@ -301,7 +300,7 @@ fn listing_what_is_free_now_or_for_a_whole_interval() {
 }
 
 #[test]
-fn bookings_in_columns_in_order_and_by_filter() {
+fn bookings_are_columns_in_order_with_filters() {
     let setup = "ana> SOY ana
          ana< OK ana
          > RESERVAR Habitación 2 desde=2090-03-01 hasta=2090-03-02 nota=\"dos  adultos\"
@@ -314,7 +313,7 @@ fn bookings_in_columns_in_order_and_by_filter() {
          ana< OK RESERVADO #4 {*}
          > RESERVAR Habitación 1 desde=2090-06-01
          < OK RESERVADO #5 {*}";
-    let rows = [
+    let bookings = [
         "#2⇥Habitación 1⇥ana⇥2090-02-01T00:00:00+00:00⇥2090-02-02T00:00:00+00:00⇥-",
         "#5⇥Habitación 1⇥-⇥2090-06-01T00:00:00+00:00⇥-⇥-",
         "#3⇥Habitación 2⇥-⇥2090-01-01T00:00:00+00:00⇥2090-01-02T00:00:00+00:00⇥-",
@@ -322,7 +321,7 @@ fn bookings_in_columns_in_order_and_by_filter() {
         "#2⇥Habitación 3⇥ana⇥2090-02-01T00:00:00+00:00⇥2090-02-02T00:00:00+00:00⇥-",
         "#4⇥Habitación 3⇥ana⇥2090-05-01T00:00:00+00:00⇥salir⇥-",
     ];
-    // What is asked, and which of the rows must come.
+    // Filters, and the reservations that must be listed.
     let asked: [(&str, &[usize]); 17] = [
         ("", &[0, 1, 2, 3, 4, 5]),
         (" *", &[0, 1, 2, 3, 4, 5]),
@@ -335,7 +334,7 @@ fn bookings_in_columns_in_order_and_by_filter() {
         (" desde=2090-02-15", &[1, 3, 5]),
         (" hasta=2090-02-15", &[0, 2, 4]),
         (" desde=2090-01-15 hasta=2090-03-15", &[0, 3, 4]),
-        // Half-open: what only touches does not overlap.
+        // Intervals are half-open: adjacent ones do not overlap.
         (" desde=2090-01-02 hasta=2090-02-01", &[]),
         (" desde=2090-01-01T23:59:59 hasta=2090-02-01T00:00:01", &[0, 2, 4]),
         (" desde=2095-01-01", &[1, 5]),
@@ -347,7 +346,7 @@ fn bookings_in_columns_in_order_and_by_filter() {
     for (filter, wanted) in asked {
         script += &format!("\n> RESERVAS{filter}\n< OK {} RESERVAS", wanted.len());
         for at in wanted {
-            script += &format!("\n< {}", rows[*at]);
+            script += &format!("\n< {}", bookings[*at]);
         }
     }
     for bad in [
@@ -366,7 +365,7 @@ fn bookings_in_columns_in_order_and_by_filter() {
 }
 
 #[test]
-fn verifying() {
+fn verify_checks_number_and_name() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1, Habitación 2 por=2h
@@ -413,9 +412,9 @@ fn verifying() {
 }
 
 #[test]
-fn a_lease_ends_by_itself() {
+fn lease_expires() {
     let server = Server::in_memory(&[]);
-    converse(
+    run_script(
         &server,
         "> SOY ana
          < OK ana
@@ -426,8 +425,8 @@ fn a_lease_ends_by_itself() {
     );
     let mut client = server.connect();
     until("the lease is over", || client.say("VERIFICAR #1").starts_with("ERR 410 "));
-    // Over at once for every command, and the key is free again.
-    converse(
+    // After the end no command accepts it, and the key can be used again.
+    run_script(
         &server,
         "> VERIFICAR #1 Habitación 1
          < ERR 410 {*}#1{*}
@@ -452,26 +451,28 @@ fn a_lease_ends_by_itself() {
     server.stop();
 }
 
-/// A dated reservation ends as a lease does, and what begins at that very
-/// moment is in force then: there is no gap and no overlap.
+/// A reservation that begins at the end of another one becomes active at that moment, without a gap
+/// or an overlap.
 #[test]
-fn one_ends_as_the_next_begins() {
+fn adjacent_reservations_do_not_overlap() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let first = client.say("RESERVAR Habitación 1 por=1s");
     let end = first.rsplit_once("hasta=").unwrap().1.to_owned();
-    // The printed end is rounded up, so this one fits.
+    // The printed end is rounded up, so that this reservation fits.
     let next = client.say(&format!("RESERVAR Habitación 1 desde={end}"));
     assert_eq!(next, format!("OK RESERVADO #2 Habitación 1 desde={end} hasta=-"));
     assert!(client.say("VERIFICAR #2").starts_with("ERR 409 "));
-    until("the second is in force", || client.say("VERIFICAR #2").starts_with("OK VIGENTE #2 "));
+    until("the second reservation is active", || {
+        client.say("VERIFICAR #2").starts_with("OK VIGENTE #2 ")
+    });
     assert!(client.say("VERIFICAR #1").starts_with("ERR 410 "));
     server.stop();
 }
 
-/// One case of every code of the protocol, its text in the verb's language.
+/// An example of every code, with the text in the language of the verb.
 #[test]
-fn every_code() {
+fn all_error_codes() {
     check(
         &["--max-resources", "4", "--max-reservations", "2"],
         "> LISTAR por=1
@@ -535,7 +536,7 @@ fn every_code() {
 }
 
 #[test]
-fn a_full_server_says_so_and_takes_the_next_when_one_leaves() {
+fn full_server_refuses_until_a_client_leaves() {
     let server = Server::in_memory(&["--max-clients", "2"]);
     let mut first = server.connect();
     let mut second = server.connect();
@@ -546,7 +547,7 @@ fn a_full_server_says_so_and_takes_the_next_when_one_leaves() {
     assert!(matches("ERR 503 {*}\n", &refused) && refused.lines().count() == 1, "{refused:?}");
     assert_eq!(first.list("LISTAR").len(), 3);
     assert_eq!(second.finish(), "");
-    until("the next is served", || {
+    until("the next client is served", || {
         let mut next = server.connect();
         next.send("LISTAR\nSALIR\n");
         next.rest().starts_with("OK 3 DISPONIBLES\n")
@@ -554,9 +555,9 @@ fn a_full_server_says_so_and_takes_the_next_when_one_leaves() {
     server.stop();
 }
 
-/// More events at once than the history holds: who keeps reading is told them all.
+/// A watcher that keeps reading receives all notices of a burst that exceeds the history.
 #[test]
-fn a_burst_of_events_does_not_outrun_who_reads() {
+fn burst_of_events_does_not_close_a_reading_watcher() {
     let server = Server::in_memory(&[]);
     let mut watcher = server.connect();
     assert_eq!(watcher.say("OBSERVAR"), "OK OBSERVANDO tras=3");

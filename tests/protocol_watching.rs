@@ -1,14 +1,13 @@
-//! `OBSERVAR`: every change in order, after the reply to it and never within
-//! a list.
+//! `OBSERVAR`: notices of all events, in order, after the replies and never within a list.
 
 use reservad::time::{Round, Time, Zone};
 use std::net::Shutdown;
-use support::dialog::{check_in_both, check_rows, notice_number};
+use support::dialog::{check_cases, check_in_both, notice_number};
 use support::{Client, Server, narrow, temp_dir, until};
 
-/// One for each kind of change, word for word, after the reply to it.
+/// The complete text of a notice of each kind.
 #[test]
-fn what_is_told() {
+fn notices_of_all_events() {
     check_in_both(
         &[],
         "w> OBSERVAR
@@ -84,9 +83,9 @@ fn what_is_told() {
     );
 }
 
-/// Waiting is no event; what a release grants follows it.
+/// A wait is not an event. The grant follows the release.
 #[test]
-fn what_waits_is_told_when_it_is_granted() {
+fn waiting_request_is_in_notices_only_when_granted() {
     check_in_both(
         &[],
         "w> OBSERVAR
@@ -116,12 +115,12 @@ fn what_waits_is_told_when_it_is_granted() {
     );
 }
 
-/// A watcher goes on with commands: each reply stands before the notice of it.
+/// A watcher can send commands. Each reply precedes the notice.
 #[test]
-fn the_reply_comes_before_the_notice() {
+fn reply_precedes_the_notice() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
-    // In one packet, and so in one turn.
+    // In one packet, so that all run in one turn.
     client.send("RESERVAR Habitación 3\nOBSERVAR\nRESERVAR Habitación 1\nLISTAR\nCANCELAR #2\nALTA Sala 1..2\n");
     for want in [
         "OK RESERVADO #1 Habitación 3",
@@ -148,9 +147,9 @@ fn the_reply_comes_before_the_notice() {
     server.stop();
 }
 
-/// Ends lie between the seconds: reply and notice say the same.
+/// The end is between two seconds. Reply and notice round it alike.
 #[test]
-fn the_notice_says_what_the_reply_says() {
+fn notice_has_the_content_of_the_reply() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     assert_eq!(client.say("OBSERVAR"), "OK OBSERVANDO tras=3");
@@ -170,7 +169,7 @@ fn the_notice_says_what_the_reply_says() {
 }
 
 #[test]
-fn which_names_are_told() {
+fn notices_are_filtered_by_name_and_pattern() {
     check_in_both(
         &[],
         "w> OBSERVAR sala *
@@ -249,14 +248,14 @@ fn which_names_are_told() {
     );
 }
 
-/// In the language and with the ending of the line that asked.
+/// Both are those of the line that started the watch.
 #[test]
-fn language_and_ending_are_those_of_the_line() {
+fn notices_use_language_and_line_ending_of_the_request() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let mut other = server.connect();
-    let rows = [
-        // What is said, by the watcher or by somebody else, the reply, the notice.
+    let cases = [
+        // A line of the watcher or of another client, the reply, and the notice.
         (true, "WATCH\r\n", "OK WATCHING after=3\r\n", ""),
         (
             false,
@@ -280,7 +279,7 @@ fn language_and_ending_are_those_of_the_line() {
         ),
         (true, "WATCH after=2\n", "OK WATCHING after=2\n", "* 3 ADD Habitación 3\n"),
     ];
-    for (own, line, reply, notice) in rows {
+    for (own, line, reply, notice) in cases {
         let speaker = if own { &mut client } else { &mut other };
         speaker.send(line);
         assert_eq!(speaker.raw_line(), reply, "{line:?}");
@@ -292,10 +291,10 @@ fn language_and_ending_are_those_of_the_line() {
 }
 
 #[test]
-fn bad_lines() {
+fn invalid_watch_lines_are_refused() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
-    let rows = [
+    let cases = [
         ("OBSERVAR tras=", "ERR 400 tras={*}"),
         ("WATCH after=", "ERR 400 after={*}"),
         ("OBSERVAR tras=x", "ERR 400 tras=x{*}"),
@@ -323,22 +322,22 @@ fn bad_lines() {
         ("OBSERVAR tras=18446744073709551615", "ERR 410 {*}OBSERVAR tras=3"),
         ("OBSERVAR tras=99999999999999999999", "ERR 410 {*}OBSERVAR tras=3"),
     ];
-    check_rows(&mut client, &rows);
-    // None of these watches: nothing is told.
+    check_cases(&mut client, &cases);
+    // None of these starts a watch, so that no notice follows.
     let mut other = server.connect();
     assert_eq!(other.say("RESERVAR Habitación 1"), "OK RESERVADO #1 Habitación 1");
-    let rows = [
+    let cases = [
         ("OBSERVAR tras=0003", "OK OBSERVANDO tras=3"),
         ("SOY ana", "* 4 RESERVADO #1 Habitación 1"),
     ];
-    check_rows(&mut client, &rows);
+    check_cases(&mut client, &cases);
     assert_eq!(client.line(), "OK ana");
     server.stop();
 }
 
-/// Not between the lines of a list, however long it takes to send.
+/// Even if the list takes a long time to send.
 #[test]
-fn a_list_is_not_interrupted() {
+fn notices_do_not_interrupt_a_list() {
     let server = Server::in_memory(&[]);
     let mut other = server.connect();
     let name = "x".repeat(110);
@@ -362,10 +361,10 @@ fn a_list_is_not_interrupted() {
         assert!(other.say("CANCELAR Habitación 1").starts_with("OK "));
     }
     let head = client.line();
-    let rows = client.list_after(&head);
-    assert!((30_002..=30_003).contains(&rows.len()), "{head}");
-    let is_row = |row: &String| row.starts_with("Habitación ") || row.starts_with(&name);
-    assert!(rows.iter().all(is_row), "a notice among the rows");
+    let items = client.list_after(&head);
+    assert!((30_002..=30_003).contains(&items.len()), "{head}");
+    let is_item = |row: &String| row.starts_with("Habitación ") || row.starts_with(&name);
+    assert!(items.iter().all(is_item), "a notice among the items");
     for event in first..first + 198 {
         assert_eq!(notice_number(&client.line()), event);
     }
@@ -373,10 +372,10 @@ fn a_list_is_not_interrupted() {
     server.stop();
 }
 
-/// It goes on after its half-close, is told what comes, and is not run what
-/// it has cut off; when it is gone it is forgotten.
+/// A half-closed watcher receives notices until its connection is lost. An incomplete last line is
+/// not run.
 #[test]
-fn half_closed_it_goes_on() {
+fn half_closed_watcher_keeps_receiving_notices() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let mut watcher = server.connect();
@@ -394,12 +393,12 @@ fn half_closed_it_goes_on() {
         assert!(watcher.line().ends_with(&format!(" CANCELADO #{number} Habitación 2")));
     }
     drop(watcher);
-    until("the watcher is forgotten", || {
+    until("the watcher's connection is closed", || {
         client.say("RESERVAR Habitación 2");
         client.say("CANCELAR Habitación 2");
         client.list("ESTADO").contains(&"clients=1".to_owned())
     });
-    // With SALIR it ends, watching or not.
+    // SALIR ends the connection even while it watches.
     let mut watcher = server.connect();
     watcher.send("OBSERVAR tras=3\nSALIR\nLISTAR\n");
     let rest = watcher.finish();
@@ -408,9 +407,9 @@ fn half_closed_it_goes_on() {
     server.stop();
 }
 
-/// Who watches or waits is not idle, however quiet.
+/// Clients that watch or wait are never closed as idle.
 #[test]
-fn idle_is_only_who_waits_for_nothing() {
+fn waiters_and_watchers_are_not_idle() {
     let server = Server::in_memory(&["--idle-timeout", "1s"]);
     let mut watcher = server.connect();
     assert_eq!(watcher.say("OBSERVAR"), "OK OBSERVANDO tras=3");
@@ -421,7 +420,7 @@ fn idle_is_only_who_waits_for_nothing() {
     let mut half_closed = server.connect();
     assert_eq!(half_closed.say("WATCH"), "OK WATCHING after=4");
     half_closed.stream().shutdown(Shutdown::Write).unwrap();
-    // Each of these is closed after all of the others would have been.
+    // These are idle for longer than the time limit.
     for _ in 0..3 {
         let mut idle = server.connect();
         assert_eq!(idle.list("LISTAR").len(), 2);
@@ -465,12 +464,12 @@ fn status(client: &mut Client, key: &str) -> u64 {
     value.unwrap().parse().unwrap()
 }
 
-/// Two commands of one turn made 20,000 events, and a watcher of another name was closed as too far
-/// behind before anything could be sent to it.
+/// Regression test: two commands of one turn made 20,000 events, and a watcher of another name was
+/// closed as lagging before anything could be sent to it.
 #[test]
-fn a_burst_of_events_does_not_close_a_filtered_watcher() {
-    let folder = temp_dir();
-    let file = folder.path().join("inventory");
+fn burst_of_other_events_does_not_close_a_filtered_watcher() {
+    let directory = temp_dir();
+    let file = directory.path().join("inventory");
     std::fs::write(&file, "Mesa\n").unwrap();
     let inventory = ["--inventory", file.to_str().unwrap(), "--max-resources", "90000"];
     let server = Server::in_memory(&inventory);
@@ -486,11 +485,11 @@ fn a_burst_of_events_does_not_close_a_filtered_watcher() {
     assert_eq!((client.line(), other.line()), ("OK ADD 10000".into(), "OK ADD 10000".into()));
     assert_eq!(follow(&mut watcher, 1, 20_001), [""; 0]);
 
-    // Names added by a reload.
+    // Names that a reload of the inventory adds.
     let names: String = (1..=20_000).map(|n| format!("C {n}\n")).collect();
     std::fs::write(&file, format!("Mesa\n{names}")).unwrap();
     server.signal("HUP");
-    until("the names are there", || status(&mut client, "resources") == 40_001);
+    until("the names exist", || status(&mut client, "resources") == 40_001);
     assert_eq!(follow(&mut watcher, 20_001, 40_001), [""; 0]);
 
     // Reservations that end at one instant.

@@ -1,10 +1,9 @@
-//! `CUANDO`: the earliest time at which a request fits, and that a refusal
-//! names the same.
+//! `CUANDO`: the earliest time at which a request fits, which is the same as in a refusal.
 
-use support::dialog::{check_in_both, check_rows};
+use support::dialog::{check_cases, check_in_both};
 use support::{Client, Rng, Server, seed};
 
-/// Bookings that the rows below find: room, start, end on one day.
+/// The bookings of the cases below: room, start and end on one day.
 const BUSY: [(u32, &str, &str); 8] = [
     (1, "08:00", "10:00"),
     (1, "11:00", "13:00"),
@@ -25,7 +24,7 @@ fn book(client: &mut Client, bookings: &[(u32, &str, &str)]) {
     }
 }
 
-/// Seconds since midnight.
+/// Returns the seconds since midnight.
 fn seconds(time: &str) -> u32 {
     let parts = time.split(':').map(|part| part.parse::<u32>().unwrap());
     parts.chain([0]).take(3).fold(0, |sum, part| sum * 60 + part)
@@ -35,17 +34,17 @@ fn clock(s: u32) -> String {
     format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
 }
 
-/// The answer is granted if it is booked at once, to the same resources, and
-/// a second earlier nothing is; the refusal names the same time.
+/// The answer can be booked at once, with the same resources. A second earlier the request is
+/// refused, with the same time in the error.
 #[test]
-fn the_earliest_start_and_who_has_it() {
+fn earliest_start_and_its_resource() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     book(&mut client, &BUSY);
-    let rows = [
+    let cases = [
         ("Habitación 1", "por=1h", "09:00", "10:00", "Habitación 1"),
         ("Habitación 1", "por=1h", "10:00", "10:00", "Habitación 1"),
-        // Gaps that are too short are passed over.
+        // Gaps that are too short are skipped.
         ("Habitación 1", "por=1h1s", "09:00", "14:00", "Habitación 1"),
         ("Habitación 1", "por=1h", "10:00:01", "14:00", "Habitación 1"),
         ("Habitación 1", "por=30m", "12:00", "13:00", "Habitación 1"),
@@ -54,20 +53,20 @@ fn the_earliest_start_and_who_has_it() {
         ("Habitación 1", "por=6h1s", "07:00", "21:00", "Habitación 1"),
         ("Habitación 3", "por=1s", "09:00", "15:00", "Habitación 3"),
         ("Habitación 3", "por=2s", "09:00", "16:00", "Habitación 3"),
-        // It is free before all of them.
+        // Free before all bookings.
         ("Habitación 1", "por=1h", "06:30", "06:30", "Habitación 1"),
         ("Habitación 1", "por=1h30m", "06:30", "06:30", "Habitación 1"),
         ("Habitación 1", "por=1h30m1s", "06:30", "14:00", "Habitación 1"),
-        // No length is no end: after the last one.
+        // Without a length it must have no end, which fits after the last booking.
         ("Habitación 1", "", "00:00", "21:00", "Habitación 1"),
         ("Habitación 2", "", "00:00", "12:30", "Habitación 2"),
         ("Habitación *", "", "00:00", "12:30", "Habitación 2"),
         ("*, *", "", "00:00", "16:00", "Habitación 2, Habitación 3"),
         ("Habitación 1, *", "", "00:00", "21:00", "Habitación 1, Habitación 2"),
-        // Sets: one time for all of them.
+        // Several resources at the same time.
         ("Habitación 1, Habitación 2", "por=30m", "09:00", "13:00", "Habitación 1, Habitación 2"),
         ("Habitación 2, Habitación 1", "por=31m", "09:00", "14:00", "Habitación 2, Habitación 1"),
-        // There is no gap that all three have before the last end.
+        // All three are free only after the last end.
         (
             "Habitación 3, Habitación 1, Habitación 2",
             "por=4h1s",
@@ -75,7 +74,7 @@ fn the_earliest_start_and_who_has_it() {
             "21:00",
             "Habitación 3, Habitación 1, Habitación 2",
         ),
-        // Patterns: the first in inventory order, and names come first.
+        // Patterns take the first match in inventory order, after the names.
         ("*", "por=1h", "09:00", "10:00", "Habitación 1"),
         ("*", "por=2h", "09:00", "12:30", "Habitación 2"),
         ("HABITACIÓN *", "por=1h", "11:30", "12:30", "Habitación 2"),
@@ -87,14 +86,14 @@ fn the_earliest_start_and_who_has_it() {
         ("*, Habitación 1", "por=30m", "09:00", "13:00", "Habitación 2, Habitación 1"),
         ("*, Habitación 2", "por=1h", "09:00", "14:00", "Habitación 1, Habitación 2"),
         ("*1, *", "por=1h", "09:00", "14:00", "Habitación 1, Habitación 2"),
-        // The first takes Habitación 1 whenever it is free: nothing is left for the other.
+        // The first target takes Habitación 1 whenever it is free, so that the second has none.
         ("*, *1", "por=1h", "15:00", "", ""),
         ("*3, *3", "por=1h", "09:00", "", ""),
         ("*, *, *, *", "por=1s", "00:00", "", ""),
         ("Habitación 3, *3", "por=1h", "00:00", "", ""),
         ("Habitación 3, *3", "", "00:00", "", ""),
     ];
-    for (targets, length, from, want, names) in rows {
+    for (targets, length, from, want, names) in cases {
         let from = format!("desde=2090-01-01T{from}");
         let got = client.say(&format!("CUANDO {targets} {length} {from}"));
         let in_english = client.say(&format!("WHEN {targets} {from} {length}"));
@@ -126,10 +125,10 @@ fn the_earliest_start_and_who_has_it() {
     server.stop();
 }
 
-/// What it answers is granted if it is booked at once, and nothing is at any
-/// earlier time at which something ends: random bookings, random questions.
+/// With random bookings and queries, the answer can be booked, and the request fits at no earlier
+/// end of a booking.
 #[test]
-fn the_answer_is_the_earliest_of_all() {
+fn answer_is_the_earliest_of_all_matches() {
     let mut rng = Rng(seed());
     for _ in 0..6 {
         let server = Server::in_memory(&[]);
@@ -199,9 +198,9 @@ fn the_answer_is_the_earliest_of_all() {
     }
 }
 
-/// However many gaps there are that are too short.
+/// Any number of short gaps is skipped.
 #[test]
-fn many_short_gaps_are_passed_over() {
+fn short_gaps_are_skipped() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("ADD Sala 1..50");
@@ -209,7 +208,7 @@ fn many_short_gaps_are_passed_over() {
         let (day, hour) = (1 + minute / 1440, minute / 60 % 24);
         format!("2090-01-{day:02}T{hour:02}:{:02}:00+00:00", minute % 60)
     };
-    // Each room is free for five minutes of each hour, each at another time.
+    // Each room is free for five minutes of each hour, at different times.
     for room in 0..50 {
         for hour in 0..60 {
             let (from, until) = (hour * 60 + room, hour * 60 + room + 55);
@@ -238,10 +237,9 @@ fn many_short_gaps_are_passed_over() {
     server.stop();
 }
 
-/// Ends lie between the seconds, answers on them, rounded up: what is told
-/// is granted.
+/// Ends are between two seconds. Answers are rounded up to whole seconds and can be booked.
 #[test]
-fn from_now_on_and_between_the_seconds() {
+fn starts_are_whole_seconds_from_now() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     for _ in 0..20 {
@@ -256,7 +254,7 @@ fn from_now_on_and_between_the_seconds() {
         assert!(refused.ends_with(&format!("; free from {until}")), "{refused}");
         let booked = client.say(&format!("RESERVE Habitación 1 for=1h from={until}"));
         assert!(booked.starts_with("OK RESERVED #"), "{booked}");
-        // What is free is free from the next second on.
+        // A free resource is free from the next whole second.
         let got = client.say("WHEN * for=2h");
         let time = got.split(' ').nth(1).unwrap();
         let booked = client.say(&format!("RESERVE * for=2h from={time}"));
@@ -269,7 +267,7 @@ fn from_now_on_and_between_the_seconds() {
 }
 
 #[test]
-fn never_and_not_at_all() {
+fn requests_that_never_fit() {
     check_in_both(
         &[],
         "ana> SOY ana
@@ -319,12 +317,12 @@ fn never_and_not_at_all() {
 }
 
 #[test]
-fn what_is_no_question() {
+fn invalid_queries_are_refused() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("RESERVAR Habitación 1 desde=9999-12-01 hasta=9999-12-31");
     let many = vec!["*"; 33].join(", ");
-    let rows: &[(&str, &str)] = &[
+    let cases: &[(&str, &str)] = &[
         ("CUANDO", "400 {*}CUANDO nombre{*}"),
         ("WHEN", "400 {*}WHEN name{*}"),
         ("CUANDO por=1h", "400 {*}CUANDO nombre{*}"),
@@ -356,19 +354,19 @@ fn what_is_no_question() {
         // Beyond the calendar.
         ("CUANDO Habitación 2 desde=9999-12-31 noches=1", "400 {*}9999{*}"),
         ("CUANDO Habitación 2 desde=9999-12-31T23:00 por=1h", "400 {*}9999{*}"),
-        // Not before the last day, on which there is no night left.
+        // No night is left on the last day of the calendar.
         ("CUANDO Habitación 1 desde=9999-12-01 noches=1", "409 {*}#1 {*}no se sabe{*}"),
         ("WHEN Habitación 1 from=9999-12-02 for=1d", "409 {*}#1 {*}no end is known"),
     ];
-    for (line, want) in rows {
-        check_rows(&mut client, &[(line, &format!("ERR {want}"))]);
+    for (line, want) in cases {
+        check_cases(&mut client, &[(line, &format!("ERR {want}"))]);
     }
-    check_rows(&mut client, &[(&format!("CUANDO {many}"), "ERR 400 {*}33{*}32{*}")]);
+    check_cases(&mut client, &[(&format!("CUANDO {many}"), "ERR 400 {*}33{*}32{*}")]);
     server.stop();
 }
 
 #[test]
-fn as_far_as_the_calendar_goes() {
+fn queries_at_the_end_of_the_calendar() {
     check_in_both(
         &[],
         "> RESERVAR Habitación 1 desde=9999-12-30 hasta=9999-12-31T23:59:58
@@ -396,11 +394,11 @@ fn as_far_as_the_calendar_goes() {
 }
 
 #[test]
-fn nights_over_a_change_of_the_clock() {
+fn nights_across_daylight_saving_changes() {
     let server = Server::in_memory(&["--time-zone", "America/New_York"]);
     let mut client = server.connect();
-    // Spring on 12 March, autumn on 5 November.
-    let rows = [
+    // Daylight saving time lasts from 12 March to 5 November.
+    let cases = [
         (
             "RESERVAR Habitación 1 desde=2090-03-10 noches=2",
             "OK {*} hasta=2090-03-12T00:00:00-05:00",
@@ -447,7 +445,7 @@ fn nights_over_a_change_of_the_clock() {
             "CUANDO Habitación 2 por=25h1s desde=2090-11-04T13:00",
             "OK 2090-11-07T00:00:00-05:00 Habitación 2",
         ),
-        // Between the two readings of half past one.
+        // Between the two instants with the local time 1:30.
         ("RESERVAR Habitación 3 desde=2090-11-05 hasta=2090-11-05T01:30-04:00", "OK {*}"),
         ("RESERVAR Habitación 3 desde=2090-11-05T01:30-05:00 por=1h", "OK {*}"),
         (
@@ -466,7 +464,7 @@ fn nights_over_a_change_of_the_clock() {
             "WHEN Habitación 3 from=2090-03-12T02:30",
             "ERR 400 from=2090-03-12T02:30: {*}2090-03-12T01:30:00-05:00{*}2090-03-12T03:30:00-04:00",
         ),
-        // A night is over at midnight, however late it begins.
+        // A night that starts late ends at the same time.
         (
             "CUANDO Habitación 3 noches=1 desde=2090-11-04T23:59:59",
             "OK 2090-11-04T23:59:59-04:00 Habitación 3",
@@ -476,6 +474,6 @@ fn nights_over_a_change_of_the_clock() {
             "OK 2090-11-05T02:30:00-05:00 Habitación 3",
         ),
     ];
-    check_rows(&mut client, &rows);
+    check_cases(&mut client, &cases);
     server.stop();
 }

@@ -22,10 +22,10 @@ fn present() -> Time {
 
 /// Writes a journal that begins an hour ago and continues sixty years ahead. Returns the number of
 /// its last event.
-fn write_journal(folder: &Path) -> u64 {
+fn write_journal(directory: &Path) -> u64 {
     let capacity = Capacity { resources: 100, reservations: 100 };
-    // Without the lock: a program that another test starts could hold it for a moment longer.
-    let storage = DiskStorage::at(folder);
+    // Without the lock, which a child process of another test could inherit for a moment.
+    let storage = DiskStorage::at(directory);
     let (mut state, _) = State::open(storage, SyncPolicy::Always, capacity).unwrap();
     let zone = Zone::utc();
     let mut session = Session::new(SessionId(1));
@@ -61,8 +61,8 @@ fn write_journal(folder: &Path) -> u64 {
     state.inventory.last_event()
 }
 
-fn run(subcommand: &str, folder: &Path) -> Output {
-    let mut command = command(&[subcommand, "--data-dir", folder.to_str().unwrap()]);
+fn run(subcommand: &str, directory: &Path) -> Output {
+    let mut command = command(&[subcommand, "--data-dir", directory.to_str().unwrap()]);
     command.stdout(Stdio::piped()).output().unwrap()
 }
 
@@ -73,24 +73,24 @@ fn stdout_of(output: &Output) -> &str {
 
 #[test]
 fn a_journal_from_the_future_continues_in_the_present() {
-    let folder = temp_dir();
-    let last_event = write_journal(folder.path());
-    let mut server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let last_event = write_journal(directory.path());
+    let mut server = Server::durable(directory.path(), &[]);
     server.wait_log("run `reservad reset-time`");
     server.stop();
     // The start has ended the reservation that was bound to a connection.
     let last_event = last_event + 1;
 
-    let output = run("reset-time", folder.path());
+    let output = run("reset-time", directory.path());
     let said = stdout_of(&output);
     assert!(said.contains("moved its time from 20"), "{said}");
     assert!(said.ends_with("\nmoved to the present: #1, #4, #5\n"), "{said}");
-    let good = run("check", folder.path());
+    let good = run("check", directory.path());
     assert!(stdout_of(&good).contains("5 live reservations"), "{good:?}");
     assert!(stdout_of(&good).contains(" snapshot records, no events; "), "{good:?}");
 
     for _ in 0..2 {
-        let server = Server::durable(folder.path(), &[]);
+        let server = Server::durable(directory.path(), &[]);
         let mut client = server.connect();
         let status = client.list("STATUS").join("\n");
         assert!(status.contains("clock=ok"), "{status}");
@@ -99,11 +99,12 @@ fn a_journal_from_the_future_continues_in_the_present() {
             let left = reply.trim_end().rsplit_once("left=").expect(&reply).1.to_owned();
             left.strip_suffix('s').expect(&left).parse::<i64>().unwrap()
         };
-        // An hour of three was gone when the clock was ahead. The duration of the test is unknown.
+        // One hour of three had passed when the clock was ahead. The duration of the test is
+        // unknown.
         assert!((3_600..=7_200).contains(&left(client.say("VERIFY #1"))));
         assert!((1..=3_600).contains(&left(client.say("VERIFY #4"))));
         assert!(client.say("VERIFY #5").starts_with("OK VALID #5 R4"));
-        assert!(client.say("VERIFY #2").starts_with("ERR 410 "), "what has ended stays ended");
+        assert!(client.say("VERIFY #2").starts_with("ERR 410 "), "ended reservations stay ended");
         assert!(client.say("VERIFY #7").starts_with("ERR 410 "));
         assert!(client.say("VERIFY #3").starts_with("ERR 409 "), "a date stays where it is");
         assert!(client.say("VERIFY #6").starts_with("ERR 409 "), "also one said meanwhile");
@@ -113,7 +114,7 @@ fn a_journal_from_the_future_continues_in_the_present() {
         );
         server.stop();
     }
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     assert!(client.say(&format!("WATCH after={last_event}")).starts_with("OK "));
     assert!(client.say("RESERVE R6 for=1h").starts_with("OK RESERVED #8 R6 "));
@@ -123,34 +124,34 @@ fn a_journal_from_the_future_continues_in_the_present() {
 }
 
 #[test]
-fn a_journal_that_is_not_ahead_is_left_as_it_is() {
-    let folder = temp_dir();
-    Server::durable(folder.path(), &[]).stop();
-    let before = std::fs::read(folder.path().join("journal")).unwrap();
-    let output = run("reset-time", folder.path());
+fn journal_that_is_not_ahead_stays_unchanged() {
+    let directory = temp_dir();
+    Server::durable(directory.path(), &[]).stop();
+    let before = std::fs::read(directory.path().join("journal")).unwrap();
+    let output = run("reset-time", directory.path());
     assert!(stdout_of(&output).contains("nothing to do"), "{output:?}");
-    assert_eq!(std::fs::read(folder.path().join("journal")).unwrap(), before);
+    assert_eq!(std::fs::read(directory.path().join("journal")).unwrap(), before);
 }
 
 #[test]
 fn the_time_of_a_running_server_is_not_reset() {
-    let folder = temp_dir();
-    write_journal(folder.path());
-    let server = Server::durable(folder.path(), &[]);
-    // By the first reply, everything from the start is written.
+    let directory = temp_dir();
+    write_journal(directory.path());
+    let server = Server::durable(directory.path(), &[]);
+    // At the first reply all events of the start are written.
     server.connect().list("STATUS");
-    let before = std::fs::read(folder.path().join("journal")).unwrap();
-    let output = run("reset-time", folder.path());
+    let before = std::fs::read(directory.path().join("journal")).unwrap();
+    let output = run("reset-time", directory.path());
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(str::from_utf8(&output.stderr).unwrap().contains("another"), "{output:?}");
-    assert_eq!(std::fs::read(folder.path().join("journal")).unwrap(), before);
+    assert_eq!(std::fs::read(directory.path().join("journal")).unwrap(), before);
     server.stop();
 }
 
 #[test]
-fn a_directory_without_a_journal_stays_without() {
-    let folder = temp_dir();
-    let missing = folder.path().join("nothing");
+fn no_journal_is_created_in_an_empty_directory() {
+    let directory = temp_dir();
+    let missing = directory.path().join("nothing");
     let output = run("reset-time", &missing);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(

@@ -1,6 +1,5 @@
-//! What somebody who means harm may try, as docs/security.md tells it: a
-//! client towards the others, the log and the disk; another user of the host
-//! towards the data folder.
+//! Attacks that docs/security.md describes: by a client on other clients, the log and the disk, by
+//! another user of the host on the data directory, and by a server on the client `reserva`.
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,10 +13,10 @@ use std::time::{Duration, Instant};
 use support::terminal::Terminal;
 use support::{Client, Server, command, fill_journal, temp_dir, wait};
 
-/// What any other client may have to wait for an answer at the most.
+/// The maximal latency of other clients.
 const FAIR: Duration = Duration::from_secs(2);
 
-/// The longest that a client waits for an answer, asked again and again while `work` is done.
+/// Returns the maximal latency of a client that sends requests while `work` runs.
 fn longest_wait(server: &Server, work: impl FnOnce() + Send) -> Duration {
     let mut longest = Duration::ZERO;
     let mut other = server.connect();
@@ -32,11 +31,10 @@ fn longest_wait(server: &Server, work: impl FnOnce() + Send) -> Duration {
     longest
 }
 
-/// A pattern was once held against a name with a step for each pair of their
-/// characters. 20,000 names that are nearly what a pattern asks for, over and
-/// over, made one `LISTAR` hold everybody up for seconds (debug build).
+/// Regression test: the matching of a pattern took a step for each pair of characters. One `LISTAR`
+/// with 20,000 names that nearly match delayed all clients for seconds.
 #[test]
-fn a_pattern_that_nearly_matches_everywhere_holds_nobody_up() {
+fn costly_patterns_do_not_delay_other_clients() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let name = "a".repeat(120);
@@ -52,10 +50,10 @@ fn a_pattern_that_nearly_matches_everywhere_holds_nobody_up() {
     assert!(longest < FAIR, "{longest:?}");
 }
 
-/// Who watched with a pattern that matches nothing was once taken through all
-/// of the history in one turn: some of them were seconds for everybody.
+/// Regression test: a watcher whose pattern matched nothing was taken through the whole history in
+/// one turn, which delayed all clients.
 #[test]
-fn watchers_of_nothing_hold_nobody_up() {
+fn watchers_without_matches_do_not_delay_other_clients() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     let names: Vec<_> = (0..30).map(|n| format!("{}{n:02}", "a".repeat(118))).collect();
@@ -76,7 +74,7 @@ fn watchers_of_nothing_hold_nobody_up() {
     });
     println!("longest wait: {longest:?}");
     assert!(longest < FAIR, "{longest:?}");
-    // And they are not forgotten in the middle.
+    // The watchers still receive later notices.
     assert_eq!(client.say(&format!("ALTA {}b", "a".repeat(60))), "OK ALTA 1");
     for watcher in &mut watchers {
         let notice = watcher.line();
@@ -84,52 +82,52 @@ fn watchers_of_nothing_hold_nobody_up() {
     }
 }
 
-/// Links in a folder that others may write in were once followed: the next
-/// compaction emptied and overwrote whatever `journal.new` pointed to.
+/// Regression test: symbolic links in a directory that others may write were followed. The next
+/// compaction overwrote the target of `journal.new`.
 #[test]
-fn a_link_in_the_data_folder_leads_nowhere() {
-    let folder = temp_dir();
+fn links_in_the_data_directory_are_not_followed() {
+    let directory = temp_dir();
     let victim = temp_dir();
     let precious = victim.path().join("precious");
     std::fs::write(&precious, "precious").unwrap();
-    let mut server = Server::durable(folder.path(), &[]);
-    symlink(&precious, folder.path().join("journal.new")).unwrap();
+    let mut server = Server::durable(directory.path(), &[]);
+    symlink(&precious, directory.path().join("journal.new")).unwrap();
     fill_journal(&mut server);
     server.stop();
     assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
 
-    // A journal that is empty is made anew, not what it points to.
+    // An empty journal is replaced, and the target of the link is not.
     let empty = victim.path().join("empty");
     std::fs::write(&empty, "").unwrap();
-    std::fs::remove_file(folder.path().join("journal")).unwrap();
-    symlink(&empty, folder.path().join("journal")).unwrap();
-    Server::durable(folder.path(), &["--new"]).stop();
+    std::fs::remove_file(directory.path().join("journal")).unwrap();
+    symlink(&empty, directory.path().join("journal")).unwrap();
+    Server::durable(directory.path(), &["--new"]).stop();
     assert_eq!(std::fs::read(&empty).unwrap(), b"");
 
-    // The lock is not made wherever it points to.
+    // The lock file is not created at the target of the link.
     let nowhere = victim.path().join("nowhere");
-    std::fs::remove_file(folder.path().join("lock")).unwrap();
-    symlink(&nowhere, folder.path().join("lock")).unwrap();
-    let error = fails(&["--data-dir", text(folder.path())]);
+    std::fs::remove_file(directory.path().join("lock")).unwrap();
+    symlink(&nowhere, directory.path().join("lock")).unwrap();
+    let error = fails(&["--data-dir", text(directory.path())]);
     assert!(error.contains("it is a symbolic link, and must be a regular file"), "{error}");
     assert!(!nowhere.exists());
 }
 
-/// A pipe in the place of a file was once waited for, without a word: at the
-/// start, by `check`, and on SIGHUP with everybody connected.
+/// Regression test: a named pipe in place of a file blocked the start, `check`, and on SIGHUP the
+/// running server.
 #[test]
-fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+fn pipe_in_place_of_a_file_does_not_block() {
     let told = "it is a pipe, and must be a regular file";
     for name in ["journal", "journal.id", "journal.new", "lock"] {
-        let folder = temp_dir();
-        make_pipe(&folder.path().join(name));
-        let error = fails(&["--data-dir", text(folder.path())]);
+        let directory = temp_dir();
+        make_pipe(&directory.path().join(name));
+        let error = fails(&["--data-dir", text(directory.path())]);
         assert!(error.contains(told), "{name}: {error}");
-        let error = fails(&["check", "--data-dir", text(folder.path())]);
+        let error = fails(&["check", "--data-dir", text(directory.path())]);
         assert!(error.contains(told) || name != "journal", "{error}");
     }
-    let folder = temp_dir();
-    for data in [folder.path().join("pipe"), folder.path().join("file")] {
+    let directory = temp_dir();
+    for data in [directory.path().join("pipe"), directory.path().join("file")] {
         match data.ends_with("pipe") {
             true => make_pipe(&data),
             false => std::fs::write(&data, "").unwrap(),
@@ -142,17 +140,18 @@ fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
     }
 }
 
-/// A terminal or a device as the inventory once blocked the start, and all clients on SIGHUP.
+/// Regression test: a terminal or device as the inventory blocked the start, and on SIGHUP all
+/// clients.
 #[test]
-fn an_inventory_that_is_not_a_regular_file_is_refused_at_once() {
-    let folder = temp_dir();
-    let inventory = folder.path().join("inventory");
-    let _socket = UnixListener::bind(folder.path().join("socket")).unwrap();
-    make_pipe(&folder.path().join("pipe"));
+fn inventory_must_be_a_regular_file() {
+    let directory = temp_dir();
+    let inventory = directory.path().join("inventory");
+    let _socket = UnixListener::bind(directory.path().join("socket")).unwrap();
+    make_pipe(&directory.path().join("pipe"));
     let kinds = [
-        (folder.path().join("pipe"), "a pipe"),
-        (folder.path().join("socket"), "a socket"),
-        (folder.path().to_owned(), "a directory"),
+        (directory.path().join("pipe"), "a pipe"),
+        (directory.path().join("socket"), "a socket"),
+        (directory.path().to_owned(), "a directory"),
         ("/dev/ptmx".into(), "a device"),
         ("/dev/zero".into(), "a device"),
     ];
@@ -171,12 +170,12 @@ fn an_inventory_that_is_not_a_regular_file_is_refused_at_once() {
     server.stop();
 }
 
-/// TZ may name a file, which was once read to its end, however long.
+/// Regression test: a file of any length that TZ names was read to its end.
 #[test]
-fn a_time_zone_that_is_not_a_regular_file_is_refused_at_once() {
-    let folder = temp_dir();
-    make_pipe(&folder.path().join("pipe"));
-    for zone in [text(&folder.path().join("pipe")), ":/dev/zero"] {
+fn time_zone_must_be_a_regular_file() {
+    let directory = temp_dir();
+    make_pipe(&directory.path().join("pipe"));
+    for zone in [text(&directory.path().join("pipe")), ":/dev/zero"] {
         let mut command = support::command(&["--in-memory", "--listen", "127.0.0.1:0"]);
         command.env("TZ", zone).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -185,16 +184,16 @@ fn a_time_zone_that_is_not_a_regular_file_is_refused_at_once() {
 }
 
 #[test]
-fn files_are_ours_alone_whatever_the_umask() {
+fn files_are_private_with_any_umask() {
     for umask in ["000", "022", "077"] {
-        let folder = temp_dir();
-        let data = folder.path().join("made/for/it");
+        let directory = temp_dir();
+        let data = directory.path().join("made/for/it");
         let script = format!("umask {umask}; exec \"$0\" --listen 127.0.0.1:0 --data-dir \"$1\"");
         let mut command = Command::new("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_reservad"), text(&data)]);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut server = Server::spawn(&mut command);
-        let mode = |name: &str| folder.path().join(name).metadata().unwrap().mode() & 0o7777;
+        let mode = |name: &str| directory.path().join(name).metadata().unwrap().mode() & 0o7777;
         for made in ["made", "made/for", "made/for/it"] {
             assert_eq!(mode(made), 0o700, "{made}, umask {umask}");
         }
@@ -207,33 +206,34 @@ fn files_are_ours_alone_whatever_the_umask() {
 }
 
 #[test]
-fn files_that_others_may_write_cause_a_warning() {
-    let folder = temp_dir();
-    let journal = folder.path().join("journal");
+fn files_writable_by_others_cause_a_warning() {
+    let directory = temp_dir();
+    let journal = directory.path().join("journal");
     let told = |path: &Path, mode: u32| {
         let told = format!("WARN] other users can change the data: the mode of {}", path.display());
         let before = path.metadata().unwrap().permissions();
         std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-        let mut server = Server::durable(folder.path(), &[]);
+        let mut server = Server::durable(directory.path(), &[]);
         let log = server.log_so_far();
         server.stop();
         std::fs::set_permissions(path, before).unwrap();
         log.contains(&format!("{told} is {mode:o}; "))
     };
-    Server::durable(folder.path(), &[]).stop();
+    Server::durable(directory.path(), &[]).stop();
     for mode in [0o777, 0o1757, 0o775, 0o770, 0o2770] {
-        assert!(told(folder.path(), mode), "{mode:o}");
+        assert!(told(directory.path(), mode), "{mode:o}");
     }
     for mode in [0o666, 0o602, 0o660] {
         assert!(told(&journal, mode), "{mode:o}");
     }
-    for (path, mode) in [(folder.path(), 0o755), (folder.path(), 0o700), (&journal, 0o644)] {
+    for (path, mode) in [(directory.path(), 0o755), (directory.path(), 0o700), (&journal, 0o644)] {
         assert!(!told(path, mode), "{} {mode:o}", path.display());
     }
 }
 
-/// Every character that drives a terminal, turns the order of what is read, or is not seen: C0
-/// without TAB and LF, DEL, C1, bidirectional controls, separators of lines, zero-width ones, tags.
+/// Returns the characters that control a terminal, change the order of the text, or are invisible:
+/// C0 without TAB and LF, DEL, C1, bidirectional controls, line separators, zero-width characters,
+/// tags.
 fn harmful() -> impl Iterator<Item = char> {
     let ranges = [
         '\u{0}'..='\u{8}',
@@ -258,10 +258,10 @@ fn assert_harmless(text: &str, where_from: &str) {
     assert_eq!(found, None, "{where_from}: {text:?}");
 }
 
-/// Whatever place of a line they are put in: neither who sent them, nor those who watch, wait or
-/// list, nor the log is sent any of them.
+/// They are neither sent to the client that sent them nor to watchers, waiters or readers of lists,
+/// nor written to the log, in any part of a line.
 #[test]
-fn what_drives_a_terminal_reaches_nobody() {
+fn terminal_control_characters_are_not_sent_to_clients() {
     let mut server = Server::in_memory(&["--log-level", "debug"]);
     let mut watcher = server.connect();
     assert_eq!(watcher.say("OBSERVAR"), "OK OBSERVANDO tras=3");
@@ -290,7 +290,7 @@ fn what_drives_a_terminal_reaches_nobody() {
     ];
     let mut said = String::new();
     for place in places {
-        // On a connection of their own, half-closed: some of it is not for us (Ctrl-D, TLS).
+        // Each on a connection of its own, because some close it (Ctrl-D, TLS).
         let all: Vec<_> = harmful().map(|c| place.replace("{}", &c.to_string())).collect();
         for chunk in all.chunks(40) {
             let mut client = server.connect();
@@ -306,7 +306,7 @@ fn what_drives_a_terminal_reaches_nobody() {
     for list in ["RESERVAS", "LISTAR", "ESTADO"] {
         client.list(list).iter().for_each(|row| assert_harmless(row, list));
     }
-    // The last of the notices, to know that all were read.
+    // The last notice shows that all were read.
     assert_eq!(client.say("ALTA última"), "OK ALTA 1");
     loop {
         let notice = watcher.line();
@@ -319,12 +319,13 @@ fn what_drives_a_terminal_reaches_nobody() {
     server.stop();
 }
 
-/// Also not from a folder's name, a file's name, or a journal that somebody else has written.
+/// The same for the names of directories and files, and for a journal that somebody else has
+/// written.
 #[test]
-fn what_drives_a_terminal_is_escaped_in_the_log() {
-    let folder = temp_dir();
-    let odd = folder.path().join("a\u{1b}[31m\nb\u{202e}");
-    let odd_file = folder.path().join("c\u{9b}\nd");
+fn terminal_control_characters_are_escaped_in_the_log() {
+    let directory = temp_dir();
+    let odd = directory.path().join("a\u{1b}[31m\nb\u{202e}");
+    let odd_file = directory.path().join("c\u{9b}\nd");
     std::fs::write(&odd_file, "Sala 1\n").unwrap();
     let mut server = Server::durable(&odd, &["--inventory", text(&odd_file)]);
     server.signal("HUP");
@@ -337,7 +338,7 @@ fn what_drives_a_terminal_is_escaped_in_the_log() {
     assert!(log.contains("a\\u{1b}[31m\\u{a}b\\u{202e}"), "{log}");
     server.stop();
 
-    // A record with a right checksum, of an event that there is not.
+    // A record with a correct checksum and an unknown event.
     let mut journal = std::fs::read(odd.join("journal")).unwrap();
     journal.truncate(journal.iter().position(|byte| *byte == b'\n').unwrap() + 1);
     journal.extend(commit(&["2026-11-22T16:48:54.123Z \u{1b}[31mEVIL x".to_owned()]).bytes());
@@ -349,7 +350,7 @@ fn what_drives_a_terminal_is_escaped_in_the_log() {
     }
 }
 
-/// A line of a journal with its checksum.
+/// Returns a line of a journal with its checksum.
 fn signed(body: &str) -> String {
     format!("{:08x}\t{body}\n", crc32fast::hash(body.as_bytes()))
 }
@@ -360,40 +361,40 @@ fn header(kind: &str) -> String {
     format!("{line}{:08x}\n", crc32fast::hash(line.as_bytes()))
 }
 
-/// The first commit of a journal.
+/// Returns the first commit of a journal.
 fn commit(payloads: &[String]) -> String {
     let lines = payloads.join("\n") + "\n";
     let crc = crc32fast::hash(lines.as_bytes());
     signed(&format!("commit 1 {} {crc:08x} @45", lines.len())) + &lines
 }
 
-/// With a last number that has none after it, the server started, and ended in a panic at the first
-/// request (or, built for release, began again at 0).
+/// Regression test: with the highest possible number as its last, the server panicked at the first
+/// request, or started again at 0 in a release build.
 #[test]
-fn a_journal_with_numbers_at_their_end_is_refused() {
+fn journal_with_exhausted_numbers_is_refused() {
     let time = "2026-11-22T16:48:54.123Z";
     let most = u64::MAX;
     let reserved = format!("RESERVED #{most} x from={time} until=never");
-    let rows = [
+    let cases = [
         header("") + &commit(&[format!("{time} ADDED x"), format!("{time} {reserved}")]),
         header("") + &commit(&[format!("{time} NUMBERED #{most}")]),
         header("snapshot ") + &signed(&format!("end 0 {most}")),
     ];
-    for journal in rows {
-        let folder = temp_dir();
-        std::fs::write(folder.path().join("journal"), &journal).unwrap();
-        let said = fails(&["--data-dir", text(folder.path())]);
+    for journal in cases {
+        let directory = temp_dir();
+        std::fs::write(directory.path().join("journal"), &journal).unwrap();
+        let said = fails(&["--data-dir", text(directory.path())]);
         assert!(said.contains("nothing was changed"), "{journal}: {said}");
-        assert_eq!(std::fs::read_to_string(folder.path().join("journal")).unwrap(), journal);
+        assert_eq!(std::fs::read_to_string(directory.path().join("journal")).unwrap(), journal);
     }
 }
 
-/// Paths, and what else is only for who runs it, in every kind of error.
+/// Errors of every kind contain no paths and nothing else that only the operator may know.
 #[test]
-fn no_reply_tells_of_the_host() {
-    let folder = temp_dir();
-    let data = folder.path().join("SECRET-data");
-    let inventory = folder.path().join("SECRET-inventory");
+fn replies_contain_nothing_about_the_host() {
+    let directory = temp_dir();
+    let data = directory.path().join("SECRET-data");
+    let inventory = directory.path().join("SECRET-inventory");
     std::fs::write(&inventory, "Sala 1\nSala 2\n").unwrap();
     let arguments = ["--inventory", text(&inventory)];
     let mut command = command(&["--data-dir", text(&data), "--listen", "127.0.0.1:0"]);
@@ -442,7 +443,7 @@ fn no_reply_tells_of_the_host() {
     server.stop();
 }
 
-/// What is open in a process: number and flags.
+/// Returns the numbers and flags of the open descriptors of a process.
 fn descriptors(pid: u32) -> Vec<(u32, u32)> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap();
     let of = |entry: std::io::Result<std::fs::DirEntry>| {
@@ -455,7 +456,7 @@ fn descriptors(pid: u32) -> Vec<(u32, u32)> {
     entries.filter_map(of).collect()
 }
 
-/// Those that a program started by this process would have, too.
+/// Returns the descriptors that a program started by the process would inherit.
 fn handed_on(pid: u32) -> Vec<u32> {
     const CLOEXEC: u32 = 0o2_000_000;
     let open = descriptors(pid).into_iter();
@@ -466,18 +467,18 @@ fn handed_on(pid: u32) -> Vec<u32> {
 }
 
 #[test]
-fn no_descriptor_is_handed_on() {
-    // Ours are not the server's doing: cargo hands some on.
+fn descriptors_are_not_inherited() {
+    // Without those that this test has inherited from cargo.
     let before = handed_on(std::process::id());
     assert!(before.starts_with(&[0, 1, 2]), "{before:?}");
-    let folder = temp_dir();
-    let mut server = Server::durable(folder.path(), &[]);
+    let directory = temp_dir();
+    let mut server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
     assert_eq!(client.list("LISTAR").len(), 3);
     // Lock, journal, poll, listener, signals, timer, spare, client.
     assert!(descriptors(server.pid()).len() >= before.len() + 8);
     assert_eq!(handed_on(server.pid()), before);
-    // A compacted journal is another file.
+    // After a compaction the journal is another file.
     fill_journal(&mut server);
     assert_eq!(handed_on(server.pid()), before);
 
@@ -495,10 +496,10 @@ fn no_descriptor_is_handed_on() {
     server.stop();
 }
 
-/// `x≠y` folds to `x=y`: with it a request for one room could be made to look like another
-/// request for another, which was then answered as if it had been granted.
+/// Regression test: `x≠y` folds to `x=y`. A request for one room could be made to look like a
+/// request for another room, and the reply was the one to that request.
 #[test]
-fn a_name_is_not_taken_for_an_option() {
+fn name_is_not_parsed_as_an_option() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     client.say("SOY ana");
@@ -508,11 +509,11 @@ fn a_name_is_not_taken_for_an_option() {
     server.stop();
 }
 
-/// The figure of a table's cell in the unit of its constant: bytes, milliseconds or a number.
+/// Returns the value of a table's cell in the unit of its constant: bytes, milliseconds or a count.
 fn figure(cell: &str) -> u64 {
     let words = cell.split([' ', ',']).collect::<Vec<_>>();
     let at = words.iter().position(|word| word.parse::<u64>().is_ok());
-    let at = at.unwrap_or_else(|| panic!("no figure in {cell:?}"));
+    let at = at.unwrap_or_else(|| panic!("no number in {cell:?}"));
     let unit = match words.get(at + 1).copied().unwrap_or_default() {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
@@ -523,9 +524,9 @@ fn figure(cell: &str) -> u64 {
     words[at].parse::<u64>().unwrap() * unit
 }
 
-/// The page says what the code says, of every limit that an input can meet.
+/// The page states the limits of the code, for every limit that an input can reach.
 #[test]
-fn the_limits_of_the_page_are_those_of_the_code() {
+fn documented_limits_are_those_of_the_code() {
     macro_rules! constants {
         ($($name:ident),* $(,)?) => {
             [$((stringify!($name), reservad::limits::$name as u64)),*]
@@ -592,9 +593,10 @@ fn the_limits_of_the_page_are_those_of_the_code() {
 }
 
 // ---------------------------------------------------------------------------------------------
-// A server that means harm to the client.
+// A hostile server.
 
-/// Answers each line of each connection with the next of these texts, then stays silent.
+/// Starts a server that answers each line of each connection with the next text, and then is
+/// silent.
 fn scripted(answers: &'static [&'static str]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -606,7 +608,7 @@ fn scripted(answers: &'static [&'static str]) -> SocketAddr {
                     let Some(Ok(_)) = lines.next() else { return };
                     let _ = (&stream).write_all(answer.as_bytes());
                 }
-                // Until the client goes.
+                // Until the client disconnects.
                 let _ = lines.next();
             });
         }
@@ -621,7 +623,7 @@ fn reserva(address: SocketAddr, words: &[&str]) -> Command {
 }
 
 #[test]
-fn a_server_does_not_drive_the_terminal() {
+fn client_escapes_control_characters_of_a_server() {
     let row =
         "OK 1 RESERVAS\n#1\t\x1b]0;x\x07\u{9b}31m\u{202e}a\u{200b}\u{e0041}\u{feff}\x7f\r\0z\n";
     let refused = "ERR 409 \x1b[2J\u{200b}z\n";
@@ -646,9 +648,9 @@ fn a_server_does_not_drive_the_terminal() {
     }
 }
 
-/// It travels on as the program's environment, and in lines to the server.
+/// The number becomes part of the environment of the program and of lines to the server.
 #[test]
-fn a_reservation_with_control_characters_is_none() {
+fn client_rejects_a_reservation_with_control_characters() {
     for answer in ["OK RESERVADO #1 x\x1b[31m hasta=salir\n", "OK RESERVADO #1 x hasta=\0\n"] {
         let answers: &'static [&'static str] = Box::leak(Box::new([answer]));
         let mut command = reserva(scripted(answers), &["ejecutar", "x", "--", "echo", "ran"]);
@@ -658,9 +660,9 @@ fn a_reservation_with_control_characters_is_none() {
     }
 }
 
-/// Lengths that no clock can hold once ended the client in the middle of its work.
+/// Regression test: a length that no clock can represent ended the client.
 #[test]
-fn a_reservation_for_all_time_is_held() {
+fn client_accepts_a_reservation_that_outlasts_every_clock() {
     let answers: &[&str] = &[
         "OK RESERVADO #1 x hasta=salir\n",
         "OK OBSERVANDO tras=1\n",
@@ -673,7 +675,7 @@ fn a_reservation_for_all_time_is_held() {
     assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"ran\n"[..]), "{error}");
 }
 
-/// What a start that must fail says.
+/// Returns the error of a start that must fail.
 fn fails(arguments: &[&str]) -> String {
     let mut all = arguments.to_vec();
     if arguments[0] != "check" {

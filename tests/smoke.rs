@@ -1,4 +1,4 @@
-//! The main job in one breath; the rest has files of its own.
+//! The most common requests. All details are tested in other files.
 
 use support::Server;
 
@@ -17,10 +17,10 @@ fn rooms_are_reserved_listed_and_cancelled() {
     server.stop();
 }
 
-/// Asking again under a `clave=` once bound a lease to the connection that asked, so that it was
-/// printed as `hasta=salir`, and a restart from a snapshot ended it.
+/// Regression test: a retry with a `clave=` bound the lease to its connection, so that it was
+/// printed as `hasta=salir` and ended at a restart from a snapshot.
 #[test]
-fn a_lease_asked_for_again_stays_a_lease() {
+fn retry_keeps_a_lease_a_lease() {
     let server = Server::in_memory(&[]);
     let mut ana = server.connect();
     assert_eq!(ana.say("SOY ana"), "OK ana");

@@ -85,7 +85,7 @@ fn run(
             true
         }
         Flow::Close => false,
-        Flow::Leave | Flow::Later(_) => panic!("{line:?} was put off"),
+        Flow::Leave | Flow::Later(_) => panic!("{line:?} was deferred"),
         Flow::Foreign => panic!("{line:?} was taken for another protocol"),
     };
     (String::from_utf8(out).unwrap(), goes_on)
@@ -440,7 +440,7 @@ fn replayed_journal_equals_the_inventory_and_a_restart_changes_nothing() {
         granted += world.granted;
     }
     println!("{granted} granted, {compactions} compactions, {tidied} times tidied");
-    assert!(granted > 100 && compactions > 10 && tidied > 0, "the dice leave something out");
+    assert!(granted > 100 && compactions > 10 && tidied > 0, "not all situations have occurred");
 }
 
 #[test]
@@ -459,13 +459,13 @@ fn power_cut_at_any_step_keeps_acknowledged_changes() {
         compactions += world.compactions;
     }
     println!("{crashes} power cuts, {compactions} compactions");
-    assert!(compactions > 0, "the dice leave something out");
+    assert!(compactions > 0, "not all situations have occurred");
 }
 
 /// Each kind of change happens between any two pieces of a compaction, each piece one record. Both
 /// visited and unvisited items must be correct in the snapshot.
 #[test]
-fn every_change_at_every_moment_of_a_compaction() {
+fn every_change_at_every_step_of_a_compaction() {
     let begin = [
         "ALTA Sala 1..5, Libre 1, Libre 2, Libre 3",
         "RESERVAR Sala 1",
@@ -581,7 +581,7 @@ fn compaction_ends_despite_constant_changes() {
     assert_eq!(dump(&copy), dump(&inventory));
     assert!(store.has_old_file());
     store.shrink_old_file();
-    assert!(!store.has_old_file(), "it was small");
+    assert!(!store.has_old_file(), "the journal was small");
 }
 
 /// A forged journal may hold what no client can send, and a snapshot writes it in a longer form:
@@ -616,7 +616,7 @@ fn event_too_long_for_a_snapshot_is_not_replayed() {
         let (mut store, inventory, _) = match (opened, refusal) {
             (Ok(opened), None) => opened,
             (Err(error), Some(told)) if error.to_string().contains(told) => continue,
-            (opened, told) => panic!("{:?}, and not {told:?}", opened.err()),
+            (opened, told) => panic!("{:?}, instead of {told:?}", opened.err()),
         };
         // Three times, because the next snapshot must not be longer.
         for _ in 0..3 {
@@ -640,7 +640,7 @@ fn event_too_long_for_a_snapshot_is_not_replayed() {
 
 /// The longest event that a client can cause is replayed.
 #[test]
-fn the_longest_event_is_replayed() {
+fn longest_event_is_replayed() {
     let disk = SimDisk::new(4096, 1);
     let (mut store, mut inventory, _) =
         Store::open(disk.clone(), SyncPolicy::Never, CAPACITY).unwrap();
@@ -675,7 +675,7 @@ fn the_longest_event_is_replayed() {
 
 /// A retry with its `clave=` gets the same reply and changes nothing.
 #[test]
-fn a_retry_from_another_connection_does_not_bind_a_reservation_to_it() {
+fn retry_from_another_connection_does_not_bind_the_reservation() {
     let mut inventory = Inventory::new(CAPACITY);
     let mut batch = Batch::default();
     let now = Time::from_ms(START_MS);
@@ -847,7 +847,7 @@ fn free_resources_and_times_agree_with_a_simple_model() {
                     };
                     let granted = inventory.reserve(&request, &who, &zone);
                     let Ok(Grant::New(new)) = granted else {
-                        panic!("not granted at the time that was told: {granted:?}")
+                        panic!("not granted at the announced time: {granted:?}")
                     };
                     // Most are only asked, because otherwise everything would be full soon.
                     if rng.one_in(3) && !until.is_never() {
@@ -855,7 +855,7 @@ fn free_resources_and_times_agree_with_a_simple_model() {
                     }
                 }
                 (Earliest::Never, None) => never += 1,
-                (told, first) => panic!("{told:?}, but by the model {first:?}"),
+                (told, first) => panic!("{told:?}, but the model returns {first:?}"),
             }
             if rng.one_in(6) {
                 cancel_one(&mut rng, &mut inventory, &mut model);
@@ -864,7 +864,7 @@ fn free_resources_and_times_agree_with_a_simple_model() {
         }
     }
     println!("{at_once} at once, {later} later, {never} never");
-    assert!(at_once > 20 && later > 20 && never > 5, "the dice leave something out");
+    assert!(at_once > 20 && later > 20 && never > 5, "not all situations have occurred");
 }
 
 /// A thousand watchers without a matching event once each read 10,000 events in one turn.

@@ -1,152 +1,276 @@
-//! Keeps the rooms apart: each file may name only the rooms that
-//! docs/architecture.md gives it, and only some may touch the world.
+//! Checks the structure of the code: the dependencies of the modules and their access to the
+//! system, which docs/architecture.md lists, and the sizes of files and functions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Room, the rooms it may name, and the outside words it may use.
-const ROOMS: [(&str, &[&str], &[&str]); 10] = [
-    ("limits", &[], &[]),
-    ("text", &["limits"], &[]),
-    ("time", &["text", "limits"], &["jiff", "rustix", "SystemTime"]),
-    ("inventory", &["text", "time", "limits"], &["hashbrown", "unicode_normalization"]),
-    ("conn", &["limits"], &[]),
-    ("commands", &["text", "time", "conn", "inventory", "limits"], &[]),
-    ("journal", &[], &["crc32fast", "rustix", "std::fs"]),
-    ("store", &["time", "commands", "inventory", "journal", "limits"], &["std::fs"]),
-    (
-        "service",
-        &["text", "time", "commands", "conn", "inventory", "journal", "limits", "store"],
-        &["log", "slab"],
-    ),
-    (
-        "reactor",
-        &["text", "time", "commands", "inventory", "journal", "limits", "service", "store"],
-        &["log", "mio", "rustix", "signal_hook", "std::fs", "std::net"],
-    ),
-];
+/// The maximal number of lines of a file and of a function.
+const FILE_LINES: usize = 500;
+const FUNCTION_LINES: usize = 45;
 
-/// Words of the outside world that not every room may use.
+/// Files and functions that are tables and may be longer.
+const TABLES: [&str; 0] = [];
+
+/// Crates and parts of std with access to the system, which only some modules may use.
 const WORLD: [&str; 12] = [
-    "jiff",
-    "rustix",
     "SystemTime",
-    "hashbrown",
-    "unicode_normalization",
     "crc32fast",
+    "hashbrown",
+    "jiff",
     "log",
     "mio",
+    "rustix",
     "signal_hook",
     "slab",
     "std::fs",
     "std::net",
+    "unicode_normalization",
 ];
 
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
+/// A file of the source.
+struct Source {
+    /// Relative to `src`.
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Returns the top-level module that the file belongs to.
+    fn module(&self) -> String {
+        let path = self.path.with_extension("");
+        path.iter().next().unwrap().to_str().unwrap().to_owned()
+    }
+
+    /// Returns the code without comments and unit tests.
+    fn code(&self) -> String {
+        let text = self.text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Returns the functions with their numbers of lines. The code must be formatted.
+    fn functions(&self) -> Vec<(String, usize)> {
+        let code = self.code();
+        let lines: Vec<&str> = code.lines().collect();
+        let mut functions = Vec::new();
+        for (at, line) in lines.iter().enumerate() {
+            let Some(name) = function_name(line) else { continue };
+            let indent = line.len() - line.trim_start().len();
+            let end = format!("{}}}", &line[..indent]);
+            // A function without a body, or on a single line, ends with its own line.
+            let is_short = line.ends_with(';') || line.ends_with('}');
+            let length = match lines[at..].iter().position(|line| *line == end) {
+                Some(length) if !is_short => length + 1,
+                _ => 1,
+            };
+            functions.push((name.to_owned(), length));
+        }
+        functions
+    }
+}
+
+/// Returns the name of the function whose first line this is.
+fn function_name(line: &str) -> Option<&str> {
+    let (before, after) = line.split_once("fn ")?;
+    let is_function = before
+        .split_whitespace()
+        .all(|word| ["const", "async", "extern"].contains(&word) || word.starts_with("pub"));
+    let end = after.find(|c: char| !c.is_alphanumeric() && c != '_')?;
+    (is_function && end > 0).then(|| &after[..end])
+}
+
+/// Returns the files in `src` without those that contain only unit tests.
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut directories, mut sources) = (vec![root.clone()], Vec::new());
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && path.file_name().is_some_and(|name| name != "tests.rs")
+                && path.parent().is_some_and(|parent| !parent.ends_with("tests"))
+            {
+                let text = std::fs::read_to_string(&path).unwrap();
+                sources.push(Source { path: path.strip_prefix(&root).unwrap().into(), text });
+            }
         }
     }
+    sources
 }
 
-/// The code of each room, without comments and unit tests.
-fn code() -> BTreeMap<String, Vec<(PathBuf, String)>> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut paths = Vec::new();
-    files(&source, &mut paths);
-    paths.retain(|path| path.file_name().is_some_and(|name| name != "tests.rs"));
-    let mut rooms: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for path in paths {
-        let inner = path.strip_prefix(&source).unwrap().with_extension("");
-        let room = inner.iter().next().unwrap().to_str().unwrap().to_owned();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let lines = lines.collect::<Vec<_>>().join("\n");
-        rooms.entry(room).or_default().push((path, lines));
+/// What a module may use.
+struct Rule {
+    /// `None` stands for all modules.
+    modules: Option<BTreeSet<String>>,
+    /// `None` stands for all words of [`WORLD`].
+    world: Option<BTreeSet<String>>,
+}
+
+/// Reads the table of modules in docs/architecture.md.
+fn rules() -> BTreeMap<String, Rule> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let head = "| module | owns | uses | world |\n| --- | --- | --- | --- |\n";
+    let (_, table) = text.split_once(head).expect("docs/architecture.md has a table of modules");
+    let mut rules = BTreeMap::new();
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        let [names, _, modules, world] = cells[..] else { panic!("four cells: {row}") };
+        for module in words(names).expect("names of modules") {
+            let rule = Rule { modules: words(modules), world: words(world) };
+            assert!(rules.insert(module, rule).is_none(), "{row}");
+        }
     }
-    rooms
+    rules
 }
 
-/// Whether a word stands in the code as a path's beginning.
-fn names(code: &str, word: &str) -> bool {
+/// Returns the words of a cell, or `None` if it is `all`. Parentheses are ignored.
+fn words(cell: &str) -> Option<BTreeSet<String>> {
+    let mut text = String::new();
+    let mut depth = 0;
+    for c in cell.chars() {
+        depth += i32::from(c == '(');
+        if depth == 0 && c != '`' {
+            text.push(if c == '-' { '_' } else { c });
+        }
+        depth -= i32::from(c == ')');
+    }
+    if text.trim() == "all" {
+        return None;
+    }
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    Some(words.map(str::to_owned).collect())
+}
+
+/// Returns whether a path in the code starts with a word.
+fn uses(code: &str, word: &str) -> bool {
     code.match_indices(word).any(|(at, _)| {
         let before = code[..at].chars().next_back();
         let after = &code[at + word.len()..];
-        let apart = !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.');
-        apart && (after.starts_with("::") || (word.contains("::") || word == "SystemTime"))
+        let starts = !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.');
+        let is_path = after.starts_with("::") || word.contains("::") || word == "SystemTime";
+        starts && is_path && !code.contains(&format!("fn {word}"))
     })
 }
 
 #[test]
-fn each_room_names_only_the_rooms_below_it() {
-    let code = code();
-    for (room, may, _) in ROOMS {
-        for (path, text) in &code[room] {
-            for (other, ..) in ROOMS {
-                let named = text.contains(&format!("crate::{other}"))
-                    || text.contains(&format!("crate::{{{other}"));
-                assert!(
-                    !named || other == room || may.contains(&other),
-                    "{} names {other}; docs/architecture.md says what {room} may name",
-                    path.display()
-                );
-            }
+fn every_module_is_documented() {
+    let rules = rules();
+    for source in sources() {
+        let module = source.module();
+        let is_known = rules.contains_key(&module) || module == "lib";
+        assert!(is_known, "docs/architecture.md does not list the module {module}");
+    }
+}
+
+#[test]
+#[ignore = "some modules of the table do not exist yet"]
+fn every_documented_module_exists() {
+    let modules: BTreeSet<String> = sources().iter().map(Source::module).collect();
+    for module in rules().keys() {
+        assert!(modules.contains(module), "docs/architecture.md lists {module}");
+    }
+}
+
+#[test]
+fn modules_depend_only_on_modules_below() {
+    let rules = rules();
+    for source in sources().iter().filter(|source| source.module() != "lib") {
+        let (module, code) = (source.module(), source.code());
+        let Some(allowed) = &rules[&module].modules else { continue };
+        for other in rules.keys().filter(|other| **other != module && !allowed.contains(*other)) {
+            let forms = [format!("crate::{other}"), format!("crate::{{{other}")];
+            let path = source.path.display();
+            let is_used = forms.iter().any(|form| {
+                code.match_indices(form).any(|(at, _)| {
+                    let next = code[at + form.len()..].chars().next();
+                    !next.is_some_and(|c| c.is_alphanumeric() || c == '_')
+                })
+            });
+            assert!(!is_used, "{path} uses {other}, against docs/architecture.md");
         }
     }
 }
 
 #[test]
-fn each_room_touches_only_its_part_of_the_world() {
-    let code = code();
-    for (room, _, may) in ROOMS {
-        for (path, text) in &code[room] {
-            for word in WORLD {
-                let is_local = text.contains(&format!("fn {word}"));
-                assert!(
-                    !names(text, word) || may.contains(&word) || is_local,
-                    "{} uses {word}; docs/architecture.md says what {room} may use",
-                    path.display()
-                );
-            }
-        }
-    }
-}
-
-/// Time is an argument everywhere else, so that tests and replay decide what
-/// time it is.
-#[test]
-fn only_the_loop_and_the_program_ask_what_time_it_is() {
-    for (room, files) in code() {
-        if ["time", "reactor", "startup", "offline", "client"].contains(&room.as_str()) {
+fn modules_use_only_their_part_of_the_system() {
+    let rules = rules();
+    for source in sources().iter().filter(|source| source.module() != "lib") {
+        let (module, code) = (source.module(), source.code());
+        if module == "client" {
             continue;
         }
-        for (path, text) in files {
-            let asks = text.contains("read_clocks") || text.contains("MonotonicMs::now");
-            assert!(!asks, "{} reads a clock", path.display());
+        let Some(allowed) = &rules[&module].world else { continue };
+        for word in WORLD {
+            let path = source.path.display();
+            let is_allowed = allowed.contains(word) || !uses(&code, word);
+            assert!(is_allowed, "{path} uses {word}, against docs/architecture.md");
         }
     }
 }
 
-/// That the compiler is told; it sees more than a search would.
+/// The time is an argument everywhere else, so that tests and the replay determine it.
+#[test]
+fn only_the_loop_and_the_program_read_clocks() {
+    for source in sources() {
+        if ["time", "reactor", "startup", "offline", "client"].contains(&&*source.module()) {
+            continue;
+        }
+        let code = source.code();
+        let reads = code.contains("read_clocks") || code.contains("MonotonicMs::now");
+        assert!(!reads, "{} reads a clock", source.path.display());
+    }
+}
+
 #[test]
 fn unsafe_code_is_forbidden() {
     let manifest = include_str!("../Cargo.toml");
     assert!(manifest.contains("[workspace.lints.rust]\nunsafe_code = \"forbid\"\n"));
+    assert!(manifest.contains("[lints]\nworkspace = true\n"));
 }
 
 #[test]
-fn there_is_no_thread_in_the_server() {
-    for (room, files) in code() {
-        for (path, text) in files {
-            let shown = path.display();
-            let is_server = room != "client";
-            assert!(!(is_server && text.contains("thread::")), "{shown} names a thread");
-            assert!(!(is_server && text.contains("Mutex")), "{shown} names a lock");
+fn server_has_no_threads() {
+    for source in sources().iter().filter(|source| source.module() != "client") {
+        let (path, code) = (source.path.display(), source.code());
+        assert!(!code.contains("thread::"), "{path} uses threads");
+        assert!(!code.contains("Mutex"), "{path} uses a lock");
+    }
+}
+
+#[test]
+fn every_file_begins_with_its_purpose() {
+    for source in sources() {
+        assert!(source.text.starts_with("//! "), "{}", source.path.display());
+    }
+}
+
+#[test]
+#[ignore = "some files have not been split yet"]
+fn files_are_short() {
+    let mut long = Vec::new();
+    for source in sources() {
+        let (lines, path) = (source.text.lines().count(), source.path.display().to_string());
+        if lines > FILE_LINES && !TABLES.contains(&&*path) {
+            long.push(format!("{path}: {lines} lines"));
         }
     }
+    assert!(long.is_empty(), "over {FILE_LINES} lines:\n{}", long.join("\n"));
+}
+
+#[test]
+#[ignore = "some functions have not been split yet"]
+fn functions_are_short() {
+    let mut long = Vec::new();
+    for source in sources() {
+        for (name, lines) in source.functions() {
+            let path = format!("{}::{name}", source.path.display());
+            if lines > FUNCTION_LINES && !TABLES.contains(&&*path) {
+                long.push(format!("{path}: {lines} lines"));
+            }
+        }
+    }
+    assert!(long.is_empty(), "over {FUNCTION_LINES} lines:\n{}", long.join("\n"));
 }

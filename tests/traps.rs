@@ -85,13 +85,13 @@ fn expect_lines<'a>(stream: &mut TcpStream, lines: impl IntoIterator<Item = &'a 
 /// Returns a server with the resources `Sala 00000 …` and so on, and their names.
 fn with_resources(count: usize, tail: &str, arguments: &[&str]) -> (TempDir, Server, Vec<String>) {
     let names: Vec<_> = (0..count).map(|n| format!("Sala {n:05}{tail}")).collect();
-    let folder = temp_dir();
-    let file = folder.path().join("inventory");
+    let directory = temp_dir();
+    let file = directory.path().join("inventory");
     std::fs::write(&file, names.join("\n")).unwrap();
     let mut all = vec!["--inventory", file.to_str().unwrap()];
     all.extend(arguments);
     let server = Server::in_memory(&all);
-    (folder, server, names)
+    (directory, server, names)
 }
 
 /// Raises the descriptor limit of this process. Returns `false`, and reports the test as skipped,
@@ -109,7 +109,7 @@ fn may_open(descriptors: u64) -> bool {
 }
 
 #[test]
-fn bytes_left_in_the_socket_after_a_budgeted_read() {
+fn input_left_by_the_read_budget_is_read() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     assert_eq!(client.say("SOY ana"), "OK ana");
@@ -126,7 +126,7 @@ fn bytes_left_in_the_socket_after_a_budgeted_read() {
 }
 
 #[test]
-fn complete_lines_left_in_our_own_buffer() {
+fn buffered_lines_are_run_without_new_input() {
     let server = Server::in_memory(&[]);
     let mut client = server.connect();
     assert_eq!(client.say("SOY ana"), "OK ana");
@@ -141,7 +141,7 @@ fn complete_lines_left_in_our_own_buffer() {
 }
 
 #[test]
-fn pipelined_lines_behind_a_list_that_is_read_late() {
+fn pipelined_lines_after_a_list_that_is_read_late() {
     let (_folder, server, names) = with_resources(5_000, "", &[]);
     let mut stream = thin(server.address);
     let lines = 300;
@@ -296,8 +296,8 @@ fn thousand_connections_at_once_need_no_retries() {
             }
         };
         let streams: Vec<_> = (0..COUNT).map(|_| begin()).collect();
-        // The server is stopped, so only the backlog can have accepted them, and no retry would help
-        // if it were full.
+        // The server is stopped, so only the backlog can have accepted them, and no retry would
+        // help if it were full.
         until("all of them are connected", || streams.iter().all(|s| s.peer_addr().is_ok()));
         streams
     });
@@ -334,8 +334,8 @@ fn try_say(address: SocketAddr, line: &str) -> Option<(TcpStream, String)> {
     }
 }
 
-/// Fills a server until it rejects clients. Checks that other clients are not affected, that it does
-/// not spin, and that it recovers.
+/// Fills a server until it rejects clients. Checks that other clients are not affected, that it
+/// does not spin, and that it recovers.
 fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
     let address = server.address;
     let mut served = Vec::new();
@@ -458,9 +458,9 @@ fn reset_after_a_half_close_is_noticed() {
 
 #[test]
 fn reservation_ends_on_time_without_any_input() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
-    let journal = || std::fs::read_to_string(folder.path().join("journal")).unwrap();
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
+    let journal = || std::fs::read_to_string(directory.path().join("journal")).unwrap();
     let mut client = server.connect();
     for round in 1..=2 {
         // The second time, no connection is left.

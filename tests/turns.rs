@@ -1,6 +1,6 @@
 //! The work of one turn, in the units of `Inventory::take_work`: long queues, many ends at one
-//! time, and steps of the clock. Work that does not fit into a turn is left for the next one, and no
-//! reply shows a state in between.
+//! time, and steps of the clock. Work that does not fit into a turn is left for the next one, and
+//! no reply shows a state in between.
 
 use std::collections::BTreeMap;
 
@@ -172,7 +172,7 @@ fn long_names(count: usize) -> Vec<String> {
 /// 100 waiters for 32 long names each and 100 with 32 patterns each. One leaves, and ten seconds
 /// later all others are told their places. That once took 4.5 seconds in one turn.
 #[test]
-fn places_are_told_in_pieces() {
+fn positions_are_sent_in_pieces() {
     let mut world = World::with_rooms(10);
     let names = long_names(3_200);
     for some in names.chunks(30) {
@@ -212,7 +212,7 @@ fn places_are_told_in_pieces() {
 /// 900 waiters for one room and an unavailable name, beside 100,000 free names, once took 2.6
 /// seconds.
 #[test]
-fn grant_does_not_search_all_names_for_each_waiter() {
+fn grant_does_not_search_all_names_per_waiter() {
     let mut world = World::with_rooms(100_000);
     world.say(0, "ADD aqbqc");
     world.say(0, "RESERVE aqbqc");
@@ -293,7 +293,7 @@ fn pair_beside_contending_waiters_costs_what_it_costs_alone() {
 
 /// A refusal counts the waiters, which once compared each pattern with each name of each waiter.
 #[test]
-fn refusal_beside_waiters_counts_them_and_their_cost() {
+fn refusal_counts_waiters_and_their_cost() {
     let mut world = World::with_rooms(400);
     let patterns: Vec<_> = (0..31).map(|n| format!("*o*{n}")).collect();
     let line = format!("RESERVE Hub, {}", patterns.join(", "));
@@ -389,7 +389,7 @@ fn step_of_the_clock_is_spread_over_turns() {
 
 /// Each waiting pattern was once matched with each new name before the line was answered.
 #[test]
-fn new_names_are_offered_in_pieces() {
+fn new_names_are_offered_to_waiters_in_pieces() {
     let mut world = World::with_rooms(10);
     for id in 1..=100 {
         world.say(0, &format!("ADD w{id}z"));
@@ -515,7 +515,8 @@ fn replies_beside_a_backlog_do_not_depend_on_it() {
                 }
                 let was_behind = world.inventory.is_behind();
                 if was_behind && line.starts_with("LIST") {
-                    // The expected reply, from the state in the journal without everything that is due.
+                    // The expected reply, from the state in the journal without everything that is
+                    // due.
                     let replayed = world.replay();
                     let mut number = Number(0);
                     let mut is_free = true;

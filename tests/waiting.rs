@@ -1,5 +1,5 @@
-//! Waiting (`espera=`) and watching (`OBSERVAR`) over real sockets against the
-//! real server: who is gone, who is only half there, and in which order.
+//! Waiting (`espera=`) and watching (`OBSERVAR`) over real sockets: closed and half-closed
+//! connections, and the order of grants.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -14,7 +14,7 @@ const IAC_IP: [u8; 2] = [255, 244];
 const DO_TIMING_MARK: [u8; 3] = [255, 253, 6];
 const WONT_TIMING_MARK: [u8; 3] = [255, 252, 6];
 
-/// What `ESTADO` says of `key`.
+/// Returns the value of a key of `ESTADO`.
 fn figure(client: &mut Client, key: &str) -> String {
     let lines = client.list("ESTADO");
     let line = lines.iter().find_map(|line| line.strip_prefix(&format!("{key}=")));
@@ -29,13 +29,12 @@ fn half_close(client: &mut Client) {
     client.stream().shutdown(Shutdown::Write).unwrap();
 }
 
-/// Closes with a reset.
+/// Closes a connection with a reset.
 fn reset(mut client: Client) {
     SockRef::from(&*client.stream()).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
-/// A connection with the smallest buffers there are: little fits into the
-/// kernel, so what it does not read stays with the server.
+/// Connects with minimal buffers, so that unread output stays in the server and not in the kernel.
 fn thin(server: &Server) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
     socket.set_recv_buffer_size(2048).unwrap();
@@ -46,7 +45,7 @@ fn thin(server: &Server) -> TcpStream {
     stream
 }
 
-/// The next line that is no notice of a place.
+/// Reads the next line that is not a position.
 fn answer(client: &mut Client) -> String {
     loop {
         let line = client.line();
@@ -56,7 +55,7 @@ fn answer(client: &mut Client) -> String {
     }
 }
 
-/// A server whose `Habitación 1` is taken by the connection that comes with it.
+/// Starts a server whose `Habitación 1` is reserved by the returned connection.
 fn taken() -> (Server, Client) {
     let server = Server::in_memory(&[]);
     let mut owner = server.connect();
@@ -65,7 +64,7 @@ fn taken() -> (Server, Client) {
 }
 
 #[test]
-fn places_are_told_at_once_and_when_they_change_as_the_line_was_written() {
+fn positions_are_sent_at_once_and_on_change_in_the_style_of_the_request() {
     let (server, mut owner) = taken();
     let mut first = server.connect();
     let mut second = server.connect();
@@ -87,13 +86,12 @@ fn places_are_told_at_once_and_when_they_change_as_the_line_was_written() {
 }
 
 #[test]
-fn lines_after_a_wait_are_held_back_and_run_after_it() {
+fn lines_after_a_wait_run_when_it_ends() {
     let (server, mut owner) = taken();
     let mut client = server.connect();
     client.send("RESERVAR Habitación 1 espera=1h\nLISTAR Habitación 1\nVERIFICAR #2\nLIST *\n");
     assert_eq!(client.line(), "* COLA 1 Habitación 1");
-    // A place that changes does not come between lines of a list: those of
-    // this connection are not even begun.
+    // Positions are not sent within a list, because lines after the wait are not run yet.
     assert_eq!(figure(&mut owner, "waiting"), "1");
     assert_eq!(owner.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
     assert_eq!(client.line(), "OK RESERVADO #2 Habitación 1");
@@ -103,9 +101,9 @@ fn lines_after_a_wait_are_held_back_and_run_after_it() {
     assert_eq!(client.finish(), "Habitación 2\nHabitación 3\n");
 }
 
-/// As busybox nc and `nc -N` do: everything is sent, and the side closed.
+/// busybox nc and `nc -N` half-close the connection after their input.
 #[test]
-fn a_half_closed_waiter_is_told_its_place_again_and_granted_in_its_turn() {
+fn half_closed_waiter_is_sent_its_position_again_and_granted_in_order() {
     let (server, mut owner) = taken();
     let mut client = server.connect();
     client.send("RESERVAR Habitación 1 espera=1h\nVERIFICAR #2\nSALIR\n");
@@ -125,7 +123,7 @@ fn a_half_closed_waiter_is_told_its_place_again_and_granted_in_its_turn() {
 }
 
 #[test]
-fn who_is_gone_is_out_of_the_queue_and_granted_nothing() {
+fn waiter_that_disconnected_is_not_granted() {
     let (server, mut owner) = taken();
     let mut closed = server.connect();
     let mut gone = server.connect();
@@ -133,10 +131,10 @@ fn who_is_gone_is_out_of_the_queue_and_granted_nothing() {
     assert_eq!(closed.say("RESERVAR Habitación 1 espera=1h"), "* COLA 1 Habitación 1");
     assert_eq!(gone.say("RESERVAR Habitación 1 espera=1h"), "* COLA 2 Habitación 1");
     assert_eq!(last.say("RESERVAR Habitación 1 espera=1h"), "* COLA 3 Habitación 1");
-    // A close looks like a half-close until it is written to.
+    // A close looks like a half-close until the server writes.
     drop(closed);
     assert_eq!(last.line(), "* COLA 2 Habitación 1");
-    // A reset and the release that it could have had, seen in one turn.
+    // A reset, and in the same turn a release that could have granted the request.
     server.while_stopped(|| {
         owner.send("CANCELAR #1\n");
         reset(gone);
@@ -147,9 +145,9 @@ fn who_is_gone_is_out_of_the_queue_and_granted_nothing() {
     assert_eq!(figure(&mut owner, "last_number"), "2");
 }
 
-/// Two are gone in one turn: what the one held is not granted to the other.
+/// When two connections are lost in one turn, the reservation of one is not granted to the other.
 #[test]
-fn the_gone_do_not_inherit_from_each_other() {
+fn waiters_that_disconnected_together_are_not_granted() {
     let server = Server::in_memory(&[]);
     let mut owner = server.connect();
     let mut gone = server.connect();
@@ -166,11 +164,11 @@ fn the_gone_do_not_inherit_from_each_other() {
     assert_eq!(figure(&mut other, "last_number"), "2");
 }
 
-/// The end of its input and a reset behind it, both there before the server
-/// looks: that reads like an end alone, after which a watch goes on, and the
-/// poll tells of the reset but once. What it held was held for ever.
+/// Regression test: if the end of the stream and a reset arrive together, the read returns the end
+/// only, after which a watch continues, and the poll reports the reset once. The bound reservation
+/// never ended.
 #[test]
-fn a_watcher_whose_reset_overtakes_its_end_holds_nothing() {
+fn watcher_that_was_reset_holds_no_reservation() {
     let server = Server::in_memory(&[]);
     let mut gone = server.connect();
     let mut next = server.connect();
@@ -184,10 +182,10 @@ fn a_watcher_whose_reset_overtakes_its_end_holds_nothing() {
     assert_eq!(answer(&mut next), "OK RESERVADO #2 Habitación 1");
 }
 
-/// To see whether it is still there, a half-closed one is told its place again;
-/// that came before the places that it had meanwhile, and these seemed to rise.
+/// Regression test: the repeated position that probes a half-closed connection was sent before
+/// older positions, so that the positions seemed to rise.
 #[test]
-fn a_half_closed_waiter_is_told_its_places_in_their_order() {
+fn half_closed_waiter_receives_positions_in_order() {
     let (server, _owner) = taken();
     let mut all: Vec<Client> = (0..3).map(|_| server.connect()).collect();
     for (at, client) in all.iter_mut().enumerate() {
@@ -205,13 +203,13 @@ fn a_half_closed_waiter_is_told_its_places_in_their_order() {
 }
 
 #[test]
-fn ctrl_c_ends_a_wait_and_a_timing_mark_is_answered_during_it() {
+fn telnet_interrupt_ends_a_wait_and_timing_mark_is_answered() {
     let (server, mut owner) = taken();
     let mut client = server.connect();
     assert_eq!(client.say("RESERVAR Habitación 1 espera=1h"), "* COLA 1 Habitación 1");
     client.send(DO_TIMING_MARK);
     let mut mark = [0; 3];
-    // Nothing of the reader's buffer is left here.
+    // The buffer of the reader is empty here.
     client.stream().read_exact(&mut mark).unwrap();
     assert_eq!(mark, WONT_TIMING_MARK);
     assert_eq!(figure(&mut owner, "waiting"), "1");
@@ -226,7 +224,7 @@ fn ctrl_c_ends_a_wait_and_a_timing_mark_is_answered_during_it() {
 }
 
 #[test]
-fn a_wait_that_cannot_be_is_refused_at_once() {
+fn impossible_wait_is_refused_at_once() {
     let (_server, mut owner) = taken();
     let rows = [
         ("RESERVAR Habitación 1 espera=8d", "ERR 400 espera=8d: la espera máxima es 7d"),
@@ -246,7 +244,7 @@ fn a_wait_that_cannot_be_is_refused_at_once() {
 }
 
 #[test]
-fn a_wait_ends_at_its_time_and_the_next_line_is_run() {
+fn wait_times_out_and_the_next_line_runs() {
     let (server, _owner) = taken();
     let mut client = server.connect();
     let asked = Instant::now();
@@ -260,7 +258,7 @@ fn a_wait_ends_at_its_time_and_the_next_line_is_run() {
 }
 
 #[test]
-fn a_stop_answers_those_who_wait() {
+fn stop_answers_waiters() {
     let (mut server, _owner) = taken();
     let mut spanish = server.connect();
     let mut english = server.connect();
@@ -273,9 +271,9 @@ fn a_stop_answers_those_who_wait() {
 }
 
 #[test]
-fn a_wait_is_not_durable_and_what_was_granted_is() {
-    let folder = temp_dir();
-    let server = Server::durable(folder.path(), &[]);
+fn grants_are_durable_and_waits_are_not() {
+    let directory = temp_dir();
+    let server = Server::durable(directory.path(), &[]);
     let mut owner = server.connect();
     let mut first = server.connect();
     let mut second = server.connect();
@@ -285,7 +283,7 @@ fn a_wait_is_not_durable_and_what_was_granted_is() {
     assert_eq!(owner.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
     assert_eq!(first.line(), "OK RESERVADO #2 Habitación 1");
     server.kill();
-    let server = Server::durable(folder.path(), &[]);
+    let server = Server::durable(directory.path(), &[]);
     let mut owner = server.connect();
     assert_eq!(owner.say("VERIFICAR #2"), "OK VIGENTE #2 Habitación 1 quedan=-");
     assert_eq!(figure(&mut owner, "waiting"), "0");
@@ -295,21 +293,21 @@ fn a_wait_is_not_durable_and_what_was_granted_is() {
 }
 
 #[test]
-fn one_connection_waits_and_watches() {
+fn connection_can_wait_and_watch() {
     let (server, mut owner) = taken();
     let mut client = server.connect();
     assert_eq!(client.say("OBSERVAR Habitación 1"), "OK OBSERVANDO tras=4");
     assert_eq!(client.say("RESERVAR Habitación 1 espera=1h"), "* COLA 1 Habitación 1");
-    // What others do is told during the wait, too.
+    // Notices of other events are sent during the wait.
     let renewed = owner.say("RENOVAR #1 por=1h");
     let end = renewed.split("hasta=").nth(1).unwrap();
     assert_eq!(client.line(), format!("* 5 RENOVADO #1 Habitación 1 hasta={end}"));
     assert_eq!(owner.say("CANCELAR #1"), "OK CANCELADO #1 Habitación 1");
-    // The reply comes before the notices of the same change.
+    // The reply precedes the notices of the same event.
     assert_eq!(client.line(), "OK RESERVADO #2 Habitación 1");
     assert_eq!(client.line(), "* 6 CANCELADO #1 Habitación 1");
     assert_eq!(client.line(), "* 7 RESERVADO #2 Habitación 1");
-    // Its half-close ends neither.
+    // A half-close ends neither.
     half_close(&mut client);
     assert_eq!(owner.say("CANCELAR #2"), "OK CANCELADO #2 Habitación 1");
     assert_eq!(client.line(), "* 8 CANCELADO #2 Habitación 1");
@@ -317,10 +315,11 @@ fn one_connection_waits_and_watches() {
     assert_eq!(client.rest(), "");
 }
 
-/// More ends at one instant than a turn can do. Lines that concern one of them are held back until
-/// it is over, in order, so a room is free as soon as its time is up, and waiters come first.
+/// More reservations end at one instant than a turn can process. Lines that concern one of them
+/// wait, in order, so that a room is free as soon as its reservation ends, and waiters are granted
+/// first.
 #[test]
-fn lines_are_run_in_order_after_many_ends_at_one_instant() {
+fn lines_run_in_order_after_many_ends_at_one_instant() {
     const COUNT: usize = 6_000;
     let server = Server::in_memory(&[]);
     let mut owner = server.connect();
@@ -340,7 +339,7 @@ fn lines_are_run_in_order_after_many_ends_at_one_instant() {
         waiter.say(&format!("RESERVAR Sala {COUNT} espera=1h")),
         format!("* COLA 1 Sala {COUNT}")
     );
-    // Asked repeatedly, before and after: each is free as soon as its time is up, and not before.
+    // Repeated requests before and after the end: each room becomes free exactly at its end.
     let mut taken = 0;
     let mut rng = Rng(seed());
     loop {
@@ -354,20 +353,20 @@ fn lines_are_run_in_order_after_many_ends_at_one_instant() {
             taken += 1;
         }
         let is_over = owner.line().starts_with("ERR 410 ");
-        assert!(is_over || head == "OK 0 DISPONIBLES", "free, and its reservation lives");
+        assert!(is_over || head == "OK 0 DISPONIBLES", "a reserved resource is free");
         let count: usize = owner.line().split(' ').nth(1).unwrap().parse().unwrap();
         let status: Vec<String> = (0..count).map(|_| owner.line()).collect();
         if is_over {
-            // A line asked after one of them is over runs after all of them are.
+            // A line that was sent after an end runs after all ends of that instant.
             assert!(status.contains(&"reservations=1".to_owned()), "{status:?}");
             break;
         }
     }
-    assert!(taken > 0, "they ended before anything was asked");
+    assert!(taken > 0, "the reservations ended before the first request");
     assert_eq!(waiter.line(), format!("OK RESERVADO #{} Sala {COUNT}", COUNT + 1));
 }
 
-/// Somebody of the thousand, and what is to become of it.
+/// One of the waiters, and its fate.
 struct Waiter {
     client: Option<Client>,
     place: usize,
@@ -376,15 +375,15 @@ struct Waiter {
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Fate {
-    /// Is granted it and gives it back.
+    /// Is granted the room and cancels it.
     Cancels,
-    /// Is granted it, and another connection cancels it.
+    /// Is granted the room, which another connection cancels.
     IsCancelled,
-    /// Is granted it until its connection ends.
+    /// Is granted the room until its connection ends.
     Leaves,
-    /// Is granted it for a second.
+    /// Is granted the room for a second.
     Expires,
-    /// Half-closes while it waits, and is granted it like the others.
+    /// Half-closes while it waits, and is granted the room in order.
     HalfCloses,
     TimesOut,
     Resets,
@@ -392,7 +391,7 @@ enum Fate {
 }
 
 #[test]
-fn a_thousand_on_one_room_are_granted_in_order_none_twice_none_forgotten() {
+fn thousand_waiters_are_granted_once_each_in_order() {
     const COUNT: usize = 1_000;
     let mut rng = Rng(seed());
     let (server, mut owner) = taken();
@@ -411,7 +410,7 @@ fn a_thousand_on_one_room_are_granted_in_order_none_twice_none_forgotten() {
         let options = match fate {
             Fate::Leaves => "espera=1h hasta=salir",
             Fate::Expires => "espera=1h por=1s",
-            // Long enough for all to be there before the first of these goes.
+            // Long enough for all waiters to connect before the first of these leaves.
             Fate::TimesOut => "espera=6s",
             _ => "espera=1h",
         };
@@ -420,7 +419,7 @@ fn a_thousand_on_one_room_are_granted_in_order_none_twice_none_forgotten() {
         assert_eq!(told, format!("* COLA {place} Habitación 1"));
         waiters.push(Waiter { client: Some(client), place, fate });
     }
-    // Whoever goes now goes in any order; nobody is granted anything yet.
+    // These leave in any order, before the first grant.
     let mut order: Vec<usize> = (0..COUNT).collect();
     rng.shuffle(&mut order);
     let mut there = COUNT;
@@ -459,7 +458,7 @@ fn a_thousand_on_one_room_are_granted_in_order_none_twice_none_forgotten() {
                 assert_eq!(cancelled, format!("OK CANCELADO #{number} Habitación 1"));
             }
             Fate::HalfCloses => {
-                // It is answered and closed; what it got outlives it.
+                // The connection is answered and closed. The reservation continues.
                 assert_eq!(client.rest(), "");
                 let cancelled = owner.say(&format!("CANCELAR #{number}"));
                 assert_eq!(cancelled, format!("OK CANCELADO #{number} Habitación 1"));
@@ -473,12 +472,12 @@ fn a_thousand_on_one_room_are_granted_in_order_none_twice_none_forgotten() {
     assert_eq!(figure(&mut owner, "last_number"), (there + 1).to_string());
     assert_eq!(owner.list("LISTAR Habitación 1"), ["Habitación 1"]);
     for client in waiters.into_iter().filter_map(|one| one.client) {
-        assert_eq!(client.finish(), "", "somebody was told more");
+        assert_eq!(client.finish(), "", "a connection received more lines");
     }
 }
 
 #[test]
-fn a_hundred_watchers_see_every_change_once_and_in_order() {
+fn hundred_watchers_receive_every_notice_once_in_order() {
     let server = Server::in_memory(&[]);
     let mut actor = server.connect();
     let mut watchers: Vec<Client> = (0..100).map(|_| server.connect()).collect();
@@ -503,20 +502,20 @@ fn a_hundred_watchers_see_every_change_once_and_in_order() {
             assert_eq!(watcher.line(), *want);
         }
     }
-    // A newcomer is told the same to the byte.
+    // A new watcher receives the same bytes.
     let mut late = server.connect();
     assert_eq!(late.say("OBSERVAR tras=3"), "OK OBSERVANDO tras=3");
     for want in &want {
         assert_eq!(late.line(), *want);
     }
-    // All were told the same, and nothing twice: the next line is the reply.
+    // The next line is the reply, so that no notice was repeated.
     for watcher in &mut watchers {
         assert_eq!(watcher.say("SALIR"), "OK ADIÓS");
     }
 }
 
 #[test]
-fn a_watcher_that_does_not_read_is_dropped_with_a_last_notice_in_bounded_memory() {
+fn watcher_that_does_not_read_is_closed_with_a_last_notice_in_bounded_memory() {
     let server = Server::in_memory(&[]);
     let mut actor = server.connect();
     let mut lazy = thin(&server);
@@ -535,13 +534,13 @@ fn a_watcher_that_does_not_read_is_dropped_with_a_last_notice_in_bounded_memory(
             }
         }
     };
-    // Fill what is held, then go far beyond it.
+    // Fill the history, then exceed it by far.
     churn(HISTORY_EVENTS / 100 + 1);
     let before = server.resident_bytes();
     churn(2 * HISTORY_EVENTS / 100);
     let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < 4 << 20, "it has grown by {grown} bytes");
-    // What it was sent comes in order and without a gap up to the last notice.
+    // Notices arrive in order and without a gap up to the last one.
     let (mut next, mut last, mut told) = (4, String::new(), String::new());
     lazy.read_to_string(&mut told).unwrap();
     for line in told.lines() {
@@ -549,7 +548,7 @@ fn a_watcher_that_does_not_read_is_dropped_with_a_last_notice_in_bounded_memory(
             last = line.to_owned();
             continue;
         }
-        assert_eq!(last, "", "something comes after the end");
+        assert_eq!(last, "", "output after the end");
         assert!(line.starts_with(&format!("* {next} ")), "{line} is not {next}");
         next += 1;
     }
@@ -560,7 +559,7 @@ fn a_watcher_that_does_not_read_is_dropped_with_a_last_notice_in_bounded_memory(
 }
 
 #[test]
-fn a_newcomer_does_not_overtake_and_older_ones_who_do_not_fit_do_not_block() {
+fn new_request_does_not_overtake_and_unfit_older_waiters_do_not_block() {
     let server = Server::in_memory(&[]);
     let mut owner = server.connect();
     assert!(owner.say("RESERVAR Habitación 1, Habitación 2").starts_with("OK RESERVADO #1 "));
@@ -570,7 +569,7 @@ fn a_newcomer_does_not_overtake_and_older_ones_who_do_not_fit_do_not_block() {
     let line = "RESERVAR Habitación 1, Habitación 2 espera=1h";
     assert_eq!(both.say(line), "* COLA 1 Habitación 1, Habitación 2");
     assert_eq!(one.say("RESERVAR Habitación 1 espera=1h"), "* COLA 2 Habitación 1");
-    // One line behind the other in one turn: the waiter is before the newcomer.
+    // Both lines run in one turn, and the waiter is granted before the new request.
     owner.send("CANCELAR Habitación 1\nRESERVAR Habitación 1\n");
     assert_eq!(owner.line(), "OK CANCELADO #1 Habitación 1");
     assert!(owner.line().starts_with("ERR 409 «Habitación 1» no está libre: #2 "));
@@ -582,9 +581,9 @@ fn a_newcomer_does_not_overtake_and_older_ones_who_do_not_fit_do_not_block() {
     assert_eq!(both.line(), "OK RESERVADO #4 Habitación 1, Habitación 2");
 }
 
-/// What is granted and taken away again in one turn is told as it was granted.
+/// A grant and its cancellation in one turn are sent in that order.
 #[test]
-fn a_grant_that_is_cancelled_before_it_is_told_is_told() {
+fn grant_that_is_cancelled_before_it_is_sent_is_still_sent() {
     let (server, mut owner) = taken();
     let mut first = server.connect();
     let mut second = server.connect();
@@ -599,7 +598,7 @@ fn a_grant_that_is_cancelled_before_it_is_told_is_told() {
 }
 
 #[test]
-fn a_split_telnet_sequence_does_not_end_a_wait_by_half() {
+fn split_telnet_sequence_does_not_end_a_wait() {
     let (server, mut owner) = taken();
     let mut client = server.connect();
     client.send(b"RESERVAR Habitaci\xc3\xb3n 1 espera=1h\n\xff");
@@ -612,10 +611,10 @@ fn a_split_telnet_sequence_does_not_end_a_wait_by_half() {
     assert_eq!(figure(&mut owner, "waiting"), "1");
 }
 
-/// An interrupt in the same read as the line that waits was taken before the line was run, and lost.
-/// One before the line belongs to something else.
+/// Regression test: an interrupt in the same read as the waiting line was handled before the line
+/// and lost. An interrupt before the line does not end the wait.
 #[test]
-fn an_interrupt_ends_the_wait_that_was_asked_for_before_it() {
+fn interrupt_ends_the_preceding_wait() {
     let (server, mut holder) = taken();
     let line = "RESERVAR Habitación 1 espera=1h\n".as_bytes();
     let mut client = server.connect();
@@ -631,24 +630,24 @@ fn an_interrupt_ends_the_wait_that_was_asked_for_before_it() {
     assert_eq!(early.line(), "OK RESERVADO #2 Habitación 1");
 }
 
-/// A close looks like a half-close, and a watch goes on after that: what the connection held stayed
-/// taken until something happened that its watcher was to be told.
+/// Regression test: a close looks like a half-close, after which a watch continues. The bound
+/// reservation of a closed watcher ended only when the next notice was sent.
 #[test]
-fn a_watcher_that_is_gone_does_not_hold_what_ended_with_it() {
+fn watcher_that_disconnected_does_not_keep_its_bound_reservations() {
     let server = Server::in_memory(&[]);
     let mut watcher = server.connect();
     assert!(watcher.say("RESERVAR Habitación 1 hasta=salir").starts_with("OK RESERVADO #1 "));
     assert!(watcher.say("OBSERVAR Z*").starts_with("OK OBSERVANDO "));
     drop(watcher);
     let mut other = server.connect();
-    until("it is free", || other.say("VERIFICAR #1").starts_with("ERR 410 "));
-    // Nobody has said anything to the watcher: the probe has told.
+    until("the room is free", || other.say("VERIFICAR #1").starts_with("ERR 410 "));
+    // No notice was due. The probe has found the closed connection.
 }
 
-/// What was `hasta=salir` was released only when the turn was over: who came next in the same turn
-/// was refused what nobody held any more.
+/// Regression test: bound reservations were released only at the end of the turn, so that a later
+/// line of the same turn was refused.
 #[test]
-fn an_end_of_input_is_taken_in_its_turn() {
+fn end_of_input_is_handled_after_earlier_lines() {
     let server = Server::in_memory(&[]);
     let mut holder = server.connect();
     assert!(holder.say("RESERVAR Habitación 1 hasta=salir").starts_with("OK RESERVADO #1 "));

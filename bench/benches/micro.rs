@@ -1,6 +1,6 @@
-//! What the parts of a request cost each: framing, parser, decision and its enactment, the whole
-//! command, the journal's record, replay. Through the library's public interface; no sockets, no
-//! disk.
+//! Micro-benchmarks of the parts of a request: framing, parser, decision and its application, the
+//! whole command, the journal's record, replay. They use the public interface of the library,
+//! without sockets and disk.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -106,7 +106,7 @@ fn parser(bencher: Bencher, name: &str) {
     });
 }
 
-/// A stream that gives the same bytes at each read.
+/// A stream that returns the same bytes at each read.
 struct Tap(Vec<u8>);
 
 impl Read for Tap {
@@ -127,7 +127,7 @@ impl Write for Tap {
     }
 }
 
-/// So many lines of one read, found and taken.
+/// Finds and takes the lines of one read.
 #[divan::bench(args = [1, 16, 64])]
 fn framing(bencher: Bencher, lines: usize) {
     let mut conn = Conn::new(Tap("RESERVAR Habitación 17\n".repeat(lines).into_bytes()));
@@ -143,7 +143,7 @@ fn framing(bencher: Bencher, lines: usize) {
     });
 }
 
-/// A reservation decided and made so, and its cancellation; the texts for the journal are made.
+/// Decides and applies a reservation and its cancellation, and writes their texts for the journal.
 #[divan::bench(args = [10, 100_000])]
 fn decide_and_apply_pair(bencher: Bencher, rooms: usize) {
     let mut house = House::new(rooms);
@@ -175,7 +175,7 @@ fn enact_reserve(house: &mut House, request: &Request, who: &Principal) {
     house.inventory.apply_and_log(house.now.wall, Event::Reserved(reservation), &mut house.batch);
 }
 
-/// A whole pair of lines, from bytes to reply.
+/// Runs a pair of lines, from the bytes to the replies.
 #[divan::bench(args = ["Habitación 7", "habitacion 7"], consts = [10, 100_000])]
 fn command_pair<const ROOMS: usize>(bencher: Bencher, name: &str) {
     let mut house = House::new(ROOMS);
@@ -187,7 +187,7 @@ fn command_pair<const ROOMS: usize>(bencher: Bencher, name: &str) {
     assert!(house.out.starts_with(b"OK CANCELADO"), "{}", house.out.escape_ascii());
 }
 
-/// The first of so many that match.
+/// Reserves the first of many resources that match.
 #[divan::bench(args = [10, 1_000, 100_000])]
 fn command_pair_by_pattern(bencher: Bencher, rooms: usize) {
     let mut house = House::new(rooms);
@@ -198,7 +198,7 @@ fn command_pair_by_pattern(bencher: Bencher, rooms: usize) {
     assert!(house.out.starts_with(b"OK CANCELADO"), "{}", house.out.escape_ascii());
 }
 
-/// Of long lists the first piece is made: the table of what is free, and 32 KiB of text.
+/// Makes the first piece of a long list: the table of free resources, and 32 KiB of text.
 #[divan::bench(args = [3, 1_000, 100_000])]
 fn command_list(bencher: Bencher, rooms: usize) {
     let mut house = House::new(rooms);
@@ -206,7 +206,7 @@ fn command_list(bencher: Bencher, rooms: usize) {
     assert!(house.out.starts_with(format!("OK {rooms} DISP").as_bytes()));
 }
 
-/// A folder that keeps one file in memory, or nothing of what is written.
+/// A directory that keeps one file in memory, or discards all writes.
 #[derive(Clone, Default)]
 struct Memory {
     bytes: Rc<RefCell<Vec<u8>>>,
@@ -225,7 +225,7 @@ impl Storage for Memory {
     }
 
     fn create(&self, name: &str) -> io::Result<Memory> {
-        // Files other than the journal are not kept.
+        // Other files than the journal are not kept.
         Ok(if name == journal::JOURNAL_FILE { self.clone() } else { Memory::default() })
     }
 

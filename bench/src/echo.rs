@@ -1,10 +1,11 @@
-//! The limit on a machine: a server that reads lines and writes them back, and does nothing else.
+//! An echo server: it reads lines and writes them back. Its throughput is the limit for any server
+//! with the same loop on the same machine.
 //!
-//! With `answers` after the port it says what reservad would, without looking anything up or
-//! keeping anything: the limit for whoever has to say that much.
+//! With `answers` after the port it replies as reservad would, but looks nothing up and stores
+//! nothing. That is the limit for a server whose replies have this length.
 //!
-//! Single-threaded and edge-triggered, one read and one write per ready connection and turn, the
-//! shape of the server that is measured against it.
+//! Like reservad it has a single thread and an edge-triggered poll, and makes one read and one
+//! write per ready connection and turn.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,23 +15,23 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-/// What is read from a connection in one turn, as in the server.
+/// The maximum that is read from a connection in one turn, as in the server.
 const READ_BYTES: usize = 32 << 10;
 const LISTENER: Token = Token(usize::MAX);
 
 struct Conn {
     stream: TcpStream,
-    /// Received, not written back: half a line, or what the peer does not take.
+    /// Received but not yet written back: an incomplete line, or data that the peer does not read.
     kept: Vec<u8>,
     readable: bool,
     writable: bool,
-    /// The peer has closed its side: a short read is then not the last one.
+    /// Whether the peer has closed its side. A short read is then not the last one.
     closed: bool,
-    /// What was answered last to `RESERVAR`.
+    /// The last reply to `RESERVAR`.
     number: u64,
 }
 
-/// Answers that nothing is behind.
+/// Replies without any state behind them.
 #[derive(Default)]
 struct Answering {
     number: u64,
@@ -38,7 +39,7 @@ struct Answering {
 }
 
 impl Answering {
-    /// The answers to whole lines.
+    /// Returns the replies to complete lines.
     fn to(&mut self, lines: &[u8], held: &mut u64) -> &[u8] {
         self.out.clear();
         let mut start = 0;
@@ -92,7 +93,7 @@ fn serve(port: u16, answers: bool) -> io::Result<()> {
     let mut events = Events::with_capacity(1024);
     let mut conns: Slab<Conn> = Slab::new();
     let mut scratch = vec![0; READ_BYTES];
-    // Those that have more to read than a turn allows; no event tells of them again.
+    // Connections with more input than one turn reads. The poll does not report them again.
     let mut again: Vec<usize> = Vec::new();
     let mut answering = Answering::default();
     loop {
@@ -123,8 +124,9 @@ fn serve(port: u16, answers: bool) -> io::Result<()> {
                 Ok(false) | Err(_) => drop(conns.remove(key)),
             }
         }
-        // Only then: a call that finds nobody is no part of an echo. (It also makes a lone client a
-        // third faster in a virtual machine: what it leaves to be freed keeps the tick going.)
+        // Only on an event, because a call that finds no client is not part of an echo. (It would
+        // also make a lone client a third faster in a virtual machine, by keeping the kernel's tick
+        // running.)
         if comes {
             accept(&listener, &poll, &mut conns)?;
         }
@@ -154,7 +156,7 @@ fn accept(listener: &TcpListener, poll: &Poll, conns: &mut Slab<Conn>) -> io::Re
 }
 
 impl Conn {
-    /// One read and one write; `false` when the peer has closed.
+    /// Makes one read and one write. Returns false when the peer has closed the connection.
     fn turn(&mut self, scratch: &mut [u8], answering: Option<&mut Answering>) -> io::Result<bool> {
         if !self.kept.is_empty() && !self.write_kept()? {
             return Ok(true);
@@ -170,7 +172,7 @@ impl Conn {
         self.readable = self.closed || count == scratch.len();
         let mut read = &scratch[..count];
         if let Some(answering) = answering {
-            // The load sends whole lines.
+            // The load generator sends complete lines.
             read = answering.to(read, &mut self.number);
         }
         if self.kept.is_empty() && read.ends_with(b"\n") {
@@ -190,7 +192,7 @@ impl Conn {
         Ok(true)
     }
 
-    /// Writes the whole lines that are kept; `false` when some are left.
+    /// Writes the complete lines in the buffer. Returns false if some are left.
     fn write_kept(&mut self) -> io::Result<bool> {
         let end = memchr::memrchr(b'\n', &self.kept).map_or(0, |at| at + 1);
         if end == 0 {
@@ -211,7 +213,7 @@ impl Conn {
         Ok(sent == end)
     }
 
-    /// Not ready after all: an event will come. `Ok(true)` keeps the connection.
+    /// Turns "would block" into `Ok(true)`, which keeps the connection. An event will follow.
     fn put_off(&mut self, error: io::Error, reading: bool) -> io::Result<bool> {
         match error.kind() {
             ErrorKind::WouldBlock if reading => self.readable = false,

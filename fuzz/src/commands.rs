@@ -1,6 +1,6 @@
-//! Whole conversations of several connections, with time passing, compactions
-//! and restarts: the invariants hold after every step, and the texts of the
-//! events alone make the same inventory again.
+//! The target `commands`: conversations of several connections, with the passing of time,
+//! compactions and restarts. The invariants hold after every step, and the texts of the events
+//! replay to the same inventory.
 
 use std::collections::BTreeMap;
 
@@ -15,24 +15,24 @@ use super::disk::MemoryDisk;
 use super::reply;
 use super::server::{Peer, START, Server, dump, is_too_much, zone};
 
-/// More lines of an input are not played.
+/// The maximal number of lines of an input that are executed.
 const MOST_STEPS: usize = 100;
 
-/// A line of `data` is a step:
+/// Executes the lines of `data`:
 ///
 /// | line | step |
 /// | --- | --- |
-/// | `1 LISTAR` | connection 1 (0 to 9; the odd ones end lines with CRLF) says this |
-/// | `+90s` | so much time passes |
-/// | `.` | time passes until something ends, or a wait is over |
-/// | `^1h` | somebody sets the clock an hour forward |
-/// | `v1h` | somebody sets it an hour back |
+/// | `1 LISTAR` | connection 1 (0 to 9; odd ones end lines with CRLF) sends this line |
+/// | `+90s` | time passes |
+/// | `.` | time passes until the next end of a reservation or wait |
+/// | `^1h` | the clock is set forward by an hour |
+/// | `v1h` | the clock is set back by an hour |
 /// | `!1` | connection 1 interrupts its wait |
-/// | `-1` | connection 1 is gone; the next line of 1 is a new one's |
-/// | `compact` | one piece of a compaction |
+/// | `-1` | connection 1 is lost; its next line opens a new one |
+/// | `compact` | a piece of a compaction is made |
 /// | `restart` | the server is stopped and started again |
 ///
-/// Anything else is skipped.
+/// All other lines are skipped.
 pub fn run(data: &[u8]) {
     let mut play = Play::new();
     for line in data.split(|byte| *byte == b'\n').take(MOST_STEPS) {
@@ -41,7 +41,7 @@ pub fn run(data: &[u8]) {
     play.restart();
 }
 
-/// A server, who is connected to it, and beside it what its events make.
+/// A server, its connections, and a replica that is built from its events.
 struct Play {
     server: Server,
     peers: BTreeMap<u8, Peer>,
@@ -53,7 +53,7 @@ struct Play {
 impl Play {
     fn new() -> Play {
         let disk = MemoryDisk::new(&[], usize::MAX);
-        let (server, _) = Server::open(disk, START).expect("there is no journal");
+        let (server, _) = Server::open(disk, START).expect("an empty disk");
         Play {
             server,
             peers: BTreeMap::new(),
@@ -63,7 +63,7 @@ impl Play {
         }
     }
 
-    /// One turn of the loop for one line.
+    /// Runs a turn of the loop for one line.
     fn step(&mut self, line: &[u8]) {
         match line {
             [b'0'..=b'9', b' ', text @ ..] if is_too_much(text) => return,
@@ -93,7 +93,7 @@ impl Play {
             *last_session += 1;
             Peer::new(*last_session, if id % 2 == 1 { Eol::CrLf } else { Eol::Lf })
         });
-        // The lines of one that waits are held back.
+        // The lines of a waiting connection are held back.
         if peer.session.is_waiting() {
             return;
         }
@@ -110,19 +110,26 @@ impl Play {
         let Some(peer) = self.peers.remove(&id) else { return };
         let session = peer.session.id();
         self.server.inventory.leave_queue(session, self.server.now);
-        assert_eq!(self.server.inventory.announced_position(session), None, "it is gone, and waits");
-        self.server.at_desk(|context| {
+        assert_eq!(
+            self.server.inventory.announced_position(session),
+            None,
+            "a lost connection waits"
+        );
+        self.server.with_context(|context| {
             commands::leave(peer.session.id(), Ending::Lost, usize::MAX, context)
         });
-        assert!(!self.server.inventory.has_bound(session), "its hasta=salir has not ended");
+        assert!(
+            !self.server.inventory.has_bound(session),
+            "a bound reservation of a lost connection"
+        );
     }
 
-    /// What the turn has led to is told, checked, and kept.
+    /// Sends notices, checks the state and commits, as at the end of a turn.
     fn end_turn(&mut self) {
         self.tell_waiters();
         let Server { inventory, now, .. } = &self.server;
         inventory.check();
-        assert!(!inventory.some_waiter_fits(*now, zone()), "somebody waits for what is free");
+        assert!(!inventory.some_waiter_fits(*now, zone()), "a waiter fits");
         self.replicate();
         self.server.commit();
         self.tell_watchers();
@@ -133,7 +140,7 @@ impl Play {
             let of = |peer: &&mut Peer| peer.session.id() == session;
             let Some(peer) = self.peers.values_mut().find(of) else { continue };
             let mut out = Vec::new();
-            self.server.at_desk(|context| {
+            self.server.with_context(|context| {
                 commands::resolve(&mut peer.session, &outcome, context, &mut out);
             });
             assert!(reply::check(&out, peer.eol).len() <= 1);
@@ -159,7 +166,7 @@ impl Play {
         }
     }
 
-    /// The texts of this turn, applied to another inventory as on replay.
+    /// Applies the texts of the events of this turn to the replica, as on replay.
     fn replicate(&mut self) {
         for (number, payload) in self.server.texts() {
             assert_eq!(number, self.replica.last_event() + 1, "a gap in the events: {payload}");
@@ -175,17 +182,21 @@ impl Play {
             let issued = self.replica.last_number().0 - last.0;
             assert_eq!(issued, u64::from(is_new), "numbers issued: {payload}");
         }
-        assert_eq!(dump(&self.replica), dump(&self.server.inventory), "live, and replayed");
+        assert_eq!(
+            dump(&self.replica),
+            dump(&self.server.inventory),
+            "live and replayed state differ"
+        );
     }
 
-    /// Stops the server and starts it from its journal: nothing but the
-    /// connections is lost, and what was bound to them.
+    /// Restarts the server from its journal. Only connections and the reservations bound to them
+    /// are lost.
     fn restart(&mut self) {
         let was = dump(&self.server.inventory);
         let opened = Server::open(self.server.disk.clone(), self.server.wall());
         let (server, opened) = opened.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(opened.report.bad, None);
-        assert_eq!(dump(&server.inventory), was, "before the restart, and after it");
+        assert_eq!(dump(&server.inventory), was, "the restart has changed the state");
         self.server = server;
         self.peers.clear();
         let Server { inventory, batch, .. } = &mut self.server;
@@ -196,7 +207,7 @@ impl Play {
     }
 }
 
-/// The length that is written there; none if there is none.
+/// Parses a duration, or returns 0.
 fn length_ms(text: &[u8]) -> i64 {
     let text = str::from_utf8(text).unwrap_or_default();
     parse_duration_ms(text).unwrap_or(0)

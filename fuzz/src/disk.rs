@@ -1,4 +1,4 @@
-//! A folder in memory, so that the journal's own code opens what a fuzzer made up.
+//! A data directory in memory, in which the journal opens the inputs of a fuzzer.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use reservad::journal::{Storage, StorageFile};
 
-/// Files by name. A clone is the same folder.
+/// Files by name. Clones share them.
 #[derive(Clone)]
 pub struct MemoryDisk {
     files: Rc<RefCell<BTreeMap<String, MemoryFile>>>,
-    /// Bytes that one read gives at the most: a caller must be content with fewer.
+    /// The maximal number of bytes of a read, so that readers must loop.
     read_bytes: usize,
 }
 
@@ -36,7 +36,7 @@ impl MemoryDisk {
         file
     }
 
-    /// The bytes of a file, if it is there.
+    /// Returns the bytes of a file if it exists.
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         self.files.borrow().get(name).map(|file| file.bytes.borrow().clone())
     }

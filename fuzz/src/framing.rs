@@ -1,6 +1,6 @@
-//! The bytes of one connection, cut in every way: the lines, what stands in
-//! their place, the answers to telnet and the interrupts are those of a plain
-//! reading of the whole, however the bytes come in.
+//! The target `framing`: the bytes of one connection, split in many ways. The lines, the errors in
+//! place of lines, the replies to telnet and the interrupts are the same as those of a naive parser
+//! that has the whole input.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -9,21 +9,22 @@ use reservad::limits::{
     INPUT_HIGH_BYTES, LINE_ENDLESS_BYTES, LINE_MAX_BYTES, OUTPUT_HIGH_BYTES, READ_BUDGET_BYTES,
     WRITE_BUDGET_BYTES,
 };
+use support::Rng;
 
-/// More than this is not made of one input.
+/// The maximal size of an expanded input.
 const MOST_BYTES: usize = LINE_ENDLESS_BYTES + 2 * LINE_MAX_BYTES;
-/// Up to this every place is cut once.
+/// The maximal size of inputs that are split once at every byte.
 const SMALL_BYTES: usize = 48;
-/// Up to this every byte is also given alone: more than the longest line.
+/// The maximal size of inputs that are also read byte by byte: more than the longest line.
 const MIDDLE_BYTES: usize = LINE_MAX_BYTES + 512;
-/// Inputs of up to so many bytes may stand for very many.
+/// The maximal size of inputs that may expand to very many bytes.
 const SHORT_BYTES: usize = 8;
-/// In an input: the next two bytes say how often which byte is repeated.
+/// A byte of an input that is followed by a count and the byte to repeat.
 const REPEAT: u8 = 0x01;
-/// What every line is answered here.
+/// The reply to every line.
 const REPLY: &[u8] = b"OK\n";
 
-/// What a connection shows of its input.
+/// An item that a connection finds in its input.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Shown {
     Line(Vec<u8>, Eol),
@@ -34,32 +35,32 @@ enum Shown {
     Tls,
 }
 
-/// What a reading gives.
+/// The result of reading an input.
 #[derive(PartialEq, Eq, Debug)]
 struct Reading {
     shown: Vec<Shown>,
-    /// What telnet is answered.
+    /// The replies to telnet commands.
     answers: Vec<u8>,
 }
 
-/// `data` is what the peer sends before it closes its side; `0x01 n b` in it
-/// stands for 2^(n mod 14) times the byte b. In a short input n from 192 to 202 is
-/// for 2^(n − 182), up to more than a line may ever have; in every input that
-/// would cost a fuzzer all of its time.
+/// Reads `data`, which the peer sends before it closes its side.
+///
+/// `0x01 n b` stands for 2^(n mod 14) times the byte b. In a short input, n from 192 to 202 stands
+/// for 2^(n − 182) times, which exceeds the longest line. In all inputs that would be too slow for
+/// a fuzzer.
 pub fn run(data: &[u8]) {
     let bytes = expand(data);
     let (want, ends) = plain(&bytes);
-    let all = Cuts::every(READ_BUDGET_BYTES);
-    compare(&bytes, all, &want);
+    compare(&bytes, Cuts::every(READ_BUDGET_BYTES), &want);
     let seed = data.iter().fold(1u64, |seed, byte| seed.wrapping_mul(31) + u64::from(*byte));
-    compare(&bytes, Cuts { most: 17.max(bytes.len() / 500), seed, ..all }, &want);
+    compare(&bytes, Cuts::random(17.max(bytes.len() / 500), seed), &want);
     if bytes.len() <= MIDDLE_BYTES {
         compare(&bytes, Cuts::every(1), &want);
-        compare(&bytes, Cuts { most: 5, seed: !seed, ..all }, &want);
+        compare(&bytes, Cuts::random(5, !seed), &want);
     }
     if bytes.len() <= SMALL_BYTES {
         for first in 1..bytes.len() {
-            compare(&bytes, Cuts { first, ..all }, &want);
+            compare(&bytes, Cuts { first, ..Cuts::every(READ_BUDGET_BYTES) }, &want);
         }
     }
     if bytes.len() <= INPUT_HIGH_BYTES / 2 {
@@ -91,9 +92,8 @@ fn expand(data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The naive reading of the whole: first telnet, then the lines.
-///
-/// Returns with it where in the text each thing that is shown ends.
+/// Parses the whole input naively: first telnet, then the lines. Also returns the offset in the
+/// text at which each item ends.
 fn plain(bytes: &[u8]) -> (Reading, Vec<usize>) {
     let (text, _, answers) = strip_telnet(bytes);
     let (mut shown, mut ends) = (Vec::new(), Vec::new());
@@ -134,20 +134,20 @@ fn line(text: &[u8]) -> Shown {
     }
 }
 
-/// A last line without its end; one too long is answered with the last ending
-/// that there was.
+/// Returns the item for a last line without its end. An error for a line that is too long is sent
+/// with the line ending that was used last.
 fn unended(text: &[u8], last_eol: Eol) -> Option<Shown> {
     let length = text.strip_suffix(b"\r").map_or(text.len(), <[u8]>::len);
     match text.len() {
         _ if length > LINE_ENDLESS_BYTES => Some(Shown::Endless),
-        // The one more byte might have been the CR of an ending.
+        // The excess byte may have been the CR of a line ending.
         bytes if bytes > LINE_MAX_BYTES + 1 => Some(Shown::TooLong(last_eol)),
         _ if text.iter().all(|byte| matches!(byte, b' ' | b'\t')) => None,
         _ => Some(Shown::Cut),
     }
 }
 
-/// The text, where in it an interrupt came, and what telnet is answered.
+/// Returns the text without telnet commands, the offsets of interrupts, and the replies to telnet.
 fn strip_telnet(bytes: &[u8]) -> (Vec<u8>, Vec<usize>, Vec<u8>) {
     let (mut text, mut interrupts, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     let mut rest = bytes;
@@ -158,7 +158,7 @@ fn strip_telnet(bytes: &[u8]) -> (Vec<u8>, Vec<usize>, Vec<u8>) {
                 more
             }
             (255, [250, more @ ..]) => {
-                // A subnegotiation: up to IAC SE, and IAC x stands for itself.
+                // A subnegotiation lasts until IAC SE. Other commands in it are skipped.
                 let mut more = more;
                 loop {
                     more = match more {
@@ -193,39 +193,42 @@ fn strip_telnet(bytes: &[u8]) -> (Vec<u8>, Vec<usize>, Vec<u8>) {
     (text, interrupts, answers)
 }
 
-/// Where the input is cut.
-#[derive(Clone, Copy, Debug)]
+/// The way in which the input is split.
+#[derive(Clone, Debug)]
 struct Cuts {
-    /// Bytes of the first piece; 0 for as many as of the others.
+    /// The size of the first piece, or 0 for the same as the others.
     first: usize,
-    /// The most bytes of a piece.
+    /// The maximal size of a piece.
     most: usize,
-    /// Of the dice that say how many; 0 for always the most.
-    seed: u64,
+    /// The generator of random sizes. Without it all pieces have the maximal size.
+    rng: Option<Rng>,
 }
 
 impl Cuts {
     fn every(most: usize) -> Cuts {
-        Cuts { first: 0, most, seed: 0 }
+        Cuts { first: 0, most, rng: None }
+    }
+
+    fn random(most: usize, seed: u64) -> Cuts {
+        Cuts { first: 0, most, rng: Some(Rng(seed)) }
     }
 
     fn next(&mut self) -> usize {
         if self.first > 0 {
             return std::mem::take(&mut self.first);
         }
-        if self.seed == 0 {
-            return self.most;
+        match &mut self.rng {
+            Some(rng) => 1 + rng.below(self.most),
+            None => self.most,
         }
-        self.seed = self.seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        1 + (self.seed >> 33) as usize % self.most
     }
 }
 
-/// A socket that gives its bytes in pieces and takes a few at a time.
+/// A socket that returns its input in pieces and accepts a few bytes at a time.
 struct Pieces<'a> {
     rest: &'a [u8],
     cuts: Cuts,
-    /// Every other call of it would block.
+    /// Whether every other call would block.
     blocks: bool,
     written: Vec<u8>,
 }
@@ -257,18 +260,18 @@ impl Write for Pieces<'_> {
 }
 
 fn compare(bytes: &[u8], cuts: Cuts, want: &Reading) {
-    let got = read(bytes, cuts);
-    assert!(got == *want, "cut as {cuts:?}:\n{got:?}\nand not\n{want:?}");
+    let got = read(bytes, cuts.clone());
+    assert!(got == *want, "split as {cuts:?}:\n{got:?}\nexpected\n{want:?}");
 }
 
 fn conn(bytes: &[u8], cuts: Cuts) -> Conn<Pieces<'_>> {
     Conn::new(Pieces { rest: bytes, cuts, blocks: false, written: Vec::new() })
 }
 
-/// Reads as the loop does: a read, the lines, a write, memory given back.
+/// Reads as the loop does: a read, the lines, a write, and the release of buffers.
 fn read(bytes: &[u8], cuts: Cuts) -> Reading {
-    let mut conn = conn(bytes, cuts);
     let mut scratch = vec![0; READ_BUDGET_BYTES.min(cuts.most.max(cuts.first))];
+    let mut conn = conn(bytes, cuts);
     let mut shown = Vec::new();
     let mut spare = BufferPool::default();
     loop {
@@ -276,24 +279,24 @@ fn read(bytes: &[u8], cuts: Cuts) -> Reading {
         conn.set_readable(false);
         conn.set_writable();
         if conn.wants_read() {
-            conn.fill(&mut scratch).expect("the pieces do not fail");
+            conn.fill(&mut scratch).expect("the simulated socket never fails");
         }
         let is_over = take_frames(&mut conn, &mut shown);
         let took_all = conn.may_run();
         let bound = OUTPUT_HIGH_BYTES + REPLY.len() + scratch.len();
         assert!(conn.pending() <= bound, "{} bytes of output", conn.pending());
-        conn.flush(WRITE_BUDGET_BYTES).expect("the pieces do not fail");
+        conn.flush(WRITE_BUDGET_BYTES).expect("the simulated socket never fails");
         conn.release(&mut spare);
         if is_over || (conn.is_eof() && took_all) {
             return finish(conn, shown, bytes);
         }
         conn.set_readable(false);
         let goes_on = conn.is_eof() || conn.wants_read() || conn.pending() >= OUTPUT_HIGH_BYTES;
-        assert!(goes_on || !took_all, "it will never be read again");
+        assert!(goes_on || !took_all, "the connection is never read again");
     }
 }
 
-/// Takes and answers what is there; true after what ends a connection at once.
+/// Takes and answers the available items. Returns true after an item that closes the connection.
 fn take_frames(conn: &mut Conn<Pieces>, shown: &mut Vec<Shown>) -> bool {
     while conn.may_run() {
         let Some(frame) = conn.next_frame() else { return false };
@@ -308,11 +311,11 @@ fn take_frames(conn: &mut Conn<Pieces>, shown: &mut Vec<Shown>) -> bool {
     false
 }
 
-/// What was written is every reply and every answer to telnet, none torn.
+/// Checks that all replies, including those to telnet, were written completely.
 fn finish(mut conn: Conn<Pieces>, mut shown: Vec<Shown>, bytes: &[u8]) -> Reading {
     while !conn.is_flushed() {
         conn.set_writable();
-        conn.flush(WRITE_BUDGET_BYTES).expect("the pieces do not fail");
+        conn.flush(WRITE_BUDGET_BYTES).expect("the simulated socket never fails");
         if !matches!(shown.last(), Some(Shown::Endless | Shown::Tls)) {
             take_frames(&mut conn, &mut shown);
         }
@@ -322,18 +325,18 @@ fn finish(mut conn: Conn<Pieces>, mut shown: Vec<Shown>, bytes: &[u8]) -> Readin
     let mut rest = &conn.stream().written[..];
     while let Some(first) = rest.first() {
         let size = if *first == 255 { 3 } else { REPLY.len() };
-        let (one, more) = rest.split_at_checked(size).expect("something is torn");
+        let (one, more) = rest.split_at_checked(size).expect("an incomplete reply");
         if one[0] == 255 {
             answers.extend_from_slice(one);
         } else {
-            assert_eq!(one, REPLY, "a reply is torn");
+            assert_eq!(one, REPLY, "an incomplete reply");
             replies += 1;
         }
         rest = more;
     }
     assert_eq!(replies, shown.len());
     if matches!(shown.last(), Some(Shown::Endless | Shown::Tls)) {
-        // What comes after that may have been read or not.
+        // Later input may have been read or not.
         let all = strip_telnet(bytes).2;
         assert!(all.starts_with(&answers));
         answers = all;
@@ -353,17 +356,16 @@ fn show(conn: &mut Conn<Pieces>, frame: Frame) -> Shown {
     }
 }
 
-/// The line at `place` waits, and holds back what is read meanwhile: nothing of
-/// that is lost, and an interrupt that came after the line is seen, also once
-/// memory was given back.
+/// Lets the line at `place` wait, which holds back later input. Nothing of it is lost, and an
+/// interrupt after the line is found, also after buffers were released.
 fn held_back(bytes: &[u8], place: usize, tidies: bool, want: &Reading, ends: &[usize]) {
-    let mut conn = conn(bytes, Cuts { seed: 7, ..Cuts::every(64) });
+    let mut conn = conn(bytes, Cuts::random(64, 7));
     let mut scratch = [0; 64];
     let mut shown = Vec::new();
     let mut spare = BufferPool::default();
     while shown.len() <= place && !conn.is_eof() {
         conn.set_readable(false);
-        conn.fill(&mut scratch).expect("the pieces do not fail");
+        conn.fill(&mut scratch).expect("the simulated socket never fails");
         while shown.len() <= place {
             let Some(frame) = conn.next_frame() else { break };
             shown.push(show(&mut conn, frame));
@@ -375,34 +377,42 @@ fn held_back(bytes: &[u8], place: usize, tidies: bool, want: &Reading, ends: &[u
             conn.release(&mut spare);
         }
     }
-    // Only a line can lead to a wait.
+    // Only a line can wait.
     if !matches!(shown.get(place), Some(Shown::Line(..))) {
         return;
     }
     let is_after = |at: &usize| *at >= ends[place];
     let seen = strip_telnet(&bytes[..bytes.len() - conn.stream().rest.len()]).1;
-    assert_eq!(conn.take_interrupt(), seen.iter().any(is_after), "read with the line");
+    assert_eq!(
+        conn.take_interrupt(),
+        seen.iter().any(is_after),
+        "an interrupt that was read with the line"
+    );
     while !conn.is_eof() {
         conn.set_readable(false);
-        conn.fill(&mut scratch).expect("the pieces do not fail");
+        conn.fill(&mut scratch).expect("the simulated socket never fails");
         conn.release(&mut spare);
     }
     let later = &strip_telnet(bytes).1[seen.len()..];
-    assert_eq!(conn.take_interrupt(), later.iter().any(is_after), "read while it waits");
+    assert_eq!(
+        conn.take_interrupt(),
+        later.iter().any(is_after),
+        "an interrupt that was read during the wait"
+    );
     while let Some(frame) = conn.next_frame() {
         shown.push(show(&mut conn, frame));
     }
     assert_eq!(shown, want.shown, "the lines held back");
 }
 
-/// Of a peer that is neither answered nor run no more is read than the bounds.
+/// Checks that the input of a connection whose lines are not run is bounded.
 fn floods(bytes: &[u8]) {
     let mut conn = conn(bytes, Cuts::every(4096));
     let mut scratch = vec![0; 4096];
     let mut read = 0;
     let mut spare = BufferPool::default();
     while conn.wants_read() && !conn.is_eof() {
-        read += conn.fill(&mut scratch).expect("the pieces do not fail");
+        read += conn.fill(&mut scratch).expect("the simulated socket never fails");
         conn.set_readable(false);
         conn.release(&mut spare);
     }

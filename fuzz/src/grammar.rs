@@ -1,5 +1,5 @@
-//! One line, in both languages: it is answered in good form, means the same in
-//! either, and what was understood can be written down and understood again.
+//! The target `grammar`: one line, in both languages. The reply is well formed, the line has the
+//! same effect in both, and a parsed command can be written and parsed again.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ use reservad::time::{ClockReading, Round, Time, Zone};
 use super::reply;
 use super::server::{Peer, START, Server, is_too_much, zone};
 
-/// Names that begin alike, accents, something held, something booked.
+/// Similar names, accents, a reservation without an end, and a booking.
 const BEFORE: [&str; 6] = [
     "ALTA Habitación 1..3, Sala 1, Sala 11, Árbol",
     "SOY luis",
@@ -24,7 +24,7 @@ const BEFORE: [&str; 6] = [
     "SOY ana",
 ];
 
-/// What a line has led to.
+/// The effects of a line.
 struct Said {
     outcome: (String, usize),
     reply: String,
@@ -38,7 +38,7 @@ fn say(line: &[u8], eol: Eol) -> Said {
     let mut peer = Peer::new(1, eol);
     for line in BEFORE {
         let reply = server.say(&mut peer, line.as_bytes());
-        assert!(reply.starts_with(b"OK "), "{line} is not done");
+        assert!(reply.starts_with(b"OK "), "{line} has failed");
     }
     server.commit();
     let text = server.say(&mut peer, line);
@@ -53,7 +53,7 @@ fn say(line: &[u8], eol: Eol) -> Said {
     }
 }
 
-/// The first line of `data` is the line that is run.
+/// Runs the first line of `data`.
 pub fn run(data: &[u8]) {
     let line = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if is_too_much(line) {
@@ -61,9 +61,9 @@ pub fn run(data: &[u8]) {
     }
     let said = say(line, Eol::Lf);
     let with_cr = say(line, Eol::CrLf);
-    assert_eq!(said.reply, with_cr.reply, "the ending changes more than the ending");
+    assert_eq!(said.reply, with_cr.reply, "the reply depends on the line ending");
     let Ok(line) = str::from_utf8(line) else {
-        assert!(said.events.is_empty(), "a line that is not UTF-8 has changed something");
+        assert!(said.events.is_empty(), "a line that is not UTF-8 has an effect");
         return;
     };
     let (word, rest) = ScannedStr::of(line).split_word();
@@ -82,15 +82,15 @@ fn means_the_same(said: &Said, line: &str) {
     let other = say(line.as_bytes(), Eol::Lf);
     let is_help = said.reply.contains(" AYUDA") || said.reply.contains(" HELP");
     assert!(said.outcome == other.outcome || is_help, "{}\n{}", said.reply, other.reply);
-    assert_eq!(said.events, other.events, "{line} does something else");
+    assert_eq!(said.events, other.events, "{line} has other effects");
     if said.outcome.0 == "OK " && !is_help {
         assert_eq!(in_english(&said.reply), in_english(&other.reply), "{line}");
     }
     assert_eq!((said.waits, said.closed), (other.waits, other.closed), "{line}");
 }
 
-/// A reply with the words of the wire in one language. What is in a name or a
-/// note is changed too, in the replies of both languages alike.
+/// Translates the words of a reply. Words in names and notes are replaced too, in the replies of
+/// both languages alike.
 fn in_english(reply: &str) -> String {
     const WORDS: [(&str, &str); 16] = [
         ("RESERVADO", "RESERVED"),
@@ -113,7 +113,7 @@ fn in_english(reply: &str) -> String {
     WORDS.iter().fold(reply.to_owned(), |text, (es, en)| text.replace(es, en))
 }
 
-/// Writes a command down and reads it; with other spaces and case, too.
+/// Writes a command and parses it again, also with other spaces and case.
 fn written_again(verb: Verb, command: &Command, lang: Lang, request_time: RequestTime) {
     let Some(rest) = text_of(command, lang) else { return };
     let mut joined = String::new();
@@ -122,7 +122,7 @@ fn written_again(verb: Verb, command: &Command, lang: Lang, request_time: Reques
     assert_eq!(format!("{command:?}"), format!("{again:?}"), "written as {rest:?}");
 }
 
-/// What follows the verb; `None` for what one line cannot say again.
+/// Writes the arguments of a command, or returns `None` if a line cannot contain them.
 fn text_of(command: &Command, lang: Lang) -> Option<String> {
     let mut text = String::new();
     let out = &mut text;
@@ -172,7 +172,8 @@ fn text_of(command: &Command, lang: Lang) -> Option<String> {
             }
         }
         Command::IAm(name) => out.push_str(name),
-        // A range may give more names than a line takes, and names that read as ranges.
+        // A range may expand to more names than a line can contain, and to names that look like
+        // ranges.
         Command::Add(names) if names.len() > 32 || names.iter().any(|name| name.contains("..")) => {
             return None;
         }

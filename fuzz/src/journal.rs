@@ -1,6 +1,6 @@
-//! A folder that the journal is opened in. Whatever lies there, it opens or is
-//! refused, with a place that exists; a refusal changes nothing; what opens is
-//! what a plain reading gives, and opens again to the same.
+//! The target `journal`: a data directory with arbitrary content is opened. It is accepted, or
+//! refused with an existing offset and without any change. The accepted content is that of a naive
+//! parser, and opens again to the same state.
 
 use reservad::conn::Eol;
 use reservad::journal::{
@@ -14,24 +14,24 @@ use reservad::time::ClockReading;
 use super::disk::MemoryDisk;
 use super::server::{Peer, START, Server, dump};
 
-/// What is put into the folder, and what is known of it.
+/// The content of the directory, and what is known of it.
 #[derive(Default)]
-struct Folder {
+struct Directory {
     journal: Vec<u8>,
     new_journal: Option<Vec<u8>>,
-    /// How the journal was before it was damaged; `None` if nobody knows.
+    /// The journal before it was damaged, if it is known.
     whole: Option<Whole>,
 }
 
-/// A journal as the server could have written it.
+/// A journal that the server could have written.
 #[derive(Default)]
 struct Whole {
     bytes: Vec<u8>,
-    /// Where header and snapshot end.
+    /// The offset at which the header and the snapshot end.
     snapshot_end: usize,
-    /// Where each commit ends.
+    /// The offsets at which the commits end.
     commit_ends: Vec<usize>,
-    /// The offset of the seal, if there is one.
+    /// The offset of the seal.
     seal_start: Option<usize>,
 }
 
@@ -42,27 +42,27 @@ impl Whole {
     }
 }
 
-/// `data` is the journal as it is, and after a line `%new` the unfinished one
-/// beside it; or it begins with `%script`, and says how to make one: see [`script`].
+/// Opens the journal in `data`. After a line `%new` follows the content of an unfinished new
+/// journal. If `data` begins with `%script`, it describes a journal as for [`script`].
 pub fn run(data: &[u8]) {
-    let folder = match data.strip_prefix(b"%script\n") {
+    let directory = match data.strip_prefix(b"%script\n") {
         Some(lines) => script(lines),
         None => raw(data),
     };
-    let opened = examine(&folder);
-    if let Some(whole) = &folder.whole {
-        damage_is_judged(whole, &folder.journal, opened.as_ref());
+    let opened = examine(&directory);
+    if let Some(whole) = &directory.whole {
+        damage_is_judged(whole, &directory.journal, opened.as_ref());
     }
 }
 
-fn raw(data: &[u8]) -> Folder {
+fn raw(data: &[u8]) -> Directory {
     const MARK: &[u8] = b"\n%new\n";
     let at = data.windows(MARK.len()).position(|window| window == MARK);
     let (journal, new) = match at {
         Some(at) => (&data[..=at], Some(data[at + MARK.len()..].to_vec())),
         None => (data, None),
     };
-    Folder { journal: journal.to_vec(), new_journal: new, whole: None }
+    Directory { journal: journal.to_vec(), new_journal: new, whole: None }
 }
 
 /// Builds a journal from lines:
@@ -71,23 +71,23 @@ fn raw(data: &[u8]) -> Folder {
 /// | --- | --- |
 /// | `=ADDED A` | a record of a snapshot |
 /// | `.5` | the end of the snapshot, which holds everything up to event 5 |
-/// | `+ADDED A` | the next event, of a commit that goes on |
+/// | `+ADDED A` | the next event, within a commit |
 /// | `>ADDED A` | the next event, the last of its commit |
-/// | `$` | a seal; what follows overwrites it |
+/// | `$` | a seal, which the next commit overwrites |
 /// | `!snap 7 …` | this text, with its checksum |
 /// | `?7 45 ADDED A` | a commit of this event, with the number 7 and `@45` |
-/// | `\|…` | this line as it is |
-/// | `%new` | an unfinished journal beside it |
+/// | `\|…` | this line, unchanged |
+/// | `%new` | the unfinished new journal follows |
 /// | `~cut 100` | truncates the file there |
-/// | `~flip 100 7` | changes that byte by that value |
-/// | `~zero 100 50` | makes 50 bytes there NUL |
-/// | `~blank 100 50` | makes 50 bytes there LF |
-/// | `~tail 512` | appends this many LFs |
+/// | `~flip 100 7` | changes a byte by a value |
+/// | `~zero 100 50` | overwrites 50 bytes with NUL |
+/// | `~blank 100 50` | overwrites 50 bytes with LF |
+/// | `~tail 512` | appends LFs |
 /// | `~copy 100 200 50` | copies 50 bytes from 100 to 200 |
 ///
 /// A payload that does not begin with a digit gets a time. Damage is applied at the end, in order,
 /// and its offsets count modulo the length of the file.
-fn script(data: &[u8]) -> Folder {
+fn script(data: &[u8]) -> Directory {
     const MOST_LINES: usize = 60;
     let mut writer = Writer::default();
     let mut new_journal = None;
@@ -102,12 +102,12 @@ fn script(data: &[u8]) -> Folder {
     }
     let (whole, is_ours) = writer.finish();
     let mut journal = whole.bytes.clone();
-    // Only of what the server could have written is known how it must be judged.
+    // The expected result is known only for journals that the server could have written.
     let mut can_judge = is_ours && new_journal.is_none();
     for order in damage {
         can_judge &= do_damage(order, &mut journal);
     }
-    Folder { journal, new_journal, whole: can_judge.then_some(whole) }
+    Directory { journal, new_journal, whole: can_judge.then_some(whole) }
 }
 
 #[derive(Default)]
@@ -118,9 +118,9 @@ struct Writer {
     commit_ends: Vec<usize>,
     seal_start: Option<usize>,
     last_event: u64,
-    /// Payloads of the commit that is being made.
+    /// The payloads of the current commit.
     open: Vec<Vec<u8>>,
-    /// Something was written that the server does not write.
+    /// Whether the script contains lines that the server would not write.
     is_foreign: bool,
 }
 
@@ -251,7 +251,7 @@ fn payload(text: &[u8]) -> Vec<u8> {
     [time, text].concat()
 }
 
-/// CRC-32 bit by bit, not the crate that the journal uses.
+/// Returns the CRC-32, computed bit by bit and not by the crate that the journal uses.
 fn crc(body: &[u8]) -> u32 {
     !body.iter().fold(!0, |crc: u32, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
@@ -260,7 +260,7 @@ fn crc(body: &[u8]) -> u32 {
     })
 }
 
-/// Does one damage; false for one of which nobody knows how it is to be judged.
+/// Applies a damage. Returns false if the expected result is unknown.
 fn do_damage(order: &str, bytes: &mut Vec<u8>) -> bool {
     let mut words = order.split(' ');
     let kind = words.next().unwrap_or_default();
@@ -282,7 +282,7 @@ fn do_damage(order: &str, bytes: &mut Vec<u8>) -> bool {
             let count = usize::from(number());
             let piece: Vec<_> = bytes.iter().skip(at).take(count).copied().collect();
             bytes.iter_mut().skip(to).zip(piece).for_each(|(byte, new)| *byte = new);
-            // A record that is put in the place of another is no torn write.
+            // A record in the place of another is not a torn write.
             return false;
         }
         _ => {}
@@ -290,57 +290,57 @@ fn do_damage(order: &str, bytes: &mut Vec<u8>) -> bool {
     true
 }
 
-/// What was found in a journal that has opened.
+/// The result of opening a journal.
 struct Opened {
     report: Report,
     dump: String,
 }
 
-fn disk(folder: &Folder, read_bytes: usize) -> MemoryDisk {
-    let mut files = vec![(JOURNAL_FILE, &folder.journal[..])];
-    files.extend(folder.new_journal.as_ref().map(|new| (NEW_JOURNAL_FILE, &new[..])));
+fn disk(directory: &Directory, read_bytes: usize) -> MemoryDisk {
+    let mut files = vec![(JOURNAL_FILE, &directory.journal[..])];
+    files.extend(directory.new_journal.as_ref().map(|new| (NEW_JOURNAL_FILE, &new[..])));
     MemoryDisk::new(&files, read_bytes)
 }
 
-/// Opens it, in every way that must not make a difference.
-fn examine(folder: &Folder) -> Option<Opened> {
+/// Opens a journal, in all ways that must have the same result.
+fn examine(directory: &Directory) -> Option<Opened> {
     let mut delivered = Vec::new();
-    let disk_now = disk(folder, usize::MAX);
+    let disk_now = disk(directory, usize::MAX);
     let checked = journal::check(&disk_now, |record| {
         delivered.push(show(record));
         Ok(())
     });
-    let checked = checked.expect("memory does not fail");
-    is_in_the_file(&checked, folder.journal.len());
-    let (plain, unfinished) = plain(&folder.journal);
+    let checked = checked.expect("an error of the disk in memory");
+    is_in_the_file(&checked, directory.journal.len());
+    let (plain, unfinished) = plain(&directory.journal);
     let most = [&plain[..], &unfinished].concat();
-    assert!(most.starts_with(&delivered), "{delivered:#?}\nis not the beginning of\n{most:#?}");
+    assert!(most.starts_with(&delivered), "{delivered:#?}\nis not a prefix of\n{most:#?}");
     let (server, opened) = match Server::open(disk_now.clone(), START) {
         Ok(opened) => opened,
         Err(error) => {
             is_a_line(&error.to_string());
             match error {
-                Error::Refused(report) => is_in_the_file(&report, folder.journal.len()),
+                Error::Refused(report) => is_in_the_file(&report, directory.journal.len()),
                 Error::OnlyLeftover { .. } => {
-                    assert!(checked.fresh && folder.new_journal.is_some());
+                    assert!(checked.fresh && directory.new_journal.is_some());
                 }
-                other => panic!("memory does not fail: {other}"),
+                other => panic!("an error of the disk in memory: {other}"),
             }
-            assert_eq!(disk_now.bytes(JOURNAL_FILE).as_ref(), Some(&folder.journal), "refused");
-            assert_eq!(disk_now.bytes(NEW_JOURNAL_FILE), folder.new_journal, "refused");
+            assert_eq!(disk_now.bytes(JOURNAL_FILE).as_ref(), Some(&directory.journal), "refused");
+            assert_eq!(disk_now.bytes(NEW_JOURNAL_FILE), directory.new_journal, "refused");
             return None;
         }
     };
     let report = opened.report;
-    is_in_the_file(&report, folder.journal.len().max(report.end_bytes as usize));
-    assert_eq!(checked.bad, report.bad, "the check, and the opening");
-    assert_eq!(delivered, plain, "what opens is all that a plain reading gives");
-    assert!(numbers(&delivered).is_sorted_by(|a, b| a < b), "a number was given twice");
-    assert_eq!(disk_now.bytes(NEW_JOURNAL_FILE), None, "an unfinished journal was left");
+    is_in_the_file(&report, directory.journal.len().max(report.end_bytes as usize));
+    assert_eq!(checked.bad, report.bad, "check and open differ");
+    assert_eq!(delivered, plain, "the records of the naive parser");
+    assert!(numbers(&delivered).is_sorted_by(|a, b| a < b), "a number was issued twice");
+    assert_eq!(disk_now.bytes(NEW_JOURNAL_FILE), None, "an unfinished journal remains");
     server.inventory.check();
     let opened = Opened { report, dump: dump(&server.inventory) };
     opens_again(disk_now, &opened, server.now);
-    short_reads_and_no_tail(folder, &opened);
+    short_reads_and_no_tail(directory, &opened);
     goes_on(server);
     Some(opened)
 }
@@ -353,7 +353,7 @@ fn show(record: Record) -> String {
     }
 }
 
-/// The confirmation numbers that were issued, in order.
+/// Returns the confirmation numbers in the order in which they were issued.
 fn numbers(records: &[String]) -> Vec<u64> {
     let number = |record: &String| {
         let mut words = record.split(' ').skip(3);
@@ -379,44 +379,46 @@ fn is_in_the_file(report: &Report, size: usize) {
     }
 }
 
-/// It goes to a terminal and to the log.
+/// Checks that a message can be printed on a terminal and in the log.
 fn is_a_line(text: &str) {
     assert!(!text.chars().any(char::is_control), "{text:?}");
 }
 
 fn opens_again(disk: MemoryDisk, opened: &Opened, now: ClockReading) {
-    let (server, again) = Server::open(disk, START).expect("it has opened before");
-    assert_eq!(again.report.bad, None, "a tail that was cut is there again");
+    let (server, again) = Server::open(disk, START).expect("a journal that has been opened before");
+    assert_eq!(again.report.bad, None, "a torn tail that was cut");
     assert_eq!(dump(&server.inventory), opened.dump, "opened again");
     assert_eq!(server.now, now);
 }
 
-/// A disk that gives a few bytes at a time, and the good part alone.
-fn short_reads_and_no_tail(folder: &Folder, opened: &Opened) {
-    let (server, slow) = Server::open(disk(folder, 13), START).expect("it has opened before");
-    // Each new journal has another identity.
+/// Opens the journal from a disk with short reads, and without its torn tail.
+fn short_reads_and_no_tail(directory: &Directory, opened: &Opened) {
+    let (server, slow) =
+        Server::open(disk(directory, 13), START).expect("a journal that has been opened before");
+    // Each new journal has an identity of its own.
     let id = if opened.report.fresh { slow.report.id } else { opened.report.id };
     assert_eq!(slow.report, Report { id, ..opened.report.clone() }, "with short reads");
     assert_eq!(dump(&server.inventory), opened.dump, "with short reads");
-    if folder.journal.len() as u64 >= opened.report.end_bytes {
-        let good = &folder.journal[..opened.report.end_bytes as usize];
+    if directory.journal.len() as u64 >= opened.report.end_bytes {
+        let good = &directory.journal[..opened.report.end_bytes as usize];
         let disk = MemoryDisk::new(&[(JOURNAL_FILE, good)], usize::MAX);
-        let (server, alone) = Server::open(disk, START).expect("it has opened before");
+        let (server, alone) =
+            Server::open(disk, START).expect("a journal that has been opened before");
         assert_eq!(alone.report.bad, None, "the good part alone");
         assert_eq!(dump(&server.inventory), opened.dump, "the good part alone");
     }
 }
 
-/// The server that has opened it can be used, compacted, and started again.
+/// Checks that the server can be used, compacted and restarted.
 fn goes_on(mut server: Server) {
-    // One forged to lie just under the bound would pass it here.
+    // The number of a forged journal may be just below the bound.
     if server.inventory.last_number().0.max(server.inventory.last_event()) > NUMBER_MAX - 100 {
         return;
     }
     let mut peer = Peer::new(1, Eol::Lf);
     reservad::store::end_orphans(&mut server.inventory, server.now.wall, &mut server.batch);
     server.pass(0);
-    // A journal may say what no client could: only what it takes is of interest.
+    // A forged journal may contain names that no client can send. Any reply is correct.
     let is_odd = dump(&server.inventory).contains(is_hidden);
     let lines = ["ALTA una más", "RESERVAR una más por=1h", "RESERVAS", "CANCELAR una más"];
     for line in lines {
@@ -430,13 +432,13 @@ fn goes_on(mut server: Server) {
     let was = dump(&server.inventory);
     server.compact();
     let disk = server.disk;
-    let (server, opened) = Server::open(disk, START).expect("it was just written");
+    let (server, opened) = Server::open(disk, START).expect("a journal that was just written");
     assert_eq!(opened.report.bad, None);
     assert_eq!(dump(&server.inventory), was, "after a compaction");
 }
 
-/// The records of all whole commits up to the first thing that is not as it
-/// must be, the naive way; and those of the commit that this is in.
+/// Parses a journal naively. Returns the records of all complete commits up to the first defect,
+/// and those of the commit with the defect.
 fn plain(file: &[u8]) -> (Vec<String>, Vec<String>) {
     let (mut all, mut commit) = (Vec::new(), Vec::new());
     plain_records(file, &mut all, &mut commit);
@@ -493,7 +495,7 @@ fn plain_header(line: &[u8]) -> Option<bool> {
     }
 }
 
-/// The events of a commit, up to the first that is none.
+/// Returns the events of a commit up to the first defect.
 fn plain_events(body: &[u8], last_event: &mut u64, commit: &mut Vec<String>) {
     let Ok(body) = str::from_utf8(body) else { return };
     let mut first_word = String::new();
@@ -530,7 +532,7 @@ fn plain_snapshot(lines: &mut Lines, all: &mut Vec<String>) -> Option<u64> {
     None
 }
 
-/// The lines of a file that have their LF.
+/// Returns the complete lines of a file.
 struct Lines<'a> {
     file: &'a [u8],
     at: usize,
@@ -550,7 +552,7 @@ fn signed_body(line: &[u8]) -> Option<&[u8]> {
     (sum == format!("{:08x}\t", crc(body)).as_bytes()).then_some(body)
 }
 
-/// First event, bytes, sum and synced.
+/// The first event, the number of bytes, their checksum, and the synced offset.
 fn head_fields(body: &[u8]) -> Option<(u64, u64, u32, u64)> {
     let text = str::from_utf8(body).ok()?;
     let words: Vec<_> = text.strip_prefix("commit ")?.split(' ').collect();
@@ -560,24 +562,24 @@ fn head_fields(body: &[u8]) -> Option<(u64, u64, u32, u64)> {
     Some((plain_number(first)?, plain_number(bytes)?, crc, synced))
 }
 
-/// A number as it is written: no sign, no leading zero.
+/// Parses a number without sign and leading zeros.
 fn plain_number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
 
-/// Damage to what was synced is refused, and damage to the last commit alone
-/// is a torn tail: then everything before it is there.
+/// Checks that damage to synced data is refused, and that damage to the last commit alone is a torn
+/// tail before which nothing is lost.
 fn damage_is_judged(whole: &Whole, damaged: &[u8], opened: Option<&Opened>) {
-    let intact = Folder { journal: whole.bytes.clone(), ..Folder::default() };
-    // The events may make no sense.
+    let intact = Directory { journal: whole.bytes.clone(), ..Directory::default() };
+    // The events may be impossible to replay.
     if Server::open(disk(&intact, usize::MAX), START).is_err() {
         return;
     }
     let same = whole.bytes.iter().zip(damaged).take_while(|(was, is)| was == is).count();
     let content_end = whole.content_end();
     if same == whole.bytes.len() {
-        let report = &opened.expect("the whole of it is there, and yet it is refused").report;
-        assert_eq!(report.end_bytes as usize, content_end, "something is lost");
+        let report = &opened.expect("an undamaged journal was refused").report;
+        assert_eq!(report.end_bytes as usize, content_end, "records were lost");
         // The rest of a truncated file may follow the seal.
         let is_alone = damaged[same..].iter().all(|byte| *byte == b'\n');
         assert_eq!(report.is_sealed, whole.seal_start.is_some() && is_alone, "the seal");
@@ -597,11 +599,14 @@ fn damage_is_judged(whole: &Whole, damaged: &[u8], opened: Option<&Opened>) {
     match opened {
         Some(opened) => {
             let end = opened.report.end_bytes as usize;
-            assert!(!opened.report.is_sealed || same < whole.snapshot_end, "sealed, and damaged");
-            assert!(!was_acknowledged, "damage at byte {same} was cut, at {end}");
-            assert!(!is_in_snapshot, "damage at byte {same} of the snapshot was not seen");
-            assert!(same < whole.snapshot_end || end == good_end, "cut at {end}, not {good_end}");
+            assert!(!opened.report.is_sealed || same < whole.snapshot_end, "damaged but sealed");
+            assert!(!was_acknowledged, "damage at byte {same} was cut at {end}");
+            assert!(!is_in_snapshot, "damage at byte {same} of the snapshot was not found");
+            assert!(
+                same < whole.snapshot_end || end == good_end,
+                "cut at {end} instead of {good_end}"
+            );
         }
-        None => assert!(same < last_proof, "a torn tail from byte {same} on was refused"),
+        None => assert!(same < last_proof, "a torn tail at byte {same} was refused"),
     }
 }

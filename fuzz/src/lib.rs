@@ -1,6 +1,6 @@
-//! The bodies of the fuzz targets. They need no fuzzer: `tests/corpora.rs` runs
-//! them over the corpora with the stable compiler. Each takes any bytes and
-//! panics if a promise does not hold; README.md says which.
+//! The bodies of the fuzz targets. They need no fuzzer: `tests/corpora.rs` runs them over the
+//! corpora with the stable compiler. Each takes arbitrary bytes and panics if a property does not
+//! hold. README.md lists the properties.
 
 pub mod commands;
 pub mod framing;

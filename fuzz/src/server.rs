@@ -1,4 +1,4 @@
-//! The server without its sockets, clock and disk.
+//! A server without sockets, with a virtual clock and a disk in memory.
 
 use std::fmt::Write;
 use std::sync::OnceLock;
@@ -16,24 +16,24 @@ use reservad::time::{Clock, ClockReading, MonotonicMs, Time, Zone};
 
 use super::disk::MemoryDisk;
 
-/// Small, so that both bounds are met.
+/// Small, so that inputs reach both limits.
 const CAPACITY: Capacity = Capacity { resources: 60, reservations: 20 };
 
-/// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
-/// clock goes back.
+/// 2026-10-24T21:59:30Z, which is half a minute before the day on which daylight saving time ends
+/// in Madrid.
 pub const START: Time = Time::from_ms(1_792_879_170_000);
 
-/// A zone whose clock is changed, where dates go wrong most easily.
+/// A zone with daylight saving time, in which errors with dates are most likely.
 pub fn zone() -> &'static Zone {
     static ZONE: OnceLock<Zone> = OnceLock::new();
     ZONE.get_or_init(|| Zone::named("Europe/Madrid").expect("a zone database"))
 }
 
-/// A connection without its socket.
+/// A connection without a socket.
 pub struct Peer {
     pub session: Session,
     pub eol: Eol,
-    /// No line of it is run any more.
+    /// Whether the server has closed the connection.
     pub closed: bool,
 }
 
@@ -50,20 +50,20 @@ pub struct Server {
     pub store: Store<MemoryDisk>,
     pub now: ClockReading,
     clock: Clock,
-    /// What the two clocks of the system say.
+    /// The two clocks of the system.
     wall: Time,
     tick: MonotonicMs,
 }
 
 impl Server {
-    /// One that keeps nothing.
+    /// Returns a server without a journal.
     pub fn in_memory() -> Server {
         let disk = MemoryDisk::new(&[], usize::MAX);
         Server::over(disk, Store::in_memory(), Inventory::new(CAPACITY), START, START)
     }
 
-    /// One that begins with what the journal says. Without syncs, so that it
-    /// keeps no spare tail, which would cost a fuzzer most of its time.
+    /// Returns a server that has replayed the journal. It makes no syncs and therefore has no spare
+    /// tail, which would take most of a fuzzer's time.
     pub fn open(disk: MemoryDisk, wall: Time) -> Result<(Server, Opened), Error> {
         let (store, inventory, opened) = Store::open(disk.clone(), SyncPolicy::Never, CAPACITY)?;
         Ok((Server::over(disk, store, inventory, wall, opened.last_time), opened))
@@ -81,28 +81,28 @@ impl Server {
         Server { disk, inventory, batch: Batch::default(), store, now, clock, wall, tick }
     }
 
-    /// Time goes on by so much, within the calendar.
+    /// Advances both clocks, within the range of the calendar.
     pub fn pass(&mut self, ms: i64) {
         const YEAR_2200: Time = Time::from_ms(7_258_118_400_000);
         let ms = ms.clamp(0, (YEAR_2200.ms() - self.wall.ms()).max(0));
         self.wall = self.wall.plus_ms(ms);
         self.tick = self.tick.plus_ms(ms.unsigned_abs());
-        self.heed_clock();
+        self.update_time();
     }
 
-    /// Somebody sets the wall clock by so much.
+    /// Steps the wall clock.
     pub fn set_clock(&mut self, by_ms: i64) {
         const YEAR_2000: Time = Time::from_ms(946_684_800_000);
         self.wall = self.wall.plus_ms(by_ms).max(YEAR_2000);
         self.pass(0);
     }
 
-    /// What the wall clock says.
+    /// Returns the wall clock.
     pub fn wall(&self) -> Time {
         self.wall
     }
 
-    /// How long it is until something happens by itself.
+    /// Returns the time until the next deadline.
     pub fn idle_ms(&self) -> i64 {
         let Deadlines { dated, monotonic } = self.inventory.deadlines();
         let dated = dated.map(|time| self.clock.wall_at_time(time));
@@ -111,38 +111,38 @@ impl Server {
         next.map_or(0, |next| next.ms().saturating_sub(self.wall.ms()))
     }
 
-    /// Applies what the clocks now say, as the loop does at the start of a turn.
-    fn heed_clock(&mut self) {
+    /// Reads the clocks and applies the time, as the loop does at the start of a turn.
+    fn update_time(&mut self) {
         self.now = self.clock.observe(self.wall, self.tick);
         let step_ms = self.clock.take_step();
         if step_ms != 0 {
             self.inventory.clock_was_set(step_ms, self.now);
         }
         self.inventory.advance(self.now, zone(), &mut self.batch);
-        assert_eq!(self.inventory.due(self.now), None, "an end that has come");
+        assert_eq!(self.inventory.due(self.now), None, "an end that is due");
     }
 
-    /// Runs one line and returns all of its reply.
+    /// Runs a line and returns the complete reply.
     pub fn say(&mut self, peer: &mut Peer, line: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let eol = peer.eol;
         let session = &mut peer.session;
-        match self.at_desk(|context| commands::run(line, eol, session, context, &mut out)) {
+        match self.with_context(|context| commands::run(line, eol, session, context, &mut out)) {
             Flow::Next => {}
-            // Piece by piece, as for one that reads slowly.
+            // In small pieces, as for a slow reader.
             Flow::List(mut list) => while list.fill(100, &mut out) {},
             Flow::Close => peer.closed = true,
             Flow::Leave | Flow::Later(_) => unreachable!("nothing here is done in pieces"),
             Flow::Foreign => {
-                assert!(out.is_empty(), "another protocol was answered");
+                assert!(out.is_empty(), "a foreign protocol was answered");
                 peer.closed = true;
             }
         }
         out
     }
 
-    /// Does something that needs a desk.
-    pub fn at_desk<T>(&mut self, work: impl FnOnce(&mut CommandContext) -> T) -> T {
+    /// Calls `work` with a command context.
+    pub fn with_context<T>(&mut self, work: impl FnOnce(&mut CommandContext) -> T) -> T {
         let stats = Stats::default;
         work(&mut CommandContext {
             inventory: &mut self.inventory,
@@ -161,7 +161,7 @@ impl Server {
     }
 
     pub fn commit(&mut self) {
-        self.store.commit(&mut self.batch).expect("memory does not fail");
+        self.store.commit(&mut self.batch).expect("an error of the disk in memory");
     }
 
     /// Writes a snapshot of everything, in small pieces.
@@ -174,11 +174,11 @@ impl Server {
 
     pub fn compact_piece(&mut self) {
         let done = self.store.compact(&self.inventory, self.now.wall, 64);
-        assert!(matches!(done, Ok(None)), "memory does not fail: {done:?}");
+        assert!(matches!(done, Ok(None)), "an error of the disk in memory: {done:?}");
     }
 }
 
-/// Whether a line asks for so many new names that a fuzzer would do little else.
+/// Returns whether a line adds so many names that it is too slow for a fuzzer.
 pub fn is_too_much(line: &[u8]) -> bool {
     const MOST: usize = 300;
     let Ok(line) = str::from_utf8(line) else { return false };
@@ -190,7 +190,7 @@ pub fn is_too_much(line: &[u8]) -> bool {
     matches!(command, Ok(Command::Add(names)) if names.len() > MOST)
 }
 
-/// Everything that must survive a restart. Ids may differ, names may not.
+/// Prints the state that must survive a restart. It contains names, because ids may change.
 pub fn dump(inventory: &Inventory) -> String {
     let mut text =
         format!("events {} numbers {}\n", inventory.last_event(), inventory.last_number());

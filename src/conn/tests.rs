@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 
+use support::Rng;
+
 use super::*;
 use crate::limits::{LINE_ENDLESS_BYTES, LINE_MAX_BYTES, SPARE_BYTES, WRITE_BUDGET_BYTES};
 
@@ -221,32 +223,15 @@ fn every_split_of_the_input_gives_the_same_frames() {
     assert_eq!(drive(&mut reading([bytes(&script), In::Eof]), 1), whole, "a buffer of one byte");
 }
 
-/// The splitmix64 generator: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-}
-
-fn random_script(random: &mut Random) -> Vec<u8> {
+fn random_script(rng: &mut Rng) -> Vec<u8> {
     const BYTES: &[u8] = b"ab \t\r\n\r\n\x04\x16\0\xff\xff\xfa\xf0\xfb\xfc\xfd\xfe\xf4\xc3\xa1";
     let mut script = Vec::new();
-    for _ in 0..random.below(60) {
-        match random.below(12) {
+    for _ in 0..rng.below(60) {
+        match rng.below(12) {
             // Lengths around the limit.
-            0 => script.extend(vec![b'z'; LINE_MAX_BYTES - 2 + random.below(6)]),
+            0 => script.extend(vec![b'z'; LINE_MAX_BYTES - 2 + rng.below(6)]),
             1 => script.extend(b"\r\n"),
-            _ => script.push(BYTES[random.below(BYTES.len())]),
+            _ => script.push(BYTES[rng.below(BYTES.len())]),
         }
     }
     script
@@ -255,19 +240,19 @@ fn random_script(random: &mut Random) -> Vec<u8> {
 #[test]
 fn random_splits_of_random_input_give_the_same_frames() {
     for seed in 0..2000 {
-        let mut random = Random(seed);
-        let script = random_script(&mut random);
+        let mut rng = Rng(seed);
+        let script = random_script(&mut rng);
         let whole = drive(&mut reading([bytes(&script), In::Eof]), 1 << 20);
         let mut steps = Vec::new();
         let mut rest = &script[..];
         while !rest.is_empty() {
-            let longest = [3, 40, 5000][random.below(3)];
-            let (part, after) = rest.split_at(1 + random.below(longest.min(rest.len())));
+            let longest = [3, 40, 5000][rng.below(3)];
+            let (part, after) = rest.split_at(1 + rng.below(longest.min(rest.len())));
             steps.push(bytes(part));
             rest = after;
         }
         steps.push(In::Eof);
-        let split = drive(&mut reading(steps), 1 + random.below(6000));
+        let split = drive(&mut reading(steps), 1 + rng.below(6000));
         assert_eq!(split, whole, "seed {seed}");
     }
 }
@@ -384,31 +369,31 @@ fn flush_continues_after_a_partial_write() {
 #[test]
 fn output_is_complete_and_in_order_however_it_is_accepted() {
     for seed in 0..500 {
-        let mut random = Random(seed);
+        let mut rng = Rng(seed);
         let mut conn = writing([]);
         let mut want = Vec::new();
         let mut list = None;
         for step in 0..200 {
-            for _ in 0..random.below(4) {
-                let take = 1 + random.below(20_000);
+            for _ in 0..rng.below(4) {
+                let take = 1 + rng.below(20_000);
                 let all = [Out::Take(take), Out::Take(1), Out::Interrupt, Out::Block];
-                conn.stream().writes.push_back(all[random.below(4)]);
+                conn.stream().writes.push_back(all[rng.below(4)]);
             }
             if conn.may_run() && step < 150 {
-                if list.is_none() && random.below(10) == 0 {
-                    let rows = random.below(3000);
+                if list.is_none() && rng.below(10) == 0 {
+                    let rows = rng.below(3000);
                     let mut text = Vec::new();
                     Rows { next: 0, rows }.fill(usize::MAX, &mut text);
                     want.extend(text);
                     conn.start_list(Box::new(Rows { next: 0, rows }));
                     list = Some(rows);
                 } else if conn.is_flushed() || list.is_none() {
-                    let reply = vec![b'a' + (step % 26) as u8; random.below(3000)];
+                    let reply = vec![b'a' + (step % 26) as u8; rng.below(3000)];
                     want.extend(&reply);
                     conn.out().extend(reply);
                 }
             }
-            if random.below(3) > 0 {
+            if rng.below(3) > 0 {
                 conn.set_writable();
             }
             conn.flush(WRITE_BUDGET_BYTES).unwrap();

@@ -251,16 +251,15 @@ impl<T: Keyed> Index<&T::Key> for SortedList<T> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use support::Rng;
+
     use super::*;
 
     /// Compares with a `BTreeSet`.
     #[test]
     fn sorted_list_behaves_like_a_btree_set() {
-        let mut state = 7u64;
-        let mut next = move |bound: u64| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 33) % bound
-        };
+        let mut rng = Rng(7);
+        let mut next = move |bound: u64| rng.below(bound as usize) as u64;
         for (span, adds) in [(40, 5), (3_000, 6), (100_000, 9), (100_000, 3)] {
             let (mut runs, mut set) = (SortedList::default(), BTreeSet::new());
             for round in 0..20_000u64 {

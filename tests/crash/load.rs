@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::Sender;
 
-use support::view::Row;
+use support::view::Booking;
 use support::{PATIENCE, Rng, day};
 
 /// The effect of a request, as far as the check needs it.
@@ -39,19 +39,19 @@ pub struct Asked {
 
 /// Parses the number and the reservation of `OK RESERVADO #42 Sala 1, Sala 2 desde=…`. Fields that
 /// are not in the reply are empty.
-pub fn granted(reply: &str, holder: &str, note: &str) -> Option<(u64, Row)> {
+pub fn granted(reply: &str, holder: &str, note: &str) -> Option<(u64, Booking)> {
     let rest = reply.strip_prefix("OK RESERVADO #")?;
     let (number, rest) = rest.split_once(' ').unwrap();
     let (names, times) = rest.split_once(" desde=").unwrap_or((rest, ""));
     let (from, until) = times.split_once(" hasta=").unwrap_or(("", "-"));
-    let row = Row {
+    let booking = Booking {
         names: names.split(", ").map(str::to_owned).collect(),
         holder: holder.to_owned(),
         note: note.to_owned(),
         from: from.to_owned(),
         until: until.to_owned(),
     };
-    Some((number.parse().unwrap(), row))
+    Some((number.parse().unwrap(), booking))
 }
 
 /// Returns whether this is the note of a lease of a second or two, which ends by itself.
@@ -59,11 +59,11 @@ pub fn is_brief(note: &str) -> bool {
     note.ends_with('b')
 }
 
-pub fn leave(rows: &mut BTreeMap<u64, Row>, number: u64, name: &str) {
-    if let Some(row) = rows.get_mut(&number) {
-        row.names.remove(name);
-        if row.names.is_empty() {
-            rows.remove(&number);
+pub fn leave(bookings: &mut BTreeMap<u64, Booking>, number: u64, name: &str) {
+    if let Some(booking) = bookings.get_mut(&number) {
+        booking.names.remove(name);
+        if booking.names.is_empty() {
+            bookings.remove(&number);
         }
     }
 }
@@ -89,7 +89,7 @@ pub struct Worker {
     /// Whether it only fills the journal, with requests of maximal size.
     pub is_filler: bool,
     /// The reservations that it holds according to the replies.
-    pub mine: BTreeMap<u64, Row>,
+    pub mine: BTreeMap<u64, Booking>,
     /// The resources that it has added.
     pub added: BTreeSet<String>,
     /// Requests with a key that the last server left without a reply. They are sent first.
@@ -144,7 +144,7 @@ impl Worker {
             return self.fill();
         }
         let mut window = Vec::new();
-        let free = self.mine.iter().filter(|(_, row)| row.until != "salir");
+        let free = self.mine.iter().filter(|(_, booking)| booking.until != "salir");
         let mut free: Vec<_> = free.map(|(number, _)| *number).collect();
         let mut removable: Vec<_> = self.added.iter().cloned().collect();
         for _ in 0..1 + self.rng.below(6) {
@@ -177,7 +177,7 @@ impl Worker {
         let names = &self.mine[&number].names;
         let first = names.first().cloned().unwrap();
         // Only by name if the client has no other reservation of that resource.
-        let others = self.mine.values().filter(|row| row.names.contains(&first)).count();
+        let others = self.mine.values().filter(|booking| booking.names.contains(&first)).count();
         match self.rng.below(4) {
             0 => {
                 let date = day(self.rng.below(90));
@@ -291,8 +291,8 @@ impl Worker {
         match &asked.wish {
             Wish::Reserve { note, .. } if is_brief(note) => {}
             Wish::Reserve { note, .. } => {
-                let (number, row) = granted(reply, &self.holder, note).unwrap();
-                self.mine.insert(number, row);
+                let (number, booking) = granted(reply, &self.holder, note).unwrap();
+                self.mine.insert(number, booking);
             }
             Wish::Cancel(number) => {
                 self.mine.remove(number);
@@ -303,7 +303,7 @@ impl Worker {
             Wish::Remove(name) => {
                 self.added.remove(name);
             }
-            Wish::Quit => self.mine.retain(|_, row| row.until != "salir"),
+            Wish::Quit => self.mine.retain(|_, booking| booking.until != "salir"),
         }
     }
 }

@@ -25,7 +25,7 @@ use story::{Story, Told, watch};
 use support::disk::{
     SmallDisk, can_trace, check_replay, history, is_compacted, stamped, text_of, traced,
 };
-use support::view::{Row, View};
+use support::view::{Booking, View};
 use support::{PATIENCE, Rng, Server, TempDir, has, seed, temp_dir};
 use truth::Truth;
 
@@ -119,10 +119,10 @@ impl Scene {
         }
         self.end(&mut server, death);
         for (holder, log) in load.clients {
-            self.truth.hear(&holder, log.join().expect("a client saw nothing odd"));
+            self.truth.hear(&holder, log.join().expect("a client has failed"));
         }
         for watcher in load.watchers {
-            self.story.hear(watcher.join().expect("a watcher saw nothing odd"));
+            self.story.hear(watcher.join().expect("a watcher has failed"));
         }
         self.in_compactions += usize::from(self.data.join("journal.new").exists());
         let _ = std::fs::remove_file(ballast);
@@ -199,8 +199,8 @@ impl Scene {
     }
 
     fn begin_client(&mut self, server: &Server, holder: &str, tick: &Sender<()>) -> Client {
-        let is_mine = |row: &Row| row.holder == holder && !is_brief(&row.note);
-        let mine = self.truth.rows.iter().filter(|(_, row)| is_mine(row));
+        let is_mine = |booking: &Booking| booking.holder == holder && !is_brief(&booking.note);
+        let mine = self.truth.bookings.iter().filter(|(_, booking)| is_mine(booking));
         let own = |name: &&String| name.split(' ').next() == Some(holder);
         let worker = Worker {
             rng: Rng(self.rng.next_u64()),
@@ -208,7 +208,7 @@ impl Scene {
             round: self.rounds,
             is_patient: PATIENT.contains(&holder),
             is_filler: holder == FILLER,
-            mine: mine.map(|(number, row)| (*number, row.clone())).collect(),
+            mine: mine.map(|(number, booking)| (*number, booking.clone())).collect(),
             added: self.truth.added.iter().filter(own).cloned().collect(),
             retries: self.truth.retries(holder),
             count: 0,
@@ -225,7 +225,7 @@ impl Scene {
             match ticks.recv_timeout(PATIENCE) {
                 Ok(()) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => panic!("the load does not go on"),
+                Err(RecvTimeoutError::Timeout) => panic!("the load has stopped"),
             }
         }
         self.dither(20_000);
@@ -294,7 +294,7 @@ impl Scene {
         check_replay(&self.data);
         self.print(what);
         let figures = &self.truth.figures;
-        assert!(figures.acknowledged > 10 * self.rounds, "hardly anything was done in between");
+        assert!(figures.acknowledged > 10 * self.rounds, "too few requests between the crashes");
     }
 
     fn print(&self, what: &str) {
@@ -371,17 +371,17 @@ fn run(what: &str, data: &Path, deaths: &[Death]) {
 }
 
 #[test]
-fn killed_at_random_moments() {
-    let folder = temp_dir();
+fn kills_at_random_moments() {
+    let directory = temp_dir();
     let mut deaths = [Death::Kill; 8];
     deaths[3] = Death::KillInCompaction;
-    run("killed", folder.path(), &deaths);
-    let journal = std::fs::read_to_string(folder.path().join("journal")).unwrap();
-    assert!(is_compacted(&journal), "it was never compacted");
+    run("killed", directory.path(), &deaths);
+    let journal = std::fs::read_to_string(directory.path().join("journal")).unwrap();
+    assert!(is_compacted(&journal), "the journal was never compacted");
 }
 
 #[test]
-fn out_of_space_at_random_moments() {
+fn lack_of_space_at_random_moments() {
     let Some(disk) = SmallDisk::new(16 << 20) else { return };
     if has("prlimit") {
         run("out of space", disk.path(), &[Death::FullDisk, Death::FileLimit]);
@@ -393,7 +393,7 @@ fn failing_calls_at_random_moments() {
     if !can_trace() {
         return;
     }
-    let folder = temp_dir();
+    let directory = temp_dir();
     let deaths = [
         Death::Call("fdatasync", Fault::Error("EIO")),
         Death::Call("pwrite64", Fault::Error("EIO")),
@@ -402,5 +402,5 @@ fn failing_calls_at_random_moments() {
         Death::Call("pwrite64", Fault::Killed),
         Death::Call("sendto", Fault::Killed),
     ];
-    run("failing calls", folder.path(), &deaths);
+    run("failing calls", directory.path(), &deaths);
 }

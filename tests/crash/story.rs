@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use support::view::{Row, View};
+use support::view::{Booking, View};
 use support::{Client, PATIENCE};
 
-/// Notices by the number of their event.
+/// Notices with the numbers of their events.
 pub type Told = Vec<(u64, String)>;
 
 #[derive(Default)]
@@ -77,7 +77,7 @@ impl Story {
                 self.live.insert(number, Tale { names, until });
             }
             "RENOVADO" => {
-                let tale = self.live.get_mut(&number).expect("it lives");
+                let tale = self.live.get_mut(&number).expect("a live reservation");
                 assert_eq!(tale.names, names, "{line}");
                 tale.until = until;
             }
@@ -104,19 +104,19 @@ impl Story {
             self.restart(view);
             return;
         }
-        let rows: Vec<_> = view.rows.iter().map(shown).collect();
+        let bookings: Vec<_> = view.bookings.iter().map(shown).collect();
         let live = self.live.iter().map(|(n, tale)| (*n, &tale.names, &*tale.until));
-        assert_eq!(live.collect::<Vec<_>>(), rows);
+        assert_eq!(live.collect::<Vec<_>>(), bookings);
         assert_eq!(self.resources, view.resources());
         assert_eq!(self.last_number, view.last_number);
     }
 
     /// Starts from the lists, after a compaction has dropped events.
     fn restart(&mut self, view: &View) {
-        let tale = |(number, row): (&u64, &Row)| {
-            (*number, Tale { names: row.names.clone(), until: row.until.clone() })
+        let tale = |(number, booking): (&u64, &Booking)| {
+            (*number, Tale { names: booking.names.clone(), until: booking.until.clone() })
         };
-        self.live = view.rows.iter().map(tale).collect();
+        self.live = view.bookings.iter().map(tale).collect();
         self.resources = view.resources();
         self.last_number = view.last_number;
         self.last = view.last_event;
@@ -125,8 +125,8 @@ impl Story {
     }
 }
 
-fn shown<'a>((number, row): (&u64, &'a Row)) -> (u64, &'a BTreeSet<String>, &'a str) {
-    (*number, &row.names, &row.until)
+fn shown<'a>((number, booking): (&u64, &'a Booking)) -> (u64, &'a BTreeSet<String>, &'a str) {
+    (*number, &booking.names, &booking.until)
 }
 
 /// Watches from the event after `after` to the end of the connection or to event `to`. The numbers
@@ -139,7 +139,7 @@ pub fn watch(address: SocketAddr, after: u64, to: u64) -> Told {
     let mut client = Client::from_stream(stream);
     let mut after = after;
     loop {
-        if !client.try_send(&format!("OBSERVAR tras={after}\n")) {
+        if !client.try_send(format!("OBSERVAR tras={after}\n")) {
             return told;
         }
         let Some(reply) = client.try_line() else { return told };

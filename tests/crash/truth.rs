@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::load::{Asked, Wish, granted, is_brief, leave};
-use support::view::{Row, View};
+use support::view::{Booking, View};
 
 #[derive(Default)]
 pub struct Truth {
     /// The reservations by number.
-    pub rows: BTreeMap<u64, Row>,
+    pub bookings: BTreeMap<u64, Booking>,
     /// The resources that clients have added and not removed.
     pub added: BTreeSet<String>,
     /// Every number that was ever in a reply.
     numbers: BTreeSet<u64>,
-    /// The last number when the server was started.
+    /// The last number at the start of the server.
     floor: u64,
     /// Requests that the last server left without a reply, with their client.
     unanswered: Vec<(String, Asked)>,
@@ -56,45 +56,51 @@ impl Truth {
             self.figures.acknowledged += 1;
             match &asked.wish {
                 Wish::Reserve { note, targets, keyed } => {
-                    let (number, row) = granted(answer, holder, note).unwrap();
-                    if *keyed && self.is_known(note, number, &row) {
+                    let (number, booking) = granted(answer, holder, note).unwrap();
+                    if *keyed && self.is_known(note, number, &booking) {
                         continue;
                     }
-                    assert_eq!(row.names.len(), targets.len(), "{}: {answer}", asked.line);
+                    assert_eq!(booking.names.len(), targets.len(), "{}: {answer}", asked.line);
                     assert!(number > self.floor.max(last), "#{number} comes late: {answer}");
                     assert!(self.numbers.insert(number), "#{number} was given twice: {answer}");
-                    self.rows.insert(number, row);
+                    self.bookings.insert(number, booking);
                     last = number;
                 }
                 Wish::Cancel(number) => {
-                    self.rows.remove(number);
+                    self.bookings.remove(number);
                 }
                 Wish::Leave(number, name) => {
                     assert_eq!(*answer, format!("OK CANCELADO #{number} {name}"));
-                    leave(&mut self.rows, *number, name);
+                    leave(&mut self.bookings, *number, name);
                 }
                 Wish::Renew(number, date) => {
                     let (_, until) = answer.split_once(" hasta=").expect("a new end");
                     assert!(until.starts_with(date.as_str()), "{}: {answer}", asked.line);
-                    until.clone_into(&mut self.rows.get_mut(number).unwrap().until);
+                    until.clone_into(&mut self.bookings.get_mut(number).unwrap().until);
                 }
                 Wish::Add(names) => self.added.extend(names.iter().cloned()),
                 Wish::Remove(name) => {
                     self.added.remove(name);
                 }
                 Wish::Quit => {
-                    self.rows.retain(|_, row| row.until != "salir" || row.holder != holder);
+                    self.bookings
+                        .retain(|_, booking| booking.until != "salir" || booking.holder != holder);
                 }
             }
         }
     }
 
     /// Returns whether this reservation is already known under its key. The reply is then the same.
-    fn is_known(&mut self, note: &str, number: u64, row: &Row) -> bool {
-        let Some((known, before)) = self.rows.iter().find(|(_, row)| row.note == note) else {
+    fn is_known(&mut self, note: &str, number: u64, booking: &Booking) -> bool {
+        let Some((known, before)) = self.bookings.iter().find(|(_, booking)| booking.note == note)
+        else {
             return false;
         };
-        assert_eq!((*known, &before.names), (number, &row.names), "a key with two answers");
+        assert_eq!(
+            (*known, &before.names),
+            (number, &booking.names),
+            "a key with two reservations"
+        );
         self.figures.same_number += 1;
         true
     }
@@ -102,7 +108,7 @@ impl Truth {
     /// Checks that a key whose reservation is live is not refused.
     fn check_refusal(&self, asked: &Asked, answer: &str) {
         if let Wish::Reserve { note, keyed: true, .. } = &asked.wish {
-            let alive = self.rows.values().any(|row| row.note == *note);
+            let alive = self.bookings.values().any(|booking| booking.note == *note);
             assert!(!alive, "its key holds already: {}: {answer}", asked.line);
         }
     }
@@ -112,9 +118,9 @@ impl Truth {
         self.check_known(view);
         self.check_unknown(view);
         self.check_resources(view);
-        check_overlaps(&view.rows);
+        check_overlaps(&view.bookings);
         assert!(self.numbers.last().is_none_or(|last| *last <= view.last_number));
-        self.rows = view.rows.clone();
+        self.bookings = view.bookings.clone();
         self.floor = view.last_number;
         self.retries.clear();
         for (holder, asked) in self.unanswered.drain(..) {
@@ -127,17 +133,18 @@ impl Truth {
     /// Checks that acknowledged reservations are unchanged, except for changes that were requested
     /// and not answered.
     fn check_known(&self, view: &View) {
-        for (number, row) in &self.rows {
-            let found = view.rows.get(number);
-            if row.until == "salir" {
-                assert!(found.is_none(), "#{number} was bound to a connection: {row:?}");
+        for (number, booking) in &self.bookings {
+            let found = view.bookings.get(number);
+            if booking.until == "salir" {
+                assert!(found.is_none(), "#{number} was bound to a connection: {booking:?}");
                 continue;
             }
-            if is_brief(&row.note) && row.until <= view.times.0 {
-                assert!(found.is_none(), "#{number} has ended: {row:?}");
+            if is_brief(&booking.note) && booking.until <= view.times.0 {
+                assert!(found.is_none(), "#{number} has ended: {booking:?}");
                 continue;
             }
-            let (mut names, mut until, mut over) = (row.names.clone(), None, is_brief(&row.note));
+            let (mut names, mut until, mut over) =
+                (booking.names.clone(), None, is_brief(&booking.note));
             for (_, asked) in &self.unanswered {
                 match &asked.wish {
                     Wish::Cancel(of) if of == number => over = true,
@@ -149,15 +156,18 @@ impl Truth {
                 }
             }
             let Some(found) = found else {
-                assert!(over || names.is_empty(), "#{number} is lost: {row:?}");
+                assert!(over || names.is_empty(), "#{number} is lost: {booking:?}");
                 continue;
             };
-            let told = (&row.holder, &row.note);
+            let told = (&booking.holder, &booking.note);
             assert_eq!(told, (&found.holder, &found.note), "#{number}");
-            assert!(row.from.is_empty() || row.from == found.from, "{row:?}: {found:?}");
-            assert!(found.names == row.names || found.names == names, "{row:?}: {found:?}");
+            assert!(
+                booking.from.is_empty() || booking.from == found.from,
+                "{booking:?}: {found:?}"
+            );
+            assert!(found.names == booking.names || found.names == names, "{booking:?}: {found:?}");
             let renewed = until.is_some_and(|date| found.until.starts_with(date.as_str()));
-            assert!(renewed || found.until == row.until, "{row:?}: {found:?}");
+            assert!(renewed || found.until == booking.until, "{booking:?}: {found:?}");
         }
     }
 
@@ -169,22 +179,22 @@ impl Truth {
                 open.insert(note.clone(), (holder.clone(), targets.clone()));
             }
         }
-        for (number, row) in &view.rows {
-            assert_ne!(row.until, "salir", "#{number} is bound to a connection: {row:?}");
-            if self.rows.contains_key(number) {
+        for (number, booking) in &view.bookings {
+            assert_ne!(booking.until, "salir", "#{number} is bound to a connection: {booking:?}");
+            if self.bookings.contains_key(number) {
                 // Requested twice with its key, and answered once.
-                open.remove(&row.note);
+                open.remove(&booking.note);
                 continue;
             }
-            let Some((holder, targets)) = open.remove(&row.note) else {
-                panic!("#{number} was refused, cancelled, or is there twice: {row:?}");
+            let Some((holder, targets)) = open.remove(&booking.note) else {
+                panic!("#{number} was refused, cancelled, or is there twice: {booking:?}");
             };
             assert!(self.numbers.insert(*number), "#{number} was given twice");
             assert!(*number > self.floor, "#{number} comes after #{}", self.floor);
-            assert_eq!(holder, row.holder);
-            assert_eq!(row.names.len(), targets.len(), "#{number} is not whole: {row:?}");
+            assert_eq!(holder, booking.holder);
+            assert_eq!(booking.names.len(), targets.len(), "#{number} is not whole: {booking:?}");
             let mut named = targets.iter().filter(|target| !target.contains('*'));
-            assert!(named.all(|name| row.names.contains(name)), "{targets:?}: {row:?}");
+            assert!(named.all(|name| booking.names.contains(name)), "{targets:?}: {booking:?}");
             self.figures.done_unsaid += 1;
         }
     }
@@ -213,12 +223,12 @@ impl Truth {
 
 /// Checks that no resource is reserved twice for the same time. All times have one zone and form,
 /// so they are ordered as texts.
-fn check_overlaps(rows: &BTreeMap<u64, Row>) {
+fn check_overlaps(bookings: &BTreeMap<u64, Booking>) {
     let mut by_name: BTreeMap<&str, Vec<(&str, &str, u64)>> = BTreeMap::new();
-    for (number, row) in rows {
-        for name in &row.names {
-            let end = if row.until == "-" { "9" } else { &row.until };
-            by_name.entry(name).or_default().push((&row.from, end, *number));
+    for (number, booking) in bookings {
+        for name in &booking.names {
+            let end = if booking.until == "-" { "9" } else { &booking.until };
+            by_name.entry(name).or_default().push((&booking.from, end, *number));
         }
     }
     for (name, mut times) in by_name {

@@ -33,7 +33,7 @@ struct Run {
     rng: Rng,
     model: Model,
     policy: SyncPolicy,
-    /// Events that the snapshot in progress holds.
+    /// The number of events in the current snapshot.
     visited: usize,
     tally: Tally,
 }
@@ -353,7 +353,7 @@ fn unsynced_bytes_in_the_cache_are_made_durable() {
 /// commit once kept its later pages and not the first one, and the journal was refused because of
 /// NULs in place of the header.
 #[test]
-fn a_header_that_was_not_synced_is_made_durable() {
+fn unsynced_header_is_made_durable() {
     for outcome in 0..40 {
         let mut run = Run::new(outcome, 512, SyncPolicy::Always);
         run.disk.set_faults(Faults { sync_fails_at: Some(0), ..Faults::default() });
@@ -373,7 +373,7 @@ fn a_header_that_was_not_synced_is_made_durable() {
 /// The old rest of a cut tail must be gone before anything new is written. Otherwise a later power
 /// cut could bring old records back behind new ones.
 #[test]
-fn a_cut_is_durable_before_anything_new() {
+fn cut_is_durable_before_the_next_commit() {
     for outcome in 0..200 {
         let mut run = Run::new(outcome, 512, SyncPolicy::Never);
         let torn = crate::recovery::torn_middle();

@@ -36,7 +36,7 @@ fn short_and_interrupted_writes_are_continued() {
 }
 
 #[test]
-fn a_failed_write_poisons() {
+fn failed_write_poisons_the_journal() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["a"]);
@@ -51,7 +51,7 @@ fn a_failed_write_poisons() {
 }
 
 #[test]
-fn a_full_disk_poisons_when_a_commit_has_no_room() {
+fn full_disk_poisons_the_journal_when_a_commit_has_no_space() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["a"]);
@@ -67,7 +67,7 @@ fn a_full_disk_poisons_when_a_commit_has_no_room() {
     };
     let told = "cannot allocate space in sim/journal at byte";
     assert!(error.to_string().contains(told), "{error}");
-    assert!(acknowledged > 5, "the spare tail was room enough for some");
+    assert!(acknowledged > 5, "some commits fit into the spare tail");
     assert_poisoned(&mut journal, told);
     drop(journal);
     disk.set_faults(Faults::default());
@@ -75,7 +75,7 @@ fn a_full_disk_poisons_when_a_commit_has_no_room() {
 }
 
 #[test]
-fn a_disk_too_full_for_the_tail_still_takes_the_commit() {
+fn commit_succeeds_on_a_disk_too_full_for_the_tail() {
     let disk = SimDisk::new(512, 0);
     disk.set_faults(Faults { room_bytes: Some(1000), ..Faults::default() });
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
@@ -87,7 +87,7 @@ fn a_disk_too_full_for_the_tail_still_takes_the_commit() {
 }
 
 #[test]
-fn a_failed_sync_poisons() {
+fn failed_sync_poisons_the_journal() {
     for policy in [SyncPolicy::Always, SyncPolicy::Every(Duration::from_secs(1))] {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
@@ -101,7 +101,7 @@ fn a_failed_sync_poisons() {
 }
 
 #[test]
-fn a_failed_fill_poisons() {
+fn failed_fill_poisons_the_journal() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     disk.set_faults(Faults { write_fails_at: Some(0), ..Faults::default() });
@@ -112,7 +112,7 @@ fn a_failed_fill_poisons() {
 
 /// A compaction may fail. The service continues with its journal.
 #[test]
-fn a_snapshot_that_fails_is_abandoned() {
+fn failed_snapshot_is_abandoned() {
     let faults = [
         Faults { write_fails_at: Some(0), ..Faults::default() },
         Faults { sync_fails_at: Some(0), ..Faults::default() },
@@ -144,13 +144,13 @@ fn a_snapshot_that_fails_is_abandoned() {
     }
 }
 
-/// How a compaction uses the disk when it fills up.
+/// The state of a compaction when the disk becomes full.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Taken {
     Nothing,
     /// A snapshot is in progress.
     Snapshot,
-    /// The same, but its file cannot be removed.
+    /// A snapshot is in progress, and its file cannot be removed.
     StuckSnapshot,
     /// A snapshot is finished, and the file that it has replaced still exists.
     OldFile,
@@ -192,9 +192,10 @@ fn commit_until_full(taken: Taken, faults: &Faults, policy: SyncPolicy) -> (usiz
     (acknowledged, matches!(notices[..], [Notice::SnapshotAbandoned { .. }]))
 }
 
-/// A snapshot once took the last space of the disk, and the server stopped at the next commit.
+/// Regression test: a snapshot took the last space of the disk, and the server stopped at the next
+/// commit.
 #[test]
-fn a_compaction_gives_its_space_to_commits() {
+fn compaction_yields_its_space_to_commits() {
     let every = SyncPolicy::Every(Duration::from_secs(1));
     for policy in [SyncPolicy::Always, every, SyncPolicy::Never] {
         for no_allocation in [false, true] {
@@ -213,7 +214,7 @@ fn a_compaction_gives_its_space_to_commits() {
 
 /// A snapshot stops before the disk is full, because other processes write to it as well.
 #[test]
-fn a_snapshot_leaves_the_reserve_to_commits() {
+fn snapshot_leaves_the_reserve_for_commits() {
     for finishes in [false, true] {
         let disk = SimDisk::new(4096, 0);
         let disk_bytes = 3_000_000;
@@ -245,8 +246,8 @@ fn a_snapshot_leaves_the_reserve_to_commits() {
     }
 }
 
-/// Another server with the same directory once lost acknowledged events when this one replaced the
-/// journal with its snapshot.
+/// Regression test: another server with the same directory lost acknowledged events when this one
+/// replaced the journal with its snapshot.
 #[test]
 fn directory_that_another_process_has_taken_is_not_written() {
     let taken = || Faults { lock: Some(LockState::Lost), ..Faults::default() };
@@ -275,7 +276,7 @@ fn directory_that_another_process_has_taken_is_not_written() {
 }
 
 #[test]
-fn a_deleted_lock_file_is_locked_again_with_a_notice() {
+fn deleted_lock_file_is_created_again_with_a_notice() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["a"]);
@@ -358,12 +359,12 @@ fn snapshot_is_synced_in_pieces_and_the_replaced_file_is_freed_in_pieces() {
             assert_eq!(disk.longest_calls().1, 100_000);
             let freed = if finishes { old_bytes } else { 6_000_000 };
             assert_eq!(pieces, freed.div_ceil(100_000) + usize::from(!finishes));
-            assert_eq!(disk.content("journal"), new, "what is in use is not cut");
+            assert_eq!(disk.content("journal"), new, "the file in use is not truncated");
         }
     }
 }
 
-/// It has no name any more, so nothing depends on it.
+/// The file has no name any more, so that nothing depends on it.
 #[test]
 fn replaced_file_that_cannot_be_truncated_is_closed() {
     let disk = SimDisk::new(512, 0);
@@ -377,7 +378,7 @@ fn replaced_file_that_cannot_be_truncated_is_closed() {
 }
 
 #[test]
-fn a_rename_that_fails_poisons() {
+fn failed_rename_poisons_the_journal() {
     for failing in 0..2 {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
@@ -405,7 +406,7 @@ fn commits_are_synced_according_to_the_policy() {
         let steps = disk.steps();
         commit(&mut journal, &[]);
         journal.sync().unwrap();
-        assert_eq!(disk.steps(), steps, "nothing to do, nothing done");
+        assert_eq!(disk.steps(), steps, "no work is done");
         commit(&mut journal, &["a"]);
         assert_eq!(journal.is_dirty(), dirty);
         journal.sync().unwrap();
@@ -434,7 +435,7 @@ fn one_commit_is_one_write_and_one_sync() {
 }
 
 #[test]
-fn the_tail_after_a_cut_is_blank_again() {
+fn tail_after_a_cut_is_blank() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     commit(&mut journal, &["a"]);
@@ -452,7 +453,7 @@ fn the_tail_after_a_cut_is_blank_again() {
 }
 
 #[test]
-fn a_fresh_journal_opens_without_filling() {
+fn new_journal_opens_without_filling_the_tail() {
     let disk = SimDisk::new(512, 0);
     let (journal, records, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     assert!(report.fresh && records.is_empty());

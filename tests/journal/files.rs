@@ -10,20 +10,20 @@ use std::path::Path;
 use std::{fs, io};
 use support::temp_dir;
 
-fn open(folder: &Path) -> (Journal<DiskStorage>, Vec<String>) {
-    let storage = DiskStorage::lock(folder).unwrap();
+fn open(directory: &Path) -> (Journal<DiskStorage>, Vec<String>) {
+    let storage = DiskStorage::lock(directory).unwrap();
     let (journal, records, report) = replay(storage, SyncPolicy::Always).unwrap();
     assert_eq!(report.bad, None);
     (journal, records)
 }
 
-fn text(folder: &Path) -> String {
-    fs::read_to_string(folder.join("journal")).unwrap().trim_end().to_string()
+fn text(directory: &Path) -> String {
+    fs::read_to_string(directory.join("journal")).unwrap().trim_end().to_string()
 }
 
 /// Returns the text of the journal with a fixed identity.
-fn example(folder: &Path) -> String {
-    let text = text(folder);
+fn example(directory: &Path) -> String {
+    let text = text(directory);
     let (header, rest) = text.split_once('\n').unwrap();
     let of_example = if header.contains("snapshot") { SNAPSHOT_HEADER } else { HEADER };
     assert_eq!(header.len() + 1, of_example.len());
@@ -32,9 +32,9 @@ fn example(folder: &Path) -> String {
 
 /// The exact file, which is also the example of the documentation.
 #[test]
-fn the_format_is_the_documented_one() {
-    let folder = temp_dir();
-    let (mut journal, _) = open(folder.path());
+fn format_is_as_documented() {
+    let directory = temp_dir();
+    let (mut journal, _) = open(directory.path());
     commit(
         &mut journal,
         &[
@@ -44,7 +44,7 @@ fn the_format_is_the_documented_one() {
     );
     commit(&mut journal, &["2026-11-22T16:50:01.007Z RESERVED #1 Habitación 1"]);
     journal.seal().unwrap();
-    let events = example(folder.path());
+    let events = example(directory.path());
     journal.begin_snapshot().unwrap();
     journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 1");
     journal.snapshot_append("2026-11-22T17:00:00.000Z ADDED Habitación 2");
@@ -55,7 +55,7 @@ fn the_format_is_the_documented_one() {
     journal.finish_snapshot(3).unwrap();
     commit(&mut journal, &["2026-11-22T17:02:33.480Z CANCELLED #1"]);
     journal.seal().unwrap();
-    let compacted = example(folder.path());
+    let compacted = example(directory.path());
     println!("{events}\n\n{compacted}");
     let docs = include_str!("../../docs/journal.md");
     for example in [events, compacted] {
@@ -65,13 +65,13 @@ fn the_format_is_the_documented_one() {
 
 #[test]
 fn committed_records_are_replayed_after_a_restart() {
-    let folder = temp_dir();
-    let (mut journal, records) = open(folder.path());
+    let directory = temp_dir();
+    let (mut journal, records) = open(directory.path());
     assert!(records.is_empty());
     commit(&mut journal, &["a", "b"]);
     commit(&mut journal, &["c"]);
     drop(journal);
-    let (mut journal, records) = open(folder.path());
+    let (mut journal, records) = open(directory.path());
     assert_eq!(records, ["1 a", "2 b", "3 c"]);
     assert_eq!((journal.last_number(), journal.base_number()), (3, 0));
     journal.begin_snapshot().unwrap();
@@ -86,55 +86,57 @@ fn committed_records_are_replayed_after_a_restart() {
     commit(&mut journal, &["e"]);
     assert!(journal.bytes_since_snapshot() > 0);
     drop(journal);
-    let (journal, records) = open(folder.path());
+    let (journal, records) = open(directory.path());
     assert_eq!(records, ["snap 1 a+b+c", "snap 2 +d", "base 4", "5 e"]);
     assert_eq!((journal.last_number(), journal.base_number()), (5, 4));
-    assert!(!folder.path().join("journal.new").exists());
+    assert!(!directory.path().join("journal.new").exists());
 }
 
 #[test]
-fn an_abandoned_snapshot_leaves_nothing() {
-    let folder = temp_dir();
-    let (mut journal, _) = open(folder.path());
+fn abandoned_snapshot_leaves_no_file() {
+    let directory = temp_dir();
+    let (mut journal, _) = open(directory.path());
     commit(&mut journal, &["a"]);
     journal.begin_snapshot().unwrap();
     journal.snapshot_append("half");
     journal.snapshot_flush(usize::MAX).unwrap();
     journal.abandon_snapshot().unwrap();
     journal.abandon_snapshot().unwrap();
-    assert!(!folder.path().join("journal.new").exists());
+    assert!(!directory.path().join("journal.new").exists());
     commit(&mut journal, &["b"]);
     drop(journal);
-    assert_eq!(open(folder.path()).1, ["1 a", "2 b"]);
+    assert_eq!(open(directory.path()).1, ["1 a", "2 b"]);
 }
 
 #[test]
-fn a_leftover_snapshot_is_removed() {
-    let folder = temp_dir();
-    let (mut journal, _) = open(folder.path());
+fn leftover_snapshot_is_removed() {
+    let directory = temp_dir();
+    let (mut journal, _) = open(directory.path());
     commit(&mut journal, &["a"]);
     journal.begin_snapshot().unwrap();
     journal.snapshot_flush(usize::MAX).unwrap();
     drop(journal);
-    assert!(folder.path().join("journal.new").exists());
-    assert_eq!(open(folder.path()).1, ["1 a"]);
-    assert!(!folder.path().join("journal.new").exists());
+    assert!(directory.path().join("journal.new").exists());
+    assert_eq!(open(directory.path()).1, ["1 a"]);
+    assert!(!directory.path().join("journal.new").exists());
 }
 
 #[test]
 fn leftover_without_a_journal_is_kept() {
-    let folder = temp_dir();
-    let storage = DiskStorage::lock(folder.path()).unwrap();
-    fs::write(folder.path().join("journal.new"), "x").unwrap();
+    let directory = temp_dir();
+    let storage = DiskStorage::lock(directory.path()).unwrap();
+    fs::write(directory.path().join("journal.new"), "x").unwrap();
     let Err(error) = replay(storage, SyncPolicy::Always) else { panic!("opened") };
     assert!(matches!(error, Error::OnlyLeftover { .. }), "{error}");
-    assert!(folder.path().join("journal.new").exists() && !folder.path().join("journal").exists());
+    assert!(
+        directory.path().join("journal.new").exists() && !directory.path().join("journal").exists()
+    );
 }
 
 #[test]
 fn files_are_readable_by_the_owner_only() {
-    let folder = temp_dir();
-    let state = folder.path().join("state");
+    let directory = temp_dir();
+    let state = directory.path().join("state");
     let deep = state.join("reservad");
     let (mut journal, _) = open(&deep);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -148,21 +150,21 @@ fn files_are_readable_by_the_owner_only() {
 }
 
 #[test]
-fn one_owner_at_a_time() {
-    let folder = temp_dir();
-    let (journal, _) = open(folder.path());
-    let error = DiskStorage::lock(folder.path()).unwrap_err();
+fn directory_is_locked_by_one_process() {
+    let directory = temp_dir();
+    let (journal, _) = open(directory.path());
+    let error = DiskStorage::lock(directory.path()).unwrap_err();
     assert!(matches!(error, Error::Locked { .. }), "{error}");
     assert!(error.to_string().contains("another process uses this data directory"), "{error}");
     drop(journal);
-    assert!(folder.path().join(LOCK_FILE).exists(), "the lock file stays");
-    open(folder.path());
+    assert!(directory.path().join(LOCK_FILE).exists(), "the lock file stays");
+    open(directory.path());
 }
 
 #[test]
 fn check_needs_no_lock_and_creates_nothing() {
-    let folder = temp_dir();
-    let data = folder.path().join("data");
+    let directory = temp_dir();
+    let data = directory.path().join("data");
     let report = check(&DiskStorage::at(&data), |_| Ok(())).unwrap();
     assert!(report.fresh && !data.exists());
     let (mut journal, _) = open(&data);
@@ -175,7 +177,7 @@ fn check_needs_no_lock_and_creates_nothing() {
 /// A journal that the server truncates while it is copied, because a compaction has replaced it.
 struct Replaced {
     content: Vec<u8>,
-    /// How many of the opened files are truncated.
+    /// The number of opened files that are truncated.
     cut: usize,
     opened: Cell<usize>,
 }
@@ -250,13 +252,13 @@ impl Storage for Replaced {
 
 #[test]
 fn backup_starts_again_when_its_source_is_truncated() {
-    let folder = temp_dir();
-    let (mut journal, _) = open(&folder.path().join("source"));
+    let directory = temp_dir();
+    let (mut journal, _) = open(&directory.path().join("source"));
     commit(&mut journal, &["a", "b"]);
     commit(&mut journal, &["c"]);
-    let content = text(&folder.path().join("source")) + "\n";
+    let content = text(&directory.path().join("source")) + "\n";
     for cut in [0, 1, 3, 9] {
-        let to = folder.path().join(format!("{cut}"));
+        let to = directory.path().join(format!("{cut}"));
         let source = Replaced { content: content.clone().into_bytes(), cut, opened: Cell::new(0) };
         let mut records = 0;
         let done = backup(&source, &to, |_| {
@@ -280,11 +282,11 @@ fn backup_starts_again_when_its_source_is_truncated() {
 
 #[test]
 fn backup_whose_events_are_rejected_gets_no_name() {
-    let folder = temp_dir();
-    let (mut journal, _) = open(&folder.path().join("source"));
+    let directory = temp_dir();
+    let (mut journal, _) = open(&directory.path().join("source"));
     commit(&mut journal, &["a"]);
-    let to = folder.path().join("copy");
-    let source = DiskStorage::at(folder.path().join("source"));
+    let to = directory.path().join("copy");
+    let source = DiskStorage::at(directory.path().join("source"));
     let error = backup(&source, &to, |_| Err("no such room".into())).unwrap_err();
     assert!(error.to_string().contains("source/journal: byte "), "{error}");
     assert!(error.to_string().contains("no such room"), "{error}");

@@ -10,7 +10,7 @@ mod sealing;
 use reservad::journal::{Error, Journal, JournalId, Record, Report, Storage, SyncPolicy};
 use support::sim_disk::SimDisk;
 
-/// The identity in the headers of files made by tests.
+/// The identity in the headers of the files of tests.
 pub const ID: JournalId = JournalId(0x0123_4567_89ab_cdef);
 pub const HEADER: &str = "reservad-journal 3 0123456789abcdef 18901257\n";
 pub const SNAPSHOT_HEADER: &str = "reservad-journal 3 0123456789abcdef snapshot 9713aa50\n";
@@ -36,7 +36,7 @@ pub fn in_words(record: Record<'_>) -> String {
     }
 }
 
-/// Replays a file with this content.
+/// Opens a journal with the given content.
 pub fn replay_bytes(content: &[u8]) -> Result<(Vec<String>, Report), Error> {
     let disk = SimDisk::with("journal", content);
     replay(disk, SyncPolicy::Always).map(|(_, records, report)| (records, report))

@@ -39,7 +39,7 @@ fn no_new_journal_is_created_where_one_was_deleted_or_emptied() {
         assert_lost(&disk);
         assert_eq!(disk.content(JOURNAL_FILE).unwrap(), emptied);
     }
-    // The restored journal is good.
+    // The restored journal is accepted.
     disk.put(JOURNAL_FILE, &whole);
     assert_eq!(replay(disk, POLICY).unwrap().1, ["1 a"]);
 }
@@ -57,14 +57,14 @@ fn new_journal_is_created_where_one_is_requested() {
         disk.remove(JOURNAL_FILE).unwrap();
         assert_lost(&disk);
     }
-    // In a directory that was never used, too.
+    // Also in a directory that was never used.
     let disk = SimDisk::new(512, 0);
     begin_again(&disk).unwrap();
     assert!(replay(disk, POLICY).unwrap().1.is_empty());
 }
 
 #[test]
-fn an_existing_journal_is_never_replaced_by_a_new_one() {
+fn existing_journal_is_not_replaced_on_request() {
     let disk = used();
     let steps = disk.steps();
     assert!(matches!(begin_again(&disk), Err(Error::NotNew { .. })));
@@ -77,9 +77,9 @@ fn an_existing_journal_is_never_replaced_by_a_new_one() {
     assert_eq!(disk.names(), [MARKER_FILE, NEW_JOURNAL_FILE]);
 }
 
-/// A backup of another directory, or two directories that were mixed up.
+/// Such as a backup of another directory, or confused directories.
 #[test]
-fn a_journal_of_another_directory_is_refused_with_both_ids() {
+fn journal_of_another_directory_is_refused_with_both_ids() {
     let disk = used();
     let other = used().content(JOURNAL_FILE).unwrap();
     disk.put(JOURNAL_FILE, &other[..other.len() - 3]);
@@ -98,7 +98,7 @@ fn a_journal_of_another_directory_is_refused_with_both_ids() {
 /// The journal comes from a backup, from a version without markers, or from a start that was
 /// killed.
 #[test]
-fn a_journal_without_a_good_marker_gets_one() {
+fn missing_or_invalid_marker_is_rewritten() {
     for marker in [None, Some(&b""[..]), Some(b"0123456789abcde"), Some(b"0123456789abcdeg\n")] {
         let disk = SimDisk::with(JOURNAL_FILE, &used().content(JOURNAL_FILE).unwrap());
         marker.into_iter().for_each(|bytes| disk.put(MARKER_FILE, bytes));
@@ -115,10 +115,9 @@ fn a_journal_without_a_good_marker_gets_one() {
     }
 }
 
-/// A crash while a directory is prepared, or while its first journal is created, never makes a
-/// start fail that would have succeeded.
+/// A crash while a directory or its first journal is created never makes the next start fail.
 #[test]
-fn power_cut_at_every_step_of_beginning_a_new_journal() {
+fn power_cut_at_every_step_of_creating_a_journal() {
     let mut last = 0;
     for step in 0.. {
         let mut done = false;
@@ -131,7 +130,7 @@ fn power_cut_at_every_step_of_beginning_a_new_journal() {
             disk.lose_power();
             match replay(disk.clone(), POLICY) {
                 Ok((_, records, _)) => assert!(records.is_empty()),
-                // Nothing has changed, and the operator repeats the command.
+                // The directory is unchanged, and the operator repeats the command.
                 Err(Error::Lost { .. }) => assert!(!prepared),
                 Err(error) => panic!("{error}"),
             }

@@ -1,4 +1,4 @@
-//! The recovery table: every class of input, and damage at every place.
+//! The recovery: every class of input, and damage at every offset.
 
 use std::cell::Cell;
 use std::io;
@@ -11,7 +11,7 @@ use reservad::journal::{
 };
 use support::sim_disk::SimDisk;
 
-/// A small journal without its spare tail, and where its commits begin.
+/// A small journal without its spare tail, and the offsets of its commits.
 struct Sample {
     content: Vec<u8>,
     records: Vec<String>,
@@ -38,7 +38,7 @@ fn small(policy: SyncPolicy) -> Sample {
     sample(policy, &[&["uno"], &["dos", "tres", "cuatro"], &["cinco"], &["seis ñ", "siete"]])
 }
 
-/// A journal of three records written without a sync, the second of them torn.
+/// Returns a journal of three records that were written without a sync, the second of them torn.
 pub struct Torn {
     pub content: Vec<u8>,
     pub payloads: Vec<String>,
@@ -89,7 +89,7 @@ fn synced_events(count: u64) -> Vec<String> {
 }
 
 #[test]
-fn headers() {
+fn malformed_headers() {
     let (new, compacted) = (HEADER.as_bytes(), SNAPSHOT_HEADER.as_bytes());
     let nuls = [&new[..30], &[0; 15]].concat();
     let first_page_lost = [&[0; 20], &new[20..]].concat();
@@ -137,7 +137,7 @@ fn headers() {
 }
 
 #[test]
-fn events_in_every_kind_of_disorder() {
+fn malformed_commits() {
     let e = synced_events(4);
     let unsynced = |n: u64| written(n, 45, &["x"]);
     let end1 = (HEADER.len() + e[0].len()) as u64;
@@ -153,7 +153,7 @@ fn events_in_every_kind_of_disorder() {
     let long = "x".repeat(200_000);
     let three = written(2, end1, &["payload 2", "payload 3", "payload 4"]);
     let out_of_order = || Found::Refused(Evidence::OutOfOrder);
-    // A name may look like the head of a commit or a seal, checksum included, except for the TAB.
+    // A name may look like the header of a commit or a seal with a checksum, except for the TAB.
     let imitation = line(&format!("commit 9 2 00000000 @{}", end1 + 1)).replace('\t', " ");
     let imitating = written(3, 45, &[&format!("ADDED {}", imitation.trim_end())]);
     let seal = line(&format!("seal 9 @{}", end1 + 1)).replace('\t', " ");
@@ -265,7 +265,7 @@ fn events_in_every_kind_of_disorder() {
 }
 
 #[test]
-fn snapshots_in_every_kind_of_disorder() {
+fn malformed_snapshots() {
     let s = [line("snap 1 a"), line("snap 2 b"), line("end 2 7")];
     let at = SNAPSHOT_HEADER.len() + s.concat().len();
     let event = written(8, at as u64, &["x"]);
@@ -317,7 +317,7 @@ fn snapshots_in_every_kind_of_disorder() {
             Found::Refused(Evidence::OutOfOrder),
         ),
         (
-            "two events where there is room for one",
+            "two events where one fits",
             join(&[&end_before_last, &written(u64::MAX, end_at, &["x", "y"])]),
             Found::Refused(Evidence::OutOfOrder),
         ),
@@ -350,7 +350,7 @@ fn record_that_the_caller_rejects_is_damage() {
 }
 
 #[test]
-fn the_last_commit_torn_at_every_byte() {
+fn last_commit_torn_at_every_byte() {
     for policy in [SyncPolicy::Always, SyncPolicy::Never] {
         let sample = small(policy);
         let (start, records) = *sample.commits.last().unwrap();
@@ -379,7 +379,7 @@ fn the_last_commit_torn_at_every_byte() {
 #[test]
 fn every_single_bit_is_detected() {
     every_bit_of(small(SyncPolicy::Always));
-    // With one record after it, the broken byte may be the LF before the only evidence.
+    // With one record after it, the wrong byte may be the LF before the only evidence.
     every_bit_of(sample(SyncPolicy::Always, &[&["uno", "dos"], &["tres"], &["cuatro"]]));
 }
 
@@ -406,7 +406,7 @@ fn every_bit_of(mut sample: Sample) {
 }
 
 #[test]
-fn every_single_bit_of_a_snapshot() {
+fn flip_of_every_bit_of_a_snapshot() {
     let snapshot = [line("snap 1 a"), line("snap 2 b"), line("end 2 7")].concat();
     let alone = format!("{SNAPSHOT_HEADER}{snapshot}");
     let event = written(8, alone.len() as u64, &["x"]);
@@ -464,7 +464,7 @@ fn every_lost_sector_is_cut_or_refused() {
 
 /// The evidence may be far behind the bad place, across the chunks in which a file is read.
 #[test]
-fn evidence_is_found_wherever_it_is() {
+fn evidence_of_damage_is_found_anywhere() {
     let good = written(1, 45, &["x"]);
     let end = HEADER.len() + good.len();
     let proof = written(3, end as u64 + 1, &["y"]);
@@ -482,7 +482,7 @@ fn evidence_is_found_wherever_it_is() {
 }
 
 #[test]
-fn commits_larger_than_a_piece_and_records_at_the_limit() {
+fn commits_larger_than_a_read_and_records_at_the_limit() {
     let disk = SimDisk::new(4096, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Never).unwrap();
     let longest = "z".repeat(MAX_PAYLOAD_BYTES);
@@ -577,15 +577,15 @@ impl StorageFile for Growing {
     }
 
     fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-        panic!("a check has written")
+        panic!("check has written to a file")
     }
 
     fn set_size(&self, _: u64) -> io::Result<()> {
-        panic!("a check has cut")
+        panic!("check has truncated a file")
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        panic!("a check has synced")
+        panic!("check has synced a file")
     }
 }
 
@@ -593,7 +593,7 @@ impl Storage for Growing {
     type File = Growing;
 
     fn open(&self, _: &str) -> io::Result<Option<Growing>> {
-        panic!("a check has opened it to write")
+        panic!("check has opened a file for writing")
     }
 
     fn open_to_read(&self, _: &str) -> io::Result<Option<Growing>> {
@@ -601,19 +601,19 @@ impl Storage for Growing {
     }
 
     fn create(&self, _: &str) -> io::Result<Growing> {
-        panic!("a check has created something")
+        panic!("check has created a file")
     }
 
     fn rename(&self, _: &str, _: &str) -> io::Result<()> {
-        panic!("a check has renamed something")
+        panic!("check has renamed a file")
     }
 
     fn remove(&self, _: &str) -> io::Result<()> {
-        panic!("a check has removed something")
+        panic!("check has removed a file")
     }
 
     fn sync_directory(&self) -> io::Result<()> {
-        panic!("a check has synced a folder")
+        panic!("a check has synced a directory")
     }
 
     fn path_of(&self, name: &str) -> String {

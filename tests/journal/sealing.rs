@@ -1,4 +1,4 @@
-//! Seals: what they prove, how they are overwritten, and the effects of a power cut.
+//! Seals: the damage that they prove, how they are overwritten, and the effects of power cuts.
 
 use crate::recovery::Growing;
 use crate::{HEADER, SNAPSHOT_HEADER, commit, line, replay, replay_bytes, try_commit, written};
@@ -37,10 +37,10 @@ fn disposition(content: &[u8]) -> (Option<Disposition>, bool) {
     (report.bad.map(|bad| bad.disposition), report.is_sealed)
 }
 
-/// A wrong bit in the last commit of a journal that was sealed at a clean stop was once cut as a
-/// torn tail, "never acknowledged".
+/// Regression test: a wrong bit in the last commit of a journal that was sealed at a regular stop
+/// was cut as a torn tail.
 #[test]
-fn every_wrong_bit_of_a_sealed_journal_is_damage_except_in_the_seal_itself() {
+fn every_wrong_bit_before_a_seal_is_damage() {
     for policy in POLICIES {
         for compacted in [false, true] {
             let (content, start, end) = sealed(policy, compacted);
@@ -64,7 +64,7 @@ fn every_wrong_bit_of_a_sealed_journal_is_damage_except_in_the_seal_itself() {
                 }
             }
             assert_eq!(of_the_last, 2 * 8 * (end - start));
-            // No commit is lost with the seal, which is gone.
+            // The seal is lost, and no commit is.
             for bit in end * 8..content.len() * 8 {
                 let mut content = content.clone();
                 content[bit / 8] ^= 1 << (bit % 8);
@@ -79,7 +79,7 @@ fn every_wrong_bit_of_a_sealed_journal_is_damage_except_in_the_seal_itself() {
 }
 
 #[test]
-fn a_copy_that_lacks_its_end_is_not_sealed() {
+fn truncated_copy_is_not_sealed() {
     for compacted in [false, true] {
         let (content, _, _) = sealed(SyncPolicy::Always, compacted);
         assert_eq!(disposition(&content), (None, true));
@@ -91,7 +91,7 @@ fn a_copy_that_lacks_its_end_is_not_sealed() {
 }
 
 #[test]
-fn seals_in_every_kind_of_disorder() {
+fn malformed_seals() {
     let one = written(1, 45, &["x"]);
     let end = HEADER.len() + one.len();
     let seal = |last: u64, end: usize| line(&format!("seal {last} @{end}"));
@@ -155,7 +155,7 @@ fn a_journal_appended_to_a_sealed_one_is_damage() {
 }
 
 #[test]
-fn a_seal_takes_one_write_and_one_sync_and_none_if_there_is_one() {
+fn seal_takes_one_write_and_one_sync() {
     for policy in POLICIES {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), policy).unwrap();
@@ -180,7 +180,7 @@ fn a_seal_takes_one_write_and_one_sync_and_none_if_there_is_one() {
 
 /// Unsynced data must be synced before the seal can reach the disk.
 #[test]
-fn everything_before_a_seal_is_synced_first() {
+fn data_before_a_seal_is_synced_first() {
     let disk = SimDisk::new(512, 0);
     let every = SyncPolicy::Every(Duration::from_secs(1));
     let (mut journal, _, _) = replay(disk.clone(), every).unwrap();
@@ -192,7 +192,7 @@ fn everything_before_a_seal_is_synced_first() {
     assert!(!journal.is_dirty());
 }
 
-/// The next commit overwrites the seal, so seals do not make a journal grow.
+/// Therefore seals do not make a journal grow.
 #[test]
 fn next_commit_overwrites_the_seal() {
     for policy in POLICIES {
@@ -216,7 +216,7 @@ fn next_commit_overwrites_the_seal() {
 
 /// The power fails at every step of a commit, its seal and the commit after it.
 #[test]
-fn a_power_cut_beside_a_seal_leaves_a_good_journal() {
+fn power_cut_around_a_seal_leaves_a_good_journal() {
     let long = "long ".repeat(300);
     for policy in POLICIES {
         for step in 0..12 {
@@ -255,7 +255,7 @@ fn a_power_cut_beside_a_seal_leaves_a_good_journal() {
 }
 
 #[test]
-fn a_disk_too_full_for_a_seal_is_no_error() {
+fn disk_too_full_for_a_seal_is_not_an_error() {
     for room in [0, 7] {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Never).unwrap();
@@ -273,7 +273,7 @@ fn a_disk_too_full_for_a_seal_is_no_error() {
 }
 
 #[test]
-fn a_seal_that_cannot_be_written_or_synced_poisons() {
+fn failed_seal_poisons_the_journal() {
     let faults = [
         Faults { write_fails_at: Some(0), ..Faults::default() },
         Faults { sync_fails_at: Some(0), ..Faults::default() },
@@ -289,7 +289,7 @@ fn a_seal_that_cannot_be_written_or_synced_poisons() {
 }
 
 #[test]
-fn the_identity_is_random_and_stays() {
+fn identity_is_random_and_stable() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, report) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     let id = journal.id();
@@ -317,7 +317,7 @@ fn damage_before_a_seal_is_reported_with_the_seal_as_evidence() {
 
 /// The check reads the seal, half of the commit that overwrites it, or a later state.
 #[test]
-fn a_seal_that_is_overwritten_during_a_check_is_no_damage() {
+fn seal_overwritten_during_a_check_is_not_damage() {
     let disk = SimDisk::new(512, 0);
     let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
     let mut states = Vec::new();
@@ -330,7 +330,7 @@ fn a_seal_that_is_overwritten_during_a_check_is_no_damage() {
     }
     states.iter_mut().for_each(|(_, content)| content.truncate(600));
     let (_, last) = states.last().unwrap().clone();
-    // From each sealed state, over each half of the next commit and of the one after it.
+    // From each sealed state, through each part of the next two commits.
     for at in [1, 3] {
         let (_, sealed) = &states[at];
         for later in [at + 1, 5] {

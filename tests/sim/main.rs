@@ -1,11 +1,10 @@
-//! The whole server but for the poll, in one thread and in virtual time: real
-//! connections, grammar, state machine, store and journal, on scripted sockets
-//! and on a disk that can lose power, against the naive model. Everything that
-//! any client is told is compared with what the model says, in the order in
-//! which the server ran the lines; what was told must be there after each crash.
+//! Deterministic simulation of the whole server except the poll, in virtual time: the real
+//! connections, grammar, inventory, store and journal run on simulated sockets and on a disk that
+//! can lose power. All lines that clients receive are compared with those of the naive model, and
+//! everything that a client was told must survive each crash.
 //!
-//! `SIM_SEEDS` says how many runs, `SIM_SEED` the first one's seed. A run that
-//! fails is repeated with everything that was said and done in it.
+//! `SIM_SEEDS` sets the number of runs, `SIM_SEED` the seed of the first one. A run that fails is
+//! repeated with a transcript.
 
 mod peer;
 mod run;
@@ -20,7 +19,7 @@ use run::Run;
 use seen::Seen;
 use state::journal_end;
 
-/// As many as fit into a minute or so of two cores, without optimization.
+/// The default number of runs, which take about a minute on two cores in the dev profile.
 const SEEDS: u64 = 4_000;
 
 fn number(name: &str) -> Option<u64> {
@@ -28,13 +27,13 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// One run; if it fails it is repeated with all that is said.
+/// Runs a simulation. If it fails, repeats it with a transcript.
 fn simulate(seed: u64, zones: &[Zone]) -> Seen {
     let mut run = Run::new(seed, zones, false);
     match catch_unwind(AssertUnwindSafe(|| run.live())) {
         Ok(()) => std::mem::take(&mut run.seen),
         Err(reason) => {
-            eprintln!("SIM_SEED={seed} SIM_SEEDS=1 fails in step {}; again, so far:", run.step);
+            eprintln!("SIM_SEED={seed} SIM_SEEDS=1 failed in step {}; transcript:", run.step);
             let mut again = Run::new(seed, zones, true);
             let _ = catch_unwind(AssertUnwindSafe(|| again.live()));
             eprintln!("{}", again.transcript().join("\n"));
@@ -45,7 +44,7 @@ fn simulate(seed: u64, zones: &[Zone]) -> Seen {
 }
 
 #[test]
-fn nothing_is_lost_and_nobody_is_told_what_is_not_so() {
+fn simulated_servers_match_the_model() {
     let count = number("SIM_SEEDS").unwrap_or(SEEDS);
     let first = number("SIM_SEED").unwrap_or_else(|| {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

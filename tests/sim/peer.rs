@@ -1,4 +1,4 @@
-//! A client: what it has said and was not run yet, and what it must be told.
+//! A simulated client: its lines that were not run yet, and the lines that it must receive.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -9,31 +9,31 @@ use reservad::service::Key;
 use super::wire::Wire;
 use support::reference::{Command, Lang, Line};
 
-/// A line, or what stands in its place, and what is to come of it.
+/// A line or another input, with its expected effect.
 #[derive(Clone, Debug)]
 pub enum Frame {
     Command(Command, Lang),
-    /// Nothing is said to it.
+    /// A blank line, which has no reply.
     Blank,
-    /// An error that changes nothing; the language of its verb, if it has one.
+    /// An invalid line: the code of the error, and the language of its verb if it has one.
     Bad(u16, Option<Lang>),
-    /// A list of whatever it is.
+    /// A list whose content the model does not know.
     Some(Lang),
-    /// A line that the end of the input has cut: an error.
+    /// A line without its end at the end of the input, which is an error.
     Cut,
-    /// Ctrl-D: as SALIR, in the language of the last verb.
+    /// Ctrl-D, which is SALIR in the language of the last verb.
     EndOfTransmission,
-    /// Another protocol: closed without a word.
+    /// Another protocol, which closes the connection without a reply.
     Foreign,
 }
 
-/// A line that the client must be told.
+/// A line that the client must receive.
 #[derive(Debug)]
 pub struct Want {
     pub line: Option<Line>,
-    /// The first event that what it is about has caused, if it has caused any.
+    /// The first event of the command that caused the line, if there is one.
     pub first: u64,
-    /// The last event that had happened by then.
+    /// The last event before the line.
     pub last: u64,
 }
 
@@ -43,33 +43,33 @@ pub struct Peer {
     pub wire: Rc<RefCell<Wire>>,
     pub eol: &'static str,
     pub lang: Lang,
-    /// Sent and not run.
+    /// Lines that were sent and not run yet.
     pub frames: VecDeque<Frame>,
-    /// Replies, and notices of its place.
+    /// Expected replies and positions.
     pub wants: VecDeque<Want>,
-    /// Notices of what it watches, with the number of the event.
+    /// Expected notices, with the numbers of their events.
     pub notices: VecDeque<(u64, String)>,
-    /// Places that it was not told, for it did not read.
+    /// Positions that may be missing, because the client did not read.
     pub spared: usize,
-    /// Nothing more is run.
+    /// Whether no further line is run.
     pub over: bool,
-    /// It asks for much and reads little.
+    /// Whether it sends much and reads little.
     pub is_greedy: bool,
-    /// No whole line was run: nothing has said how lines end.
+    /// Whether no complete line was run, so that the line ending is unknown.
     pub fresh: bool,
-    /// How many bytes of it arrive in a turn, and how many it reads.
+    /// The maximal numbers of bytes that arrive and that it reads in a turn.
     pub up: usize,
     pub down: usize,
     got: Vec<u8>,
-    /// Lines of a list that are still to come: known ones, and unknown ones.
+    /// The remaining items of a list: known ones, and the number of unknown ones.
     list: usize,
     free: usize,
 }
 
-/// What a client was told that others want to know.
+/// The facts in the output of a client that concern the whole run.
 #[derive(Default)]
 pub struct Told {
-    /// Nobody may have been told of a later event than what is on disk.
+    /// The last event of which the client was told, which must be on disk.
     pub events: u64,
     pub notices: Vec<(u64, String)>,
     pub granted: Vec<u64>,
@@ -99,7 +99,7 @@ impl Peer {
         }
     }
 
-    /// Takes what the server has written; every line must be the next that is due.
+    /// Takes the output of the server and checks that each line is the next expected one.
     pub fn judge(&mut self) -> Told {
         let pieces = self.wire.borrow_mut().judge();
         let mut told = Told::default();
@@ -186,7 +186,7 @@ impl Peer {
         told.notices.push((seq, line.to_owned()));
     }
 
-    /// Whether all was said that was due.
+    /// Returns whether all expected lines were received.
     pub fn is_content(&self) -> bool {
         let all_spared = self.wants.len() <= self.spared;
         all_spared && self.notices.is_empty() && self.list == 0 && self.free == 0
@@ -204,7 +204,7 @@ fn check(line: &str, want: &Line, session: u64) {
     }
 }
 
-/// `OK 3 DISPONIBLES`: 3.
+/// Returns the number of items of a list from its first line.
 fn list_length(line: &str) -> Option<usize> {
     let mut words = line.strip_prefix("OK ")?.split(' ');
     let (count, word) = (words.next()?, words.next()?);
@@ -212,7 +212,7 @@ fn list_length(line: &str) -> Option<usize> {
     count.parse().ok().filter(|_| is_list)
 }
 
-/// The text without answers to telnet's options, and a beginning of one at the end.
+/// Removes replies to telnet options, and the beginning of one at the end.
 fn without_telnet(bytes: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut plain = Vec::with_capacity(bytes.len());
     let mut at = 0;

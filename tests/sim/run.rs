@@ -1,5 +1,5 @@
-//! One run: servers one after the other on one disk, their clients, and the
-//! model beside them.
+//! One run of the simulation: several servers, one after the other on the same disk, their clients,
+//! and the model.
 
 mod clients;
 mod judge;
@@ -44,8 +44,8 @@ impl Observer for Steps {
     }
 }
 
-/// 2026-10-24T21:59:30Z: in Madrid half a minute before the day on which the
-/// clock goes back.
+/// 2026-10-24T21:59:30Z, which is half a minute before the day on which daylight saving time ends
+/// in Madrid.
 const SIXTY_YEARS_MS: i64 = 60 * 365 * 86_400_000;
 const START_MS: i64 = 1_792_879_170_000;
 
@@ -54,7 +54,7 @@ pub struct Run {
     pub seen: Seen,
     generator: Generator,
     disk: SimDisk,
-    /// Whether the disk is bounded, so that it may be too full for a seal or a spare tail.
+    /// Whether the disk has a limit, so that it may be too full for a seal or a spare tail.
     lacks_room: bool,
     policy: SyncPolicy,
     capacity: Capacity,
@@ -65,44 +65,44 @@ pub struct Run {
     rooms: Vec<String>,
     most_peers: usize,
     moody: bool,
-    /// What the clocks say.
+    /// The clocks of the system.
     wall: i64,
     tick: u64,
-    /// What time the server has it to be, also where it does not wait for the
-    /// wall clock, and at what tick it was.
+    /// The time as the server must see it, and the monotonic clock at that time.
     now: i64,
     steady: i64,
     seen_tick: u64,
-    /// Since when the wall clock is far ahead and not trusted, and how far it was ahead then.
+    /// The monotonic time at which the wall clock was first seen far ahead and not trusted, and by
+    /// how much.
     astray: Option<(u64, i64)>,
     /// Whether the clock was confirmed.
     confirmed: bool,
-    /// By how much the wall clock was set, as far as that was not told.
+    /// The steps of the wall clock that the model has not applied yet.
     untold_ms: i64,
     model: Model,
-    /// What a restart may find: the model after each commit that may be the
-    /// last on disk, with the number of its last event.
+    /// The states that a restart may find: the model after each commit that may be the last one on
+    /// disk, with the number of its last event.
     candidates: Vec<(u64, Model)>,
-    /// The last event that the server has come to, while it is behind the model.
+    /// The last event of the server while it is behind the model.
     done: Option<u64>,
-    /// Clients know of everything up to this event.
+    /// The last event of which any client was told.
     told_event: u64,
-    /// With syncs at an interval: the last event of a commit that is older.
+    /// With a sync interval, the last event of a commit that is older than the interval.
     safe_event: u64,
-    /// When commits were made that are not, with their last events.
+    /// The times and last events of the commits that are not older.
     unsafe_events: Vec<(u64, u64)>,
     told_number: u64,
     told_notices: HashMap<(u64, bool), String>,
     peers: Vec<Peer>,
     newcomers: Vec<Peer>,
     stop: bool,
-    /// Whether the disk fills up as soon as there is a snapshot.
+    /// Whether the disk becomes full as soon as a snapshot is started.
     fills_up: bool,
     quiet: bool,
     transcript: Option<Vec<String>>,
 }
 
-/// Why a server is no more.
+/// The way in which a server ends.
 struct Ended;
 
 impl Run {
@@ -184,7 +184,7 @@ impl Run {
         &mut self.generator.rng
     }
 
-    /// A few servers, each until it ends in one way or another.
+    /// Runs a few servers, each until its end.
     pub fn live(&mut self) {
         for _ in 0..self.rng().pick(&[2, 3, 4]) {
             let mut server = self.start();
@@ -203,16 +203,16 @@ impl Run {
         self.disk.set_faults(Faults::default());
         self.fills_up = false;
         for _ in 0..10 {
-            assert!(self.turn(&mut server).is_ok(), "a turn without a fault");
+            assert!(self.turn(&mut server).is_ok(), "an error without a fault");
         }
         self.settle_down(&mut server);
-        for (what, many) in std::mem::take(&mut self.model.seen) {
+        for (what, many) in std::mem::take(&mut self.model.counts) {
             self.seen.count(what, many);
         }
         self.seen.count("reservations", self.model.last_number() as usize);
     }
 
-    /// Faults that come while the server runs; what counts is counted from now.
+    /// Schedules faults of the disk, counted from now.
     fn plan_faults(&mut self) {
         let size = self.disk.with_live(JOURNAL_FILE, <[u8]>::len).unwrap_or(0);
         let used = self.disk.used_bytes();
@@ -227,8 +227,7 @@ impl Run {
             6 => faults.sync_fails_at = Some(rng.below(20) as u64),
             7 => faults.name_fails_at = Some(rng.below(3) as u64),
             8 => faults.room_bytes = Some(size + rng.below(600)),
-            // Before or after the reserve is reached, because other processes write to the disk as
-            // well.
+            // Before or after the reserve is reached, because other processes also use the disk.
             9 => faults.disk_bytes = Some(used + rng.below(1 << 20)),
             10 | 11 | 14 | 15 => self.fills_up = true,
             12 => faults.lock = Some(rng.pick(&[LockState::Retaken, LockState::Lost])),
@@ -239,7 +238,7 @@ impl Run {
         self.disk.set_faults(faults);
     }
 
-    /// What has gone wrong is told by the disk; what it was is for the count.
+    /// Classifies an error of the disk for the statistics.
     fn count_failure(&mut self, error: &str) {
         let what = match error {
             _ if error.contains("the power") => return,
@@ -252,14 +251,14 @@ impl Run {
         self.seen.one(what);
     }
 
-    /// The server is no more: killed, or its machine has lost power.
+    /// Ends the server by a kill or a power cut.
     fn crash(&mut self) {
         if self.disk.is_off() && !self.generator.rng.one_in(4) || self.generator.rng.one_in(3) {
             self.note(|| "== power cut".to_owned());
             self.seen.one("power cuts");
             self.disk.lose_power();
             if self.policy != SyncPolicy::Always {
-                // Only what is older than the interval was promised.
+                // Only commits older than the interval are guaranteed.
                 self.told_event = self.safe_event;
                 self.told_number = 0;
                 self.told_notices.clear();
@@ -307,7 +306,7 @@ impl Run {
         unreachable!("attempts do not end")
     }
 
-    /// Resets the journal's time to the wall clock, between two servers.
+    /// Resets the journal's time to the wall clock, as `reservad reset-time` does.
     fn reset_time(&mut self) {
         self.disk.set_faults(Faults::default());
         let reset = store::reset_time(self.disk.clone(), Time::from_ms(self.wall));
@@ -318,7 +317,7 @@ impl Run {
             let by_ms = last_time.ms() - self.wall;
             self.note(|| format!("== back by {by_ms} ms"));
             self.seen.one("journals brought back");
-            self.model.bring_back(last_time.ms(), self.wall);
+            self.model.reset_time(last_time.ms(), self.wall);
             self.candidates = vec![(report.last_number, self.model.clone())];
         }
     }
@@ -336,7 +335,7 @@ impl Run {
         self.disk.set_faults(faults);
     }
 
-    /// As the program starts, with what it must find.
+    /// Starts a server as the program does, and checks the replayed state.
     fn open(&mut self) -> Result<Server, String> {
         let opened = State::open(self.disk.clone(), self.policy, self.capacity);
         let (mut state, Opened { report, last_time }) = match opened {
@@ -349,7 +348,11 @@ impl Run {
         state.inventory.set_backlog_work(self.backlog_work);
         self.adopt(report.last_number, report.base_number);
         assert_no_overlap(&state.inventory);
-        assert_eq!(dump(&state.inventory, Sessions::Known), self.model.dump(), "what is replayed");
+        assert_eq!(
+            dump(&state.inventory, Sessions::Known),
+            self.model.dump(),
+            "the replayed state"
+        );
         assert!(state.inventory.last_number().0 >= self.told_number, "a number will come again");
         let mut clock = Clock::new(last_time);
         let at = (Time::from_ms(self.wall), MonotonicMs(self.tick));
@@ -366,7 +369,7 @@ impl Run {
         let is_new = state.inventory.last_event() == 0;
         let names = if is_new { self.rooms.clone() } else { Vec::new() };
         self.model.advance(self.now);
-        self.model.ensure(&names);
+        self.model.add_missing(&names);
         self.seen.count("ends", (self.model.last_event() - report.last_number) as usize);
         self.note_candidate();
         state.catch_up(names, now, &self.generator.zone).map_err(|error| error.to_string())?;
@@ -392,11 +395,11 @@ impl Run {
         }
     }
 
-    /// The model as the disk has it: the end of a commit, and nothing that
-    /// anybody was told is missing.
+    /// Returns the model for a replayed state, which must be that after a commit and contain
+    /// everything that a client was told.
     fn adopt(&mut self, last: u64, base: u64) {
         self.take_candidate(last);
-        self.model.tick = self.tick;
+        self.model.monotonic_ms = self.tick;
         self.model.restart(base);
         self.note_candidate();
     }
@@ -420,7 +423,7 @@ impl Run {
         self.candidates = vec![(last, self.model.clone())];
     }
 
-    /// What was just enacted may turn out to be on disk.
+    /// Records that the current state may be on disk after a crash.
     fn note_candidate(&mut self) {
         let last = self.done.unwrap_or(self.model.last_event());
         if self.candidates.last().is_some_and(|(end, _)| *end >= last) {
@@ -429,24 +432,24 @@ impl Run {
         let model = match last == self.model.last_event() {
             true => &self.model,
             false => {
-                let found = self.model.between.iter().flatten().find(|(end, _)| *end == last);
-                &found.expect("the model has been there").1
+                let found = self.model.after_events.iter().flatten().find(|(end, _)| *end == last);
+                &found.expect("a state of the model").1
             }
         };
         let mut model = model.clone();
-        model.between = None;
+        model.after_events = None;
         self.candidates.push((last, model));
     }
 
-    /// A commit has succeeded: with this policy it cannot be lost any more.
+    /// Records that the last commit cannot be lost any more.
     fn forget_candidates(&mut self) {
         if self.policy == SyncPolicy::Always {
             self.candidates.drain(..self.candidates.len() - 1);
         }
     }
 
-    /// Damage to what was synced before the last commit is told, with its
-    /// place, and nothing is changed. On a copy: the run goes on without it.
+    /// Damages synced data before the last commit on a copy of the disk. Opening it must fail with
+    /// the offset and change nothing.
     fn damage_a_copy(&mut self) {
         let disk = self.disk.copy();
         disk.lose_process();
@@ -455,7 +458,7 @@ impl Run {
         if synced == 0 {
             return;
         }
-        // After that everything committed is protected against damage, including the last commit.
+        // After a seal, damage to the last commit is detected too.
         self.seen.count("sealed journals", usize::from(report.is_sealed));
         let at = self.rng().below(synced);
         if self.rng().one_in(2) {
@@ -469,8 +472,7 @@ impl Run {
             self.seen.one("lost sectors");
         }
         let (before, good) = (disk.content(JOURNAL_FILE), self.disk.content(JOURNAL_FILE));
-        // The first byte that is another one now: a sector may begin with what it is filled with,
-        // as one did that began with the end of a line.
+        // The first byte that differs, because a sector may begin with the bytes that overwrite it.
         let differs = |(is, was): (&u8, &u8)| is != was;
         let mut both = before.iter().flatten().zip(good.iter().flatten());
         let Some(at) = both.position(differs) else { return };
@@ -485,15 +487,15 @@ impl Run {
                 assert!(disk.content(JOURNAL_FILE) == before, "a refusal changes nothing");
                 self.seen.one("refused starts");
             }
-            Err(error) => panic!("byte {at} of {synced} is damaged: {error}"),
+            Err(error) => panic!("byte {at} of {synced} is damaged, but: {error}"),
             Ok((state, _)) => {
                 let served = dump(&state.inventory, Sessions::Known);
-                panic!("byte {at} of {synced} is damaged, and this is served: {served}");
+                panic!("byte {at} of {synced} is damaged, but the journal opens with {served}");
             }
         }
     }
 
-    /// One turn of the loop, in the reactor's order.
+    /// Runs a turn of the loop, in the order of the reactor.
     fn turn(&mut self, server: &mut Server) -> Result<(), Ended> {
         self.step += 1;
         self.seen.one("turns");
@@ -508,7 +510,7 @@ impl Run {
         }
         server.start_turn(Time::from_ms(self.wall), MonotonicMs(self.tick));
         let step_ms = self.tell_time();
-        self.model.tick = self.tick;
+        self.model.monotonic_ms = self.tick;
         let step_ms = self.catch_up(server, step_ms)?;
         self.mark(server);
         server.expire_due();
@@ -519,7 +521,7 @@ impl Run {
         let had_snapshot = has_snapshot(self);
         let before = self.model.last_event();
         let served = server.serve_queue();
-        // While something can be given up, and a commit follows.
+        // While a compaction can be abandoned, and a commit follows.
         let snapshot_bytes = self.disk.with_live(NEW_JOURNAL_FILE, <[u8]>::len).unwrap_or(0);
         if self.fills_up && snapshot_bytes > 0 && server.inventory().last_event() > before {
             self.fills_up = false;
@@ -553,14 +555,14 @@ impl Run {
         Ok(())
     }
 
-    /// Ends what is due, in turns without anybody's lines where it is more than one turn does. The
-    /// model does all of it at once. Returns the step of the clock that is still to be told.
+    /// Does the due work, in several turns without lines if necessary. The model does it at once.
+    /// Returns the step of the clock that the model still has to apply.
     fn catch_up(
         &mut self,
         server: &mut Server,
         step_ms: Option<i64>,
     ) -> Result<Option<i64>, Ended> {
-        // Grants after a line are not cut: the model does those at once, too.
+        // Grants after a line are made in one turn, by the model as well.
         server.set_backlog_work(self.backlog_work);
         server.expire_due();
         if !server.inventory().is_behind() {
@@ -568,7 +570,7 @@ impl Run {
             return Ok(step_ms);
         }
         self.seen.one("turns that were cut");
-        self.model.between = Some(Vec::new());
+        self.model.after_events = Some(Vec::new());
         let mut untold = step_ms;
         let mut outcome = Ok(());
         while outcome.is_ok() && server.inventory().is_behind() {
@@ -578,12 +580,12 @@ impl Run {
             server.start_turn(Time::from_ms(self.wall), MonotonicMs(self.tick));
             server.expire_due();
         }
-        (self.model.between, self.done) = (None, None);
+        (self.model.after_events, self.done) = (None, None);
         server.set_backlog_work(BACKLOG_WORK);
         outcome.map(|()| untold)
     }
 
-    /// Whether the end of a turn does nothing but commit and tell: nobody is found to be gone.
+    /// Returns whether the end of a turn only commits and sends, and finds no lost connection.
     fn is_calm(&self, server: &Server) -> bool {
         let is_here = |peer: &Peer| {
             let wire = peer.wire.borrow();
@@ -620,8 +622,8 @@ impl Run {
         if self.disk.is_off() { Err(Ended) } else { Ok(()) }
     }
 
-    /// What time it is for the server by the clocks, the plain way, and by how
-    /// much the wall clock was set if that is to be told now.
+    /// Computes naively the time that the server must see, and the step of the wall clock to apply
+    /// now.
     fn tell_time(&mut self) -> Option<i64> {
         let elapsed_ms = (self.tick - self.seen_tick).cast_signed();
         self.seen_tick = self.tick;
@@ -643,8 +645,8 @@ impl Run {
         (self.untold_ms.abs() >= 500).then(|| std::mem::take(&mut self.untold_ms))
     }
 
-    /// Returns whether a wall clock this far ahead must not be trusted: for ten minutes without
-    /// being set again, unless it is confirmed.
+    /// Returns whether a wall clock that is far ahead must not be trusted: for ten minutes without
+    /// a step, unless it is confirmed.
     fn is_astray(&mut self, ahead_ms: i64) -> bool {
         let was = self.astray.take();
         if std::mem::take(&mut self.confirmed) || ahead_ms <= 86_400_000 {
@@ -662,14 +664,14 @@ impl Run {
         server.maintain()?;
         let has_snapshot =
             self.disk.with_live(JOURNAL_FILE, |it| it[35..].starts_with(b" snapshot "));
-        // Nothing else is done to the file here.
+        // No other fault affects this file here.
         if before != size(self) && has_snapshot == Some(true) {
             self.seen.one("compactions");
         }
         Ok(())
     }
 
-    /// After a whole turn only what is younger than the interval may be unsynced.
+    /// Checks that after a turn only commits younger than the interval are unsynced.
     fn age_commits(&mut self) {
         let SyncPolicy::Every(interval) = self.policy else { return };
         let last = self.candidates.last().map_or(0, |(last, _)| *last);
@@ -697,7 +699,7 @@ impl Run {
         }
     }
 
-    /// Lets time pass: often just so far that something is due, or not yet.
+    /// Advances the time, often to just before or after the next deadline.
     fn pass(&mut self, server: &Server) {
         let ends = self.model.next_time().map(|due| due - self.now);
         let deadline = server.next_deadline().map(|due| due.0 as i64 - self.tick as i64);
@@ -736,7 +738,7 @@ impl Run {
         }
     }
 
-    /// Who has connected is let in.
+    /// Accepts the pending connections.
     fn welcome(&mut self, server: &mut Server) {
         for mut peer in std::mem::take(&mut self.newcomers) {
             let lax = self.policy != SyncPolicy::Always;
@@ -755,10 +757,7 @@ impl Run {
         inventory.check();
         let now =
             ClockReading { wall: Time::from_ms(self.now), monotonic: Time::from_ms(self.steady) };
-        assert!(
-            !inventory.some_waiter_fits(now, &self.generator.zone),
-            "somebody waits for what is free"
-        );
+        assert!(!inventory.some_waiter_fits(now, &self.generator.zone), "a waiter fits");
         assert_eq!(inventory.last_number().0, self.model.last_number());
         assert_eq!(inventory.last_event(), self.model.last_event());
         if self.generator.rng.one_in(20) {
@@ -766,7 +765,7 @@ impl Run {
         }
     }
 
-    /// What lives, what the model says and what would be replayed are the same.
+    /// Checks that the live state, the model and the replayed state are equal.
     fn compare(&mut self, server: &Server) {
         let inventory = server.inventory();
         assert_no_overlap(inventory);
@@ -778,7 +777,7 @@ impl Run {
         }
     }
 
-    /// A stop in good order: everybody is answered, and everything is on disk.
+    /// Stops the server. All lines are answered, and all events are on disk.
     fn stop(&mut self, server: &mut Server) -> Result<(), Ended> {
         self.note(|| "== stop".to_owned());
         self.quiet = true;
@@ -801,7 +800,7 @@ impl Run {
         Ok(())
     }
 
-    /// Nobody says anything more, and all read: everything due is told.
+    /// Lets all clients read without sending, until all expected lines are received.
     fn settle_down(&mut self, server: &mut Server) {
         self.note(|| "== quiet".to_owned());
         self.quiet = true;
@@ -811,14 +810,14 @@ impl Run {
                 (peer.up, peer.down) = (usize::MAX, usize::MAX);
                 peer.wire.borrow_mut().be_kind();
             }
-            assert!(self.turn(server).is_ok(), "a turn without a fault");
+            assert!(self.turn(server).is_ok(), "an error without a fault");
             let quiet = self.peers.iter().all(|peer| peer.wire.borrow().is_quiet());
             calm = if quiet && !server.has_work() { calm + 1 } else { 0 };
             if calm == 3 {
                 break;
             }
         }
-        assert_eq!(calm, 3, "it does not come to rest");
+        assert_eq!(calm, 3, "the run does not end");
         self.compare(server);
         let waiting = self.model.waiting();
         for peer in &self.peers {

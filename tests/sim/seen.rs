@@ -1,13 +1,13 @@
-//! How often the generator has reached something: what never happens proves nothing.
+//! Coverage of the simulation: how often each situation has occurred.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// How often the generator has reached something.
+/// The number of occurrences of each situation.
 #[derive(Default)]
 pub struct Seen(BTreeMap<&'static str, usize>);
 
-/// What a run of the simulation must have reached to prove anything.
+/// The situations that must occur.
 const MUST: [&str; 52] = [
     "turns",
     "steps of the clock",
@@ -80,7 +80,7 @@ impl Seen {
     pub fn assert_all(&self) {
         for what in MUST {
             let is_seen = self.0.get(what).is_some_and(|many| *many > 0);
-            assert!(is_seen, "no {what}: the generator leaves something out");
+            assert!(is_seen, "no {what}: the simulation does not reach everything");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is on disk and in memory, to compare them.
+//! Comparison of the states on disk and in memory.
 
 use std::fmt::Write;
 
@@ -9,16 +9,16 @@ use reservad::time::Time;
 
 use support::sim_disk::SimDisk;
 
-/// What a restart can know of the connections.
+/// How connections appear in a dump.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Sessions {
-    /// Which one a reservation is bound to.
+    /// The connection to which a reservation is bound.
     Known,
-    /// Only that it is bound to one.
+    /// Only whether a reservation is bound, as after a restart.
     Bound,
 }
 
-/// Everything that must outlive a server, as [`support::reference::Model::dump`] has it.
+/// Prints the state that must survive a restart, as [`support::reference::Model::dump`] does.
 pub fn dump(inventory: &Inventory, sessions: Sessions) -> String {
     let mut text = format!("events {} numbers {}", inventory.last_event(), inventory.last_number());
     let texts = inventory.names().texts();
@@ -52,7 +52,7 @@ pub fn dump(inventory: &Inventory, sessions: Sessions) -> String {
     text
 }
 
-/// No two reservations of a room overlap: by looking at each pair.
+/// Checks each pair of reservations of a room for an overlap.
 pub fn assert_no_overlap(inventory: &Inventory) {
     let mut all = Vec::new();
     let mut after = Number(0);
@@ -68,7 +68,8 @@ pub fn assert_no_overlap(inventory: &Inventory) {
     }
 }
 
-/// Replays what a process would find. Numbers have no gaps, time does not go back.
+/// Replays the live image of the disk, and checks that numbers have no gaps and times never
+/// decrease.
 pub fn replay(disk: &SimDisk) -> (Inventory, Report) {
     let mut inventory = Inventory::new(Capacity { resources: u32::MAX, reservations: u32::MAX });
     let mut last: Option<u64> = None;
@@ -91,8 +92,7 @@ pub fn replay(disk: &SimDisk) -> (Inventory, Report) {
     (inventory, report.expect("a disk that can be read"))
 }
 
-/// The last event of a journal, after the worst power cut or as a process
-/// sees it; 0 if there is none.
+/// Returns the last event in the durable or the live image of the journal, or 0.
 pub fn journal_end(disk: &SimDisk, durable: bool) -> u64 {
     match durable {
         true => disk.with_durable(JOURNAL_FILE, last_event).unwrap_or(0),
@@ -108,7 +108,7 @@ fn last_event(bytes: &[u8]) -> u64 {
     }
     let text = &bytes[..end];
     let mut line_end = text.len();
-    // Backwards to the head of the last commit, or to the end of the snapshot.
+    // Search backwards for the header of the last commit, or the end of the snapshot.
     loop {
         let start = text[..line_end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let line = str::from_utf8(&text[start..line_end]).unwrap_or_default();

@@ -1,7 +1,6 @@
-//! A socket without a network: what the client has sent arrives in pieces of
-//! any size, what the server writes is taken when the client likes, and each
-//! call may be short, be interrupted, would block, or find the peer gone. The
-//! events are those of an edge-triggered poll: told once.
+//! A simulated socket. Sent data arrives in pieces of any size, and the client reads when it likes.
+//! Each call may be short, be interrupted, block, or find that the peer has closed. Events are
+//! reported once, as by an edge-triggered poll.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -14,31 +13,31 @@ use super::journal_end;
 use support::Rng;
 use support::sim_disk::SimDisk;
 
-/// Both ends of a connection and what is between them.
+/// A connection with both of its ends.
 pub struct Wire {
     rng: Rng,
-    /// Reads and writes are short, interrupted, or would block for no reason.
+    /// Whether reads and writes are sometimes short, interrupted or blocked.
     moody: bool,
-    /// Sent by the client, not there yet.
+    /// Sent by the client and not arrived yet.
     up: VecDeque<u8>,
     arrived: VecDeque<u8>,
-    /// The client has shut its side, after what it has sent.
+    /// Whether the client has closed its side.
     fin: bool,
     fin_arrived: bool,
-    /// The client has closed: whatever is written to it is answered with a reset.
+    /// Whether the client has closed, so that any write is answered with a reset.
     closed: bool,
     reset: bool,
-    /// How much more the server can write before it would block.
+    /// The number of bytes that the server can write before it would block.
     room: usize,
     is_full: bool,
-    /// Written and not taken by the client.
+    /// The number of bytes written and not read by the client.
     unread: usize,
-    /// Written and not judged: pieces, each with the last event that was on disk when it
-    /// was written. A turn that answers in shares writes at several such moments.
+    /// The output that was not checked yet, in pieces with the last event on disk at the time of
+    /// the write. A turn that flushes in batches writes at several times.
     written: Vec<(Vec<u8>, u64)>,
-    /// How much the disk had done at the last of them.
+    /// The number of disk steps at the last write.
     disk_steps: u64,
-    /// The events of a poll that are to be told.
+    /// The events that the poll will report.
     ready: Ready,
     pub server_shut: bool,
     pub server_gone: bool,
@@ -74,12 +73,12 @@ impl Wire {
         self.up.extend(bytes);
     }
 
-    /// The client shuts its side.
+    /// Closes the side of the client.
     pub fn finish(&mut self) {
         self.fin = true;
     }
 
-    /// The client is gone: to the server that is a half-close until it writes.
+    /// Closes the connection. To the server it is a half-close until it writes.
     pub fn close(&mut self) {
         self.fin = true;
         self.closed = true;
@@ -93,7 +92,7 @@ impl Wire {
         self.ready.error = true;
     }
 
-    /// From now on all goes at once.
+    /// Stops all short, interrupted and blocked calls.
     pub fn be_kind(&mut self) {
         self.moody = false;
         self.room = self.room.max(1 << 20);
@@ -103,7 +102,7 @@ impl Wire {
         self.fin || self.reset
     }
 
-    /// Lets up to `most` bytes of what was sent arrive, and after all of it the end.
+    /// Lets up to `most` sent bytes arrive, and after the last one the end of the stream.
     pub fn deliver(&mut self, most: usize) {
         let count = most.min(self.up.len());
         if count > 0 {
@@ -117,7 +116,7 @@ impl Wire {
         }
     }
 
-    /// The client takes up to `most` bytes.
+    /// Lets the client read up to `most` bytes.
     pub fn take(&mut self, most: usize) {
         let count = most.min(self.unread);
         self.unread -= count;
@@ -128,13 +127,12 @@ impl Wire {
         }
     }
 
-    /// What was written since the last call, each piece with the last event that was on
-    /// disk then.
+    /// Takes the output since the last call, in pieces with the last event on disk at that time.
     pub fn judge(&mut self) -> Vec<(Vec<u8>, u64)> {
         std::mem::take(&mut self.written)
     }
 
-    /// What the poll has to tell, once.
+    /// Takes the events of the poll.
     pub fn take_ready(&mut self) -> Ready {
         std::mem::take(&mut self.ready)
     }
@@ -144,11 +142,11 @@ impl Wire {
     }
 }
 
-/// The server's end.
+/// The server's end of a connection.
 pub struct End {
     pub wire: Rc<RefCell<Wire>>,
     pub disk: SimDisk,
-    /// Promises are of what is written, not of what is synced.
+    /// Whether the policy guarantees written data only, without a sync.
     pub lax: bool,
 }
 
@@ -156,7 +154,7 @@ impl Read for End {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let wire = &mut *self.wire.borrow_mut();
         if wire.reset && wire.arrived.is_empty() {
-            // After the end of the input a reset does not show here any more.
+            // After the end of the stream a read does not report a reset.
             return if wire.fin_arrived { Ok(0) } else { Err(ErrorKind::ConnectionReset.into()) };
         }
         if wire.moody && wire.rng.one_in(12) {
@@ -168,7 +166,7 @@ impl Read for End {
         }
         let mut count = buf.len().min(wire.arrived.len());
         if wire.moody && wire.rng.one_in(3) {
-            // As if the rest had come just after the read.
+            // As if the rest had arrived just after the read.
             count = if wire.rng.one_in(2) { 1 } else { 1 + wire.rng.below(count) };
         }
         for (to, from) in buf.iter_mut().zip(wire.arrived.drain(..count)) {
@@ -183,7 +181,7 @@ impl Write for End {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let wire = &mut *self.wire.borrow_mut();
         if !self.disk.spend_step() {
-            // Nothing leaves a machine that is off.
+            // Without power nothing is sent.
             return Ok(data.len());
         }
         if wire.reset {

@@ -1,12 +1,13 @@
-//! What the spare tail is worth: the time of a small write and its fdatasync when the file grows,
-//! and when it overwrites blank space; and the time of filling that space in steps of some sizes.
+//! Measures the benefit of the journal's spare tail: the time of a small write with its fdatasync
+//! when the file grows, and when the write overwrites blank space. Also measures how long it takes
+//! to fill that space in steps of several sizes.
 //!
 //! ```sh
-//! cargo run --release --example fsync_tail -- FOLDER
+//! cargo run --release --bin fsync_tail -- DIRECTORY
 //! ```
 //!
-//! The folder must be on the disk in question (not a tmpfs). Rounds of both ways alternate, so that
-//! whatever else the machine does meets both.
+//! The directory must be on the disk to measure, not on a tmpfs. Rounds of both kinds alternate, so
+//! that other activity on the machine affects both alike.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -20,8 +21,8 @@ const RECORD_BYTES: usize = 100;
 const BLANK: u8 = b'\n';
 
 fn main() -> io::Result<()> {
-    let folder = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
-    let path = folder.join(format!("fsync_tail.{}", std::process::id()));
+    let directory = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
+    let path = directory.join(format!("fsync_tail.{}", std::process::id()));
     let result = measure(&path);
     fs::remove_file(&path)?;
     result
@@ -43,7 +44,7 @@ fn measure(path: &Path) -> io::Result<()> {
     println!("median of {} writes of {RECORD_BYTES} bytes, each with fdatasync:", ROUNDS * WRITES);
     println!("  growing file {growing} us, filled tail {filled} us");
     println!("  ratio {:.2}", growing as f64 / filled as f64);
-    println!("filling and its fdatasync, median of {ROUNDS}:");
+    println!("filling the tail with its fdatasync, median of {ROUNDS}:");
     for kib in [64, 256, 1024, 4096] {
         let mut times = Vec::new();
         for _ in 0..ROUNDS {
@@ -58,7 +59,7 @@ fn measure(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Times in microseconds of single writes, one after the other, into a new file whose first
+/// Returns the times in microseconds of consecutive single writes into a new file whose first
 /// `filled` bytes are blank.
 fn writes(path: &Path, filled: usize) -> io::Result<Vec<u128>> {
     let file = empty(path)?;

@@ -1,138 +1,17 @@
-//! Measures a release beside many waiters (the cancellation, the grant to the oldest and the new
-//! positions), and a reservation and its cancellation beside waiters that compete.
+//! Measures requests beside many waiters: a release with the grant to the oldest waiter and the new
+//! positions, and a pair of requests while the patterns of all waiters compete for one free
+//! resource.
 //!
 //! ```sh
-//! cargo run --release -p reservad-bench --bin queue_cost
+//! cargo run --release --bin queue_cost
 //! ```
 
 use std::time::{Duration, Instant};
 
-use reservad::commands::parse::RequestTime;
-use reservad::commands::{self, CommandContext, Session, Stats};
-use reservad::conn::Eol;
-use reservad::inventory::event::Batch;
-use reservad::inventory::history::History;
-use reservad::inventory::{Capacity, Inventory, SessionId};
-use reservad::time::{ClockReading, Time, Zone};
+use reservad::time::ClockReading;
+use reservad_bench::Bench;
 
-struct Bench {
-    inventory: Inventory,
-    batch: Batch,
-    now: Time,
-    last_session: u64,
-}
-
-impl Bench {
-    fn say(&mut self, session: &mut Session, line: &str) {
-        let zone = Zone::utc();
-        let history = History::default();
-        let mut context = CommandContext {
-            inventory: &mut self.inventory,
-            batch: &mut self.batch,
-            history: &history,
-            request_time: RequestTime { now: ClockReading::at(self.now), zone: &zone },
-            stats: &Stats::default,
-        };
-        commands::run(line.as_bytes(), Eol::Lf, session, &mut context, &mut Vec::new());
-        self.batch.clear();
-    }
-
-    fn newcomer(&mut self, line: &str) {
-        self.last_session += 1;
-        let mut session = Session::new(SessionId(self.last_session));
-        if line.contains("clave=") {
-            self.say(&mut session, "SOY ana");
-        }
-        self.say(&mut session, line);
-    }
-}
-
-/// Prints the cost of a reservation and its cancellation beside `count` waiters whose patterns
-/// compete for the one free resource, and alone; the best of 100 averages. `#` in `line` is the number of the waiter.
-fn measure_contended(name: &str, count: usize, line: &str) {
-    const PAIRS: u32 = 100;
-    let capacity = Capacity { resources: 1 << 20, reservations: 1 << 20 };
-    let mut bench = Bench {
-        inventory: Inventory::new(capacity),
-        batch: Batch::default(),
-        now: Time::from_ms(1_795_363_200_000),
-        last_session: 0,
-    };
-    bench.newcomer("ALTA Sala 1, Sala 2");
-    bench.newcomer("RESERVAR Sala 2");
-    let mut client = Session::new(SessionId(0));
-    let zone = Zone::utc();
-    let mut pair = |bench: &mut Bench| {
-        let best = (0..100).map(|_| {
-            let begun = Instant::now();
-            for _ in 0..PAIRS {
-                bench.say(&mut client, "RESERVAR Sala 1");
-                bench.say(&mut client, "CANCELAR Sala 1");
-                bench.inventory.advance(ClockReading::at(bench.now), &zone, &mut bench.batch);
-            }
-            begun.elapsed() / PAIRS
-        });
-        best.min().unwrap()
-    };
-    let alone = pair(&mut bench);
-    for n in 0..count {
-        bench.newcomer(&line.replace('#', &n.to_string()));
-    }
-    assert!(bench.inventory.queue().len() == count, "not all wait");
-    let beside = pair(&mut bench);
-    println!("{name:40} {count:6} wait: pair {beside:?}; {alone:?} alone");
-}
-
-/// Prints the best and the median cost of releases beside `count` waiters that send `line`, and one
-/// waiter for each line of `more`. `#` in `line` is the number of the waiter.
-fn measure(what: &str, count: usize, line: &str, more: &[&str]) {
-    let capacity = Capacity { resources: 1 << 20, reservations: 1 << 20 };
-    let mut bench = Bench {
-        inventory: Inventory::new(capacity),
-        batch: Batch::default(),
-        now: Time::from_ms(1_795_363_200_000),
-        last_session: 0,
-    };
-    bench.newcomer("ALTA Sala 1, Sala 2, Taller 1..9990");
-    bench.newcomer("RESERVAR Sala 1");
-    bench.newcomer("RESERVAR Sala 2");
-    for n in 0..9990 {
-        if line.contains("Taller") {
-            bench.newcomer(&format!("RESERVAR Taller {}", n + 1));
-        }
-    }
-    let begun = Instant::now();
-    for n in 0..count {
-        bench.newcomer(&line.replace('#', &(n % 9990 + 1).to_string()));
-    }
-    let queued = begun.elapsed() / count as u32;
-    for line in more {
-        bench.newcomer(line);
-    }
-    assert!(bench.inventory.queue().len() == count + more.len(), "not all wait");
-    let mut admin = Session::new(SessionId(0));
-    bench.say(&mut admin, "SOY ana");
-    let rounds = 50.min(count / 2);
-    let mut all: Vec<Duration> = Vec::new();
-    for _ in 0..rounds {
-        let begun = Instant::now();
-        bench.say(&mut admin, "CANCELAR Sala 1");
-        all.push(begun.elapsed());
-        bench.inventory.take_outcomes();
-    }
-    all.sort();
-    let zone = Zone::utc();
-    let later = bench.now.plus_ms(10_000);
-    let begun = Instant::now();
-    bench.inventory.advance(ClockReading::at(later), &zone, &mut bench.batch);
-    let telling = begun.elapsed();
-    let told = bench.inventory.take_outcomes().len();
-    let (best, median) = (all[0], all[all.len() / 2]);
-    println!(
-        "{what:40} {count:6} wait: release {best:?} best {median:?} median; \
-         {queued:?} to queue; {telling:?} to tell {told} new places"
-    );
-}
+const WORKSHOPS: usize = 9_990;
 
 fn main() {
     for count in [100, 1_000] {
@@ -144,26 +23,122 @@ fn main() {
         measure_contended("the same from a date", count, dated);
     }
     for count in [100, 1_000, 10_000] {
-        measure("one room by name", count, "RESERVAR Sala 1 espera=7d", &[]);
-        let late = ["RESERVAR Sala 2* espera=7d"; 10];
-        measure("the same, ten patterns behind", count, "RESERVAR Sala 1 espera=7d", &late);
-        measure("one room by a pattern", count, "RESERVAR Sala 1* espera=7d", &[]);
-        measure("one room with a key", count, "RESERVAR Sala 1 espera=7d clave=k#", &[]);
-        let dated = "RESERVAR Sala 1 desde=2027-01-01 espera=7d";
-        measure("one room from a date", count, dated, &[]);
+        let release =
+            Release { what: "one room by name", count, line: "RESERVAR Sala 1 espera=7d" };
+        release.measure(&[]);
+        let patterns = ["RESERVAR Sala 2* espera=7d"; 10];
+        Release { what: "the same, ten patterns behind", ..release }.measure(&patterns);
+        let line = "RESERVAR Sala 1* espera=7d";
+        Release { what: "one room by a pattern", count, line }.measure(&[]);
+        let line = "RESERVAR Sala 1 espera=7d clave=k#";
+        Release { what: "one room with a key", count, line }.measure(&[]);
+        let line = "RESERVAR Sala 1 desde=2027-01-01 espera=7d";
+        Release { what: "one room from a date", count, line }.measure(&[]);
+        let line = "RESERVAR Taller # espera=7d";
         let others = ["RESERVAR Sala 1 espera=7d"; 100];
-        measure(
-            "everybody another room, 100 for one",
-            count,
-            "RESERVAR Taller # espera=7d",
-            &others,
-        );
-        let both = ["RESERVAR Sala 1* espera=7d"; 100];
-        measure(
-            "everybody another room, 100 a pattern",
-            count,
-            "RESERVAR Taller # espera=7d",
-            &both,
+        Release { what: "each another room, 100 for one", count, line }.measure(&others);
+        let others = ["RESERVAR Sala 1* espera=7d"; 100];
+        Release { what: "each another room, 100 a pattern", count, line }.measure(&others);
+    }
+}
+
+/// One case: `count` waiters that send `line`, in which `#` stands for the number of the waiter.
+#[derive(Clone, Copy)]
+struct Release {
+    what: &'static str,
+    count: usize,
+    line: &'static str,
+}
+
+impl Release {
+    /// Measures the case with other waiters behind.
+    fn measure(self, others: &[&str]) {
+        let mut bench = self.reserved_rooms();
+        let start = Instant::now();
+        for n in 0..self.count {
+            bench.run_as_ana(&self.line.replace('#', &(n % WORKSHOPS + 1).to_string()));
+        }
+        let queued = start.elapsed() / self.count as u32;
+        for line in others {
+            bench.run_as_ana(line);
+        }
+        assert_eq!(bench.inventory.queue().len(), self.count + others.len(), "waiters");
+        let times = measure_releases(&mut bench, 50.min(self.count / 2));
+        let (best, median) = (times[0], times[times.len() / 2]);
+        let (positions, notifying) = notify_positions(&mut bench);
+        println!(
+            "{:36} {:6} waiters: release {best:?} best {median:?} median; {queued:?} to queue; \
+             {notifying:?} to report {positions} new positions",
+            self.what, self.count
         );
     }
+
+    /// Returns a bench in which every room that is waited for is reserved.
+    fn reserved_rooms(self) -> Bench {
+        let mut bench = Bench::new();
+        bench.run_as_ana(&format!("ALTA Sala 1, Sala 2, Taller 1..{WORKSHOPS}"));
+        bench.run_as_ana("RESERVAR Sala 1");
+        bench.run_as_ana("RESERVAR Sala 2");
+        if self.line.contains("Taller") {
+            (1..=WORKSHOPS).for_each(|n| drop(bench.run_as_ana(&format!("RESERVAR Taller {n}"))));
+        }
+        bench
+    }
+}
+
+/// Releases the room several times and returns the times, sorted.
+fn measure_releases(bench: &mut Bench, rounds: usize) -> Vec<Duration> {
+    let mut ana = bench.connect();
+    bench.run(&mut ana, "SOY ana");
+    let mut times = Vec::new();
+    for _ in 0..rounds {
+        let start = Instant::now();
+        bench.run(&mut ana, "CANCELAR Sala 1");
+        times.push(start.elapsed());
+        bench.inventory.take_outcomes();
+    }
+    times.sort();
+    times
+}
+
+/// Lets ten seconds pass, after which all positions are reported. Returns their number and the
+/// time.
+fn notify_positions(bench: &mut Bench) -> (usize, Duration) {
+    let later = ClockReading::at(bench.now.plus_ms(10_000));
+    let start = Instant::now();
+    bench.inventory.advance(later, &bench.zone, &mut bench.batch);
+    let time = start.elapsed();
+    (bench.inventory.take_outcomes().len(), time)
+}
+
+/// Measures a reservation and its cancellation beside `count` waiters whose patterns compete for
+/// one free resource, and alone. Takes the best of 100 averages. In `line`, `#` stands for the
+/// number of the waiter.
+fn measure_contended(what: &str, count: usize, line: &str) {
+    let mut bench = Bench::new();
+    bench.run_as_ana("ALTA Sala 1, Sala 2");
+    bench.run_as_ana("RESERVAR Sala 2");
+    let alone = measure_pair(&mut bench);
+    for n in 0..count {
+        bench.run_as_ana(&line.replace('#', &n.to_string()));
+    }
+    assert_eq!(bench.inventory.queue().len(), count, "waiters");
+    let beside = measure_pair(&mut bench);
+    println!("{what:36} {count:6} waiters: pair {beside:?}; {alone:?} alone");
+}
+
+fn measure_pair(bench: &mut Bench) -> Duration {
+    const PAIRS: u32 = 100;
+    let mut client = bench.connect();
+    let now = ClockReading::at(bench.now);
+    let averages = (0..100).map(|_| {
+        let start = Instant::now();
+        for _ in 0..PAIRS {
+            bench.run(&mut client, "RESERVAR Sala 1");
+            bench.run(&mut client, "CANCELAR Sala 1");
+            bench.inventory.advance(now, &bench.zone, &mut bench.batch);
+        }
+        start.elapsed() / PAIRS
+    });
+    averages.min().expect("a hundred averages")
 }

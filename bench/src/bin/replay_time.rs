@@ -1,11 +1,11 @@
-//! How long a start takes over a journal of a million events: the scan, the
-//! reading of each event, and the inventory that comes of it.
+//! Measures a start with a journal of a million events: the scan of the file, and the parsing and
+//! application of the events.
 //!
 //! ```sh
-//! cargo run --release --example replay_time -- FOLDER [EVENTS]
+//! cargo run --release --bin replay_time -- DIRECTORY [EVENTS]
 //! ```
 //!
-//! The folder must not exist; it is removed at the end.
+//! The directory must not exist. It is removed at the end.
 
 use std::path::Path;
 use std::time::Instant;
@@ -21,24 +21,24 @@ const HOUR_MS: i64 = 3_600_000;
 
 fn main() -> Result<(), Error> {
     let mut args = std::env::args().skip(1);
-    let folder = args.next().unwrap_or_else(|| "replay_time".to_owned());
-    let folder = Path::new(&folder);
+    let directory = args.next().unwrap_or_else(|| "replay_time".to_owned());
+    let directory = Path::new(&directory);
     let events: u64 = args.next().and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
-    assert!(!folder.exists(), "{} exists", folder.display());
-    println!("medians of {ROUNDS}, and all of them:");
+    assert!(!directory.exists(), "{} exists", directory.display());
+    println!("medians of {ROUNDS} rounds, and all rounds:");
     let half = events / 2;
-    measure(folder, "pairs over 1,000 rooms", 1_000, half, pair)?;
-    measure(folder, "bookings of 1,000 rooms, all live", 1_000, events, booking)?;
-    measure(folder, "one booking for each of as many rooms", half, half, booking)?;
-    // The same work, but what is asked for lies beside what was asked for before.
-    measure(folder, "the same, one room after the other", half, half, booking_in_order)?;
+    measure(directory, "pairs over 1,000 rooms", 1_000, half, pair)?;
+    measure(directory, "bookings of 1,000 rooms, none cancelled", 1_000, events, booking)?;
+    measure(directory, "one booking of each room", half, half, booking)?;
+    // The same work with better locality.
+    measure(directory, "the same, in the order of the rooms", half, half, booking_in_order)?;
     Ok(())
 }
 
-/// Appends the events that one request leads to: its number, how many rooms there are.
+/// Appends the events of one request, given its number and the number of rooms.
 type Request = fn(&mut Writer, u64, u64);
 
-/// No two in a row are neighbours.
+/// Spreads the numbers over the rooms, so that consecutive requests want distant rooms.
 fn any_room(number: u64, rooms: u64) -> u64 {
     number * 7_919 % rooms + 1
 }
@@ -64,36 +64,38 @@ fn book(journal: &mut Writer, number: u64, room: u64) {
 }
 
 fn measure(
-    folder: &Path,
+    directory: &Path,
     what: &str,
     rooms: u64,
     requests: u64,
     request: Request,
 ) -> Result<(), Error> {
-    let events = write(folder, rooms, requests, request)?;
+    let events = write(directory, rooms, requests, request)?;
     let capacity = Capacity { resources: u32::MAX, reservations: u32::MAX };
     let (mut times, mut scans) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        journal::check(&DiskStorage::at(folder), |_| Ok(()))?;
+        journal::check(&DiskStorage::at(directory), |_| Ok(()))?;
         scans.push(start.elapsed().as_millis());
         let start = Instant::now();
-        let (state, _) = State::open(DiskStorage::lock(folder)?, SyncPolicy::Never, capacity)?;
+        let (state, _) = State::open(DiskStorage::lock(directory)?, SyncPolicy::Never, capacity)?;
         times.push(start.elapsed().as_millis());
         assert_eq!(state.inventory.last_event(), events);
     }
     times.sort_unstable();
     scans.sort_unstable();
     let (whole, scan) = (times[ROUNDS / 2], scans[ROUNDS / 2]);
-    println!("{what}: {events} events in {whole} ms, {scan} of it the scan; {times:?} {scans:?}");
-    std::fs::remove_dir_all(folder).expect("the folder can be removed");
+    println!(
+        "{what}: {events} events in {whole} ms, of which the scan {scan} ms; {times:?} {scans:?}"
+    );
+    std::fs::remove_dir_all(directory).expect("cannot remove the directory");
     Ok(())
 }
 
-/// Writes the journal; returns how many events it has. Synced now and then,
-/// as with an interval.
-fn write(folder: &Path, rooms: u64, requests: u64, request: Request) -> Result<u64, Error> {
-    let (journal, _) = Journal::open(DiskStorage::lock(folder)?, SyncPolicy::Never, |_| Ok(()))?;
+/// Writes the journal and returns its number of events. It is synced from time to time, as with a
+/// sync interval.
+fn write(directory: &Path, rooms: u64, requests: u64, request: Request) -> Result<u64, Error> {
+    let (journal, _) = Journal::open(DiskStorage::lock(directory)?, SyncPolicy::Never, |_| Ok(()))?;
     let mut writer = Writer { journal, events: 0 };
     for room in 1..=rooms {
         writer.append(&format!("ADDED Habitación {room}"));
@@ -113,17 +115,17 @@ struct Writer {
 }
 
 impl Writer {
-    /// A few events in each second.
+    /// Returns the timestamp of the next event. There are about eight events per second.
     fn now(&self) -> String {
         utc(BEGIN_MS + self.events.cast_signed() * 123)
     }
 
-    /// Commits of one record, as under light load.
+    /// Commits a single event, as under light load.
     fn append(&mut self, event: &str) {
         let text = format!("{} {event}", self.now());
         self.events += 1;
         let ends = [text.len()].into_iter();
-        self.journal.commit(self.events, &text, ends).expect("the journal can be written");
+        self.journal.commit(self.events, &text, ends).expect("cannot write the journal");
     }
 }
 

@@ -1,5 +1,5 @@
-//! The closed loop: every connection keeps so many requests in flight, and sends the next one when
-//! a reply has come and was right.
+//! The closed loop: every connection keeps a fixed number of requests in flight, and sends the next
+//! request when it has received and checked a reply.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,32 +12,32 @@ use mio::{Events, Interest, Poll, Token};
 use crate::talk::{Heard, Talk};
 use crate::usage::cpu_ns;
 
-/// Latencies above this count as this.
+/// Longer latencies are recorded as this one.
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
 const SCRATCH_BYTES: usize = 256 << 10;
 
-/// For how long, or how much.
+/// When a run ends.
 #[derive(Clone, Copy)]
 pub enum Until {
-    /// So long after a warm-up.
+    /// A time after a warm-up.
     Time { warmup: Duration, measured: Duration },
-    /// So many operations, then every reply is waited for.
+    /// A number of operations. The run ends with the last reply.
     Operations(u64),
 }
 
-/// What was measured.
+/// The results of a run.
 pub struct Figures {
-    /// Whole ones, counted by their replies: of a pair, half an operation each.
+    /// Operations, counted by replies: each reply of a pair counts as half an operation.
     pub operations: u64,
     pub seconds: f64,
-    /// Of single requests, in nanoseconds.
+    /// Latencies of single requests in nanoseconds.
     pub latency: Histogram<u64>,
-    /// Processor time of the server and of this program.
+    /// The processor time of the server and of this program.
     pub server_cpu_ns: Option<u64>,
     pub own_cpu_ns: u64,
 }
 
-/// A histogram of latencies in nanoseconds, good to a thousandth.
+/// Returns a histogram of latencies in nanoseconds with a precision of 0.1 %.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).expect("bounds are in order")
 }
@@ -48,7 +48,7 @@ pub fn record(histogram: &mut Histogram<u64>, latency: Duration, count: u64) {
     histogram.saturating_record_n(ns.max(1), count);
 }
 
-/// Where measuring began.
+/// The counters at the start of the measurement.
 pub struct Meter {
     pid: Option<u32>,
     begun: Instant,
@@ -80,25 +80,25 @@ impl Meter {
 struct Conn<T> {
     stream: TcpStream,
     talk: T,
-    /// The beginning of a reply that has not come whole.
+    /// The beginning of an incomplete reply.
     input: Vec<u8>,
     output: Vec<u8>,
-    /// When requests were sent, and how many at that time; oldest first.
+    /// The times at which requests were sent, each with their number, oldest first.
     sent: VecDeque<(Instant, u64)>,
     writable: bool,
 }
 
-/// What all connections have in common.
+/// The state that all connections share.
 struct Tally {
     replies: u64,
-    /// Requests that may still be sent.
+    /// The number of requests that may still be sent.
     budget: u64,
     in_flight: u64,
     latency: Histogram<u64>,
 }
 
-/// Runs the conversations over these connections. One that `spins` asks again and again
-/// whether something has come: it never sleeps, so nobody has to wake it.
+/// Runs the conversations on these connections. With `spins` the loop polls without sleeping, so
+/// that the server never has to wake this process.
 ///
 /// # Errors
 /// A wrong reply, or a connection that fails.
@@ -154,12 +154,12 @@ pub fn drive<T: Talk>(
 
 enum Phase {
     Going,
-    /// The warm-up is over.
+    /// Whether the warm-up is over.
     Warm,
     Over,
 }
 
-/// Tells when measuring begins and when all is over.
+/// Decides when the measurement starts and when the run ends.
 struct Phases {
     until: Until,
     begun: Instant,
@@ -214,7 +214,7 @@ impl<T: Talk> Conn<T> {
         }
     }
 
-    /// Reads what there is, checks it, and sends as many requests as were answered.
+    /// Reads and checks the available replies, and sends as many requests.
     fn turn(&mut self, scratch: &mut [u8], tally: &mut Tally) -> Result<(), String> {
         loop {
             let count = match self.stream.read(scratch) {
@@ -225,7 +225,7 @@ impl<T: Talk> Conn<T> {
                 Err(error) => return Err(format!("reading failed: {error}")),
             };
             self.take(&scratch[..count], tally)?;
-            // The socket is empty; more will bring an event.
+            // The socket is empty. An event reports further input.
             if count < scratch.len() {
                 break;
             }
@@ -249,7 +249,7 @@ impl<T: Talk> Conn<T> {
         Ok(())
     }
 
-    /// How many bytes are done with, and how many replies they were.
+    /// Returns the number of bytes consumed and the number of replies in them.
     fn hear_all(&mut self, input: &[u8], tally: &mut Tally) -> Result<(usize, u64), String> {
         let (mut used, mut replies) = (0, 0);
         while used < input.len() {
@@ -266,7 +266,7 @@ impl<T: Talk> Conn<T> {
         Ok((used, replies))
     }
 
-    /// Notes how long the oldest requests have taken.
+    /// Records the latencies of the oldest requests.
     fn settle(&mut self, mut replies: u64, now: Instant, tally: &mut Tally) {
         tally.in_flight -= replies;
         tally.replies += replies;
@@ -304,7 +304,7 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
     use std::rc::Rc;
 
-    /// Answers so many lines on each of so many connections with `reply`, each in pieces.
+    /// Replies to a number of lines on each of several connections, each reply in pieces.
     fn server(connections: usize, reply: &'static [u8]) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,5 +1,5 @@
-//! The load generator: one thread, so many connections with so many requests in flight on each, in
-//! a closed loop. It checks every reply, talks to this host only, and prints one line of JSON.
+//! The load generator: a single thread drives many connections, with a fixed number of requests in
+//! flight on each. It checks every reply, connects to this host only, and prints one line of JSON.
 
 mod drive;
 mod prepare;
@@ -17,52 +17,52 @@ use drive::{Figures, Until, drive};
 use prepare::{Helper, OWN_HOUR, connect, free_hours, idlers, waiters};
 use talk::{AnyResource, ByNumber, Fixed, FreeHours, Jobs, Pair, Queuer, Taking, Talk, hour};
 
-/// Puts a load on a server on 127.0.0.1 and prints what was measured as one line of JSON.
+/// Put a load on a server on 127.0.0.1 and print the results as one line of JSON
 #[derive(Parser)]
 struct Options {
     #[arg(long, value_enum)]
     protocol: Protocol,
     #[arg(long)]
     port: u16,
-    /// What is asked (for reservad and echo; the others know `exact` only)
+    /// Select the kind of requests; servers other than reservad and echo have `exact` only
     #[arg(long, value_enum, default_value = "exact")]
     work: Work,
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
-    /// Requests in flight on each connection
+    /// Set the number of requests in flight on each connection
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     depth: u16,
-    /// How long to measure
+    /// Measure for this time
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
-    /// How long to go on before measuring begins
+    /// Run for this time before the measurement
     #[arg(long, default_value_t = 0.3)]
     warmup: f64,
-    /// Instead: exactly so many operations from the first on
+    /// Make exactly this many operations instead, without a warm-up
     #[arg(long)]
     count: Option<u64>,
-    /// The server's process: its processor time is told
+    /// Report the processor time of the server with this process id
     #[arg(long)]
     pid: Option<u32>,
-    /// Resources, for the works list and random
+    /// Set the number of resources (list, random)
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     resources: u32,
-    /// Live reservations, for the work random
+    /// Set the number of live reservations (random)
     #[arg(long, default_value_t = 0)]
     live: u32,
-    /// More connections that wait for a resource that stays busy
+    /// Add connections that wait for a resource that stays reserved
     #[arg(long, default_value_t = 0)]
     waiters: usize,
-    /// Never sleep: what it costs a server to wake the generator is then not measured
+    /// Never sleep, so that the server does not have to wake this process
     #[arg(long)]
     spin: bool,
-    /// More connections that say nothing after one request
+    /// Add connections that are silent after one request
     #[arg(long, default_value_t = 0)]
     idle: usize,
-    /// Changes a second, for the work watch
+    /// Set the changes per second (watch)
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
-    /// For the work random
+    /// Set the seed (random)
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -70,37 +70,37 @@ struct Options {
 #[derive(Clone, Copy, ValueEnum, PartialEq, Eq, Debug)]
 enum Protocol {
     Reservad,
-    /// The lines of reservad, expected back
+    /// The requests of reservad, which must be echoed
     Echo,
     /// SET key value NX and DEL
     Redis,
     /// add and delete
     Memcached,
-    /// reserve and release of any ready job of the default tube
+    /// reserve and release, of any ready job in the default tube
     Beanstalkd,
-    /// put and delete, which beanstalkd writes to its log, as it does not the others
+    /// put and delete, which beanstalkd writes to its log, unlike reserve and release
     BeanstalkdPut,
 }
 
 #[derive(Clone, Copy, ValueEnum, PartialEq, Eq, Debug)]
 enum Work {
-    /// Reserve and cancel, each connection its own resource, by its exact name
+    /// Reserve and cancel; each connection has a resource of its own, by its exact name
     Exact,
-    /// The same in small letters without accents
+    /// The same with names in small letters without accents
     Folded,
-    /// The same, any of ten with a pattern; ten resources for each connection
+    /// The same with a pattern for any of ten resources; ten resources per connection
     Pattern,
     /// LISTAR of all resources
     List,
     /// VERIFICAR of a reservation
     Verify,
-    /// Book and cancel a free hour of a resource with a thousand bookings, one resource a connection
+    /// Book and cancel a free hour of a resource with 1,000 bookings; one resource per connection
     Dated,
-    /// Book and cancel an hour of its own of random resources
+    /// Book and cancel random resources; each connection has hours of its own
     Random,
-    /// All connections queue for one resource; the latency is from release to grant
+    /// All connections queue for one resource; latencies are from a release to the grant
     Grants,
-    /// Changes at a fixed rate; the connections watch
+    /// Make changes at a fixed rate while the connections watch
     Watch,
 }
 
@@ -119,7 +119,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<Figures, String> {
-    // Kept to the end: closed, they would not be there.
+    // Kept to the end, because dropping them would close the connections.
     let _waiters = waiters(options.port, options.waiters)?;
     let _idlers = idlers(options.port, options.idle)?;
     match options.protocol {
@@ -211,7 +211,7 @@ fn reservad(options: &Options) -> Result<Figures, String> {
     }
 }
 
-/// The lines that reservad would get, and the same back.
+/// Returns the requests of reservad with themselves as replies.
 fn echo(options: &Options) -> Result<Figures, String> {
     let (from, until) = (hour(0), hour(1));
     let one = |line: &str| Fixed::<1>::new(vec![same(line.to_owned())]);
@@ -253,7 +253,8 @@ fn pair_of(first: (String, &str), second: (String, &str)) -> Fixed<2> {
     Fixed::new(vec![step(first), step(second)])
 }
 
-/// Connects everybody and lets them talk; `talk` is given 1 for the first connection.
+/// Connects all clients and runs their conversations. `talk` gets the number of the connection,
+/// from 1.
 fn go<T: Talk>(options: &Options, mut talk: impl FnMut(u32) -> T) -> Result<Figures, String> {
     let until = match options.count {
         Some(count) => Until::Operations(count),

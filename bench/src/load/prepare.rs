@@ -1,25 +1,25 @@
-//! What a server holds before the load begins, and those who are only there.
+//! Prepares a server for a load: resources, bookings, and connections that only wait or stay idle.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
 
 use crate::talk::{Jobs, hour};
 
-/// Requests sent before their replies are read: they and their replies fit the sockets' buffers.
+/// Requests per batch. They and their replies fit into the buffers of the sockets.
 const WINDOW: usize = 128;
-/// Resources that one `ALTA` line may add.
+/// The maximum number of resources in one `ALTA` line.
 const ADD_MAX: u32 = 10_000;
-/// Bookings of each resource in the dated load, on every second hour.
+/// Bookings of each resource in the dated load, one every two hours.
 const BOOKED_HOURS: u32 = 1_000;
-/// The first hour that the random load books itself. Room for 60,000 bookings of a room before it.
+/// The first hour that the random load books itself. Up to 60,000 bookings of a room fit before it.
 pub const OWN_HOUR: u32 = 60_000;
-/// The resource that those who wait want.
+/// The resource for which clients wait.
 const BUSY: &str = "Ocupada";
 
-/// A connection to the server, which is on this host.
+/// Connects to a server on this host.
 ///
 /// # Errors
-/// It is not reached.
+/// The connection cannot be made.
 pub fn connect(port: u16) -> Result<TcpStream, String> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
         .map_err(|error| format!("cannot connect to port {port}: {error}"))?;
@@ -27,7 +27,7 @@ pub fn connect(port: u16) -> Result<TcpStream, String> {
     Ok(stream)
 }
 
-/// A conversation before the load, with replies of one line.
+/// A client for the preparation, which sends lines with replies of one line.
 pub struct Helper {
     stream: BufReader<TcpStream>,
 }
@@ -37,7 +37,7 @@ impl Helper {
         Ok(Helper { stream: BufReader::new(connect(port)?) })
     }
 
-    /// Says one line; its reply, which must begin as `wanted` does.
+    /// Sends a line and returns its reply, which must begin with `wanted`.
     pub fn ask(&mut self, line: &str, wanted: &str) -> Result<String, String> {
         self.send(format!("{line}\n").as_bytes())?;
         self.reply(wanted)
@@ -58,7 +58,7 @@ impl Helper {
         }
     }
 
-    /// Says many lines with replies of one kind.
+    /// Sends many lines whose replies all begin alike.
     fn ask_all(&mut self, lines: impl Iterator<Item = String>, wanted: &str) -> Result<(), String> {
         let mut lines = lines.peekable();
         while lines.peek().is_some() {
@@ -84,20 +84,20 @@ impl Helper {
         self.ask_all(firsts.map(line), "OK ALTA ")
     }
 
-    /// Adds so many houses of ten rooms each: `Casa 7 cama 1` to `Casa 7 cama 10`.
+    /// Adds houses of ten rooms each: `Casa 7 cama 1` to `Casa 7 cama 10`.
     pub fn add_houses(&mut self, count: u32) -> Result<(), String> {
         let lines = (1..=count).map(|house| format!("ALTA Casa {house} cama 1..10\n"));
         self.ask_all(lines, "OK ALTA 10")
     }
 
-    /// Books every second hour of each room, a thousand times.
+    /// Books 1,000 hours of each room, one every two hours.
     pub fn book_each(&mut self, rooms: u32) -> Result<(), String> {
         let all = (1..=rooms).flat_map(|room| (0..BOOKED_HOURS).map(move |at| (room, 2 * at)));
         self.ask_all(all.map(|(room, at)| booking(room, at)), "OK RESERVADO #")
     }
 
-    /// Makes so many live reservations, spread over the rooms, before and after the `own` hours from
-    /// [`OWN_HOUR`] on.
+    /// Makes live reservations, spread over the rooms, before and after the `own` hours that begin
+    /// at [`OWN_HOUR`].
     pub fn book_all(&mut self, rooms: u32, count: u32, own: u32) -> Result<(), String> {
         if count / rooms > OWN_HOUR {
             return Err(format!("more than {OWN_HOUR} live reservations of a room"));
@@ -110,7 +110,7 @@ impl Helper {
         self.ask_all(lines, "OK RESERVADO #")
     }
 
-    /// Puts so many jobs into beanstalkd's default tube.
+    /// Puts jobs into beanstalkd's default tube.
     pub fn put_jobs(&mut self, count: usize) -> Result<(), String> {
         self.ask_all(std::iter::repeat_n(Jobs::PUT.to_owned(), count), "INSERTED ")
     }
@@ -120,13 +120,13 @@ fn booking(room: u32, at: u32) -> String {
     format!("RESERVAR Habitación {room} desde={}Z hasta={}Z\n", hour(at), hour(at + 1))
 }
 
-/// Hours between the bookings of [`Helper::book_each`], in the middle of them.
+/// Returns the free hours between the bookings of [`Helper::book_each`], from the middle.
 pub fn free_hours(count: usize) -> impl Iterator<Item = u32> {
     let first = BOOKED_HOURS - (count as u32).min(BOOKED_HOURS - 1);
     (0..count as u32).map(move |at| (first | 1) + 2 * at)
 }
 
-/// Connections that wait for one busy resource as long as they are kept.
+/// Opens connections that wait for one reserved resource.
 pub fn waiters(port: u16, count: usize) -> Result<Vec<Helper>, String> {
     if count > 0 {
         let mut owner = Helper::new(port)?;
@@ -141,7 +141,7 @@ pub fn waiters(port: u16, count: usize) -> Result<Vec<Helper>, String> {
     (0..count).map(wait).collect()
 }
 
-/// Connections that have made a request once and are silent from then on.
+/// Opens connections that are silent after one request.
 pub fn idlers(port: u16, count: usize) -> Result<Vec<Helper>, String> {
     let idle = |_| {
         let mut idler = Helper::new(port)?;

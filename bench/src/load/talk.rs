@@ -1,4 +1,4 @@
-//! What is said to a server and what it must answer, in the language of each.
+//! Requests and expected replies, in the protocol of each server.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -6,41 +6,42 @@ use std::io::Write;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// What the beginning of the input is.
+/// The kind of the first message in the input.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// Not a whole reply yet.
+    /// An incomplete reply.
     Part,
-    /// A line that answers nothing (a notice).
+    /// A notice, which does not answer a request.
     Notice,
-    /// The answer to the oldest request.
+    /// The reply to the oldest request.
     Reply,
-    /// The answer to a request that has waited in a queue on purpose, and the nanoseconds since
-    /// the release that it was waiting for.
+    /// The grant to a request that waited, with the nanoseconds since the release that made it
+    /// possible.
     Granted(u64),
 }
 
-/// What was answered and should not have been.
+/// An unexpected reply.
 pub type Wrong = String;
 
-/// One side of a conversation.
+/// The client side of a protocol.
 pub trait Talk {
-    /// Requests that make one operation.
+    /// The number of requests in one operation.
     const REQUESTS: u64 = 2;
-    /// Whether only [`Heard::Granted`] tells of a latency: a request's own is a place in a queue.
+    /// Whether only [`Heard::Granted`] has a latency, because a request is answered with a
+    /// position.
     const QUEUES: bool = false;
 
-    /// Appends the next request. It is called again for each reply.
+    /// Appends the next request. It is called once per reply.
     fn ask(&mut self, out: &mut Vec<u8>);
 
-    /// Looks at what has come; how many bytes of it are done with, and what they were.
+    /// Checks the first message of the input. Returns its length and its kind.
     ///
     /// # Errors
-    /// The reply is not the one to the oldest request.
+    /// It is not the expected reply to the oldest request.
     fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong>;
 }
 
-/// The line at the beginning, its ending included.
+/// Returns the first line with its ending.
 fn first_line(input: &[u8]) -> Option<&[u8]> {
     memchr::memchr(b'\n', input).map(|lf| &input[..=lf])
 }
@@ -50,7 +51,7 @@ fn wrong(wanted: &[u8], got: &[u8]) -> Wrong {
     format!("wanted \"{}\", got \"{}\"", show(wanted), show(got))
 }
 
-/// A decimal number and what follows it.
+/// Splits off a decimal number.
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let value = text[..digits]
@@ -59,13 +60,13 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     (digits > 0).then_some((value, &text[digits..]))
 }
 
-/// Always the same requests in turn, with replies that are known to the byte.
+/// A fixed sequence of requests whose replies are known to the byte.
 pub struct Fixed<const REQUESTS: u64> {
-    /// Request and reply. Long replies are shared by all connections.
+    /// Requests with their replies. Long replies are shared by all connections.
     steps: Vec<(Vec<u8>, Rc<[u8]>)>,
     asked: usize,
     heard: usize,
-    /// Bytes of the reply under way that have come.
+    /// The number of bytes received of the current reply.
     matched: usize,
 }
 
@@ -100,11 +101,11 @@ impl<const N: u64> Talk for Fixed<N> {
     }
 }
 
-/// A reservation and its cancellation by name, over and over.
+/// A reservation and its cancellation by name, repeatedly.
 pub struct Pair {
     reserve: Vec<u8>,
     cancel: Vec<u8>,
-    /// How both replies go on after the number.
+    /// The text of both replies after the number.
     tail: Vec<u8>,
     asked: u64,
     heard: u64,
@@ -112,7 +113,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// `target` as it is asked for, `name` as the server says it.
+    /// Takes the target as it is requested, and the name as the server prints it.
     pub fn new(target: &str, name: &str) -> Pair {
         Pair {
             reserve: format!("RESERVAR {target}\n").into(),
@@ -124,7 +125,7 @@ impl Pair {
         }
     }
 
-    /// The same with the target as it is asked for in both requests.
+    /// Returns the same with the target as it is requested in both requests.
     pub fn folded(target: &str, name: &str) -> Pair {
         Pair { cancel: format!("CANCELAR {target}\n").into(), ..Pair::new(target, name) }
     }
@@ -147,7 +148,7 @@ impl Talk for Pair {
         if tail != self.tail {
             return Err(wrong(&self.tail, line));
         }
-        // A number is never issued twice, and what is cancelled is what was reserved last.
+        // A number is never issued twice, and the last reservation is the one that is cancelled.
         if if cancels { got != self.last } else { got <= self.last } {
             return Err(format!("number {got} after {}", self.last));
         }
@@ -157,17 +158,17 @@ impl Talk for Pair {
     }
 }
 
-/// What to reserve next, and how the reply goes on after the number.
+/// The next target to reserve, and the text of the reply after the number.
 pub trait Choice {
     fn choose(&mut self, request: &mut Vec<u8>, tail: &mut Vec<u8>);
 }
 
-/// Reservations that are cancelled by the number that the reply told.
+/// Reservations that are cancelled by the number in the reply.
 pub struct ByNumber<C> {
     choice: C,
-    /// Numbers with the tails of their replies, to be cancelled next.
+    /// The reservations to cancel next: numbers with the tails of their replies.
     held: VecDeque<(u64, Vec<u8>)>,
-    /// What the replies to come must be, oldest first: a number to cancel, or none, and the tail.
+    /// The expected replies, oldest first: for a cancellation its number, and the tail.
     wanted: VecDeque<(Option<u64>, Vec<u8>)>,
     last: u64,
 }
@@ -199,7 +200,7 @@ impl<C: Choice> Talk for ByNumber<C> {
         let Some((got, rest)) = line.strip_prefix(head).and_then(number) else {
             return Err(wrong(head, line));
         };
-        // A reservation's reply goes on with its interval, a cancellation's does not.
+        // The reply to a reservation ends with its interval, the reply to a cancellation does not.
         let is_right = match cancels {
             Some(number) => number == got && tail.starts_with(rest.trim_ascii_end()),
             None => got > self.last && rest.starts_with(&tail),
@@ -215,15 +216,15 @@ impl<C: Choice> Talk for ByNumber<C> {
     }
 }
 
-/// Free hours of one resource that has bookings in between. An hour comes round again when its last
-/// reservation is cancelled: operations of one connection end in the order in which they began.
+/// The free hours of one resource between its bookings. An hour is used again after its last
+/// reservation was cancelled, because the operations of one connection end in order.
 pub struct FreeHours {
     name: String,
     free: VecDeque<u32>,
 }
 
 impl FreeHours {
-    /// `hours` as [`hour`] counts them; at least as many as there are requests in flight.
+    /// Takes hours as numbered by [`hour`], at least as many as there are requests in flight.
     pub fn new(name: String, hours: impl Iterator<Item = u32>) -> FreeHours {
         FreeHours { name, free: hours.collect() }
     }
@@ -239,27 +240,26 @@ impl Choice for FreeHours {
     }
 }
 
-/// Any of many resources, in an hour that is nobody else's, so that requests never collide however
-/// few the resources are.
+/// Random resources, in hours that belong to one connection, so that requests never collide.
 pub struct AnyResource {
     resources: u32,
     hours: VecDeque<u32>,
-    dice: u64,
+    state: u64,
 }
 
 impl AnyResource {
     pub fn new(resources: u32, hours: impl Iterator<Item = u32>, seed: u64) -> AnyResource {
-        // A generator of this kind must not begin with 0.
-        let dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        AnyResource { resources, hours: hours.collect(), dice }
+        // The state of this generator must not be 0.
+        let state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        AnyResource { resources, hours: hours.collect(), state }
     }
 
-    /// From 1 to how many there are (xorshift64*).
+    /// Returns a random number from 1 to the number of resources (xorshift64*).
     fn roll(&mut self) -> u64 {
-        self.dice ^= self.dice >> 12;
-        self.dice ^= self.dice << 25;
-        self.dice ^= self.dice >> 27;
-        let high = self.dice.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+        self.state ^= self.state >> 12;
+        self.state ^= self.state << 25;
+        self.state ^= self.state >> 27;
+        let high = self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
         ((high * u64::from(self.resources)) >> 32) + 1
     }
 }
@@ -275,8 +275,8 @@ impl Choice for AnyResource {
     }
 }
 
-/// The beginning of an hour from 2030 on, without a zone. Months have 28 days here: no calendar is
-/// needed, and no two of them are the same.
+/// Prints the start of an hour, counted from 2030, without a zone. Months have 28 days here, so
+/// that no calendar is needed and all hours differ.
 pub fn hour(at: u32) -> String {
     let (day, hour) = (at / 24, at % 24);
     let (month, day) = (day / 28, day % 28);
@@ -284,20 +284,20 @@ pub fn hour(at: u32) -> String {
     format!("{year}-{:02}-{:02}T{hour:02}:00:00", month + 1, day + 1)
 }
 
-/// beanstalkd's way to hand things out and take them back, in its default tube.
+/// Jobs of beanstalkd's default tube, taken and given back.
 pub struct Jobs {
     taking: Taking,
     held: VecDeque<u64>,
-    /// Whether the replies to come are to giving back, oldest first.
+    /// For each expected reply, oldest first, whether it is to giving a job back.
     wanted: VecDeque<bool>,
 }
 
-/// How beanstalkd is asked.
+/// The pair of requests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Taking {
-    /// Any job that is ready, and its release: none of it is written to a log.
+    /// `reserve` and `release`, which are not logged.
     Ready,
-    /// A new job and its deletion: both are written.
+    /// `put` and `delete`, which are logged.
     New,
 }
 
@@ -349,12 +349,12 @@ impl Talk for Jobs {
     }
 }
 
-/// Everybody waits for one resource, holds it for a moment and waits anew: what a release costs
-/// until the next one has it.
+/// All connections wait for one resource, hold it for a moment and wait again. Measures the time
+/// from a release to the next grant.
 pub struct Queuer {
     name: String,
     held: Option<u64>,
-    /// When the resource was given back last, by whomever.
+    /// The time of the last release.
     released: Rc<Cell<Option<Instant>>>,
 }
 
@@ -411,7 +411,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// Replies in pieces of so many bytes; how many were heard.
+    /// Feeds replies in pieces of some bytes and returns the number of complete replies.
     fn tell(talk: &mut impl Talk, replies: &str, piece: usize) -> Result<usize, Wrong> {
         let (mut input, mut heard) = (Vec::new(), 0);
         for bytes in replies.as_bytes().chunks(piece) {
@@ -429,7 +429,7 @@ mod tests {
         Ok(heard)
     }
 
-    /// Right replies are heard however they are cut; each wrong one is told.
+    /// Correct replies are accepted however they are split, and each wrong one is an error.
     fn check<T: Talk>(make: impl Fn() -> T, requests: &[&str], right: &[&str], wrong: &[&[&str]]) {
         for piece in 1..40 {
             let mut talk = make();

@@ -1,5 +1,6 @@
-//! Changes at a fixed rate, told to many watchers. An open loop: a change is made when its time has
-//! come, whatever the server does, and every notice counts from that time.
+//! Changes at a fixed rate, and many watchers. This is an open loop: each change has a time at
+//! which it is requested whether or not the server keeps up, and latencies of notices count from
+//! that time.
 
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -15,9 +16,9 @@ const SCRATCH_BYTES: usize = 64 << 10;
 
 struct Watcher {
     stream: TcpStream,
-    /// Half a line.
+    /// An incomplete line.
     input: Vec<u8>,
-    /// The event that must come next.
+    /// The number of the next event.
     next: u64,
 }
 
@@ -27,14 +28,14 @@ struct Watch {
     writer: TcpStream,
     pair: Pair,
     begun: Instant,
-    /// Changes that were asked for.
+    /// The number of requested changes.
     asked: u64,
     /// The last event before the first change.
     base: u64,
     interval: Duration,
 }
 
-/// `rate` changes a second and `count` watchers; an operation is a change.
+/// Makes `rate` changes per second beside `count` watchers. An operation is a change.
 ///
 /// # Errors
 /// A wrong reply or notice, or a connection that fails.
@@ -73,14 +74,15 @@ impl Watch {
         Ok(Watch { poll, watchers, writer, pair, begun, asked: 0, base, interval })
     }
 
-    /// Makes changes for so long; the latencies of the notices that have come meanwhile.
+    /// Makes changes for a time and returns the latencies of the notices received meanwhile.
     fn go_on(&mut self, time: Duration) -> Result<hdrhistogram::Histogram<u64>, String> {
         let end = Instant::now() + time;
         let mut latency = histogram();
         let mut events = Events::with_capacity(1024);
         while Instant::now() < end {
             self.change()?;
-            // No sleep: the processor is ours, and a timeout is not exact enough.
+            // No sleep: this process has the processor to itself, and a timeout is not exact
+            // enough.
             match self.poll.poll(&mut events, Some(Duration::ZERO)) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 done => done.map_err(|error| format!("the poll failed: {error}"))?,
@@ -101,7 +103,7 @@ impl Watch {
         Ok(latency)
     }
 
-    /// Asks for the changes that are due.
+    /// Requests the changes that are due.
     fn change(&mut self) -> Result<(), String> {
         let mut lines = Vec::new();
         while self.begun + self.interval * self.asked as u32 <= Instant::now() {
@@ -114,8 +116,8 @@ impl Watch {
         self.writer.write_all(&lines).map_err(|error| format!("writing failed: {error}"))
     }
 
-    /// The replies to the changes. A line that comes in two parts is not worth a buffer here: it
-    /// cannot happen as long as the server keeps up, and is told as an error.
+    /// Reads the replies to the changes. An incomplete line is an error. It needs no buffer,
+    /// because it cannot occur as long as the server keeps up.
     fn hear(&mut self) -> Result<(), String> {
         let mut scratch = [0; SCRATCH_BYTES];
         let Some(count) = read(&mut self.writer, &mut scratch)? else { return Ok(()) };
@@ -131,7 +133,7 @@ impl Watch {
 }
 
 impl Watcher {
-    /// Takes the notices that have come; `note` is told the number of each.
+    /// Reads the available notices and calls `note` with the number of each.
     fn hear(&mut self, note: &mut impl FnMut(u64)) -> Result<(), String> {
         let mut scratch = [0; SCRATCH_BYTES];
         while let Some(count) = read(&mut self.stream, &mut scratch)? {
@@ -156,7 +158,7 @@ impl Watcher {
     }
 }
 
-/// `None` when there is nothing now.
+/// Turns "would block" into `None`.
 fn read(stream: &mut TcpStream, scratch: &mut [u8]) -> Result<Option<usize>, String> {
     match stream.read(scratch) {
         Ok(0) => Err("the server has closed a connection".to_owned()),
@@ -168,7 +170,7 @@ fn read(stream: &mut TcpStream, scratch: &mut [u8]) -> Result<Option<usize>, Str
     }
 }
 
-/// Begins to watch; the number of the last event so far.
+/// Starts to watch and returns the number of the last event.
 fn begin(socket: &mut std::net::TcpStream) -> Result<u64, String> {
     socket.write_all(b"OBSERVAR\n").map_err(|error| error.to_string())?;
     let mut scratch = [0; 256];

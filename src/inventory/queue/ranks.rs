@@ -84,15 +84,14 @@ impl Ranks {
 mod tests {
     use std::collections::BTreeSet;
 
+    use support::Rng;
+
     use super::*;
 
     #[test]
     fn rank_equals_a_plain_count() {
-        let mut state = 11u64;
-        let mut next = move |bound: u64| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 33) % bound
-        };
+        let mut rng = Rng(11);
+        let mut next = move |bound: u64| rng.below(bound as usize) as u64;
         for leaves in [2, 5, 9] {
             let (mut ranks, mut set) = (Ranks::default(), BTreeSet::new());
             for round in 1..4_000u64 {

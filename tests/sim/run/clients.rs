@@ -1,4 +1,4 @@
-//! What clients do.
+//! The actions of the clients.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use support::Rng;
 use support::generator::HOLDERS;
 use support::reference::{Command, Lang};
 
-/// Lines that change nothing, with the code of the error.
+/// Invalid lines with the codes of their errors and the languages of their verbs.
 const BAD: [(&str, u16, Option<Lang>); 14] = [
     ("HOLA", 400, None),
     ("RESERVAR", 400, Some(Lang::Es)),
@@ -29,7 +29,7 @@ const BAD: [(&str, u16, Option<Lang>); 14] = [
 ];
 
 impl Run {
-    /// What clients do between two turns.
+    /// Lets clients act between two turns.
     pub(super) fn act(&mut self) {
         while self.peers.len() + self.newcomers.len() < self.most_peers {
             self.connect();
@@ -54,7 +54,7 @@ impl Run {
             self.say_command(&mut peer, Command::IAm(name));
         }
         if self.rng().one_in(40) {
-            // It asks for more than the server keeps for who does not read.
+            // It requests more than the server buffers for a client that does not read.
             peer.is_greedy = true;
             peer.down = 0;
             for _ in 0..60 {
@@ -135,7 +135,7 @@ impl Run {
             }
             _ => {
                 let command = self.generator.draw(&self.model, self.now);
-                // Notices wait for a reader, and how long only the server knows.
+                // The model does not know how long the server keeps notices for a slow reader.
                 if !(peer.is_greedy && matches!(command, Command::Watch(..))) {
                     self.say_command(peer, command);
                 }
@@ -161,7 +161,7 @@ impl Run {
         let mut wire = peer.wire.borrow_mut();
         wire.send(line.as_bytes());
         if telnet {
-            // An offer in the middle of everything.
+            // A telnet negotiation.
             wire.send(&[255, 251, 31]);
         }
         wire.send(peer.eol.as_bytes());

@@ -1,4 +1,4 @@
-//! The model follows the server, and what clients are told is compared.
+//! The model follows the server, and the output of all clients is compared with that of the model.
 
 use reservad::service::Step;
 
@@ -7,7 +7,7 @@ use super::Run;
 use support::reference::{Command, Line};
 
 impl Run {
-    /// Tells the model what the server did, in that order.
+    /// Applies the actions of the server to the model, in the same order.
     pub(super) fn follow(&mut self, steps: Vec<Step>, committed: bool) {
         for step in steps {
             let first = self.model.last_event() + 1;
@@ -31,7 +31,7 @@ impl Run {
                 }
                 Step::ToldAgain(session) => {
                     self.seen.one("told again");
-                    self.model.tell_again(session.0);
+                    self.model.repeat_position(session.0);
                 }
                 Step::Spared(session) => {
                     if let Some(peer) = self.peers.iter_mut().find(|it| it.session == session.0) {
@@ -40,7 +40,7 @@ impl Run {
                 }
                 Step::EndedWaits => self.model.end_waits(),
                 Step::Committed => {
-                    self.model.tell_watchers(self.done.unwrap_or(self.model.last_event()));
+                    self.model.notify_watchers(self.done.unwrap_or(self.model.last_event()));
                     self.seen.count(
                         "commits",
                         usize::from(self.candidates.last().unwrap().0 < self.model.last_event()),
@@ -57,11 +57,11 @@ impl Run {
         }
     }
 
-    /// What the model has said is what its clients want to be told.
+    /// Takes the output of the model as the expected lines of the clients.
     fn say(&mut self, first: u64, step: Step) {
-        // What happens by itself may be cut into pieces, and is told when its own event is durable.
+        // Due work may take several commits. Each line is sent when its own event is durable.
         let by_itself = matches!(step, Step::EndedDue | Step::ClockSet(_));
-        for (session, line, after) in self.model.take_said() {
+        for (session, line, after) in self.model.take_output() {
             let is_grant = matches!(&line, Line::Is(text) if text.starts_with("OK "));
             let (first, last) = match by_itself {
                 true => (if is_grant { after } else { after + 1 }, after),
@@ -127,7 +127,7 @@ impl Run {
         self.note(|| format!("{session}: {frame:?}"));
     }
 
-    /// Everybody was told what is due, and nothing else.
+    /// Checks the output of all clients.
     pub(super) fn judge(&mut self) {
         for at in 0..self.peers.len() {
             let told = self.peers[at].judge();
@@ -137,7 +137,7 @@ impl Run {
             self.seen.count("lines told", told.lines);
             self.seen.count("notices", told.notices.len());
             for (seq, text) in told.notices {
-                // It is the same to the byte, whenever it is told again.
+                // A repeated notice has the same bytes.
                 let is_spanish = ["RESERVADO", "CANCELADO", "RENOVADO", "VENCIDO", "ALTA", "BAJA"]
                     .contains(&text.split(' ').nth(2).unwrap_or_default());
                 let before = self.told_notices.entry((seq, is_spanish)).or_insert(text.clone());

@@ -1,40 +1,39 @@
-//! Conversations written down as they look at a terminal, held against a
-//! server of their own.
+//! Scripted conversations with a server.
 //!
 //! ```text
-//! > RESERVAR Sala 1 por=1h          a line of the only client
-//! < OK RESERVADO #1 Sala 1 {*}      what it must be answered
-//! ana> SALIR                        a line of another client
+//! > RESERVAR Sala 1 por=1h          the client without a name sends a line
+//! < OK RESERVADO #1 Sala 1 {*}      it must receive this line
+//! ana> SALIR                        the client `ana` sends a line
 //! ana< OK ADIÓS
-//! ana.                              that client has been closed, nothing more came
-//! ana|                              that client half-closes and reads to the end
-//! ana!                              that client goes away at once, in the middle of a wait
+//! ana.                              the server has closed the connection of `ana`
+//! ana|                              `ana` half-closes its connection and reads to the end
+//! ana!                              `ana` disconnects at once, for example while it waits
+//! -- a comment
 //! ```
 //!
-//! In a reply `{T}` is any time, `{n}` any number, `{*}` any text
-//! of that line; `⇥` is a tab, in lines too. What is not expected is a failure: at the end every
-//! client must have been sent nothing more.
+//! In a reply `{T}` stands for any time, `{n}` for any number and `{*}` for any text within the
+//! line. `⇥` is a tab, in sent lines too. At the end no client may have received further lines.
 
 use super::{Client, Server};
 use std::collections::BTreeMap;
 
-/// Holds a conversation with a server that has these arguments.
+/// Runs a script with a new server that has the given arguments.
 pub fn check(arguments: &[&str], script: &str) {
     let server = Server::in_memory(arguments);
-    converse(&server, script);
+    run_script(&server, script);
     server.stop();
 }
 
-/// Holds a Spanish conversation three times, each with a new server: as it
-/// is, in English, and with Spanish verbs and English options.
+/// Runs a Spanish script three times with new servers: as it is, in English, and with Spanish verbs
+/// and English options.
 pub fn check_in_both(arguments: &[&str], script: &str) {
     check(arguments, script);
     check(arguments, &in_english(script));
     check(arguments, &with_english_options(script));
 }
 
-/// Holds a conversation with a running server.
-pub fn converse(server: &Server, script: &str) {
+/// Runs a script with a running server.
+pub fn run_script(server: &Server, script: &str) {
     let mut clients: BTreeMap<&str, Client> = BTreeMap::new();
     for (at, line) in script.lines().enumerate() {
         let line = line.trim_start();
@@ -67,20 +66,19 @@ pub fn converse(server: &Server, script: &str) {
         }
     }
     for (name, client) in clients {
-        assert_eq!(client.finish(), "", "{name:?} was sent more in:\n{script}");
+        assert_eq!(client.finish(), "", "unexpected lines for {name:?} in:\n{script}");
     }
 }
 
-/// Holds the first line that is answered to each line against a pattern,
-/// all on one connection.
-pub fn check_rows(client: &mut Client, rows: &[(&str, &str)]) {
-    for (line, want) in rows {
+/// Sends lines on one connection and matches the first line of each reply with a pattern.
+pub fn check_cases(client: &mut Client, cases: &[(&str, &str)]) {
+    for (line, want) in cases {
         let got = client.say(line);
-        assert!(matches(want, &got), "{line:?}\nis answered {got:?}\nnot      {want:?}");
+        assert!(matches(want, &got), "{line:?}\ngot      {got:?}\nexpected {want:?}");
     }
 }
 
-/// Whether a reply is what a pattern says; see the page above.
+/// Returns whether a reply matches a pattern as in scripts.
 pub fn matches(want: &str, got: &str) -> bool {
     let Some(at) = ["{T}", "{n}", "{*}"].iter().filter_map(|mark| want.find(mark)).min() else {
         return want == got;
@@ -102,21 +100,23 @@ pub fn matches(want: &str, got: &str) -> bool {
     }
 }
 
-/// The number of a notice of a change.
+/// Returns the number of a notice.
 pub fn notice_number(notice: &str) -> u64 {
     let number = notice.strip_prefix("* ").and_then(|rest| rest.split(' ').next());
-    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no notice: {notice}"))
+    number
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("not a notice: {notice}"))
 }
 
-/// The notices that come next, which must be those with these numbers.
-pub fn told(client: &mut Client, from: u64, to: u64) -> Vec<String> {
+/// Reads notices and checks that they have the numbers `from..=to`.
+pub fn expect_notices(client: &mut Client, from: u64, to: u64) -> Vec<String> {
     let lines: Vec<_> = (from..=to).map(|_| client.raw_line()).collect();
     let numbers: Vec<_> = lines.iter().map(|line| notice_number(line)).collect();
-    assert_eq!(numbers, (from..=to).collect::<Vec<_>>(), "a gap, or twice the same");
+    assert_eq!(numbers, (from..=to).collect::<Vec<_>>(), "missing or repeated notices");
     lines
 }
 
-/// Whether a text is RFC 3339 with an offset, to the second.
+/// Returns whether a text is a time in RFC 3339 with seconds and an offset.
 pub fn is_time(text: &str) -> bool {
     let form = "dddd-dd-ddTdd:dd:dd+dd:dd";
     let fits = |(have, want): (char, char)| match want {
@@ -127,7 +127,7 @@ pub fn is_time(text: &str) -> bool {
     text.chars().count() == form.len() && text.chars().zip(form.chars()).all(fits)
 }
 
-/// The vocabulary of the protocol: verbs and words of replies.
+/// Verbs and words of replies in both languages.
 const WORDS: [(&str, &str); 25] = [
     ("RESERVADO", "RESERVED"),
     ("RESERVAR", "RESERVE"),

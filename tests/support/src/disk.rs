@@ -1,4 +1,4 @@
-//! The server's files as the tests look at them, and disks that are small or fail.
+//! The files of a data directory as tests read them, small disks, and servers under strace.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,15 +20,15 @@ pub fn text_of(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The journal's events by number, read without the program's own reader.
-/// Their numbers have no gaps, in a snapshot too, and their times never go back.
-pub fn events(folder: &Path) -> Vec<(u64, String)> {
-    history(folder).0
+/// Reads the journal's events with their numbers, without the server's own parser. Checks that
+/// numbers have no gaps and times never decrease.
+pub fn events(directory: &Path) -> Vec<(u64, String)> {
+    history(directory).0
 }
 
-/// The events since the last compaction, and the number of the last event of all.
-pub fn history(folder: &Path) -> (Vec<(u64, String)>, u64) {
-    let text = std::fs::read_to_string(folder.join("journal")).unwrap();
+/// Reads the events since the last compaction, and the number of the last event.
+pub fn history(directory: &Path) -> (Vec<(u64, String)>, u64) {
+    let text = std::fs::read_to_string(directory.join("journal")).unwrap();
     let mut lines = text.trim_end_matches('\n').lines();
     assert!(lines.next().unwrap().starts_with("reservad-journal 3 "));
     let mut events = Vec::new();
@@ -61,7 +61,7 @@ pub fn history(folder: &Path) -> (Vec<(u64, String)>, u64) {
                         }
                     };
                     let (time, _) = stamped(&text);
-                    assert!(last_time <= time, "time goes back: {line}");
+                    assert!(last_time <= time, "the time decreases: {line}");
                     last_time = time;
                     last += 1;
                     events.push((last, text));
@@ -81,16 +81,16 @@ pub fn is_compacted(journal: &str) -> bool {
     journal.lines().next().is_some_and(|header| header.contains(" snapshot "))
 }
 
-/// The stamp of an event and what follows it.
+/// Splits an event into its time and the rest.
 pub fn stamped(event: &str) -> (Time, &str) {
     let (stamp, rest) = event.split_once(' ').unwrap();
     (parse_utc(stamp).unwrap(), rest)
 }
 
-/// Replays the journal of a folder and checks every invariant.
-pub fn check_replay(folder: &Path) {
+/// Replays the journal in a directory and checks all invariants of the inventory.
+pub fn check_replay(directory: &Path) {
     let mut inventory = Inventory::new(CAPACITY);
-    let report = journal::check(&DiskStorage::at(folder), |record| {
+    let report = journal::check(&DiskStorage::at(directory), |record| {
         store::replay(&mut inventory, record).map(|_| ())
     });
     assert_eq!(report.unwrap().bad, None);
@@ -99,41 +99,49 @@ pub fn check_replay(folder: &Path) {
 
 pub const CAPACITY: Capacity = Capacity { resources: 1 << 20, reservations: 1 << 20 };
 
-/// Whether strace can trace here.
+/// Returns whether strace works on this machine, and records the calling test as skipped if not.
 pub fn can_trace() -> bool {
     if !has("strace") {
         return false;
     }
     let tried = Command::new("strace").args(["-o", "/dev/null", "true"]).output().unwrap();
     if !tried.status.success() {
-        skip(format_args!("strace may not trace here: {}", text(&tried.stderr)));
+        skip(format_args!("strace does not work: {}", text(&tried.stderr)));
     }
     tried.status.success()
 }
 
-/// The server under strace, which writes to `trace`. It stays our child.
-pub fn traced(folder: &Path, trace: &Path, options: &[&str], arguments: &[&str]) -> Server {
+/// Starts the server under strace, which writes to `trace`. The server remains a child of the test.
+pub fn traced(directory: &Path, trace: &Path, options: &[&str], arguments: &[&str]) -> Server {
     let mut strace = Command::new("strace");
     strace.args(["-D", "-f", "-ttt", "-o", text_of(trace)]).args(options);
     strace.arg(program("reservad"));
-    strace.args(["--data-dir", text_of(folder), "--listen", "127.0.0.1:0", "--time-zone", "UTC"]);
+    strace.args([
+        "--data-dir",
+        text_of(directory),
+        "--listen",
+        "127.0.0.1:0",
+        "--time-zone",
+        "UTC",
+    ]);
     strace.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
     Server::spawn(&mut strace)
 }
 
-/// A file system in memory that goes with the test.
+/// A small tmpfs, which is unmounted when the value is dropped.
 pub struct SmallDisk(TempDir);
 
 impl SmallDisk {
+    /// Mounts a file system, or records the calling test as skipped.
     pub fn new(bytes: usize) -> Option<SmallDisk> {
-        let folder = temp_dir();
+        let directory = temp_dir();
         let size = format!("size={bytes}");
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &size, "none", text_of(folder.path())]);
+        mount.args(["-t", "tmpfs", "-o", &size, "none", text_of(directory.path())]);
         match mount.output() {
-            Ok(done) if done.status.success() => Some(SmallDisk(folder)),
+            Ok(done) if done.status.success() => Some(SmallDisk(directory)),
             Ok(done) => {
-                skip(format_args!("mount says {}", text(&done.stderr).trim()));
+                skip(format_args!("mount: {}", text(&done.stderr).trim()));
                 None
             }
             Err(error) => {
@@ -142,9 +150,7 @@ impl SmallDisk {
             }
         }
     }
-}
 
-impl SmallDisk {
     pub fn path(&self) -> &Path {
         self.0.path()
     }

@@ -1,42 +1,37 @@
-//! Random commands that often mean something, and the ways to write them.
+//! The generator of random commands. They often refer to existing resources and reservations, and
+//! are written in random spellings.
 
 use super::Rng;
-use super::reference::{self, Command, Item, Lang, Model, Request, Start, Term};
+use super::reference::{self, Command, End, Item, Lang, Model, Request, Start};
 use reservad::time::{Round, Time, Zone};
 
 pub const ROOMS: [&str; 6] = ["Sala 1", "Sala 2", "Árbol", "Sala 11", "GPU 1", "GPU 2"];
 const PATTERNS: [&str; 8] = ["*", "*", "*", "Sala *", "Sala *", "*1", "*L*", "á*"];
 pub const HOLDERS: [&str; 3] = ["ana", "luis", "Zoë"];
 
-/// What the dice look at.
+/// The state of the server for which a command is generated.
 #[derive(Clone, Copy)]
 struct Of<'a> {
     model: &'a Model,
     now: i64,
 }
 
-/// The dice, and what they have to know to be to the point.
+/// Generates commands.
 pub struct Generator {
     pub rng: Rng,
     pub zone: Zone,
-    /// Many wait for long.
+    /// Whether half of the requests wait for a long time.
     pub crowd: bool,
-    /// Requests with a `clave=`, to be said again.
+    /// The requests with an idempotency key so far, to be repeated.
     pub keyed: Vec<Request>,
 }
 
 impl Generator {
-    /// What somebody might say now.
+    /// Generates a command.
     pub fn draw(&mut self, model: &Model, now: i64) -> Command {
         let of = Of { model, now };
         if !self.keyed.is_empty() && self.rng.one_in(12) {
-            let mut request = self.keyed[self.rng.below(self.keyed.len())].clone();
-            if self.rng.one_in(6) {
-                request.note = Some("otra".to_owned());
-            }
-            let count = request.wants.len();
-            request.wants.rotate_left(self.rng.below(count));
-            return Command::Reserve(request);
+            return Command::Reserve(self.repeat_keyed());
         }
         if self.crowd && self.rng.one_in(2) {
             let wait_ms = Some(7_200_000);
@@ -45,30 +40,15 @@ impl Generator {
         match self.rng.below(100) {
             0..45 => Command::Reserve(self.request(of)),
             45..61 => Command::Cancel(self.items(of)),
-            61..70 => {
-                let kept_alive = of.model.kept_alive();
-                if !kept_alive.is_empty() && self.rng.one_in(2) {
-                    let (number, ms) = kept_alive[self.rng.below(kept_alive.len())];
-                    let again = Term::KeepAlive(ms);
-                    let other = self.keep_alive();
-                    let term = if self.rng.one_in(3) { other } else { again };
-                    return Command::Renew(number, term);
-                }
-                let term = match self.rng.below(8) {
-                    0 => self.keep_alive(),
-                    1..4 => Term::For(self.length()),
-                    _ => Term::Until(self.instant(of)),
-                };
-                Command::Renew(self.number(of), term)
-            }
-            70..77 => Command::When(self.wants(of), self.start(of), self.length_or_nights()),
+            61..70 => self.renewal(of),
+            70..77 => Command::When(self.targets(of), self.start(of), self.length_or_nights()),
             77..80 => {
-                let term = match self.rng.below(4) {
-                    0 => Term::Open,
-                    1 => Term::Until(self.instant(of)),
+                let end = match self.rng.below(4) {
+                    0 => End::Open,
+                    1 => End::Until(self.instant(of)),
                     _ => self.length_or_nights(),
                 };
-                Command::List(self.wanted(of), self.start(of), term)
+                Command::List(self.wanted(of), self.start(of), end)
             }
             80..83 => {
                 let holder = self.rng.one_in(3).then(|| self.rng.pick(&HOLDERS).to_owned());
@@ -91,12 +71,40 @@ impl Generator {
         }
     }
 
+    /// Repeats a request with a key, sometimes with another note, which is an error.
+    fn repeat_keyed(&mut self) -> Request {
+        let mut request = self.keyed[self.rng.below(self.keyed.len())].clone();
+        if self.rng.one_in(6) {
+            request.note = Some("otra".to_owned());
+        }
+        let count = request.targets.len();
+        request.targets.rotate_left(self.rng.below(count));
+        request
+    }
+
+    fn renewal(&mut self, of: Of) -> Command {
+        let kept_alive = of.model.kept_alive();
+        if !kept_alive.is_empty() && self.rng.one_in(2) {
+            let (number, ms) = kept_alive[self.rng.below(kept_alive.len())];
+            let same = End::KeepAlive(ms);
+            let other = self.keep_alive();
+            let end = if self.rng.one_in(3) { other } else { same };
+            return Command::Renew(number, end);
+        }
+        let end = match self.rng.below(8) {
+            0 => self.keep_alive(),
+            1..4 => End::For(self.length()),
+            _ => End::Until(self.instant(of)),
+        };
+        Command::Renew(self.number(of), end)
+    }
+
     fn request(&mut self, of: Of) -> Request {
-        let term = match self.rng.below(11) {
-            0 | 1 => Term::Open,
-            2 | 3 => Term::Quit,
+        let end = match self.rng.below(11) {
+            0 | 1 => End::Open,
+            2 | 3 => End::Quit,
             10 => self.keep_alive(),
-            4 | 5 => Term::Until(self.instant(of)),
+            4 | 5 => End::Until(self.instant(of)),
             _ => self.length_or_nights(),
         };
         let wait_ms = self.rng.one_in(2) || self.rng.one_in(2);
@@ -107,21 +115,21 @@ impl Generator {
             .rng
             .one_in(6)
             .then(|| self.rng.pick(&["dos adultos", "dice \"sí\" \\ no", "ñandú"]).to_owned());
-        Request { wants: self.wants(of), start: self.start(of), term, wait_ms, key, note }
+        Request { targets: self.targets(of), start: self.start(of), end, wait_ms, key, note }
     }
 
     fn length(&mut self) -> i64 {
         self.rng.pick(&[1_000, 2_000, 5_000, 60_000, 3_600_000, 5_400_000, 86_400_000])
     }
 
-    fn keep_alive(&mut self) -> Term {
-        Term::KeepAlive(self.rng.pick(&[10_000, 10_000, 60_000, 3_600_000]))
+    fn keep_alive(&mut self) -> End {
+        End::KeepAlive(self.rng.pick(&[10_000, 10_000, 60_000, 3_600_000]))
     }
 
-    fn length_or_nights(&mut self) -> Term {
+    fn length_or_nights(&mut self) -> End {
         match self.rng.one_in(5) {
-            true => Term::Nights(1 + self.rng.below(3) as u32),
-            false => Term::For(self.length()),
+            true => End::Nights(1 + self.rng.below(3) as u32),
+            false => End::For(self.length()),
         }
     }
 
@@ -129,11 +137,11 @@ impl Generator {
         match self.rng.below(10) {
             0 => Start::Now,
             1 | 2 => Start::At(self.instant(of)),
-            _ => Start::Unsaid,
+            _ => Start::Default,
         }
     }
 
-    /// A whole second not far from now.
+    /// Returns a whole second not far from now.
     fn instant(&mut self, of: Of) -> i64 {
         let offsets = [-5, 0, 1, 2, 5, 6, 60, 61, 3_600, 5_400, 86_400, 172_800];
         of.now.div_euclid(1000) * 1000 + 1000 * self.rng.pick(&offsets)
@@ -176,20 +184,20 @@ impl Generator {
         }
     }
 
-    fn wants(&mut self, of: Of) -> Vec<String> {
+    fn targets(&mut self, of: Of) -> Vec<String> {
         let count = self.rng.pick(&[1, 1, 1, 1, 1, 2, 2, 3]).min(of.model.rooms().len() + 1);
-        let mut wants: Vec<String> = Vec::new();
-        while wants.len() < count {
-            let want = match self.rng.one_in(5) {
+        let mut targets: Vec<String> = Vec::new();
+        while targets.len() < count {
+            let target = match self.rng.one_in(5) {
                 true => self.rng.pick(&PATTERNS).to_owned(),
                 false => self.name(of),
             };
-            // The same name twice is an error, and enough of it is too much.
-            if !wants.contains(&want) || want.contains('*') || self.rng.one_in(8) {
-                wants.push(want);
+            // The same name twice is an error, which must not be too frequent.
+            if !targets.contains(&target) || target.contains('*') || self.rng.one_in(8) {
+                targets.push(target);
             }
         }
-        wants
+        targets
     }
 
     fn wanted(&mut self, of: Of) -> Option<String> {
@@ -208,22 +216,12 @@ impl Generator {
         (0..self.rng.pick(&[1, 1, 1, 2])).map(|_| one(self)).collect()
     }
 
-    /// The line of a command, in one of the ways to write it.
+    /// Writes the line of a command, in a random spelling.
     pub fn write(&mut self, command: &Command, lang: Lang) -> String {
         let (verb, targets, mut options) = match command {
             Command::Reserve(request) => {
-                let mut options = self.write_span(request.start, request.term);
-                if let Some(ms) = request.wait_ms {
-                    options.push(format!("{}={}s", self.either("espera", "wait"), ms / 1000));
-                }
-                if let Some(key) = &request.key {
-                    options.push(format!("{}={key}", self.either("clave", "key")));
-                }
-                if let Some(note) = &request.note {
-                    let note = note.replace('\\', "\\\\").replace('"', "\\\"");
-                    options.push(format!("{}=\"{note}\"", self.either("nota", "note")));
-                }
-                (("RESERVAR", "RESERVE"), self.write_wants(&request.wants), options)
+                let options = self.write_request_options(request);
+                (("RESERVAR", "RESERVE"), self.write_targets(&request.targets), options)
             }
             Command::Cancel(items) => {
                 let items = items.iter().map(|item| match item {
@@ -231,22 +229,22 @@ impl Generator {
                     Item::Name(name) => name.clone(),
                 });
                 let items: Vec<String> = items.collect();
-                (("CANCELAR", "CANCEL"), self.write_wants(&items), Vec::new())
+                (("CANCELAR", "CANCEL"), self.write_targets(&items), Vec::new())
             }
-            Command::Renew(number, term) => {
-                let options = self.write_span(Start::Unsaid, *term);
+            Command::Renew(number, end) => {
+                let options = self.write_interval(Start::Default, *end);
                 (("RENOVAR", "RENEW"), format!("#{number}"), options)
             }
-            Command::When(wants, start, term) => {
-                (("CUANDO", "WHEN"), self.write_wants(wants), self.write_span(*start, *term))
+            Command::When(targets, start, end) => {
+                (("CUANDO", "WHEN"), self.write_targets(targets), self.write_interval(*start, *end))
             }
-            Command::List(wanted, start, term) => {
-                let options = self.write_span(*start, *term);
+            Command::List(wanted, start, end) => {
+                let options = self.write_interval(*start, *end);
                 (("LISTAR", "LIST"), wanted.clone().unwrap_or_default(), options)
             }
             Command::Bookings { wanted, holder, from, until } => {
-                let term = until.map_or(Term::Open, Term::Until);
-                let mut options = self.write_span(*from, term);
+                let end = until.map_or(End::Open, End::Until);
+                let mut options = self.write_interval(*from, end);
                 if let Some(holder) = holder {
                     options.push(format!("{}={holder}", self.either("titular", "holder")));
                 }
@@ -258,7 +256,7 @@ impl Generator {
             }
             Command::IAm(name) => (("SOY", "IAM"), name.clone(), Vec::new()),
             Command::Add(names) => (("ALTA", "ADD"), names.join(", "), Vec::new()),
-            Command::Remove(names) => (("BAJA", "REMOVE"), self.write_wants(names), Vec::new()),
+            Command::Remove(names) => (("BAJA", "REMOVE"), self.write_targets(names), Vec::new()),
             Command::Watch(wanted, after) => {
                 let after = after.map(|after| format!("{}={after}", self.either("tras", "after")));
                 let wanted = wanted.clone().unwrap_or_default();
@@ -270,39 +268,54 @@ impl Generator {
         format!("{} {targets} {}", lang.pick(verb.0, verb.1), options.join(" "))
     }
 
+    fn write_request_options(&mut self, request: &Request) -> Vec<String> {
+        let mut options = self.write_interval(request.start, request.end);
+        if let Some(ms) = request.wait_ms {
+            options.push(format!("{}={}s", self.either("espera", "wait"), ms / 1000));
+        }
+        if let Some(key) = &request.key {
+            options.push(format!("{}={key}", self.either("clave", "key")));
+        }
+        if let Some(note) = &request.note {
+            let note = note.replace('\\', "\\\\").replace('"', "\\\"");
+            options.push(format!("{}=\"{note}\"", self.either("nota", "note")));
+        }
+        options
+    }
+
     fn either(&mut self, es: &'static str, en: &'static str) -> &'static str {
         self.rng.pick(&[es, en])
     }
 
-    /// Names in one of their spellings, patterns as they are.
-    fn write_wants(&mut self, wants: &[String]) -> String {
-        let write = |want: &String| match want.contains('*') {
-            true => want.clone(),
+    /// Writes names in a random spelling, and patterns unchanged.
+    fn write_targets(&mut self, targets: &[String]) -> String {
+        let write = |target: &String| match target.contains('*') {
+            true => target.clone(),
             false => match self.rng.below(4) {
-                0 => want.to_uppercase(),
-                1 => reference::fold(want),
-                _ => want.clone(),
+                0 => target.to_uppercase(),
+                1 => reference::fold(target),
+                _ => target.clone(),
             },
         };
-        wants.iter().map(write).collect::<Vec<_>>().join(", ")
+        targets.iter().map(write).collect::<Vec<_>>().join(", ")
     }
 
-    fn write_span(&mut self, start: Start, term: Term) -> Vec<String> {
+    fn write_interval(&mut self, start: Start, end: End) -> Vec<String> {
         let text = |ms| self.zone.text(Time::from_ms(ms), Round::Down);
         let from = match start {
-            Start::Unsaid => None,
+            Start::Default => None,
             Start::Now => Some("ahora".to_owned()),
             Start::At(from) => Some(text(from)),
         };
         let quit = ("hasta", "until", "salir".to_owned());
         let length = |ms| ("por", "for", format!("{}s", ms / 1000));
-        let end = match term {
-            Term::Open => vec![],
-            Term::Quit => vec![quit],
-            Term::KeepAlive(ms) => vec![quit, length(ms)],
-            Term::Until(until) => vec![("hasta", "until", text(until))],
-            Term::For(ms) => vec![length(ms)],
-            Term::Nights(nights) => vec![("noches", "nights", nights.to_string())],
+        let end = match end {
+            End::Open => vec![],
+            End::Quit => vec![quit],
+            End::KeepAlive(ms) => vec![quit, length(ms)],
+            End::Until(until) => vec![("hasta", "until", text(until))],
+            End::For(ms) => vec![length(ms)],
+            End::Nights(nights) => vec![("noches", "nights", nights.to_string())],
         };
         let from = from.map(|from| format!("{}={from}", self.either("desde", "from")));
         let mut options: Vec<String> = from.into_iter().collect();

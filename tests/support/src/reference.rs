@@ -1,14 +1,13 @@
-//! What the server should say, found in the most naive way: a list of
-//! reservations, a list of waiters, and loops. It shares no code with the
-//! inventory; only the printing of times and the ends of nights come from the
-//! zone rules of [`reservad::time`].
+//! The model: a naive implementation of the protocol's semantics with lists and loops, against
+//! which tests compare every reply and notice of the server. It shares no code with the inventory.
+//! Only the printing of times and the ends of nights use the zone rules of [`reservad::time`].
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use reservad::time::{Round, Time, Zone};
 
-/// The end of what has none.
+/// The end of a reservation without an end.
 pub const NEVER: i64 = i64::MAX;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,16 +27,16 @@ impl Lang {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Start {
-    Unsaid,
+    Default,
     Now,
     At(i64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Term {
+pub enum End {
     Open,
     Quit,
-    /// `hasta=salir por=D`, of so many milliseconds.
+    /// `hasta=salir por=D`, in milliseconds.
     KeepAlive(i64),
     Until(i64),
     For(i64),
@@ -46,10 +45,10 @@ pub enum Term {
 
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Names and patterns as they are written.
-    pub wants: Vec<String>,
+    /// Names and patterns as they were written.
+    pub targets: Vec<String>,
     pub start: Start,
-    pub term: Term,
+    pub end: End,
     pub wait_ms: Option<i64>,
     pub key: Option<String>,
     pub note: Option<String>,
@@ -65,9 +64,9 @@ pub enum Item {
 pub enum Command {
     Reserve(Request),
     Cancel(Vec<Item>),
-    Renew(u64, Term),
-    When(Vec<String>, Start, Term),
-    List(Option<String>, Start, Term),
+    Renew(u64, End),
+    When(Vec<String>, Start, End),
+    List(Option<String>, Start, End),
     Bookings { wanted: Option<String>, holder: Option<String>, from: Start, until: Option<i64> },
     Verify(u64, Option<String>),
     IAm(String),
@@ -77,11 +76,11 @@ pub enum Command {
     Quit,
 }
 
-/// A line that a client must be told.
+/// A line that the server must send.
 #[derive(Clone, Debug)]
 pub enum Line {
     Is(String),
-    /// The code, and what the text must contain.
+    /// An error: its code, and texts that the message must contain.
     Error(u16, Vec<String>),
 }
 
@@ -93,12 +92,12 @@ fn error_with(code: u16, parts: &[&str]) -> Line {
     Line::Error(code, parts.iter().map(|part| (*part).to_owned()).collect())
 }
 
-/// What a key stands for, however it is written.
+/// The request under an idempotency key, independent of its spelling.
 #[derive(Clone, PartialEq, Debug)]
-struct Asked {
-    wants: Vec<String>,
+struct KeyedRequest {
+    targets: Vec<String>,
     start: Start,
-    term: Term,
+    end: End,
     note: Option<String>,
 }
 
@@ -110,11 +109,11 @@ struct Reservation {
     until: i64,
     holder: Option<String>,
     note: Option<String>,
-    key: Option<(String, Asked)>,
+    key: Option<(String, KeyedRequest)>,
     session: Option<u64>,
-    /// A length from now on: it ends by the clock that nobody can set.
+    /// Whether its length was given and counted from now. Its end follows the monotonic clock.
     lease: bool,
-    /// How long it lives without a renewal, and until when, by the monotonic clock.
+    /// The keep-alive time in milliseconds, and the monotonic deadline of the next renewal.
     keep_alive: Option<(i64, u64)>,
 }
 
@@ -123,13 +122,15 @@ struct Waiter {
     session: u64,
     holder: Option<String>,
     request: Request,
-    key: Option<(String, Asked)>,
-    /// Until when it waits, by the clock that nobody can set.
-    patience: i64,
+    key: Option<(String, KeyedRequest)>,
+    /// The end of the wait, by the monotonic clock.
+    wait_until: i64,
+    /// The time from which the request can no longer be granted.
     own_end: i64,
     lang: Lang,
     text: String,
-    told: usize,
+    /// The position that was last sent.
+    sent_position: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -140,19 +141,19 @@ struct Watch {
 }
 
 #[derive(Clone, Debug)]
-struct Person {
+struct Connection {
     session: u64,
     holder: Option<String>,
     watch: Option<Watch>,
 }
 
-/// An event as watchers are told of it.
+/// An event as in a notice.
 #[derive(Debug)]
-struct Happening {
+struct Event {
     words: (&'static str, &'static str),
     number: Option<u64>,
     rooms: Vec<String>,
-    /// Start and end in both languages, where they are told.
+    /// Start and end in both languages, if the notice contains them.
     terms: Option<(String, String)>,
 }
 
@@ -164,35 +165,34 @@ pub struct Model {
     rooms: Vec<String>,
     live: Vec<Reservation>,
     waiters: Vec<Waiter>,
-    people: Vec<Person>,
+    connections: Vec<Connection>,
     last_number: u64,
-    /// Shared, so that a model is cheap to put aside.
-    happenings: Vec<Rc<Happening>>,
-    /// The event after which `tras=` can go on.
+    /// Shared, so that a model is cheap to clone.
+    events: Vec<Rc<Event>>,
+    /// The smallest number that `tras=` accepts.
     floor: u64,
-    /// What was to be said since the last look, by connection.
-    pub said: Vec<(u64, Line)>,
-    /// The last event by then, for each line of these.
-    pub said_after: Vec<u64>,
-    /// The models between two events of one step, each with the number of the last one; for who
-    /// wants to see them.
-    pub between: Option<Vec<(u64, Model)>>,
-    /// How often something was reached, to see that the dice reach all.
-    pub seen: BTreeMap<&'static str, usize>,
-    /// Somebody has left the queue since the places were told.
+    /// The lines sent since the last call of `take_output`, with their connections.
+    pub sent: Vec<(u64, Line)>,
+    /// For each line of `sent`, the number of the last event before it.
+    pub sent_after: Vec<u64>,
+    /// If set, collects a copy of the model after each event, with the number of the event.
+    pub after_events: Option<Vec<(u64, Model)>>,
+    /// How often each situation has occurred, to check that the random commands reach all of them.
+    pub counts: BTreeMap<&'static str, usize>,
+    /// Whether a waiter has left the queue since the positions were sent.
     moved: bool,
-    /// When those beyond the first ten places are told.
-    tell_at: Option<i64>,
-    /// How far the clock that nobody can set is ahead of the time: while that
-    /// waits for a wall clock that was set back.
+    /// When the positions after the tenth are sent.
+    positions_due: Option<i64>,
+    /// How far the monotonic clock is ahead of the time, which stands still after the wall clock
+    /// was set back.
     pub lag: i64,
-    /// What it was the last time.
+    /// The previous value of `lag`.
     last_lag: i64,
     /// The monotonic clock.
-    pub tick: u64,
+    pub monotonic_ms: u64,
 }
 
-/// Case and accents gone, for the letters that the test uses.
+/// Removes case and accents, of the letters that the tests use.
 pub fn fold(text: &str) -> String {
     let plain = |c| match c {
         'á' => 'a',
@@ -205,7 +205,7 @@ pub fn fold(text: &str) -> String {
     text.to_lowercase().chars().map(plain).collect()
 }
 
-/// Matching by trying everything.
+/// Matches by trying all possibilities.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -226,9 +226,9 @@ fn is_pattern(text: &str) -> bool {
     text.contains('*')
 }
 
-/// Whether it is a length from now on.
-fn is_lease(start: Start, term: Term) -> bool {
-    matches!((start, term), (Start::Unsaid | Start::Now, Term::For(_)))
+/// Returns whether a reservation has a length that is counted from now.
+fn is_lease(start: Start, end: End) -> bool {
+    matches!((start, end), (Start::Default | Start::Now, End::For(_)))
 }
 
 fn ceil_s(ms: i64) -> i64 {
@@ -244,24 +244,24 @@ impl Model {
             rooms: Vec::new(),
             live: Vec::new(),
             waiters: Vec::new(),
-            people: Vec::new(),
+            connections: Vec::new(),
             last_number: 0,
-            happenings: Vec::new(),
+            events: Vec::new(),
             floor: 0,
-            said: Vec::new(),
-            said_after: Vec::new(),
-            between: None,
-            seen: BTreeMap::new(),
+            sent: Vec::new(),
+            sent_after: Vec::new(),
+            after_events: None,
+            counts: BTreeMap::new(),
             moved: false,
-            tell_at: None,
+            positions_due: None,
             lag: 0,
             last_lag: 0,
-            tick: 0,
+            monotonic_ms: 0,
         }
     }
 
     pub fn connect(&mut self, session: u64) {
-        self.people.push(Person { session, holder: None, watch: None });
+        self.connections.push(Connection { session, holder: None, watch: None });
     }
 
     pub fn rooms(&self) -> &[String] {
@@ -273,7 +273,7 @@ impl Model {
     }
 
     pub fn last_event(&self) -> u64 {
-        self.happenings.len() as u64
+        self.events.len() as u64
     }
 
     pub fn is_full(&self) -> bool {
@@ -284,7 +284,7 @@ impl Model {
         self.live.iter().map(|one| one.number).collect()
     }
 
-    /// The numbers and lengths of those that are kept alive.
+    /// Returns the keep-alive reservations with their keep-alive times.
     pub fn kept_alive(&self) -> Vec<(u64, i64)> {
         let length = |one: &Reservation| Some((one.number, one.keep_alive?.0));
         self.live.iter().filter_map(length).collect()
@@ -298,15 +298,16 @@ impl Model {
         self.waiters.iter().map(|waiter| waiter.session).collect()
     }
 
-    /// The next tick at which one ends that nobody renews.
+    /// Returns the next deadline of a keep-alive reservation.
     pub fn next_keep_alive(&self) -> Option<u64> {
         self.live.iter().filter_map(|one| one.keep_alive).map(|(_, deadline)| deadline).min()
     }
 
-    /// The next time at which something happens by itself, by the clocks that are not monotonic.
+    /// Returns the next time at which a reservation or wait ends or positions are sent, except for
+    /// keep-alive reservations.
     pub fn next_time(&self) -> Option<i64> {
-        let steady = self.next_steady().map(|time| time - self.lag);
-        self.next_dated().into_iter().chain(steady).min()
+        let monotonic = self.next_monotonic().map(|time| time - self.lag);
+        self.next_dated().into_iter().chain(monotonic).min()
     }
 
     fn next_dated(&self) -> Option<i64> {
@@ -315,10 +316,10 @@ impl Model {
         ends.chain(waits).filter(|time| *time != NEVER).min()
     }
 
-    fn next_steady(&self) -> Option<i64> {
+    fn next_monotonic(&self) -> Option<i64> {
         let ends = self.live.iter().filter(|one| one.lease).map(|one| one.until);
-        let waits = self.waiters.iter().map(|waiter| waiter.patience);
-        ends.chain(waits).chain(self.tell_at).min()
+        let waits = self.waiters.iter().map(|waiter| waiter.wait_until);
+        ends.chain(waits).chain(self.positions_due).min()
     }
 
     fn down(&self, ms: i64) -> String {
@@ -329,59 +330,59 @@ impl Model {
         self.zone.text(Time::from_ms(ms), Round::Up)
     }
 
-    fn saw(&mut self, what: &'static str, many: usize) {
+    fn count(&mut self, what: &'static str, many: usize) {
         if many > 0 {
-            *self.seen.entry(what).or_default() += many;
+            *self.counts.entry(what).or_default() += many;
         }
     }
 
-    fn say(&mut self, session: u64, line: Line) {
-        self.said.push((session, line));
-        self.said_after.push(self.last_event());
+    fn send(&mut self, session: u64, line: Line) {
+        self.sent.push((session, line));
+        self.sent_after.push(self.last_event());
     }
 
-    /// Takes what was to be said, each line with the last event by then.
-    pub fn take_said(&mut self) -> Vec<(u64, Line, u64)> {
-        let after = std::mem::take(&mut self.said_after);
-        let said = std::mem::take(&mut self.said).into_iter().zip(after);
-        said.map(|((session, line), after)| (session, line, after)).collect()
+    /// Takes the lines to be sent, each with its connection and the last event before it.
+    pub fn take_output(&mut self) -> Vec<(u64, Line, u64)> {
+        let after = std::mem::take(&mut self.sent_after);
+        let sent = std::mem::take(&mut self.sent).into_iter().zip(after);
+        sent.map(|((session, line), after)| (session, line, after)).collect()
     }
 
-    /// An event is complete.
-    fn look_between(&mut self) {
-        if let Some(mut between) = self.between.take() {
-            between.push((self.last_event(), self.clone()));
-            self.between = Some(between);
+    /// Keeps a copy of the model after an event, if the test targets it.
+    fn keep_copy(&mut self) {
+        if let Some(mut after_events) = self.after_events.take() {
+            after_events.push((self.last_event(), self.clone()));
+            self.after_events = Some(after_events);
         }
     }
 
-    fn person(&mut self, session: u64) -> &mut Person {
-        self.people.iter_mut().find(|person| person.session == session).unwrap()
+    fn connection(&mut self, session: u64) -> &mut Connection {
+        self.connections.iter_mut().find(|connection| connection.session == session).unwrap()
     }
 
     fn find(&self, name: &str) -> Option<String> {
         self.rooms.iter().find(|room| fold(room) == fold(name)).cloned()
     }
 
-    /// The first reservation of a room that overlaps, by its start.
+    /// Returns the earliest reservation of a room that overlaps the interval.
     fn overlap(&self, room: &str, from: i64, until: i64) -> Option<&Reservation> {
         let mine = self.live.iter().filter(|one| one.rooms.iter().any(|other| other == room));
         mine.filter(|one| one.from < until && from < one.until).min_by_key(|one| one.from)
     }
 
-    /// Rooms for all wants, or the want for which there is none.
-    fn fit(&self, wants: &[String], from: i64, until: i64) -> Result<Vec<String>, usize> {
-        let mut chosen = vec![String::new(); wants.len()];
-        for (at, want) in wants.iter().enumerate().filter(|(_, want)| !is_pattern(want)) {
-            let room = self.find(want).expect("a known name");
+    /// Returns a room for each target, or the index of the first target without one.
+    fn fit(&self, targets: &[String], from: i64, until: i64) -> Result<Vec<String>, usize> {
+        let mut chosen = vec![String::new(); targets.len()];
+        for (at, target) in targets.iter().enumerate().filter(|(_, target)| !is_pattern(target)) {
+            let room = self.find(target).expect("a known name");
             if self.overlap(&room, from, until).is_some() {
                 return Err(at);
             }
             chosen[at] = room;
         }
-        for (at, want) in wants.iter().enumerate().filter(|(_, want)| is_pattern(want)) {
+        for (at, target) in targets.iter().enumerate().filter(|(_, target)| is_pattern(target)) {
             let free = self.rooms.iter().find(|room| {
-                is_match(want, room)
+                is_match(target, room)
                     && !chosen.contains(room)
                     && self.overlap(room, from, until).is_none()
             });
@@ -390,38 +391,38 @@ impl Model {
         Ok(chosen)
     }
 
-    fn end_of(&self, term: Term, from: i64) -> Option<i64> {
-        match term {
-            Term::Open | Term::Quit | Term::KeepAlive(_) => Some(NEVER),
-            Term::Until(until) => Some(until),
-            Term::For(ms) => Some(from + ms),
-            Term::Nights(nights) => {
+    fn end_of(&self, end: End, from: i64) -> Option<i64> {
+        match end {
+            End::Open | End::Quit | End::KeepAlive(_) => Some(NEVER),
+            End::Until(until) => Some(until),
+            End::For(ms) => Some(from + ms),
+            End::Nights(nights) => {
                 self.zone.night_end(Time::from_ms(from), nights).ok().map(Time::ms)
             }
         }
     }
 
-    fn interval(&self, start: Start, term: Term, now: i64) -> Option<(i64, i64)> {
+    fn interval(&self, start: Start, end: End, now: i64) -> Option<(i64, i64)> {
         let from = match start {
-            Start::Unsaid | Start::Now => now,
+            Start::Default | Start::Now => now,
             Start::At(from) => from,
         };
-        let counted_from = if is_lease(start, term) { now + self.lag } else { from };
-        let until = self.end_of(term, counted_from)?;
+        let counted_from = if is_lease(start, end) { now + self.lag } else { from };
+        let until = self.end_of(end, counted_from)?;
         (from < until && until > now).then_some((from.max(now), until))
     }
 
-    /// Names must exist and come once, patterns must match something.
-    fn unknown(&self, wants: &[String]) -> Option<Line> {
+    /// Returns an error if a name does not exist or occurs twice, or if a pattern matches no room.
+    fn unknown(&self, targets: &[String]) -> Option<Line> {
         let mut named = Vec::new();
-        for want in wants {
-            if is_pattern(want) {
-                if !self.rooms.iter().any(|room| is_match(want, room)) {
+        for target in targets {
+            if is_pattern(target) {
+                if !self.rooms.iter().any(|room| is_match(target, room)) {
                     return Some(error(404));
                 }
                 continue;
             }
-            match self.find(want) {
+            match self.find(target) {
                 None => return Some(error(404)),
                 Some(room) if named.contains(&room) => return Some(error(400)),
                 Some(room) => named.push(room),
@@ -430,31 +431,30 @@ impl Model {
         None
     }
 
-    /// The first whole second at which it fits: one at which something ends,
-    /// or at once.
-    fn earliest(&self, wants: &[String], term: Term, from: i64) -> Option<i64> {
+    /// Returns the first whole second at which a request fits: now, or when a reservation ends.
+    fn earliest(&self, targets: &[String], end: End, from: i64) -> Option<i64> {
         let mut starts = vec![ceil_s(from)];
         let ends = self.live.iter().map(|one| one.until).filter(|until| *until != NEVER);
         starts.extend(ends.map(ceil_s).filter(|start| *start >= from));
         starts.sort();
         starts.into_iter().find(|start| {
-            let until = self.end_of(term, *start).filter(|until| start < until);
-            until.is_some_and(|until| self.fit(wants, *start, until).is_ok())
+            let until = self.end_of(end, *start).filter(|until| start < until);
+            until.is_some_and(|until| self.fit(targets, *start, until).is_ok())
         })
     }
 
-    /// The refusal of what is taken.
+    /// Returns the error for a request that does not fit.
     fn busy(
         &self,
-        wants: &[String],
-        culprit: usize,
-        term: Term,
+        targets: &[String],
+        busy_target: usize,
+        end: End,
         (from, until): (i64, i64),
         earliest: Option<i64>,
         lang: Lang,
     ) -> Line {
-        let is_fixed = matches!(term, Term::Until(_)) && from < until;
-        let same_length = || self.earliest(wants, Term::For(until - from), from);
+        let is_fixed = matches!(end, End::Until(_)) && from < until;
+        let same_length = || self.earliest(targets, End::For(until - from), from);
         let (before, start) = match earliest {
             Some(start) => (lang.pick("libre desde ", "free from "), Some(start)),
             None => (
@@ -471,17 +471,18 @@ impl Model {
             None => unknown.to_owned(),
         };
         let queue = self.waiters.iter();
-        let queue = queue.filter(|other| self.want_the_same(&other.request.wants, wants)).count();
+        let queue =
+            queue.filter(|other| self.share_targets(&other.request.targets, targets)).count();
         let queue = match queue {
             0 => String::new(),
             _ => format!("; {}: {queue}", lang.pick("en cola", "in the queue")),
         };
-        let want = &wants[culprit];
-        if is_pattern(want) {
-            return error_with(409, &[want, &format!("{queue}; {fits}")]);
+        let target = &targets[busy_target];
+        if is_pattern(target) {
+            return error_with(409, &[target, &format!("{queue}; {fits}")]);
         }
-        let room = self.find(want).expect("a known name");
-        let other = self.overlap(&room, from, until).expect("it is taken");
+        let room = self.find(target).expect("a known name");
+        let other = self.overlap(&room, from, until).expect("an overlapping reservation");
         let mut text = match lang {
             Lang::Es => format!("ERR 409 «{room}» no está libre: #{}", other.number),
             Lang::En => format!("ERR 409 '{room}' is not free: #{}", other.number),
@@ -506,7 +507,7 @@ impl Model {
         Line::Is(format!("{text}{queue}; {fits}"))
     }
 
-    /// `desde=… hasta=…`
+    /// Prints `desde=… hasta=…`.
     fn span(&self, one: &Reservation, lang: Lang) -> String {
         let from = self.down(one.from);
         let end = self.end(one, lang);
@@ -525,50 +526,50 @@ impl Model {
     }
 
     fn deadline(&self, ms: i64) -> (i64, u64) {
-        (ms, self.tick + ms.unsigned_abs())
+        (ms, self.monotonic_ms + ms.unsigned_abs())
     }
 
     fn reserved(&self, number: u64, start: Start, lang: Lang) -> Line {
-        let one = self.live.iter().find(|one| one.number == number).expect("it lives");
+        let one = self.live.iter().find(|one| one.number == number).expect("a live reservation");
         let word = lang.pick("RESERVADO", "RESERVED");
         let mut text = format!("OK {word} #{number} {}", one.rooms.join(", "));
-        if start != Start::Unsaid || one.until != NEVER || one.session.is_some() {
+        if start != Start::Default || one.until != NEVER || one.session.is_some() {
             text += &format!(" {}{}", self.span(one, lang), length(one, lang));
         }
         Line::Is(text)
     }
 
-    fn happen(
+    fn record(
         &mut self,
         words: (&'static str, &'static str),
         number: Option<u64>,
         rooms: &[String],
         terms: Option<(String, String)>,
     ) {
-        self.happenings.push(Rc::new(Happening { words, number, rooms: rooms.to_vec(), terms }));
+        self.events.push(Rc::new(Event { words, number, rooms: rooms.to_vec(), terms }));
     }
 
-    #[allow(clippy::too_many_arguments)] // a reservation has so many parts
+    #[allow(clippy::too_many_arguments)] // the parts of a reservation
     fn grant(
         &mut self,
         session: u64,
         holder: Option<String>,
         request: &Request,
-        key: Option<(String, Asked)>,
+        key: Option<(String, KeyedRequest)>,
         rooms: Vec<String>,
         (from, until): (i64, i64),
         now: i64,
     ) -> u64 {
         self.last_number += 1;
         let number = self.last_number;
-        let keep_alive = match request.term {
-            Term::KeepAlive(ms) => Some(self.deadline(ms)),
+        let keep_alive = match request.end {
+            End::KeepAlive(ms) => Some(self.deadline(ms)),
             _ => None,
         };
-        self.saw("kept alive", usize::from(keep_alive.is_some()));
-        let bound = (request.term == Term::Quit || keep_alive.is_some()).then_some(session);
+        self.count("kept alive", usize::from(keep_alive.is_some()));
+        let bound = (request.end == End::Quit || keep_alive.is_some()).then_some(session);
         let note = request.note.clone();
-        let lease = is_lease(request.start, request.term);
+        let lease = is_lease(request.start, request.end);
         let one = Reservation {
             number,
             rooms,
@@ -586,20 +587,20 @@ impl Model {
             let text = |lang| format!(" {}{}", self.span(&one, lang), length(&one, lang));
             (text(Lang::Es), text(Lang::En))
         });
-        self.happen(("RESERVADO", "RESERVED"), Some(number), &one.rooms.clone(), terms);
+        self.record(("RESERVADO", "RESERVED"), Some(number), &one.rooms.clone(), terms);
         self.live.push(one);
-        self.look_between();
+        self.keep_copy();
         number
     }
 
     fn expire(&mut self, number: u64) {
-        let at = self.live.iter().position(|one| one.number == number).expect("it lives");
+        let at = self.live.iter().position(|one| one.number == number).expect("a live reservation");
         let one = self.live.remove(at);
-        self.happen(("VENCIDO", "EXPIRED"), Some(number), &one.rooms, None);
-        self.look_between();
+        self.record(("VENCIDO", "EXPIRED"), Some(number), &one.rooms, None);
+        self.keep_copy();
     }
 
-    /// Grants every waiter whose whole request fits, oldest first.
+    /// Grants the requests of all waiters that fit, oldest first.
     fn grant_waiters(&mut self, now: i64) {
         'again: loop {
             if self.is_full() {
@@ -607,13 +608,15 @@ impl Model {
             }
             for at in 0..self.waiters.len() {
                 let request = self.waiters[at].request.clone();
-                let Some(interval) = self.interval(request.start, request.term, now) else {
+                let Some(interval) = self.interval(request.start, request.end, now) else {
                     continue;
                 };
-                let Ok(rooms) = self.fit(&request.wants, interval.0, interval.1) else { continue };
+                let Ok(rooms) = self.fit(&request.targets, interval.0, interval.1) else {
+                    continue;
+                };
                 let key = self.waiters[at].key.clone();
                 let holder = self.waiters[at].holder.clone();
-                // All with the same key get the one number; it is bound to the last.
+                // All waiters with the same key get the same number. It is bound to the last one.
                 let is_same =
                     |other: &Waiter| key.is_some() && other.key == key && other.holder == holder;
                 let mut same: Vec<usize> = (0..self.waiters.len())
@@ -628,74 +631,75 @@ impl Model {
                     let waiter = self.waiters.remove(at);
                     self.moved = true;
                     let line = self.reserved(number, waiter.request.start, waiter.lang);
-                    self.say(waiter.session, line);
-                    self.saw("granted later", 1);
-                    let has_pattern = waiter.request.wants.iter().any(|want| is_pattern(want));
-                    self.saw("granted by a pattern", usize::from(has_pattern));
+                    self.send(waiter.session, line);
+                    self.count("granted later", 1);
+                    let has_pattern =
+                        waiter.request.targets.iter().any(|target| is_pattern(target));
+                    self.count("granted by a pattern", usize::from(has_pattern));
                 }
                 continue 'again;
             }
             break;
         }
-        self.tell_places(now);
+        self.send_positions(now);
     }
 
-    /// The rooms that a waiter names.
-    fn names(&self, wants: &[String]) -> Vec<String> {
-        let named = wants.iter().filter(|want| !is_pattern(want));
-        named.map(|want| self.find(want).expect("a known name")).collect()
+    /// Returns the rooms among the targets that are named.
+    fn names(&self, targets: &[String]) -> Vec<String> {
+        let named = targets.iter().filter(|target| !is_pattern(target));
+        named.map(|target| self.find(target).expect("a known name")).collect()
     }
 
-    fn want_the_same(&self, one: &[String], other: &[String]) -> bool {
+    fn share_targets(&self, one: &[String], other: &[String]) -> bool {
         let (mine, theirs) = (self.names(one), self.names(other));
-        let stars = |wants: &[String]| -> Vec<String> {
-            wants.iter().filter(|want| is_pattern(want)).cloned().collect()
+        let patterns = |targets: &[String]| -> Vec<String> {
+            targets.iter().filter(|target| is_pattern(target)).cloned().collect()
         };
-        let may = |stars: &[String], names: &[String]| {
-            stars.iter().any(|pattern| names.iter().any(|name| is_match(pattern, name)))
+        let may = |patterns: &[String], names: &[String]| {
+            patterns.iter().any(|pattern| names.iter().any(|name| is_match(pattern, name)))
         };
-        let (my_stars, their_stars) = (stars(one), stars(other));
+        let (my_patterns, their_patterns) = (patterns(one), patterns(other));
         mine.iter().any(|name| theirs.contains(name))
-            || may(&my_stars, &theirs)
-            || may(&their_stars, &mine)
-            || (!my_stars.is_empty() && !their_stars.is_empty())
+            || may(&my_patterns, &theirs)
+            || may(&their_patterns, &mine)
+            || (!my_patterns.is_empty() && !their_patterns.is_empty())
     }
 
-    fn place(&self, at: usize) -> usize {
+    fn position(&self, at: usize) -> usize {
         let older = &self.waiters[..at];
-        let wants = &self.waiters[at].request.wants;
-        1 + older.iter().filter(|other| self.want_the_same(&other.request.wants, wants)).count()
+        let targets = &self.waiters[at].request.targets;
+        1 + older.iter().filter(|other| self.share_targets(&other.request.targets, targets)).count()
     }
 
-    /// At once for the first ten places, in ten seconds for the others.
-    fn tell_places(&mut self, now: i64) {
-        self.tell_up_to(10);
+    /// Sends the first ten positions now, and the others in ten seconds.
+    fn send_positions(&mut self, now: i64) {
+        self.send_positions_up_to(10);
         if std::mem::take(&mut self.moved) && self.waiters.len() > 10 {
-            self.tell_at = self.tell_at.or(Some(now + self.lag + 10_000));
+            self.positions_due = self.positions_due.or(Some(now + self.lag + 10_000));
         }
     }
 
-    fn tell_up_to(&mut self, most: usize) {
+    fn send_positions_up_to(&mut self, most: usize) {
         for at in 0..self.waiters.len() {
-            let place = self.place(at);
+            let position = self.position(at);
             let waiter = &mut self.waiters[at];
-            if waiter.told != place && place <= most {
-                waiter.told = place;
+            if waiter.sent_position != position && position <= most {
+                waiter.sent_position = position;
                 let (session, line) = (waiter.session, queue_line(waiter));
-                self.say(session, line);
+                self.send(session, line);
             }
         }
     }
 
-    /// What is due up to then, each at its own time.
+    /// Applies all ends up to `now`, each at its own time.
     pub fn advance(&mut self, now: i64) {
-        let steady = now + self.lag;
+        let monotonic = now + self.lag;
         let caught_up = std::mem::replace(&mut self.last_lag, self.lag) > self.lag;
         loop {
             let dated = self.next_dated().filter(|time| *time <= now);
-            let counted = self.next_steady().filter(|time| *time <= steady);
+            let counted = self.next_monotonic().filter(|time| *time <= monotonic);
             let Some(next) = dated.into_iter().chain(counted).min() else { break };
-            // Lengths go on while the time stands.
+            // The monotonic clock continues while the time stands still.
             let time = next.min(now);
             self.lag = next - time;
             let is_over = |one: &&Reservation| one.until <= if one.lease { next } else { time };
@@ -703,24 +707,24 @@ impl Model {
                 self.live.iter().filter(is_over).map(|one| one.number).collect();
             ended.sort();
             ended.into_iter().for_each(|number| self.expire(number));
-            self.look_at_waiters(time);
+            self.update_waiters(time);
         }
-        self.lag = steady - now;
+        self.lag = monotonic - now;
         if caught_up {
             self.grant_waiters(now);
         }
     }
 
-    /// What nobody has renewed in time ends, after all that is due by the other clocks.
+    /// Ends the keep-alive reservations that were not renewed, after all other ends.
     pub fn end_keep_alives(&mut self, now: i64) {
         let mut over: Vec<(u64, u64)> = Vec::new();
         for one in &self.live {
-            if let Some((_, deadline)) = one.keep_alive.filter(|(_, it)| *it <= self.tick) {
+            if let Some((_, deadline)) = one.keep_alive.filter(|(_, it)| *it <= self.monotonic_ms) {
                 over.push((deadline, one.number));
             }
         }
         over.sort();
-        self.saw("not renewed in time", over.len());
+        self.count("not renewed in time", over.len());
         let any = !over.is_empty();
         over.into_iter().for_each(|(_, number)| self.expire(number));
         if any {
@@ -728,22 +732,22 @@ impl Model {
         }
     }
 
-    fn look_at_waiters(&mut self, time: i64) {
-        let steady = time + self.lag;
+    fn update_waiters(&mut self, time: i64) {
+        let monotonic = time + self.lag;
         self.grant_waiters(time);
-        let is_up = |it: &Waiter| it.patience <= steady || it.own_end <= time;
+        let is_up = |it: &Waiter| it.wait_until <= monotonic || it.own_end <= time;
         while let Some(at) = self.waiters.iter().position(is_up) {
             self.time_out(at);
         }
-        if self.tell_at.is_some_and(|at| at <= steady) {
-            self.tell_at = None;
-            self.tell_up_to(usize::MAX);
+        if self.positions_due.is_some_and(|at| at <= monotonic) {
+            self.positions_due = None;
+            self.send_positions_up_to(usize::MAX);
         }
-        self.tell_places(time);
+        self.send_positions(time);
     }
 
-    /// The wall clock was set by so much, and it is `now`: lengths are as
-    /// long as before, and yield only to what was promised a date.
+    /// Handles a step of the wall clock to `now`. Leases keep their lengths, unless they would
+    /// overlap a reservation with dates.
     pub fn set_clock(&mut self, by_ms: i64, now: i64) {
         let mut over: Vec<_> =
             self.live.iter().filter(|one| !one.lease && one.until <= now).collect();
@@ -766,14 +770,14 @@ impl Model {
             }
             let end = self.up(until);
             let terms = (format!(" hasta={end}"), format!(" until={end}"));
-            self.happen(("RENOVADO", "RENEWED"), Some(one.number), &one.rooms, Some(terms));
+            self.record(("RENOVADO", "RENEWED"), Some(one.number), &one.rooms, Some(terms));
             let lives = self.live.iter_mut().find(|other| other.number == one.number);
-            lives.expect("it lives").until = until;
-            self.look_between();
+            lives.expect("a live reservation").until = until;
+            self.keep_copy();
         }
-        self.waiters.iter_mut().for_each(|waiter| waiter.patience += by_ms);
-        self.tell_at = self.tell_at.map(|at| at + by_ms);
-        self.look_at_waiters(now);
+        self.waiters.iter_mut().for_each(|waiter| waiter.wait_until += by_ms);
+        self.positions_due = self.positions_due.map(|at| at + by_ms);
+        self.update_waiters(now);
     }
 
     fn time_out(&mut self, at: usize) {
@@ -783,26 +787,27 @@ impl Model {
             Lang::Es => format!("ERR 408 se acabó la espera de {}", waiter.text),
             Lang::En => format!("ERR 408 the wait for {} is over", waiter.text),
         };
-        self.saw("waits timed out", 1);
-        self.say(waiter.session, Line::Is(text));
+        self.count("waits timed out", 1);
+        self.send(waiter.session, Line::Is(text));
     }
 
-    /// A connection is known to be gone: it waits for nothing any more.
+    /// Handles a connection that is known to be lost: its wait ends.
     pub fn leave_queue(&mut self, session: u64, now: i64) {
         let before = self.waiters.len();
         self.waiters.retain(|waiter| waiter.session != session);
         self.moved |= self.waiters.len() < before;
-        self.tell_places(now);
+        self.send_positions(now);
     }
 
+    /// Handles a telnet interrupt.
     pub fn interrupt(&mut self, session: u64, now: i64) {
         if let Some(at) = self.waiters.iter().position(|waiter| waiter.session == session) {
             self.time_out(at);
-            self.tell_places(now);
+            self.send_positions(now);
         }
     }
 
-    /// A connection is gone: what was bound to it ends with it, but not what is kept alive.
+    /// Handles a closed connection: the reservations bound to it end, except those kept alive.
     pub fn leave(&mut self, session: u64, now: i64) {
         self.release(session, false, now);
     }
@@ -810,7 +815,7 @@ impl Model {
     fn release(&mut self, session: u64, with_kept_alive: bool, now: i64) {
         let is_its = |one: &&Reservation| one.session == Some(session);
         let kept = self.live.iter().filter(is_its).filter(|one| one.keep_alive.is_some()).count();
-        self.saw("kept alive without a connection", if with_kept_alive { 0 } else { kept });
+        self.count("kept alive without a connection", if with_kept_alive { 0 } else { kept });
         let bound = self
             .live
             .iter()
@@ -819,50 +824,49 @@ impl Model {
         let mut bound: Vec<_> = bound.map(|one| (one.keep_alive.is_some(), one.number)).collect();
         bound.sort();
         bound.into_iter().for_each(|(_, number)| self.expire(number));
-        self.people.retain(|person| person.session != session);
+        self.connections.retain(|connection| connection.session != session);
         self.grant_waiters(now);
     }
 
-    /// Every wait is ended, for the server stops.
+    /// Ends all waits, because the server stops.
     pub fn end_waits(&mut self) {
         for waiter in std::mem::take(&mut self.waiters) {
-            self.say(waiter.session, error(503));
+            self.send(waiter.session, error(503));
         }
         self.moved = false;
     }
 
-    /// A connection that waits is told its place once more.
-    pub fn tell_again(&mut self, session: u64) {
+    /// Sends a waiter its position again.
+    pub fn repeat_position(&mut self, session: u64) {
         if let Some(waiter) = self.waiters.iter().find(|waiter| waiter.session == session) {
             let line = queue_line(waiter);
-            self.say(session, line);
+            self.send(session, line);
         }
     }
 
-    /// The server has ended, and another one begins with what was on disk:
-    /// nobody is connected. `floor` is the last event in the snapshot.
+    /// Handles a restart of the server from its journal. `floor` is the last event of the snapshot.
     pub fn restart(&mut self, floor: u64) {
         let bound = |one: &&Reservation| one.session.is_some() && one.keep_alive.is_none();
         let mut bound: Vec<u64> = self.live.iter().filter(bound).map(|one| one.number).collect();
         bound.sort();
         bound.into_iter().for_each(|number| self.expire(number));
-        // What is kept alive is kept by nobody, from the start of the server on.
-        let tick = self.tick;
+        // Keep-alive reservations are counted from the start and belong to no connection.
+        let monotonic_ms = self.monotonic_ms;
         for one in self.live.iter_mut() {
-            one.keep_alive = one.keep_alive.map(|(ms, _)| (ms, tick + ms.unsigned_abs()));
+            one.keep_alive = one.keep_alive.map(|(ms, _)| (ms, monotonic_ms + ms.unsigned_abs()));
             one.session = one.keep_alive.map(|_| 0);
         }
         self.waiters.clear();
-        self.people.clear();
-        self.said.clear();
-        self.said_after.clear();
-        (self.moved, self.tell_at, self.lag, self.last_lag) = (false, None, 0, 0);
+        self.connections.clear();
+        self.sent.clear();
+        self.sent_after.clear();
+        (self.moved, self.positions_due, self.lag, self.last_lag) = (false, None, 0, 0);
         self.floor = floor;
     }
 
-    /// Continues the journal at `now`, which is before its last time `then`: a lease keeps the time
-    /// that it had left at `then`, and reservations without an end have begun.
-    pub fn bring_back(&mut self, then: i64, now: i64) {
+    /// Handles `reservad reset-time`: moves the time from `then` back to `now`. A lease keeps the
+    /// time that it had left at `then`, and reservations without an end have begun.
+    pub fn reset_time(&mut self, then: i64, now: i64) {
         for one in self.live.iter_mut().filter(|one| one.from <= then) {
             if one.lease {
                 one.from = one.from.min(now);
@@ -873,17 +877,17 @@ impl Model {
         }
     }
 
-    /// Rooms that are to exist.
-    pub fn ensure(&mut self, names: &[String]) {
+    /// Adds the rooms that are missing.
+    pub fn add_missing(&mut self, names: &[String]) {
         for name in names {
             if self.find(name).is_none() {
                 self.rooms.push(name.clone());
-                self.happen(("ALTA", "ADD"), None, std::slice::from_ref(name), None);
+                self.record(("ALTA", "ADD"), None, std::slice::from_ref(name), None);
             }
         }
     }
 
-    /// Everything that must outlive a server.
+    /// Prints the state that must survive a restart.
     pub fn dump(&self) -> String {
         let mut text = format!("events {} numbers {}", self.last_event(), self.last_number);
         for room in &self.rooms {
@@ -909,12 +913,12 @@ impl Model {
         text
     }
 
-    /// Tells the watchers what has happened since, up to an event.
-    pub fn tell_watchers(&mut self, last: u64) {
-        let end = self.happenings.len().min(last as usize);
-        for person in &mut self.people {
-            let Some(watch) = &mut person.watch else { continue };
-            for (at, one) in self.happenings.iter().enumerate().take(end).skip(watch.next) {
+    /// Sends the watchers their notices up to an event.
+    pub fn notify_watchers(&mut self, last: u64) {
+        let end = self.events.len().min(last as usize);
+        for connection in &mut self.connections {
+            let Some(watch) = &mut connection.watch else { continue };
+            for (at, one) in self.events.iter().enumerate().take(end).skip(watch.next) {
                 if let Some(pattern) = &watch.pattern
                     && !one.rooms.iter().any(|room| is_match(pattern, room))
                 {
@@ -928,25 +932,26 @@ impl Model {
                 };
                 let rooms = one.rooms.join(", ");
                 let text = format!("* {} {word} {number}{rooms}{terms}", at + 1);
-                self.said.push((person.session, Line::Is(text)));
-                self.said_after.push(at as u64 + 1);
+                self.sent.push((connection.session, Line::Is(text)));
+                self.sent_after.push(at as u64 + 1);
             }
             watch.next = watch.next.max(end);
         }
     }
 
+    /// Runs a command of connection `me`.
     pub fn run(&mut self, me: u64, command: &Command, lang: Lang, now: i64) {
         let lines = match command {
             Command::Reserve(request) => vec![self.reserve(me, request, lang, now)],
             Command::Cancel(items) => vec![self.cancel(me, items, lang)],
-            Command::Renew(number, term) => vec![self.renew(me, *number, *term, lang, now)],
-            Command::When(wants, start, term) => vec![self.when(wants, *start, *term, lang, now)],
-            Command::List(wanted, start, term) => {
-                self.list(wanted.as_deref(), *start, *term, lang, now)
+            Command::Renew(number, end) => vec![self.renew(me, *number, *end, lang, now)],
+            Command::When(targets, start, end) => vec![self.when(targets, *start, *end, lang, now)],
+            Command::List(wanted, start, end) => {
+                self.list(wanted.as_deref(), *start, *end, lang, now)
             }
             Command::Bookings { wanted, holder, from, until } => {
                 let from = match from {
-                    Start::Unsaid => i64::MIN,
+                    Start::Default => i64::MIN,
                     Start::Now => now,
                     Start::At(from) => *from,
                 };
@@ -957,7 +962,7 @@ impl Model {
                 vec![self.verify(*number, name.as_deref(), lang, now)]
             }
             Command::IAm(name) => {
-                self.person(me).holder = Some(name.clone());
+                self.connection(me).holder = Some(name.clone());
                 vec![Line::Is(format!("OK {name}"))]
             }
             Command::Add(names) => vec![self.add(names, lang)],
@@ -966,65 +971,68 @@ impl Model {
                 vec![self.watch(me, wanted.as_deref(), *after, lang)]
             }
             Command::Quit => {
-                self.say(me, Line::Is(lang.pick("OK ADIÓS", "OK BYE").to_owned()));
+                self.send(me, Line::Is(lang.pick("OK ADIÓS", "OK BYE").to_owned()));
                 return self.release(me, true, now);
             }
         };
-        lines.into_iter().for_each(|line| self.say(me, line));
+        lines.into_iter().for_each(|line| self.send(me, line));
         self.grant_waiters(now);
     }
 
     fn reserve(&mut self, me: u64, request: &Request, lang: Lang, now: i64) -> Line {
-        let Some(interval) = self.interval(request.start, request.term, now) else {
+        let Some(interval) = self.interval(request.start, request.end, now) else {
             return error(400);
         };
-        let holder = self.person(me).holder.clone();
-        // Rights come before the rest.
+        let holder = self.connection(me).holder.clone();
+        // Rights are checked first.
         if request.key.is_some() && holder.is_none() {
             return error(401);
         }
-        if let Some(line) = self.unknown(&request.wants) {
+        if let Some(line) = self.unknown(&request.targets) {
             return line;
         }
         let key = request.key.clone().map(|key| {
-            let mut wants: Vec<_> = request.wants.iter().map(|want| fold(want)).collect();
-            wants.sort();
+            let mut targets: Vec<_> = request.targets.iter().map(|target| fold(target)).collect();
+            targets.sort();
             let note = request.note.clone();
-            (key, Asked { wants, start: request.start, term: request.term, note })
+            (key, KeyedRequest { targets, start: request.start, end: request.end, note })
         });
-        if let Some((word, asked)) = &key {
-            let is_mine = |other: &Option<(String, Asked)>, whose: &Option<String>| {
+        if let Some((word, keyed)) = &key {
+            let is_mine = |other: &Option<(String, KeyedRequest)>, whose: &Option<String>| {
                 *whose == holder && other.as_ref().is_some_and(|(other, _)| other == word)
             };
             let lives = self.live.iter_mut().find(|one| is_mine(&one.key, &one.holder));
             if let Some(one) = lives {
-                if one.key.as_ref().is_some_and(|(_, other)| other != asked) {
+                if one.key.as_ref().is_some_and(|(_, other)| other != keyed) {
                     let number = format!("#{}", one.number);
                     return error_with(409, &[word, &number]);
                 }
                 one.session = one.session.map(|_| me);
-                let tick = self.tick;
-                one.keep_alive = one.keep_alive.map(|(ms, _)| (ms, tick + ms.unsigned_abs()));
+                let monotonic_ms = self.monotonic_ms;
+                one.keep_alive =
+                    one.keep_alive.map(|(ms, _)| (ms, monotonic_ms + ms.unsigned_abs()));
                 let number = one.number;
                 return self.reserved(number, request.start, lang);
             }
-            let waits = self.waiters.iter().find(|one| is_mine(&one.key, &one.holder));
-            if waits.is_some_and(|one| one.key.as_ref().is_some_and(|(_, other)| other != asked)) {
+            let waiter_of_key = self.waiters.iter().find(|one| is_mine(&one.key, &one.holder));
+            if waiter_of_key
+                .is_some_and(|one| one.key.as_ref().is_some_and(|(_, other)| other != keyed))
+            {
                 return error_with(409, &[word]);
             }
         }
         if self.is_full() {
             return error(503);
         }
-        match self.fit(&request.wants, interval.0, interval.1) {
+        match self.fit(&request.targets, interval.0, interval.1) {
             Ok(rooms) => {
                 let number = self.grant(me, holder, request, key, rooms, interval, now);
                 self.reserved(number, request.start, lang)
             }
             Err(_) if request.wait_ms.is_some() => self.wait(me, holder, request, key, lang, now),
-            Err(culprit) => {
-                let earliest = self.earliest(&request.wants, request.term, interval.0);
-                self.busy(&request.wants, culprit, request.term, interval, earliest, lang)
+            Err(busy_target) => {
+                let earliest = self.earliest(&request.targets, request.end, interval.0);
+                self.busy(&request.targets, busy_target, request.end, interval, earliest, lang)
             }
         }
     }
@@ -1034,44 +1042,57 @@ impl Model {
         me: u64,
         holder: Option<String>,
         request: &Request,
-        key: Option<(String, Asked)>,
+        key: Option<(String, KeyedRequest)>,
         lang: Lang,
         now: i64,
     ) -> Line {
         let mut request = request.clone();
         if request.start == Start::Now {
-            if let Term::For(ms) = request.term {
-                request.term = Term::Until(now + self.lag + ms);
+            if let End::For(ms) = request.end {
+                request.end = End::Until(now + self.lag + ms);
             }
             request.start = Start::At(now);
         }
-        let own_end = match (request.start, request.term) {
-            (_, Term::Until(until)) => until,
-            (Start::At(from), term) => self.end_of(term, from).unwrap_or(NEVER),
+        let own_end = match (request.start, request.end) {
+            (_, End::Until(until)) => until,
+            (Start::At(from), end) => self.end_of(end, from).unwrap_or(NEVER),
             _ => NEVER,
         };
-        let patience = now + self.lag + request.wait_ms.expect("it waits");
-        let patterns = request.wants.iter().filter(|want| is_pattern(want)).count();
-        let has_both = patterns > 0 && patterns < request.wants.len();
-        self.saw("waits for several patterns", usize::from(patterns > 1));
-        self.saw("waits for names and patterns", usize::from(has_both));
-        self.saw("waits for dates", usize::from(request.start != Start::Unsaid));
+        let wait_until = now + self.lag + request.wait_ms.expect("a waiting time");
+        let patterns = request.targets.iter().filter(|target| is_pattern(target)).count();
+        let has_both = patterns > 0 && patterns < request.targets.len();
+        self.count("waits for several patterns", usize::from(patterns > 1));
+        self.count("waits for names and patterns", usize::from(has_both));
+        self.count("waits for dates", usize::from(request.start != Start::Default));
         let text: Vec<_> = request
-            .wants
+            .targets
             .iter()
-            .map(|want| if is_pattern(want) { want.clone() } else { self.find(want).unwrap() })
+            .map(
+                |target| {
+                    if is_pattern(target) { target.clone() } else { self.find(target).unwrap() }
+                },
+            )
             .collect();
         let text = text.join(", ");
-        let waiter =
-            Waiter { session: me, holder, request, key, patience, own_end, lang, text, told: 0 };
+        let waiter = Waiter {
+            session: me,
+            holder,
+            request,
+            key,
+            wait_until,
+            own_end,
+            lang,
+            text,
+            sent_position: 0,
+        };
         self.waiters.push(waiter);
         let last = self.waiters.len() - 1;
-        let place = self.place(last);
-        self.waiters[last].told = place;
+        let position = self.position(last);
+        self.waiters[last].sent_position = position;
         queue_line(&self.waiters[last])
     }
 
-    /// The live reservation of a number, or the refusal.
+    /// Returns the live reservation with a number, or the error.
     fn numbered(&self, number: u64) -> Result<&Reservation, Line> {
         match self.live.iter().find(|one| one.number == number) {
             Some(one) => Ok(one),
@@ -1081,8 +1102,8 @@ impl Model {
     }
 
     fn cancel(&mut self, me: u64, items: &[Item], lang: Lang) -> Line {
-        let holder = self.person(me).holder.clone();
-        // Rights come before the rest.
+        let holder = self.connection(me).holder.clone();
+        // Rights are checked first.
         let is_others = |item: &Item| match item {
             Item::Number(number) => {
                 self.numbered(*number).is_ok_and(|one| one.holder.is_some() && one.holder != holder)
@@ -1150,7 +1171,7 @@ impl Model {
                 .filter(|(other, _)| *other == number)
                 .map(|(_, room)| room.clone())
                 .collect();
-            self.happen(("CANCELADO", "CANCELLED"), Some(number), &rooms, None);
+            self.record(("CANCELADO", "CANCELLED"), Some(number), &rooms, None);
             let at = self.live.iter().position(|one| one.number == number).unwrap();
             self.live[at].rooms.retain(|room| !rooms.contains(room));
             if self.live[at].rooms.is_empty() {
@@ -1160,29 +1181,29 @@ impl Model {
         Line::Is(text)
     }
 
-    fn renew(&mut self, me: u64, number: u64, term: Term, lang: Lang, now: i64) -> Line {
-        if let Term::Until(until) = term
+    fn renew(&mut self, me: u64, number: u64, end: End, lang: Lang, now: i64) -> Line {
+        if let End::Until(until) = end
             && until <= now
         {
             return error(400);
         }
-        let holder = self.person(me).holder.clone();
+        let holder = self.connection(me).holder.clone();
         let one = match self.numbered(number) {
             Err(line) => return line,
             Ok(one) if one.holder.is_some() && one.holder != holder => return error(403),
             Ok(one) => one.clone(),
         };
-        let kept_alive = match term {
-            Term::KeepAlive(ms) => Some(self.deadline(ms)),
+        let kept_alive = match end {
+            End::KeepAlive(ms) => Some(self.deadline(ms)),
             _ => None,
         };
         let (word, option) = lang.pick(("RENOVADO", "hasta"), ("RENEWED", "until"));
         if kept_alive.is_some() && one.keep_alive.map(|it| it.0) == kept_alive.map(|it| it.0) {
-            // Only its length begins again: that is no event.
-            self.saw("renewed for the same length", 1);
-            self.saw("kept alive by another connection", usize::from(one.session != Some(me)));
+            // Only the deadline changes, which is not an event.
+            self.count("renewed for the same length", 1);
+            self.count("kept alive by another connection", usize::from(one.session != Some(me)));
             let other = self.live.iter_mut().find(|other| other.number == number);
-            let other = other.expect("it lives");
+            let other = other.expect("a live reservation");
             (other.keep_alive, other.session) = (kept_alive, Some(me));
             let (rooms, end) = (one.rooms.join(", "), lang.pick("salir", "quit"));
             let length = length(&one, lang);
@@ -1190,7 +1211,7 @@ impl Model {
         }
         let has_begun = one.from <= now;
         let counted_from = if has_begun { now + self.lag } else { one.from };
-        let until = self.end_of(term, counted_from).expect("no nights here");
+        let until = self.end_of(end, counted_from).expect("a length without nights");
         if until <= one.from {
             return error(400);
         }
@@ -1202,7 +1223,7 @@ impl Model {
         }
         let bound = Reservation {
             until,
-            lease: has_begun && matches!(term, Term::For(_)),
+            lease: has_begun && matches!(end, End::For(_)),
             session: kept_alive.map(|_| me),
             keep_alive: kept_alive,
             ..one
@@ -1211,31 +1232,32 @@ impl Model {
         let terms = (format!(" hasta={}", end(Lang::Es)), format!(" until={}", end(Lang::En)));
         let end = end(lang);
         let rooms = bound.rooms.clone();
-        self.happen(("RENOVADO", "RENEWED"), Some(number), &rooms, Some(terms));
-        let at = self.live.iter().position(|other| other.number == number).expect("it lives");
+        self.record(("RENOVADO", "RENEWED"), Some(number), &rooms, Some(terms));
+        let at =
+            self.live.iter().position(|other| other.number == number).expect("a live reservation");
         self.live[at] = bound;
         Line::Is(format!("OK {word} #{number} {} {option}={end}", rooms.join(", ")))
     }
 
-    fn when(&self, wants: &[String], start: Start, term: Term, lang: Lang, now: i64) -> Line {
-        if let Some(line) = self.unknown(wants) {
+    fn when(&self, targets: &[String], start: Start, end: End, lang: Lang, now: i64) -> Line {
+        if let Some(line) = self.unknown(targets) {
             return line;
         }
         let from = match start {
             Start::At(from) => from.max(now),
             _ => now,
         };
-        match self.earliest(wants, term, from) {
+        match self.earliest(targets, end, from) {
             Some(start) => {
-                let until = self.end_of(term, start).unwrap();
-                let rooms = self.fit(wants, start, until).unwrap();
+                let until = self.end_of(end, start).unwrap();
+                let rooms = self.fit(targets, start, until).unwrap();
                 Line::Is(format!("OK {} {}", self.up(start), rooms.join(", ")))
             }
             None => {
                 let from = ceil_s(from);
-                let until = self.end_of(term, from).unwrap();
-                let culprit = self.fit(wants, from, until).unwrap_err();
-                self.busy(wants, culprit, term, (from, until), None, lang)
+                let until = self.end_of(end, from).unwrap();
+                let busy_target = self.fit(targets, from, until).unwrap_err();
+                self.busy(targets, busy_target, end, (from, until), None, lang)
             }
         }
     }
@@ -1255,13 +1277,13 @@ impl Model {
         &self,
         wanted: Option<&str>,
         start: Start,
-        term: Term,
+        end: End,
         lang: Lang,
         now: i64,
     ) -> Vec<Line> {
-        let interval = match (start, term) {
-            (Start::Unsaid, Term::Open) => Some((now, now + 1)),
-            _ => self.interval(start, term, now),
+        let interval = match (start, end) {
+            (Start::Default, End::Open) => Some((now, now + 1)),
+            _ => self.interval(start, end, now),
         };
         let Some((from, until)) = interval else { return vec![error(400)] };
         let mut rooms = match self.matching(wanted) {
@@ -1336,8 +1358,8 @@ impl Model {
         }
         let left = match one.until {
             _ if one.keep_alive.is_some() => {
-                let (_, deadline) = one.keep_alive.expect("it is kept alive");
-                format!("{}s", (deadline - self.tick) / 1000)
+                let (_, deadline) = one.keep_alive.expect("a keep-alive reservation");
+                format!("{}s", (deadline - self.monotonic_ms) / 1000)
             }
             NEVER => "-".to_owned(),
             until if one.lease => format!("{}s", (until - now - self.lag) / 1000),
@@ -1362,7 +1384,7 @@ impl Model {
         }
         for name in names {
             self.rooms.push(name.clone());
-            self.happen(("ALTA", "ADD"), None, std::slice::from_ref(name), None);
+            self.record(("ALTA", "ADD"), None, std::slice::from_ref(name), None);
         }
         Line::Is(format!("OK {} {}", lang.pick("ALTA", "ADD"), names.len()))
     }
@@ -1382,7 +1404,7 @@ impl Model {
         }
         for room in &rooms {
             while let Some(at) = (0..self.waiters.len())
-                .find(|at| self.names(&self.waiters[*at].request.wants).contains(room))
+                .find(|at| self.names(&self.waiters[*at].request.targets).contains(room))
             {
                 let waiter = self.waiters.remove(at);
                 self.moved = true;
@@ -1390,9 +1412,9 @@ impl Model {
                     Lang::Es => format!("ERR 404 «{room}» ya no existe: se dio de baja"),
                     Lang::En => format!("ERR 404 '{room}' no longer exists: it was removed"),
                 };
-                self.say(waiter.session, Line::Is(text));
+                self.send(waiter.session, Line::Is(text));
             }
-            self.happen(("BAJA", "REMOVE"), None, std::slice::from_ref(room), None);
+            self.record(("BAJA", "REMOVE"), None, std::slice::from_ref(room), None);
             self.rooms.retain(|other| other != room);
         }
         Line::Is(format!("OK {} {}", lang.pick("BAJA", "REMOVE"), rooms.len()))
@@ -1410,13 +1432,13 @@ impl Model {
             return error_with(410, &[&again]);
         }
         let pattern = wanted.map(str::to_owned);
-        self.person(me).watch = Some(Watch { pattern, lang, next: after as usize });
+        self.connection(me).watch = Some(Watch { pattern, lang, next: after as usize });
         let (word, option) = lang.pick(("OBSERVANDO", "tras"), ("WATCHING", "after"));
         Line::Is(format!("OK {word} {option}={after}"))
     }
 }
 
-/// How long it lives without a renewal, where that is told.
+/// Prints the keep-alive time, if there is one.
 fn length(one: &Reservation, lang: Lang) -> String {
     let text = |(ms, _)| format!(" {}={}s", lang.pick("por", "for"), ms / 1000);
     one.keep_alive.map_or(String::new(), text)
@@ -1424,5 +1446,5 @@ fn length(one: &Reservation, lang: Lang) -> String {
 
 fn queue_line(waiter: &Waiter) -> Line {
     let word = waiter.lang.pick("COLA", "QUEUE");
-    Line::Is(format!("* {word} {} {}", waiter.told, waiter.text))
+    Line::Is(format!("* {word} {} {}", waiter.sent_position, waiter.text))
 }

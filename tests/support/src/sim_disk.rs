@@ -1,8 +1,8 @@
-//! A simulated disk that can lose power. Every file has a live image, which a process sees, and a
-//! durable one, which a sync brings up to date; names are the same, per folder. A power cut keeps
+//! A simulated disk that can lose power. Every file has a live image, which processes see, and a
+//! durable image, which a sync updates. The names of files have both forms too. A power cut keeps
 //! any subset of the unsynced pages, each in any of its versions and torn at any byte, any of the
-//! sizes that the file had, and any first part of the unsynced changes of names. A failed sync
-//! forgets what it should have written, as Linux does.
+//! sizes that the file had, and any prefix of the unsynced changes of names. A failed sync discards
+//! the data that it should have written, as on Linux.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,13 +17,13 @@ use super::Rng;
 struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
-    /// What unsynced pages contained after each write.
+    /// The contents of the unsynced pages after each write.
     pages: BTreeMap<usize, Vec<Vec<u8>>>,
     /// The sizes since the last sync.
     sizes: Vec<usize>,
     /// Bytes that the next sync has to write.
     unsynced: usize,
-    /// Space reserved for it, whatever its size.
+    /// The allocated space, which may exceed the size.
     allocated: usize,
     /// The number of open handles. A file without a name is removed with its last handle.
     handles: usize,
@@ -36,25 +36,25 @@ enum NameOp {
     Remove(String),
 }
 
-/// Faults to come. Counts say how many such calls still succeed.
+/// Future faults. A count is the number of calls of its kind that still succeed.
 #[derive(Default, Clone)]
 pub struct Faults {
-    /// Power goes at this step: a write, sync or change of name.
+    /// The step at which the power fails: a write, a sync or a change of a name.
     pub power_at: Option<u64>,
     pub write_fails_at: Option<u64>,
     pub sync_fails_at: Option<u64>,
     pub name_fails_at: Option<u64>,
-    /// No file may become larger than this: writes stop short, then fail with ENOSPC.
+    /// Maximal size of each file. Writes beyond it are short, then fail with ENOSPC.
     pub room_bytes: Option<usize>,
     /// Maximal total size of all files, which includes their pages and their allocated space.
     pub disk_bytes: Option<usize>,
     /// Whether the disk cannot allocate space ahead of writes, like old file systems.
     pub no_allocation: bool,
-    /// What another process has done to the lock file.
+    /// The effect of another process on the lock file.
     pub lock: Option<LockState>,
-    /// What another process has done to the journal's name.
+    /// The effect of another process on the journal's name.
     pub renamed: Option<NameState>,
-    /// Every write takes a few bytes only, or is interrupted.
+    /// Whether every write is short or interrupted.
     pub short_writes: bool,
 }
 
@@ -65,14 +65,14 @@ struct World {
     durable_names: BTreeMap<String, usize>,
     name_ops: Vec<NameOp>,
     page: usize,
-    /// The step of a journal's spare tail.
+    /// The step by which the journal's spare tail grows.
     step: u64,
     faults: Faults,
     dead: bool,
-    /// How often a name was found to be another file's, or nobody's.
+    /// How often a name referred to another file or to none.
     strange_names: usize,
     steps: u64,
-    /// The most that one sync had to write, and that one call has cut off a file.
+    /// The maximal number of bytes that one sync wrote, and that one call truncated.
     most_synced: usize,
     most_cut: usize,
     rng: Rng,
@@ -102,6 +102,7 @@ fn apply(names: &mut BTreeMap<String, usize>, op: &NameOp) {
     }
 }
 
+/// Returns whether the call with this counter fails, and counts it otherwise.
 fn countdown(counter: &mut Option<u64>) -> bool {
     match counter {
         Some(0) => true,
@@ -114,7 +115,7 @@ fn countdown(counter: &mut Option<u64>) -> bool {
 }
 
 impl World {
-    /// Counts a step that changes something; an error if the power goes with it.
+    /// Counts a step. Fails if the power is off or fails now.
     fn step(&mut self) -> io::Result<()> {
         if self.dead {
             return Err(io::Error::other("the power is off"));
@@ -147,7 +148,7 @@ impl World {
             .sum()
     }
 
-    /// Returns how large a file may grow on this disk.
+    /// Returns the size to which a file can grow on this disk.
     fn most_bytes(&self, inode: usize) -> usize {
         let Some(disk) = self.faults.disk_bytes else { return usize::MAX };
         let taken = self.inodes[inode].taken(self.page);
@@ -173,7 +174,7 @@ impl World {
 }
 
 impl Inode {
-    /// Space on the disk, in whole pages.
+    /// Returns the used space on the disk, in whole pages.
     fn taken(&self, page: usize) -> usize {
         self.live.len().max(self.allocated).next_multiple_of(page)
     }
@@ -201,9 +202,9 @@ impl Inode {
         let mut image = std::mem::take(&mut self.durable);
         image.truncate(sizes[..=keep].iter().copied().min().unwrap_or(0));
         image.resize(sizes[keep], 0);
-        let mood = rng.below(4);
+        let pattern = rng.below(4);
         for (index, versions) in std::mem::take(&mut self.pages) {
-            let kept = match mood {
+            let kept = match pattern {
                 0 => true,
                 1 => false,
                 _ => rng.one_in(2),
@@ -213,7 +214,7 @@ impl Inode {
             }
             let last = versions.len() - 1;
             let version = &versions[if rng.one_in(2) { last } else { rng.below(last + 1) }];
-            let whole = mood == 0 || !rng.one_in(4);
+            let whole = pattern == 0 || !rng.one_in(4);
             let torn = if whole { version.len() } else { rng.below(version.len() + 1) };
             let start = (index * page).min(image.len());
             let end = (index * page + torn).min(image.len());
@@ -243,14 +244,14 @@ impl SimDisk {
         })))
     }
 
-    /// A disk on which one file has been forever.
+    /// Returns a disk with one durable file.
     pub fn with(name: &str, content: &[u8]) -> SimDisk {
         let disk = SimDisk::new(512, 0);
         disk.put(name, content);
         disk
     }
 
-    /// Changes the step by which the spare tail grows.
+    /// Sets the step by which the spare tail grows.
     pub fn set_step(&self, bytes: u64) {
         self.0.borrow_mut().step = bytes;
     }
@@ -261,7 +262,7 @@ impl SimDisk {
         world.faults.disk_bytes = Some(world.used());
     }
 
-    /// Puts a durable file there.
+    /// Adds a durable file.
     pub fn put(&self, name: &str, content: &[u8]) {
         let mut world = self.0.borrow_mut();
         let (live, durable) = (content.to_vec(), content.to_vec());
@@ -280,18 +281,18 @@ impl SimDisk {
         self.0.borrow().names.keys().cloned().collect()
     }
 
-    /// Writes, syncs and changes of names so far.
+    /// Returns the number of writes, syncs and changes of names so far.
     pub fn steps(&self) -> u64 {
         self.0.borrow().steps
     }
 
-    /// The most bytes that one sync had to write, and that one call has cut off a file.
+    /// Returns the maximal number of bytes that one sync wrote, and that one call truncated.
     pub fn longest_calls(&self) -> (usize, usize) {
         let world = self.0.borrow();
         (world.most_synced, world.most_cut)
     }
 
-    /// How often a name was found to be another file's, or nobody's, since the last call.
+    /// Returns how often a name referred to another file or to none since the last call.
     pub fn take_strange_names(&self) -> usize {
         std::mem::take(&mut self.0.borrow_mut().strange_names)
     }
@@ -300,7 +301,7 @@ impl SimDisk {
         self.0.borrow_mut().faults = faults;
     }
 
-    /// The power goes (if it has not yet) and comes back.
+    /// Cuts the power, unless it is off, and restores it.
     pub fn lose_power(&self) {
         let mut world = self.0.borrow_mut();
         let World { inodes, name_ops, durable_names, rng, page, .. } = &mut *world;
@@ -316,50 +317,50 @@ impl SimDisk {
         world.dead = false;
     }
 
-    /// The process ends (if the power has not gone), and the system goes on:
-    /// what was written is there, on disk or not.
+    /// Ends the process while the system continues, so that all written data survives.
     pub fn lose_process(&self) {
         let mut world = self.0.borrow_mut();
         world.faults = Faults::default();
         world.dead = false;
     }
 
-    /// Something happens beside the disk at which the power may go; whether it is still on.
+    /// Counts a step outside the disk at which the power may fail. Returns whether it is on.
     pub fn spend_step(&self) -> bool {
         self.0.borrow_mut().step().is_ok()
     }
 
-    /// Whether the power has gone.
+    /// Returns whether the power is off.
     pub fn is_off(&self) -> bool {
         self.0.borrow().dead
     }
 
-    /// Another disk with the same on it.
+    /// Returns another disk with the same content.
     pub fn copy(&self) -> SimDisk {
         SimDisk(Rc::new(RefCell::new(self.0.borrow().clone())))
     }
 
-    /// Looks at what would be there after the worst power cut.
+    /// Calls `look` with the durable image of a file.
     pub fn with_durable<R>(&self, name: &str, look: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let world = self.0.borrow();
         let inode = *world.durable_names.get(name)?;
         Some(look(&world.inodes[inode].durable))
     }
 
-    /// Looks at what a process sees.
+    /// Calls `look` with the live image of a file.
     pub fn with_live<R>(&self, name: &str, look: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let world = self.0.borrow();
         let inode = *world.names.get(name)?;
         Some(look(&world.inodes[inode].live))
     }
 
-    /// Changes bytes behind everybody's back: what is read is not what was written.
+    /// Damages a file, so that reads differ from what was written.
     pub fn damage(&self, name: &str, change: impl FnOnce(&mut [u8])) {
         let mut world = self.0.borrow_mut();
         let inode = world.names[name];
         change(&mut world.inodes[inode].live);
     }
 
+    /// Opens a file.
     fn file(&self, name: &str) -> Option<SimFile> {
         let inode = *self.0.borrow().names.get(name)?;
         Some(self.handle(inode))
@@ -412,7 +413,7 @@ impl Storage for SimDisk {
         let mut world = self.0.borrow_mut();
         world.step()?;
         if countdown(&mut world.faults.name_fails_at) {
-            return Err(io::Error::other("folder sync failed"));
+            return Err(io::Error::other("directory sync failed"));
         }
         let World { name_ops, durable_names, .. } = &mut *world;
         for op in name_ops.drain(..) {
@@ -434,7 +435,7 @@ impl Storage for SimDisk {
     fn confirm_lock(&self) -> io::Result<LockState> {
         let lock = &mut self.0.borrow_mut().faults.lock;
         match *lock {
-            // After it was retaken, it is held.
+            // A lock that was retaken is held from then on.
             Some(LockState::Retaken) => Ok(lock.take().unwrap()),
             state => Ok(state.unwrap_or(LockState::Held)),
         }
@@ -468,7 +469,7 @@ impl StorageFile for SimFile {
         let world = self.world.borrow();
         let live = &world.inodes[self.inode].live;
         let from = (offset as usize).min(live.len());
-        // Never more than an odd number of bytes at a time, so that readers must loop.
+        // At most an odd number of bytes at a time, so that readers must loop.
         let count = buf.len().min(live.len() - from).min(100_003);
         buf[..count].copy_from_slice(&live[from..from + count]);
         Ok(count)

@@ -1,18 +1,19 @@
-//! A program at a pseudo-terminal, driven from a test. It needs python3, whose `pty` module makes
+//! A program at a pseudo-terminal, driven by a test. It needs python3, whose `pty` module creates
 //! the terminal.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
-/// Drives one program under a pseudo-terminal, told what to do line by line, all texts in hex:
-/// `expect TEXT` answers `ok` and the screen up to and with that text, `send TEXT` types,
-/// `end` answers `ok`, the exit code and the rest of the screen. `no` is what failed answers.
+/// Runs one program at a pseudo-terminal and reads commands line by line, with all texts in hex.
+/// `send TEXT` types a text. `expect TEXT` waits for a text and replies `ok` and the screen up to
+/// its end. `end` replies `ok`, the exit code and the rest of the screen. A failure is answered
+/// with `no`.
 const TERMINAL: &str = r#"
 import os, pty, select, signal, sys, time
 PATIENCE = 60
 pid, terminal = pty.fork()
 if pid == 0:
-    # As a shell at a terminal would start it, whatever this test was started with.
+    # The dispositions that a shell at a terminal sets, whatever this test has inherited.
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
     os.execvp(sys.argv[1], sys.argv[1:])
@@ -61,12 +62,12 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// The client, talking to this server in this language.
+    /// Starts the client with a server and a language.
     pub fn open(address: &str, language: &str) -> Option<Self> {
         Terminal::open_as("xterm", address, language)
     }
 
-    /// At a terminal of this kind.
+    /// Starts the client at a terminal of a kind.
     pub fn open_as(kind: &str, address: &str, language: &str) -> Option<Self> {
         let (locale, kind) = (format!("LC_ALL={language}"), format!("TERM={kind}"));
         let client = super::program("reserva");
@@ -74,7 +75,7 @@ impl Terminal {
         Terminal::run(&["env", &locale, &kind, client, "--server", address])
     }
 
-    /// Any program. `None` where there is no python3 to make a terminal; on CI that is a failure.
+    /// Starts any program. Returns `None` if python3 is missing; see [`super::has`].
     pub fn run(words: &[&str]) -> Option<Self> {
         let driver = Command::new("python3")
             .args([&["-c", TERMINAL], words].concat())
@@ -83,47 +84,49 @@ impl Terminal {
             .spawn();
         match driver {
             Ok(mut driver) => {
-                let answers = BufReader::new(driver.stdout.take().expect("its answers"));
+                let answers =
+                    BufReader::new(driver.stdout.take().expect("the standard output is a pipe"));
                 Some(Terminal { driver, answers })
             }
             Err(error) => {
-                assert!(std::env::var("CI").as_deref() != Ok("true"), "python3 is needed: {error}");
+                assert!(!super::skip::is_forbidden(), "python3 is needed: {error}");
                 super::skip::skip("needs python3");
                 None
             }
         }
     }
 
-    /// Tells the driver; its answer without the `ok`.
+    /// Sends a command to the driver and returns its answer without the `ok`.
     #[track_caller]
-    fn tell(&mut self, verb: &str, text: &str) -> String {
+    fn command(&mut self, verb: &str, text: &str) -> String {
         let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let orders = self.driver.stdin.as_mut().expect("its orders");
-        writeln!(orders, "{verb} {hex}").expect("the driver reads");
+        let commands = self.driver.stdin.as_mut().expect("the standard input is a pipe");
+        writeln!(commands, "{verb} {hex}").expect("cannot write to the driver");
         let mut answer = String::new();
-        self.answers.read_line(&mut answer).expect("an answer");
+        self.answers.read_line(&mut answer).expect("cannot read from the driver");
         let (verdict, rest) = answer.trim_end().split_once(' ').unwrap_or((answer.trim_end(), ""));
         assert_eq!(verdict, "ok", "{verb} {text:?}, on the screen: {:?}", from_hex(rest));
         rest.to_owned()
     }
 
-    /// Waits for this on the screen; all that came up to it.
+    /// Waits for a text on the screen and returns the output up to its end.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
-        from_hex(&self.tell("expect", text))
+        from_hex(&self.command("expect", text))
     }
 
+    /// Types keys.
     #[track_caller]
     pub fn send(&mut self, keys: &str) {
-        self.tell("send", keys);
+        self.command("send", keys);
     }
 
-    /// Waits for the end; the exit code and the rest of the screen.
+    /// Waits for the program to end. Returns the exit code and the rest of the screen.
     #[track_caller]
     pub fn end(mut self) -> (i32, String) {
-        let answer = self.tell("end", "");
+        let answer = self.command("end", "");
         drop(self.driver.stdin.take());
-        self.driver.wait().expect("the driver ends");
+        self.driver.wait().expect("cannot wait for the driver");
         let (code, screen) = answer.split_once(' ').unwrap_or((&answer, ""));
         (code.parse().expect("a code"), from_hex(screen))
     }
