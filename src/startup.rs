@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,7 +94,24 @@ fn start_log(level: LevelFilter) {
 /// # Errors
 /// TZ or the file names a zone that cannot be read. Using UTC instead would move every booking.
 pub fn system_zone() -> Result<Zone, Failure> {
-    Zone::of_system().map_or_else(|| without_zone(std::env::var_os("TZ"), Path::new(LOCALTIME)), Ok)
+    let tz = std::env::var_os("TZ");
+    let file = zone_file(tz.as_deref());
+    // Opening a pipe would wait for a writer, and a device may never end.
+    let zone = if file.is_some_and(|path| is_special(&path)) { None } else { Zone::of_system() };
+    zone.map_or_else(|| without_zone(tz, Path::new(LOCALTIME)), Ok)
+}
+
+/// Returns the file that holds the system's zone, if it is known without the zone database.
+fn zone_file(tz: Option<&OsStr>) -> Option<PathBuf> {
+    let Some(tz) = tz else { return Some(PathBuf::from(LOCALTIME)) };
+    let bytes = tz.as_encoded_bytes();
+    let name = bytes.strip_prefix(b":").unwrap_or(bytes);
+    name.starts_with(b"/").then(|| PathBuf::from(OsStr::from_bytes(name)))
+}
+
+/// Returns whether a path exists and is not a regular file.
+fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
 }
 
 /// Returns the zone of a system whose own zone cannot be read.
