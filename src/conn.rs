@@ -106,6 +106,7 @@ impl<S> Conn<S> {
         self.transport.is_write_closed()
     }
 
+    #[inline]
     fn buffers(&mut self) -> &mut Buffers {
         self.buffers.get_or_insert_default()
     }
@@ -144,6 +145,7 @@ impl<S> Conn<S> {
     }
 
     /// Returns whether there may be something to read, and memory for it.
+    #[inline]
     pub fn wants_read(&self) -> bool {
         self.transport.is_readable()
             && self.pending() < OUTPUT_HIGH_BYTES
@@ -206,6 +208,7 @@ impl<S> Conn<S> {
 
     /// Returns the bytes of a line that [`Conn::next_frame`] has found, and the output for its
     /// reply.
+    #[inline]
     pub fn line(&mut self, at: Range<usize>) -> (&[u8], &mut Vec<u8>) {
         let buffers = self.buffers();
         (buffers.input.slice(at), buffers.output.bytes())

@@ -216,6 +216,7 @@ impl<L: Log> LogStore<L> {
     }
 
     /// Returns whether to call [`LogStore::compact`].
+    #[inline]
     pub fn wants_compaction(&self, inventory: &Inventory) -> bool {
         // The space of one replaced file is freed before the next one is replaced.
         self.is_compacting() || (!self.has_old_file() && self.is_mostly_history(inventory))

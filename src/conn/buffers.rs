@@ -52,6 +52,7 @@ impl Input {
     }
 
     /// Returns the bytes that were received and not taken.
+    #[inline]
     pub fn rest(&self) -> &[u8] {
         &self.bytes[self.taken..]
     }
@@ -216,6 +217,7 @@ impl BufferPool {
     }
 
     /// Clears buffers and keeps them, unless they are large or the pool is full.
+    #[inline]
     pub(super) fn put(&mut self, mut buffers: Box<Buffers>) {
         if buffers.largest_capacity() <= SPARE_BYTES && self.0.len() < SPARE_BUFFERS {
             buffers.clear();

@@ -46,6 +46,7 @@ impl Inventory {
     }
 
     /// Adds a reservation to all indexes.
+    #[inline]
     pub(super) fn insert(&mut self, new: Rc<Reservation>) {
         let number = new.number;
         let booking = Booking { from: new.from, until: new.until, number };
@@ -136,6 +137,7 @@ impl Inventory {
     }
 
     /// Removes a reservation from all other indexes.
+    #[inline]
     fn forget(&mut self, old: &Reservation) {
         self.free_schedules(old, old.targets());
         if !old.until.is_never() {
@@ -147,6 +149,7 @@ impl Inventory {
     }
 
     /// Removes the bookings of a reservation from some of its resources.
+    #[inline]
     fn free_schedules(&mut self, old: &Reservation, targets: &[ResourceId]) {
         let Reservation { number, from, until, .. } = *old;
         for id in targets {

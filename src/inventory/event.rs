@@ -161,6 +161,7 @@ pub fn push_names(ids: &[ResourceId], texts: &NameTexts, push: impl FnMut(&str))
     push_each(ids, |id| texts.name(id), push);
 }
 
+#[inline]
 fn push_each<'a>(
     ids: &[ResourceId],
     name: impl Fn(ResourceId) -> &'a str,
@@ -175,6 +176,7 @@ fn push_each<'a>(
 }
 
 /// Appends the text of [`Event::Reserved`] after its time.
+#[inline]
 fn push_reserved<'a>(
     new: &Reservation,
     time: Time,
@@ -189,6 +191,7 @@ fn push_reserved<'a>(
 }
 
 /// Appends the text of [`Event::Cancelled`] after its time.
+#[inline]
 fn push_cancelled<'a>(
     number: Number,
     targets: &[ResourceId],
@@ -206,6 +209,7 @@ fn push_cancelled<'a>(
 
 /// Appends the number and the names that most texts have, and returns their ranges, with all names
 /// left out.
+#[inline]
 fn push_head<'a>(
     number: Number,
     ids: &[ResourceId],
@@ -223,6 +227,7 @@ fn push_head<'a>(
 
 /// Appends what differs from the default: a reservation from the time of the event on, without an
 /// end.
+#[inline]
 fn push_options(new: &Reservation, time: Time, times: &mut TimestampCache, out: &mut String) {
     if new.from != time {
         out.extend([" from=", times.print(new.from)]);

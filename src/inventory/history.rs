@@ -104,6 +104,7 @@ impl History {
     }
 
     /// Drops the oldest events beyond these bounds, but none from `needed` on.
+    #[inline]
     fn forget_beyond(&mut self, events: usize, bytes: usize, needed: Option<u64>) {
         let before = needed.map_or(u64::MAX, |needed| needed.saturating_sub(self.floor() + 1));
         let mut spare = usize::try_from(before).unwrap_or(usize::MAX);

@@ -166,6 +166,7 @@ pub struct NameTexts {
 
 impl NameTexts {
     /// Returns the name of a resource as it was written.
+    #[inline]
     pub fn name(&self, id: ResourceId) -> &str {
         let chunk = &self.chunks[id.index() / NAMES_CHUNK];
         let (start, end) = chunk.bounds(id.index() % NAMES_CHUNK);
@@ -217,6 +218,7 @@ struct Chunk {
 }
 
 impl Chunk {
+    #[inline]
     fn bounds(&self, at: usize) -> ((u16, u16), (u16, u16)) {
         let start = if at == 0 { (0, 0) } else { self.ends[at - 1] };
         (start, self.ends[at])

@@ -226,7 +226,7 @@ impl Inventory {
     }
 
     /// Returns the next instants at which a reservation or a wait ends.
-    #[inline]
+    #[inline(always)]
     pub fn deadlines(&self) -> Deadlines {
         let first = |ends: &SortedList<(Time, Number)>| ends.first().map(|(until, _)| *until);
         let (end, lease) = (first(&self.ends), first(&self.leases));

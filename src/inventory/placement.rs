@@ -313,6 +313,7 @@ const BYTES_PER_WORK: usize = 16;
 
 impl Inventory {
     /// Returns the first booking of a resource that overlaps an interval.
+    #[inline]
     pub fn overlap(&self, id: ResourceId, interval: Interval) -> Option<Booking> {
         self.schedules[id.index()].first_overlap(interval)
     }

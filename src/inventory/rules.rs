@@ -240,6 +240,7 @@ impl Inventory {
     /// Returns the reservation to release when a resource is cancelled by its name: one of the
     /// caller's, or else one without an owner. Also returns whether it holds nothing else. Looks at
     /// no more than [`CANCEL_LOOKS`] bookings.
+    #[inline]
     pub fn reservation_to_cancel(
         &self,
         id: ResourceId,

@@ -41,6 +41,7 @@ impl Schedule {
     ///
     /// Bookings do not overlap each other. Of those that begin before the interval or with it, only
     /// the last one can reach into it.
+    #[inline]
     pub fn first_overlap(&self, interval: Interval) -> Option<Booking> {
         let from = interval.from;
         let overlaps = |booking: &&Booking| booking.interval().overlaps(interval);

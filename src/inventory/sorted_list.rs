@@ -77,6 +77,7 @@ struct Run<T: Keyed> {
 
 impl<T: Keyed> Run<T> {
     /// Returns the index of a key, or the index at which to insert it.
+    #[inline]
     fn search(&self, key: T::Key) -> Result<usize, usize> {
         // No more items than this can precede the key. If no key is missing, it is the last of
         // them.
@@ -92,13 +93,18 @@ impl<T: Keyed> Run<T> {
     }
 
     /// Inserts an item. Grows by an eighth, so that a run that stays as it is wastes little.
+    #[inline]
     fn insert(&mut self, at: usize, item: T) {
         if self.items.len() == self.items.capacity() {
             let more = (self.items.len() / 8).max(4);
             self.items.reserve_exact(more.min(RUN - self.items.len()));
         }
         self.floor = self.floor.min(item.key());
-        self.items.insert(at, item);
+        // Appending is the common case, and `insert` is never inlined.
+        match at == self.items.len() {
+            true => self.items.push(item),
+            false => self.items.insert(at, item),
+        }
     }
 
     /// Inserts an item and returns the upper half.
@@ -157,6 +163,7 @@ impl<T: Keyed> SortedList<T> {
     }
 
     /// Returns the item with this key.
+    #[inline]
     pub fn get(&self, key: &T::Key) -> Option<&T> {
         let run = self.runs.get(self.run_of(*key))?;
         run.search(*key).ok().map(|at| &run.items[at])
@@ -175,6 +182,7 @@ impl<T: Keyed> SortedList<T> {
     }
 
     /// Adds an item, whose key must be new.
+    #[inline]
     pub fn insert(&mut self, item: T) {
         let key = item.key();
         let at = self.run_of(key);
@@ -200,6 +208,7 @@ impl<T: Keyed> SortedList<T> {
     }
 
     /// Removes and returns the item with this key.
+    #[inline]
     pub fn remove(&mut self, key: &T::Key) -> Option<T> {
         let at = self.run_of(*key);
         let run = self.runs.get_mut(at)?;
@@ -228,6 +237,7 @@ impl<T: Keyed> SortedList<T> {
     }
 
     /// Returns the index of the run that would hold a key; 0 if there are no runs.
+    #[inline]
     fn run_of(&self, key: T::Key) -> usize {
         match self.runs.last() {
             // The newest items are used the most.
@@ -242,6 +252,7 @@ impl<T: Keyed> Index<&T::Key> for SortedList<T> {
 
     /// # Panics
     /// If no item has this key.
+    #[inline]
     fn index(&self, key: &T::Key) -> &T {
         self.get(key).expect("every index refers to an existing item")
     }

@@ -101,6 +101,7 @@ impl<T> Client<T> {
     }
 
     /// Returns whether there is input to read or to run.
+    #[inline]
     pub fn has_more(&self) -> bool {
         self.rest != Rest::Nothing || self.conn.wants_read()
     }

@@ -288,6 +288,7 @@ impl<S: Storage, O: Observer> Engine<S, O> {
     }
 
     /// Returns whether another turn is due at once.
+    #[inline]
     pub fn has_work(&self) -> bool {
         !self.batch.is_empty()
             || self.inventory.has_outcomes()
@@ -297,6 +298,7 @@ impl<S: Storage, O: Observer> Engine<S, O> {
     }
 
     /// Returns when a turn is due even if nothing happens, ends of reservations aside.
+    #[inline]
     pub fn next_deadline(&self) -> Option<MonotonicMs> {
         let unconfirmed = self.clock.is_unconfirmed();
         let check = unconfirmed.then(|| self.instant.plus_ms(CLOCK_CHECK_MS));

@@ -116,6 +116,7 @@ impl<S: Storage, O: Observer> Engine<S, O> {
     }
 
     /// Returns whether maintenance needs another turn at once.
+    #[inline]
     pub fn has_maintenance(&self) -> bool {
         self.may_shrink() || self.store.wants_compaction(&self.inventory)
     }
@@ -137,11 +138,13 @@ impl<S: Storage, O: Observer> Engine<S, O> {
     }
 
     /// Returns when to seal the journal; `None` if it must not be sealed now.
+    #[inline]
     fn seal_at(&self) -> Option<MonotonicMs> {
         self.store.wants_seal().then(|| self.maintenance.committed_at.plus_ms(SEAL_AFTER_MS))
     }
 
     /// Returns whether the file that a compaction has replaced may be freed now.
+    #[inline]
     fn may_shrink(&self) -> bool {
         let is_kept = || self.instant < self.maintenance.old_file_until;
         self.store.has_old_file()

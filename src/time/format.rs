@@ -22,7 +22,9 @@ pub enum Round {
 pub fn print_utc(time: Time) -> FormattedTime {
     let mut text = FormattedTime::new(civil_at(time, Offset::UTC));
     text.push(b'.');
-    text.push_digits(time.0.rem_euclid(1000) as u32, 3);
+    let ms = time.0.rem_euclid(1000) as u32;
+    text.push(b'0' + (ms / 100) as u8);
+    text.push_pair(ms % 100);
     text.push(b'Z');
     text
 }
@@ -37,18 +39,21 @@ pub struct FormattedTime {
 impl FormattedTime {
     /// Returns `2026-11-22T16:48:54`, with space for a fraction or an offset.
     pub(super) fn new(civil: DateTime) -> FormattedTime {
-        let mut text = FormattedTime { bytes: [0; 25], len: 0 };
-        text.push_digits(u32::from(civil.year().unsigned_abs()), 4);
-        let fields = [
-            (b'-', civil.month()),
-            (b'-', civil.day()),
-            (b'T', civil.hour()),
-            (b':', civil.minute()),
-            (b':', civil.second()),
+        let mut text = FormattedTime { bytes: [0; 25], len: 19 };
+        text.bytes[..19].copy_from_slice(b"0000-00-00T00:00:00");
+        let year = civil.year().unsigned_abs();
+        let pairs = [
+            (0, (year / 100) as u8),
+            (2, (year % 100) as u8),
+            (5, civil.month().unsigned_abs()),
+            (8, civil.day().unsigned_abs()),
+            (11, civil.hour().unsigned_abs()),
+            (14, civil.minute().unsigned_abs()),
+            (17, civil.second().unsigned_abs()),
         ];
-        for (separator, value) in fields {
-            text.push(separator);
-            text.push_digits(u32::from(value.unsigned_abs()), 2);
+        for (at, value) in pairs {
+            text.bytes[at] = b'0' + value / 10;
+            text.bytes[at + 1] = b'0' + value % 10;
         }
         text
     }
@@ -56,30 +61,29 @@ impl FormattedTime {
     /// Appends an offset in minutes as `±hh:mm`.
     pub(super) fn push_offset(&mut self, minutes: i32) {
         self.push(if minutes < 0 { b'-' } else { b'+' });
-        self.push_digits(minutes.unsigned_abs() / 60, 2);
+        self.push_pair(minutes.unsigned_abs() / 60);
         self.push(b':');
-        self.push_digits(minutes.unsigned_abs() % 60, 2);
+        self.push_pair(minutes.unsigned_abs() % 60);
     }
 
+    #[inline]
     fn push(&mut self, byte: u8) {
         self.bytes[usize::from(self.len)] = byte;
         self.len += 1;
     }
 
-    /// Appends a number as exactly `count` digits.
-    fn push_digits(&mut self, mut value: u32, count: u8) {
-        let start = usize::from(self.len);
-        for digit in self.bytes[start..start + usize::from(count)].iter_mut().rev() {
-            *digit = b'0' + (value % 10) as u8;
-            value /= 10;
-        }
-        self.len += count;
+    /// Appends a number below 100 as two digits.
+    #[inline]
+    fn push_pair(&mut self, value: u32) {
+        self.push(b'0' + (value / 10) as u8);
+        self.push(b'0' + (value % 10) as u8);
     }
 }
 
 impl Deref for FormattedTime {
     type Target = str;
 
+    #[inline]
     fn deref(&self) -> &str {
         str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
     }

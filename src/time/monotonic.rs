@@ -16,6 +16,7 @@ impl MonotonicMs {
     pub const MAX: MonotonicMs = MonotonicMs(u64::MAX);
 
     /// Reads the monotonic clock.
+    #[inline]
     pub fn now() -> MonotonicMs {
         let now = clock_gettime(ClockId::Boottime);
         MonotonicMs(now.tv_sec.cast_unsigned() * 1000 + now.tv_nsec.cast_unsigned() / 1_000_000)

@@ -147,11 +147,13 @@ impl Scanner<'_> {
     /// Parses exactly `count` decimal digits.
     fn number(&mut self, count: usize) -> Result<i32, TimeError> {
         let (digits, rest) = self.0.split_at_checked(count).ok_or(TimeError::Form)?;
-        if !digits.iter().all(u8::is_ascii_digit) {
-            return Err(TimeError::Form);
+        let mut value = 0;
+        for digit in digits {
+            let (b'0'..=b'9') = digit else { return Err(TimeError::Form) };
+            value = value * 10 + i32::from(digit - b'0');
         }
         self.0 = rest;
-        Ok(digits.iter().fold(0, |sum, digit| sum * 10 + i32::from(digit - b'0')))
+        Ok(value)
     }
 
     /// Skips one of these bytes.

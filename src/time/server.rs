@@ -76,6 +76,7 @@ impl Clock {
 
     /// Returns the time, given the readings of the system's clocks. Called once per turn, so that
     /// everything in a turn happens at one time.
+    #[inline]
     pub fn observe(&mut self, wall: Time, monotonic: MonotonicMs) -> ClockReading {
         let by_elapsed = match self.observed {
             // No time has elapsed since the floor, as far as is known.
@@ -192,6 +193,7 @@ pub fn skew_ms() -> i64 {
 }
 
 /// Reads the wall clock, truncated to milliseconds.
+#[inline]
 fn read_wall() -> Time {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => Time(i64::try_from(since.as_millis()).unwrap_or(0)),

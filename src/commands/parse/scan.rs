@@ -93,6 +93,7 @@ impl<'a> ScannedStr<'a> {
 }
 
 /// Splits off the first word, without the spaces and tabs before it and one after it.
+#[inline]
 pub fn split_word(line: &[u8]) -> (&[u8], &[u8]) {
     let start = line.iter().position(|byte| !is_space(*byte)).unwrap_or(line.len());
     let line = &line[start..];
@@ -105,6 +106,7 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// Returns a text without leading spaces and tabs.
+#[inline]
 pub fn skip_spaces(text: &str) -> &str {
     let first = text.bytes().position(|byte| !is_space(byte)).unwrap_or(text.len());
     &text[first..]

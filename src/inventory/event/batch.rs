@@ -118,8 +118,11 @@ pub struct PendingEvent {
 /// Prepare events about one resource, for callers that know its name. Both also return the part that
 /// the text and the reply share, such as `#42 Habitación 1`. [`Inventory::apply_logged`] must be
 /// called next.
+///
+/// These are always inlined, because a [`PendingEvent`] is large and would be copied otherwise.
 impl Batch {
     /// Prepares the grant of one resource.
+    #[inline(always)]
     pub fn write_reserved(
         &mut self,
         time: Time,
@@ -134,6 +137,7 @@ impl Batch {
 
     /// Prepares the cancellation of one resource. `is_all` says whether the reservation holds no
     /// other.
+    #[inline(always)]
     pub fn write_cancelled(
         &mut self,
         time: Time,
@@ -158,6 +162,7 @@ impl Inventory {
     }
 
     /// Applies an event whose text is in the batch already.
+    #[inline(always)]
     pub fn apply_logged(
         &mut self,
         PendingEvent { event, left_out }: PendingEvent,

@@ -101,7 +101,7 @@ impl Queue {
     }
 
     /// Returns the times at which a wait ends or positions have to be announced.
-    #[inline]
+    #[inline(always)]
     pub(in crate::inventory) fn deadlines(&self) -> Deadlines {
         if self.is_empty() {
             return Deadlines::default();

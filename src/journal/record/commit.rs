@@ -55,7 +55,7 @@ pub(in super::super) fn put_commit(
 ) -> usize {
     out.clear();
     out.reserve(2 * MAX_FIELDS_BYTES + payloads.len() + payloads.len() / 8);
-    out.resize(MAX_FIELDS_BYTES, 0);
+    out.extend_from_slice(&[0; MAX_FIELDS_BYTES]);
     put_lines(out, payloads.as_bytes(), extents);
     let lines = &out[MAX_FIELDS_BYTES..];
     let (bytes, crc) = (lines.len(), crc32fast::hash(lines));
