@@ -127,7 +127,7 @@ pub struct Service<T: Stream, S: Storage, O: Observer = ()> {
     crowd: Crowd,
     engine: Engine<S, O>,
     log: ThrottledLog,
-    /// When the server ends at the latest, once it was told to stop.
+    /// The latest end of the server, once it was asked to stop.
     stop_by: Option<MonotonicMs>,
     config: Config,
 }
@@ -278,7 +278,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
             .collect();
         for key in &old_readers {
             self.close(*key);
-            let reason = "it was too slow in reading a list of names that have changed since";
+            let reason = "it read a list too slowly, and the names in it have been replaced since";
             self.log.warn(self.engine.instant, Kind::Slow, reason);
         }
         old_readers.is_empty()
@@ -338,13 +338,13 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         true
     }
 
-    /// Returns whether the server was told to stop.
+    /// Returns whether the server was asked to stop.
     pub fn is_stopping(&self) -> bool {
         self.stop_by.is_some()
     }
 
-    /// Returns whether the server was told to stop and has ended: all connections are closed and
-    /// no listener is left, or the time for it is over.
+    /// Returns whether the server was asked to stop and has ended: all connections are closed and
+    /// no listener is left, or the grace period is over.
     pub fn is_over(&self, no_listeners: bool) -> bool {
         let is_done = no_listeners && self.clients.is_empty() && !self.departures.has_leavers();
         self.stop_by.is_some_and(|by| is_done || by <= self.engine.instant)

@@ -181,7 +181,7 @@ fn warn_of_exposure(storage: &DiskStorage) {
     let user = rustix::process::geteuid().as_raw();
     for exposure in storage.exposures(user).unwrap_or_default() {
         warn!(
-            "other users can change the data: {}; make it yours alone (chown, chmod go-w)",
+            "other users can change the data: {}; restrict it to its owner (chown, chmod go-w)",
             escape_for_log(&exposure)
         );
     }
@@ -229,7 +229,7 @@ fn max_clients(requested: Option<u32>, listeners: usize) -> Result<usize, Failur
         None => Ok(fits),
         Some(requested) if requested > fits => {
             warn!(
-                "--max-clients {requested} is more than the {limit} descriptors allow for; raise the limit (ulimit -n)"
+                "--max-clients {requested} is more than the limit of {limit} open files allows; raise the limit (ulimit -n)"
             );
             Ok(requested.min(CLIENTS_MAX - 64))
         }

@@ -63,7 +63,7 @@ fn replay_with(
 ) -> Result<Option<Time>, Rejection> {
     let payload = match record {
         Record::SnapshotEnd { base: NUMBER_MAX.. } => {
-            return Err("it counts more events than there can be".into());
+            return Err("the number of the last event is out of range".into());
         }
         Record::SnapshotEnd { base } => {
             inventory.set_last_event(base);
@@ -137,12 +137,12 @@ impl<L: Log> LogStore<L> {
     /// The log cannot be written. The caller must stop without a reply.
     pub fn commit(&mut self, batch: &mut Batch) -> Result<(), Error> {
         if let Some(log) = &mut self.log
-            && let Some((first, texts, extents)) = batch.run_together()
+            && let Some((first, texts, extents)) = batch.concatenated()
         {
             log.append(first, texts, extents)?;
             self.compactor.add_commit(log, batch);
         }
-        if let Some((first, texts, extents)) = batch.run_together() {
+        if let Some((first, texts, extents)) = batch.concatenated() {
             self.history.extend(first, texts, extents.map(|(end, _)| end));
         }
         batch.clear();

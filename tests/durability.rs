@@ -269,7 +269,7 @@ fn compaction_while_running_changes_nothing_visible() {
     assert!(quitter.say("RESERVAR Sala 40 hasta=salir").starts_with("OK "));
     let first = status(&server, "last_number") + 1;
     churn(&mut client, first, 1_360);
-    server.wait_log("the journal was compacted");
+    server.wait_log("compacted the journal");
     let journal = std::fs::read_to_string(directory.path().join("journal")).unwrap();
     assert!(is_compacted(&journal), "{}", &journal[..40]);
     assert!(!directory.path().join("journal.new").exists());
@@ -360,7 +360,7 @@ fn kill_at_each_step_of_a_compaction() {
         assert_eq!(is_compact, file == ".", "{calls} on {file}");
         let mut server = Server::durable(directory.path(), &[]);
         if !is_compact {
-            server.wait_log("the journal was compacted");
+            server.wait_log("compacted the journal");
         }
         let found = state(&server);
         assert_eq!(*want.get_or_insert(found.clone()), found, "{calls} on {file}");
@@ -725,7 +725,7 @@ fn failed_compaction_is_reported_and_changes_nothing() {
     std::fs::write(directory.join("journal"), &journal).unwrap();
     // The remaining space is too small for a snapshot of 100 reservations.
     let mut server = Server::durable(directory, &[]);
-    server.wait_log("the journal was not compacted: cannot write");
+    server.wait_log("gave up compacting the journal: cannot write");
     assert!(!directory.join("journal.new").exists());
     assert_eq!(bookings(&server).len(), 100);
     server.kill();

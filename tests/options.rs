@@ -95,7 +95,7 @@ fn wrong_usage_exits_with_2() {
         (&["--max-clients", "many"], "many"),
         (&["--max-resources", "-1"], "-1"),
         (&["--max-reservations", "x"], "--max-reservations"),
-        (&["--log-level", "loud"], "it is one of off, error, warn, info, debug"),
+        (&["--log-level", "loud"], "expected off, error, warn, info or debug"),
         (&["check", "x"], "reservad check [--data-dir DIR]"),
         (&["--in-memory", "--data-dir", "x"], "--data-dir"),
         (&["check", "--in-memory"], "--in-memory"),
@@ -422,7 +422,7 @@ fn sighup_reloads_the_inventory_file() {
     assert_eq!(client.say("RESERVAR Sala 1"), "OK RESERVADO #1 Sala 1");
     std::fs::write(&file, "Sala 2\nsala 1\nSala 3\n").unwrap();
     server.signal("HUP");
-    server.wait_log("SIGHUP: 2 new resources");
+    server.wait_log("SIGHUP: added 2 resources");
     assert_eq!(client.list("LISTAR"), ["Sala 2", "Sala 3"]);
     for (bad, said) in [("Sala 4\nSala, 5\n", "line 2"), ("Sala 4\n\u{7}\n", "line 2")] {
         std::fs::write(&file, bad).unwrap();

@@ -329,7 +329,7 @@ fn terminal_control_characters_are_escaped_in_the_log() {
     std::fs::write(&odd_file, "Sala 1\n").unwrap();
     let mut server = Server::durable(&odd, &["--inventory", text(&odd_file)]);
     server.signal("HUP");
-    let mut log = server.wait_log("SIGHUP: 0 new resources");
+    let mut log = server.wait_log("SIGHUP: added 0 resources");
     std::fs::write(&odd_file, "a\u{1b}b\n").unwrap();
     server.signal("HUP");
     log += &server.wait_log("nothing was added from the file");
@@ -554,17 +554,17 @@ fn documented_limits_are_those_of_the_code() {
         WAIT_PATTERNS_MAX,
         WAIT_MATCH_BYTES,
         BACKLOG_WORK,
-        ECHO_MAX_CHARS,
+        EXCERPT_MAX_CHARS,
         DESCRIPTORS_RESERVED,
         LISTENER_DESCRIPTORS,
-        REFUSED_MAX,
+        REJECTED_MAX,
         PER_ADDRESS_DEFAULT,
         LISTENERS_MAX,
         COMMAND_BUDGET,
         READ_BUDGET_BYTES,
         WORK_BUDGET,
         COSTLY_WORK,
-        CANCEL_LOOKS,
+        CANCEL_BOOKINGS_MAX,
         RELEASES_A_TURN,
         REAPED_A_TURN,
         WATCHERS_A_TURN,

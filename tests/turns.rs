@@ -12,7 +12,8 @@ use reservad::inventory::history::History;
 use reservad::inventory::queue::Outcome;
 use reservad::inventory::{Capacity, Event, Inventory, Number, Origin, SessionId};
 use reservad::limits::{
-    BACKLOG_WORK, EVENT_WORK, PLACES_WORK, WAIT_PATTERNS_MAX, WAIT_TARGETS_PER_ADDRESS, WORK_BUDGET,
+    BACKLOG_WORK, EVENT_WORK, POSITIONS_WORK, WAIT_PATTERNS_MAX, WAIT_TARGETS_PER_ADDRESS,
+    WORK_BUDGET,
 };
 use reservad::time::{ClockReading, Time, Zone};
 use support::Rng;
@@ -198,12 +199,12 @@ fn positions_are_sent_in_pieces() {
     world.inventory.take_work();
     world.inventory.leave_queue(SessionId(1), world.now);
     let work = world.inventory.take_work();
-    assert!(work <= PLACES_WORK + SLACK, "{work} for one that goes");
+    assert!(work <= POSITIONS_WORK + SLACK, "{work} for one that goes");
     let mut told = world.places();
     assert!(told.len() >= 9 && told.values().all(|place| *place <= 10), "{told:?}");
     world.pass(10_000);
     let (turns, most) = world.catch_up();
-    assert!(most <= PLACES_WORK + SLACK, "{most} in one of {turns} turns");
+    assert!(most <= POSITIONS_WORK + SLACK, "{most} in one of {turns} turns");
     assert!(turns < 100, "{turns}");
     told.extend(world.places());
     assert_eq!(told, expected);

@@ -36,7 +36,7 @@ pub fn run(
     reply: &mut Reply,
 ) -> Result<Flow, Refusal> {
     let pattern = pattern_of(selector, context)?;
-    // The shortest interval there is stands for the present.
+    // The present is the shortest possible interval.
     let now = context.request_time.now.wall;
     let interval = interval.unwrap_or(Interval { from: now, until: now.plus_ms(1) });
     let bits = context.inventory.free_bits(pattern.as_ref(), interval);

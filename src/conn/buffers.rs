@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::limits::{SPARE_BUFFERS, SPARE_BYTES};
+use crate::limits::{POOL_BUFFER_BYTES, POOL_BUFFERS};
 
 /// The buffers of a connection. A connection without input and output has none, which saves most
 /// of the memory of an idle connection.
@@ -217,7 +217,7 @@ impl BufferPool {
 
     /// Clears buffers and keeps them, unless they are large or the pool is full.
     pub(super) fn put(&mut self, mut buffers: Box<Buffers>) {
-        if buffers.largest_capacity() <= SPARE_BYTES && self.0.len() < SPARE_BUFFERS {
+        if buffers.largest_capacity() <= POOL_BUFFER_BYTES && self.0.len() < POOL_BUFFERS {
             buffers.clear();
             self.0.push(buffers);
         }

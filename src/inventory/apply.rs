@@ -114,7 +114,7 @@ impl Inventory {
 
     /// Takes resources out of a reservation, which ends if none is left.
     fn release(&mut self, number: Number, targets: &[ResourceId]) {
-        // Usually all of them. Then a single search is enough.
+        // Usually all resources are released, and a single search is enough.
         let Some(mut old) = self.reservations.remove(&number) else { return };
         if targets != old.targets() {
             let mut left = Ids::from_slice(old.targets());

@@ -17,7 +17,8 @@ use super::{Deadlines, Event, Inventory, Number, Reservation, ResourceId};
 use crate::limits::BACKLOG_WORK;
 use crate::time::{ClockReading, Time, Zone, earlier};
 
-/// The most pieces of work that the grants after all commands of a turn may take in total.
+/// Bound on the work of the grants after all commands of a turn, as a multiple of
+/// [`Backlog::piece`].
 const PIECES_PER_TURN: u64 = 4;
 
 /// Work that the passage of time has made due and that is not done yet.
@@ -36,7 +37,7 @@ pub(super) struct Backlog {
     steps: VecDeque<Step>,
     /// Whether the last turn left work.
     is_behind: bool,
-    /// The last event and the time of the turn in which work was last left.
+    /// The last event and the time of the latest turn that left work.
     left_at: (u64, Time),
     /// Lower bound of the times of further events.
     floor: Time,
@@ -121,7 +122,7 @@ impl Inventory {
             // Later events must not have an earlier time than those since that turn.
             self.backlog.floor = self.backlog.floor.max(self.backlog.left_at.1);
         }
-        let is_done = self.work_off(now, end, zone, batch);
+        let is_done = self.do_due_work(now, end, zone, batch);
         self.leave_backlog(!is_done, now);
         is_done
     }
@@ -135,11 +136,11 @@ impl Inventory {
         }
     }
 
-    /// Does due work until `end`. Returns whether all of it was done.
-    fn work_off(&mut self, now: ClockReading, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
+    /// Does due work until [`Inventory::work`] reaches `end`. Returns whether all of it was done.
+    fn do_due_work(&mut self, now: ClockReading, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
         loop {
             if let Some(then) = self.backlog.instant {
-                if !self.pass(then, end, zone, batch) {
+                if !self.do_work_at(then, end, zone, batch) {
                     return false;
                 }
                 (self.backlog.instant, self.backlog.has_granted) = (None, false);
@@ -163,7 +164,7 @@ impl Inventory {
     }
 
     /// Does the work due at one time. Returns whether all of it was done.
-    fn pass(&mut self, then: ClockReading, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
+    fn do_work_at(&mut self, then: ClockReading, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
         while let Some((_, number)) = self.due(then) {
             if self.work() >= end {
                 return false;
@@ -198,7 +199,7 @@ impl Inventory {
     }
 
     fn grant_freed(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) {
-        // Work left of an earlier time must be done first, in the next turn.
+        // Work that is left over must be done first, in the next turn.
         if !self.backlog.is_behind && !self.queue.pass.is_over() {
             let before = self.work();
             let left = self.backlog.left;

@@ -27,7 +27,8 @@ pub enum Target {
 pub struct Conflict {
     /// The index of the selector that finds no free resource.
     pub selector: usize,
-    /// The booking in the way of a name. A pattern has a booking in the way of each match.
+    /// The booking in the way of a name; `None` for a pattern, whose matches all have one in the
+    /// way.
     pub booking: Option<Booking>,
 }
 
@@ -51,8 +52,8 @@ pub enum NextFit {
     SameLength(Time),
 }
 
-/// The resources that the selectors of one request stand for. Each pattern is matched with each name
-/// at most once, also if the candidates are asked several times.
+/// The resources that the selectors of one request stand for. Each pattern is matched with each
+/// name at most once, also if the candidates are searched several times.
 pub struct Candidates<'a> {
     inventory: &'a Inventory,
     choices: SmallVec<[Choice<'a>; 1]>,
@@ -64,7 +65,7 @@ enum Choice<'a> {
     AnyOf(Matches<'a>),
 }
 
-/// The matches of a pattern, which are found when they are asked for.
+/// The matches of a pattern, which are found when they are needed.
 struct Matches<'a> {
     inventory: &'a Inventory,
     pattern: &'a Pattern,
@@ -93,7 +94,7 @@ impl Matches<'_> {
 }
 
 impl<'a> Candidates<'a> {
-    /// Creates candidates for no selector.
+    /// Creates an empty set of candidates.
     pub fn new(inventory: &'a Inventory) -> Candidates<'a> {
         Candidates { inventory, choices: SmallVec::new() }
     }
@@ -236,9 +237,9 @@ impl<'a> Candidates<'a> {
         NextFit::AsAsked(earliest)
     }
 
-    /// Returns the booking in the way of a selector that found nothing. For a pattern, it is that of
-    /// the match that is closest to being free: if the interval has no end, the one that stays free
-    /// the longest, otherwise the one that is free again first.
+    /// Returns the booking in the way of a selector that found nothing. For a pattern, this is the
+    /// booking of the match that is closest to being free. Without an end of the interval, that is
+    /// the match which stays free the longest, otherwise the one which is free again first.
     pub fn nearest(&self, conflict: Conflict, interval: Interval) -> Option<(ResourceId, Booking)> {
         let matches = match &self.choices[conflict.selector] {
             Choice::Resource(id) => return Some((*id, conflict.booking?)),
@@ -297,8 +298,8 @@ impl Search<'_, '_> {
         }
     }
 
-    /// Returns the first time after `from` at which a resource fits that a pattern matches and that
-    /// is busy at `from`.
+    /// Returns the first time after `from` at which one of the resources that patterns match
+    /// becomes free, of those that are busy at `from`.
     fn next_release(&mut self, from: Time) -> Option<Time> {
         let any = Rc::clone(self.any.get_or_insert_with(|| self.candidates.any_match()));
         self.spent += any.len();
@@ -336,7 +337,8 @@ impl Inventory {
         self.schedules.len() + self.names.bytes() / BYTES_PER_WORK
     }
 
-    /// Returns an upper bound of the bookings of the resource with that name; 0 if there is none.
+    /// Returns an upper bound of the bookings of the resource with that name; 0 without such a
+    /// resource.
     pub fn bookings_at_most(&self, name: &[u8]) -> usize {
         let found = str::from_utf8(name).ok().and_then(|name| self.names.find(name));
         found.map_or(0, |id| self.schedules[id.index()].len())

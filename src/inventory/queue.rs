@@ -48,7 +48,7 @@ impl Inventory {
     pub(super) fn check_wait(&self, wants: &Wants, principal: &Principal) -> Result<(), Refusal> {
         match self.queue.exceeded_limit(wants, principal, self.schedules.len()) {
             None => Ok(()),
-            Some(limit) => Err(Refusal::TooMuchWaits(limit)),
+            Some(limit) => Err(Refusal::WaitLimitReached(limit)),
         }
     }
 

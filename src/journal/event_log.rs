@@ -1,4 +1,4 @@
-//! The log as the store sees it. Files are one implementation.
+//! [`Log`], the store's interface to a journal. [`Journal`] implements it with files.
 
 use super::{
     Error, Extent, Journal, JournalId, Notice, Record, Rejection, Report, Storage, SyncPolicy,
@@ -6,9 +6,9 @@ use super::{
 
 /// A durable sequence of numbered events, whose beginning can be replaced by a snapshot of the state.
 ///
-/// An implementation owns how events become durable: files or another medium, its space, its sync
-/// policy. An error of a call that writes means that nothing can be relied on any more, unless the
-/// call's documentation says otherwise; the caller must then stop without acknowledging anything.
+/// An implementation decides how events become durable: the medium, its space and the sync policy.
+/// An error of a call that writes means that nothing can be relied on any more, unless the call's
+/// documentation says otherwise; the caller must then stop without acknowledging anything.
 pub trait Log: Sized {
     /// Where the log is kept.
     type Medium;

@@ -74,7 +74,7 @@ impl<S: Storage, O: Observer> Engine<S, O> {
     fn reload_next_piece(&mut self, Reload { shown, stage }: Reload) {
         match self.reload_piece(stage) {
             Ok(Stage::Adding { missing, added }) if missing.len() == 0 => {
-                info!("SIGHUP: {added} new resources from {}", escape_for_log(&shown));
+                info!("SIGHUP: added {added} resources from {}", escape_for_log(&shown));
             }
             Ok(stage) => self.reload = Some(Reload { shown, stage }),
             Err(error) => {

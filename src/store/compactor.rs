@@ -16,7 +16,7 @@ pub(super) struct Compactor {
     cursor: Option<Cursor>,
     /// The next compaction starts when the log has grown by this.
     threshold_bytes: u64,
-    /// The threshold if the last compaction succeeded a while ago.
+    /// The threshold unless compactions follow each other too soon.
     min_bytes: u64,
     /// When the last compaction ended.
     finished_at: Time,

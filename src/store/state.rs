@@ -43,7 +43,7 @@ impl<S: Storage> State<S> {
     /// events are in the batch, to be committed before a client is served.
     ///
     /// # Errors
-    /// There is no room for the names.
+    /// The names exceed the capacity of the inventory.
     pub fn catch_up(
         &mut self,
         names: Vec<String>,
@@ -70,7 +70,7 @@ pub fn end_orphans(inventory: &mut Inventory, last_time: Time, batch: &mut Batch
 /// Adds the missing ones of these names. Returns how many were added.
 ///
 /// # Errors
-/// There is no room for all of them. None was added.
+/// They exceed the capacity of the inventory. None was added.
 pub fn ensure(
     inventory: &mut Inventory,
     names: Vec<String>,
@@ -90,7 +90,7 @@ pub fn ensure(
 pub enum AddNamesError {
     /// There would be more resources than this, the maximum.
     TooMany(u32),
-    /// A name is invalid or there twice. Reading the file excludes this.
+    /// A name is invalid or occurs twice. Reading the file excludes this.
     Invalid,
 }
 

@@ -607,7 +607,10 @@ impl Run {
         let is_told = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
         assert_eq!(is_told, untold.take().is_some(), "a step of the clock");
         let is_quiet = |step: &Step| {
-            matches!(step, Step::ClockSet(_) | Step::EndedDue | Step::Spared(_) | Step::Committed)
+            matches!(
+                step,
+                Step::ClockSet(_) | Step::EndedDue | Step::WithheldPosition(_) | Step::Committed
+            )
         };
         assert!(steps.iter().all(is_quiet), "{steps:?}");
         self.follow(steps, ran.is_ok());

@@ -92,7 +92,7 @@ impl Batch {
     }
 
     /// Returns the number of the first event, all texts concatenated, and the extent of each.
-    pub fn run_together(&self) -> Option<(u64, &str, impl ExactSizeIterator<Item = Extent>)> {
+    pub fn concatenated(&self) -> Option<(u64, &str, impl ExactSizeIterator<Item = Extent>)> {
         let extents = self.changes.iter().map(|change| (change.end, change.left_out.clone()));
         (!self.is_empty()).then_some((self.first, &self.texts, extents))
     }

@@ -20,8 +20,8 @@ pub enum NameError {
     Stars,
 }
 
-/// Checks a name and returns it in NFC. Words must be separated by single spaces; on the wire a run
-/// of spaces counts as one, which is up to the caller.
+/// Checks a name and returns it in NFC. Words must be separated by single spaces. The wire allows
+/// several, which the caller must replace first.
 pub fn check_name(text: &str) -> Result<Cow<'_, str>, NameError> {
     if is_plain_name(text) {
         return Ok(Cow::Borrowed(text));
@@ -87,7 +87,7 @@ const LATIN_1: &[u8; 64] =
     b"aaaaaa\0ceeeeiiii\0nooooo\0\0uuuuy\0\0aaaaaa\0ceeeeiiii\0nooooo\0\0uuuuy\0y";
 
 /// Returns whether a journal may have this name. A rule of [`check_name`] that was added later does
-/// not apply to existing names, but a name that could be misread does not pass.
+/// not apply to existing names, but a name that could be misread is rejected.
 pub fn may_be_kept(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_MAX_BYTES

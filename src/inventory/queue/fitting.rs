@@ -12,7 +12,7 @@ use crate::time::Time;
 /// Placeholder for a resource that is still to be chosen for a pattern.
 const NOT_CHOSEN: ResourceId = ResourceId::MAX;
 
-/// No match of a pattern is free and not chosen yet.
+/// The error of a pattern: none of its matches is both free and not chosen yet.
 struct NoMatch {
     /// Whether a free match was chosen for an earlier target.
     is_contended: bool,

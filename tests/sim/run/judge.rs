@@ -29,11 +29,11 @@ impl Run {
                     self.seen.one("interrupts");
                     self.model.interrupt(session.0, self.now);
                 }
-                Step::ToldAgain(session) => {
+                Step::SentPositionAgain(session) => {
                     self.seen.one("told again");
                     self.model.repeat_position(session.0);
                 }
-                Step::Spared(session) => {
+                Step::WithheldPosition(session) => {
                     if let Some(peer) = self.peers.iter_mut().find(|it| it.session == session.0) {
                         peer.spared += 1;
                     }

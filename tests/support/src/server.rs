@@ -194,7 +194,7 @@ impl Drop for Server {
 /// Sends requests until the server compacts its journal.
 pub fn fill_journal(server: &mut Server) {
     let compactions =
-        |server: &mut Server| server.log_so_far().matches("the journal was compacted").count();
+        |server: &mut Server| server.log_so_far().matches("compacted the journal").count();
     let before = compactions(server);
     let mut client = server.connect();
     client.say("SOY relleno");
