@@ -16,7 +16,7 @@ pub enum Failure {
     Exposed(SocketAddr),
     /// More addresses to listen on than [`LISTENERS_MAX`].
     TooManyListeners(usize),
-    /// Nothing names a data directory.
+    /// No data directory is given, neither by an option nor by the environment.
     NoDataDirectory,
     /// The environment variable TZ names an unknown zone.
     UnknownTz(String),

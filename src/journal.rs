@@ -105,7 +105,7 @@ pub struct Journal<S: Storage> {
     /// Writes to the file before this offset cannot run out of disk space.
     allocated_bytes: u64,
     seal_state: SealState,
-    /// The file is durable up to here. `<= end_bytes`.
+    /// The file is durable up to here. At most `end_bytes`.
     synced_bytes: u64,
     /// The first error of a write or sync.
     poisoned: Option<String>,

@@ -97,10 +97,10 @@ pub const DESCRIPTORS_RESERVED: u64 = 30;
 pub const LISTENER_DESCRIPTORS: u64 = 2;
 /// Default of `--max-per-address`. More than the programs of one host usually have open.
 pub const PER_ADDRESS_DEFAULT: u32 = 256;
-/// One in this many connections of an address may have sent no line yet, and all but one in this
-/// many of all connections. The others are left for clients that send lines.
+/// Bounds the connections that have not sent a line yet: to one in this many of each address, and
+/// to all but one in this many in total. The others are left for clients that send lines.
 pub const SILENT_OF_ADDRESS: usize = 4;
-/// Connections that may always have sent no line yet, because people type slowly.
+/// Number of connections without a line that are always allowed, because people type slowly.
 pub const SILENT_LEAST: usize = 16;
 /// Connections over a limit that are sent `ERR 503` with time to read it. Further ones are closed
 /// right after the write.
@@ -231,9 +231,10 @@ pub const WAITERS_MAX: usize = 131_072;
 /// such request is compared with the others when its position is announced, which takes some
 /// milliseconds at most.
 pub const WAIT_TARGETS_MAX: usize = 16_384;
-/// The same for the clients of one address: 64 requests of 32 targets.
+/// Maximal number of these targets for the clients of one address: 64 requests of 32 targets.
 pub const WAIT_TARGETS_PER_ADDRESS: usize = 2_048;
-/// The same for the clients on the server's own host, which may be all clients.
+/// Maximal number of these targets for the clients on the server's own host, which may be all
+/// clients.
 pub const WAIT_TARGETS_PER_HOST: usize = 12_288;
 /// Maximal number of different patterns of waiting requests. Each is matched with every new
 /// resource.

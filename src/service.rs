@@ -1,6 +1,6 @@
 //! The work of a turn: reads lines, commits their changes to the journal, and sends replies.
 //!
-//! The reactor passes in the time, which sockets are ready, and new connections. Nothing here
+//! The reactor passes in the time, the sockets that are ready, and new connections. Nothing here
 //! polls, reads a clock or names a socket, so a test can run the whole service on streams, a disk
 //! and a clock of its own.
 //!

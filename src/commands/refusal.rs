@@ -296,7 +296,7 @@ impl Texts<'_> {
     }
 }
 
-/// The limits of the queue.
+/// Texts about the limits of the queue.
 impl Texts<'_> {
     fn too_much_waits(self, limit: WaitLimit) -> String {
         match limit {
@@ -335,7 +335,7 @@ impl Texts<'_> {
     }
 }
 
-/// A request that collides: the booking in the way, and when the request would fit.
+/// Texts about a request that collides: the booking in the way, and when the request would fit.
 impl Texts<'_> {
     fn busy(self, busy: &Busy) -> String {
         let mut text = self.busy_target(busy);

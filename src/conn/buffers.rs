@@ -187,8 +187,8 @@ impl Output {
         if self.pending() == 0 {
             *self = Output::default();
         } else if self.sent >= self.pending() {
-            // With at least as much sent as pending, moving costs less than the sending did. It
-            // bounds the buffer of a reader that never catches up completely.
+            // At least half of the buffer is sent, so moving the rest costs less than sending did.
+            // This bounds the buffer of a peer that never catches up completely.
             drop_front(&mut self.bytes, self.sent);
             self.sent = 0;
         }

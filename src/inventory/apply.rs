@@ -76,7 +76,8 @@ impl Inventory {
         }
     }
 
-    /// Moves the end of a reservation. It replaces the connection's end, if there was one.
+    /// Moves the end of a reservation. A reservation that was bound to a connection is bound to it
+    /// no longer.
     fn move_end(&mut self, number: Number, until: Time, lease: bool, keep_alive_ms: Option<i64>) {
         let Some(reservation) = self.reservations.get_mut(&number) else { return };
         let reservation = Rc::make_mut(reservation);

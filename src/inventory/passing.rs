@@ -28,7 +28,7 @@ pub(super) struct Backlog {
     piece: u64,
     /// Work left in this turn for grants after commands.
     left: u64,
-    /// The time at which due work is being done.
+    /// The time of the due work in progress.
     instant: Option<ClockReading>,
     /// Whether expiries, grants and notices of positions are done for `instant`, so that only timed-out
     /// waits are left.
@@ -98,8 +98,8 @@ impl Inventory {
         let delay_ms = now.monotonic.ms() - now.wall.ms();
         let caught_up = std::mem::replace(&mut self.backlog.delay_ms, delay_ms) > delay_ms;
         if caught_up {
-            // The wall clock stood still until the monotonic clock caught up. A length from now on
-            // ends earlier than it did meanwhile, so it may fit before a booking.
+            // The wall clock has advanced again after it stood still. Until then, a request with a
+            // length would have ended later than it does now, so it may now fit before a booking.
             self.queue.retry_all();
         }
         // Most turns have nothing to do here.
@@ -119,7 +119,8 @@ impl Inventory {
     fn advance_piece(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) -> bool {
         let end = self.work().saturating_add(self.backlog.piece);
         if self.backlog.is_behind && self.backlog.left_at.0 != self.last_event() {
-            // Later events must not have an earlier time than those since that turn.
+            // Commands have caused events since that turn, and later events must not have an
+            // earlier time.
             self.backlog.floor = self.backlog.floor.max(self.backlog.left_at.1);
         }
         let is_done = self.do_due_work(now, end, zone, batch);

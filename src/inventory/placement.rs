@@ -45,9 +45,9 @@ pub enum Earliest {
 /// When a refused request would fit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NextFit {
-    /// For the interval as it was asked for.
+    /// With the end that was requested.
     AsAsked(Earliest),
-    /// Never as it was asked for, because its end is fixed and a booking extends up to it. The same
+    /// Never with the requested end, because a booking extends up to it. An interval of the same
     /// length fits from this time on.
     SameLength(Time),
 }
@@ -218,8 +218,9 @@ impl<'a> Candidates<'a> {
         Earliest::Unknown
     }
 
-    /// Returns when a request that does not fit in an interval would fit: `earliest` as it was
-    /// asked or, if its end is fixed and no start before that fits, for the same length.
+    /// Returns when a request that does not fit in its interval would fit. This is `earliest`, the
+    /// result of [`Candidates::earliest`]. If no start fits because the end is fixed, it is the
+    /// earliest start for an interval of the same length.
     pub fn next_fit(
         &self,
         earliest: Earliest,

@@ -206,8 +206,8 @@ fn take_crc(text: &[u8]) -> Option<(u32, &[u8])> {
 
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// The value of each byte as a hex digit, 255 if it is none. A table, because branches that depend
-/// on the digits are unpredictable and took a tenth of a replay.
+/// The value of each byte as a hex digit; 255 for all other bytes. A table, because processors
+/// cannot predict branches on random digits, which took a tenth of a replay.
 const HEX_VALUES: [u8; 256] = {
     let mut values = [255; 256];
     let mut value = 0;

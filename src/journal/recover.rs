@@ -41,7 +41,7 @@ pub(super) fn scan<F: StorageFile>(
         }
         let judged = scan.report.bad.take();
         stop = scan.resume();
-        // Without any progress, the first judgement holds.
+        // Without further good commits, the first decision is final.
         let is_undecided = matches!(stop, Err(Stop::Corruption { evidence: None, .. }));
         if scan.report.end_bytes == end && is_undecided {
             scan.report.bad = judged;
@@ -87,7 +87,7 @@ struct Scan<'f, F, C> {
     report: Report,
     /// Number of lines up to [`Report::end_bytes`].
     end_lines: u64,
-    /// For payloads that are assembled.
+    /// Buffer for payloads that are assembled.
     buffer: String,
     on_record: C,
 }
@@ -271,7 +271,7 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), Rejection>> Scan<'_, F, 
         if !(least..=at.offset).contains(&head.synced) {
             let (synced, most) = (head.synced, at.offset);
             let reason = format!(
-                "it records a sync up to byte {synced}, which is not from {least} to {most}"
+                "it records a sync up to byte {synced}, outside the possible range {least} to {most}"
             );
             return Stop::out_of_order(at, reason);
         }

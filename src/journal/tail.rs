@@ -7,7 +7,7 @@ use super::error::Action;
 use super::storage::{Storage, StorageFile};
 use super::{Error, Journal, SyncPolicy};
 
-/// Blank space is written in pieces of this size, from the stack.
+/// Size of the pieces in which blank space is written. A piece is on the stack.
 const BLANK_PIECE_BYTES: usize = 16 * 1024;
 
 impl<S: Storage> Journal<S> {

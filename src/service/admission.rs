@@ -41,7 +41,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
             self.clients.reject(key);
             return self.reject_client(key, reason);
         }
-        // Its first line has usually arrived already.
+        // Usually the first line of the client has arrived already.
         self.scheduler.enqueue(&mut client.slot, key);
         self.arm(key);
         self.crowd.join(origin);

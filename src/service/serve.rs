@@ -185,7 +185,8 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
     /// the next turn.
     fn update_after_lines(&mut self, key: Key) {
         let client = &self.clients[key];
-        // A reset that arrived with the end of input reads like any end. A watcher would stay.
+        // A reset that arrived together with the end of input looks like a half-close, after which
+        // a watcher would stay.
         if client.conn.is_write_closed() && client.conn.is_eof() && !client.has_more() {
             return self.close(key);
         }

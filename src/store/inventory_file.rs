@@ -97,8 +97,8 @@ impl<R: Read> InventoryFile<R> {
         &self.shown
     }
 
-    /// Reads up to `most` lines; a read of the file counts as a line. Returns all names when the file
-    /// is at its end, and `None` before.
+    /// Reads up to `most` lines, where a read of the file counts as a line. Returns `None` until
+    /// the end of the file is reached, and then all names.
     ///
     /// # Errors
     /// The whole file is invalid.

@@ -10,11 +10,11 @@ use rustix::fs::stat;
 use super::{MonotonicMs, Time};
 use crate::limits::{CLOCK_CONFIRM_MS, CLOCK_FAR_MS, CLOCK_SET_AGAIN_MS};
 
-/// A wall clock that has been far ahead since one moment, and is not confirmed.
+/// A step of the wall clock to a time far ahead, which is not confirmed yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ForwardJump {
     since: MonotonicMs,
-    /// How far it was ahead of elapsed time at `since`.
+    /// How far the wall clock was ahead of elapsed time at `since`.
     ahead_ms: i64,
 }
 

@@ -19,9 +19,9 @@ pub struct ClockReading {
     /// The time to show and to log: the wall clock, but never earlier than a time that was already
     /// shown. It stands still while the wall clock is behind.
     pub wall: Time,
-    /// The time by which lengths of time end (`por=` from now on, `espera=`): `wall` as long as that
-    /// advances, and `wall` plus the elapsed time while it stands still. This is an instant and not
-    /// a [`MonotonicMs`].
+    /// The time that decides when lengths of time are over (`por=` from now on, `espera=`): `wall`
+    /// as long as that advances, and `wall` plus the elapsed time while it stands still. This is an
+    /// instant and not a [`MonotonicMs`].
     pub monotonic: Time,
 }
 

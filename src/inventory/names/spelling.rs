@@ -149,8 +149,8 @@ pub(super) fn fold_all(text: &str) -> String {
     upper.flat_map(char::to_lowercase).collect()
 }
 
-/// The largest ratio of the bytes of a folded form to those of its name. A Hangul syllable
-/// decomposes into three characters and has three times as many.
+/// Upper bound of the bytes of a folded form per byte of its name. A Hangul syllable of 3 bytes,
+/// for example, folds to three characters of 3 bytes each.
 pub(super) const FOLDED_TIMES: usize = 4;
 
 /// Buffer for the folded form of a plain name.

@@ -90,7 +90,7 @@ impl Inventory {
         found.ok_or(NoMatch { is_contended })
     }
 
-    /// Returns the first such resource among the freed ones.
+    /// Does the same as `choose_match`, but looks only at freed resources.
     fn choose_freed(
         &self,
         pattern: PatternId,

@@ -21,7 +21,7 @@ pub(super) enum Group {
     /// The waiters that watch a booking that is gone.
     Booking(ResourceId, Number),
     /// The waiters that watch a pattern and want to begin now. Freed resources before this id are
-    /// taken again. Once all of them are, the other waiters are skipped.
+    /// taken again. When all freed resources are, the remaining waiters are skipped.
     FromNow(PatternId, ResourceId),
     /// The waiters that watch a pattern and want dates.
     Dated(PatternId),

@@ -190,7 +190,7 @@ impl Granting<'_> {
         let inventory = &mut *self.inventory;
         let waiter = &inventory.queue.waiters[&ticket];
         let same = inventory.same_request(ticket);
-        // A reservation bound to a connection goes to the latest retry.
+        // A reservation that is bound to a connection is bound to that of the latest retry.
         let last = same.last().and_then(|last| inventory.queue.waiters.get(last));
         let principal = last.unwrap_or(waiter).principal.clone();
         let request = Request { interval, ..waiter.request.clone() };

@@ -1,7 +1,7 @@
 //! The positions of waiting requests, and their announcement.
 //!
 //! A position is one more than the number of older requests that want one of the same resources.
-//! Any two patterns count as wanting the same.
+//! Any two patterns count as wanting the same resource.
 //!
 //! Most requests want one resource by its name, and their position is a rank. The few others,
 //! called complex, are compared with each other by tests of bits. The first ten positions are
@@ -163,7 +163,7 @@ impl Inventory {
         }
     }
 
-    /// Returns the number of older requests for a resource that a waiter wants alone.
+    /// Returns the number of older requests for the only resource that a waiter wants.
     fn older_for_name(&self, ticket: Ticket, id: ResourceId, bound: usize) -> usize {
         let older = self.rank(id, ticket);
         if older >= bound || self.queue.complex.first().is_none_or(|first| *first > ticket) {
