@@ -93,7 +93,8 @@ pub(super) struct Head {
     pub synced: u64,
 }
 
-/// A record that everything before it is complete, and was durable before the seal was written.
+/// A record which states that everything before it is complete, and was durable before the seal was
+/// written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seal {
     /// The number of the last event.

@@ -161,7 +161,7 @@ fn origin(address: IpAddr) -> Origin {
         address if address.is_loopback() => Origin::LOCAL,
         IpAddr::V4(address) => Origin(IPV4 | u64::from(address.to_bits())),
         IpAddr::V6(address) => match (address.to_bits() >> 64) as u64 {
-            // The number of `Origin::LOCAL`. The network has no clients.
+            // 0 is `Origin::LOCAL`. No client has an address in this network.
             0 => Origin(u64::MAX),
             network => Origin(network),
         },

@@ -84,7 +84,8 @@ impl Clock {
                 self.now.monotonic.plus_ms(monotonic.0.saturating_sub(last.0).cast_signed())
             }
         };
-        // Usually the clock is not far ahead and was not before, which is decided here.
+        // The usual case, that the clock neither is nor was far ahead, is decided here without a
+        // call.
         if wall > by_elapsed.plus_ms(CLOCK_FAR_MS) || self.jump.is_some() {
             self.jump = self.jump(wall.0.saturating_sub(by_elapsed.0), monotonic);
         }
