@@ -79,7 +79,7 @@ enum Reads {
     Some(usize),
 }
 
-/// What a client does after its last line.
+/// The action of a client after its last line.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
     /// It starts again.
@@ -481,7 +481,7 @@ impl Foe {
         true
     }
 
-    /// Does what follows the last line. Returns false if that ends the connection.
+    /// Performs the action after the last line. Returns false if it ends the connection.
     fn finish(&mut self, kind: &Kind) -> bool {
         match kind.then {
             Then::Again | Then::Stay => true,
@@ -528,7 +528,7 @@ fn attack(
 }
 
 /// Runs a good client and returns the latencies of its pairs.
-fn be_good(mut client: Client, n: usize, over: &AtomicBool) -> Vec<Duration> {
+fn run_good_client(mut client: Client, n: usize, over: &AtomicBool) -> Vec<Duration> {
     let mut pairs = Vec::new();
     while !over.load(Ordering::Relaxed) {
         let begun = Instant::now();
@@ -542,7 +542,7 @@ fn be_good(mut client: Client, n: usize, over: &AtomicBool) -> Vec<Duration> {
     pairs
 }
 
-/// Measures the latency that the machine itself adds, with the pairs of [`be_good`] and an echo
+/// Measures the latency that the machine itself adds, with the pairs of [`run_good_client`] and an echo
 /// server in this process.
 fn ask_an_echo(over: &AtomicBool) -> Vec<Duration> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -676,11 +676,11 @@ fn siege(server: &Server, owner: &mut Client, kinds: &[(&Kind, usize)], time: Du
         let good: Vec<_> = good
             .into_iter()
             .enumerate()
-            .map(|(n, client)| scope.spawn(move || be_good(client, n, over)))
+            .map(|(n, client)| scope.spawn(move || run_good_client(client, n, over)))
             .collect();
         let end = Instant::now() + time;
         while Instant::now() < end && !good.iter().any(|one| one.is_finished()) {
-            std::thread::sleep(Duration::from_millis(50)); // between two looks
+            std::thread::sleep(Duration::from_millis(50));
             let now = memory_bytes(server);
             most = (most.0.max(now.0), most.1.max(now.1));
         }

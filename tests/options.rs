@@ -265,10 +265,10 @@ fn bound_per_address_applies_to_other_addresses_but_not_to_loopback() {
         client
     };
     let mut from_there: Vec<_> = (0..3).map(|_| speaking(0)).collect();
-    let told = connect(0).rest();
+    let reply = connect(0).rest();
     assert!(
-        told.starts_with("ERR 503 ") && told.ends_with("from your address, close some\n"),
-        "{told}"
+        reply.starts_with("ERR 503 ") && reply.ends_with("from your address, close some\n"),
+        "{reply}"
     );
     let from_here: Vec<_> = (0..10).map(|_| speaking(1)).collect();
     // A closed connection makes room.

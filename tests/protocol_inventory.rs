@@ -228,8 +228,8 @@ fn forms_of_status_and_help() {
             ]
         };
         for verb in verbs {
-            let told = all.iter().any(|line| line.split([' ', ':']).next() == Some(verb));
-            assert!(told, "{help} does not tell of {verb}: {all:?}");
+            let is_listed = all.iter().any(|line| line.split([' ', ':']).next() == Some(verb));
+            assert!(is_listed, "{help} does not contain {verb}: {all:?}");
             // Help for one verb, by its name in both languages and in any case.
             let lines = client.list(&format!("{help} {}", verb.to_lowercase()));
             assert!(lines.iter().any(|line| line.starts_with(verb)), "{lines:?}");

@@ -442,7 +442,7 @@ fn waiters_and_watchers_are_not_idle() {
 /// Reads the notices of a filtered watcher up to an event, and checks that its position is never
 /// more than 4,096 events old.
 fn follow(watcher: &mut Client, from: u64, to: u64) -> Vec<String> {
-    let (mut last, mut told) = (from, Vec::new());
+    let (mut last, mut notices) = (from, Vec::new());
     while last < to {
         let line = watcher.line();
         assert!(line.starts_with("* ") && !line.starts_with("* END"), "{line}");
@@ -452,10 +452,10 @@ fn follow(watcher: &mut Client, from: u64, to: u64) -> Vec<String> {
         match line.ends_with(" PROGRESS") {
             true if to - last < 4096 => break,
             true => {}
-            false => told.push(line),
+            false => notices.push(line),
         }
     }
-    told
+    notices
 }
 
 fn status(client: &mut Client, key: &str) -> u64 {

@@ -213,7 +213,7 @@ fn key_is_reused_while_other_clients_are_served() {
     });
     let mut last = server.connect();
     until("only one client is left", || figure(&mut last, "clients") == "1");
-    assert_eq!(last.list("LISTAR").len(), 3, "nobody is left who holds something");
+    assert_eq!(last.list("LISTAR").len(), 3, "no reservation is left");
 }
 
 #[test]
@@ -349,9 +349,9 @@ fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
         assert!(try_say(address, "SOY ana").is_none());
     }
     // A client that sends nothing gets the reason, and is closed.
-    let mut told = Client::to(address);
-    assert!(told.line().starts_with("ERR 503 "));
-    assert!(told.is_closed());
+    let mut refused = Client::to(address);
+    assert!(refused.line().starts_with("ERR 503 "));
+    assert!(refused.is_closed());
     for stream in &mut served {
         stream.write_all(b"LISTAR Habit*\n").unwrap();
         assert_eq!(read_line(stream), "OK 3 DISPONIBLES");
@@ -895,7 +895,7 @@ fn client_after_a_full_commit_is_in_the_next_one() {
     let events = lines.iter().find_map(|line| line.strip_prefix("last_event=")).unwrap();
     let events: usize = events.parse().unwrap();
     let share = 16 * COMMAND_BUDGET;
-    // One share of each client before it, and one in progress.
+    // At most one share of each hog ran before the request, and one was in progress.
     assert!(events <= (HOGS + 2) * share, "{events} of {}", HOGS * SHARES * share);
     for hog in &mut hogs {
         (0..SHARES * COMMAND_BUDGET).for_each(|_| assert!(hog.line().starts_with("OK ")));
