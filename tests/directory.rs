@@ -39,7 +39,8 @@ fn churn_until(server: &mut Server, client: &mut Client, text: &str) {
     panic!("not logged: {text}; {}", server.log_so_far());
 }
 
-// ------------------------------------------------------------ two servers
+// ---------------------------------------------------------------------------------------------
+// Two servers.
 
 /// Regression test: the first server replaced the journal of the second one with its snapshot.
 #[test]
@@ -120,7 +121,8 @@ fn server_stops_when_another_takes_its_directory() {
     second.kill();
 }
 
-// --------------------------------------------------- space and descriptors
+// ---------------------------------------------------------------------------------------------
+// Space and descriptors.
 
 /// A snapshot has taken the last space of a real file system.
 #[test]
@@ -195,7 +197,8 @@ fn compaction_is_abandoned_without_a_descriptor() {
     }
 }
 
-// ------------------------------------------------------- missing journals
+// ---------------------------------------------------------------------------------------------
+// Missing journals.
 
 #[test]
 fn missing_journal_stops_the_start_unless_a_new_one_is_requested() {

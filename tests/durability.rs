@@ -28,7 +28,8 @@ use support::disk::{
 use support::view::bookings;
 use support::{Client, PATIENCE, Rng, Server, TempDir, command, day, seed, temp_dir, until};
 
-// ---------------------------------------------------------------- helpers
+// ---------------------------------------------------------------------------------------------
+// Helpers.
 
 /// Returns everything visible to clients that a restart must not change.
 fn state(server: &Server) -> Vec<String> {
@@ -162,7 +163,8 @@ fn stopped_because(server: &mut Server, reason: &str) {
     assert_eq!(status.code(), Some(1), "{status}: {line}");
 }
 
-// --------------------------------------------------- kill -9 at chosen moments
+// ---------------------------------------------------------------------------------------------
+// Kill -9 at chosen moments.
 
 /// A commit can be interrupted at each of its system calls. No reply was sent then, and earlier
 /// commits exist.
@@ -220,7 +222,8 @@ fn kill_between_the_pages_of_a_list() {
     server.stop();
 }
 
-// --------------------------------------------------------------- Compaction.
+// ---------------------------------------------------------------------------------------------
+// Compaction.
 
 /// Makes reservations of every kind, and changes some of them.
 fn make_reservations(client: &mut Client) {
@@ -418,7 +421,8 @@ fn kill_at_any_moment_of_a_compaction() {
     assert!(want.unwrap()[0].ends_with("\túltima"));
 }
 
-// ------------------------------------------------- The work of a start.
+// ---------------------------------------------------------------------------------------------
+// The work of a start.
 
 #[test]
 fn reservation_bound_to_a_connection_of_a_dead_server_ends_at_its_last_time() {
@@ -562,7 +566,8 @@ fn times_do_not_go_back_when_a_lease_ends_during_a_reload() {
     assert_eq!(last, ["EXPIRED #1", "ADDED Sala 3"]);
 }
 
-// ------------------------------------------------------------ Torn and damaged journals.
+// ---------------------------------------------------------------------------------------------
+// Torn and damaged journals.
 
 /// Writes a journal whose last commit has five events. Returns where that commit begins and ends.
 fn with_a_large_last_commit(directory: &Path) -> (Vec<String>, usize, usize) {
@@ -671,7 +676,8 @@ fn damage_before_the_last_commit_is_refused_without_changes() {
     check_replay(directory.path());
 }
 
-// ------------------------------------------------------------- a failing disk
+// ---------------------------------------------------------------------------------------------
+// A failing disk.
 
 #[test]
 fn file_size_limit_stops_the_server_with_the_reason() {
@@ -775,7 +781,8 @@ fn failed_write_stops_the_server_before_it_replies() {
     }
 }
 
-// ------------------------------------------------------------------- --fsync
+// ---------------------------------------------------------------------------------------------
+// The policies of --fsync.
 
 #[test]
 fn kill_without_a_sync_loses_nothing() {

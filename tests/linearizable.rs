@@ -21,7 +21,8 @@ use todc_utils::linearizability::WGLChecker;
 use todc_utils::linearizability::history::{Action, History};
 use todc_utils::specifications::Specification;
 
-// ---------------------------------------------------------- the specification
+// ---------------------------------------------------------------------------------------------
+// The specification.
 
 /// A reservation of one or both resources of the pair. Its number is unknown if the reply was lost
 /// and no later reply contained it.
@@ -263,7 +264,8 @@ fn check(unit: usize, actions: &Actions) {
     }
 }
 
-// ------------------------------------------------- tests of the specification
+// ---------------------------------------------------------------------------------------------
+// Tests of the specification.
 
 fn reserve(tag: u64, which: [bool; 2], outcome: Outcome) -> Request {
     Request { ask: Ask::Reserve { tag, which, bound: false }, outcome }
@@ -378,7 +380,8 @@ fn checker_rejects_other_histories() {
     }
 }
 
-// ------------------------------------------------------------- real histories
+// ---------------------------------------------------------------------------------------------
+// Histories of real servers.
 
 const PAIRS: usize = 3;
 const CLIENTS: usize = 5;

@@ -121,7 +121,7 @@ impl Run {
             transcript: Vec::new(),
             seen: Seen::default(),
         };
-        // Usually so little that due work takes many turns.
+        // The budget is usually so small that due work takes many turns.
         let piece = run.generator.rng.pick(&[1, 10, 60, 200, BACKLOG_WORK]);
         run.inventory.set_backlog_work(piece);
         run.greet();

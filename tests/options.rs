@@ -621,7 +621,8 @@ fn idle_clients_are_closed_unless_they_hold_something() {
     assert_eq!(code_of(&held.say("RESERVAR Habitación 2 hasta=salir")), "RESERVADO");
     assert!(silent.is_closed());
     assert!(spoke.is_closed());
-    std::thread::sleep(Duration::from_millis(1500)); // it is what does not happen that counts
+    // The clients that hold something stay connected for longer than the timeout.
+    std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(holds.say("SOY ana"), "OK ana");
     assert_eq!(held.say("CANCELAR Habitación 2"), "OK CANCELADO #2 Habitación 2");
     assert!(held.is_closed(), "the reservation has ended");

@@ -351,7 +351,7 @@ fn invalid_queries_are_refused() {
         ("CUANDO Habitación 1 desde=mañana", "400 {*}desde=mañana{*}"),
         ("CUANDO Habitación 1 desde=10000-01-01", "400 {*}desde=10000-01-01{*}"),
         ("CUANDO Habitación 1 por=1h 2", "400 {*}2{*}"),
-        // Beyond the calendar.
+        // The end would be beyond the calendar.
         ("CUANDO Habitación 2 desde=9999-12-31 noches=1", "400 {*}9999{*}"),
         ("CUANDO Habitación 2 desde=9999-12-31T23:00 por=1h", "400 {*}9999{*}"),
         // No night is left on the last day of the calendar.

@@ -320,7 +320,7 @@ fn terminal_control_characters_are_not_sent_to_clients() {
     server.stop();
 }
 
-/// The same for the names of directories and files, and for a journal that somebody else has
+/// The same for the names of directories and files, and for a journal that another user has
 /// written.
 #[test]
 fn terminal_control_characters_are_escaped_in_the_log() {

@@ -853,7 +853,7 @@ fn free_resources_and_times_agree_with_a_simple_model() {
                     let Ok(Grant::New(new)) = granted else {
                         panic!("not granted at the announced time: {granted:?}")
                     };
-                    // Most are only asked, because otherwise everything would be full soon.
+                    // Only a third of the grants are applied, so that the inventory does not fill up.
                     if rng.one_in(3) && !until.is_never() {
                         book(&mut inventory, &mut model, new);
                     }

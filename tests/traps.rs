@@ -359,7 +359,8 @@ fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
     }
     server.wait_state("S");
     let before = cpu_ticks(server);
-    std::thread::sleep(Duration::from_secs(1)); // the time in which it must not run
+    // The server must not run during this time.
+    std::thread::sleep(Duration::from_secs(1));
     let used = cpu_ticks(server) - before;
     assert!(used <= 5, "it spins: {used} hundredths of a second in one second");
     served.truncate(served.len() - 2);
@@ -499,7 +500,8 @@ fn idle_server_does_not_wake_up() {
     let threads = server.proc_status("Threads:");
     assert_eq!(threads, "1");
     let (woken, ticks) = (wake_ups(&server), cpu_ticks(&server));
-    std::thread::sleep(Duration::from_secs(10)); // the time in which it must not wake up
+    // The server must not wake up during this time.
+    std::thread::sleep(Duration::from_secs(10));
     assert_eq!(wake_ups(&server) - woken, 0, "wake-ups in ten seconds");
     assert_eq!(cpu_ticks(&server) - ticks, 0);
     assert_eq!(clients[1].list("LISTAR").len(), 2);
@@ -580,7 +582,7 @@ fn client_that_never_reads_is_paused_and_then_closed() {
         }
     });
     let each = (most - before) / CLIENTS;
-    println!("at the most {each} bytes for each client that never reads");
+    println!("at most {each} bytes for each client that never reads");
     assert!(each < 400_000, "{each} bytes for each");
     until("they are gone", || figure(&mut other, "clients") == "1");
 }

@@ -307,7 +307,7 @@ fn connection_can_wait_and_watch() {
     assert_eq!(client.line(), "OK RESERVADO #2 Habitación 1");
     assert_eq!(client.line(), "* 6 CANCELADO #1 Habitación 1");
     assert_eq!(client.line(), "* 7 RESERVADO #2 Habitación 1");
-    // A half-close ends neither.
+    // A half-close ends neither the reservation nor the watch.
     half_close(&mut client);
     assert_eq!(owner.say("CANCELAR #2"), "OK CANCELADO #2 Habitación 1");
     assert_eq!(client.line(), "* 8 CANCELADO #2 Habitación 1");

@@ -178,7 +178,7 @@ impl Server {
     }
 }
 
-/// Returns whether a line adds so many names that it is too slow for a fuzzer.
+/// Returns whether a line adds too many names to be fast enough for a fuzzer.
 pub fn is_too_much(line: &[u8]) -> bool {
     const MOST: usize = 300;
     let Ok(line) = str::from_utf8(line) else { return false };

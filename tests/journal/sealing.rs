@@ -130,7 +130,7 @@ fn malformed_seals() {
     }
 }
 
-/// The server overwrites a seal, so only something else appends to a sealed journal.
+/// The server overwrites a seal, so another program must have appended to a sealed journal.
 #[test]
 fn a_journal_appended_to_a_sealed_one_is_damage() {
     let not_continued = |disposition| {

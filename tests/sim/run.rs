@@ -528,7 +528,7 @@ impl Run {
         let had_snapshot = has_snapshot(self);
         let before = self.model.last_event();
         let served = server.serve_queue();
-        // While a compaction can be abandoned, and a commit follows.
+        // The disk fills up before a commit that can still be saved by giving up the snapshot.
         let snapshot_bytes = self.disk.with_live(NEW_JOURNAL_FILE, <[u8]>::len).unwrap_or(0);
         if self.fills_up && snapshot_bytes > 0 && server.inventory().last_event() > before {
             self.fills_up = false;
