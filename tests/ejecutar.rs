@@ -540,7 +540,7 @@ fn program_ends_before_a_lease_that_cannot_be_extended() {
     let booked = other.say(&format!("RESERVAR placa 1 desde={from} por=1h"));
     assert!(booked.starts_with("OK"), "{booked}");
     let message = program.ends_with(76);
-    assert!(message.contains("its end was near"), "{message}");
+    assert!(message.contains("it was about to expire"), "{message}");
 }
 
 #[test]

@@ -164,15 +164,15 @@ texts! {
     LOSS_ENDED: "otro cliente la terminó", "another client ended it";
     LOSS_REPLY: "el servidor respondió «{}»", "the server replied '{}'";
     LOSS_CONNECTION: "conexión con {}: {}", "connection to {}: {}";
-    LOSS_END_NEAR: "llegaba su final", "its end was near";
+    LOSS_END_NEAR: "estaba a punto de vencer", "it was about to expire";
     NOT_CONFIRMED:
         "el servidor no confirmó el final de la reserva {}; consulta RESERVAS.",
         "the server did not confirm the end of reservation {}; check with BOOKINGS.";
 
     // The server cannot be reached.
     UNRESOLVED:
-        "no se encuentra la máquina de {}: {}\n¿Está bien escrito el nombre? Elígelo con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
-        "cannot find the host of {}: {}\nIs the name spelled right? Choose it with --server HOST:PORT or RESERVA_SERVER.";
+        "no se encuentra la máquina de {}: {}\n¿Está bien escrito el nombre? Elige el servidor con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
+        "cannot find the host of {}: {}\nIs the name spelled correctly? Choose the server with --server HOST:PORT or RESERVA_SERVER.";
     NO_ADDRESS: "el nombre no tiene direcciones", "the name has no address";
     UNREACHABLE:
         "no se puede conectar con {}: {}\n¿Está en marcha? Arráncalo con «reservad», o elige otro con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
