@@ -171,8 +171,8 @@ texts! {
 
     // The server cannot be reached.
     UNRESOLVED:
-        "no se encuentra la máquina de {}: {}\n¿Está bien escrito el nombre? Elígelo con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
-        "cannot find the host of {}: {}\nIs the name spelled right? Choose it with --server HOST:PORT or RESERVA_SERVER.";
+        "no se encuentra la máquina de {}: {}\n¿Está bien escrito el nombre? Elige el servidor con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
+        "cannot find the host of {}: {}\nIs the name spelled correctly? Choose the server with --server HOST:PORT or RESERVA_SERVER.";
     NO_ADDRESS: "el nombre no tiene direcciones", "the name has no address";
     UNREACHABLE:
         "no se puede conectar con {}: {}\n¿Está en marcha? Arráncalo con «reservad», o elige otro con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
