@@ -577,7 +577,8 @@ impl Run {
             return Ok(step_ms);
         }
         self.seen.one("turns that were cut");
-        self.model.after_events = Some(Vec::new());
+        // The events after the last commit may become durable before any event of the due work.
+        self.model.after_events = Some(vec![(self.model.last_event(), self.model.clone())]);
         let mut step_ms = step_ms;
         let mut outcome = Ok(());
         while outcome.is_ok() && server.inventory().is_behind() {
