@@ -9,9 +9,9 @@ use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::history::History;
 use reservad::inventory::queue::Outcome;
 use reservad::inventory::{Capacity, Event, Inventory, Number, SessionId};
+use reservad::store::History;
 use reservad::time::{Clock, ClockReading, MonotonicMs, Round, Time, Zone};
 use support::{Server, TempDir, command, has, temp_dir};
 

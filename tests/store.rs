@@ -10,7 +10,6 @@ use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Flow, Notices, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::history::History;
 use reservad::inventory::pattern::Pattern;
 use reservad::inventory::{
     Capacity, Earliest, End, Ending, Event, Grant, Interval, Inventory, Number, Origin, Principal,
@@ -18,7 +17,7 @@ use reservad::inventory::{
 };
 use reservad::journal::{self, Journal, SyncPolicy};
 use reservad::limits::{KEPT_TEXT_MAX_BYTES, TARGETS_MAX};
-use reservad::store::{self, Store};
+use reservad::store::{self, History, Store};
 use reservad::time::{ClockReading, Round, Time, Zone};
 use support::sim_disk::{Faults, SimDisk};
 use support::{Rng, seed};

@@ -8,13 +8,13 @@ use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Flow, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::history::History;
 use reservad::inventory::queue::Outcome;
 use reservad::inventory::{Capacity, Event, Inventory, Number, Origin, SessionId};
 use reservad::limits::{
     BACKLOG_WORK, EVENT_WORK, POSITIONS_WORK, WAIT_PATTERNS_MAX, WAIT_TARGETS_PER_ADDRESS,
     WORK_BUDGET,
 };
+use reservad::store::History;
 use reservad::time::{ClockReading, Time, Zone};
 use support::Rng;
 
@@ -289,6 +289,49 @@ fn pair_beside_contending_waiters_costs_as_much_as_alone() {
         world.say(0, "ADD R0om 40, Hub 2");
         assert_ne!(world.granted(), [], "{dates}");
         assert!(!world.inventory.some_waiter_fits(world.now, &Zone::utc()));
+        world.inventory.check();
+    }
+}
+
+/// A release for which many wait grants one of them, and does not try the others, for which the
+/// resource is taken again. Each of them once cost 300 ns in every release.
+#[test]
+fn release_with_many_dated_waiters_for_its_time_tries_one() {
+    let mut world = World::with_rooms(2);
+    let line = "RESERVE Room 1 from=2027-01-01 nights=2";
+    world.say(0, line);
+    for id in 1..=1_000 {
+        // Each of them needs the second night. After the first release all of them watch it.
+        let first = 1 + id % 2;
+        let told = world.say(id, &format!("RESERVE Room 1 from=2027-01-0{first} nights=2 wait=1h"));
+        assert!(told.starts_with(&format!("* QUEUE {id} ")), "{told}");
+    }
+    for number in 2..100 {
+        let work = world.cost(0, &format!("CANCEL #{number}"));
+        assert!(work < 300 || number == 2, "{work} for #{number}");
+        assert_eq!(world.granted(), [number - 1]);
+        assert!(!world.inventory.some_waiter_fits(world.now, &Zone::utc()));
+    }
+    world.inventory.check();
+}
+
+#[test]
+fn waiter_whose_start_has_passed_is_granted_when_the_rest_becomes_free() {
+    for (end, until) in [("CANCEL #2", "14:00"), ("CANCEL #2", "18:00"), ("", "14:00")] {
+        let mut world = World::with_rooms(1);
+        world.say(0, &format!("RESERVE Room 1 until=2026-11-22T{until}"));
+        let told =
+            world.say(1, "RESERVE Room 1 from=2026-11-22T13:00 until=2026-11-22T16:00 wait=4h");
+        assert!(told.starts_with("* QUEUE 1 "), "{told}");
+        // The next booking is after the request, and its end does not matter.
+        assert!(world.say(0, "RESERVE Room 1 from=2026-11-22T20:00 for=1h").starts_with("OK "));
+        world.pass(90 * 60_000);
+        world.say(0, "CANCEL #3");
+        assert_eq!(world.granted(), []);
+        world.say(0, end);
+        world.pass(if end.is_empty() { 30 * 60_000 } else { 0 });
+        world.catch_up();
+        assert_eq!(world.granted(), [1], "{end}, {until}");
         world.inventory.check();
     }
 }

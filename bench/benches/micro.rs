@@ -11,12 +11,11 @@ use reservad::commands::parse::{RequestTime, ScannedStr, parse};
 use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::{BufferPool, Conn, Eol, Frame};
 use reservad::inventory::event::Batch;
-use reservad::inventory::history::History;
 use reservad::inventory::{
     Capacity, Event, Grant, Inventory, Origin, Principal, Request, SessionId, cancellations,
 };
 use reservad::journal::{self, Journal, Storage, StorageFile, SyncPolicy};
-use reservad::store::replay;
+use reservad::store::{History, replay};
 use reservad::text::Verb;
 use reservad::time::{ClockReading, Time, Zone};
 
