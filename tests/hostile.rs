@@ -598,28 +598,16 @@ fn cpu_and_wait(server: &Server) -> (Duration, Duration) {
     (next(), next())
 }
 
-fn wake_ups(server: &Server) -> u64 {
-    server.proc_status("voluntary_ctxt_switches:").parse().unwrap()
-}
-
-/// Returns the processor time of a process in hundredths of a second.
-fn cpu_ticks(server: &Server) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
-    let (_, fields) = text.rsplit_once(')').unwrap();
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
 /// Checks that the server sleeps, except for occasional notices.
 fn assert_asleep(server: &Server, when: &str) {
     const MOST_WAKE_UPS: u64 = 5;
     let end = Instant::now() + PATIENCE;
     let second = Duration::from_secs(1);
     loop {
-        let before = (cpu_ticks(server), wake_ups(server));
+        let before = (server.cpu_ticks(), server.wake_ups());
         // Asleep means that nothing happens during this time, so there is no event to wait for.
         std::thread::sleep(second);
-        let used = (cpu_ticks(server) - before.0, wake_ups(server) - before.1);
+        let used = (server.cpu_ticks() - before.0, server.wake_ups() - before.1);
         if used.0 <= 1 && used.1 <= MOST_WAKE_UPS {
             return;
         }

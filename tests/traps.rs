@@ -22,18 +22,6 @@ fn anonymous_bytes(server: &Server) -> usize {
     server.proc_status("RssAnon:").parse::<usize>().unwrap() * 1024
 }
 
-fn wake_ups(server: &Server) -> u64 {
-    server.proc_status("voluntary_ctxt_switches:").parse().unwrap()
-}
-
-/// Returns the processor time of the server, in hundredths of a second.
-fn cpu_ticks(server: &Server) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
-    let (_, fields) = text.rsplit_once(')').unwrap();
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
 /// Returns the value of a key of `ESTADO`.
 fn figure(client: &mut Client, key: &str) -> String {
     let lines = client.list("ESTADO");
@@ -358,10 +346,10 @@ fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
         (0..3).for_each(|_| drop(read_line(stream)));
     }
     server.wait_state("S");
-    let before = cpu_ticks(server);
+    let before = server.cpu_ticks();
     // The server must not run during this time.
     std::thread::sleep(Duration::from_secs(1));
-    let used = cpu_ticks(server) - before;
+    let used = server.cpu_ticks() - before;
     assert!(used <= 5, "it spins: {used} hundredths of a second in one second");
     served.truncate(served.len() - 2);
     let mut back = None;
@@ -499,11 +487,11 @@ fn idle_server_does_not_wake_up() {
     server.wait_state("S");
     let threads = server.proc_status("Threads:");
     assert_eq!(threads, "1");
-    let (woken, ticks) = (wake_ups(&server), cpu_ticks(&server));
+    let (woken, ticks) = (server.wake_ups(), server.cpu_ticks());
     // The server must not wake up during this time.
     std::thread::sleep(Duration::from_secs(10));
-    assert_eq!(wake_ups(&server) - woken, 0, "wake-ups in ten seconds");
-    assert_eq!(cpu_ticks(&server) - ticks, 0);
+    assert_eq!(server.wake_ups() - woken, 0, "wake-ups in ten seconds");
+    assert_eq!(server.cpu_ticks() - ticks, 0);
     assert_eq!(clients[1].list("LISTAR").len(), 2);
 }
 
