@@ -5,9 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use reservad::inventory_file::InventoryFileError;
 use reservad::journal;
 use reservad::limits::LISTENERS_MAX;
-use reservad::store::{AddNamesError, InventoryFileError};
+use reservad::store::AddNamesError;
 
 /// Why the program ends before it is stopped. Its text is one line.
 #[derive(Debug)]

@@ -14,7 +14,6 @@ mod apply;
 mod check;
 mod compaction;
 pub mod event;
-pub mod history;
 mod ids;
 mod interval;
 mod keep_alive;

@@ -36,10 +36,10 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::inventory::{Origin, SessionId};
+use crate::inventory_file::InventoryFile;
 use crate::journal::{self, DiskStorage};
 use crate::limits::{ACCEPT_BUDGET, ACCEPT_RETRY_MS, GATHER_MS, GATHER_ROUNDS, LISTENERS_MAX};
 use crate::service::{Key, Ready, Service};
-use crate::store::InventoryFile;
 use crate::text::escape_for_log;
 use crate::time::{self, MonotonicMs};
 use net::{Accepted, Listener};

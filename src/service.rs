@@ -35,7 +35,7 @@ use std::io::{self, Read, Write};
 use crate::inventory::{Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, STOP_GRACE_MS};
-use crate::store::State;
+use crate::store::{AddNamesError, State};
 use crate::time::{Clock, MonotonicMs, Time, Zone, earlier};
 use client::Phase;
 use clients::Clients;
@@ -390,7 +390,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
     ///
     /// # Errors
     /// They exceed `--max-resources`. Then none was added.
-    pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, String> {
+    pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, AddNamesError> {
         self.engine.add_names(names)
     }
 

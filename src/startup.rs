@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use log::{LevelFilter, info, warn};
 use reservad::inventory::Capacity;
+use reservad::inventory_file::read_inventory_file;
 use reservad::journal::{self, DiskStorage, Report, SyncPolicy};
 use reservad::limits::{
     DESCRIPTORS_RESERVED, FLUSH_BATCH, LISTENER_DESCRIPTORS, LISTENERS_MAX, SILENT_LEAST,
@@ -16,7 +17,7 @@ use reservad::limits::{
 };
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
 use reservad::service::{Compaction, Config, CrowdLimits, Service};
-use reservad::store::{self, Opened, State};
+use reservad::store::{Opened, State};
 use reservad::text::escape_for_log;
 use reservad::time::{self, Clock, Time, Zone};
 
@@ -204,7 +205,7 @@ pub fn torn_tail(report: &Report) -> Option<String> {
 fn first_names(options: &Serve, state: &State<DiskStorage>) -> Result<Vec<String>, Failure> {
     let is_new = state.inventory.last_event() == 0;
     match &options.inventory {
-        Some(path) => Ok(store::read_inventory_file(path)?),
+        Some(path) => Ok(read_inventory_file(path)?),
         None if is_new => Ok(SAMPLE.map(str::to_owned).to_vec()),
         None => Ok(Vec::new()),
     }

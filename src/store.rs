@@ -2,12 +2,11 @@
 //! while the server runs.
 
 mod compactor;
-mod inventory_file;
+mod history;
 mod reset;
 mod state;
 
 use crate::inventory::event::Batch;
-use crate::inventory::history::History;
 use crate::inventory::{Capacity, Event, Inventory};
 use crate::journal::{
     Error, Journal, JournalId, Log, MAX_PAYLOAD_BYTES, Notice, Record, Rejection, Report,
@@ -20,7 +19,7 @@ use crate::limits::{
 use crate::time::Time;
 
 use compactor::Compactor;
-pub use inventory_file::{InventoryFile, InventoryFileError, read_inventory_file};
+pub use history::History;
 pub use reset::{Reset, reset_time};
 pub use state::{AddNamesError, State, end_orphans, ensure};
 

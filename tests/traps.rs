@@ -213,7 +213,7 @@ fn key_is_reused_while_other_clients_are_served() {
     });
     let mut last = server.connect();
     until("only one client is left", || figure(&mut last, "clients") == "1");
-    assert_eq!(last.list("LISTAR").len(), 3, "nobody is left who holds something");
+    assert_eq!(last.list("LISTAR").len(), 3, "no reservation is left");
 }
 
 #[test]
@@ -349,9 +349,9 @@ fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
         assert!(try_say(address, "SOY ana").is_none());
     }
     // A client that sends nothing gets the reason, and is closed.
-    let mut told = Client::to(address);
-    assert!(told.line().starts_with("ERR 503 "));
-    assert!(told.is_closed());
+    let mut refused = Client::to(address);
+    assert!(refused.line().starts_with("ERR 503 "));
+    assert!(refused.is_closed());
     for stream in &mut served {
         stream.write_all(b"LISTAR Habit*\n").unwrap();
         assert_eq!(read_line(stream), "OK 3 DISPONIBLES");
@@ -359,7 +359,8 @@ fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
     }
     server.wait_state("S");
     let before = cpu_ticks(server);
-    std::thread::sleep(Duration::from_secs(1)); // the time in which it must not run
+    // The server must not run during this time.
+    std::thread::sleep(Duration::from_secs(1));
     let used = cpu_ticks(server) - before;
     assert!(used <= 5, "it spins: {used} hundredths of a second in one second");
     served.truncate(served.len() - 2);
@@ -499,7 +500,8 @@ fn idle_server_does_not_wake_up() {
     let threads = server.proc_status("Threads:");
     assert_eq!(threads, "1");
     let (woken, ticks) = (wake_ups(&server), cpu_ticks(&server));
-    std::thread::sleep(Duration::from_secs(10)); // the time in which it must not wake up
+    // The server must not wake up during this time.
+    std::thread::sleep(Duration::from_secs(10));
     assert_eq!(wake_ups(&server) - woken, 0, "wake-ups in ten seconds");
     assert_eq!(cpu_ticks(&server) - ticks, 0);
     assert_eq!(clients[1].list("LISTAR").len(), 2);
@@ -580,7 +582,7 @@ fn client_that_never_reads_is_paused_and_then_closed() {
         }
     });
     let each = (most - before) / CLIENTS;
-    println!("at the most {each} bytes for each client that never reads");
+    println!("at most {each} bytes for each client that never reads");
     assert!(each < 400_000, "{each} bytes for each");
     until("they are gone", || figure(&mut other, "clients") == "1");
 }
@@ -895,7 +897,7 @@ fn client_after_a_full_commit_is_in_the_next_one() {
     let events = lines.iter().find_map(|line| line.strip_prefix("last_event=")).unwrap();
     let events: usize = events.parse().unwrap();
     let share = 16 * COMMAND_BUDGET;
-    // One share of each client before it, and one in progress.
+    // At most one share of each hog ran before the request, and one was in progress.
     assert!(events <= (HOGS + 2) * share, "{events} of {}", HOGS * SHARES * share);
     for hog in &mut hogs {
         (0..SHARES * COMMAND_BUDGET).for_each(|_| assert!(hog.line().starts_with("OK ")));

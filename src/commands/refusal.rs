@@ -63,16 +63,16 @@ impl Texts<'_> {
         if name.bytes().all(|byte| byte.is_ascii_digit()) {
             return localize!(
                 self.lang,
-                "no existe «{}»; LISTAR * muestra lo que está libre, y una reserva se escribe #{}",
-                "there is no '{}'; LIST * shows what is free, and a reservation is written #{}",
+                "no existe «{}»; LISTAR * muestra los recursos libres, y una reserva se escribe #{}",
+                "there is no '{}'; LIST * shows the free resources, and a reservation is written #{}",
                 name_text,
                 name_text,
             );
         }
         localize!(
             self.lang,
-            "no existe «{}»; LISTAR * muestra lo que está libre",
-            "there is no '{}'; LIST * shows what is free",
+            "no existe «{}»; LISTAR * muestra los recursos libres",
+            "there is no '{}'; LIST * shows the free resources",
             name_text,
         )
     }
@@ -126,11 +126,13 @@ impl Texts<'_> {
     }
 
     fn not_yours(self, what: &str, number: Number, holder: &str) -> String {
+        // A number that the request gave is not repeated.
+        let prefix = if what.starts_with('#') { "" } else { &format!("{}: ", excerpt(what)) };
         localize!(
             self.lang,
-            "{}: #{} es de {}; su titular debe decir antes SOY {}",
-            "{}: #{} is held by {}; its holder must say IAM {} first",
-            excerpt(what),
+            "{}#{} es de {}; su titular debe decir antes SOY {}",
+            "{}#{} is held by {}; its holder must say IAM {} first",
+            prefix,
             number,
             holder,
             holder,

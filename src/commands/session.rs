@@ -5,9 +5,9 @@ use super::reply::Reply;
 use super::reserve::push_granted;
 use super::watch::Watch;
 use crate::conn::Eol;
-use crate::inventory::history::History;
 use crate::inventory::queue::Outcome;
 use crate::inventory::{Origin, Principal, ResourceId, SessionId};
+use crate::store::History;
 use crate::text::{Lang, excerpt, localize};
 use crate::time::Zone;
 

@@ -7,10 +7,10 @@ use super::reply::Reply;
 use super::session::Session;
 use super::{CommandContext, Flow};
 use crate::conn::Eol;
-use crate::inventory::history::History;
 use crate::inventory::pattern::Pattern;
 use crate::inventory::{Refusal, Selector};
 use crate::limits::PROGRESS_EVERY;
+use crate::store::History;
 use crate::text::{Lang, Opt, excerpt, localize};
 use crate::time::Zone;
 

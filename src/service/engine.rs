@@ -20,7 +20,7 @@ use crate::limits::{
     BATCH_EVENTS, CLOCK_CHECK_MS, CLOCK_CONFIRM_MS, CLOCK_DOUBTFUL_MS, CLOCK_FAR_MS,
     KEEP_ALIVES_ENDED,
 };
-use crate::store::{self, State, Store};
+use crate::store::{self, AddNamesError, State, Store};
 use crate::time::{Clock, ClockReading, MonotonicMs, Round, Time, Zone, earlier};
 
 /// The state that commands work on.
@@ -263,11 +263,11 @@ impl<S: Storage, O: Observer> Engine<S, O> {
     ///
     /// # Errors
     /// They exceed `--max-resources`. Then none was added.
-    pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, String> {
+    pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, AddNamesError> {
         let added = store::ensure(&mut self.inventory, names, self.now.wall, &mut self.batch);
         // A request may be waiting for a new name.
         self.grant_waiters();
-        added.map_err(|error| error.to_string())
+        added
     }
 
     /// Returns whether the batch is full.

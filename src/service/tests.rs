@@ -5,12 +5,13 @@ use std::io::Cursor;
 use super::testing::{NOW, Peer, Server, config, join, turn, turn_at};
 use super::{Config, CrowdLimits, Key, Service, Step};
 use crate::inventory::{Capacity, Number, Origin, SessionId};
+use crate::inventory_file::InventoryFile;
 use crate::journal::{DiskStorage, SyncPolicy};
 use crate::limits::{
     CANCEL_BOOKINGS_MAX, COSTLY_WORK, HISTORY_EVENTS, REAPED_A_TURN, RELEASES_A_TURN,
     RELEASES_AT_ONCE, RELOAD_ADDED, RELOAD_LINES, TURN_WRITE_BYTES, WORK_BUDGET, WRITE_MIN_BYTES,
 };
-use crate::store::{InventoryFile, State};
+use crate::store::State;
 use crate::time::{Clock, MonotonicMs, Time, Zone};
 
 type Joined = (Peer, (Key, SessionId));

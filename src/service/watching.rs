@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use super::observer::Observer;
 use super::{Key, Service, Stream, flush};
 use crate::commands::Notices;
-use crate::inventory::history::History;
 use crate::journal::Storage;
 use crate::limits::{TURN_WRITE_BYTES, WATCHERS_A_TURN, WRITE_MIN_BYTES};
+use crate::store::History;
 use crate::time::Zone;
 
 /// The source of notices: events, with a cache of the notices made of them.

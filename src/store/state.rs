@@ -106,10 +106,9 @@ impl From<Refusal> for AddNamesError {
 impl Display for AddNamesError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            AddNamesError::TooMany(max) => write!(
-                f,
-                "there are more names than the {max} resources that --max-resources allows"
-            ),
+            AddNamesError::TooMany(max) => {
+                write!(f, "there would be more than the {max} resources of --max-resources")
+            }
             AddNamesError::Invalid => write!(f, "the names cannot be added"),
         }
     }

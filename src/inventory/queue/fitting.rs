@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::patterns::PatternId;
 use super::waiter::{Waiter, Want};
-use super::watch::Watch;
+use super::watch::{TakenAt, Watch};
 use crate::inventory::{Ids, Interval, Inventory, ResourceId};
 use crate::limits::RELEASES_ONE_BY_ONE;
 use crate::time::Time;
@@ -57,10 +57,15 @@ impl Inventory {
             let Want::Name(id) = want else { return Ok(NOT_CHOSEN) };
             match self.overlap(*id, interval) {
                 None => Ok(*id),
-                Some(booking) if waiter.is_from_now() && booking.from <= interval.from => {
-                    Err(Watch::Taken(*id))
+                Some(booking) if booking.from > interval.from => {
+                    Err(Watch::Taken(*id, TakenAt::Time(booking.from)))
                 }
-                Some(booking) => Err(Watch::Booking(*id, booking.number)),
+                Some(_) if waiter.is_from_now() => Err(Watch::Taken(*id, TakenAt::Now)),
+                // The requested start, even if it has passed, so that equal requests are one group.
+                Some(_) => {
+                    let start = waiter.request.when.from(interval.from);
+                    Err(Watch::Taken(*id, TakenAt::Time(start)))
+                }
             }
         });
         chosen.collect()
