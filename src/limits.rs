@@ -53,8 +53,8 @@ pub const KEPT_TEXT_MAX_BYTES: usize = 6 * LINE_MAX_BYTES;
 pub const RESOURCES_DEFAULT: u32 = 1 << 20;
 /// Default of `--max-reservations`, which counts live ones.
 pub const RESERVATIONS_DEFAULT: u32 = 1 << 20;
-/// Maximal size of the `--inventory` file. Enough for [`RESOURCES_DEFAULT`] names of maximal length,
-/// and as much again for comments.
+/// Maximal size of the `--inventory` file. Enough for [`RESOURCES_DEFAULT`] names of maximal
+/// length, and as much again for comments.
 pub const INVENTORY_FILE_MAX_BYTES: u64 = 256 << 20;
 /// Lines of the `--inventory` file that a reload reads in one turn, and names that it looks up in
 /// one turn. Each takes some milliseconds.

@@ -133,8 +133,8 @@ pub struct Service<T: Stream, S: Storage, O: Observer = ()> {
 }
 
 impl<T: Stream, S: Storage, O: Observer + Default> Service<T, S, O> {
-    /// Returns a service without clients, for a state after [`State::catch_up`]. `clocks` are readings
-    /// of the wall clock and the monotonic clock.
+    /// Returns a service without clients, for a state after [`State::catch_up`]. `clocks` are
+    /// readings of the wall clock and the monotonic clock.
     pub fn new(
         mut state: State<S>,
         clock: Clock,
@@ -215,8 +215,8 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         self.engine.expire_due()
     }
 
-    /// Returns whether further lines may join the commit of this turn, so that they share one sync. A
-    /// sync takes as long as dozens of requests.
+    /// Returns whether further lines may join the commit of this turn, so that they share one sync.
+    /// A sync takes as long as dozens of requests.
     pub fn may_gather(&self) -> bool {
         self.engine.may_gather()
     }

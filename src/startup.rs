@@ -1,4 +1,5 @@
-//! The start of the server: data directory, time zone, replay, listeners, and the loop until it stops.
+//! The start of the server: data directory, time zone, replay, listeners, and the loop until it
+//! stops.
 
 use std::ffi::{OsStr, OsString};
 use std::net::{SocketAddr, TcpListener};
@@ -40,8 +41,8 @@ pub fn serve(options: Serve) -> Result<(), Failure> {
     outlive_file_size_limit().map_err(Failure::Start)?;
     let zone = options.time_zone.clone().map_or_else(system_zone, Ok)?;
     let (mut state, mut clock) = open(&options)?;
-    // Listens before anything is written: a start that fails must not count as the first one. Limits
-    // the clients before that, because an accepted client must be served.
+    // Listens before anything is written: a start that fails must not count as the first one.
+    // Limits the clients before that, because an accepted client must be served.
     let max_clients = max_clients(options.max_clients, addresses.len())?;
     let listeners = listen(&addresses)?;
     let names = first_names(&options, &state)?;
@@ -89,8 +90,8 @@ fn start_log(level: LevelFilter) {
     let _ = simplelog::WriteLogger::init(level, config, lines);
 }
 
-/// Returns the system's time zone: that of the environment variable TZ if it is set, or else that of
-/// `/etc/localtime`. Logs a warning if neither exists and UTC is used.
+/// Returns the system's time zone: that of the environment variable TZ if it is set, or else that
+/// of `/etc/localtime`. Logs a warning if neither exists and UTC is used.
 ///
 /// # Errors
 /// TZ or the file names a zone that cannot be read. Using UTC instead would move every booking.

@@ -129,8 +129,8 @@ impl<L: Log> LogStore<L> {
         &mut self.history
     }
 
-    /// Commits the events of a turn, as the sync policy has it, and empties the batch. Nobody may be
-    /// notified of them before this returns.
+    /// Commits the events of a turn, as the sync policy has it, and empties the batch. Nobody may
+    /// be notified of them before this returns.
     ///
     /// # Errors
     /// The log cannot be written. The caller must stop without a reply.

@@ -182,7 +182,7 @@ fn compaction_is_abandoned_without_a_descriptor() {
             assert_eq!(client.say("SOY ana"), "OK ana");
             clients.push(client);
         }
-        churn_until(&mut server, &mut clients[0], "the journal was ");
+        churn_until(&mut server, &mut clients[0], " the journal");
         let log = server.log_so_far();
         if free == 0 {
             let message = "gave up compacting the journal: cannot create";

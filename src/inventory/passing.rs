@@ -1,9 +1,9 @@
 //! The passage of time: expiry, grants, timed-out waits, and steps of the wall clock.
 //!
 //! Each of these happens at its own time. Everything due at one time happens in this order:
-//! expiries, the grants that they allow, timed-out waits, notices of positions. When more is due than
-//! one turn can do (a million reservations can end at one instant), the rest is left for the next
-//! turns, and meanwhile the inventory [is behind](Inventory::is_behind). The remaining work
+//! expiries, the grants that they allow, timed-out waits, notices of positions. When more is due
+//! than one turn can do (a million reservations can end at one instant), the rest is left for the
+//! next turns, and meanwhile the inventory [is behind](Inventory::is_behind). The remaining work
 //! concerns only some resources. A command that does not touch these ([`Inventory::is_settled`])
 //! may run first. All others must wait; otherwise they would see reservations that are over, or
 //! take a resource that an older request is about to get.
@@ -30,8 +30,8 @@ pub(super) struct Backlog {
     left: u64,
     /// The time of the due work in progress.
     instant: Option<ClockReading>,
-    /// Whether expiries, grants and notices of positions are done for `instant`, so that only timed-out
-    /// waits are left.
+    /// Whether expiries, grants and notices of positions are done for `instant`, so that only
+    /// timed-out waits are left.
     has_granted: bool,
     /// Steps of the wall clock still to apply, in order.
     steps: VecDeque<Step>,
@@ -90,9 +90,9 @@ impl Inventory {
     }
 
     /// Applies everything that is due up to `now`, each at its own time: expiries, then the grants
-    /// that they allow, then timed-out waits. If that is more than one turn can do, the inventory [is
-    /// behind](Inventory::is_behind) afterwards. Call it at the start of each turn. Commands of that
-    /// turn must use the time `now`.
+    /// that they allow, then timed-out waits. If that is more than one turn can do, the inventory
+    /// [is behind](Inventory::is_behind) afterwards. Call it at the start of each turn. Commands of
+    /// that turn must use the time `now`.
     #[inline]
     pub fn advance(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) {
         let delay_ms = now.monotonic.ms() - now.wall.ms();
@@ -215,9 +215,9 @@ impl Inventory {
         }
     }
 
-    /// Sets the earliest time for events of the first [`Inventory::advance`], which is the time of the
-    /// last event before a start. After a crash in the middle of a step of the clock, leases may have
-    /// ended before events that were already committed.
+    /// Sets the earliest time for events of the first [`Inventory::advance`], which is the time of
+    /// the last event before a start. After a crash in the middle of a step of the clock, leases
+    /// may have ended before events that were already committed.
     pub fn set_first_time(&mut self, time: Time) {
         self.backlog.floor = time;
     }

@@ -1,5 +1,5 @@
-//! Chooses the resources for a request, and finds the time at which it would fit. Reserving, `CUANDO`
-//! and refusals all use the same choice, [`Candidates::place`].
+//! Chooses the resources for a request, and finds the time at which it would fit. Reserving,
+//! `CUANDO` and refusals all use the same choice, [`Candidates::place`].
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -187,8 +187,8 @@ impl<'a> Candidates<'a> {
         Ok(chosen)
     }
 
-    /// Returns the earliest start from `from` on at which [`Candidates::place`] succeeds. Starts are
-    /// whole seconds, because they are printed as such, and a start that is printed must fit.
+    /// Returns the earliest start from `from` on at which [`Candidates::place`] succeeds. Starts
+    /// are whole seconds, because they are printed as such, and a start that is printed must fit.
     ///
     /// A later start never has an earlier end, so a resource that is busy at a start stays busy
     /// until its booking ends. Therefore only the times at which a busy resource fits again have to
@@ -279,8 +279,8 @@ impl Search<'_, '_> {
         (start < until && start <= Time::LATEST).then_some(interval)
     }
 
-    /// Returns the first start from `start` on at which one resource fits, or an earlier time if the
-    /// budget is used up before it is found.
+    /// Returns the first start from `start` on at which one resource fits, or an earlier time if
+    /// the budget is used up before it is found.
     fn next_fit(&mut self, id: ResourceId, mut start: Time) -> Option<Time> {
         // The calendar costs more than a look at a resource.
         let step = if matches!(self.when.end, End::Nights(_)) { 8 } else { 1 };
@@ -345,8 +345,8 @@ impl Inventory {
         found.map_or(0, |id| self.schedules[id.index()].len())
     }
 
-    /// Returns whether a pattern matches the name of a resource, and counts the work. Every resource
-    /// matches if there is no pattern.
+    /// Returns whether a pattern matches the name of a resource, and counts the work. Every
+    /// resource matches if there is no pattern.
     pub(super) fn matches(&self, matcher: Option<&Matcher>, id: ResourceId) -> bool {
         let Some(matcher) = matcher else { return true };
         let folded = self.names.texts().folded(id);

@@ -1,8 +1,8 @@
 //! A directory on a file system, for one process at a time.
 //!
 //! The directory is held open, and its files are opened, renamed and removed relative to it. If the
-//! directory is moved, the server keeps writing in it, and never touches another directory that takes
-//! its path. Every descriptor is closed on exec.
+//! directory is moved, the server keeps writing in it, and never touches another directory that
+//! takes its path. Every descriptor is closed on exec.
 
 use std::cell::RefCell;
 use std::fs::{DirBuilder, File, TryLockError};

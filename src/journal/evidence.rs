@@ -85,8 +85,8 @@ fn evidence(
 /// Returns whether a crash can leave this record somewhere after a seal that follows event `last`
 /// at the offset `end`.
 ///
-/// Commits overwrite a seal, and all of them up to the next sync have its offset as `synced`. If the
-/// first of them is lost, the seal and the others remain.
+/// Commits overwrite a seal, and all of them up to the next sync have its offset as `synced`. If
+/// the first of them is lost, the seal and the others remain.
 fn may_follow_seal(record: Line<'_>, last: u64, end: u64) -> bool {
     match record {
         Line::Commit(head) => head.first > last && head.synced >= end,

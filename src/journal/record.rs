@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A TAB (⇥) follows the checksum of every line that is not a payload, and no payload contains one.
-//! So text sent by a client cannot be mistaken for such a line, even if the search for one begins in
-//! the middle of a damaged line.
+//! So text sent by a client cannot be mistaken for such a line, even if the search for one begins
+//! in the middle of a damaged line.
 //!
 //! A commit has one checksum for all of its events, because it is good or bad as a whole. A
 //! checksum, a number and a time for each event would be two thirds of the file. The head has a
@@ -307,7 +307,8 @@ pub(super) fn assert_payloads(payloads: &str) {
     assert!(!is_invalid, "payload with an LF, TAB or NUL: {payloads:?}");
 }
 
-/// Panics if a payload, of which `more_bytes` are elsewhere, is too long or begins with a repeat mark.
+/// Panics if a payload, of which `more_bytes` are elsewhere, is too long or begins with a repeat
+/// mark.
 pub(super) fn assert_payload(payload: &[u8], more_bytes: usize) {
     let bytes = payload.len() + more_bytes;
     assert!(bytes <= MAX_PAYLOAD_BYTES, "payload of {bytes} bytes");

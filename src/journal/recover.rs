@@ -1,6 +1,6 @@
-//! Reads a journal back: replays its good records, and decides whether the first bad place is a torn
-//! tail, which is cut, or damage to something acknowledged, which is refused. Nothing here writes.
-//! All cases are in the table of `docs/journal.md`.
+//! Reads a journal back: replays its good records, and decides whether the first bad place is a
+//! torn tail, which is cut, or damage to something acknowledged, which is refused. Nothing here
+//! writes. All cases are in the table of `docs/journal.md`.
 
 use std::io;
 
@@ -13,8 +13,8 @@ use super::record::{
 use super::storage::StorageFile;
 use super::{Corruption, Disposition, Evidence, Record, Rejection, Report};
 
-/// Reads a journal from its start to its end or to the first bad place, and judges that place. Fails
-/// only if the disk cannot be read.
+/// Reads a journal from its start to its end or to the first bad place, and judges that place.
+/// Fails only if the disk cannot be read.
 ///
 /// A server may be writing to the file. A bad place is therefore read again as long as this yields
 /// more good commits. If a later commit is visible, the earlier ones are complete.

@@ -7,8 +7,8 @@ use super::FILL_STEP_BYTES;
 
 /// A directory of files with plain names.
 ///
-/// Changes of *names* (`create`, `rename`, `remove`) are durable after `sync_directory`, and changes
-/// of the *contents* of a file after its own `sync_data`.
+/// Changes of *names* (`create`, `rename`, `remove`) are durable after `sync_directory`, and
+/// changes of the *contents* of a file after its own `sync_data`.
 pub trait Storage {
     type File: StorageFile;
 

@@ -65,8 +65,9 @@ impl<S: Storage> Journal<S> {
         Ok(true)
     }
 
-    /// Extends the spare tail by at least half a step, up to a multiple of the step. Returns whether
-    /// it grew: a disk that is too full is not an error, and without syncs a tail has no use.
+    /// Extends the spare tail by at least half a step, up to a multiple of the step. Returns
+    /// whether it grew: a disk that is too full is not an error, and without syncs a tail has no
+    /// use.
     pub(super) fn extend_tail(&mut self) -> Result<bool, Error> {
         if self.policy == SyncPolicy::Never {
             return Ok(false);

@@ -1,6 +1,6 @@
 //! Reloads the inventory file while clients are connected, one piece per turn. The whole file is
-//! read first, then its names are looked up, and only then missing ones are added, so a file with an
-//! error changes nothing. Room for the missing names is reserved as soon as they are counted,
+//! read first, then its names are looked up, and only then missing ones are added, so a file with
+//! an error changes nothing. Room for the missing names is reserved as soon as they are counted,
 //! whatever clients add meanwhile.
 
 use std::fmt::{self, Display, Formatter};

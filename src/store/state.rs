@@ -22,8 +22,8 @@ impl<S: Storage> State<S> {
         State { store, inventory, batch: Batch::default() }
     }
 
-    /// Opens a journal, or creates one, and replays it. The batch then holds the end of reservations
-    /// that were bound to a connection of the previous server.
+    /// Opens a journal, or creates one, and replays it. The batch then holds the end of
+    /// reservations that were bound to a connection of the previous server.
     ///
     /// # Errors
     /// As [`Journal::open`](crate::journal::Journal::open).
@@ -59,8 +59,8 @@ impl<S: Storage> State<S> {
     }
 }
 
-/// Ends the reservations that were bound to a connection of the previous server, at the last time in
-/// the journal.
+/// Ends the reservations that were bound to a connection of the previous server, at the last time
+/// in the journal.
 pub fn end_orphans(inventory: &mut Inventory, last_time: Time, batch: &mut Batch) {
     for number in inventory.bound_to(SessionId::GONE, Ending::Lost, usize::MAX) {
         inventory.apply_and_log(last_time, Event::Expired { number }, batch);

@@ -6,8 +6,8 @@ use super::confirm::ForwardJump;
 use super::{MonotonicMs, Time};
 use crate::limits::CLOCK_FAR_MS;
 
-/// The wall clock counts as set when it differs from elapsed time by at least this. A lease ends too
-/// early or too late by less than this.
+/// The wall clock counts as set when it differs from elapsed time by at least this. A lease ends
+/// too early or too late by less than this.
 const STEP_MS: i64 = 500;
 
 /// The server's time at one moment, as the wall clock gives it and as elapsed time gives it.
@@ -32,16 +32,16 @@ impl ClockReading {
     }
 }
 
-/// The server's clock. Pure: [`read_clocks`] reads the system's clocks, and [`Clock::observe`] takes
-/// their readings.
+/// The server's clock. Pure: [`read_clocks`] reads the system's clocks, and [`Clock::observe`]
+/// takes their readings.
 ///
-/// Its time never goes back. If the wall clock is set back, `wall` stands still until the wall clock
-/// has reached it, and `monotonic` advances meanwhile. After that, [`Clock::take_step`] returns by
-/// how much the wall clock was set in total, so that leases and waits, which measure elapsed time,
-/// can be moved.
+/// Its time never goes back. If the wall clock is set back, `wall` stands still until the wall
+/// clock has reached it, and `monotonic` advances meanwhile. After that, [`Clock::take_step`]
+/// returns by how much the wall clock was set in total, so that leases and waits, which measure
+/// elapsed time, can be moved.
 ///
-/// A wall clock that is more than [`CLOCK_FAR_MS`] ahead is not followed until it is confirmed. Until
-/// then the time advances by elapsed time, so it is never later than the real time.
+/// A wall clock that is more than [`CLOCK_FAR_MS`] ahead is not followed until it is confirmed.
+/// Until then the time advances by elapsed time, so it is never later than the real time.
 #[derive(Debug)]
 pub struct Clock {
     /// The last reading, or the floor before the first one.

@@ -115,9 +115,9 @@ pub struct PendingEvent {
     left_out: Range<usize>,
 }
 
-/// Prepare events about one resource, for callers that know its name. Both also return the part that
-/// the text and the reply share, such as `#42 Habitación 1`. [`Inventory::apply_logged`] must be
-/// called next.
+/// Prepare events about one resource, for callers that know its name. Both also return the part
+/// that the text and the reply share, such as `#42 Habitación 1`. [`Inventory::apply_logged`] must
+/// be called next.
 impl Batch {
     /// Prepares the grant of one resource.
     pub fn write_reserved(

@@ -19,9 +19,9 @@ struct NoMatch {
 }
 
 impl Inventory {
-    /// Returns resources for all targets of a waiter, as [`Candidates::place`](crate::inventory::Candidates::place) chooses
-    /// them.
-    /// `gained` is the watched pattern that a freed resource matches.
+    /// Returns resources for all targets of a waiter, as
+    /// [`Candidates::place`](crate::inventory::Candidates::place) chooses them. `gained` is the
+    /// watched pattern that a freed resource matches.
     ///
     /// # Errors
     /// What blocks the waiter, if it does not fit.

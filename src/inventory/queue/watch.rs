@@ -12,11 +12,11 @@
 //! resource, and the others stay. It follows that a request which failed with a set of free
 //! resources also fails with any part of it. A release can therefore only help if its reservation
 //! existed at the last try. Otherwise its resource was free in that try, or is still blocked by
-//! what blocked it then. Each watched pattern keeps the number of the last reservation at that
-//! time ([`Patterns::mark_tried`](super::patterns::Patterns::mark_tried)), and releases of later
-//! reservations do not reach its waiters. A reservation and its cancellation therefore cost the same
-//! however many waiters compete for too few matches. The same holds for waiters for one name that
-//! want the same time, because none is tried while the resource is taken at that time.
+//! what blocked it then. Each watched pattern keeps the number of the last reservation at that time
+//! ([`Patterns::mark_tried`](super::patterns::Patterns::mark_tried)), and releases of later
+//! reservations do not reach its waiters. A reservation and its cancellation therefore cost the
+//! same however many waiters compete for too few matches. The same holds for waiters for one name
+//! that want the same time, because none is tried while the resource is taken at that time.
 //!
 //! Time alone frees nothing. An interval that begins at the grant only moves forward, and every
 //! obstacle goes with an event. All waiters are tried again in the two exceptions, when the wall
