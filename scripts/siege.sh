@@ -1,13 +1,13 @@
 #!/bin/sh
 # Ten good clients beside hostile ones of all kinds for a given time, against the
-# release build, with the strict bars: the good ones' p99 below 50 ms and their
+# release build, with the strict bounds: the good ones' p99 below 50 ms and their
 # maximum below 250 ms, the server's memory below its bound, and the server asleep
 # afterwards. Prints the figures, and how long the server waited for a processor: the
-# bars are for two cores without other work.
+# bounds are for two cores without other work.
 #
 # Usage: scripts/siege.sh DURATION [CLIENTS]      (90, 90s, 10m, 1h; 250 clients)
 #
-# Exits with status 1 if a bar is not met. With HOSTILE_KIND=…, each kind whose name contains
+# Exits with status 1 if a bound is exceeded. With HOSTILE_KIND=…, each kind whose name contains
 # the text attacks alone for DURATION. RESERVAD_SEED=… repeats the random choices.
 set -eu
 

@@ -1,8 +1,8 @@
 //! The protocol: reads one line, executes its command and appends the reply.
 //!
-//! [`run`] parses a line ([`parse`]), checks the rights of the speaker ([`authorize`]) and
-//! executes the command in the file of its verb. Socket, disk and clock are not known here;
-//! everything that a command needs is in its [`CommandContext`].
+//! [`run`] parses a line ([`parse`]), checks the rights of the client ([`authorize`]) and executes
+//! the command in the file of its verb. Socket, disk and clock are not known here; everything that
+//! a command needs is in its [`CommandContext`].
 
 mod add_remove;
 mod authorize;
@@ -13,7 +13,6 @@ mod cost;
 mod help;
 mod iam;
 mod list;
-mod name_reader;
 mod notice;
 pub mod parse;
 mod quit;
@@ -32,17 +31,17 @@ pub mod words;
 
 use crate::conn::{Eol, ReplyStream};
 use crate::inventory::event::Batch;
-use crate::inventory::history::History;
 use crate::inventory::{Event, Inventory, Refusal};
 use crate::limits::COSTLY_WORK;
+use crate::store::History;
 use authorize::authorize;
-pub use connection::{NoRoom, cut, no_room, too_long};
-pub use name_reader::NameReader;
+pub use connection::{RejectReason, cut, push_rejection, too_long};
 pub use notice::Notices;
+pub use parse::name_error;
 use parse::{Command, RequestTime, SplitLine, parse_line};
 pub use quit::{farewell, leave, quit};
 use reply::Reply;
-pub use session::{Session, resolve, tell_place};
+pub use session::{Session, push_position, resolve};
 pub use status::Stats;
 pub use watch::notices;
 
@@ -58,7 +57,7 @@ pub struct CommandContext<'a> {
 }
 
 impl CommandContext<'_> {
-    /// Grants waiting requests that a command has made room for.
+    /// Grants waiting requests that fit after a command.
     fn grant_waiters(&mut self) {
         self.inventory.grant_waiters(self.request_time.now, self.request_time.zone, self.batch);
     }
@@ -68,20 +67,20 @@ impl CommandContext<'_> {
     }
 }
 
-/// How a connection continues after a line.
+/// The way in which a connection continues after a line.
 pub enum Flow {
-    /// With the next line.
+    /// The next line can run.
     Next,
-    /// With the rest of a list whose first piece is in the output.
+    /// The rest of a list, whose first piece is in the output, comes before the next line.
     List(Box<dyn ReplyStream>),
-    /// It closes when its output is sent.
+    /// The connection closes when its output is sent.
     Close,
-    /// It closes after everything bound to it is released; see [`leave`]. Nothing is sent until
-    /// then.
+    /// The connection closes after everything bound to it is released; see [`leave`]. Nothing is
+    /// sent until then.
     Leave,
-    /// It closes without a reply, because the peer speaks another protocol.
+    /// The connection closes without a reply, because the peer speaks another protocol.
     Foreign,
-    /// The line was not run, because it may cost this much, which is more than is allowed now.
+    /// The line was not run, because its estimated cost, given here, is more than is allowed now.
     Later(u32),
 }
 

@@ -5,9 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use reservad::inventory_file::InventoryFileError;
 use reservad::journal;
 use reservad::limits::LISTENERS_MAX;
-use reservad::store::{AddNamesError, InventoryFileError};
+use reservad::store::AddNamesError;
 
 /// Why the program ends before it is stopped. Its text is one line.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ pub enum Failure {
     Exposed(SocketAddr),
     /// More addresses to listen on than [`LISTENERS_MAX`].
     TooManyListeners(usize),
-    /// Nothing names a data directory.
+    /// No data directory is given, neither by an option nor by the environment.
     NoDataDirectory,
     /// The environment variable TZ names an unknown zone.
     UnknownTz(String),

@@ -2,8 +2,8 @@
 //!
 //! Everything here is pure. Time is an argument, nothing is read or written elsewhere, and the same
 //! events give the same inventory, live and on replay. The rules decide on a command without
-//! changing anything. They return an [`Event`] or a [`Refusal`], and [`Inventory::apply`] applies the
-//! event.
+//! changing anything. They return an [`Event`] or a [`Refusal`], and [`Inventory::apply`] applies
+//! the event.
 //!
 //! Invariants, which [`Inventory::check`] verifies:
 //! - the reservations of one resource do not overlap;
@@ -14,7 +14,6 @@ mod apply;
 mod check;
 mod compaction;
 pub mod event;
-pub mod history;
 mod ids;
 mod interval;
 mod keep_alive;
@@ -137,8 +136,8 @@ impl Inventory {
         }
     }
 
-    /// Returns the work since the last call and resets it. A unit of work is one name (16 bytes of a
-    /// long one) or booking that was looked at.
+    /// Returns the work since the last call and resets it. A unit of work is one name (16 bytes of
+    /// a long one) or booking that was looked at.
     pub fn take_work(&self) -> u64 {
         self.work.take()
     }

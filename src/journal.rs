@@ -1,7 +1,7 @@
 //! The journal: numbered text records that are on disk before anyone is notified of them.
 //!
-//! * [`Journal::commit`] makes records durable together: one write, one checksum and one sync for all
-//!   of them (group commit). Recovery restores all of a commit or nothing of it.
+//! * [`Journal::commit`] makes records durable together: one write, one checksum and one sync for
+//!   all of them (group commit). Recovery restores all of a commit or nothing of it.
 //! * [`Journal::open`] replays the records, cuts a torn tail, and refuses a damaged file.
 //! * A seal after the last commit proves that nothing is missing ([`Journal::seal`]).
 //! * A snapshot, written in pieces beside the journal, replaces it with one rename
@@ -71,7 +71,8 @@ const REWRITE_BYTES: usize = 16 * 1024;
 /// When a commit is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncPolicy {
-    /// Every commit is synced before [`Journal::commit`] returns. Nothing acknowledged is ever lost.
+    /// Every commit is synced before [`Journal::commit`] returns. Nothing acknowledged is ever
+    /// lost.
     Always,
     /// The caller calls [`Journal::sync`] this often while [`Journal::is_dirty`]. A killed process
     /// loses nothing, a power cut at most the commits of this long.
@@ -105,7 +106,7 @@ pub struct Journal<S: Storage> {
     /// Writes to the file before this offset cannot run out of disk space.
     allocated_bytes: u64,
     seal_state: SealState,
-    /// The file is durable up to here. `<= end_bytes`.
+    /// The file is durable up to here. At most `end_bytes`.
     synced_bytes: u64,
     /// The first error of a write or sync.
     poisoned: Option<String>,
@@ -131,11 +132,11 @@ enum SealState {
 /// reads a journal is compiled once for all of these.
 type OnRecord<'a> = dyn FnMut(Record<'_>) -> Result<(), Rejection> + 'a;
 
-/// Reads a journal without changing anything. `on_record` rejects records that the program could not
-/// replay; `|_| Ok(())` accepts all.
+/// Reads a journal without changing anything. `on_record` rejects records that the program could
+/// not replay; `|_| Ok(())` accepts all.
 ///
-/// While a server is running on the directory, the commit that is being written may be reported as a
-/// torn tail, never as damage.
+/// While a server is running on the directory, the commit that is being written may be reported as
+/// a torn tail, never as damage.
 pub fn check<S: Storage>(
     storage: &S,
     mut on_record: impl FnMut(Record<'_>) -> Result<(), Rejection>,

@@ -8,11 +8,12 @@
 //! 4. [`inventory`]: resources, reservations and the rules. It is pure: the time is an argument, a
 //!    decision returns events, and only `apply` changes the state.
 //! 5. [`conn`]: the bytes of one connection: framing, telnet, buffers.
-//! 6. [`commands`]: the grammar and the replies, in two languages.
-//! 7. [`journal`]: records on disk and their recovery. It knows no event.
-//! 8. [`store`]: the inventory kept in step with its journal.
-//! 9. [`service`]: the clients and their turns, on any stream and any disk.
-//! 10. [`reactor`]: the loop: poll, sockets, signals.
+//! 6. [`journal`]: records on disk and their recovery. It knows no event.
+//! 7. [`store`]: the inventory kept in step with its journal.
+//! 8. [`commands`]: the grammar and the replies, in two languages.
+//! 9. [`inventory_file`]: the file that lists resources to create.
+//! 10. [`service`]: the clients and their turns, on any stream and any disk.
+//! 11. [`reactor`]: the loop: poll, sockets, signals.
 //!
 //! Invariants:
 //! - No two live reservations of a resource overlap.
@@ -23,6 +24,7 @@
 pub mod commands;
 pub mod conn;
 pub mod inventory;
+pub mod inventory_file;
 pub mod journal;
 pub mod limits;
 pub mod reactor;

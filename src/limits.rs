@@ -39,12 +39,12 @@ pub const KEEP_ALIVE_MIN_MS: i64 = 10_000;
 /// Maximal `espera=`: a week.
 pub const WAIT_MAX_MS: i64 = 7 * 86_400_000;
 /// Maximal number of characters of a client's input that an error repeats.
-pub const ECHO_MAX_CHARS: usize = 64;
+pub const EXCERPT_MAX_CHARS: usize = 64;
 
 // The inventory and the journal.
 
-/// Maximal number of a reservation or an event. It leaves room for a next one, and would be reached
-/// after 290,000 years with a million per second. A journal with a higher number is damaged.
+/// Maximal number of a reservation or an event. A next number always exists, and a million per
+/// second would take 290,000 years to reach it. A journal with a higher number is damaged.
 pub const NUMBER_MAX: u64 = u64::MAX / 2;
 /// Maximal bytes of holder, note, key and request of a reservation in a journal together, somewhat
 /// more than a request can lead to. A snapshot contains them escaped, in one record.
@@ -53,8 +53,8 @@ pub const KEPT_TEXT_MAX_BYTES: usize = 6 * LINE_MAX_BYTES;
 pub const RESOURCES_DEFAULT: u32 = 1 << 20;
 /// Default of `--max-reservations`, which counts live ones.
 pub const RESERVATIONS_DEFAULT: u32 = 1 << 20;
-/// Maximal size of the `--inventory` file. Enough for [`RESOURCES_DEFAULT`] names of maximal length,
-/// and as much again for comments.
+/// Maximal size of the `--inventory` file. Enough for [`RESOURCES_DEFAULT`] names of maximal
+/// length, and as much again for comments.
 pub const INVENTORY_FILE_MAX_BYTES: u64 = 256 << 20;
 /// Lines of the `--inventory` file that a reload reads in one turn, and names that it looks up in
 /// one turn. Each takes some milliseconds.
@@ -64,12 +64,12 @@ pub const RELOAD_ADDED: usize = WORK_BUDGET as usize / EVENT_WORK;
 /// Names that are stored in one chunk. Lists share chunks with the table of names. Each list keeps
 /// a pointer per chunk, and a copy of the last chunk when a name is added to it.
 pub const NAMES_CHUNK: usize = 64;
-/// Number of ids below which they are not compacted.
-pub const TIDY_MIN_IDS: usize = 1024;
-/// Names and bookings that get new ids in one turn. Each resource added since the last turn raises
-/// the number by as much again. Takes one or two milliseconds.
-pub const TIDY_WORK: usize = 2_000;
-/// Events that `OBSERVAR tras=` can go back to.
+/// Number of resource ids below which they are not compacted.
+pub const COMPACT_IDS_MIN: usize = 1024;
+/// Names and bookings that a compaction of ids moves in one turn. Each resource added since the
+/// last turn raises the number by as much again. Takes one or two milliseconds.
+pub const COMPACT_IDS_WORK: usize = 2_000;
+/// Number of past events that `OBSERVAR tras=` can start from.
 pub const HISTORY_EVENTS: usize = 16 << 10;
 /// Bytes of the texts of these events, which a small host can spare.
 pub const HISTORY_BYTES: usize = 2 << 20;
@@ -79,8 +79,8 @@ pub const HISTORY_LAG_TIMES: usize = 8;
 /// Events without a notice after which a watcher with a pattern is sent its position, so that its
 /// `tras=` does not become too old.
 pub const PROGRESS_EVERY: u64 = 4096;
-/// Events whose notices are cached for further watchers. Watchers that keep up stay within this
-/// range.
+/// Number of events whose notices are cached for further watchers. Watchers that keep up stay
+/// within this range.
 pub const NOTICES_KEPT: usize = 1_024;
 
 // Connections.
@@ -97,23 +97,22 @@ pub const DESCRIPTORS_RESERVED: u64 = 30;
 pub const LISTENER_DESCRIPTORS: u64 = 2;
 /// Default of `--max-per-address`. More than the programs of one host usually have open.
 pub const PER_ADDRESS_DEFAULT: u32 = 256;
-/// One in this many connections of an address may have sent no line yet, and all but one in this
-/// many of all connections. The others are left for clients that send lines.
+/// Bounds the connections that have not sent a line yet: to one in this many of each address, and
+/// to all but one in this many in total. The others are left for clients that send lines.
 pub const SILENT_OF_ADDRESS: usize = 4;
-/// Connections that may always have sent no line yet, because people type slowly.
+/// Number of connections without a line that are always allowed, because people type slowly.
 pub const SILENT_LEAST: usize = 16;
 /// Connections over a limit that are sent `ERR 503` with time to read it. Further ones are closed
 /// right after the write.
-pub const REFUSED_MAX: usize = 12;
+pub const REJECTED_MAX: usize = 12;
 /// Default of `--stall-timeout`, after which a client that reads none of its output is closed.
 pub const STALL_DEFAULT_MS: u64 = 60_000;
-/// Time that a peer has to close its side after the last reply, so that no reset overtakes the
-/// reply.
+/// Time for a peer to close its side after the last reply, so that no reset overtakes the reply.
 pub const LINGER_MS: u64 = 2_000;
 /// Interval at which a half-closed connection is probed. A waiter is sent its position, and a
 /// watcher that holds a reservation a byte of urgent data.
 pub const HALF_CLOSED_PROBE_MS: u64 = 10_000;
-/// Time that peers have to read their replies when the server stops.
+/// Time for peers to read their replies when the server stops.
 pub const STOP_GRACE_MS: u64 = 5_000;
 /// Time after which accepting is tried again when no descriptors were left and none was closed.
 pub const ACCEPT_RETRY_MS: u64 = 1_000;
@@ -126,13 +125,13 @@ pub const KEEPALIVE_INTERVAL_S: u64 = 15;
 pub const KEEPALIVE_PROBES: u32 = 4;
 /// Time that sent data may stay unacknowledged before a connection ends (`TCP_USER_TIMEOUT`).
 pub const USER_TIMEOUT_MS: u32 = 120_000;
-/// Time in which a log line of a kind that clients can cause is logged once.
+/// Time in which each kind of log line that clients can cause is logged at most once.
 pub const LOG_QUIET_MS: u64 = 60_000;
 
 // Memory of connections.
 
-/// Input that has not been run above which a connection is not read: a little more than a line.
-/// With one read more, this is the memory that each waiting connection may use.
+/// Input not run yet above which a connection is not read: a little more than a line. With one read
+/// more, this is the memory that each waiting connection may use.
 pub const INPUT_HIGH_BYTES: usize = 5 << 10;
 /// Output above which a connection is neither read nor run (the high-water mark).
 pub const OUTPUT_HIGH_BYTES: usize = 16 << 10;
@@ -144,9 +143,9 @@ pub const LIST_PIECE_BYTES: usize = 16 << 10;
 /// bit and a part of a pointer per name, and one chunk of names.
 pub const LIST_READER_BYTES: usize = 64 << 10;
 /// Pairs of input and output buffers that are kept for reuse, up to an eighth of a megabyte.
-pub const SPARE_BUFFERS: usize = 64;
+pub const POOL_BUFFERS: usize = 64;
 /// Capacity above which a buffer is not kept for reuse, because it was needed for an unusual line.
-pub const SPARE_BYTES: usize = 1 << 10;
+pub const POOL_BUFFER_BYTES: usize = 1 << 10;
 /// Default of `--max-output-memory`: buffers and unfinished lists of all connections. Beyond it,
 /// the connection without progress for the longest time is closed. Enough for a thousand readers of
 /// a million names, or for two readers of a million rows.
@@ -175,12 +174,12 @@ pub const EVENT_WORK: usize = 50;
 /// least one of them, and no more than fit into [`WORK_BUDGET`]. A thousand lines just below this
 /// take about as long as a person notices.
 pub const COSTLY_WORK: u32 = 5_000;
-/// Time for which a client that has exceeded [`WORK_BUDGET`] is served after the others. Hundreds
-/// of such clients may take turns.
+/// Time for which a client that has exceeded [`WORK_BUDGET`] is served after the others. Long
+/// enough for hundreds of such clients to be served in turn.
 pub const SLOW_MS: u64 = 10_000;
-/// Bookings of one resource that `CANCELAR` by name visits, which takes a tenth of a millisecond.
-/// With more, the client must give the number.
-pub const CANCEL_LOOKS: usize = 1_000;
+/// Maximal number of bookings of one resource that `CANCELAR` by name visits, which takes a tenth
+/// of a millisecond. With more, the client must give the number.
+pub const CANCEL_BOOKINGS_MAX: usize = 1_000;
 /// Events of one commit above which further lines wait for the next turn.
 pub const BATCH_EVENTS: usize = 4096;
 /// Number of clients that are answered together while there is nothing to sync first. With 1,000
@@ -212,7 +211,7 @@ pub const REAPED_A_TURN: usize = 256;
 pub const RELEASES_A_TURN: usize = 2_000;
 /// Reservations released for one closed connection before the next one gets its part.
 pub const RELEASES_AT_ONCE: usize = 500;
-/// Reservations without a renewal in time that end in one turn.
+/// Reservations that end in one turn because they were not renewed in time.
 pub const KEEP_ALIVES_ENDED: usize = 1024;
 /// Work of one turn on expiries, steps of the clock, and grants of freed resources. Enough for
 /// 2,000 expiries, a few milliseconds with their commit.
@@ -221,20 +220,21 @@ pub const BACKLOG_WORK: u64 = 100_000;
 // Waiting requests.
 
 /// Waiters at the front of a queue that are sent a new position at once.
-pub const PLACES_AT_ONCE: usize = 10;
+pub const POSITIONS_AT_ONCE: usize = 10;
 /// Interval at which all other waiters are sent a new position.
-pub const PLACES_EVERY_MS: i64 = 10_000;
+pub const POSITIONS_EVERY_MS: i64 = 10_000;
 /// Work of one turn on announcing positions, a few milliseconds.
-pub const PLACES_WORK: u64 = 50_000;
+pub const POSITIONS_WORK: u64 = 50_000;
 /// Maximal number of waiting requests.
 pub const WAITERS_MAX: usize = 131_072;
 /// Maximal number of targets of waiting requests that want more than one resource by its name. Each
 /// such request is compared with the others when its position is announced, which takes some
 /// milliseconds at most.
 pub const WAIT_TARGETS_MAX: usize = 16_384;
-/// The same for the clients of one address: 64 requests of 32 targets.
+/// Maximal number of these targets for the clients of one address: 64 requests of 32 targets.
 pub const WAIT_TARGETS_PER_ADDRESS: usize = 2_048;
-/// The same for the clients on the server's own host, which may be all clients.
+/// Maximal number of these targets for the clients on the server's own host, which may be all
+/// clients.
 pub const WAIT_TARGETS_PER_HOST: usize = 12_288;
 /// Maximal number of different patterns of waiting requests. Each is matched with every new
 /// resource.
@@ -318,7 +318,7 @@ const _: () = {
     assert!(OUTPUT_HIGH_BYTES + LINE_MAX_BYTES + kept <= LIST_READER_BYTES);
     assert!(OUTPUT_MEMORY_MIN <= OUTPUT_MEMORY_DEFAULT);
     let running = 3 + 1 + 5 + 1 + 4 + 1 + 1;
-    assert!(running + REFUSED_MAX as u64 <= DESCRIPTORS_RESERVED);
+    assert!(running + REJECTED_MAX as u64 <= DESCRIPTORS_RESERVED);
     let names_bytes = RESOURCES_DEFAULT as u64 * (NAME_MAX_BYTES as u64 + 2);
     assert!(INVENTORY_FILE_MAX_BYTES > names_bytes, "the file of a full server must be readable");
     assert!(ADD_MAX <= RESOURCES_DEFAULT as usize);

@@ -13,8 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// A writable pipe takes this much without blocking (`PIPE_BUF`). Longer lines are truncated.
 const LINE_MAX_BYTES: usize = 4096;
 
-/// How long the message of a failed start or run waits for a reader, in seconds.
-const FAREWELL_S: i64 = 1;
+/// How long the reason for a failure waits for a reader of standard error, in seconds.
+const EXIT_REASON_WAIT_S: i64 = 1;
 
 /// Writes whole lines to `T`, and drops lines that would block.
 pub struct LineSink<T> {
@@ -73,9 +73,9 @@ impl<T: Write + AsFd> Write for LineSink<T> {
 }
 
 /// Writes the reason why the program exits. Waits briefly for a slow reader.
-pub fn say_farewell(reason: &str) {
+pub fn write_exit_reason(reason: &str) {
     let stderr = io::stderr();
-    if has_room(&stderr, FAREWELL_S) {
+    if has_room(&stderr, EXIT_REASON_WAIT_S) {
         // With a closed standard error there is nowhere to report a failure.
         let _ = writeln!(&stderr, "{reason}");
     }

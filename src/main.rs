@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             let reason = failure.to_string();
-            logging::say_farewell(&format!("reservad: {}", escape_for_log(&reason)));
+            logging::write_exit_reason(&format!("reservad: {}", escape_for_log(&reason)));
             ExitCode::from(failure.exit_code())
         }
     }

@@ -77,7 +77,10 @@ pub fn backup(directory: &Path, to: &Path) -> Result<(), Failure> {
         identity(&copy),
     );
     if let Some(bad) = &source.bad {
-        println!("left out {} at its end, torn by a crash or still being written", bad.tail());
+        println!(
+            "left out {} at the end of the journal: torn by a crash, or being written during the copy",
+            bad.tail()
+        );
     }
     Ok(())
 }

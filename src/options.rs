@@ -91,7 +91,7 @@ pub struct Serve {
     /// Start with an empty journal in a directory whose journal was deleted or emptied
     #[arg(long, conflicts_with = "in_memory")]
     pub new: bool,
-    /// Keep no journal: all data is lost at the end
+    /// Keep all data in memory only; it is lost when the server stops
     #[arg(long)]
     pub in_memory: bool,
     /// Create the resources in this file, one per line, if missing; read again on SIGHUP
@@ -100,7 +100,7 @@ pub struct Serve {
     /// Sync changes to disk always (before each reply), never, or at an interval such as 1s
     #[arg(long, value_name = "WHEN", default_value = "always", value_parser = parse_fsync)]
     pub fsync: SyncPolicy,
-    /// Serve at most this many clients [default: the descriptor limit minus 30, and 2 per listener]
+    /// Serve at most this many clients [default: the limit of open files minus 30, minus 2 per listener]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_clients: Option<u32>,
     /// Serve at most this many clients per address (IPv6: per /64), not counting this host
@@ -165,7 +165,7 @@ impl Display for ValueError {
             }
             ValueError::SizeTooSmall => write!(f, "the minimum is {OUTPUT_MEMORY_MIN} bytes (1M)"),
             ValueError::SizeTooLarge => write!(f, "the number is too large; use 16G or less"),
-            ValueError::Level => write!(f, "it is one of off, error, warn, info, debug"),
+            ValueError::Level => write!(f, "expected off, error, warn, info or debug"),
         }
     }
 }

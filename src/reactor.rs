@@ -36,10 +36,10 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::inventory::{Origin, SessionId};
+use crate::inventory_file::InventoryFile;
 use crate::journal::{self, DiskStorage};
 use crate::limits::{ACCEPT_BUDGET, ACCEPT_RETRY_MS, GATHER_MS, GATHER_ROUNDS, LISTENERS_MAX};
 use crate::service::{Key, Ready, Service};
-use crate::store::InventoryFile;
 use crate::text::escape_for_log;
 use crate::time::{self, MonotonicMs};
 use net::{Accepted, Listener};
@@ -139,7 +139,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Serves requests that arrive while others are served, so that one sync is for all of them. It
+    /// Serves requests that arrive while others are served, so that one sync covers all of them. It
     /// costs a lone client one call of the poll.
     fn gather(&mut self, events: &mut Events, started: MonotonicMs) -> Result<(), Error> {
         for _ in 0..GATHER_ROUNDS {
@@ -231,9 +231,9 @@ impl Reactor {
             match self.listeners[at].accept() {
                 Accepted::Client(stream, origin) => self.add_client(stream, origin),
                 Accepted::Nobody => return,
-                Accepted::Rejected => self.service.note_full("no descriptors are left"),
+                Accepted::Rejected => self.service.log_rejection("no descriptors are left"),
                 Accepted::OutOfDescriptors => {
-                    self.service.note_full("no descriptors are left");
+                    self.service.log_rejection("no descriptors are left");
                     self.retry_accept_at = Some(now.plus_ms(ACCEPT_RETRY_MS));
                     return;
                 }

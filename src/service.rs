@@ -1,6 +1,6 @@
 //! The work of a turn: reads lines, commits their changes to the journal, and sends replies.
 //!
-//! The reactor passes in the time, which sockets are ready, and new connections. Nothing here
+//! The reactor passes in the time, the sockets that are ready, and new connections. Nothing here
 //! polls, reads a clock or names a socket, so a test can run the whole service on streams, a disk
 //! and a clock of its own.
 //!
@@ -35,7 +35,7 @@ use std::io::{self, Read, Write};
 use crate::inventory::{Inventory, SessionId};
 use crate::journal::{self, Storage};
 use crate::limits::{COMPACT_MIN_BYTES, COMPACT_PIECE_BYTES, STOP_GRACE_MS};
-use crate::store::State;
+use crate::store::{AddNamesError, State};
 use crate::time::{Clock, MonotonicMs, Time, Zone, earlier};
 use client::Phase;
 use clients::Clients;
@@ -127,14 +127,14 @@ pub struct Service<T: Stream, S: Storage, O: Observer = ()> {
     crowd: Crowd,
     engine: Engine<S, O>,
     log: ThrottledLog,
-    /// When the server ends at the latest, once it was told to stop.
+    /// The latest end of the server, once it was asked to stop.
     stop_by: Option<MonotonicMs>,
     config: Config,
 }
 
 impl<T: Stream, S: Storage, O: Observer + Default> Service<T, S, O> {
-    /// Returns a service without clients, for a state after [`State::catch_up`]. `clocks` are readings
-    /// of the wall clock and the monotonic clock.
+    /// Returns a service without clients, for a state after [`State::catch_up`]. `clocks` are
+    /// readings of the wall clock and the monotonic clock.
     pub fn new(
         mut state: State<S>,
         clock: Clock,
@@ -215,8 +215,8 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         self.engine.expire_due()
     }
 
-    /// Returns whether further lines may join the commit of this turn, so that they share one sync. A
-    /// sync takes as long as dozens of requests.
+    /// Returns whether further lines may join the commit of this turn, so that they share one sync.
+    /// A sync takes as long as dozens of requests.
     pub fn may_gather(&self) -> bool {
         self.engine.may_gather()
     }
@@ -278,7 +278,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
             .collect();
         for key in &old_readers {
             self.close(*key);
-            let reason = "it was too slow in reading a list of names that have changed since";
+            let reason = "it read a list too slowly, and the names in it have been replaced since";
             self.log.warn(self.engine.instant, Kind::Slow, reason);
         }
         old_readers.is_empty()
@@ -338,13 +338,13 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         true
     }
 
-    /// Returns whether the server was told to stop.
+    /// Returns whether the server was asked to stop.
     pub fn is_stopping(&self) -> bool {
         self.stop_by.is_some()
     }
 
-    /// Returns whether the server was told to stop and has ended: all connections are closed and
-    /// no listener is left, or the time for it is over.
+    /// Returns whether the server was asked to stop and has ended: all connections are closed and
+    /// no listener is left, or the grace period is over.
     pub fn is_over(&self, no_listeners: bool) -> bool {
         let is_done = no_listeners && self.clients.is_empty() && !self.departures.has_leavers();
         self.stop_by.is_some_and(|by| is_done || by <= self.engine.instant)
@@ -390,7 +390,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
     ///
     /// # Errors
     /// They exceed `--max-resources`. Then none was added.
-    pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, String> {
+    pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, AddNamesError> {
         self.engine.add_names(names)
     }
 

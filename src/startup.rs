@@ -1,4 +1,5 @@
-//! The start of the server: data directory, time zone, replay, listeners, and the loop until it stops.
+//! The start of the server: data directory, time zone, replay, listeners, and the loop until it
+//! stops.
 
 use std::ffi::{OsStr, OsString};
 use std::net::{SocketAddr, TcpListener};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use log::{LevelFilter, info, warn};
 use reservad::inventory::Capacity;
+use reservad::inventory_file::read_inventory_file;
 use reservad::journal::{self, DiskStorage, Report, SyncPolicy};
 use reservad::limits::{
     DESCRIPTORS_RESERVED, FLUSH_BATCH, LISTENER_DESCRIPTORS, LISTENERS_MAX, SILENT_LEAST,
@@ -15,7 +17,7 @@ use reservad::limits::{
 };
 use reservad::reactor::{CLIENTS_MAX, Reactor, bind, outlive_file_size_limit};
 use reservad::service::{Compaction, Config, CrowdLimits, Service};
-use reservad::store::{self, Opened, State};
+use reservad::store::{Opened, State};
 use reservad::text::escape_for_log;
 use reservad::time::{self, Clock, Time, Zone};
 
@@ -39,8 +41,8 @@ pub fn serve(options: Serve) -> Result<(), Failure> {
     outlive_file_size_limit().map_err(Failure::Start)?;
     let zone = options.time_zone.clone().map_or_else(system_zone, Ok)?;
     let (mut state, mut clock) = open(&options)?;
-    // Listens before anything is written: a start that fails must not count as the first one. Limits
-    // the clients before that, because an accepted client must be served.
+    // Listens before anything is written: a start that fails must not count as the first one.
+    // Limits the clients before that, because an accepted client must be served.
     let max_clients = max_clients(options.max_clients, addresses.len())?;
     let listeners = listen(&addresses)?;
     let names = first_names(&options, &state)?;
@@ -88,8 +90,8 @@ fn start_log(level: LevelFilter) {
     let _ = simplelog::WriteLogger::init(level, config, lines);
 }
 
-/// Returns the system's time zone: that of the environment variable TZ if it is set, or else that of
-/// `/etc/localtime`. Logs a warning if neither exists and UTC is used.
+/// Returns the system's time zone: that of the environment variable TZ if it is set, or else that
+/// of `/etc/localtime`. Logs a warning if neither exists and UTC is used.
 ///
 /// # Errors
 /// TZ or the file names a zone that cannot be read. Using UTC instead would move every booking.
@@ -181,7 +183,7 @@ fn warn_of_exposure(storage: &DiskStorage) {
     let user = rustix::process::geteuid().as_raw();
     for exposure in storage.exposures(user).unwrap_or_default() {
         warn!(
-            "other users can change the data: {}; make it yours alone (chown, chmod go-w)",
+            "other users can change the data: {}; restrict it to its owner (chown, chmod go-w)",
             escape_for_log(&exposure)
         );
     }
@@ -203,7 +205,7 @@ pub fn torn_tail(report: &Report) -> Option<String> {
 fn first_names(options: &Serve, state: &State<DiskStorage>) -> Result<Vec<String>, Failure> {
     let is_new = state.inventory.last_event() == 0;
     match &options.inventory {
-        Some(path) => Ok(store::read_inventory_file(path)?),
+        Some(path) => Ok(read_inventory_file(path)?),
         None if is_new => Ok(SAMPLE.map(str::to_owned).to_vec()),
         None => Ok(Vec::new()),
     }
@@ -229,7 +231,7 @@ fn max_clients(requested: Option<u32>, listeners: usize) -> Result<usize, Failur
         None => Ok(fits),
         Some(requested) if requested > fits => {
             warn!(
-                "--max-clients {requested} is more than the {limit} descriptors allow for; raise the limit (ulimit -n)"
+                "--max-clients {requested} is more than the limit of {limit} open files allows; raise the limit (ulimit -n)"
             );
             Ok(requested.min(CLIENTS_MAX - 64))
         }

@@ -2,12 +2,11 @@
 //! while the server runs.
 
 mod compactor;
-mod inventory_file;
+mod history;
 mod reset;
 mod state;
 
 use crate::inventory::event::Batch;
-use crate::inventory::history::History;
 use crate::inventory::{Capacity, Event, Inventory};
 use crate::journal::{
     Error, Journal, JournalId, Log, MAX_PAYLOAD_BYTES, Notice, Record, Rejection, Report,
@@ -20,7 +19,7 @@ use crate::limits::{
 use crate::time::Time;
 
 use compactor::Compactor;
-pub use inventory_file::{InventoryFile, InventoryFileError, read_inventory_file};
+pub use history::History;
 pub use reset::{Reset, reset_time};
 pub use state::{AddNamesError, State, end_orphans, ensure};
 
@@ -63,7 +62,7 @@ fn replay_with(
 ) -> Result<Option<Time>, Rejection> {
     let payload = match record {
         Record::SnapshotEnd { base: NUMBER_MAX.. } => {
-            return Err("it counts more events than there can be".into());
+            return Err("the number of the last event is out of range".into());
         }
         Record::SnapshotEnd { base } => {
             inventory.set_last_event(base);
@@ -130,19 +129,19 @@ impl<L: Log> LogStore<L> {
         &mut self.history
     }
 
-    /// Commits the events of a turn, as the sync policy has it, and empties the batch. Nobody may be
-    /// notified of them before this returns.
+    /// Commits the events of a turn, as the sync policy has it, and empties the batch. Nobody may
+    /// be notified of them before this returns.
     ///
     /// # Errors
     /// The log cannot be written. The caller must stop without a reply.
     pub fn commit(&mut self, batch: &mut Batch) -> Result<(), Error> {
         if let Some(log) = &mut self.log
-            && let Some((first, texts, extents)) = batch.run_together()
+            && let Some((first, texts, extents)) = batch.concatenated()
         {
             log.append(first, texts, extents)?;
             self.compactor.add_commit(log, batch);
         }
-        if let Some((first, texts, extents)) = batch.run_together() {
+        if let Some((first, texts, extents)) = batch.concatenated() {
             self.history.extend(first, texts, extents.map(|(end, _)| end));
         }
         batch.clear();

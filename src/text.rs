@@ -1,5 +1,5 @@
-//! What server and client share of the protocol's text: the words of both languages, durations,
-//! quoting, and the characters that are not printed.
+//! The parts of the protocol's text that server and client share: the words of both languages,
+//! durations, quoting, and the characters that are not printed.
 //!
 //! This is the lowest layer. It knows no inventory and no time, so the client links nothing else
 //! of the server.

@@ -11,18 +11,18 @@ use support::disk::{can_trace, check_replay, history, is_compacted, text, text_o
 use support::view::bookings;
 use support::{Client, Server, command, fill_journal, temp_dir, until};
 
-fn output(arguments: &[&str]) -> Output {
+fn run(arguments: &[&str]) -> Output {
     command(arguments).stdout(Stdio::piped()).output().unwrap()
 }
 
 /// Returns the exit status and the output of `reservad check`.
 fn check(directory: &Path) -> (Option<i32>, String) {
-    let done = output(&["check", "--data-dir", text_of(directory)]);
+    let done = run(&["check", "--data-dir", text_of(directory)]);
     (done.status.code(), text(&done.stdout) + &text(&done.stderr))
 }
 
 fn backup(from: &Path, to: &Path) -> (Option<i32>, String) {
-    let done = output(&["backup", "--to", text_of(to), "--data-dir", text_of(from)]);
+    let done = run(&["backup", "--to", text_of(to), "--data-dir", text_of(from)]);
     (done.status.code(), text(&done.stdout) + &text(&done.stderr))
 }
 
@@ -51,16 +51,16 @@ fn status_of_a_check_tells_whether_the_journal_is_complete() {
     let server = Server::durable(directory.path(), &[]);
     reserve(&mut server.connect(), "Habitación 1");
     server.kill();
-    let (status, told) = check(directory.path());
-    assert_eq!(status, Some(3), "{told}");
-    assert!(told.ends_with("may be missing, unless a server is running on it or was killed\n"));
+    let (status, output) = check(directory.path());
+    assert_eq!(status, Some(3), "{output}");
+    assert!(output.ends_with("may be missing, unless a server is running on it or was killed\n"));
 
     let server = Server::durable(directory.path(), &[]);
     reserve(&mut server.connect(), "Habitación 2");
     server.stop();
-    let (status, told) = check(directory.path());
-    assert_eq!(status, Some(0), "{told}");
-    assert!(told.contains("\nsealed at event 5: complete\n"), "{told}");
+    let (status, output) = check(directory.path());
+    assert_eq!(status, Some(0), "{output}");
+    assert!(output.contains("\nsealed at event 5: complete\n"), "{output}");
 
     // No truncated copy passes as complete.
     let good = fs::read(&journal).unwrap();
@@ -75,8 +75,8 @@ fn status_of_a_check_tells_whether_the_journal_is_complete() {
     let mut statuses = BTreeMap::new();
     for cut in cuts.into_iter().filter(|cut| *cut < sealed) {
         fs::write(copies.path().join("journal"), &good[..cut]).unwrap();
-        let (status, told) = check(copies.path());
-        assert!(matches!(status, Some(1 | 3)), "cut at {cut}: {status:?}, {told}");
+        let (status, output) = check(copies.path());
+        assert!(matches!(status, Some(1 | 3)), "cut at {cut}: {status:?}, {output}");
         *statuses.entry(status).or_insert(0) += 1;
     }
     assert!(statuses[&Some(3)] > 10, "{statuses:?}");
@@ -88,10 +88,13 @@ fn status_of_a_check_tells_whether_the_journal_is_complete() {
     let place = good.windows(13).position(|it| it == b" RESERVED #2 ").unwrap();
     bad[place + 11] ^= 1;
     fs::write(&journal, &bad).unwrap();
-    let (status, told) = check(directory.path());
-    assert_eq!(status, Some(1), "{told}");
-    assert!(told.contains("had been synced when the journal was sealed after event 5"), "{told}");
-    let started = output(&["--data-dir", text_of(directory.path()), "--listen", "127.0.0.1:0"]);
+    let (status, output) = check(directory.path());
+    assert_eq!(status, Some(1), "{output}");
+    assert!(
+        output.contains("had been synced when the journal was sealed after event 5"),
+        "{output}"
+    );
+    let started = run(&["--data-dir", text_of(directory.path()), "--listen", "127.0.0.1:0"]);
     assert_eq!(started.status.code(), Some(1));
     assert_eq!(fs::read(&journal).unwrap(), bad, "nothing was changed");
 }
@@ -180,8 +183,8 @@ fn client_text_is_not_parsed_as_a_journal_line() {
             torn[place + 30..end].copy_from_slice(&good[place + 30..end]);
         }
         fs::write(directory.path().join("journal"), &torn).unwrap();
-        let (status, told) = check(directory.path());
-        assert_eq!(status, Some(3), "{told}");
+        let (status, output) = check(directory.path());
+        assert_eq!(status, Some(3), "{output}");
         let server = Server::durable(directory.path(), &[]);
         assert_eq!(state(&server), before);
         server.kill();
@@ -202,11 +205,14 @@ fn backup_of_a_stopped_server_starts_with_the_same_state() {
     // The journal ends without a seal, in the middle of a commit.
     let torn = [original.trim_ascii_end(), b"\n0badc0de\tcommit 5 9"].concat();
     fs::write(&journal, &torn).unwrap();
-    let (status, told) = backup(directory.path(), &to);
-    assert_eq!(status, Some(0), "{told}");
-    assert!(told.contains("sealed at event 4; ") && told.contains("1 live reservations"), "{told}");
-    assert!(told.contains(&format!("journal={}", before.2[3])), "{told}");
-    assert!(told.contains("left out 19 bytes with the beginnings of 0 commits"), "{told}");
+    let (status, output) = backup(directory.path(), &to);
+    assert_eq!(status, Some(0), "{output}");
+    assert!(
+        output.contains("sealed at event 4; ") && output.contains("1 live reservations"),
+        "{output}"
+    );
+    assert!(output.contains(&format!("journal={}", before.2[3])), "{output}");
+    assert!(output.contains("left out 19 bytes with the beginnings of 0 commits"), "{output}");
     assert_eq!(fs::read(&journal).unwrap(), torn, "it only reads");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&to.join("journal")), mode(&to)), (0o640, 0o700));
@@ -222,18 +228,18 @@ fn backup_replaces_no_file_and_leaves_none_on_failure() {
     let (directory, target) = (temp_dir(), temp_dir());
     let to = target.path().join("copy");
     // There is no journal to copy.
-    let (status, told) = backup(directory.path(), &to);
-    assert_eq!(status, Some(1), "{told}");
+    let (status, output) = backup(directory.path(), &to);
+    assert_eq!(status, Some(1), "{output}");
     assert!(
-        told.contains("there is no journal; name the server's directory with --data-dir")
+        output.contains("there is no journal; name the server's directory with --data-dir")
             && !to.exists(),
-        "{told}"
+        "{output}"
     );
     Server::durable(directory.path(), &[]).stop();
     // The directory itself, another journal, a link, and the unfinished file of another backup.
-    let (status, told) = backup(directory.path(), directory.path());
-    assert_eq!(status, Some(1), "{told}");
-    assert!(told.contains("a backup does not replace files"), "{told}");
+    let (status, output) = backup(directory.path(), directory.path());
+    assert_eq!(status, Some(1), "{output}");
+    assert!(output.contains("a backup does not replace files"), "{output}");
     assert_eq!(backup(directory.path(), &to).0, Some(0));
     let copy = fs::read(to.join("journal")).unwrap();
     assert_eq!(backup(directory.path(), &to).0, Some(1));
@@ -245,19 +251,19 @@ fn backup_replaces_no_file_and_leaves_none_on_failure() {
     let begun = target.path().join("begun");
     fs::create_dir(&begun).unwrap();
     fs::write(begun.join("journal.part"), "x").unwrap();
-    let (status, told) = backup(directory.path(), &begun);
-    assert_eq!(status, Some(1), "{told}");
-    assert!(told.contains("journal.part"), "{told}");
+    let (status, output) = backup(directory.path(), &begun);
+    assert_eq!(status, Some(1), "{output}");
+    assert!(output.contains("journal.part"), "{output}");
     assert_eq!(fs::read(begun.join("journal.part")).unwrap(), b"x");
     // Damage and unacceptable events are reported as the check reports them.
     let mut bad = fs::read(directory.path().join("journal")).unwrap();
     bad[70] ^= 1;
     fs::write(directory.path().join("journal"), bad).unwrap();
     let new = target.path().join("new");
-    let (status, told) = backup(directory.path(), &new);
-    assert_eq!(status, Some(1), "{told}");
-    assert!(told.contains("damage"), "{told}");
-    assert!(check(directory.path()).1.ends_with(&told), "{told}");
+    let (status, output) = backup(directory.path(), &new);
+    assert_eq!(status, Some(1), "{output}");
+    assert!(output.contains("damage"), "{output}");
+    assert!(check(directory.path()).1.ends_with(&output), "{output}");
     assert_eq!(fs::read_dir(&new).unwrap().count(), 0);
 }
 
@@ -280,10 +286,10 @@ fn backups_of_a_running_server_contain_everything_acknowledged() {
         while !load.is_finished() || copies.len() < 3 {
             let to = target.path().join(copies.len().to_string());
             let before = last_event();
-            let (status, told) = backup(directory.path(), &to);
-            assert_eq!(status, Some(0), "{told}");
-            let (status, told) = check(&to);
-            assert_eq!(status, Some(0), "{told}");
+            let (status, output) = backup(directory.path(), &to);
+            assert_eq!(status, Some(0), "{output}");
+            let (status, output) = check(&to);
+            assert_eq!(status, Some(0), "{output}");
             let (events, last) = history(&to);
             assert!((before..=last_event()).contains(&last), "{before}, {last}");
             copies.push((to, events));
@@ -311,8 +317,8 @@ fn backups_of_a_running_server_contain_everything_acknowledged() {
     );
     server.kill();
     let last = target.path().join("last");
-    let (status, told) = backup(directory.path(), &last);
-    assert_eq!(status, Some(0), "{told}");
+    let (status, output) = backup(directory.path(), &last);
+    assert_eq!(status, Some(0), "{output}");
     assert!(is_compacted(&fs::read_to_string(last.join("journal")).unwrap()));
     // Two backups agree on the events that both contain.
     let mut known: BTreeMap<u64, String> = history(directory.path()).0.into_iter().collect();

@@ -341,8 +341,8 @@ fn other_kind_of_server_is_reported() {
         peer.send("SSH-2.0-\x1b[2JOpenSSH\r\n");
         peer.line();
     });
-    let told = run(to(&server.address, &["LISTAR"]));
-    told.assert_failure(69, "", &[&server.address, "SSH-2.0-\\u{1b}[2JOpenSSH", "right port?"]);
+    let result = run(to(&server.address, &["LISTAR"]));
+    result.assert_failure(69, "", &[&server.address, "SSH-2.0-\\u{1b}[2JOpenSSH", "right port?"]);
     server.join();
 }
 
@@ -605,11 +605,11 @@ fn refused_command_with_a_likely_mistake_gets_a_hint() {
 #[test]
 fn replies_of_a_batch_are_in_order() {
     let server = Server::scripted(|mut peer| {
-        let mut heard = Vec::new();
+        let mut lines = Vec::new();
         while let Some(line) = peer.line() {
-            heard.push(line);
+            lines.push(line);
         }
-        assert_eq!(heard, ["LISTAR", "", " \t", "ESTADO\r", "SOY ana"]);
+        assert_eq!(lines, ["LISTAR", "", " \t", "ESTADO\r", "SOY ana"]);
         peer.send(&format!("{TRICKY_LIST}OK 0 ESTADO\r\nOK ana\n"));
     });
     let outcome = run_with(to(&server.address, &[]), "LISTAR\n\n \t\nESTADO\r\nSOY ana");
@@ -662,13 +662,13 @@ fn batch_of_a_million_lines_does_not_deadlock() {
     const LINES: u64 = 1_000_000;
     let server = Server::scripted(|peer| {
         let mut output = BufWriter::new(peer.lines.get_ref().try_clone().expect("a clone"));
-        let mut heard = 0;
+        let mut received = 0;
         for line in peer.lines.lines() {
             writeln!(output, "OK {}", line.expect("a line")).expect("the client reads");
-            heard += 1;
+            received += 1;
         }
         output.flush().expect("the client reads");
-        assert_eq!(heard, LINES);
+        assert_eq!(received, LINES);
     });
     let mut child =
         to(&server.address, &[]).stdin(Stdio::piped()).spawn().expect("the client starts");
@@ -833,7 +833,7 @@ fn failed_input_or_output_is_74() {
 
     let server = Server::replying(|_| "OK\n".into());
     let mut command = to(&server.address, &[]);
-    command.stdin(File::open("/").expect("a folder"));
+    command.stdin(File::open("/").expect("a directory"));
     run(command).assert_failure(74, "", &["cannot read the input"]);
     server.join();
 }
@@ -969,10 +969,10 @@ fn ctrl_c_discards_the_typed_line() {
 
 #[test]
 fn ctrl_c_ends_the_session_with_a_silent_server() {
-    let (heard, wait) = channel();
+    let (received, wait) = channel();
     let server = Server::scripted(move |mut peer| {
         peer.expect("RESERVAR x");
-        heard.send(()).expect("the test waits");
+        received.send(()).expect("the test waits");
         // The sequence that ends a wait comes first.
         let mut interrupt = [0; 2];
         peer.lines.read_exact(&mut interrupt).expect("two bytes");

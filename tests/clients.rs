@@ -255,9 +255,9 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=30) as s:
     assert_eq!((got.code, got.out.as_str()), (Some(0), expected), "{got:?}");
 }
 
-/// As from a web page that makes a bcaseser send a form to the server.
+/// Sends what a browser sends when a web page submits a form to the server.
 #[test]
-fn bcaseser_cannot_reserve() {
+fn browser_cannot_reserve() {
     const SCRIPT: &str = r#"
 import http.client, sys
 for body in ["RESERVAR Habitación 1\n", "\nRESERVAR Habitación 1\nx=1\n"]:

@@ -9,9 +9,9 @@ use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::history::History;
 use reservad::inventory::queue::Outcome;
 use reservad::inventory::{Capacity, Event, Inventory, Number, SessionId};
+use reservad::store::History;
 use reservad::time::{Clock, ClockReading, MonotonicMs, Round, Time, Zone};
 use support::{Server, TempDir, command, has, temp_dir};
 
@@ -24,7 +24,7 @@ struct World {
     replayed: Inventory,
     clock: Clock,
     wall: i64,
-    tick: u64,
+    monotonic_ms: u64,
     now: ClockReading,
     sessions: Vec<Session>,
     /// The lines of the journal, one per event.
@@ -43,7 +43,7 @@ impl World {
             replayed: empty(),
             clock: Clock::new(Time::MIN),
             wall: NOON,
-            tick: 1_000,
+            monotonic_ms: 1_000,
             now: ClockReading::at(Time::MIN),
             sessions: (1..=4).map(|id| Session::new(SessionId(id))).collect(),
             journal: Vec::new(),
@@ -61,7 +61,7 @@ impl World {
 
     fn restart_with(&mut self, later_ms: i64, clock: Clock) {
         self.wall += later_ms;
-        self.tick = 5;
+        self.monotonic_ms = 5;
         self.clock = clock;
         self.inventory = std::mem::replace(&mut self.replayed, empty());
         for line in &self.journal {
@@ -75,7 +75,7 @@ impl World {
     fn turn(&mut self, work: impl FnOnce(&mut World, &mut Batch)) {
         let zone = Zone::utc();
         let before = self.now;
-        self.now = self.clock.observe(Time::from_ms(self.wall), MonotonicMs(self.tick));
+        self.now = self.clock.observe(Time::from_ms(self.wall), MonotonicMs(self.monotonic_ms));
         assert!(self.now.wall >= before.wall, "time never runs backwards");
         let mut batch = Batch::default();
         let step_ms = self.clock.take_step();
@@ -132,7 +132,7 @@ impl World {
     fn pass_s(&mut self, seconds: i64) {
         for _ in 0..seconds {
             self.wall += 1_000;
-            self.tick += 1_000;
+            self.monotonic_ms += 1_000;
             self.turn(|_, _| {});
         }
     }
@@ -303,7 +303,7 @@ fn start_in_1970_keeps_leases_and_dates() {
     let real_after_ms = 20 * 60_000;
     world.restart(-world.wall + 9_000);
     assert_eq!(world.now.wall.ms(), NOON, "the last time in the journal is the floor");
-    assert!(world.say(0, "ESTADO").contains("clock=doubtful, "), "it is said");
+    assert!(world.say(0, "ESTADO").contains("clock=doubtful, "), "ESTADO reports it");
     world.pass_s(120);
     for number in 1..=3 {
         assert!(world.is_live(number), "nothing ends early: #{number}");
@@ -314,7 +314,7 @@ fn start_in_1970_keeps_leases_and_dates() {
     world.set_by(NOON + real_after_ms - world.wall);
     assert!(world.say(0, "ESTADO").contains("clock=ok"));
     assert_eq!(world.lives_s(2, 10_000), 600, "its date");
-    // The elapsed time of the running server: two minutes and these ten.
+    // The lease has lost the time that the server ran: two minutes before the jump, ten after it.
     assert_eq!(world.lives_s(1, 10_000), 3600 - 120 - 600);
     assert!(world.is_live(3));
 }
@@ -492,7 +492,7 @@ fn sleep_of_the_machine_is_elapsed_time() {
     world.say(0, "RESERVAR Sala 1 por=1h");
     world.say(1, "RESERVAR Sala 1 por=1h espera=2h");
     world.wall += 90 * 60_000;
-    world.tick += 90 * 60_000;
+    world.monotonic_ms += 90 * 60_000;
     world.turn(|_, _| {});
     assert!(!world.is_live(1) && world.is_live(2));
     assert_eq!(world.lives_s(2, 10_000), 30 * 60, "granted when the first had ended");

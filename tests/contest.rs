@@ -35,7 +35,7 @@ fn compete(
     round: usize,
     mut rng: Rng,
     start: Arc<Barrier>,
-    tick: Sender<()>,
+    on_reply: Sender<()>,
 ) -> Replies {
     let mut resources: Vec<_> = (1..=RESOURCES).collect();
     rng.shuffle(&mut resources);
@@ -67,7 +67,7 @@ fn compete(
             if answer.is_none() {
                 return replies;
             }
-            let _ = tick.send(());
+            let _ = on_reply.send(());
         }
     }
     replies
@@ -85,13 +85,13 @@ fn start_round(
     server: &Server,
     round: usize,
     rng: &mut Rng,
-    tick: &Sender<()>,
+    on_reply: &Sender<()>,
 ) -> Vec<JoinHandle<Replies>> {
     let start = Arc::new(Barrier::new(CLIENTS));
     let client = |client| {
-        let (address, start, tick) = (server.address, Arc::clone(&start), tick.clone());
+        let (address, start, on_reply) = (server.address, Arc::clone(&start), on_reply.clone());
         let rng = Rng(rng.next_u64());
-        spawn(move || compete(address, client, round, rng, start, tick))
+        spawn(move || compete(address, client, round, rng, start, on_reply))
     };
     (0..CLIENTS).map(client).collect()
 }
@@ -153,11 +153,11 @@ fn each_resource_has_exactly_one_winner_per_round() {
     let mut rng = Rng(seed());
     let directory = temp_dir();
     let server = start_server(&directory);
-    let (tick, _ticks) = channel();
+    let (on_reply, _ticks) = channel();
     let mut numbers = BTreeSet::new();
     for round in 1..=3 {
         let mut winners = Winners::new();
-        let results = start_round(&server, round, &mut rng, &tick);
+        let results = start_round(&server, round, &mut rng, &on_reply);
         assert_eq!(add_winners(results, &mut winners), 0, "a request has no reply");
         assert_eq!(winners.len(), RESOURCES);
         assert_eq!(holders(&server, round), winners);
@@ -180,12 +180,12 @@ fn acknowledged_winners_are_the_holders_after_a_kill() {
     let mut server = start_server(&directory);
     let mut unanswered = 0;
     for round in 1..=4 {
-        let (tick, ticks) = channel();
+        let (on_reply, reply_events) = channel();
         let mut winners = Winners::new();
-        let results = start_round(&server, round, &mut rng, &tick);
-        drop(tick);
+        let results = start_round(&server, round, &mut rng, &on_reply);
+        drop(on_reply);
         for _ in 0..rng.below(CLIENTS * RESOURCES / 2) {
-            ticks.recv_timeout(PATIENCE).expect("the round continues");
+            reply_events.recv_timeout(PATIENCE).expect("the round continues");
         }
         server.kill();
         unanswered += add_winners(results, &mut winners);
@@ -196,8 +196,8 @@ fn acknowledged_winners_are_the_holders_after_a_kill() {
         }
         // The round continues. Each client repeats its requests with their keys, and a winner gets
         // the number that it has already.
-        let (tick, _ticks) = channel();
-        let results = start_round(&server, round, &mut rng, &tick);
+        let (on_reply, _ticks) = channel();
+        let results = start_round(&server, round, &mut rng, &on_reply);
         assert_eq!(add_winners(results, &mut winners), 0, "a request has no reply");
         assert_eq!(winners.len(), RESOURCES);
         assert_eq!(holders(&server, round), winners);

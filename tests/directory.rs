@@ -16,7 +16,7 @@ fn refused(arguments: &[&str]) -> String {
 }
 
 fn compactions(server: &mut Server) -> usize {
-    server.log_so_far().matches("the journal was compacted").count()
+    server.log_so_far().matches("compacted the journal").count()
 }
 
 /// Reserves and cancels until the log contains `text`, or the server ends.
@@ -39,7 +39,8 @@ fn churn_until(server: &mut Server, client: &mut Client, text: &str) {
     panic!("not logged: {text}; {}", server.log_so_far());
 }
 
-// ------------------------------------------------------------ two servers
+// ---------------------------------------------------------------------------------------------
+// Two servers.
 
 /// Regression test: the first server replaced the journal of the second one with its snapshot.
 #[test]
@@ -77,8 +78,8 @@ fn deleted_lock_file_is_created_again_with_a_warning() {
     fill_journal(&mut server);
     let log = server.log_so_far();
     assert!(log.contains("lock was deleted or replaced while the server was running"), "{log}");
-    let told = refused(&["--data-dir", text_of(directory.path())]);
-    assert!(told.contains("another process uses this data"), "{told}");
+    let message = refused(&["--data-dir", text_of(directory.path())]);
+    assert!(message.contains("another process uses this data"), "{message}");
     server.stop();
 }
 
@@ -120,7 +121,8 @@ fn server_stops_when_another_takes_its_directory() {
     second.kill();
 }
 
-// --------------------------------------------------- space and descriptors
+// ---------------------------------------------------------------------------------------------
+// Space and descriptors.
 
 /// A snapshot has taken the last space of a real file system.
 #[test]
@@ -180,11 +182,11 @@ fn compaction_is_abandoned_without_a_descriptor() {
             assert_eq!(client.say("SOY ana"), "OK ana");
             clients.push(client);
         }
-        churn_until(&mut server, &mut clients[0], "the journal was ");
+        churn_until(&mut server, &mut clients[0], " the journal");
         let log = server.log_so_far();
         if free == 0 {
-            let told = "the journal was not compacted: cannot create";
-            assert!(log.contains(told) && log.contains("Too many open files"), "{log}");
+            let message = "gave up compacting the journal: cannot create";
+            assert!(log.contains(message) && log.contains("Too many open files"), "{log}");
         } else {
             assert_eq!(compactions(&mut server), 1, "{log}");
         }
@@ -195,7 +197,8 @@ fn compaction_is_abandoned_without_a_descriptor() {
     }
 }
 
-// ------------------------------------------------------- missing journals
+// ---------------------------------------------------------------------------------------------
+// Missing journals.
 
 #[test]
 fn missing_journal_stops_the_start_unless_a_new_one_is_requested() {
@@ -203,13 +206,13 @@ fn missing_journal_stops_the_start_unless_a_new_one_is_requested() {
     let (journal, data) = (directory.path().join("journal"), text_of(directory.path()));
     let server = Server::durable(directory.path(), &[]);
     assert_eq!(server.connect().say("RESERVAR Habitación 2"), "OK RESERVADO #1 Habitación 2");
-    let told = refused(&["--data-dir", data, "--new"]);
-    assert!(told.contains("another process uses this data"), "{told}");
+    let message = refused(&["--data-dir", data, "--new"]);
+    assert!(message.contains("another process uses this data"), "{message}");
     server.stop();
-    let told = refused(&["--data-dir", data, "--new"]);
+    let message = refused(&["--data-dir", data, "--new"]);
     assert!(
-        told.contains("journal exists, but --new requires a directory without a journal"),
-        "{told}"
+        message.contains("journal exists, but --new requires a directory without a journal"),
+        "{message}"
     );
     let backup = std::fs::read(&journal).unwrap();
 
@@ -217,9 +220,9 @@ fn missing_journal_stops_the_start_unless_a_new_one_is_requested() {
     let emptied = refused(&["--data-dir", data]);
     std::fs::remove_file(&journal).unwrap();
     let deleted = refused(&["--data-dir", data]);
-    for told in [emptied, deleted] {
-        assert!(told.contains("journal is missing or empty"), "{told}");
-        assert!(told.contains("--new") && told.contains("backup"), "{told}");
+    for message in [emptied, deleted] {
+        assert!(message.contains("journal is missing or empty"), "{message}");
+        assert!(message.contains("--new") && message.contains("backup"), "{message}");
     }
     assert!(!journal.exists());
 

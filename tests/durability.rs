@@ -28,7 +28,8 @@ use support::disk::{
 use support::view::bookings;
 use support::{Client, PATIENCE, Rng, Server, TempDir, command, day, seed, temp_dir, until};
 
-// ---------------------------------------------------------------- helpers
+// ---------------------------------------------------------------------------------------------
+// Helpers.
 
 /// Returns everything visible to clients that a restart must not change.
 fn state(server: &Server) -> Vec<String> {
@@ -122,7 +123,7 @@ impl Past {
 
 /// Sends lines on one connection without waiting, in portions that fit the buffers. Every reply
 /// must be OK.
-fn pour(client: &mut Client, lines: &[String]) {
+fn send_in_portions(client: &mut Client, lines: &[String]) {
     for portion in lines.chunks(32) {
         client.send(portion.join("\n") + "\n");
         for line in portion {
@@ -162,7 +163,8 @@ fn stopped_because(server: &mut Server, reason: &str) {
     assert_eq!(status.code(), Some(1), "{status}: {line}");
 }
 
-// --------------------------------------------------- kill -9 at chosen moments
+// ---------------------------------------------------------------------------------------------
+// Kill -9 at chosen moments.
 
 /// A commit can be interrupted at each of its system calls. No reply was sent then, and earlier
 /// commits exist.
@@ -220,10 +222,11 @@ fn kill_between_the_pages_of_a_list() {
     server.stop();
 }
 
-// --------------------------------------------------------------- compaction
+// ---------------------------------------------------------------------------------------------
+// Compaction.
 
 /// Makes reservations of every kind, and changes some of them.
-fn furnish(client: &mut Client) {
+fn make_reservations(client: &mut Client) {
     let lines = [
         "ALTA Sala 1..40",
         "ALTA Bóveda, Ático",
@@ -241,11 +244,11 @@ fn furnish(client: &mut Client) {
         "ALTA Sala 33",
         "RESERVAR Sala 33",
     ];
-    pour(client, &lines.map(str::to_owned));
+    send_in_portions(client, &lines.map(str::to_owned));
 }
 
 /// Makes the journal mostly history, through a connection.
-fn churn(client: &mut Client, first: u64, pairs: u64) {
+fn fill_with_history(client: &mut Client, first: u64, pairs: u64) {
     let names: Vec<_> = (0..30).map(|n| format!("{n} {}", "x".repeat(100))).collect();
     let names = names.join(", ");
     let mut lines = vec![format!("ALTA {names}")];
@@ -254,7 +257,7 @@ fn churn(client: &mut Client, first: u64, pairs: u64) {
         lines.push(format!("CANCELAR #{number}"));
     }
     for portion in lines.chunks(8) {
-        pour(client, portion);
+        send_in_portions(client, portion);
     }
 }
 
@@ -263,13 +266,13 @@ fn compaction_while_running_changes_nothing_visible() {
     let directory = temp_dir();
     let mut server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
-    furnish(&mut client);
+    make_reservations(&mut client);
     let rows_before = bookings(&server);
     let mut quitter = server.connect();
     assert!(quitter.say("RESERVAR Sala 40 hasta=salir").starts_with("OK "));
     let first = status(&server, "last_number") + 1;
-    churn(&mut client, first, 1_360);
-    server.wait_log("the journal was compacted");
+    fill_with_history(&mut client, first, 1_360);
+    server.wait_log("compacted the journal");
     let journal = std::fs::read_to_string(directory.path().join("journal")).unwrap();
     assert!(is_compacted(&journal), "{}", &journal[..40]);
     assert!(!directory.path().join("journal.new").exists());
@@ -294,7 +297,7 @@ fn compaction_while_running_changes_nothing_visible() {
 }
 
 /// Writes a journal that the next start compacts.
-fn ripe(directory: &Path) {
+fn write_compactable_journal(directory: &Path) {
     let mut past = Past::begin(directory, 5);
     past.say("ALTA Sala 1..200");
     for room in 1..=100 {
@@ -334,7 +337,7 @@ fn kill_at_each_step_of_a_compaction() {
     }
     let trace = temp_dir();
     let master = temp_dir();
-    ripe(master.path());
+    write_compactable_journal(master.path());
     let mut want = None;
     // The file and the system call of each step of a compaction, in order.
     let steps = [
@@ -360,7 +363,7 @@ fn kill_at_each_step_of_a_compaction() {
         assert_eq!(is_compact, file == ".", "{calls} on {file}");
         let mut server = Server::durable(directory.path(), &[]);
         if !is_compact {
-            server.wait_log("the journal was compacted");
+            server.wait_log("compacted the journal");
         }
         let found = state(&server);
         assert_eq!(*want.get_or_insert(found.clone()), found, "{calls} on {file}");
@@ -386,18 +389,18 @@ fn kill_at_any_moment_of_a_compaction() {
     }
     past.say(&format!("RESERVAR {long} 8999 nota=última"));
     drop(past);
-    let ripe = std::fs::read(directory.path().join("journal")).unwrap();
+    let journal = std::fs::read(directory.path().join("journal")).unwrap();
     let mut want = None;
     let mut caught = 0;
     for _ in 0..6 {
-        std::fs::write(directory.path().join("journal"), &ripe).unwrap();
+        std::fs::write(directory.path().join("journal"), &journal).unwrap();
         let server = Server::durable(directory.path(), &[]);
         let begun = Instant::now();
         while !directory.path().join("journal.new").exists()
             && begun.elapsed() < Duration::from_secs(5)
         {
             if std::fs::metadata(directory.path().join("journal")).unwrap().len()
-                < ripe.len() as u64 / 2
+                < journal.len() as u64 / 2
             {
                 break;
             }
@@ -418,7 +421,8 @@ fn kill_at_any_moment_of_a_compaction() {
     assert!(want.unwrap()[0].ends_with("\túltima"));
 }
 
-// ------------------------------------------------- work of a start
+// ---------------------------------------------------------------------------------------------
+// The work of a start.
 
 #[test]
 fn reservation_bound_to_a_connection_of_a_dead_server_ends_at_its_last_time() {
@@ -486,7 +490,7 @@ fn texts_keys_and_numbers_survive_a_kill() {
     let directory = temp_dir();
     let server = Server::durable(directory.path(), &[]);
     let mut client = server.connect();
-    furnish(&mut client);
+    make_reservations(&mut client);
     // The same name in the other normal form, and a retry in English.
     assert_eq!(client.say("ALTA Bo\u{301}veda 2"), "OK ALTA 1");
     client.say("SOY ana");
@@ -562,7 +566,8 @@ fn times_do_not_go_back_when_a_lease_ends_during_a_reload() {
     assert_eq!(last, ["EXPIRED #1", "ADDED Sala 3"]);
 }
 
-// ------------------------------------------------------------ torn and damaged
+// ---------------------------------------------------------------------------------------------
+// Torn and damaged journals.
 
 /// Writes a journal whose last commit has five events. Returns where that commit begins and ends.
 fn with_a_large_last_commit(directory: &Path) -> (Vec<String>, usize, usize) {
@@ -609,10 +614,10 @@ fn torn_last_commit_is_cut_as_a_whole_and_reported() {
         std::fs::write(directory.path().join("journal"), &bytes).unwrap();
         let kept = contents(directory.path());
         let checked = output(&["check", "--data-dir", text_of(directory.path())]);
-        let told = text(&checked.stdout);
-        assert!(told.contains("a torn tail from byte "), "{what}: {told}");
-        assert!(told.contains("events 1 to 5; "), "{what}: {told}");
-        assert!(told.contains("ends without a seal"), "{what}: {told}");
+        let output = text(&checked.stdout);
+        assert!(output.contains("a torn tail from byte "), "{what}: {output}");
+        assert!(output.contains("events 1 to 5; "), "{what}: {output}");
+        assert!(output.contains("ends without a seal"), "{what}: {output}");
         assert_eq!(checked.status.code(), Some(3), "{what}");
         assert_eq!(contents(directory.path()), kept, "check has changed something");
         let mut server = Server::durable(directory.path(), &[]);
@@ -652,9 +657,9 @@ fn damage_before_the_last_commit_is_refused_without_changes() {
         let started = output(&["--data-dir", text_of(directory.path()), "--listen", "127.0.0.1:0"]);
         assert_eq!(contents(directory.path())["journal"], kept["journal"]);
         for refused in [&checked, &started] {
-            let told = text(&refused.stderr);
-            assert_eq!(refused.status.code(), Some(1), "{told}");
-            let last = told.lines().last().unwrap();
+            let output = text(&refused.stderr);
+            assert_eq!(refused.status.code(), Some(1), "{output}");
+            let last = output.lines().last().unwrap();
             assert!(last.contains(&format!("{}: byte {line}, ", path.display())), "{last}");
             assert!(last.contains("damage") && last.contains("nothing was changed"), "{last}");
             assert!(last.contains("restore a good copy"), "{last}");
@@ -662,16 +667,17 @@ fn damage_before_the_last_commit_is_refused_without_changes() {
         assert_eq!(text(&checked.stderr).lines().last(), text(&started.stderr).lines().last());
     }
     // The last resort in the message works.
-    let told = text(&output(&["check", "--data-dir", text_of(directory.path())]).stderr);
-    let (_, advice) = told.trim().rsplit_once(": ").unwrap();
+    let message = text(&output(&["check", "--data-dir", text_of(directory.path())]).stderr);
+    let (_, advice) = message.trim().rsplit_once(": ").unwrap();
     let words: Vec<_> = advice.split(' ').collect();
-    assert_eq!(words[0], "truncate", "{told}");
+    assert_eq!(words[0], "truncate", "{message}");
     assert!(Command::new(words[0]).args(&words[1..]).status().unwrap().success());
     Server::durable(directory.path(), &[]).stop();
     check_replay(directory.path());
 }
 
-// ------------------------------------------------------------- a failing disk
+// ---------------------------------------------------------------------------------------------
+// A failing disk.
 
 #[test]
 fn file_size_limit_stops_the_server_with_the_reason() {
@@ -716,7 +722,7 @@ fn full_disk_stops_the_server_with_the_reason() {
 #[test]
 fn failed_compaction_is_reported_and_changes_nothing() {
     let master = temp_dir();
-    ripe(master.path());
+    write_compactable_journal(master.path());
     let journal = std::fs::read(master.path().join("journal")).unwrap();
     let Some(disk) = SmallDisk::new(journal.len().next_multiple_of(4096) + (8 << 10)) else {
         return;
@@ -725,7 +731,7 @@ fn failed_compaction_is_reported_and_changes_nothing() {
     std::fs::write(directory.join("journal"), &journal).unwrap();
     // The remaining space is too small for a snapshot of 100 reservations.
     let mut server = Server::durable(directory, &[]);
-    server.wait_log("the journal was not compacted: cannot write");
+    server.wait_log("gave up compacting the journal: cannot write");
     assert!(!directory.join("journal.new").exists());
     assert_eq!(bookings(&server).len(), 100);
     server.kill();
@@ -747,7 +753,7 @@ fn failed_sync_stops_the_server_before_it_replies() {
         let server = Server::durable(directory.path(), &[]);
         let found = bookings(&server).len();
         match arguments {
-            // Written but not synced, so nobody may have been notified.
+            // Written but not synced, so no client may have been notified.
             [] => assert_eq!(found, acknowledged + 1, "{when}"),
             _ => assert!(acknowledged > 0 && found >= acknowledged, "{found} {acknowledged}"),
         }
@@ -775,7 +781,8 @@ fn failed_write_stops_the_server_before_it_replies() {
     }
 }
 
-// ------------------------------------------------------------------- --fsync
+// ---------------------------------------------------------------------------------------------
+// The policies of --fsync.
 
 #[test]
 fn kill_without_a_sync_loses_nothing() {
@@ -783,7 +790,7 @@ fn kill_without_a_sync_loses_nothing() {
         let directory = temp_dir();
         let server = Server::durable(directory.path(), &["--fsync", fsync]);
         let mut client = server.connect();
-        furnish(&mut client);
+        make_reservations(&mut client);
         let before = state(&server);
         server.kill();
         let server = Server::durable(directory.path(), &["--fsync", fsync]);
@@ -817,7 +824,7 @@ fn interval_policy_syncs_once_seals_and_sleeps() {
     until("a sync", || calls(&trace, "fdatasync").len() > at_start);
     let written = calls(&trace, "pwrite64")[writes];
     let synced = calls(&trace, "fdatasync")[at_start];
-    // Not at once, and in time, with some tolerance for a busy machine.
+    // The interval has a tolerance for a busy machine.
     assert!((0.8..2.5).contains(&(synced - written)), "synced after {} s", synced - written);
     // To see that nothing happens any more, the test waits for more than twice the interval.
     let settled = Instant::now();

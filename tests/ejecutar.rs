@@ -394,11 +394,11 @@ fn cancellation_by_another_client_is_76() {
         (&["placa 1, placa 2", "por=1h"], "CANCELAR placa 2"),
     ];
     for (request, cancel) in cases {
-        let script = "trap 'echo told; exit 0' TERM; echo ready; while :; do sleep 0.02; done";
+        let script = "trap 'echo signalled; exit 0' TERM; echo ready; while :; do sleep 0.02; done";
         let mut program = Running::script(server.address, request, script);
         program.line();
         assert!(server.connect().say(cancel).starts_with("OK"), "{cancel}");
-        assert_eq!(program.line(), "told");
+        assert_eq!(program.line(), "signalled");
         let message = program.ends_with(76);
         assert!(message.contains("was lost"), "{message}");
         wait_until_free(&mut server.connect());
@@ -540,7 +540,7 @@ fn program_ends_before_a_lease_that_cannot_be_extended() {
     let booked = other.say(&format!("RESERVAR placa 1 desde={from} por=1h"));
     assert!(booked.starts_with("OK"), "{booked}");
     let message = program.ends_with(76);
-    assert!(message.contains("its end was near"), "{message}");
+    assert!(message.contains("it was about to expire"), "{message}");
 }
 
 #[test]
@@ -803,8 +803,8 @@ fn wait_children_keeps_the_reservation_until_they_end() {
     let words = ["run", "--wait-children", "placa 1", "--", "sh", "-c", script];
     let mut running = Running::start(reserva(server.address, &words));
     let pid = running.pid();
-    let told = running.error_line();
-    assert!(told.contains("kept until they end"), "{told}");
+    let message = running.error_line();
+    assert!(message.contains("kept until they end"), "{message}");
     assert_eq!(server.connect().list("RESERVAS").len(), 1);
     assert!(is_alive(pid));
     signal(pid, "KILL");
@@ -1097,8 +1097,8 @@ fn wait_for_renewals(server: &Server) {
     let mut client = server.connect();
     client.say("OBSERVAR");
     for _ in 0..5 {
-        let told = client.line();
-        assert!(told.contains("RENOVADO #1"), "{told}");
+        let message = client.line();
+        assert!(message.contains("RENOVADO #1"), "{message}");
     }
 }
 
@@ -1109,8 +1109,8 @@ fn program_of_another_user_keeps_its_reservation_and_is_reported() {
         return;
     };
     running.signal("TERM");
-    let told = running.error_line();
-    assert!(told.contains("cannot send the signal"), "{told}");
+    let message = running.error_line();
+    assert!(message.contains("cannot send the signal"), "{message}");
     wait_for_renewals(&server);
     assert!(server.connect().say("CANCELAR #1").starts_with("OK"));
     let status = wait(&mut running.child);
@@ -1166,8 +1166,8 @@ fn scripted_server(
         for script in connections {
             let (stream, _) = listener.accept().expect("a client");
             let mut client = Client::from_stream(stream);
-            for (heard, said) in script {
-                assert_eq!(client.try_line().as_deref(), Some(heard));
+            for (expected, said) in script {
+                assert_eq!(client.try_line().as_deref(), Some(expected));
                 // The client may have closed the connection before the last reply.
                 client.try_send(said);
             }
@@ -1319,8 +1319,8 @@ fn silent_server_after_the_grant_is_69() {
         let server = std::thread::spawn(move || {
             let (stream, _) = listener.accept().expect("a client");
             let mut client = Client::from_stream(stream);
-            for (heard, said) in lines {
-                while client.try_line().is_some_and(|line| line != heard) {}
+            for (expected, said) in lines {
+                while client.try_line().is_some_and(|line| line != expected) {}
                 client.try_send(said);
             }
         });

@@ -43,7 +43,7 @@ use support::{PATIENCE, Server, has};
 const BEGIN: &str = "2026-11-22T10:00:00-03:00";
 const BEGIN_YEAR: &str = "2026-";
 const ZONE: &str = "America/Montevideo";
-/// How much later than in the example something may happen.
+/// The delay relative to the example that is tolerated, in seconds.
 const SLACK_S: i64 = 60;
 /// Keys of `ESTADO` whose values depend on the build, the machine or the time.
 const FIGURES: [&str; 4] = ["version=", "uptime=", "max_clients=", "journal_bytes="];
@@ -257,12 +257,12 @@ fn filled(line: &str) -> String {
 }
 
 /// Splits a line into the connection, `>` or `<`, and the text.
-fn taken_apart(line: &str) -> Option<(&str, char, &str)> {
+fn split_line(line: &str) -> Option<(&str, char, &str)> {
     let at = line.find(['>', '<'])?;
-    let (who, text) = (&line[..at], &line[at + 1..]);
-    let is_name = who.chars().all(char::is_alphanumeric);
+    let (client, text) = (&line[..at], &line[at + 1..]);
+    let is_name = client.chars().all(char::is_alphanumeric);
     let sign = line[at..].chars().next()?;
-    is_name.then(|| (who, sign, text.strip_prefix(' ').unwrap_or(text)))
+    is_name.then(|| (client, sign, text.strip_prefix(' ').unwrap_or(text)))
 }
 
 fn run_session(example: &Example) -> Result<(), String> {
@@ -278,14 +278,14 @@ fn run_session(example: &Example) -> Result<(), String> {
             stops = true;
             continue;
         }
-        let Some((who, sign, text)) = taken_apart(line) else {
+        let Some((client, sign, text)) = split_line(line) else {
             return Err(place("it is neither sent nor received".to_owned()));
         };
         if sign == '>' && text == GONE {
-            peers.remove(who);
+            peers.remove(client);
             continue;
         }
-        let peer = peers.entry(who).or_insert_with(|| Peer::to(server.address));
+        let peer = peers.entry(client).or_insert_with(|| Peer::to(server.address));
         match sign {
             '>' if text.contains(&format!("={BEGIN_YEAR}")) => {
                 return Err(place("a date of this year will not stay true".to_owned()));
@@ -303,11 +303,11 @@ fn run_session(example: &Example) -> Result<(), String> {
     if !stops {
         settle(&server).map_err(place)?;
     }
-    for (who, mut peer) in peers {
+    for (client, mut peer) in peers {
         match peer.rest(stops) {
             rest if rest.is_empty() => {}
             rest => {
-                return Err(place(format!("more came than is documented: {who}< {rest}")));
+                return Err(place(format!("more came than is documented: {client}< {rest}")));
             }
         }
     }

@@ -37,21 +37,21 @@ const SB: u8 = 250;
 const TIMING_MARK: u8 = 6;
 
 /// The limits for the latency of a pair of requests of a good client.
-struct Bars {
+struct Bounds {
     p99: Duration,
     max: Duration,
 }
 
-impl Bars {
+impl Bounds {
     /// Returns the limits. The default ones are extended by the time that the server waited for a
     /// processor.
-    fn asked(cpu: Duration, wait: Duration) -> Bars {
+    fn asked(cpu: Duration, wait: Duration) -> Bounds {
         let ms = Duration::from_millis;
         if number("HOSTILE_STRICT", 0.0) != 0.0 {
-            return Bars { p99: ms(50), max: ms(250) };
+            return Bounds { p99: ms(50), max: ms(250) };
         }
         let stretch = 1.0 + wait.as_secs_f64() / cpu.as_secs_f64().max(0.001);
-        Bars { p99: ms(250).mul_f64(stretch), max: ms(2_000).mul_f64(stretch) }
+        Bounds { p99: ms(250).mul_f64(stretch), max: ms(2_000).mul_f64(stretch) }
     }
 }
 
@@ -79,7 +79,7 @@ enum Reads {
     Some(usize),
 }
 
-/// What a client does after its last line.
+/// The action of a client after its last line.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
     /// It starts again.
@@ -481,7 +481,7 @@ impl Foe {
         true
     }
 
-    /// Does what follows the last line. Returns false if that ends the connection.
+    /// Performs the action after the last line. Returns false if it ends the connection.
     fn finish(&mut self, kind: &Kind) -> bool {
         match kind.then {
             Then::Again | Then::Stay => true,
@@ -520,7 +520,8 @@ fn attack(
                 *foe = None;
             }
         }
-        std::thread::sleep(kind.pause); // a round is not to be all that the machine does
+        // Leave processor time for the server and the good clients.
+        std::thread::sleep(kind.pause);
     }
     // Unread replies could keep the server busy for a long time.
     let stays = kind.reads != Reads::All || kind.then == Then::Stay;
@@ -528,7 +529,7 @@ fn attack(
 }
 
 /// Runs a good client and returns the latencies of its pairs.
-fn be_good(mut client: Client, n: usize, over: &AtomicBool) -> Vec<Duration> {
+fn run_good_client(mut client: Client, n: usize, over: &AtomicBool) -> Vec<Duration> {
     let mut pairs = Vec::new();
     while !over.load(Ordering::Relaxed) {
         let begun = Instant::now();
@@ -537,12 +538,13 @@ fn be_good(mut client: Client, n: usize, over: &AtomicBool) -> Vec<Duration> {
         let reply = client.say(&format!("CANCELAR Buena {n}"));
         assert!(reply.starts_with("OK CANCELADO #"), "{reply}");
         pairs.push(begun.elapsed());
-        std::thread::sleep(Duration::from_millis(5)); // ten of them are not to be a load of their own
+        // The good clients must not be a load themselves.
+        std::thread::sleep(Duration::from_millis(5));
     }
     pairs
 }
 
-/// Measures the latency that the machine itself adds, with the pairs of [`be_good`] and an echo
+/// Measures the latency that the machine itself adds, with the pairs of [`run_good_client`] and an echo
 /// server in this process.
 fn ask_an_echo(over: &AtomicBool) -> Vec<Duration> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -562,7 +564,8 @@ fn ask_an_echo(over: &AtomicBool) -> Vec<Duration> {
             stream.read_exact(&mut bytes).unwrap();
         }
         pairs.push(begun.elapsed());
-        std::thread::sleep(Duration::from_millis(5)); // as the good clients
+        // The same pause as the good clients make.
+        std::thread::sleep(Duration::from_millis(5));
     }
     drop(stream);
     echo.join().unwrap();
@@ -595,27 +598,16 @@ fn cpu_and_wait(server: &Server) -> (Duration, Duration) {
     (next(), next())
 }
 
-fn wake_ups(server: &Server) -> u64 {
-    server.proc_status("voluntary_ctxt_switches:").parse().unwrap()
-}
-
-/// Returns the processor time of a process in hundredths of a second.
-fn cpu_ticks(server: &Server) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
-    let (_, fields) = text.rsplit_once(')').unwrap();
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
 /// Checks that the server sleeps, except for occasional notices.
 fn assert_asleep(server: &Server, when: &str) {
     const MOST_WAKE_UPS: u64 = 5;
     let end = Instant::now() + PATIENCE;
     let second = Duration::from_secs(1);
     loop {
-        let before = (cpu_ticks(server), wake_ups(server));
-        std::thread::sleep(second); // it is what does not happen that counts
-        let used = (cpu_ticks(server) - before.0, wake_ups(server) - before.1);
+        let before = (server.cpu_ticks(), server.wake_ups());
+        // Asleep means that nothing happens during this time, so there is no event to wait for.
+        std::thread::sleep(second);
+        let used = (server.cpu_ticks() - before.0, server.wake_ups() - before.1);
         if used.0 <= 1 && used.1 <= MOST_WAKE_UPS {
             return;
         }
@@ -676,11 +668,11 @@ fn siege(server: &Server, owner: &mut Client, kinds: &[(&Kind, usize)], time: Du
         let good: Vec<_> = good
             .into_iter()
             .enumerate()
-            .map(|(n, client)| scope.spawn(move || be_good(client, n, over)))
+            .map(|(n, client)| scope.spawn(move || run_good_client(client, n, over)))
             .collect();
         let end = Instant::now() + time;
         while Instant::now() < end && !good.iter().any(|one| one.is_finished()) {
-            std::thread::sleep(Duration::from_millis(50)); // between two looks
+            std::thread::sleep(Duration::from_millis(50));
             let now = memory_bytes(server);
             most = (most.0.max(now.0), most.1.max(now.1));
         }
@@ -703,8 +695,8 @@ fn siege(server: &Server, owner: &mut Client, kinds: &[(&Kind, usize)], time: Du
         grown.0 >> 10,
         grown.1 >> 10,
     );
-    let bars = Bars::asked(cpu, wait);
-    assert!(p99 < bars.p99 && max < bars.max, "{report}");
+    let bounds = Bounds::asked(cpu, wait);
+    assert!(p99 < bounds.p99 && max < bounds.max, "{report}");
     assert!(grown.0.max(grown.1) <= GROWTH_MAX_BYTES, "{report}");
     assert_asleep(server, "beside hostile clients that are idle");
     drop(foes);

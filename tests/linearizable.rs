@@ -21,7 +21,8 @@ use todc_utils::linearizability::WGLChecker;
 use todc_utils::linearizability::history::{Action, History};
 use todc_utils::specifications::Specification;
 
-// ---------------------------------------------------------- the specification
+// ---------------------------------------------------------------------------------------------
+// The specification.
 
 /// A reservation of one or both resources of the pair. Its number is unknown if the reply was lost
 /// and no later reply contained it.
@@ -263,7 +264,8 @@ fn check(unit: usize, actions: &Actions) {
     }
 }
 
-// ------------------------------------------------- tests of the specification
+// ---------------------------------------------------------------------------------------------
+// Tests of the specification.
 
 fn reserve(tag: u64, which: [bool; 2], outcome: Outcome) -> Request {
     Request { ask: Ask::Reserve { tag, which, bound: false }, outcome }
@@ -378,7 +380,8 @@ fn checker_rejects_other_histories() {
     }
 }
 
-// ------------------------------------------------------------- real histories
+// ---------------------------------------------------------------------------------------------
+// Histories of real servers.
 
 const PAIRS: usize = 3;
 const CLIENTS: usize = 5;
@@ -454,7 +457,7 @@ fn draw(rng: &mut Rng, log: &Mutex<Log>, unit: usize, client: usize) -> (Ask, St
 }
 
 /// Returns the outcome of a request, which is unknown if the connection ends first.
-fn hear(client: &mut Client, ask: &Ask, line: &str) -> Outcome {
+fn execute(client: &mut Client, ask: &Ask, line: &str) -> Outcome {
     if !client.try_send(format!("{line}\n")) {
         return Outcome::Unknown;
     }
@@ -502,24 +505,24 @@ fn list(ask: &Ask, lines: &[String]) -> Outcome {
 
 /// Runs a client on one connection, to which some reservations are bound, until the server is
 /// killed or all requests are sent.
-fn converse(
+fn run_client(
     address: SocketAddr,
     me: usize,
     mut rng: Rng,
     log: &Mutex<Log>,
-    tick: &Sender<()>,
+    on_reply: &Sender<()>,
 ) -> Option<Client> {
     let mut client = Client::from_stream(TcpStream::connect(address).ok()?);
     for _ in 0..REQUESTS {
         let unit = rng.below(PAIRS);
         let (ask, line) = draw(&mut rng, log, unit, me);
-        let outcome = hear(&mut client, &ask, &line);
+        let outcome = execute(&mut client, &ask, &line);
         let is_over = outcome == Outcome::Unknown;
         log.lock().unwrap().response(unit, me, ask, outcome);
         if is_over {
             return None;
         }
-        let _ = tick.send(());
+        let _ = on_reply.send(());
     }
     Some(client)
 }
@@ -533,19 +536,19 @@ fn record(rng: &mut Rng, directory: &TempDir) -> Log {
     let log = Arc::new(Mutex::new(Log::default()));
     let mut server = Server::durable(directory.path(), &arguments);
     for life in 1..=LIVES {
-        let (tick, ticks) = channel();
+        let (on_reply, reply_events) = channel();
         let clients: Vec<_> = (0..CLIENTS)
             .map(|me| {
                 let (address, rng) = (server.address, Rng(rng.next_u64()));
-                let (log, tick) = (Arc::clone(&log), tick.clone());
-                spawn(move || converse(address, me, rng, &log, &tick))
+                let (log, on_reply) = (Arc::clone(&log), on_reply.clone());
+                spawn(move || run_client(address, me, rng, &log, &on_reply))
             })
             .collect();
-        drop(tick);
+        drop(on_reply);
         // With the last server all clients send all of their requests.
         if life < LIVES {
             let moment = rng.below(CLIENTS * REQUESTS);
-            ticks.iter().take(moment).for_each(drop);
+            reply_events.iter().take(moment).for_each(drop);
             server.signal("KILL");
         }
         let kept: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
@@ -564,7 +567,7 @@ fn record(rng: &mut Rng, directory: &TempDir) -> Log {
     for unit in 0..PAIRS {
         let mut log = log.lock().unwrap();
         log.call(unit, CLIENTS, &Ask::List);
-        let bookings = hear(&mut client, &Ask::List, &format!("RESERVAS P{unit} *"));
+        let bookings = execute(&mut client, &Ask::List, &format!("RESERVAS P{unit} *"));
         log.response(unit, CLIENTS, Ask::List, bookings);
     }
     server.stop();

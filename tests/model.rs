@@ -58,7 +58,7 @@ struct Seen {
     timed_out: usize,
     notices: usize,
     places: usize,
-    booked_as_told: usize,
+    booked_as_answered: usize,
     pieces: usize,
     keep_alives: usize,
     renewed_keep_alives: usize,
@@ -74,7 +74,7 @@ impl Seen {
         self.timed_out += other.timed_out;
         self.notices += other.notices;
         self.places += other.places;
-        self.booked_as_told += other.booked_as_told;
+        self.booked_as_answered += other.booked_as_answered;
         self.pieces += other.pieces;
         self.keep_alives += other.keep_alives;
         self.renewed_keep_alives += other.renewed_keep_alives;
@@ -121,7 +121,7 @@ impl Run {
             transcript: Vec::new(),
             seen: Seen::default(),
         };
-        // Usually so little that due work takes many turns.
+        // The budget is usually so small that due work takes many turns.
         let piece = run.generator.rng.pick(&[1, 10, 60, 200, BACKLOG_WORK]);
         run.inventory.set_backlog_work(piece);
         run.greet();
@@ -157,9 +157,9 @@ impl Run {
     /// Runs a turn of the loop, in the order of the reactor.
     fn turn(&mut self) {
         self.pass();
-        let tick = (self.now - START_MS).unsigned_abs();
-        self.inventory.set_monotonic(MonotonicMs(tick));
-        self.model.monotonic_ms = tick;
+        let monotonic_ms = (self.now - START_MS).unsigned_abs();
+        self.inventory.set_monotonic(MonotonicMs(monotonic_ms));
+        self.model.monotonic_ms = monotonic_ms;
         let mut dead = Vec::new();
         // The reset of a waiter is found before anything else is done.
         for session in self.model.waiting() {
@@ -203,7 +203,8 @@ impl Run {
 
     /// Advances the time, often to just before or after the next deadline.
     fn pass(&mut self) {
-        let kept_alive = self.model.next_keep_alive().map(|tick| START_MS + tick.cast_signed());
+        let kept_alive =
+            self.model.next_keep_alive().map(|monotonic_ms| START_MS + monotonic_ms.cast_signed());
         let due = self.model.next_time().into_iter().chain(kept_alive).min();
         let due = due.filter(|_| self.generator.rng.one_in(3));
         self.now = match due {
@@ -259,23 +260,23 @@ impl Run {
         {
             self.generator.keyed.push(request.clone());
         }
-        if let (Command::When(targets, _, end), Some(told)) = (command, reply.strip_prefix("OK "))
+        if let (Command::When(targets, _, end), Some(answer)) = (command, reply.strip_prefix("OK "))
             && self.generator.rng.one_in(2)
         {
-            let start = told.split(' ').next().unwrap();
+            let start = answer.split(' ').next().unwrap();
             let start = self.zone.parse(start, self.time()).expect("a time").ms();
-            self.book_as_told(me, targets, start, end);
+            self.book_as_answered(me, targets, start, end);
         }
     }
 
     /// Books the result of `CUANDO` at once, which must be granted.
-    fn book_as_told(&mut self, me: u64, targets: Vec<String>, start: i64, end: End) {
+    fn book_as_answered(&mut self, me: u64, targets: Vec<String>, start: i64, end: End) {
         let start = Start::At(start);
         let request = Request { targets, start, end, wait_ms: None, key: None, note: None };
         let is_full = self.model.is_full();
         let reply = self.command(me, &Command::Reserve(request));
-        assert!(reply.starts_with("OK ") || is_full, "not granted as it was told: {reply}");
-        self.seen.booked_as_told += usize::from(!is_full);
+        assert!(reply.starts_with("OK ") || is_full, "not granted as answered: {reply}");
+        self.seen.booked_as_answered += usize::from(!is_full);
     }
 
     /// Runs a line on the server and the model, and returns the first line of the reply.
@@ -338,9 +339,9 @@ impl Run {
             };
             let before = peer.out.len();
             commands::resolve(&mut peer.session, &outcome, &context, &mut peer.out);
-            let told = String::from_utf8(peer.out[before..].to_vec()).unwrap();
-            self.seen.places += usize::from(told.starts_with("* "));
-            self.transcript.push(format!("{}< {}", session.0, told.trim_end()));
+            let output = String::from_utf8(peer.out[before..].to_vec()).unwrap();
+            self.seen.places += usize::from(output.starts_with("* "));
+            self.transcript.push(format!("{}< {}", session.0, output.trim_end()));
         }
     }
 
@@ -359,8 +360,8 @@ impl Run {
                     &mut peer.out,
                 );
             }
-            let told = peer.out[before..].iter().filter(|byte| **byte == b'\n').count();
-            self.seen.notices += told;
+            let output = peer.out[before..].iter().filter(|byte| **byte == b'\n').count();
+            self.seen.notices += output;
         }
         self.model.notify_watchers(self.model.last_event());
     }
@@ -409,13 +410,13 @@ impl Run {
         let mut peers = std::mem::take(&mut self.peers);
         for (session, peer) in &mut peers {
             let want = want.remove(session).unwrap_or_default();
-            let told = String::from_utf8(std::mem::take(&mut peer.out)).unwrap();
-            let told: Vec<_> = told.split_inclusive(peer.eol.as_str()).collect();
+            let output = String::from_utf8(std::mem::take(&mut peer.out)).unwrap();
+            let output: Vec<_> = output.split_inclusive(peer.eol.as_str()).collect();
             for (at, want) in want.iter().enumerate() {
-                let got = told.get(at).copied().unwrap_or("nothing");
+                let got = output.get(at).copied().unwrap_or("nothing");
                 let line = got.strip_suffix(peer.eol.as_str()).unwrap_or(got);
                 match want {
-                    _ if peer.gone && at >= told.len() => {}
+                    _ if peer.gone && at >= output.len() => {}
                     Line::Is(want) => assert_eq!(line, want, "to {session}"),
                     Line::Error(code, parts) => {
                         let is_code = line.starts_with(&format!("ERR {code} "));
@@ -425,7 +426,7 @@ impl Run {
                     }
                 }
             }
-            let more = told.get(want.len()..).unwrap_or_default();
+            let more = output.get(want.len()..).unwrap_or_default();
             assert!(more.is_empty(), "to {session}: {more:?} and nothing was due");
             assert!(
                 peer.gone || peer.session.is_waiting() == self.model.waiting().contains(session)
@@ -496,7 +497,7 @@ fn all_replies_match_the_model() {
         timed_out,
         notices,
         places,
-        booked_as_told,
+        booked_as_answered,
         pieces,
         keep_alives,
         renewed_keep_alives,
@@ -505,12 +506,13 @@ fn all_replies_match_the_model() {
     } = &seen;
     println!(
         "{commands} commands, {waits} waits, {granted_later} granted later, {timed_out} timed out, \
-         {places} new places, {notices} notices, {booked_as_told} booked as told, \
+         {places} new places, {notices} notices, {booked_as_answered} booked as answered, \
          {pieces} pieces left, {keep_alives} kept alive, {renewed_keep_alives} renewed for the \
          same length, {ended_keep_alives} not renewed in time, errors {codes:?}"
     );
     if count >= 10_000 {
-        let all = [*waits, *granted_later, *timed_out, *notices, *places, *booked_as_told, *pieces];
+        let all =
+            [*waits, *granted_later, *timed_out, *notices, *places, *booked_as_answered, *pieces];
         let keep_alives = [*keep_alives, *renewed_keep_alives, *ended_keep_alives];
         assert!(all.iter().all(|one| *one > 1_000), "the random commands do not reach everything");
         assert!(keep_alives.iter().all(|one| *one > 100), "too few keep-alive reservations");
@@ -558,7 +560,7 @@ impl Talk {
     }
 
     /// Takes the lines sent to waiters, each with the number of its connection.
-    fn told(&mut self) -> Vec<String> {
+    fn output(&mut self) -> Vec<String> {
         self.run.tell_waiters();
         self.run
             .peers
@@ -581,9 +583,9 @@ fn waiter_is_granted_when_the_server_is_no_longer_full() {
     assert_eq!(talk.say("RESERVAR Sala 1 espera=1h"), "* COLA 1 Sala 1");
     assert_eq!(talk.say("RESERVAR Sala 3"), "OK RESERVADO #2 Sala 3");
     assert_eq!(talk.say("CANCELAR Sala 1"), "OK CANCELADO #1 Sala 1");
-    assert!(talk.told().is_empty(), "the server is full");
+    assert!(talk.output().is_empty(), "the server is full");
     assert_eq!(talk.say("CANCELAR Sala 3"), "OK CANCELADO #2 Sala 3");
-    assert_eq!(talk.told(), ["3 OK RESERVADO #3 Sala 1"]);
+    assert_eq!(talk.output(), ["3 OK RESERVADO #3 Sala 1"]);
 }
 
 /// Regression test: its start moves with the time, past a reservation that has just ended. It was
@@ -598,8 +600,8 @@ fn pattern_waiter_after_its_start_is_granted_at_an_end() {
     let run = &mut talk.run;
     run.now += 60_000;
     run.inventory.advance(ClockReading::at(run.time()), &run.zone, &mut run.batch);
-    let told = talk.told();
-    assert!(told[0].starts_with("3 OK RESERVADO #2 Sala 1 desde="), "{told:?}");
+    let output = talk.output();
+    assert!(output[0].starts_with("3 OK RESERVADO #2 Sala 1 desde="), "{output:?}");
 }
 
 /// So many resources at once that every waiter is tried, still in order.
@@ -614,7 +616,7 @@ fn hundred_new_rooms_are_granted_oldest_first() {
     }
     assert_eq!(talk.say("ALTA Sala 2..101"), "OK ALTA 100");
     let want = ["3 OK RESERVADO #2 Sala 2", "4 OK RESERVADO #3 Sala 3", "5 OK RESERVADO #4 Sala 4"];
-    assert_eq!(talk.told(), want);
+    assert_eq!(talk.output(), want);
 }
 
 /// Ids are compacted when most of them belong to removed rooms.
@@ -640,7 +642,7 @@ fn queue_survives_the_compaction_of_ids() {
     talk.run.inventory.compact_ids();
     assert!(last(&talk) < before, "the ids were compacted");
     assert_eq!(talk.say("CANCELAR Sala 2"), "OK CANCELADO #1 Sala 2");
-    assert_eq!(talk.told(), ["4 OK RESERVADO #2 Sala 2", "5 * COLA 1 Sala 2"]);
+    assert_eq!(talk.output(), ["4 OK RESERVADO #2 Sala 2", "5 * COLA 1 Sala 2"]);
 }
 
 /// Returns the resources in order, and whether their ids have gaps.
@@ -691,7 +693,7 @@ fn ids_are_compacted_in_pieces() {
     }
     assert!(pieces > 3, "not all {begun} at once");
     assert_eq!(talk.say("CANCELAR #1"), "OK CANCELADO #1 Sala 7777, Aula 9999");
-    let granted = talk.told().join("\n");
+    let granted = talk.output().join("\n");
     assert!(granted.contains(" Aula 9999"), "{granted}");
     talk.run.inventory.check();
 }

@@ -95,7 +95,7 @@ fn wrong_usage_exits_with_2() {
         (&["--max-clients", "many"], "many"),
         (&["--max-resources", "-1"], "-1"),
         (&["--max-reservations", "x"], "--max-reservations"),
-        (&["--log-level", "loud"], "it is one of off, error, warn, info, debug"),
+        (&["--log-level", "loud"], "expected off, error, warn, info or debug"),
         (&["check", "x"], "reservad check [--data-dir DIR]"),
         (&["--in-memory", "--data-dir", "x"], "--data-dir"),
         (&["check", "--in-memory"], "--in-memory"),
@@ -265,10 +265,10 @@ fn bound_per_address_applies_to_other_addresses_but_not_to_loopback() {
         client
     };
     let mut from_there: Vec<_> = (0..3).map(|_| speaking(0)).collect();
-    let told = connect(0).rest();
+    let reply = connect(0).rest();
     assert!(
-        told.starts_with("ERR 503 ") && told.ends_with("from your address, close some\n"),
-        "{told}"
+        reply.starts_with("ERR 503 ") && reply.ends_with("from your address, close some\n"),
+        "{reply}"
     );
     let from_here: Vec<_> = (0..10).map(|_| speaking(1)).collect();
     // A closed connection makes room.
@@ -422,7 +422,7 @@ fn sighup_reloads_the_inventory_file() {
     assert_eq!(client.say("RESERVAR Sala 1"), "OK RESERVADO #1 Sala 1");
     std::fs::write(&file, "Sala 2\nsala 1\nSala 3\n").unwrap();
     server.signal("HUP");
-    server.wait_log("SIGHUP: 2 new resources");
+    server.wait_log("SIGHUP: added 2 resources");
     assert_eq!(client.list("LISTAR"), ["Sala 2", "Sala 3"]);
     for (bad, said) in [("Sala 4\nSala, 5\n", "line 2"), ("Sala 4\n\u{7}\n", "line 2")] {
         std::fs::write(&file, bad).unwrap();
@@ -621,7 +621,8 @@ fn idle_clients_are_closed_unless_they_hold_something() {
     assert_eq!(code_of(&held.say("RESERVAR Habitación 2 hasta=salir")), "RESERVADO");
     assert!(silent.is_closed());
     assert!(spoke.is_closed());
-    std::thread::sleep(Duration::from_millis(1500)); // it is what does not happen that counts
+    // The clients that hold something stay connected for longer than the timeout.
+    std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(holds.say("SOY ana"), "OK ana");
     assert_eq!(held.say("CANCELAR Habitación 2"), "OK CANCELADO #2 Habitación 2");
     assert!(held.is_closed(), "the reservation has ended");

@@ -348,7 +348,7 @@ fn patterns_match_resources_not_taken_by_names() {
         &[],
         "> ALTA Sala 1..3
          < OK ALTA 3
-         -- names first wherever they stand, then patterns from left to right; the reply keeps the order asked
+         -- names are assigned first, then patterns from left to right; the reply keeps the requested order
          > RESERVAR habit* *, Sala *, Habitación 1, Sala 1
          < OK RESERVADO #1 Habitación 2, Sala 2, Habitación 1, Sala 1
          > RESERVAR *, *
@@ -361,19 +361,19 @@ fn patterns_match_resources_not_taken_by_names() {
          < ERR 404 {*}Ático *{*}
          > CANCELAR Sala 2, Habitación 3
          < OK CANCELADO #1 Sala 2, #2 Habitación 3
-         -- all or none
+         -- all targets are reserved, or none
          > RESERVAR Sala *, Sala *
          < ERR 409 {*}
          > RESERVAR Sala 2, Sala *
          < ERR 409 {*}
          > RESERVAR Sala *, Sala 2
          < ERR 409 {*}
-         -- folded, in the middle, none of it
+         -- patterns ignore case and accents, and * can match nothing
          > RESERVAR *ÁLA*2*
          < OK RESERVADO #3 Sala 2
          > RESERVAR Habitación 3*
          < OK RESERVADO #4 Habitación 3
-         -- busy in that interval only
+         -- only the requested interval counts
          > RESERVAR Sala * desde=2090-01-01 por=1h
          < ERR 409 {*}
          > CANCELAR #3
@@ -384,7 +384,7 @@ fn patterns_match_resources_not_taken_by_names() {
          < OK RESERVADO #6 Sala 2 {*}
          > RESERVAR Sala * desde=2090-01-01T00:30 por=1h
          < ERR 409 {*}
-         -- the first in the order in which they were added
+         -- a pattern takes the resource that was added first
          > BAJA Habitación 3
          < ERR 409 {*}
          > CANCELAR #4, Sala 1

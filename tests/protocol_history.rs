@@ -11,9 +11,9 @@ fn last_event(server: &Server) -> u64 {
 }
 
 /// Returns the number in an error or last notice after which the watch can continue.
-fn way_back(line: &str) -> u64 {
+fn resume_number(line: &str) -> u64 {
     let number = line.rsplit(['=']).next().unwrap();
-    number.trim_end().parse().unwrap_or_else(|_| panic!("no way back: {line}"))
+    number.trim_end().parse().unwrap_or_else(|_| panic!("no number to resume from: {line}"))
 }
 
 /// A repeated notice has the same bytes, also after a kill, and the numbers have no gaps.
@@ -137,7 +137,7 @@ fn history_ends_at_a_compaction_and_a_restart() {
     for after in [0, 1] {
         let got = client.say(&format!("OBSERVAR tras={after}"));
         assert!(got.starts_with("ERR 410 "), "{got}");
-        let back = way_back(&got);
+        let back = resume_number(&got);
         assert!(back > last / 2 && back <= last, "{got}, the last is {last}");
         let got = client.say(&format!("OBSERVAR tras={}", back - 1));
         assert!(got.starts_with("ERR 410 "), "{got}");
@@ -163,13 +163,13 @@ fn history_is_bounded() {
     assert_eq!(client.say("ALTA Ático 1..10000"), "OK ALTA 10000");
     let got = client.say("OBSERVAR tras=0");
     assert!(got.starts_with("ERR 410 "), "{got}");
-    let back = way_back(&got);
+    let back = resume_number(&got);
     let got = client.say(&format!("OBSERVAR tras={}", back - 1));
-    assert!(got.starts_with("ERR 410 ") && way_back(&got) == back, "{got}");
+    assert!(got.starts_with("ERR 410 ") && resume_number(&got) == back, "{got}");
     assert_eq!(client.say(&format!("WATCH after={back}")), format!("OK WATCHING after={back}"));
     expect_notices(&mut client, back + 1, 20_003);
     let got = client.say("WATCH after=20004");
-    assert!(got.starts_with("ERR 410 ") && way_back(&got) == 20_003, "{got}");
+    assert!(got.starts_with("ERR 410 ") && resume_number(&got) == 20_003, "{got}");
     assert_eq!(client.say("OBSERVAR tras=20003"), "OK OBSERVANDO tras=20003");
     server.stop();
 }
@@ -189,7 +189,7 @@ fn watcher_that_does_not_read_is_closed() {
         }
         let mut watcher = narrow(&server);
         let head = watcher.say(if spanish { "OBSERVAR" } else { "WATCH" });
-        let start = way_back(&head);
+        let start = resume_number(&head);
         let before = server.resident_bytes();
         let mut seen = server.connect();
         assert_eq!(seen.say("OBSERVAR"), format!("OK OBSERVANDO tras={start}"));
@@ -217,10 +217,10 @@ fn watcher_that_does_not_read_is_closed() {
             expected += 1;
         };
         assert_eq!(watcher.rest(), "");
-        assert!(expected < start + 2 * PAIRS, "it was told everything: the test shows nothing");
+        assert!(expected < start + 2 * PAIRS, "it received everything, so the test shows nothing");
         let verb = if spanish { "* FIN {*}OBSERVAR tras={n}" } else { "* END {*}WATCH after={n}" };
         assert!(support::dialog::matches(verb, &farewell), "{farewell}");
-        let back = way_back(&farewell);
+        let back = resume_number(&farewell);
         let mut again = server.connect();
         assert_eq!(
             again.say(&format!("OBSERVAR tras={back}")),

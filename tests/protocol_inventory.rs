@@ -37,7 +37,7 @@ fn iam_sets_the_holder() {
              < ERR 400 {{*}}
              > SOY \"ana\"
              < ERR 400 {{*}}
-             -- a refused one changes nothing
+             -- a refused command changes nothing
              > RESERVAR Habitación 1
              < OK RESERVADO #1 Habitación 1
              > RESERVAS titular={long}
@@ -83,7 +83,7 @@ fn add_creates_resources() {
          < 8
          < 9
          < Fila 5
-         -- all or none
+         -- all names are processed, or none
          > ALTA Uno, PLACA 02, Dos
          < ERR 409 {*}Placa 02{*}
          > ALTA Uno, grua 🏗
@@ -112,7 +112,7 @@ fn add_creates_resources() {
          < ERR 400 {*}
          > LISTAR Uno*
          < OK 0 DISPONIBLES
-         -- a name that was taken out comes back at the end
+         -- a removed name that is added again comes last
          > BAJA Placa 01
          < OK BAJA 1
          > ALTA placa 01
@@ -228,8 +228,8 @@ fn forms_of_status_and_help() {
             ]
         };
         for verb in verbs {
-            let told = all.iter().any(|line| line.split([' ', ':']).next() == Some(verb));
-            assert!(told, "{help} does not tell of {verb}: {all:?}");
+            let is_listed = all.iter().any(|line| line.split([' ', ':']).next() == Some(verb));
+            assert!(is_listed, "{help} does not contain {verb}: {all:?}");
             // Help for one verb, by its name in both languages and in any case.
             let lines = client.list(&format!("{help} {}", verb.to_lowercase()));
             assert!(lines.iter().any(|line| line.starts_with(verb)), "{lines:?}");

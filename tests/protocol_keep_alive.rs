@@ -15,7 +15,7 @@ fn keep_alive_reservation_ends_with_quit_but_not_with_a_lost_connection() {
          < OK 2 RESERVAS
          < #1⇥Habitación 1⇥-⇥{T}⇥salir⇥-
          < #2⇥Habitación 2⇥-⇥{T}⇥salir⇥-
-         -- for collisions it has no end
+         -- it collides like a reservation without an end
          > RESERVAR Habitación 1 desde=2090-01-01
          < ERR 409 {*}hasta=salir{*}
          > LISTAR desde=2090-01-01
@@ -51,7 +51,7 @@ fn renewal_binds_it_to_the_renewing_connection() {
          a> RESERVAR Habitación 1 hasta=salir por=60s
          a< OK RESERVADO #1 Habitación 1 desde={T} hasta=salir por=60s
          w< * {n} RESERVADO #1 Habitación 1 desde={T} hasta=salir por=60s
-         -- a renewal that only restarts the length is no event
+         -- a renewal with the same length is not an event
          a> RENOVAR #1 hasta=salir por=60s
          a< OK RENOVADO #1 Habitación 1 hasta=salir por=60s
          b> RENOVAR #1 hasta=salir por=1m
@@ -79,7 +79,7 @@ fn renewal_binds_it_to_the_renewing_connection() {
          < OK RESERVADO #2 {*}
          > RESERVAR Habitación 2 por=1h
          < OK RESERVADO #3 {*}
-         -- it would have no end, and something is booked behind it
+         -- it would collide with the later booking
          > RENOVAR #3 hasta=salir por=60s
          < ERR 409 {*}#2{*}
          w!",

@@ -20,12 +20,12 @@ fn renewal_moves_the_end_later_and_earlier() {
          < OK RENOVADO #1 Habitación 1 hasta=2090-01-25T00:00:00+00:00
          > RENOVAR #1 hasta=2090-01-15T12:00
          < OK RENOVADO #1 Habitación 1 hasta=2090-01-15T12:00:00+00:00
-         -- a start that is ahead is what por= counts from
+         -- por= counts from a start in the future
          > RENOVAR #1 por=3d
          < OK RENOVADO #1 Habitación 1 hasta=2090-01-13T00:00:00+00:00
          > RENOVAR #1 por=1h30m
          < OK RENOVADO #1 Habitación 1 hasta=2090-01-10T01:30:00+00:00
-         -- the shortest that there is, then the same again
+         -- the shortest reservation; a repeated renewal is accepted
          > RENOVAR #1 hasta=2090-01-10T00:00:01
          < OK RENOVADO #1 Habitación 1 hasta=2090-01-10T00:00:01+00:00
          > RENOVAR   #1   hasta=\"2090-01-10T00:00:01\"
@@ -35,7 +35,7 @@ fn renewal_moves_the_end_later_and_earlier() {
          > RESERVAS
          < OK 1 RESERVAS
          < #1⇥Habitación 1⇥-⇥2090-01-10T00:00:00+00:00⇥2090-01-20T00:00:00+00:00⇥-
-         -- what it left is free, what it took is not
+         -- the released time is free, the added time is not
          > RENOVAR #1 hasta=2090-01-15
          < OK RENOVADO #1 {*}
          > RESERVAR Habitación 1 desde=2090-01-15 hasta=2090-01-18
@@ -98,7 +98,7 @@ fn renewal_applies_to_all_resources() {
          < OK 0 RESERVAS
          > RENOVAR #1 hasta=2090-01-14
          < OK RENOVADO #1 Habitación 3, Habitación 1, Habitación 2 hasta=2090-01-14T00:00:00+00:00
-         -- without the one in the way there is room, and only the rest is told
+         -- without the obstacle it succeeds, and the reply names only the remaining resources
          > CANCELAR #1
          < OK CANCELADO #1 {*}
          > RESERVAR Habitación * , Habitación 2 desde=2090-01-10 hasta=2090-01-14
@@ -130,7 +130,7 @@ fn renewal_does_not_overlap_the_next_reservation() {
          ana< OK RESERVADO #3 {*}
          > RENOVAR #1 hasta=2090-01-06
          < ERR 409 {*}Habitación 2{*}#3 titular=ana desde=2090-01-05T00:00:00+00:00 hasta=- nota=\"x\"{*}2090-01-05T00:00:00+00:00
-         -- of two in the way it is the first that counts
+         -- of two obstacles the error names the earlier one
          > RENOVAR #1 hasta=2090-01-11
          < ERR 409 {*}Habitación 2{*}#3 {*}2090-01-05T00:00:00+00:00
          > RENOVAR #1 hasta=2090-01-05T00:00:01
@@ -145,7 +145,7 @@ fn renewal_does_not_overlap_the_next_reservation() {
          < ERR 409 {*}Habitación 1{*}#2 titular=ana desde=2090-01-10T00:00:00+00:00 hasta=2090-01-12T00:00:00+00:00 nota=\"dos adultos\"{*}2090-01-10T00:00:00+00:00
          > RENOVAR #1 hasta=2090-01-10
          < OK RENOVADO #1 Habitación 1 hasta=2090-01-10T00:00:00+00:00
-         -- a lease that would reach into a booking
+         -- a lease must not overlap a booking
          > RESERVAR Habitación 1 por=1h
          < OK RESERVADO #4 {*}
          > RENOVAR #4 hasta=2090-02-01
@@ -188,10 +188,10 @@ fn renewal_checks_holder_and_number() {
          luis< OK luis
          luis> RENOVAR #1 hasta=2090-01-03
          luis< ERR 403 {*}#1{*}ana{*}
-         -- nobody's is anybody's
+         -- anybody may renew a reservation without a holder
          luis> RENOVAR #2 por=2h
          luis< OK RENOVADO #2 {*}
-         -- and stays nobody's
+         -- the renewal does not give it a holder
          > RENOVAR #2 por=1h
          < OK RENOVADO #2 {*}
          > RENOVAR #0 por=1h
@@ -204,7 +204,7 @@ fn renewal_checks_holder_and_number() {
          < OK CANCELADO #2 Habitación 2
          > RENOVAR #2 por=1h
          < ERR 410 {*}#2{*}
-         -- another name keeps nothing
+         -- after SOY with another name the rights are lost
          ana> SOY eva
          ana< OK eva
          ana> RENOVAR #1 hasta=2090-01-03
@@ -367,10 +367,10 @@ fn earlier_end_grants_waiters() {
          c< OK RESERVADO #3 Habitación 3 {*}
          c> RESERVAR Habitación * desde=2090-01-18 noches=2 espera=10m
          c< * COLA 3 Habitación *
-         -- later: nobody has it
+         -- a later end grants nothing
          > RENOVAR #1 hasta=2090-01-21
          < OK RENOVADO #1 {*}
-         -- earlier, but not enough for anybody
+         -- an earlier end that is not early enough for any waiter
          > RENOVAR #1 hasta=2090-01-19
          < OK RENOVADO #1 {*}
          > ESTADO
@@ -390,11 +390,11 @@ fn earlier_end_grants_waiters() {
          < fsync={*}
          < journal={*}
          < journal_bytes={*}
-         -- the third fits, and goes before those who do not
+         -- the third waiter fits, and is granted before the two that do not
          > RENOVAR #1 hasta=2090-01-18
          < OK RENOVADO #1 Habitación 1, Habitación 2 hasta=2090-01-18T00:00:00+00:00
          c< OK RESERVADO #4 Habitación 1 desde=2090-01-18T00:00:00+00:00 hasta=2090-01-20T00:00:00+00:00
-         -- the first needs another one too, so the second has it
+         -- the first waiter also needs Habitación 3, so the second one is granted
          > RENOVAR #1 hasta=2090-01-15
          < OK RENOVADO #1 {*}
          b< OK RESERVADO #5 Habitación 1 {*}
@@ -438,7 +438,7 @@ fn renewal_adds_an_end() {
          < OK RENOVADO #1 Habitación 1 hasta=2090-01-01T00:00:00+00:00
          > RESERVAR Habitación 1 desde=2090-01-01 por=1d
          < OK RESERVADO #2 {*}
-         -- one that is bound to its connection is bound no more
+         -- hasta=salir: with an end it survives its connection
          a> RESERVAR Habitación 2 hasta=salir
          a< OK RESERVADO #3 {*}
          a> RENOVAR #3 por=2h
@@ -451,7 +451,7 @@ fn renewal_adds_an_end() {
          > RESERVAS Habitación 2
          < OK 1 RESERVAS
          < #3⇥Habitación 2⇥-⇥{T}⇥{T}⇥-
-         -- also by somebody else, and one that is ahead
+         -- the same by another client, and before the reservation begins
          b> RESERVAR Habitación 3 hasta=salir desde=2090-01-01
          b< OK RESERVADO #4 {*}
          > RENOVAR #4 por=1d
@@ -459,7 +459,7 @@ fn renewal_adds_an_end() {
          b|
          > VERIFICAR #4
          < ERR 409 {*}
-         -- but not one that somebody else has, with a refusal it stays bound
+         -- a refused renewal leaves it bound to its connection
          c> RESERVAR Habitación 3 hasta=salir noches=1
          c< ERR 400 {*}
          c> RESERVAR Sala hasta=salir

@@ -208,7 +208,7 @@ fn busy_error_without_an_end_names_the_free_time() {
          < ERR 409 {*}libre hasta 2090-01-10T00:00:00+00:00{*}
          > RESERVAR Habitación 1 desde=2020-01-01
          < ERR 409 {*}libre hasta 2090-01-10T00:00:00+00:00{*}
-         -- of a pattern, the one that is free the longest
+         -- with a pattern, the error names the resource that is free the longest
          > ALTA Sala 1..3
          < OK ALTA 3
          > RESERVAR Sala 1 desde=2090-01-01 hasta=2090-01-02
@@ -223,7 +223,7 @@ fn busy_error_without_an_end_names_the_free_time() {
          < ERR 409 {*}Sala *{*}Sala 2{*}#3 {*}note=\"x\"; free until 2090-01-03T00:00:00+00:00{*}for={*}; free from 2090-01-02T00:00:00+00:00
          > RESERVAR Habitación 1 hasta=2090-01-10
          < OK RESERVADO #5 {*}
-         -- now it is not free at all, and that is what is said
+         -- it is no longer free now, and the error reports the reservation in force
          > RESERVAR Habitación 1
          < ERR 409 {*}#5 {*}; libre desde 2090-01-20T00:00:00+00:00
          > RESERVAR Habitación 1 desde=2090-01-20
@@ -241,7 +241,7 @@ fn retry_with_a_key_is_safe() {
          ana< OK ana
          ana> RESERVAR Habitación 1, Habitación 2 por=2h nota=\"a b\" clave=k1
          ana< OK RESERVADO #1 Habitación 1, Habitación 2 desde={T} hasta={T}
-         -- order, spelling, spacing and another way to write the length do not count
+         -- order, spelling, spacing and the notation of the length do not matter
          ana> RESERVAR habitacion 2,   HABITACIÓN 1  clave=k1   nota=\"a b\" por=2h
          ana< OK RESERVADO #1 Habitación 1, Habitación 2 desde={T} hasta={T}
          ana> RESERVAR Habitación 1, Habitación 2 por=120m nota=\"a b\" clave=\"k1\"
@@ -251,7 +251,7 @@ fn retry_with_a_key_is_safe() {
          b< OK ana
          b> RESERVAR Habitación 1, Habitación 2 por=2h nota=\"a b\" clave=k1
          b< OK RESERVADO #1 {*}
-         -- a different request, and a different key
+         -- a different request under the key is refused, and another key is another request
          ana> RESERVAR Habitación 1 por=2h nota=\"a b\" clave=k1
          ana< ERR 409 {*}#1{*}
          ana> RESERVAR Habitación 1, Habitación 2 por=3h nota=\"a b\" clave=k1
@@ -264,7 +264,7 @@ fn retry_with_a_key_is_safe() {
          ana< ERR 409 {*}#1{*}
          ana> RESERVAR Habitación 1, Habitación 2 por=2h nota=\"a b\" clave=K1
          ana< ERR 409 {*}Habitación 1{*}
-         -- another holder's are another's
+         -- each holder has keys of its own
          luis> SOY luis
          luis< OK luis
          luis> RESERVAR Habitación 3 clave=k1
@@ -273,7 +273,7 @@ fn retry_with_a_key_is_safe() {
          luis< OK RESERVADO #2 Habitación 3
          ana> RESERVAR Habitación 3 clave=k2
          ana< ERR 409 {*}luis{*}
-         -- only while the reservation lives
+         -- the key is free again when the reservation has ended
          ana> CANCELAR #1
          ana< OK CANCELADO #1 Habitación 1, Habitación 2
          ana> RESERVAR Habitación * clave=k1
@@ -284,7 +284,7 @@ fn retry_with_a_key_is_safe() {
          ana< OK RESERVADO #4 {*}
          ana> RESERVAR Habitación 2 hasta=2090-01-02T00:00:00Z desde=2090-01-01T01:00+01:00 clave=k3
          ana< OK RESERVADO #4 Habitación 2 desde=2090-01-01T00:00:00+00:00 hasta=2090-01-02T00:00:00+00:00
-         -- a refused one does not use the key up
+         -- a refused request does not use up the key
          ana> RESERVAR Habitación 3 clave=k4
          ana< ERR 409 {*}
          ana> RESERVAR Habitación 2 clave=k4 hasta=2090-01-01
@@ -367,7 +367,7 @@ fn bound_reservation_ends_with_its_connection() {
          < ERR 409 {*}hasta=salir{*}
          > VERIFICAR #1
          < OK VIGENTE #1 Habitación 1 quedan=-
-         -- at SALIR, before it is answered; the rest outlives the connection
+         -- hasta=salir ends before the reply to SALIR; other reservations remain
          a> SALIR
          a< OK ADIÓS
          > VERIFICAR #1
@@ -375,7 +375,7 @@ fn bound_reservation_ends_with_its_connection() {
          > VERIFICAR #2
          < OK VIGENTE #2 Habitación 2 quedan=-
          a.
-         -- at the end of a half-close, when the server closes
+         -- it ends when the server closes a half-closed connection
          b> RESERVAR Habitación 1, Habitación 3 hasta=salir
          b< OK RESERVADO #3 {*}
          b|
@@ -383,7 +383,7 @@ fn bound_reservation_ends_with_its_connection() {
          < ERR 410 {*}
          > RESERVAR Habitación 3
          < OK RESERVADO #4 Habitación 3
-         -- anybody may cancel it, and what is left of it ends all the same
+         -- anybody may cancel a part of it, and the remaining part ends with the connection
          > ALTA Sala 1..2
          < OK ALTA 2
          c> RESERVAR Sala 1, Sala 2 hasta=salir
@@ -393,7 +393,7 @@ fn bound_reservation_ends_with_its_connection() {
          c|
          > VERIFICAR #5
          < ERR 410 {*}
-         -- it may begin later and ends before it began
+         -- with a start in the future it can end before it begins
          d> RESERVAR Sala 1 hasta=salir desde=2090-01-01
          d< OK RESERVADO #6 Sala 1 desde=2090-01-01T00:00:00+00:00 hasta=salir
          d|
@@ -454,7 +454,7 @@ fn bound_reservation_moves_to_the_connection_that_retries() {
          a.
          > VERIFICAR #1
          < OK VIGENTE #1 Habitación 1 quedan=-
-         -- a different request moves nothing
+         -- a different request under the key leaves the binding unchanged
          c> SOY ana
          c< OK ana
          c> RESERVAR Habitación 1 clave=k

@@ -45,7 +45,7 @@ fn all_verbs_in_both_languages() {
 fn reservation_prints_its_interval() {
     check_in_both(
         &[],
-        "-- an end, or a start that was asked for
+        "-- with an end or a requested start
          > RESERVAR Habitación 1 por=1h
          < OK RESERVADO #1 Habitación 1 desde={T} hasta={T}
          > RESERVAR Habitación 2 desde=2090-01-05T10:00
@@ -99,14 +99,14 @@ fn cancellation_by_number_and_by_name() {
          < OK RESERVADO #1 Habitación 1, Habitación 2
          > RESERVAR Habitación 3
          < OK RESERVADO #2 Habitación 3
-         -- a name leaves its reservation, the rest stays under the number
+         -- cancelling a name leaves the other resources reserved under the number
          > CANCELAR habitacion 2
          < OK CANCELADO #1 Habitación 2
          > VERIFICAR #1
          < OK VIGENTE #1 Habitación 1 quedan=-
          > VERIFICAR #1 Habitación 2
          < ERR 404 {*}Habitación 2{*}
-         -- several, all or none
+         -- all targets are cancelled, or none
          > CANCELAR #1, Habitación 2
          < ERR 404 {*}Habitación 2{*}
          > CANCELAR #1, #3
@@ -126,7 +126,7 @@ fn cancellation_by_number_and_by_name() {
          < Habitación 1
          < Habitación 2
          < Habitación 3
-         -- over, never issued, nothing to cancel, no such resource
+         -- ended, never issued, not reserved, unknown
          > CANCELAR #1
          < ERR 410 {*}#1{*}
          > CANCELAR #3
@@ -139,7 +139,7 @@ fn cancellation_by_number_and_by_name() {
          < ERR 404 {*}Habitación 1{*}
          > CANCELAR Ático
          < ERR 404 {*}Ático{*}
-         -- the grammar
+         -- invalid lines
          > CANCELAR
          < ERR 400 {*}
          > CANCELAR #
@@ -152,7 +152,7 @@ fn cancellation_by_number_and_by_name() {
          < ERR 400 {*}
          > CANCELAR #1 por=1h
          < ERR 400 {*}
-         -- a number is never used again
+         -- numbers are not reused
          > RESERVAR Habitación 1
          < OK RESERVADO #3 Habitación 1",
     );
@@ -176,12 +176,12 @@ fn only_the_holder_can_change_a_reservation() {
          < ERR 403 {*}ana{*}
          > CANCELAR Habitación 1
          < ERR 403 {*}ana{*}
-         -- what nobody holds anybody may cancel
+         -- anybody may cancel a reservation without a holder
          > RESERVAR Habitación 2
          < OK RESERVADO #2 Habitación 2
          luis> CANCELAR Habitación 2
          luis< OK CANCELADO #2 Habitación 2
-         -- who says SOY anew keeps nothing; what was reserved stays with the name
+         -- a new SOY loses the rights; the reservation keeps its holder
          ana> SOY eva
          ana< OK eva
          ana> CANCELAR #1
@@ -238,7 +238,7 @@ fn list_of_resources_free_now_or_for_an_interval() {
          < OK 2 DISPONIBLES
          < Habitación 1
          < Habitación 3
-         -- touching ends are fine
+         -- adjacent intervals do not overlap
          > LISTAR desde=2090-01-01 hasta=2090-01-05
          < OK 2 DISPONIBLES
          < Habitación 1
@@ -270,7 +270,7 @@ fn list_of_resources_free_now_or_for_an_interval() {
          > LISTAR desde=ahora
          < OK 1 DISPONIBLES
          < Habitación 3
-         -- a pattern
+         -- with a target
          > LISTAR *ITACION 3
          < OK 1 DISPONIBLES
          < Habitación 3
@@ -281,7 +281,7 @@ fn list_of_resources_free_now_or_for_an_interval() {
          > LISTAR * desde=2090-01-06 por=1h
          < OK 1 DISPONIBLES
          < Habitación 3
-         -- nonsense
+         -- invalid intervals
          > LISTAR desde=2090-01-06 hasta=2090-01-06
          < ERR 400 {*}
          > LISTAR hasta=2090-01-06 por=1h
@@ -527,7 +527,7 @@ fn all_error_codes() {
          < OK 2 DISPONIBLES
          < Habitación 3
          < Sala 1
-         -- room again as soon as something ends
+         -- after an end the limit permits a new reservation
          > CANCELAR #3
          < OK CANCELADO #3 Habitación 2
          > RESERVAR Habitación 3

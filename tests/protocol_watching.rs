@@ -19,7 +19,7 @@ fn notices_of_all_events() {
          > BAJA SALA 2
          < OK BAJA 1
          w< * 6 BAJA Sala 2
-         -- no end, from now on: no dates
+         -- without a start and an end, the notice has no dates
          > RESERVAR sala 1
          < OK RESERVADO #1 sala 1
          w< * 7 RESERVADO #1 sala 1
@@ -31,7 +31,7 @@ fn notices_of_all_events() {
          > RENOVAR #2 hasta=2090-01-15
          < OK RENOVADO #2 Habitación 2, Habitación 1 hasta=2090-01-15T00:00:00+00:00
          w< * 9 RENOVADO #2 Habitación 2, Habitación 1 hasta=2090-01-15T00:00:00+00:00
-         -- by name only that resource leaves
+         -- cancelled by name: the notice has only that resource
          > CANCELAR Habitación 2
          < OK CANCELADO #2 Habitación 2
          w< * 10 CANCELADO #2 Habitación 2
@@ -53,7 +53,7 @@ fn notices_of_all_events() {
          < OK RESERVADO #5 Habitación 1 desde={T} hasta={T}
          w< * 16 RESERVADO #5 Habitación 1 desde={T} hasta={T}
          w< * 17 VENCIDO #5 Habitación 1
-         -- what did not happen is not told, nor is what changes nothing
+         -- refused and reading commands cause no notices
          > RESERVAR Habitación 1
          < ERR 409 {*}
          > RENOVAR #4 hasta=2020-01-01
@@ -64,14 +64,14 @@ fn notices_of_all_events() {
          < ERR 409 {*}
          > SOY eva
          < OK eva
-         -- one that is bound to its connection, and is given an end
+         -- hasta=salir, and then an end
          > RESERVAR Habitación 2 hasta=salir
          < OK RESERVADO #6 {*}
          w< * 18 RESERVADO #6 Habitación 2 desde={T} hasta=salir
          > RENOVAR #6 hasta=2090-01-01
          < OK RENOVADO #6 Habitación 2 hasta=2090-01-01T00:00:00+00:00
          w< * 19 RENOVADO #6 Habitación 2 hasta=2090-01-01T00:00:00+00:00
-         -- all of it again
+         -- a second watcher gets the same notices with tras=
          v> OBSERVAR tras=15
          v< OK OBSERVANDO tras=15
          v< * 16 RESERVADO #5 Habitación 1 desde={T} hasta={T}
@@ -103,7 +103,7 @@ fn waiting_request_is_in_notices_only_when_granted() {
          a< OK RESERVADO #2 Habitación 1 desde={T} hasta={T}
          w< * 5 CANCELADO #1 Habitación 1
          w< * 6 RESERVADO #2 Habitación 1 desde={T} hasta={T}
-         -- a watcher that waits: first its reply, then what has happened
+         -- a watcher that waits gets its reply before the notices
          w> RESERVAR Habitación 1 espera=10m
          w< * COLA 1 Habitación 1
          > CANCELAR #2
@@ -181,7 +181,7 @@ fn notices_are_filtered_by_name_and_pattern() {
          w< * 4 ALTA Sala 1
          > RESERVAR Habitación 1
          < OK RESERVADO #1 Habitación 1
-         -- of one change all names are told, if any matches
+         -- a notice has all names of its event if one of them matches
          > RESERVAR Ático, Sala 1, Habitación 2
          < OK RESERVADO #2 Ático, Sala 1, Habitación 2
          w< * 7 RESERVADO #2 Ático, Sala 1, Habitación 2
@@ -197,7 +197,7 @@ fn notices_are_filtered_by_name_and_pattern() {
          > RENOVAR #2 hasta=2090-01-01
          < OK RENOVADO #2 Habitación 2 hasta=2090-01-01T00:00:00+00:00
          v< * 11 RENOVADO #2 Habitación 2 hasta=2090-01-01T00:00:00+00:00
-         -- a name that is not there; the watch from before goes on
+         -- an invalid OBSERVAR leaves the previous watch unchanged
          v> OBSERVAR Sala 1
          v< ERR 404 {*}Sala 1{*}
          v> OBSERVAR tras=12
@@ -207,7 +207,7 @@ fn notices_are_filtered_by_name_and_pattern() {
          > CANCELAR #2, #1
          < OK CANCELADO #2 Habitación 2, #1 Habitación 1
          v< * 12 CANCELADO #2 Habitación 2
-         -- another one takes its place, also with the past
+         -- a new OBSERVAR replaces the previous one, also with past events
          v> OBSERVAR habit*1 tras=5
          v< OK OBSERVANDO tras=5
          v< * 6 RESERVADO #1 Habitación 1
@@ -222,7 +222,7 @@ fn notices_are_filtered_by_name_and_pattern() {
          > CANCELAR #3
          < OK CANCELADO #3 Habitación 2
          v< * 16 CANCELADO #3 Habitación 2
-         -- a name that goes and comes again
+         -- a name can be removed and added again while it is watched
          > ALTA Sala 9
          < OK ALTA 1
          v< * 17 ALTA Sala 9
@@ -240,7 +240,7 @@ fn notices_are_filtered_by_name_and_pattern() {
          > ALTA Sala 99
          < OK ALTA 1
          v< * 20 ALTA Sala 99
-         -- a name that is one of several by a part of it is another
+         -- OBSERVAR takes one target
          w> OBSERVAR *1, *2
          w< ERR 400 {*}
          w!
@@ -442,7 +442,7 @@ fn waiters_and_watchers_are_not_idle() {
 /// Reads the notices of a filtered watcher up to an event, and checks that its position is never
 /// more than 4,096 events old.
 fn follow(watcher: &mut Client, from: u64, to: u64) -> Vec<String> {
-    let (mut last, mut told) = (from, Vec::new());
+    let (mut last, mut notices) = (from, Vec::new());
     while last < to {
         let line = watcher.line();
         assert!(line.starts_with("* ") && !line.starts_with("* END"), "{line}");
@@ -452,10 +452,10 @@ fn follow(watcher: &mut Client, from: u64, to: u64) -> Vec<String> {
         match line.ends_with(" PROGRESS") {
             true if to - last < 4096 => break,
             true => {}
-            false => told.push(line),
+            false => notices.push(line),
         }
     }
-    told
+    notices
 }
 
 fn status(client: &mut Client, key: &str) -> u64 {

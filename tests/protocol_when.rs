@@ -296,12 +296,12 @@ fn requests_that_never_fit() {
          < ERR 404 {*}Ático *{*}
          > CUANDO Habitación 3, Ático* noches=2
          < ERR 404 {*}Ático*{*}
-         -- a question changes nothing
+         -- CUANDO changes nothing
          > RESERVAS
          < OK 2 RESERVAS
          < #1⇥Habitación 1⇥ana⇥{T}⇥-⇥para siempre
          < #2⇥Habitación 2⇥ana⇥{T}⇥salir⇥-
-         -- an end that is given makes it known
+         -- after a renewal with an end, the time is known
          ana> RENOVAR #1 hasta=2090-01-01
          ana< OK RENOVADO #1 {*}
          > CUANDO Habitación 1 por=1h
@@ -351,7 +351,7 @@ fn invalid_queries_are_refused() {
         ("CUANDO Habitación 1 desde=mañana", "400 {*}desde=mañana{*}"),
         ("CUANDO Habitación 1 desde=10000-01-01", "400 {*}desde=10000-01-01{*}"),
         ("CUANDO Habitación 1 por=1h 2", "400 {*}2{*}"),
-        // Beyond the calendar.
+        // The end would be beyond the calendar.
         ("CUANDO Habitación 2 desde=9999-12-31 noches=1", "400 {*}9999{*}"),
         ("CUANDO Habitación 2 desde=9999-12-31T23:00 por=1h", "400 {*}9999{*}"),
         // No night is left on the last day of the calendar.
@@ -381,7 +381,7 @@ fn queries_at_the_end_of_the_calendar() {
          < OK 9999-12-30T00:00:00+00:00 Habitación 2
          > CUANDO Habitación 2 desde=9999-12-31T23:59:59
          < OK 9999-12-31T23:59:59+00:00 Habitación 2
-         -- up to the very last instant: after it there is none
+         -- booked up to the last instant of the calendar, so no later time is left
          > RESERVAR Habitación 3 desde=9999-12-31 hasta=9999-12-31T23:59:59-05:00
          < OK RESERVADO #2 {*}
          > CUANDO Habitación 3 desde=9999-12-31

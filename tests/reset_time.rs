@@ -6,10 +6,9 @@ use std::process::{Output, Stdio};
 use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
-use reservad::inventory::history::History;
 use reservad::inventory::{Capacity, SessionId};
 use reservad::journal::{DiskStorage, SyncPolicy};
-use reservad::store::State;
+use reservad::store::{History, State};
 use reservad::time::{ClockReading, Time, Zone};
 use support::{Server, command, temp_dir};
 

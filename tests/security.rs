@@ -117,14 +117,14 @@ fn links_in_the_data_directory_are_not_followed() {
 /// running server.
 #[test]
 fn pipe_in_place_of_a_file_does_not_block() {
-    let told = "it is a pipe, and must be a regular file";
+    let reason = "it is a pipe, and must be a regular file";
     for name in ["journal", "journal.id", "journal.new", "lock"] {
         let directory = temp_dir();
         make_pipe(&directory.path().join(name));
         let error = fails(&["--data-dir", text(directory.path())]);
-        assert!(error.contains(told), "{name}: {error}");
+        assert!(error.contains(reason), "{name}: {error}");
         let error = fails(&["check", "--data-dir", text(directory.path())]);
-        assert!(error.contains(told) || name != "journal", "{error}");
+        assert!(error.contains(reason) || name != "journal", "{error}");
     }
     let directory = temp_dir();
     for data in [directory.path().join("pipe"), directory.path().join("file")] {
@@ -158,13 +158,13 @@ fn inventory_must_be_a_regular_file() {
     std::fs::write(&inventory, "Sala 1\n").unwrap();
     let mut server = Server::in_memory(&["--inventory", text(&inventory)]);
     for (path, kind) in kinds {
-        let told = format!("it is {kind}, and must be a regular file");
+        let reason = format!("it is {kind}, and must be a regular file");
         let error = fails(&["--in-memory", "--inventory", text(&path)]);
-        assert!(error.contains(&told), "{error}");
+        assert!(error.contains(&reason), "{error}");
         std::fs::remove_file(&inventory).unwrap();
         symlink(&path, &inventory).unwrap();
         server.signal("HUP");
-        server.wait_log(&format!("{told}; nothing was added from the file"));
+        server.wait_log(&format!("{reason}; nothing was added from the file"));
         assert_eq!(server.connect().list("LISTAR"), ["Sala 1"]);
     }
     server.stop();
@@ -209,25 +209,26 @@ fn files_are_private_with_any_umask() {
 fn files_writable_by_others_cause_a_warning() {
     let directory = temp_dir();
     let journal = directory.path().join("journal");
-    let told = |path: &Path, mode: u32| {
-        let told = format!("WARN] other users can change the data: the mode of {}", path.display());
+    let warns = |path: &Path, mode: u32| {
+        let reason =
+            format!("WARN] other users can change the data: the mode of {}", path.display());
         let before = path.metadata().unwrap().permissions();
         std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         let mut server = Server::durable(directory.path(), &[]);
         let log = server.log_so_far();
         server.stop();
         std::fs::set_permissions(path, before).unwrap();
-        log.contains(&format!("{told} is {mode:o}; "))
+        log.contains(&format!("{reason} is {mode:o}; "))
     };
     Server::durable(directory.path(), &[]).stop();
     for mode in [0o777, 0o1757, 0o775, 0o770, 0o2770] {
-        assert!(told(directory.path(), mode), "{mode:o}");
+        assert!(warns(directory.path(), mode), "{mode:o}");
     }
     for mode in [0o666, 0o602, 0o660] {
-        assert!(told(&journal, mode), "{mode:o}");
+        assert!(warns(&journal, mode), "{mode:o}");
     }
     for (path, mode) in [(directory.path(), 0o755), (directory.path(), 0o700), (&journal, 0o644)] {
-        assert!(!told(path, mode), "{} {mode:o}", path.display());
+        assert!(!warns(path, mode), "{} {mode:o}", path.display());
     }
 }
 
@@ -301,7 +302,7 @@ fn terminal_control_characters_are_not_sent_to_clients() {
             said += &reply;
         }
     }
-    assert!(said.contains("U+001B") && said.contains("\\u{202e}"), "they are told escaped");
+    assert!(said.contains("U+001B") && said.contains("\\u{202e}"), "they are escaped");
     let mut client = server.connect();
     for list in ["RESERVAS", "LISTAR", "ESTADO"] {
         client.list(list).iter().for_each(|row| assert_harmless(row, list));
@@ -319,7 +320,7 @@ fn terminal_control_characters_are_not_sent_to_clients() {
     server.stop();
 }
 
-/// The same for the names of directories and files, and for a journal that somebody else has
+/// The same for the names of directories and files, and for a journal that another user has
 /// written.
 #[test]
 fn terminal_control_characters_are_escaped_in_the_log() {
@@ -329,7 +330,7 @@ fn terminal_control_characters_are_escaped_in_the_log() {
     std::fs::write(&odd_file, "Sala 1\n").unwrap();
     let mut server = Server::durable(&odd, &["--inventory", text(&odd_file)]);
     server.signal("HUP");
-    let mut log = server.wait_log("SIGHUP: 0 new resources");
+    let mut log = server.wait_log("SIGHUP: added 0 resources");
     std::fs::write(&odd_file, "a\u{1b}b\n").unwrap();
     server.signal("HUP");
     log += &server.wait_log("nothing was added from the file");
@@ -438,7 +439,7 @@ fn replies_contain_nothing_about_the_host() {
     let user = std::env::var("USER").unwrap_or_else(|_| "/root".to_owned());
     let temporary = std::env::temp_dir();
     for secret in ["SECRET", text(&temporary), env!("CARGO_MANIFEST_DIR"), &user, "src/", ".rs"] {
-        assert!(!said.contains(secret), "{secret} is told:\n{said}");
+        assert!(!said.contains(secret), "{secret} is disclosed:\n{said}");
     }
     server.stop();
 }
@@ -457,7 +458,7 @@ fn descriptors(pid: u32) -> Vec<(u32, u32)> {
 }
 
 /// Returns the descriptors that a program started by the process would inherit.
-fn handed_on(pid: u32) -> Vec<u32> {
+fn inheritable_descriptors(pid: u32) -> Vec<u32> {
     const CLOEXEC: u32 = 0o2_000_000;
     let open = descriptors(pid).into_iter();
     let mut numbers: Vec<_> =
@@ -469,7 +470,7 @@ fn handed_on(pid: u32) -> Vec<u32> {
 #[test]
 fn descriptors_are_not_inherited() {
     // Without those that this test has inherited from cargo.
-    let before = handed_on(std::process::id());
+    let before = inheritable_descriptors(std::process::id());
     assert!(before.starts_with(&[0, 1, 2]), "{before:?}");
     let directory = temp_dir();
     let mut server = Server::durable(directory.path(), &[]);
@@ -477,22 +478,22 @@ fn descriptors_are_not_inherited() {
     assert_eq!(client.list("LISTAR").len(), 3);
     // Lock, journal, poll, listener, signals, timer, spare, client.
     assert!(descriptors(server.pid()).len() >= before.len() + 8);
-    assert_eq!(handed_on(server.pid()), before);
+    assert_eq!(inheritable_descriptors(server.pid()), before);
     // After a compaction the journal is another file.
     fill_journal(&mut server);
-    assert_eq!(handed_on(server.pid()), before);
+    assert_eq!(inheritable_descriptors(server.pid()), before);
 
     let script = "echo $$; read line";
     let mut command = reserva(server.address, &["ejecutar", "*", "--", "sh", "-c", script]);
-    let mut wrapper = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut launcher = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut pid = String::new();
-    BufReader::new(wrapper.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+    BufReader::new(launcher.stdout.take().unwrap()).read_line(&mut pid).unwrap();
     let mut open: Vec<_> =
         descriptors(pid.trim().parse().unwrap()).into_iter().map(|(number, _)| number).collect();
     open.sort_unstable();
     assert_eq!(open, before);
-    drop(wrapper.stdin.take());
-    wait(&mut wrapper);
+    drop(launcher.stdin.take());
+    wait(&mut launcher);
     server.stop();
 }
 
@@ -554,17 +555,17 @@ fn documented_limits_are_those_of_the_code() {
         WAIT_PATTERNS_MAX,
         WAIT_MATCH_BYTES,
         BACKLOG_WORK,
-        ECHO_MAX_CHARS,
+        EXCERPT_MAX_CHARS,
         DESCRIPTORS_RESERVED,
         LISTENER_DESCRIPTORS,
-        REFUSED_MAX,
+        REJECTED_MAX,
         PER_ADDRESS_DEFAULT,
         LISTENERS_MAX,
         COMMAND_BUDGET,
         READ_BUDGET_BYTES,
         WORK_BUDGET,
         COSTLY_WORK,
-        CANCEL_LOOKS,
+        CANCEL_BOOKINGS_MAX,
         RELEASES_A_TURN,
         REAPED_A_TURN,
         WATCHERS_A_TURN,

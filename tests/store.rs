@@ -10,7 +10,6 @@ use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Flow, Notices, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::history::History;
 use reservad::inventory::pattern::Pattern;
 use reservad::inventory::{
     Capacity, Earliest, End, Ending, Event, Grant, Interval, Inventory, Number, Origin, Principal,
@@ -18,7 +17,7 @@ use reservad::inventory::{
 };
 use reservad::journal::{self, Journal, SyncPolicy};
 use reservad::limits::{KEPT_TEXT_MAX_BYTES, TARGETS_MAX};
-use reservad::store::{self, Store};
+use reservad::store::{self, History, Store};
 use reservad::time::{ClockReading, Round, Time, Zone};
 use support::sim_disk::{Faults, SimDisk};
 use support::{Rng, seed};
@@ -78,7 +77,7 @@ fn run(
         stats: &stats,
     };
     let mut out = Vec::new();
-    let goes_on = match commands::run(line.as_bytes(), Eol::Lf, session, &mut context, &mut out) {
+    let continues = match commands::run(line.as_bytes(), Eol::Lf, session, &mut context, &mut out) {
         Flow::Next => true,
         Flow::List(mut list) => {
             while list.fill(700, &mut out) {}
@@ -88,7 +87,7 @@ fn run(
         Flow::Leave | Flow::Later(_) => panic!("{line:?} was deferred"),
         Flow::Foreign => panic!("{line:?} was taken for another protocol"),
     };
-    (String::from_utf8(out).unwrap(), goes_on)
+    (String::from_utf8(out).unwrap(), continues)
 }
 
 /// Returns the lists that a client sees.
@@ -118,7 +117,7 @@ struct World {
     /// The state after the last acknowledged commit.
     committed: String,
     /// The highest number in a reply.
-    told: Number,
+    last_number: Number,
     compactions: usize,
     tidied: usize,
     crashes: usize,
@@ -147,7 +146,7 @@ impl World {
             keyed: Vec::new(),
             now: Time::from_ms(START_MS),
             committed,
-            told: Number(0),
+            last_number: Number(0),
             compactions: 0,
             tidied: 0,
             crashes: 0,
@@ -180,8 +179,12 @@ impl World {
         self.inventory.check();
         self.commit()?;
         for number in numbers {
-            assert!(number > self.told, "#{number} comes again, #{} was told", self.told);
-            self.told = number;
+            assert!(
+                number > self.last_number,
+                "#{number} was issued again after #{}",
+                self.last_number
+            );
+            self.last_number = number;
         }
         if self.rng.one_in(12) {
             self.hang_up();
@@ -284,10 +287,10 @@ impl World {
         let at = self.rng.below(self.sessions.len());
         let before = self.inventory.last_number();
         let session = &mut self.sessions[at];
-        let (reply, goes_on) = run(&mut self.inventory, &mut self.batch, session, self.now, line);
+        let (reply, continues) = run(&mut self.inventory, &mut self.batch, session, self.now, line);
         assert!(reply.starts_with("OK ") || reply.starts_with("ERR "), "{line}: {reply}");
         assert!(!reply.starts_with("ERR 400"), "{line}: {reply}");
-        if !goes_on {
+        if !continues {
             self.sessions.swap_remove(at);
             self.greet();
         }
@@ -326,9 +329,9 @@ impl World {
             34..38 => format!("SOY {}", self.rng.pick(&["ana", "luis", "Zoë"])),
             38..40 => "SALIR".to_owned(),
             40..43 => "RESERVAS *1* titular=ana".to_owned(),
-            43..47 => format!("VERIFICAR #{}", 1 + self.rng.below(self.told.0 as usize + 2)),
+            43..47 => format!("VERIFICAR #{}", 1 + self.rng.below(self.last_number.0 as usize + 2)),
             47..54 => {
-                let number = 1 + self.rng.below(self.told.0 as usize + 2);
+                let number = 1 + self.rng.below(self.last_number.0 as usize + 2);
                 format!("RENOVAR #{number} por={}m", 1 + self.rng.below(900))
             }
             _ => self.reserve(),
@@ -386,7 +389,7 @@ impl World {
         if self.rng.one_in(2) {
             return format!("CANCELAR {}", self.name().unwrap_or("nada".to_owned()));
         }
-        let after = self.rng.below(self.told.0 as usize + 1) as u64;
+        let after = self.rng.below(self.last_number.0 as usize + 1) as u64;
         match self.inventory.next_reservation(Number(after)) {
             Some(one) => format!("CANCELAR #{}", one.number),
             None => "CANCELAR #1".to_owned(),
@@ -398,7 +401,7 @@ impl World {
         let first = self.last_room + 1;
         self.last_room += count;
         match self.rng.below(4) {
-            // Perhaps one that existed before.
+            // The name may have existed before.
             0 => format!("ALTA Sala {}", 1 + self.rng.below(first)),
             1 => format!("ALTA Bo\u{301}veda {first}..{}", self.last_room),
             _ => format!("ALTA Sala {first}..{}", self.last_room),
@@ -615,8 +618,8 @@ fn event_too_long_for_a_snapshot_is_not_replayed() {
         let opened = Store::open(disk.clone(), SyncPolicy::Never, CAPACITY);
         let (mut store, inventory, _) = match (opened, refusal) {
             (Ok(opened), None) => opened,
-            (Err(error), Some(told)) if error.to_string().contains(told) => continue,
-            (opened, told) => panic!("{:?}, instead of {told:?}", opened.err()),
+            (Err(error), Some(expected)) if error.to_string().contains(expected) => continue,
+            (opened, expected) => panic!("{:?}, instead of {expected:?}", opened.err()),
         };
         // Three times, because the next snapshot must not be longer.
         for _ in 0..3 {
@@ -788,7 +791,7 @@ fn ask(rng: &mut Rng, model: &Model) -> Question {
 fn free_resources_and_times_agree_with_a_simple_model() {
     let mut rng = Rng(seed());
     let zone = Zone::utc();
-    let who = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
+    let principal = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
     let (mut at_once, mut later, mut never) = (0, 0, 0);
     for _ in 0..12 {
         let mut inventory = Inventory::new(CAPACITY);
@@ -845,17 +848,17 @@ fn free_resources_and_times_agree_with_a_simple_model() {
                         key: None,
                         wait_ms: None,
                     };
-                    let granted = inventory.reserve(&request, &who, &zone);
+                    let granted = inventory.reserve(&request, &principal, &zone);
                     let Ok(Grant::New(new)) = granted else {
                         panic!("not granted at the announced time: {granted:?}")
                     };
-                    // Most are only asked, because otherwise everything would be full soon.
+                    // Only a third of the grants are applied, so that the inventory does not fill up.
                     if rng.one_in(3) && !until.is_never() {
                         book(&mut inventory, &mut model, new);
                     }
                 }
                 (Earliest::Never, None) => never += 1,
-                (told, first) => panic!("{told:?}, but the model returns {first:?}"),
+                (expected, first) => panic!("{expected:?}, but the model returns {first:?}"),
             }
             if rng.one_in(6) {
                 cancel_one(&mut rng, &mut inventory, &mut model);
@@ -905,7 +908,7 @@ fn name_is_matched_with_a_pattern_once() {
         inventory.apply(Event::Added { name: format!("Sala {n}") });
     }
     let (now, zone) = (Time::from_ms(1_795_363_200_000), Zone::utc());
-    let who = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
+    let principal = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
     let request = Request {
         selectors: [Selector::Pattern(Pattern::new("*l*99*9").unwrap(), "*l*99*9".into())].into(),
         when: When { start: Start::Default, end: End::For(HOUR_MS) },
@@ -915,10 +918,10 @@ fn name_is_matched_with_a_pattern_once() {
         wait_ms: None,
     };
     inventory.take_work();
-    let Ok(Grant::New(new)) = inventory.reserve(&request, &who, &zone) else { panic!() };
+    let Ok(Grant::New(new)) = inventory.reserve(&request, &principal, &zone) else { panic!() };
     assert_eq!(inventory.take_work(), NAMES, "the last one matches");
     inventory.apply(Event::Reserved(new));
-    assert!(inventory.reserve(&request, &who, &zone).is_err());
+    assert!(inventory.reserve(&request, &principal, &zone).is_err());
     // The other work is for the name that matches.
     assert!((NAMES..NAMES + 10).contains(&inventory.take_work()));
 }

@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The maximal number of lines of a file and of a function.
+/// The maximal number of lines of a file and of a function, and of fields of `Service`.
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 45;
+const SERVICE_FIELDS: usize = 12;
 
-/// Files and functions that are tables and may be longer.
-const TABLES: [&str; 0] = [];
+/// Files and functions that may be longer because they are tables: the texts of the errors.
+const TABLES: [&str; 2] = ["failure.rs::fmt", "journal/error.rs::fmt"];
 
 /// Crates and parts of std with access to the system, which only some modules may use.
 const WORLD: [&str; 12] = [
@@ -56,10 +57,14 @@ impl Source {
         for (at, line) in lines.iter().enumerate() {
             let Some(name) = function_name(line) else { continue };
             let indent = line.len() - line.trim_start().len();
-            let end = format!("{}}}", &line[..indent]);
+            let indent = &line[..indent];
+            let is_end = |line: &&str| {
+                let rest = line.strip_prefix(indent);
+                rest.is_some_and(|it| it == "}" || it.starts_with(')') && it.ends_with(';'))
+            };
             // A function without a body, or on a single line, ends with its own line.
             let is_short = line.ends_with(';') || line.ends_with('}');
-            let length = match lines[at..].iter().position(|line| *line == end) {
+            let length = match lines[at..].iter().position(is_end) {
                 Some(length) if !is_short => length + 1,
                 _ => 1,
             };
@@ -166,7 +171,6 @@ fn every_module_is_documented() {
 }
 
 #[test]
-#[ignore = "some modules of the table do not exist yet"]
 fn every_documented_module_exists() {
     let modules: BTreeSet<String> = sources().iter().map(Source::module).collect();
     for module in rules().keys() {
@@ -241,6 +245,17 @@ fn server_has_no_threads() {
 }
 
 #[test]
+fn service_has_few_fields() {
+    let sources = sources();
+    let service = sources.iter().find(|source| source.path == Path::new("service.rs")).unwrap();
+    let (_, after) = service.text.split_once("pub struct Service<").expect("the struct Service");
+    let (fields, _) = after.split_once("\n}\n").expect("the end of Service");
+    let is_field = |line: &&str| line.starts_with("    ") && !line.trim_start().starts_with("//");
+    let count = fields.lines().filter(is_field).count();
+    assert!((1..=SERVICE_FIELDS).contains(&count), "{count} fields:\n{fields}");
+}
+
+#[test]
 fn every_file_begins_with_its_purpose() {
     for source in sources() {
         assert!(source.text.starts_with("//! "), "{}", source.path.display());
@@ -248,7 +263,6 @@ fn every_file_begins_with_its_purpose() {
 }
 
 #[test]
-#[ignore = "some files have not been split yet"]
 fn files_are_short() {
     let mut long = Vec::new();
     for source in sources() {
@@ -261,7 +275,6 @@ fn files_are_short() {
 }
 
 #[test]
-#[ignore = "some functions have not been split yet"]
 fn functions_are_short() {
     let mut long = Vec::new();
     for source in sources() {

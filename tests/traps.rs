@@ -22,18 +22,6 @@ fn anonymous_bytes(server: &Server) -> usize {
     server.proc_status("RssAnon:").parse::<usize>().unwrap() * 1024
 }
 
-fn wake_ups(server: &Server) -> u64 {
-    server.proc_status("voluntary_ctxt_switches:").parse().unwrap()
-}
-
-/// Returns the processor time of the server, in hundredths of a second.
-fn cpu_ticks(server: &Server) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
-    let (_, fields) = text.rsplit_once(')').unwrap();
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
 /// Returns the value of a key of `ESTADO`.
 fn figure(client: &mut Client, key: &str) -> String {
     let lines = client.list("ESTADO");
@@ -213,7 +201,7 @@ fn key_is_reused_while_other_clients_are_served() {
     });
     let mut last = server.connect();
     until("only one client is left", || figure(&mut last, "clients") == "1");
-    assert_eq!(last.list("LISTAR").len(), 3, "nobody is left who holds something");
+    assert_eq!(last.list("LISTAR").len(), 3, "no reservation is left");
 }
 
 #[test]
@@ -349,18 +337,19 @@ fn full_and_recovering(server: &Server, at_least: usize, at_most: usize) {
         assert!(try_say(address, "SOY ana").is_none());
     }
     // A client that sends nothing gets the reason, and is closed.
-    let mut told = Client::to(address);
-    assert!(told.line().starts_with("ERR 503 "));
-    assert!(told.is_closed());
+    let mut refused = Client::to(address);
+    assert!(refused.line().starts_with("ERR 503 "));
+    assert!(refused.is_closed());
     for stream in &mut served {
         stream.write_all(b"LISTAR Habit*\n").unwrap();
         assert_eq!(read_line(stream), "OK 3 DISPONIBLES");
         (0..3).for_each(|_| drop(read_line(stream)));
     }
     server.wait_state("S");
-    let before = cpu_ticks(server);
-    std::thread::sleep(Duration::from_secs(1)); // the time in which it must not run
-    let used = cpu_ticks(server) - before;
+    let before = server.cpu_ticks();
+    // The server must not run during this time.
+    std::thread::sleep(Duration::from_secs(1));
+    let used = server.cpu_ticks() - before;
     assert!(used <= 5, "it spins: {used} hundredths of a second in one second");
     served.truncate(served.len() - 2);
     let mut back = None;
@@ -498,10 +487,11 @@ fn idle_server_does_not_wake_up() {
     server.wait_state("S");
     let threads = server.proc_status("Threads:");
     assert_eq!(threads, "1");
-    let (woken, ticks) = (wake_ups(&server), cpu_ticks(&server));
-    std::thread::sleep(Duration::from_secs(10)); // the time in which it must not wake up
-    assert_eq!(wake_ups(&server) - woken, 0, "wake-ups in ten seconds");
-    assert_eq!(cpu_ticks(&server) - ticks, 0);
+    let (woken, ticks) = (server.wake_ups(), server.cpu_ticks());
+    // The server must not wake up during this time.
+    std::thread::sleep(Duration::from_secs(10));
+    assert_eq!(server.wake_ups() - woken, 0, "wake-ups in ten seconds");
+    assert_eq!(server.cpu_ticks() - ticks, 0);
     assert_eq!(clients[1].list("LISTAR").len(), 2);
 }
 
@@ -580,7 +570,7 @@ fn client_that_never_reads_is_paused_and_then_closed() {
         }
     });
     let each = (most - before) / CLIENTS;
-    println!("at the most {each} bytes for each client that never reads");
+    println!("at most {each} bytes for each client that never reads");
     assert!(each < 400_000, "{each} bytes for each");
     until("they are gone", || figure(&mut other, "clients") == "1");
 }
@@ -895,7 +885,7 @@ fn client_after_a_full_commit_is_in_the_next_one() {
     let events = lines.iter().find_map(|line| line.strip_prefix("last_event=")).unwrap();
     let events: usize = events.parse().unwrap();
     let share = 16 * COMMAND_BUDGET;
-    // One share of each client before it, and one in progress.
+    // At most one share of each hog ran before the request, and one was in progress.
     assert!(events <= (HOGS + 2) * share, "{events} of {}", HOGS * SHARES * share);
     for hog in &mut hogs {
         (0..SHARES * COMMAND_BUDGET).for_each(|_| assert!(hog.line().starts_with("OK ")));

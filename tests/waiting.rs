@@ -110,9 +110,9 @@ fn half_closed_waiter_is_sent_its_position_again_and_granted_in_order() {
     half_close(&mut client);
     assert_eq!(client.line(), "* COLA 1 Habitación 1");
     assert_eq!(client.line(), "* COLA 1 Habitación 1", "at once after the half-close");
-    let told = Instant::now();
+    let reported = Instant::now();
     assert_eq!(client.line(), "* COLA 1 Habitación 1", "and every ten seconds");
-    let after_ms = told.elapsed().as_millis() as u64;
+    let after_ms = reported.elapsed().as_millis() as u64;
     assert!(
         (HALF_CLOSED_PROBE_MS - 500..HALF_CLOSED_PROBE_MS * 3 / 2).contains(&after_ms),
         "after {after_ms} ms"
@@ -197,9 +197,9 @@ fn half_closed_waiter_receives_positions_in_order() {
         all.into_iter().for_each(reset);
         half_close(&mut last);
     });
-    let told: Vec<_> = (0..3).map(|_| last.line()).collect();
+    let notices: Vec<_> = (0..3).map(|_| last.line()).collect();
     let place = |place| format!("* COLA {place} Habitación 1");
-    assert_eq!(told, [place(2), place(1), place(1)]);
+    assert_eq!(notices, [place(2), place(1), place(1)]);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn connection_can_wait_and_watch() {
     assert_eq!(client.line(), "OK RESERVADO #2 Habitación 1");
     assert_eq!(client.line(), "* 6 CANCELADO #1 Habitación 1");
     assert_eq!(client.line(), "* 7 RESERVADO #2 Habitación 1");
-    // A half-close ends neither.
+    // A half-close ends neither the reservation nor the watch.
     half_close(&mut client);
     assert_eq!(owner.say("CANCELAR #2"), "OK CANCELADO #2 Habitación 1");
     assert_eq!(client.line(), "* 8 CANCELADO #2 Habitación 1");
@@ -415,8 +415,8 @@ fn thousand_waiters_are_granted_once_each_in_order() {
             _ => "espera=1h",
         };
         let mut client = server.connect();
-        let told = client.say(&format!("RESERVAR Habitación 1 {options}"));
-        assert_eq!(told, format!("* COLA {place} Habitación 1"));
+        let notice = client.say(&format!("RESERVAR Habitación 1 {options}"));
+        assert_eq!(notice, format!("* COLA {place} Habitación 1"));
         waiters.push(Waiter { client: Some(client), place, fate });
     }
     // These leave in any order, before the first grant.
@@ -541,9 +541,9 @@ fn watcher_that_does_not_read_is_closed_with_a_last_notice_in_bounded_memory() {
     let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < 4 << 20, "it has grown by {grown} bytes");
     // Notices arrive in order and without a gap up to the last one.
-    let (mut next, mut last, mut told) = (4, String::new(), String::new());
-    lazy.read_to_string(&mut told).unwrap();
-    for line in told.lines() {
+    let (mut next, mut last, mut output) = (4, String::new(), String::new());
+    lazy.read_to_string(&mut output).unwrap();
+    for line in output.lines() {
         if line.starts_with("* FIN ") {
             last = line.to_owned();
             continue;

@@ -11,12 +11,11 @@ use reservad::commands::parse::{RequestTime, ScannedStr, parse};
 use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::{BufferPool, Conn, Eol, Frame};
 use reservad::inventory::event::Batch;
-use reservad::inventory::history::History;
 use reservad::inventory::{
     Capacity, Event, Grant, Inventory, Origin, Principal, Request, SessionId, cancellations,
 };
 use reservad::journal::{self, Journal, Storage, StorageFile, SyncPolicy};
-use reservad::store::replay;
+use reservad::store::{History, replay};
 use reservad::text::Verb;
 use reservad::time::{ClockReading, Time, Zone};
 
@@ -147,7 +146,7 @@ fn framing(bencher: Bencher, lines: usize) {
 #[divan::bench(args = [10, 100_000])]
 fn decide_and_apply_pair(bencher: Bencher, rooms: usize) {
     let mut house = House::new(rooms);
-    let who = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
+    let principal = Principal { session: SessionId(1), origin: Origin::LOCAL, holder: None };
     let (mut joined, mut also_joined) = (String::new(), String::new());
     let zone = house.zone.clone();
     let request_time = RequestTime { now: house.now, zone: &zone };
@@ -160,8 +159,8 @@ fn decide_and_apply_pair(bencher: Bencher, rooms: usize) {
         other => panic!("{other:?}"),
     };
     bencher.bench_local(|| {
-        enact_reserve(&mut house, &reserve, &who);
-        let released = house.inventory.cancel(&cancel, &who).expect("it is ours");
+        apply_reserve(&mut house, &reserve, &principal);
+        let released = house.inventory.cancel(&cancel, &principal).expect("it is ours");
         for event in cancellations(&released) {
             house.inventory.apply_and_log(house.now.wall, event, &mut house.batch);
         }
@@ -169,8 +168,8 @@ fn decide_and_apply_pair(bencher: Bencher, rooms: usize) {
     });
 }
 
-fn enact_reserve(house: &mut House, request: &Request, who: &Principal) {
-    let granted = house.inventory.reserve(request, who, &house.zone);
+fn apply_reserve(house: &mut House, request: &Request, principal: &Principal) {
+    let granted = house.inventory.reserve(request, principal, &house.zone);
     let Ok(Grant::New(reservation)) = granted else { panic!("{granted:?}") };
     house.inventory.apply_and_log(house.now.wall, Event::Reserved(reservation), &mut house.batch);
 }

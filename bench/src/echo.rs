@@ -167,7 +167,7 @@ impl Conn {
         let count = match self.stream.read(scratch) {
             Ok(0) => return Ok(false),
             Ok(count) => count,
-            Err(error) => return self.put_off(error, true),
+            Err(error) => return self.handle_error(error, true),
         };
         self.readable = self.closed || count == scratch.len();
         let mut read = &scratch[..count];
@@ -179,7 +179,7 @@ impl Conn {
             let sent = match self.stream.write(read) {
                 Ok(sent) => sent,
                 Err(error) => {
-                    self.put_off(error, false)?;
+                    self.handle_error(error, false)?;
                     0
                 }
             };
@@ -203,7 +203,7 @@ impl Conn {
         }
         let sent = match self.stream.write(&self.kept[..end]) {
             Ok(sent) => sent,
-            Err(error) => self.put_off(error, false).map(|_| 0)?,
+            Err(error) => self.handle_error(error, false).map(|_| 0)?,
         };
         self.writable &= sent == end;
         self.kept.drain(..sent);
@@ -214,7 +214,7 @@ impl Conn {
     }
 
     /// Turns "would block" into `Ok(true)`, which keeps the connection. An event will follow.
-    fn put_off(&mut self, error: io::Error, reading: bool) -> io::Result<bool> {
+    fn handle_error(&mut self, error: io::Error, reading: bool) -> io::Result<bool> {
         match error.kind() {
             ErrorKind::WouldBlock if reading => self.readable = false,
             ErrorKind::WouldBlock => self.writable = false,

@@ -5,8 +5,8 @@ use reservad::commands::parse::RequestTime;
 use reservad::commands::{self, CommandContext, Session, Stats};
 use reservad::conn::Eol;
 use reservad::inventory::event::Batch;
-use reservad::inventory::history::History;
 use reservad::inventory::{Capacity, Inventory, SessionId};
+use reservad::store::History;
 use reservad::time::{ClockReading, Time, Zone};
 
 /// An inventory on which single lines are run.

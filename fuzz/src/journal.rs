@@ -341,7 +341,7 @@ fn examine(directory: &Directory) -> Option<Opened> {
     let opened = Opened { report, dump: dump(&server.inventory) };
     opens_again(disk_now, &opened, server.now);
     short_reads_and_no_tail(directory, &opened);
-    goes_on(server);
+    check_usable(server);
     Some(opened)
 }
 
@@ -410,7 +410,7 @@ fn short_reads_and_no_tail(directory: &Directory, opened: &Opened) {
 }
 
 /// Checks that the server can be used, compacted and restarted.
-fn goes_on(mut server: Server) {
+fn check_usable(mut server: Server) {
     // The number of a forged journal may be just below the bound.
     if server.inventory.last_number().0.max(server.inventory.last_event()) > NUMBER_MAX - 100 {
         return;

@@ -52,7 +52,7 @@ pub struct Server {
     clock: Clock,
     /// The two clocks of the system.
     wall: Time,
-    tick: MonotonicMs,
+    monotonic: MonotonicMs,
 }
 
 impl Server {
@@ -76,9 +76,9 @@ impl Server {
         wall: Time,
         floor: Time,
     ) -> Server {
-        let (mut clock, tick) = (Clock::new(floor), MonotonicMs(0));
-        let now = clock.observe(wall, tick);
-        Server { disk, inventory, batch: Batch::default(), store, now, clock, wall, tick }
+        let (mut clock, monotonic) = (Clock::new(floor), MonotonicMs(0));
+        let now = clock.observe(wall, monotonic);
+        Server { disk, inventory, batch: Batch::default(), store, now, clock, wall, monotonic }
     }
 
     /// Advances both clocks, within the range of the calendar.
@@ -86,7 +86,7 @@ impl Server {
         const YEAR_2200: Time = Time::from_ms(7_258_118_400_000);
         let ms = ms.clamp(0, (YEAR_2200.ms() - self.wall.ms()).max(0));
         self.wall = self.wall.plus_ms(ms);
-        self.tick = self.tick.plus_ms(ms.unsigned_abs());
+        self.monotonic = self.monotonic.plus_ms(ms.unsigned_abs());
         self.update_time();
     }
 
@@ -113,7 +113,7 @@ impl Server {
 
     /// Reads the clocks and applies the time, as the loop does at the start of a turn.
     fn update_time(&mut self) {
-        self.now = self.clock.observe(self.wall, self.tick);
+        self.now = self.clock.observe(self.wall, self.monotonic);
         let step_ms = self.clock.take_step();
         if step_ms != 0 {
             self.inventory.clock_was_set(step_ms, self.now);
@@ -178,7 +178,7 @@ impl Server {
     }
 }
 
-/// Returns whether a line adds so many names that it is too slow for a fuzzer.
+/// Returns whether a line adds too many names to be fast enough for a fuzzer.
 pub fn is_too_much(line: &[u8]) -> bool {
     const MOST: usize = 300;
     let Ok(line) = str::from_utf8(line) else { return false };

@@ -54,7 +54,7 @@ pub fn hint(words: &[String], language: Lang) -> Option<String> {
     Some(texts::HINT_NUMBER.format(language, &[verb]))
 }
 
-/// Returns the time that a line may wait in the queue: its `wait=`, if that is valid, or zero.
+/// Returns the time that a line may wait in the queue: the value of a valid `wait=`, otherwise zero.
 pub fn wait_of(line: &str) -> Duration {
     let mut words = line.split_ascii_whitespace();
     let wait = words.find_map(|word| {

@@ -175,7 +175,7 @@ impl Connection {
         }
     }
 
-    /// Returns the server for messages: as given by the user, and its address if that differs.
+    /// Returns the server for messages: as given by the user, followed by its address if the two differ.
     pub fn name(&self) -> String {
         if self.address.to_string() == self.name {
             self.name.clone()

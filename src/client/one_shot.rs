@@ -108,7 +108,7 @@ impl OneShot<'_> {
         Ok(Some(0))
     }
 
-    /// Prints a line on standard error. If that is closed, only the exit code reports the error.
+    /// Prints a line on standard error. If it is closed, only the exit code reports the error.
     fn print_error_line(&mut self, line: &[u8]) {
         let _ = self.notices.line(line).and_then(|()| self.notices.flush());
     }

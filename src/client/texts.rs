@@ -164,15 +164,15 @@ texts! {
     LOSS_ENDED: "otro cliente la terminó", "another client ended it";
     LOSS_REPLY: "el servidor respondió «{}»", "the server replied '{}'";
     LOSS_CONNECTION: "conexión con {}: {}", "connection to {}: {}";
-    LOSS_END_NEAR: "llegaba su final", "its end was near";
+    LOSS_END_NEAR: "estaba a punto de vencer", "it was about to expire";
     NOT_CONFIRMED:
         "el servidor no confirmó el final de la reserva {}; consulta RESERVAS.",
         "the server did not confirm the end of reservation {}; check with BOOKINGS.";
 
     // The server cannot be reached.
     UNRESOLVED:
-        "no se encuentra la máquina de {}: {}\n¿Está bien escrito el nombre? Elígelo con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
-        "cannot find the host of {}: {}\nIs the name spelled right? Choose it with --server HOST:PORT or RESERVA_SERVER.";
+        "no se encuentra la máquina de {}: {}\n¿Está bien escrito el nombre? Elige el servidor con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
+        "cannot find the host of {}: {}\nIs the name spelled correctly? Choose the server with --server HOST:PORT or RESERVA_SERVER.";
     NO_ADDRESS: "el nombre no tiene direcciones", "the name has no address";
     UNREACHABLE:
         "no se puede conectar con {}: {}\n¿Está en marcha? Arráncalo con «reservad», o elige otro con --server MÁQUINA:PUERTO o RESERVA_SERVER.",
@@ -181,8 +181,8 @@ texts! {
     TIMED_OUT: "no contesta a tiempo", "no answer in time";
     HOST_UNREACHABLE: "no hay ruta hasta la máquina", "no route to the host";
     NETWORK_UNREACHABLE: "no hay ruta hasta la red", "no route to the network";
-    RESET: "el servidor la cortó", "the server reset it";
-    CLOSED: "el servidor la cerró", "the server closed it";
+    RESET: "el servidor cortó la conexión", "the server reset the connection";
+    CLOSED: "el servidor cerró la conexión", "the server closed the connection";
 
     // The connection was lost.
     LOST_BEFORE_REPLY:
@@ -279,7 +279,7 @@ Ejemplos:
 Códigos de salida:
   0   todo OK
   64  ERR 400, 401, 403, 404, 410, 413, uso incorrecto o entrada que no es texto: corrígelo antes
-  69  no hay servidor, o la conexión se perdió o calló antes de la respuesta completa
+  69  no hay servidor, o la conexión se perdió o quedó en silencio antes de la respuesta completa
   71  el sistema no puede crear un proceso para el programa
   74  falló la lectura de la entrada o la escritura de la salida
   75  ERR 408, 409, 429, 503: prueba más tarde

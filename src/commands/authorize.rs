@@ -1,4 +1,4 @@
-//! The rights that depend on who speaks, checked between parsing and executing a command.
+//! The rights of clients, checked between parsing and executing a command.
 
 use super::parse::Command;
 use crate::inventory::{Cancel, Inventory, Number, Principal, Refusal};

@@ -63,7 +63,8 @@ pub fn run(
 struct BookingList {
     texts: NameTexts,
     rows: std::vec::IntoIter<(ResourceId, Rc<Reservation>)>,
-    /// The number of rows that memory was allocated for. Rows that were sent are not freed singly.
+    /// The number of rows at the start of the list. Their memory is freed with the list, not as
+    /// rows are sent.
     row_count: usize,
     zone: Zone,
     lang: Lang,

@@ -30,25 +30,25 @@ pub fn cut(session: &Session, eol: Eol, out: &mut Vec<u8>) {
 
 /// Why a connection is rejected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoRoom {
-    /// The server has its maximum of clients, or uses its maximum of memory.
+pub enum RejectReason {
+    /// The server has reached the maximum of clients or of memory.
     Full,
-    /// Its address has its maximum of connections.
+    /// The address has reached its maximum of connections.
     Address,
     /// It was the oldest of too many connections without a command.
     Silent,
 }
 
 /// Appends the last line to a connection that is rejected, in both languages.
-pub fn no_room(why: NoRoom, out: &mut Vec<u8>) {
+pub fn push_rejection(why: RejectReason, out: &mut Vec<u8>) {
     let text = match why {
-        NoRoom::Full => {
+        RejectReason::Full => {
             "ERR 503 el servidor está lleno, prueba más tarde / the server is full, try later\n"
         }
-        NoRoom::Address => {
+        RejectReason::Address => {
             "ERR 503 hay demasiadas conexiones desde tu dirección, cierra alguna / too many connections from your address, close some\n"
         }
-        NoRoom::Silent => {
+        RejectReason::Silent => {
             "ERR 503 hay demasiadas conexiones que no han enviado ninguna orden, y la tuya es la más antigua; conéctate de nuevo y envía una / too many connections have sent no command, and yours is the oldest; connect again and send one\n"
         }
     };

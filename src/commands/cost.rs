@@ -31,7 +31,8 @@ fn cost_of(verb: Verb, rest: &[u8], classes: ByteClasses, inventory: &Inventory)
         Verb::Bookings => inventory.list_cost(has_targets(rest)) + bookings(rest, inventory),
         Verb::Reserve | Verb::When if !classes.any(ByteClasses::STAR) => search(rest, inventory),
         Verb::Reserve | Verb::When => match inventory.choice_cost(TARGETS_MAX) {
-            // Cheap even with the maximal number of patterns, so they are not counted.
+            // Matching is cheap even with the maximal number of patterns, so the patterns are not
+            // counted.
             most if most <= COSTLY_WORK as usize => most,
             _ => match patterns(rest) {
                 0 => search(rest, inventory),
@@ -77,7 +78,8 @@ fn bookings(rest: &[u8], inventory: &Inventory) -> usize {
 /// Returns the maximal number of bookings that a search for a free interval visits.
 fn search(rest: &[u8], inventory: &Inventory) -> usize {
     const COSTLY: u64 = COSTLY_WORK as u64;
-    // No resource can have that many, which is the usual case, so no name is looked up.
+    // With so few reservations in total, no search is costly. This is the usual case, and saves
+    // looking up names.
     match inventory.reservation_count() as u64 {
         ..=COSTLY => 0,
         _ => named_bookings(rest, inventory),
@@ -88,7 +90,8 @@ fn named_bookings(rest: &[u8], inventory: &Inventory) -> usize {
     let has_gap =
         |item: &[u8]| item.contains(&b'\t') || memchr::memmem::find(item, b"  ").is_some();
     let bookings = |item| match has_gap(item) {
-        // Names with other whitespace than single spaces are rare and are not looked up.
+        // A name with other gaps than single spaces is rare, and counts as one that may have all
+        // bookings.
         true => inventory.reservation_count(),
         false => inventory.bookings_at_most(item),
     };

@@ -9,11 +9,13 @@ use crate::inventory::pattern::Pattern;
 use crate::inventory::{End, Interval, Refusal, ResourceId, Selector, Start, When};
 use crate::limits::{LIST_PIECE_BYTES, NAME_MAX_BYTES};
 
-pub const HELP_ES: &[&str] =
-    &["LISTAR [patrón] [desde=] [hasta=|por=|noches=]: lo libre ahora, o en todo ese tiempo"];
+pub const HELP_ES: &[&str] = &[
+    "LISTAR [patrón] [desde=] [hasta=|por=|noches=]: los recursos libres ahora, o en todo ese tiempo",
+];
 
-pub const HELP_EN: &[&str] =
-    &["LIST [pattern] [from=] [until=|for=|nights=]: what is free now, or for all that time"];
+pub const HELP_EN: &[&str] = &[
+    "LIST [pattern] [from=] [until=|for=|nights=]: the resources that are free now, or for all that time",
+];
 
 pub fn parse(mut line: Line<'_>) -> Result<Command<'_>, ErrorReply> {
     let selector = line.one_selector()?;
@@ -36,7 +38,7 @@ pub fn run(
     reply: &mut Reply,
 ) -> Result<Flow, Refusal> {
     let pattern = pattern_of(selector, context)?;
-    // The shortest interval there is stands for the present.
+    // The present is the shortest possible interval.
     let now = context.request_time.now.wall;
     let interval = interval.unwrap_or(Interval { from: now, until: now.plus_ms(1) });
     let bits = context.inventory.free_bits(pattern.as_ref(), interval);

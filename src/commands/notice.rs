@@ -42,7 +42,7 @@ impl Notices {
         lang: Lang,
         zone: &Zone,
     ) -> Option<&str> {
-        let at = self.place(number);
+        let at = self.index_of(number);
         let (kept, made) = (&mut self.kept[at], &mut self.made);
         if let Some(pattern) = pattern {
             let folded = kept.folded.get_or_insert_with(|| {
@@ -62,7 +62,7 @@ impl Notices {
     }
 
     /// Returns the index of an event. Empties the cache for an event too far from the others.
-    fn place(&mut self, number: u64) -> usize {
+    fn index_of(&mut self, number: u64) -> usize {
         let end = self.first + self.kept.len() as u64;
         if !(self.first..=end).contains(&number) {
             self.kept.clear();
@@ -133,8 +133,8 @@ impl<'a> Notice<'a> {
     }
 }
 
-/// Appends the interval, if there is an end or if the start is not the time of the event (`begun`).
-/// A renewal has no start, so only its new end is appended.
+/// Appends the interval, unless the reservation starts with the event and has no end. `begun` is
+/// the time of the event, or `None` for a renewal, whose start is not printed.
 fn push_terms(begun: Option<&str>, terms: &str, lang: Lang, zone: &Zone, line: &mut String) {
     // These options precede the quoted ones, which may contain any text.
     let mut words = terms.split(' ').skip(1).peekable();

@@ -16,7 +16,7 @@ pub fn parse(line: Line<'_>) -> Result<Command<'_>, ErrorReply> {
     line.without_arguments(Command::Quit)
 }
 
-/// Runs `SALIR`, which Ctrl-D stands for, too.
+/// Runs `SALIR`, or Ctrl-D at the start of a line, which means the same.
 pub fn quit(eol: Eol, session: &Session, context: &mut CommandContext, out: &mut Vec<u8>) -> Flow {
     if !leave(session.id(), Ending::Quit, RELEASES_AT_ONCE, context) {
         return Flow::Leave;

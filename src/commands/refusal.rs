@@ -5,7 +5,7 @@ use super::reply::PrintedEnd;
 use crate::inventory::queue::WaitLimit;
 use crate::inventory::{Booking, Busy, Earliest, NextFit, Number, Refusal, Reservation};
 use crate::limits::{
-    CANCEL_LOOKS, WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX, WAITERS_MAX,
+    CANCEL_BOOKINGS_MAX, WAIT_MATCH_BYTES, WAIT_PATTERNS_MAX, WAIT_TARGETS_MAX, WAITERS_MAX,
 };
 use crate::text::{Lang, excerpt, localize, push_quoted};
 use crate::time::{Round, Time, Zone};
@@ -51,7 +51,7 @@ impl Texts<'_> {
             Refusal::Exists { name, existing } => self.exists(&name, &existing),
             Refusal::StillReserved { name, number } => self.still_reserved(&name, number),
             Refusal::TooManyPatterns { patterns, most } => self.too_many_patterns(patterns, most),
-            Refusal::TooMuchWaits(limit) => self.too_much_waits(limit),
+            Refusal::WaitLimitReached(limit) => self.too_much_waits(limit),
             Refusal::TooManyResources(most) => self.too_many_resources(most),
             Refusal::TooManyReservations(most) => self.too_many_reservations(most),
         }
@@ -59,20 +59,20 @@ impl Texts<'_> {
 
     fn no_resource(self, name: &str) -> String {
         let name_text = excerpt(name);
-        // A number without its sign is a frequent slip.
+        // A reservation number without its `#` is a frequent mistake.
         if name.bytes().all(|byte| byte.is_ascii_digit()) {
             return localize!(
                 self.lang,
-                "no existe «{}»; LISTAR * muestra lo que está libre, y una reserva se escribe #{}",
-                "there is no '{}'; LIST * shows what is free, and a reservation is written #{}",
+                "no existe «{}»; LISTAR * muestra los recursos libres, y una reserva se escribe #{}",
+                "there is no '{}'; LIST * shows the free resources, and a reservation is written #{}",
                 name_text,
                 name_text,
             );
         }
         localize!(
             self.lang,
-            "no existe «{}»; LISTAR * muestra lo que está libre",
-            "there is no '{}'; LIST * shows what is free",
+            "no existe «{}»; LISTAR * muestra los recursos libres",
+            "there is no '{}'; LIST * shows the free resources",
             name_text,
         )
     }
@@ -126,11 +126,13 @@ impl Texts<'_> {
     }
 
     fn not_yours(self, what: &str, number: Number, holder: &str) -> String {
+        // A number that the request gave is not repeated.
+        let prefix = if what.starts_with('#') { "" } else { &format!("{}: ", excerpt(what)) };
         localize!(
             self.lang,
-            "{}: #{} es de {}; su titular debe decir antes SOY {}",
-            "{}: #{} is held by {}; its holder must say IAM {} first",
-            excerpt(what),
+            "{}#{} es de {}; su titular debe decir antes SOY {}",
+            "{}#{} is held by {}; its holder must say IAM {} first",
+            prefix,
             number,
             holder,
             holder,
@@ -169,7 +171,7 @@ impl Texts<'_> {
             "«{}» tiene más de {} reservas, demasiadas para buscar la tuya por el nombre; usa CANCELAR #número",
             "'{}' has more than {} reservations, too many to find yours by the name; use CANCEL #number",
             excerpt(name),
-            CANCEL_LOOKS,
+            CANCEL_BOOKINGS_MAX,
         )
     }
 
@@ -296,7 +298,7 @@ impl Texts<'_> {
     }
 }
 
-/// The limits of the queue.
+/// Texts about the limits of the queue.
 impl Texts<'_> {
     fn too_much_waits(self, limit: WaitLimit) -> String {
         match limit {
@@ -335,7 +337,7 @@ impl Texts<'_> {
     }
 }
 
-/// A request that collides: the booking in the way, and when the request would fit.
+/// Texts about a request that collides: the booking in the way, and when the request would fit.
 impl Texts<'_> {
     fn busy(self, busy: &Busy) -> String {
         let mut text = self.busy_target(busy);
@@ -389,7 +391,7 @@ impl Texts<'_> {
             NextFit::SameLength(time) => localize!(
                 self.lang,
                 "; así no cabrá nunca; con esa duración, libre desde {}",
-                "; never fits as asked; that length is free from {}",
+                "; cannot fit as requested; that length is free from {}",
                 self.zone.text(time, Round::Up),
             ),
             NextFit::AsAsked(Earliest::Never) => {

@@ -8,7 +8,7 @@ use crate::inventory::{End, Number, Refusal, WhenError};
 use crate::text::localize;
 
 pub const HELP_ES: &[&str] = &[
-    "RENOVAR #42 por=2h|hasta=2026-12-27: mueve el final de toda la reserva, después o antes",
+    "RENOVAR #42 por=2h|hasta=2026-12-27: adelanta o retrasa el final de toda la reserva",
     "por= cuenta desde ahora, o desde su principio si aún no ha llegado",
 ];
 

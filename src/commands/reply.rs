@@ -79,8 +79,8 @@ impl<'a> Reply<'a> {
         self.localized(" desde=", " from=").text(&from)
     }
 
-    /// Appends `hasta=…`, after a space, and for a reservation that its connection keeps alive how
-    /// long it lives without a renewal.
+    /// Appends `hasta=…`, after a space, and `por=…` for a reservation that its connection keeps
+    /// alive.
     pub fn until(&mut self, reservation: &Reservation) -> &mut Self {
         let end = PrintedEnd::of(reservation, self.lang, self.zone);
         self.localized(" hasta=", " until=").text(&end);

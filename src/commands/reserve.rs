@@ -61,7 +61,7 @@ fn wait_ms(line: &mut Line) -> Result<Option<i64>, ErrorReply> {
     }
 }
 
-/// Grants a request or puts it in the queue. In the queue, the reply is the notice of its place.
+/// Grants a request or puts it in the queue. A request that waits is answered with its position.
 pub fn run(
     request: Request,
     session: &mut Session,
@@ -82,9 +82,9 @@ pub fn run(
         Grant::Wait(wants) => {
             let targets = context.inventory.target_text(&wants.targets, &request.selectors);
             let principal = session.principal.clone();
-            let place = context.inventory.wait(request, wants, principal, now, zone);
+            let position = context.inventory.wait(request, wants, principal, now, zone);
             let wait = Wait { lang: reply.lang, eol: reply.eol, is_dated, targets };
-            reply.line(&wait.notice(place));
+            reply.line(&wait.notice(position));
             session.wait = Some(Box::new(wait));
             return Ok(());
         }

@@ -5,9 +5,9 @@ use super::reply::Reply;
 use super::reserve::push_granted;
 use super::watch::Watch;
 use crate::conn::Eol;
-use crate::inventory::history::History;
 use crate::inventory::queue::Outcome;
 use crate::inventory::{Origin, Principal, ResourceId, SessionId};
+use crate::store::History;
 use crate::text::{Lang, excerpt, localize};
 use crate::time::Zone;
 
@@ -19,8 +19,8 @@ pub struct Session {
     pub(super) lang: Lang,
     /// Whether no command was received yet.
     pub(super) is_fresh: bool,
-    /// Whether lines that may cost more than [`COSTLY_WORK`](crate::limits::COSTLY_WORK) run; see
-    /// [`Flow::Later`](super::Flow::Later).
+    /// Whether lines that may cost more than [`COSTLY_WORK`](crate::limits::COSTLY_WORK) are run;
+    /// see [`Flow::Later`](super::Flow::Later).
     pub(super) allows_costly: bool,
     /// The resource that the last command named, which may have been removed since. A guess for
     /// the next command; see the module `shortcut`.
@@ -59,7 +59,7 @@ impl Session {
         self.principal.origin
     }
 
-    /// Sets whether its next lines may be costly, as far as that is known before they run.
+    /// Sets whether lines with a costly estimate may run from now on.
     pub fn allow_costly(&mut self, is_allowed: bool) {
         self.allows_costly = is_allowed;
     }
@@ -84,15 +84,15 @@ impl Session {
         self.watch.as_ref().is_some_and(|watch| watch.next <= history.last())
     }
 
-    /// Returns whether a watcher can be sent a line now. A watcher that is too far behind gets its
-    /// last line after all other output is sent; see [`notices`](super::notices).
-    pub fn can_be_told(&self, history: &History, is_flushed: bool) -> bool {
+    /// Returns whether a watcher may get a notice or its last line now. A watcher that is too far
+    /// behind gets its last line after all other output is sent; see [`notices`](super::notices).
+    pub fn can_notify(&self, history: &History, is_flushed: bool) -> bool {
         let is_held = |watch: &Watch| watch.next > history.floor();
         self.is_behind(history) && (is_flushed || self.watch.as_deref().is_some_and(is_held))
     }
 }
 
-/// How to answer a connection that waits.
+/// The wait of a connection, with the parts of the request that its notices and its reply need.
 #[derive(Debug)]
 pub(super) struct Wait {
     pub(super) lang: Lang,
@@ -104,8 +104,8 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    pub(super) fn notice(&self, place: usize) -> String {
-        format!("* {} {place} {}", self.lang.localized("COLA", "QUEUE"), self.targets)
+    pub(super) fn notice(&self, position: usize) -> String {
+        format!("* {} {position} {}", self.lang.localized("COLA", "QUEUE"), self.targets)
     }
 
     fn reply<'a>(&self, zone: &'a Zone, out: &'a mut Vec<u8>) -> Reply<'a> {
@@ -113,15 +113,15 @@ impl Wait {
     }
 }
 
-/// Appends the notice of its place to a connection that waits.
-pub fn tell_place(session: &Session, place: usize, out: &mut Vec<u8>) {
+/// Appends the position of a waiting request: `* COLA 3 Sala 1`.
+pub fn push_position(session: &Session, position: usize, out: &mut Vec<u8>) {
     if let Some(wait) = &session.wait {
-        out.extend_from_slice(wait.notice(place).as_bytes());
+        out.extend_from_slice(wait.notice(position).as_bytes());
         out.extend_from_slice(wait.eol.as_str().as_bytes());
     }
 }
 
-/// Appends the outcome of a wait, or a change of its place, to the connection that waits.
+/// Appends the outcome of a wait, or its new position, to the output of the waiting connection.
 pub fn resolve(
     session: &mut Session,
     outcome: &Outcome,
@@ -131,8 +131,8 @@ pub fn resolve(
     let Some(wait) = session.wait.take() else { return };
     let mut reply = wait.reply(context.request_time.zone, out);
     let line = match outcome {
-        Outcome::PositionChanged(place) => {
-            reply.line(&wait.notice(*place));
+        Outcome::PositionChanged(position) => {
+            reply.line(&wait.notice(*position));
             session.wait = Some(wait);
             return;
         }

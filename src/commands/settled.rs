@@ -1,4 +1,4 @@
-//! The commands that may run while the inventory is behind: those that work still due cannot
+//! Decides which commands may run while the inventory is behind: those that work still due cannot
 //! affect.
 
 use super::parse::Command;
@@ -25,7 +25,7 @@ pub fn is_settled(command: &Command, inventory: &Inventory, now: ClockReading) -
     match command {
         Command::Help(_) | Command::IAm(_) | Command::Watch { .. } | Command::Quit => true,
         Command::Status => false,
-        // Without the work that is due, the inventory could be full, or the key still be in use.
+        // Work that is due may free space for a reservation, or free the key.
         Command::Reserve(request) => {
             !inventory.is_full()
                 && request.key.is_none()

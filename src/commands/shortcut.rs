@@ -116,8 +116,8 @@ mod tests {
     use crate::commands::parse::RequestTime;
     use crate::commands::{Flow, Stats, run_general};
     use crate::inventory::event::Batch;
-    use crate::inventory::history::History;
     use crate::inventory::{Capacity, SessionId};
+    use crate::store::History;
     use crate::time::{ClockReading, Zone};
 
     /// A server that runs its lines with or without the shortcut.

@@ -7,10 +7,10 @@ use super::reply::Reply;
 use super::session::Session;
 use super::{CommandContext, Flow};
 use crate::conn::Eol;
-use crate::inventory::history::History;
 use crate::inventory::pattern::Pattern;
 use crate::inventory::{Refusal, Selector};
 use crate::limits::PROGRESS_EVERY;
+use crate::store::History;
 use crate::text::{Lang, Opt, excerpt, localize};
 use crate::time::Zone;
 
@@ -39,7 +39,7 @@ fn event_number(text: &str, lang: Lang) -> Result<u64, ErrorReply> {
             excerpt(text),
         )));
     }
-    // A number that overflows is one of the future, too.
+    // A number that overflows refers to a future event, too.
     Ok(text.parse().unwrap_or(u64::MAX))
 }
 
@@ -58,7 +58,7 @@ pub fn run(
         return Err(Refusal::HistoryGone { asked: after, floor, last });
     }
     let (lang, eol) = (reply.lang, reply.eol);
-    session.watch = Some(Box::new(Watch { pattern, lang, eol, next: after + 1, told: after }));
+    session.watch = Some(Box::new(Watch { pattern, lang, eol, next: after + 1, reported: after }));
     reply.localized("OK OBSERVANDO tras=", "OK WATCHING after=").number(after).end_line();
     Ok(())
 }
@@ -72,7 +72,7 @@ pub(super) struct Watch {
     /// The number of the next event to examine.
     pub(super) next: u64,
     /// The number of the last event that was reported.
-    pub(super) told: u64,
+    pub(super) reported: u64,
 }
 
 /// Appends notices of events on disk until the watcher has all of them, or until about `room` bytes
@@ -120,10 +120,10 @@ impl Watch {
         let mut reply = Reply::new(self.lang, self.eol, zone, out);
         if let Some(line) = kept.get(self.next, text, self.pattern.as_ref(), self.lang, zone) {
             reply.line(line);
-            self.told = self.next;
-        } else if self.next - self.told >= PROGRESS_EVERY {
+            self.reported = self.next;
+        } else if self.next - self.reported >= PROGRESS_EVERY {
             reply.text("* ").number(self.next).localized(" AVANCE", " PROGRESS").end_line();
-            self.told = self.next;
+            self.reported = self.next;
         }
         self.next += 1;
     }

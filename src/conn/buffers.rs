@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::limits::{SPARE_BUFFERS, SPARE_BYTES};
+use crate::limits::{POOL_BUFFER_BYTES, POOL_BUFFERS};
 
 /// The buffers of a connection. A connection without input and output has none, which saves most
 /// of the memory of an idle connection.
@@ -188,8 +188,8 @@ impl Output {
         if self.pending() == 0 {
             *self = Output::default();
         } else if self.sent >= self.pending() {
-            // With at least as much sent as pending, moving costs less than the sending did. It
-            // bounds the buffer of a reader that never catches up completely.
+            // At least half of the buffer is sent, so moving the rest costs less than sending did.
+            // This bounds the buffer of a peer that never catches up completely.
             drop_front(&mut self.bytes, self.sent);
             self.sent = 0;
         }
@@ -219,7 +219,7 @@ impl BufferPool {
     /// Clears buffers and keeps them, unless they are large or the pool is full.
     #[inline]
     pub(super) fn put(&mut self, mut buffers: Box<Buffers>) {
-        if buffers.largest_capacity() <= SPARE_BYTES && self.0.len() < SPARE_BUFFERS {
+        if buffers.largest_capacity() <= POOL_BUFFER_BYTES && self.0.len() < POOL_BUFFERS {
             buffers.clear();
             self.0.push(buffers);
         }

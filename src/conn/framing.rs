@@ -48,7 +48,7 @@ pub enum Frame {
 pub(super) struct Framing {
     pub telnet: Telnet,
     eol: Eol,
-    /// Bytes of a line that is too long which were dropped so far; 0 without such a line.
+    /// The number of bytes dropped so far of a line that is too long; 0 without such a line.
     dropped: usize,
     last_dropped: u8,
     /// Whether no frame was returned yet.

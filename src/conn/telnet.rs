@@ -60,8 +60,9 @@ impl Telnet {
 
     /// Processes one byte of a sequence and returns the next state.
     ///
-    /// Every offer and demand is declined, also DO TIMING-MARK, after which telnet shows output
-    /// again. Refusals are not answered, because that could go on without end.
+    /// Every offer and demand is declined, also DO TIMING-MARK: a telnet client discards output
+    /// until it gets the answer. Refusals are not answered, because that could lead to an endless
+    /// exchange.
     fn step(&mut self, byte: u8, buffers: &mut Buffers) -> State {
         match (self.state, byte) {
             (State::Command, WILL | WONT | DO | DONT) => State::Option(byte),

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use support::Rng;
 
 use super::*;
-use crate::limits::{LINE_ENDLESS_BYTES, LINE_MAX_BYTES, SPARE_BYTES, WRITE_BUDGET_BYTES};
+use crate::limits::{LINE_ENDLESS_BYTES, LINE_MAX_BYTES, POOL_BUFFER_BYTES, WRITE_BUDGET_BYTES};
 
 /// The result of the next read.
 #[derive(Clone, Debug)]
@@ -547,7 +547,7 @@ fn pool_passes_empty_buffers_to_the_next_connection() {
     assert_eq!((other.buffers().input.rest(), pool.len()), (&b"rest"[..], 0));
     assert_eq!(other.buffers().output.capacity(), 0, "unused memory is released");
 
-    other.out().resize(SPARE_BYTES + 1, b'x');
+    other.out().resize(POOL_BUFFER_BYTES + 1, b'x');
     other.flush(usize::MAX).unwrap();
     other.drop_input();
     other.release(&mut pool);

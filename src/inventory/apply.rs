@@ -77,7 +77,8 @@ impl Inventory {
         }
     }
 
-    /// Moves the end of a reservation. It replaces the connection's end, if there was one.
+    /// Moves the end of a reservation. A reservation that was bound to a connection is bound to it
+    /// no longer.
     fn move_end(&mut self, number: Number, until: Time, lease: bool, keep_alive_ms: Option<i64>) {
         let Some(reservation) = self.reservations.get_mut(&number) else { return };
         let reservation = Rc::make_mut(reservation);
@@ -115,7 +116,7 @@ impl Inventory {
 
     /// Takes resources out of a reservation, which ends if none is left.
     fn release(&mut self, number: Number, targets: &[ResourceId]) {
-        // Usually all of them. Then a single search is enough.
+        // Usually all resources are released, and a single search is enough.
         let Some(mut old) = self.reservations.remove(&number) else { return };
         if targets != old.targets() {
             let mut left = Ids::from_slice(old.targets());

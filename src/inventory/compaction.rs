@@ -3,14 +3,14 @@
 use std::rc::Rc;
 
 use super::{Inventory, ResourceId};
-use crate::limits::{NAMES_CHUNK, TIDY_MIN_IDS, TIDY_WORK};
+use crate::limits::{COMPACT_IDS_MIN, COMPACT_IDS_WORK, NAMES_CHUNK};
 
 /// The progress of a compaction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IdCompaction {
     /// The next chunk of names to fill. The ids before it have no gaps.
     chunk: usize,
-    /// The first id that still has to move. All ids from the chunk up to here are of removed
+    /// The first id that still has to move. All ids from the chunk up to here belong to removed
     /// resources.
     next: ResourceId,
     /// The number of ids at the end of the last piece.
@@ -18,15 +18,15 @@ pub(super) struct IdCompaction {
 }
 
 impl Inventory {
-    /// Returns whether at least half of the ids are of removed resources and no compaction has
+    /// Returns whether at least half of the ids belong to removed resources and no compaction has
     /// begun.
     pub fn wants_compaction(&self) -> bool {
         self.compaction.is_none()
-            && self.schedules.len() >= TIDY_MIN_IDS
+            && self.schedules.len() >= COMPACT_IDS_MIN
             && self.schedules.len() >= 2 * self.names.len()
     }
 
-    /// Compacts ids once at least half of them are of removed resources, one piece per call. Ids
+    /// Compacts ids once at least half of them belong to removed resources, one piece per call. Ids
     /// before the cursor are final; those behind it are still the old ones.
     ///
     /// Must not be called between a decision and its `apply`, nor while waiters are being tried.
@@ -41,7 +41,7 @@ impl Inventory {
         }
         let Some(IdCompaction { ids, .. }) = self.compaction else { return };
         // The cursor must move faster than resources are added.
-        let mut work = TIDY_WORK + 2 * (self.schedules.len() - ids);
+        let mut work = COMPACT_IDS_WORK + 2 * (self.schedules.len() - ids);
         while let Some(compaction) = self.compaction.take() {
             if work == 0 {
                 self.compaction = Some(IdCompaction { ids: self.schedules.len(), ..compaction });

@@ -66,7 +66,7 @@ pub struct When {
     pub end: End,
 }
 
-/// The reason why a description means no interval.
+/// The reason why a requested interval is invalid.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum WhenError {
     /// The end is not after the start.

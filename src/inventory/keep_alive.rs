@@ -17,7 +17,8 @@ pub struct KeepAlive {
     /// The time that it lives without a renewal, in milliseconds, at least
     /// [`KEEP_ALIVE_MIN_MS`](crate::limits::KEEP_ALIVE_MIN_MS).
     pub ms: i64,
-    /// The time at which it ends unless it is renewed. Set when the reservation enters the inventory.
+    /// The time at which it ends unless it is renewed. Set when the reservation enters the
+    /// inventory.
     pub deadline: MonotonicMs,
 }
 

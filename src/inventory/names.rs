@@ -108,8 +108,8 @@ impl Names {
         self.texts.name_epoch += 1;
     }
 
-    /// Moves the next live names, in order, into a chunk. They must fill it unless they are the last
-    /// ones, so that all names of the chunk have moved already.
+    /// Moves the next live names, in order, into a chunk. They must fill it unless they are the
+    /// last ones, so that all names of the chunk have moved already.
     pub fn remap(&mut self, chunk: usize, live: &[ResourceId]) {
         if live.is_empty() {
             return;
@@ -212,8 +212,8 @@ impl NameTexts {
 struct Chunk {
     names: String,
     folded: String,
-    /// The ends of each name and folded form. They are stored inline, which saves a cache miss for a
-    /// name that was not used recently.
+    /// The ends of each name and folded form. They are stored inline, which saves a cache miss for
+    /// a name that was not used recently.
     ends: SmallVec<[(u16, u16); NAMES_CHUNK]>,
 }
 
@@ -249,8 +249,8 @@ fn slot_hash(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }
 
-/// A hash function that is fast for short texts. Its key comes from the system's random numbers, and
-/// clients see neither the key nor a hash, so they cannot choose names that collide.
+/// A hash function that is fast for short texts. Its key comes from the system's random numbers,
+/// and clients see neither the key nor a hash, so they cannot choose names that collide.
 #[derive(Debug)]
 struct KeyedHasher(SeedableRandomState);
 

@@ -1,9 +1,9 @@
 //! The passage of time: expiry, grants, timed-out waits, and steps of the wall clock.
 //!
 //! Each of these happens at its own time. Everything due at one time happens in this order:
-//! expiries, the grants that they allow, timed-out waits, notices of positions. When more is due than
-//! one turn can do (a million reservations can end at one instant), the rest is left for the next
-//! turns, and meanwhile the inventory [is behind](Inventory::is_behind). The remaining work
+//! expiries, the grants that they allow, timed-out waits, notices of positions. When more is due
+//! than one turn can do (a million reservations can end at one instant), the rest is left for the
+//! next turns, and meanwhile the inventory [is behind](Inventory::is_behind). The remaining work
 //! concerns only some resources. A command that does not touch these ([`Inventory::is_settled`])
 //! may run first. All others must wait; otherwise they would see reservations that are over, or
 //! take a resource that an older request is about to get.
@@ -17,7 +17,8 @@ use super::{Deadlines, Event, Inventory, Number, Reservation, ResourceId};
 use crate::limits::BACKLOG_WORK;
 use crate::time::{ClockReading, Time, Zone, earlier};
 
-/// The most pieces of work that the grants after all commands of a turn may take in total.
+/// Bound on the work of the grants after all commands of a turn, as a multiple of
+/// [`Backlog::piece`].
 const PIECES_PER_TURN: u64 = 4;
 
 /// Work that the passage of time has made due and that is not done yet.
@@ -27,16 +28,16 @@ pub(super) struct Backlog {
     piece: u64,
     /// Work left in this turn for grants after commands.
     left: u64,
-    /// The time at which due work is being done.
+    /// The time of the due work in progress.
     instant: Option<ClockReading>,
-    /// Whether expiries, grants and notices of positions are done for `instant`, so that only timed-out
-    /// waits are left.
+    /// Whether expiries, grants and notices of positions are done for `instant`, so that only
+    /// timed-out waits are left.
     has_granted: bool,
     /// Steps of the wall clock still to apply, in order.
     steps: VecDeque<Step>,
     /// Whether the last turn left work.
     is_behind: bool,
-    /// The last event and the time of the turn in which work was last left.
+    /// The last event and the time of the latest turn that left work.
     left_at: (u64, Time),
     /// Lower bound of the times of further events.
     floor: Time,
@@ -89,16 +90,16 @@ impl Inventory {
     }
 
     /// Applies everything that is due up to `now`, each at its own time: expiries, then the grants
-    /// that they allow, then timed-out waits. If that is more than one turn can do, the inventory [is
-    /// behind](Inventory::is_behind) afterwards. Call it at the start of each turn. Commands of that
-    /// turn must use the time `now`.
+    /// that they allow, then timed-out waits. If that is more than one turn can do, the inventory
+    /// [is behind](Inventory::is_behind) afterwards. Call it at the start of each turn. Commands of
+    /// that turn must use the time `now`.
     #[inline]
     pub fn advance(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) {
         let delay_ms = now.monotonic.ms() - now.wall.ms();
         let caught_up = std::mem::replace(&mut self.backlog.delay_ms, delay_ms) > delay_ms;
         if caught_up {
-            // The wall clock stood still until the monotonic clock caught up. A length from now on
-            // ends earlier than it did meanwhile, so it may fit before a booking.
+            // The wall clock has advanced again after it stood still. Until then, a request with a
+            // length would have ended later than it does now, so it may now fit before a booking.
             self.queue.retry_all();
         }
         // Most turns have nothing to do here.
@@ -118,10 +119,11 @@ impl Inventory {
     fn advance_piece(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) -> bool {
         let end = self.work().saturating_add(self.backlog.piece);
         if self.backlog.is_behind && self.backlog.left_at.0 != self.last_event() {
-            // Later events must not have an earlier time than those since that turn.
+            // Commands have caused events since that turn, and later events must not have an
+            // earlier time.
             self.backlog.floor = self.backlog.floor.max(self.backlog.left_at.1);
         }
-        let is_done = self.work_off(now, end, zone, batch);
+        let is_done = self.do_due_work(now, end, zone, batch);
         self.leave_backlog(!is_done, now);
         is_done
     }
@@ -135,11 +137,11 @@ impl Inventory {
         }
     }
 
-    /// Does due work until `end`. Returns whether all of it was done.
-    fn work_off(&mut self, now: ClockReading, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
+    /// Does due work until [`Inventory::work`] reaches `end`. Returns whether all of it was done.
+    fn do_due_work(&mut self, now: ClockReading, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
         loop {
             if let Some(then) = self.backlog.instant {
-                if !self.pass(then, end, zone, batch) {
+                if !self.do_work_at(then, end, zone, batch) {
                     return false;
                 }
                 (self.backlog.instant, self.backlog.has_granted) = (None, false);
@@ -163,7 +165,7 @@ impl Inventory {
     }
 
     /// Does the work due at one time. Returns whether all of it was done.
-    fn pass(&mut self, then: ClockReading, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
+    fn do_work_at(&mut self, then: ClockReading, end: u64, zone: &Zone, batch: &mut Batch) -> bool {
         while let Some((_, number)) = self.due(then) {
             if self.work() >= end {
                 return false;
@@ -198,7 +200,7 @@ impl Inventory {
     }
 
     fn grant_freed(&mut self, now: ClockReading, zone: &Zone, batch: &mut Batch) {
-        // Work left of an earlier time must be done first, in the next turn.
+        // Work that is left over must be done first, in the next turn.
         if !self.backlog.is_behind && !self.queue.pass.is_over() {
             let before = self.work();
             let left = self.backlog.left;
@@ -213,9 +215,9 @@ impl Inventory {
         }
     }
 
-    /// Sets the earliest time for events of the first [`Inventory::advance`], which is the time of the
-    /// last event before a start. After a crash in the middle of a step of the clock, leases may have
-    /// ended before events that were already committed.
+    /// Sets the earliest time for events of the first [`Inventory::advance`], which is the time of
+    /// the last event before a start. After a crash in the middle of a step of the clock, leases
+    /// may have ended before events that were already committed.
     pub fn set_first_time(&mut self, time: Time) {
         self.backlog.floor = time;
     }

@@ -1,7 +1,7 @@
 //! Patterns for names, in which `*` stands for any text.
 //!
-//! Patterns and names are folded, so a pattern matches every spelling of a name. The time for a match
-//! is bounded by the two lengths, even if both are chosen to be slow.
+//! Patterns and names are folded, so a pattern matches every spelling of a name. The time for a
+//! match is bounded by the two lengths, even if both are chosen to be slow.
 
 use super::names::{NameError, check_length, fold, is_forbidden, normalize};
 use crate::limits::STARS_MAX;
@@ -96,8 +96,8 @@ impl Matcher<'_> {
 /// A text between two stars, with a table to search for it (the bit-parallel algorithm Shift-And).
 ///
 /// `memchr::memmem` is faster for most names, but 14 times slower for names and patterns that are
-/// chosen to be slow, such as `*zzzzzzzzzzzzzzzzzzzzzzzzzze*` and names of many `z`. The time that one
-/// line may take is a promise to the other clients, so the slowest case counts.
+/// chosen to be slow, such as `*zzzzzzzzzzzzzzzzzzzzzzzzzze*` and names of many `z`. The time that
+/// one line may take is a promise to the other clients, so the slowest case counts.
 struct Piece<'a> {
     /// For each byte its positions among the first 64 of the piece, as bits.
     positions: Box<[u64; 256]>,
@@ -117,8 +117,8 @@ impl<'a> Piece<'a> {
         Piece { positions, last: 1 << (begin.len() - 1), rest }
     }
 
-    /// Returns the end of the first occurrence in a text. Each bit of `good` stands for a start that
-    /// matches so far.
+    /// Returns the end of the first occurrence in a text. Each bit of `good` stands for a start
+    /// that matches so far.
     fn end_in(&self, text: &[u8]) -> Option<usize> {
         let mut good = 0;
         for (at, byte) in text.iter().enumerate() {

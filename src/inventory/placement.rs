@@ -1,5 +1,5 @@
-//! Chooses the resources for a request, and finds the time at which it would fit. Reserving, `CUANDO`
-//! and refusals all use the same choice, [`Candidates::place`].
+//! Chooses the resources for a request, and finds the time at which it would fit. Reserving,
+//! `CUANDO` and refusals all use the same choice, [`Candidates::place`].
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -27,7 +27,8 @@ pub enum Target {
 pub struct Conflict {
     /// The index of the selector that finds no free resource.
     pub selector: usize,
-    /// The booking in the way of a name. A pattern has a booking in the way of each match.
+    /// The booking in the way of a name; `None` for a pattern, whose matches all have one in the
+    /// way.
     pub booking: Option<Booking>,
 }
 
@@ -44,15 +45,15 @@ pub enum Earliest {
 /// When a refused request would fit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NextFit {
-    /// For the interval as it was asked for.
+    /// With the end that was requested.
     AsAsked(Earliest),
-    /// Never as it was asked for, because its end is fixed and a booking extends up to it. The same
+    /// Never with the requested end, because a booking extends up to it. An interval of the same
     /// length fits from this time on.
     SameLength(Time),
 }
 
-/// The resources that the selectors of one request stand for. Each pattern is matched with each name
-/// at most once, also if the candidates are asked several times.
+/// The resources that the selectors of one request stand for. Each pattern is matched with each
+/// name at most once, also if the candidates are searched several times.
 pub struct Candidates<'a> {
     inventory: &'a Inventory,
     choices: SmallVec<[Choice<'a>; 1]>,
@@ -64,7 +65,7 @@ enum Choice<'a> {
     AnyOf(Matches<'a>),
 }
 
-/// The matches of a pattern, which are found when they are asked for.
+/// The matches of a pattern, which are found when they are needed.
 struct Matches<'a> {
     inventory: &'a Inventory,
     pattern: &'a Pattern,
@@ -93,7 +94,7 @@ impl Matches<'_> {
 }
 
 impl<'a> Candidates<'a> {
-    /// Creates candidates for no selector.
+    /// Creates an empty set of candidates.
     pub fn new(inventory: &'a Inventory) -> Candidates<'a> {
         Candidates { inventory, choices: SmallVec::new() }
     }
@@ -186,8 +187,8 @@ impl<'a> Candidates<'a> {
         Ok(chosen)
     }
 
-    /// Returns the earliest start from `from` on at which [`Candidates::place`] succeeds. Starts are
-    /// whole seconds, because they are printed as such, and a start that is printed must fit.
+    /// Returns the earliest start from `from` on at which [`Candidates::place`] succeeds. Starts
+    /// are whole seconds, because they are printed as such, and a start that is printed must fit.
     ///
     /// A later start never has an earlier end, so a resource that is busy at a start stays busy
     /// until its booking ends. Therefore only the times at which a busy resource fits again have to
@@ -217,8 +218,9 @@ impl<'a> Candidates<'a> {
         Earliest::Unknown
     }
 
-    /// Returns when a request that does not fit in an interval would fit: `earliest` as it was
-    /// asked or, if its end is fixed and no start before that fits, for the same length.
+    /// Returns when a request that does not fit in its interval would fit. This is `earliest`, the
+    /// result of [`Candidates::earliest`]. If no start fits because the end is fixed, it is the
+    /// earliest start for an interval of the same length.
     pub fn next_fit(
         &self,
         earliest: Earliest,
@@ -236,9 +238,9 @@ impl<'a> Candidates<'a> {
         NextFit::AsAsked(earliest)
     }
 
-    /// Returns the booking in the way of a selector that found nothing. For a pattern, it is that of
-    /// the match that is closest to being free: if the interval has no end, the one that stays free
-    /// the longest, otherwise the one that is free again first.
+    /// Returns the booking in the way of a selector that found nothing. For a pattern, this is the
+    /// booking of the match that is closest to being free. Without an end of the interval, that is
+    /// the match which stays free the longest, otherwise the one which is free again first.
     pub fn nearest(&self, conflict: Conflict, interval: Interval) -> Option<(ResourceId, Booking)> {
         let matches = match &self.choices[conflict.selector] {
             Choice::Resource(id) => return Some((*id, conflict.booking?)),
@@ -277,8 +279,8 @@ impl Search<'_, '_> {
         (start < until && start <= Time::LATEST).then_some(interval)
     }
 
-    /// Returns the first start from `start` on at which one resource fits, or an earlier time if the
-    /// budget is used up before it is found.
+    /// Returns the first start from `start` on at which one resource fits, or an earlier time if
+    /// the budget is used up before it is found.
     fn next_fit(&mut self, id: ResourceId, mut start: Time) -> Option<Time> {
         // The calendar costs more than a look at a resource.
         let step = if matches!(self.when.end, End::Nights(_)) { 8 } else { 1 };
@@ -297,8 +299,8 @@ impl Search<'_, '_> {
         }
     }
 
-    /// Returns the first time after `from` at which a resource fits that a pattern matches and that
-    /// is busy at `from`.
+    /// Returns the first time after `from` at which one of the resources that patterns match
+    /// becomes free, of those that are busy at `from`.
     fn next_release(&mut self, from: Time) -> Option<Time> {
         let any = Rc::clone(self.any.get_or_insert_with(|| self.candidates.any_match()));
         self.spent += any.len();
@@ -337,14 +339,15 @@ impl Inventory {
         self.schedules.len() + self.names.bytes() / BYTES_PER_WORK
     }
 
-    /// Returns an upper bound of the bookings of the resource with that name; 0 if there is none.
+    /// Returns an upper bound of the bookings of the resource with that name; 0 without such a
+    /// resource.
     pub fn bookings_at_most(&self, name: &[u8]) -> usize {
         let found = str::from_utf8(name).ok().and_then(|name| self.names.find(name));
         found.map_or(0, |id| self.schedules[id.index()].len())
     }
 
-    /// Returns whether a pattern matches the name of a resource, and counts the work. Every resource
-    /// matches if there is no pattern.
+    /// Returns whether a pattern matches the name of a resource, and counts the work. Every
+    /// resource matches if there is no pattern.
     pub(super) fn matches(&self, matcher: Option<&Matcher>, id: ResourceId) -> bool {
         let Some(matcher) = matcher else { return true };
         let folded = self.names.texts().folded(id);

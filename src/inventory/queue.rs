@@ -48,7 +48,7 @@ impl Inventory {
     pub(super) fn check_wait(&self, wants: &Wants, principal: &Principal) -> Result<(), Refusal> {
         match self.queue.exceeded_limit(wants, principal, self.schedules.len()) {
             None => Ok(()),
-            Some(limit) => Err(Refusal::TooMuchWaits(limit)),
+            Some(limit) => Err(Refusal::WaitLimitReached(limit)),
         }
     }
 
@@ -228,9 +228,9 @@ impl Inventory {
     }
 }
 
-/// Returns the interval of a request that waits. `desde=ahora` means the time of the request, and
-/// its end with a length is the end that did not fit then. Computed again from a wall clock that is
-/// behind, the end could be earlier and fit at once.
+/// Returns the interval of a waiting request. `desde=ahora` is replaced by the time of the request,
+/// and a length after it by the resulting end. Computed again later, from a wall clock that is
+/// behind, the end could be earlier, and the request fit at once.
 fn fixed(when: When, interval: Interval) -> When {
     let start = Start::At(interval.from);
     match (when.start, when.end) {

@@ -55,7 +55,7 @@ pub enum Refusal {
     /// The request has more patterns than may be matched with all names at a time.
     TooManyPatterns { patterns: usize, most: usize },
     /// A limit of waiting requests is reached.
-    TooMuchWaits(WaitLimit),
+    WaitLimitReached(WaitLimit),
     /// The server has the maximum of resources.
     TooManyResources(u32),
     /// The server has the maximum of reservations.
@@ -84,7 +84,7 @@ impl Refusal {
             | Refusal::Exists { .. }
             | Refusal::StillReserved { .. } => 409,
             Refusal::Expired(_) | Refusal::HistoryGone { .. } => 410,
-            Refusal::TooManyPatterns { .. } | Refusal::TooMuchWaits(_) => 429,
+            Refusal::TooManyPatterns { .. } | Refusal::WaitLimitReached(_) => 429,
             Refusal::TooManyResources(_) | Refusal::TooManyReservations(_) => 503,
         }
     }
@@ -96,7 +96,7 @@ impl Refusal {
     }
 }
 
-/// What a request collides with, and when it would fit.
+/// The booking that a request collides with, and the time at which the request would fit.
 #[derive(Debug)]
 pub struct Busy {
     /// The pattern, if no match of a pattern is free.

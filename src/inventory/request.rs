@@ -1,4 +1,4 @@
-//! What clients ask of the inventory: resources, reservations and cancellations.
+//! The requests of clients to the inventory: selectors, reservations and cancellations.
 
 use std::borrow::Cow;
 use std::fmt::Write;

@@ -15,7 +15,7 @@ use super::{
     Busy, Cancel, Earliest, End, Event, IdempotencyKey, Ids, Interval, Inventory, KeepAlive,
     NextFit, Number, Principal, Refusal, Request, Reservation, ResourceId, Selector, Start, When,
 };
-use crate::limits::{CANCEL_LOOKS, PATTERNS_ALWAYS, PATTERNS_BYTES};
+use crate::limits::{CANCEL_BOOKINGS_MAX, PATTERNS_ALWAYS, PATTERNS_BYTES};
 use crate::time::{ClockReading, Time, Zone};
 
 /// The outcome of a request that is not refused.
@@ -239,7 +239,7 @@ impl Inventory {
 
     /// Returns the reservation to release when a resource is cancelled by its name: one of the
     /// caller's, or else one without an owner. Also returns whether it holds nothing else. Looks at
-    /// no more than [`CANCEL_LOOKS`] bookings.
+    /// no more than [`CANCEL_BOOKINGS_MAX`] bookings.
     #[inline]
     pub fn reservation_to_cancel(
         &self,
@@ -263,7 +263,7 @@ impl Inventory {
     fn choose_cancelled(&self, id: ResourceId, principal: &Principal) -> Result<Number, Refusal> {
         let mut bookings = self.schedules[id.index()].iter();
         let (mut own, mut unowned, mut first) = (Vec::new(), Vec::new(), None);
-        for booking in bookings.by_ref().take(CANCEL_LOOKS) {
+        for booking in bookings.by_ref().take(CANCEL_BOOKINGS_MAX) {
             self.add_work(1);
             let reservation = &self.reservations[&booking.number];
             first.get_or_insert(reservation);

@@ -6,7 +6,7 @@ use super::sorted_list::SortedList;
 use super::{Interval, Number};
 use crate::time::Time;
 
-/// A reservation as one resource sees it.
+/// A reservation of one resource: its interval and its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Booking {
     pub from: Time,
@@ -95,8 +95,8 @@ impl Schedule {
             Schedule::Removed => unreachable!("a removed resource cannot be reserved"),
             Schedule::Free => *self = Schedule::One(booking),
             Schedule::One(one) => {
-                // When the vector outgrows these three, their memory is large enough for a
-                // reservation.
+                // Three, because a new reservation can reuse memory of that size when the vector
+                // has outgrown it.
                 let mut both = Vec::with_capacity(3);
                 both.extend([*one, booking]);
                 both.sort_unstable_by_key(|booking| booking.from);

@@ -1,6 +1,6 @@
-//! A sorted collection with little memory overhead. Items lie in runs of up to [`RUN`]. Keys that are
-//! inserted in ascending order, such as numbers and dates, fill the runs completely, whereas the
-//! nodes of a B-tree would stay half empty.
+//! A sorted collection with little memory overhead. Items lie in runs of up to [`RUN`]. Keys that
+//! are inserted in ascending order, such as numbers and dates, fill the runs completely, whereas
+//! the nodes of a B-tree would stay half empty.
 //!
 //! A lookup is two binary searches, one over the runs and one in a run. Appending the highest key
 //! moves nothing.

@@ -1,8 +1,8 @@
 //! A directory on a file system, for one process at a time.
 //!
 //! The directory is held open, and its files are opened, renamed and removed relative to it. If the
-//! directory is moved, the server keeps writing in it, and never touches another directory that takes
-//! its path. Every descriptor is closed on exec.
+//! directory is moved, the server keeps writing in it, and never touches another directory that
+//! takes its path. Every descriptor is closed on exec.
 
 use std::cell::RefCell;
 use std::fs::{DirBuilder, File, TryLockError};
@@ -27,7 +27,8 @@ use super::{Error, JOURNAL_FILE};
 /// that they own the directory.
 pub const LOCK_FILE: &str = "lock";
 
-/// How often the lock file may lose its name while it is being locked.
+/// Maximal number of attempts to lock the file, each of which fails if the file loses its name
+/// meanwhile.
 const LOCK_ATTEMPTS: usize = 16;
 
 /// A directory on a file system.
@@ -223,7 +224,7 @@ impl StorageFile for File {
         Ok(self.metadata()?.mode() & 0o777)
     }
 
-    /// Linux starts to write pages that are declared as not needed soon.
+    /// Declares the range as not needed soon, whereupon Linux starts to write its pages.
     fn start_writeback(&self, offset: u64, bytes: u64) {
         if let Some(bytes) = NonZeroU64::new(bytes) {
             let _ = fadvise(self, offset, Some(bytes), Advice::DontNeed);
@@ -312,8 +313,8 @@ fn compare(directory: BorrowedFd, name: &str, file: &File) -> io::Result<NameSta
     }
 }
 
-/// Creates a directory and its missing parents. Returns the directories that have new entries, to be
-/// synced later, because a sync after that of a file inside often has nothing left to do.
+/// Creates a directory and its missing parents. Returns the directories that have new entries. They
+/// are synced after the files inside, because little is then left to write.
 fn make_directory(path: &Path) -> io::Result<Vec<File>> {
     let missing: Vec<&Path> =
         path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();

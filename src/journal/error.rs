@@ -236,7 +236,7 @@ impl Display for Notice {
         match self {
             Notice::SnapshotAbandoned { path } => write!(
                 f,
-                "stopped a compaction: the disk is full, and reservations needed the space of {path}"
+                "stopped a compaction: the disk is full, and a commit needed the space of {path}"
             ),
             Notice::LockRetaken { path } => write!(
                 f,

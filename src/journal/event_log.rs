@@ -1,14 +1,15 @@
-//! The log as the store sees it. Files are one implementation.
+//! [`Log`], the store's interface to a journal. [`Journal`] implements it with files.
 
 use super::{
     Error, Extent, Journal, JournalId, Notice, Record, Rejection, Report, Storage, SyncPolicy,
 };
 
-/// A durable sequence of numbered events, whose beginning can be replaced by a snapshot of the state.
+/// A durable sequence of numbered events, whose beginning can be replaced by a snapshot of the
+/// state.
 ///
-/// An implementation owns how events become durable: files or another medium, its space, its sync
-/// policy. An error of a call that writes means that nothing can be relied on any more, unless the
-/// call's documentation says otherwise; the caller must then stop without acknowledging anything.
+/// An implementation decides how events become durable: the medium, its space and the sync policy.
+/// An error of a call that writes means that nothing can be relied on any more, unless the call's
+/// documentation says otherwise; the caller must then stop without acknowledging anything.
 pub trait Log: Sized {
     /// Where the log is kept.
     type Medium;
@@ -83,8 +84,8 @@ pub trait Log: Sized {
     /// Returns whether the log failed and must not be used any more.
     fn is_poisoned(&self) -> bool;
 
-    /// Returns the bytes that a snapshot has made free and that are still allocated; `None` if there
-    /// are none.
+    /// Returns the bytes that a snapshot has made free and that are still allocated; `None` if
+    /// there are none.
     fn garbage_bytes(&self) -> Option<u64>;
 
     /// Frees up to `max_bytes` of this space, or all of it if that is `None`.

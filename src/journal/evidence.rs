@@ -23,7 +23,7 @@ impl Rest {
     /// If there is a seal at `from`, `sealed` is the number of the event before it. A record after
     /// it that does not continue the journal proves damage as well.
     ///
-    /// Searches the middle of lines, too, because a broken byte may be the LF before a record.
+    /// Records are also found in the middle of a line, because the LF before them may be broken.
     /// Payloads cannot be mistaken for records, because they contain no mark.
     pub fn search<F: StorageFile>(
         file: &F,
@@ -43,7 +43,7 @@ impl Rest {
                 // Includes its LF, if it has one.
                 rest.content_end = file_bytes.min(at + last as u64 + 2);
             }
-            // The mark follows the checksum, so a search from there finds each record once.
+            // A record has a single mark, after its checksum. The first one can be at `MARK_AT`.
             let marks = buf.get(MARK_AT..).unwrap_or_default();
             for start in memchr::memchr_iter(MARK, marks).take_while(|start| *start < step) {
                 let line = &buf[start..buf.len().min(start + MAX_LINE_BYTES)];
@@ -85,8 +85,8 @@ fn evidence(
 /// Returns whether a crash can leave this record somewhere after a seal that follows event `last`
 /// at the offset `end`.
 ///
-/// Commits overwrite a seal, and all of them up to the next sync have its offset as `synced`. If the
-/// first of them is lost, the seal and the others remain.
+/// Commits overwrite a seal, and all of them up to the next sync have its offset as `synced`. If
+/// the first of them is lost, the seal and the others remain.
 fn may_follow_seal(record: Line<'_>, last: u64, end: u64) -> bool {
     match record {
         Line::Commit(head) => head.first > last && head.synced >= end,

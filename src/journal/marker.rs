@@ -1,8 +1,8 @@
 //! The marker, a small file that records that a directory has a journal, and which one. A journal
 //! that was deleted or emptied is thus not mistaken for a new directory.
 //!
-//! The marker is written after the journal, and removed before a new journal is created. A crash can
-//! leave a journal without a marker, which the next open writes, but never a marker without a
+//! The marker is written after the journal, and removed before a new journal is created. A crash
+//! can leave a journal without a marker, which the next open writes, but never a marker without a
 //! journal.
 
 use std::io;

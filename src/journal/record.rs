@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A TAB (⇥) follows the checksum of every line that is not a payload, and no payload contains one.
-//! So text sent by a client cannot be mistaken for such a line, even if the search for one begins in
-//! the middle of a damaged line.
+//! So text sent by a client cannot be mistaken for such a line, even if the search for one begins
+//! in the middle of a damaged line.
 //!
 //! A commit has one checksum for all of its events, because it is good or bad as a whole. A
 //! checksum, a number and a time for each event would be two thirds of the file. The head has a
@@ -93,7 +93,8 @@ pub(super) struct Head {
     pub synced: u64,
 }
 
-/// A record that everything before it is complete, and was durable before the seal was written.
+/// A record which states that everything before it is complete, and was durable before the seal was
+/// written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seal {
     /// The number of the last event.
@@ -206,8 +207,8 @@ fn take_crc(text: &[u8]) -> Option<(u32, &[u8])> {
 
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// The value of each byte as a hex digit, 255 if it is none. A table, because branches that depend
-/// on the digits are unpredictable and took a tenth of a replay.
+/// The value of each byte as a hex digit; 255 for all other bytes. A table, because processors
+/// cannot predict branches on random digits, which took a tenth of a replay.
 const HEX_VALUES: [u8; 256] = {
     let mut values = [255; 256];
     let mut value = 0;
@@ -306,7 +307,8 @@ pub(super) fn assert_payloads(payloads: &str) {
     assert!(!is_invalid, "payload with an LF, TAB or NUL: {payloads:?}");
 }
 
-/// Panics if a payload, of which `more_bytes` are elsewhere, is too long or begins with a repeat mark.
+/// Panics if a payload, of which `more_bytes` are elsewhere, is too long or begins with a repeat
+/// mark.
 #[inline]
 pub(super) fn assert_payload(payload: &[u8], more_bytes: usize) {
     let bytes = payload.len() + more_bytes;

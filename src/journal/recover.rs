@@ -1,6 +1,6 @@
-//! Reads a journal back: replays its good records, and decides whether the first bad place is a torn
-//! tail, which is cut, or damage to something acknowledged, which is refused. Nothing here writes.
-//! All cases are in the table of `docs/journal.md`.
+//! Reads a journal back: replays its good records, and decides whether the first bad place is a
+//! torn tail, which is cut, or damage to something acknowledged, which is refused. Nothing here
+//! writes. All cases are in the table of `docs/journal.md`.
 
 use std::io;
 
@@ -13,11 +13,11 @@ use super::record::{
 use super::storage::StorageFile;
 use super::{Corruption, Disposition, Evidence, Record, Rejection, Report};
 
-/// Reads a journal from its start to its end or to the first bad place, and judges that place. Fails
-/// only if the disk cannot be read.
+/// Reads a journal from its start to its end or to the first bad place, and judges that place.
+/// Fails only if the disk cannot be read.
 ///
-/// A server may be writing to the file. So a bad place is read again until that makes no difference:
-/// if a later commit is visible, the earlier ones are complete.
+/// A server may be writing to the file. A bad place is therefore read again as long as this yields
+/// more good commits. If a later commit is visible, the earlier ones are complete.
 pub(super) fn scan<F: StorageFile>(
     file: &F,
     path: String,
@@ -41,7 +41,7 @@ pub(super) fn scan<F: StorageFile>(
         }
         let judged = scan.report.bad.take();
         stop = scan.resume();
-        // Without any progress, the first judgement holds.
+        // Without further good commits, the first decision is final.
         let is_undecided = matches!(stop, Err(Stop::Corruption { evidence: None, .. }));
         if scan.report.end_bytes == end && is_undecided {
             scan.report.bad = judged;
@@ -87,7 +87,7 @@ struct Scan<'f, F, C> {
     report: Report,
     /// Number of lines up to [`Report::end_bytes`].
     end_lines: u64,
-    /// For payloads that are assembled.
+    /// Buffer for payloads that are assembled.
     buffer: String,
     on_record: C,
 }
@@ -206,11 +206,11 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), Rejection>> Scan<'_, F, 
                 blank.get_or_insert(at);
                 self.reader.skip_blank();
             } else if let Some(blank) = blank {
-                return Stop::torn_or_damaged(blank, "blank space, and more after it");
+                return Stop::torn_or_damaged(blank, "data after blank lines");
             } else if self.report.is_sealed {
-                return Stop::torn_or_damaged(at, "more after a seal");
+                return Stop::torn_or_damaged(at, "data after a seal");
             } else if at.bytes >= MAX_LINE_BYTES {
-                return Stop::torn_or_damaged(at, "a line longer than any record");
+                return Stop::torn_or_damaged(at, "a line longer than the maximum");
             } else if !at.ended {
                 return Stop::torn_or_damaged(at, "the file ends inside a line");
             } else {
@@ -250,7 +250,7 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), Rejection>> Scan<'_, F, 
         let wanted = Seal { last: self.report.last_number, end: at.offset };
         if seal != wanted {
             let reason = format!(
-                "a seal of event {} @{} instead of event {} @{}",
+                "a seal of event {} at byte {} instead of event {} at byte {}",
                 seal.last, seal.end, wanted.last, wanted.end
             );
             return Stop::out_of_order(at, reason);
@@ -270,7 +270,9 @@ impl<F: StorageFile, C: FnMut(Record<'_>) -> Result<(), Rejection>> Scan<'_, F, 
         let least = self.report.synced_bytes.max(self.report.snapshot_bytes);
         if !(least..=at.offset).contains(&head.synced) {
             let (synced, most) = (head.synced, at.offset);
-            let reason = format!("it records @{synced}, but only @{least} to @{most} is possible");
+            let reason = format!(
+                "it records a sync up to byte {synced}, outside the possible range {least} to {most}"
+            );
             return Stop::out_of_order(at, reason);
         }
         match head.bytes {
@@ -323,6 +325,6 @@ fn payload_reason(error: PayloadError) -> &'static str {
     match error {
         PayloadError::NoEnd => "the last line of a commit has no end",
         PayloadError::NothingToRepeat => "a repeat mark with nothing before it",
-        PayloadError::TooLong => "a payload longer than any",
+        PayloadError::TooLong => "a payload longer than the maximum",
     }
 }

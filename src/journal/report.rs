@@ -75,7 +75,7 @@ pub struct Corruption {
     pub offset_bytes: u64,
     /// The number of that line, from 1.
     pub line: u64,
-    /// What is wrong with it.
+    /// The reason why that line is bad.
     pub reason: String,
     /// Bytes from the end of the last good commit to the end of the last line that is not blank,
     /// which a cut would remove.

@@ -1,5 +1,5 @@
-//! Compaction: a snapshot is written beside the journal, a piece at a time, and replaces it with one
-//! rename. Until then, commits go to the old file.
+//! Compaction: a snapshot is written beside the journal, a piece at a time, and replaces it with
+//! one rename. Until then, commits go to the old file.
 
 use std::io;
 
@@ -54,8 +54,8 @@ impl<F: StorageFile> Snapshot<F> {
 
 /// An open file that has lost its name, and whose space is freed when it is closed.
 ///
-/// Its space is freed in pieces, because closing a file of hundreds of megabytes, or renaming another
-/// file over it, takes the kernel a tenth of a second.
+/// Its space is freed in pieces, because closing a file of hundreds of megabytes, or renaming
+/// another file over it, takes the kernel a tenth of a second.
 pub(super) struct Unlinked<F> {
     file: F,
     bytes: u64,
@@ -73,8 +73,8 @@ impl<S: Storage> Journal<S> {
         self.unlinked = None;
     }
 
-    /// Cuts up to `max_bytes` off the end of that file, also for a process that is copying it. Errors
-    /// are ignored: the kernel frees the rest when the file is closed.
+    /// Cuts up to `max_bytes` off the end of that file, also for a process that is copying it.
+    /// Errors are ignored: the kernel frees the rest when the file is closed.
     pub fn shrink_unlinked(&mut self, max_bytes: u64) {
         let Some(mut old) = self.unlinked.take() else { return };
         old.bytes = old.bytes.saturating_sub(max_bytes);
@@ -142,8 +142,8 @@ impl<S: Storage> Journal<S> {
         Ok(left)
     }
 
-    /// Completes the snapshot, which must hold the state after event `base_number`, and replaces the
-    /// journal by it, durably with every policy. Later commits go to the new file.
+    /// Completes the snapshot, which must hold the state after event `base_number`, and replaces
+    /// the journal by it, durably with every policy. Later commits go to the new file.
     ///
     /// If it fails before the rename, the snapshot is abandoned and the journal stays as it was.
     /// Otherwise the journal is poisoned, and the next open finds either the old or the new file.

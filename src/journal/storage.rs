@@ -7,8 +7,8 @@ use super::FILL_STEP_BYTES;
 
 /// A directory of files with plain names.
 ///
-/// Changes of *names* (`create`, `rename`, `remove`) are durable after `sync_directory`, and changes
-/// of the *contents* of a file after its own `sync_data`.
+/// Changes of *names* (`create`, `rename`, `remove`) are durable after `sync_directory`, and
+/// changes of the *contents* of a file after its own `sync_data`.
 pub trait Storage {
     type File: StorageFile;
 
@@ -33,7 +33,7 @@ pub trait Storage {
     /// Returns the path of a file, for messages.
     fn path_of(&self, name: &str) -> String;
 
-    /// Returns what `name` refers to now, compared with the open `file`.
+    /// Compares the file that `name` refers to now with the open `file`.
     fn compare(&self, name: &str, file: &Self::File) -> io::Result<NameState> {
         let _ = (name, file);
         Ok(NameState::Same)
@@ -56,7 +56,7 @@ pub trait Storage {
     }
 }
 
-/// What a name refers to, compared with a file that was opened under it.
+/// The result of comparing the file with a name to a file that was opened under that name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameState {
     Same,

@@ -7,7 +7,7 @@ use super::error::Action;
 use super::storage::{Storage, StorageFile};
 use super::{Error, Journal, SyncPolicy};
 
-/// Blank space is written in pieces of this size, from the stack.
+/// Size of the pieces in which blank space is written. A piece is on the stack.
 const BLANK_PIECE_BYTES: usize = 16 * 1024;
 
 impl<S: Storage> Journal<S> {
@@ -65,8 +65,9 @@ impl<S: Storage> Journal<S> {
         Ok(true)
     }
 
-    /// Extends the spare tail by at least half a step, up to a multiple of the step. Returns whether
-    /// it grew: a disk that is too full is not an error, and without syncs a tail has no use.
+    /// Extends the spare tail by at least half a step, up to a multiple of the step. Returns
+    /// whether it grew: a disk that is too full is not an error, and without syncs a tail has no
+    /// use.
     #[inline]
     pub(super) fn extend_tail(&mut self) -> Result<bool, Error> {
         if self.policy == SyncPolicy::Never {

@@ -11,7 +11,7 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
 
-use crate::commands::NoRoom;
+use crate::commands::RejectReason;
 use crate::inventory::Origin;
 use crate::limits::{
     BACKLOG, KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES, USER_TIMEOUT_MS,
@@ -138,7 +138,7 @@ impl Listener {
         }
         let outcome = match self.socket.accept() {
             Ok((stream, _)) => {
-                reject(stream, NoRoom::Full);
+                reject(stream, RejectReason::Full);
                 Accepted::Rejected
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -161,7 +161,7 @@ fn origin(address: IpAddr) -> Origin {
         address if address.is_loopback() => Origin::LOCAL,
         IpAddr::V4(address) => Origin(IPV4 | u64::from(address.to_bits())),
         IpAddr::V6(address) => match (address.to_bits() >> 64) as u64 {
-            // The number of `Origin::LOCAL`. The network has no clients.
+            // 0 is `Origin::LOCAL`. No client has an address in this network.
             0 => Origin(u64::MAX),
             network => Origin(network),
         },

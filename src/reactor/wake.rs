@@ -18,7 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::time::{Time, skew_ms};
 
-/// The request of a signal.
+/// A request made by a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Signal {
     Stop,
@@ -35,8 +35,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Installs handlers, and adds the pipe to the poll. A second SIGTERM or SIGINT ends the process
-    /// at once, even while it waits for a disk.
+    /// Installs handlers, and adds the pipe to the poll. A second SIGTERM or SIGINT ends the
+    /// process at once, even while it waits for a disk.
     pub fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
         let (read, write) = UnixStream::pair()?;
         read.set_nonblocking(true)?;
@@ -195,8 +195,8 @@ mod tests {
         assert!(!fires(&mut poll, Duration::from_millis(400)), "it was cancelled");
     }
 
-    /// The clock was set between the reading of the clock and the call that set the timer. The system
-    /// reported that only then, and leases ended by the old clock.
+    /// The clock was set between the reading of the clock and the call that set the timer. The
+    /// system reported that only then, and leases ended by the old clock.
     #[test]
     fn clock_set_is_reported_once_and_is_not_an_error() {
         let poll = Poll::new().unwrap();

@@ -8,11 +8,11 @@ use super::client::{Client, Phase};
 use super::observer::Observer;
 use super::throttle::Kind;
 use super::{Key, Service, Stream};
-use crate::commands::{self, NoRoom, Session};
+use crate::commands::{self, RejectReason, Session};
 use crate::conn::Conn;
 use crate::inventory::{Origin, SessionId};
 use crate::journal::Storage;
-use crate::limits::{REFUSED_MAX, WRITE_MIN_BYTES};
+use crate::limits::{REJECTED_MAX, WRITE_MIN_BYTES};
 
 impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
     /// Adds a connection that was just accepted. `register` adds its stream to the poll, with the
@@ -25,7 +25,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
     ) {
         let rejection = self.rejection(origin);
         if let Some(reason) = rejection
-            && self.clients.rejected_len() >= REFUSED_MAX
+            && self.clients.rejected_len() >= REJECTED_MAX
         {
             return reject(stream, reason);
         }
@@ -39,53 +39,53 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         }
         if let Some(reason) = rejection {
             self.clients.reject(key);
-            return self.send_away(key, reason);
+            return self.reject_client(key, reason);
         }
-        // Its first line has usually arrived already.
+        // Usually the first line of the client has arrived already.
         self.scheduler.enqueue(&mut client.slot, key);
         self.arm(key);
         self.crowd.join(origin);
     }
 
     /// Returns the reason why one more connection of this origin cannot be served, if there is one.
-    fn rejection(&mut self, origin: Origin) -> Option<NoRoom> {
+    fn rejection(&mut self, origin: Origin) -> Option<RejectReason> {
         if self.clients.served_len() >= self.config.max_clients {
-            self.note_full("--max-clients is reached");
-            Some(NoRoom::Full)
+            self.log_rejection("--max-clients is reached");
+            Some(RejectReason::Full)
         } else if self.memory.is_full() {
-            self.note_full("--max-output-memory is reached");
-            Some(NoRoom::Full)
+            self.log_rejection("--max-output-memory is reached");
+            Some(RejectReason::Full)
         } else if !self.crowd.has_room(origin) {
-            self.note_full("an address has reached --max-per-address");
-            Some(NoRoom::Address)
+            self.log_rejection("an address has reached --max-per-address");
+            Some(RejectReason::Address)
         } else {
             None
         }
     }
 
     /// Sends a connection the reason why it is rejected, and closes it.
-    pub(super) fn send_away(&mut self, key: Key, reason: NoRoom) {
+    pub(super) fn reject_client(&mut self, key: Key, reason: RejectReason) {
         let client = &mut self.clients[key];
         if client.phase == Phase::Dead {
             return;
         }
-        self.crowd.has_spoken(client.session.origin(), client.session.id(), key);
+        self.crowd.note_line(client.session.origin(), client.session.id(), key);
         client.phase = Phase::Closing;
-        commands::no_room(reason, client.conn.out());
+        commands::push_rejection(reason, client.conn.out());
         self.flush(key, WRITE_MIN_BYTES);
     }
 
     /// Logs, once a minute at most, that clients are rejected.
-    pub fn note_full(&mut self, reason: &str) {
+    pub fn log_rejection(&mut self, reason: &str) {
         self.log.warn(self.engine.instant, Kind::Rejected, reason);
     }
 }
 
 /// Sends the reason why a connection is rejected, and closes it at once. If the client has already
 /// sent something, a reset may overtake the reason.
-pub fn reject(mut stream: impl Stream, reason: NoRoom) {
+pub fn reject(mut stream: impl Stream, reason: RejectReason) {
     let mut text = Vec::new();
-    commands::no_room(reason, &mut text);
+    commands::push_rejection(reason, &mut text);
     let _ = stream.write(&text);
     let _ = stream.shutdown_write();
 }

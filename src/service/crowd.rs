@@ -1,9 +1,9 @@
 //! Counts connections by their address, and limits those that have not sent a line.
 //!
-//! A connection without a line yet uses one of the places. When there are too many of these, the
-//! oldest is closed. A legitimate client sends its first line as soon as it is connected, so an
-//! attacker would have to fill the whole bound within that moment to affect it. Refusing the newest
-//! instead would let idle connections keep all others out.
+//! The number of connections that have not sent a line yet is bounded. When there are too many, the
+//! oldest of them is closed. A legitimate client sends its first line as soon as it is connected,
+//! so an attacker would have to fill the whole bound within that moment to affect it. Refusing the
+//! newest instead would let idle connections keep all others out.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -81,14 +81,14 @@ impl Crowd {
     }
 
     /// Records that a connection has sent a line.
-    pub fn has_spoken(&mut self, origin: Origin, session: SessionId, key: Key) {
+    pub fn note_line(&mut self, origin: Origin, session: SessionId, key: Key) {
         self.silent.remove(&(session, key));
         self.silent_by_address.remove(&(origin, session, key));
     }
 
     /// Removes a connection.
     pub fn leave(&mut self, origin: Origin, session: SessionId, key: Key) {
-        self.has_spoken(origin, session, key);
+        self.note_line(origin, session, key);
         if let Some(count) = self.by_address.get_mut(&origin) {
             *count -= 1;
             if *count == 0 {
@@ -112,7 +112,7 @@ mod tests {
         for n in 0..4 {
             assert!(crowd.has_room(Origin(7)));
             crowd.join(Origin(7));
-            crowd.has_spoken(Origin(7), SessionId(n + 1), n as Key);
+            crowd.note_line(Origin(7), SessionId(n + 1), n as Key);
         }
         assert!(!crowd.has_room(Origin(7)));
         assert!(crowd.has_room(Origin(8)) && crowd.has_room(Origin::LOCAL));
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(come(&mut crowd, Origin(9), SessionId(7), 70), Some(10));
         crowd.leave(Origin::LOCAL, SessionId(1), 10);
         // A connection that has sent a line is never closed for its age.
-        crowd.has_spoken(Origin(7), SessionId(3), 30);
+        crowd.note_line(Origin(7), SessionId(3), 30);
         assert_eq!(come(&mut crowd, Origin(9), SessionId(8), 80), None);
         assert_eq!(come(&mut crowd, Origin::LOCAL, SessionId(9), 90), Some(40));
     }

@@ -20,7 +20,7 @@ use crate::limits::{
     BATCH_EVENTS, CLOCK_CHECK_MS, CLOCK_CONFIRM_MS, CLOCK_DOUBTFUL_MS, CLOCK_FAR_MS,
     KEEP_ALIVES_ENDED,
 };
-use crate::store::{self, State, Store};
+use crate::store::{self, AddNamesError, State, Store};
 use crate::time::{Clock, ClockReading, MonotonicMs, Round, Time, Zone, earlier};
 
 /// The state that commands work on.
@@ -70,8 +70,8 @@ pub struct ServiceStats<'a> {
 }
 
 impl<S: Storage, O: Observer> Engine<S, O> {
-    /// Returns an engine for a state after [`State::catch_up`]. `wall` and `instant` are readings of
-    /// the system's clocks.
+    /// Returns an engine for a state after [`State::catch_up`]. `wall` and `instant` are readings
+    /// of the system's clocks.
     pub fn new(
         state: State<S>,
         mut clock: Clock,
@@ -106,8 +106,8 @@ impl<S: Storage, O: Observer> Engine<S, O> {
         self.inventory.set_monotonic(instant);
     }
 
-    /// Ends reservations and waits that are due, each at its own time. Returns whether the clock was
-    /// set or its state has changed, so that an alarm for [`Engine::next_end`] may be wrong.
+    /// Ends reservations and waits that are due, each at its own time. Returns whether the clock
+    /// was set or its state has changed, so that an alarm for [`Engine::next_end`] may be wrong.
     pub fn expire_due(&mut self) -> bool {
         let was_set = self.handle_clock_step();
         self.inventory.advance(self.now, &self.zone, &mut self.batch);
@@ -263,11 +263,11 @@ impl<S: Storage, O: Observer> Engine<S, O> {
     ///
     /// # Errors
     /// They exceed `--max-resources`. Then none was added.
-    pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, String> {
+    pub fn add_names(&mut self, names: Vec<String>) -> Result<usize, AddNamesError> {
         let added = store::ensure(&mut self.inventory, names, self.now.wall, &mut self.batch);
         // A request may be waiting for a new name.
         self.grant_waiters();
-        added.map_err(|error| error.to_string())
+        added
     }
 
     /// Returns whether the batch is full.
@@ -281,8 +281,8 @@ impl<S: Storage, O: Observer> Engine<S, O> {
         self.batch.is_empty() || !self.store.syncs_commits()
     }
 
-    /// Returns whether further lines may join the commit of this turn, so that they share one sync. A
-    /// sync takes as long as dozens of requests.
+    /// Returns whether further lines may join the commit of this turn, so that they share one sync.
+    /// A sync takes as long as dozens of requests.
     pub fn may_gather(&self) -> bool {
         !self.batch.is_empty() && !self.is_batch_full() && self.store.syncs_commits()
     }

@@ -175,7 +175,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         let is_open = client.phase == Phase::Open;
         let is_drained = is_open && client.conn.is_drained();
         let runs = is_drained && client.has_more();
-        let notifies = is_drained && client.session.can_be_told(history, client.conn.is_flushed());
+        let notifies = is_drained && client.session.can_notify(history, client.conn.is_flushed());
         let sends = notifies || client.conn.wants_write();
         let lingers = client.phase == Phase::Linger && client.conn.wants_read();
         let is_watcher = is_open && client.session.is_watching();

@@ -18,7 +18,7 @@ pub struct Maintenance {
     committed_at: MonotonicMs,
     /// When the names in the data directory are checked next.
     check_directory_at: MonotonicMs,
-    /// Until when the file that a compaction has replaced stays whole.
+    /// The time until which the file that a compaction has replaced stays whole.
     old_file_until: MonotonicMs,
     /// Events and replies of this turn.
     done_in_turn: usize,
@@ -107,10 +107,10 @@ impl<S: Storage, O: Observer> Engine<S, O> {
         self.maintenance.done_since_piece = 0;
         let failed = self.store.compact(&self.inventory, self.now.wall, piece_bytes)?;
         if let Some(error) = failed {
-            warn!("the journal was not compacted: {}", escape_for_log(&error.to_string()));
+            warn!("gave up compacting the journal: {}", escape_for_log(&error.to_string()));
         } else if !self.store.is_compacting() {
             self.maintenance.old_file_until = self.instant.plus_ms(OLD_FILE_KEPT_MS);
-            info!("the journal was compacted to {} bytes", self.store.journal_bytes());
+            info!("compacted the journal to {} bytes", self.store.journal_bytes());
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::journal::Storage;
 use crate::limits::READ_BUDGET_BYTES;
 use crate::time::MonotonicMs;
 
-/// The memory of all connections: the account of it, and buffers for reuse.
+/// Accounts for the memory of all connections, and holds buffers for reuse.
 #[derive(Debug)]
 pub struct Memory {
     /// Buffers that no connection needs at the moment.
@@ -28,11 +28,11 @@ pub struct Memory {
     retained: u64,
     /// The bytes above which no more clients are served in this turn.
     turn_limit: u64,
-    /// Connections that still kept memory after they were served, by the time of their last
+    /// Connections that still kept memory after they were last served, by the time of their last
     /// progress.
-    holders: BTreeSet<(MonotonicMs, Key)>,
-    /// The index of `holders` by connection. Few connections have an entry.
-    since: BTreeMap<Key, MonotonicMs>,
+    by_progress: BTreeSet<(MonotonicMs, Key)>,
+    /// The same by connection. Few connections have an entry.
+    progress_of: BTreeMap<Key, MonotonicMs>,
 }
 
 impl Memory {
@@ -44,8 +44,8 @@ impl Memory {
             most,
             retained: 0,
             turn_limit: most / 8,
-            holders: BTreeSet::new(),
-            since: BTreeMap::new(),
+            by_progress: BTreeSet::new(),
+            progress_of: BTreeMap::new(),
         }
     }
 
@@ -75,20 +75,20 @@ impl Memory {
 
     /// Updates the rank of a connection by its last progress, after [`Memory::count`].
     fn rank(&mut self, client: &Client<impl Sized>, key: Key) {
-        let since =
+        let progress =
             (client.retained > 0).then(|| client.write_blocked_since.min(client.last_read_at));
-        let before = match since {
-            Some(since) => self.since.insert(key, since),
-            None => self.since.remove(&key),
+        let before = match progress {
+            Some(progress) => self.progress_of.insert(key, progress),
+            None => self.progress_of.remove(&key),
         };
-        if before == since {
+        if before == progress {
             return;
         }
         if let Some(before) = before {
-            self.holders.remove(&(before, key));
+            self.by_progress.remove(&(before, key));
         }
-        if let Some(since) = since {
-            self.holders.insert((since, key));
+        if let Some(progress) = progress {
+            self.by_progress.insert((progress, key));
         }
     }
 
@@ -107,10 +107,11 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         self.memory.count(client);
         self.memory.rank(client, key);
         while self.memory.is_full()
-            && let Some((_, slowest)) = self.memory.holders.first().copied()
+            && let Some((_, slowest)) = self.memory.by_progress.first().copied()
         {
             self.close(slowest);
-            let reason = "it made the least recent progress when --max-output-memory was reached";
+            let reason =
+                "--max-output-memory was reached, and it had made no progress for the longest time";
             self.log.warn(self.engine.instant, Kind::Slow, reason);
         }
     }
@@ -120,7 +121,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
 impl Memory {
     /// Returns whether no connection keeps any memory.
     pub fn is_empty(&self) -> bool {
-        self.retained == 0 && self.holders.is_empty() && self.since.is_empty()
+        self.retained == 0 && self.by_progress.is_empty() && self.progress_of.is_empty()
     }
 }
 
@@ -146,7 +147,7 @@ mod tests {
             memory.count(client);
             memory.rank(client, key);
         }
-        assert_eq!(memory.holders.first(), Some(&(MonotonicMs(5), 2)));
+        assert_eq!(memory.by_progress.first(), Some(&(MonotonicMs(5), 2)));
         assert!(memory.has_grown() && !memory.is_full());
         memory.start_turn();
         assert!(!memory.has_grown());

@@ -15,10 +15,10 @@ pub enum Step {
     LeftQueue(SessionId),
     /// A connection has interrupted its wait, if it still waits.
     Interrupted(SessionId),
-    /// A half-closed connection that waits was sent its position again.
-    ToldAgain(SessionId),
+    /// The position of a half-closed connection was sent again, as a probe.
+    SentPositionAgain(SessionId),
     /// A connection that does not read was not sent its new position.
-    Spared(SessionId),
+    WithheldPosition(SessionId),
     /// All waits were ended, because the server stops.
     EndedWaits,
     /// Everything so far is committed, so it may be sent from here on.

@@ -1,17 +1,19 @@
 //! Reloads the inventory file while clients are connected, one piece per turn. The whole file is
-//! read first, then its names are looked up, and only then missing ones are added, so a file with an
-//! error changes nothing. Room for the missing names is reserved as soon as they are counted,
+//! read first, then its names are looked up, and only then missing ones are added, so a file with
+//! an error changes nothing. Room for the missing names is reserved as soon as they are counted,
 //! whatever clients add meanwhile.
 
+use std::fmt::{self, Display, Formatter};
 use std::vec::IntoIter;
 
 use log::{error, info};
 
 use super::engine::Engine;
 use super::observer::Observer;
+use crate::inventory_file::{InventoryFile, InventoryFileError};
 use crate::journal::Storage;
 use crate::limits::{RELOAD_ADDED, RELOAD_LINES};
-use crate::store::{AddNamesError, InventoryFile};
+use crate::store::AddNamesError;
 use crate::text::escape_for_log;
 
 /// A reload in progress.
@@ -34,8 +36,8 @@ pub trait Source {
     /// Reads a piece, as [`InventoryFile::read_piece`] does.
     ///
     /// # Errors
-    /// A line with the mistake and its place.
-    fn read_piece(&mut self, most: usize) -> Result<Option<Vec<String>>, String>;
+    /// The whole source is invalid.
+    fn read_piece(&mut self, most: usize) -> Result<Option<Vec<String>>, InventoryFileError>;
 }
 
 impl<R: std::io::Read> Source for InventoryFile<R> {
@@ -43,8 +45,35 @@ impl<R: std::io::Read> Source for InventoryFile<R> {
         self.shown()
     }
 
-    fn read_piece(&mut self, most: usize) -> Result<Option<Vec<String>>, String> {
-        self.read_piece(most).map_err(|error| error.to_string())
+    fn read_piece(&mut self, most: usize) -> Result<Option<Vec<String>>, InventoryFileError> {
+        self.read_piece(most)
+    }
+}
+
+/// Why a reload is abandoned.
+enum ReloadError {
+    File(InventoryFileError),
+    AddNames(AddNamesError),
+}
+
+impl Display for ReloadError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            ReloadError::File(error) => write!(f, "{error}"),
+            ReloadError::AddNames(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl From<InventoryFileError> for ReloadError {
+    fn from(error: InventoryFileError) -> ReloadError {
+        ReloadError::File(error)
+    }
+}
+
+impl From<AddNamesError> for ReloadError {
+    fn from(error: AddNamesError) -> ReloadError {
+        ReloadError::AddNames(error)
     }
 }
 
@@ -74,18 +103,21 @@ impl<S: Storage, O: Observer> Engine<S, O> {
     fn reload_next_piece(&mut self, Reload { shown, stage }: Reload) {
         match self.reload_piece(stage) {
             Ok(Stage::Adding { missing, added }) if missing.len() == 0 => {
-                info!("SIGHUP: {added} new resources from {}", escape_for_log(&shown));
+                info!("SIGHUP: added {added} resources from {}", escape_for_log(&shown));
             }
             Ok(stage) => self.reload = Some(Reload { shown, stage }),
             Err(error) => {
                 self.abandon_reload();
-                error!("SIGHUP: {}; nothing was added from the file", escape_for_log(&error));
+                error!(
+                    "SIGHUP: {}; nothing was added from the file",
+                    escape_for_log(&error.to_string())
+                );
             }
         }
     }
 
     /// Does one piece and returns the next stage.
-    fn reload_piece(&mut self, stage: Stage) -> Result<Stage, String> {
+    fn reload_piece(&mut self, stage: Stage) -> Result<Stage, ReloadError> {
         match stage {
             Stage::Reading(mut file) => Ok(match file.read_piece(RELOAD_LINES)? {
                 Some(names) => Stage::LookingUp { names: names.into_iter(), missing: Vec::new() },
@@ -98,9 +130,7 @@ impl<S: Storage, O: Observer> Engine<S, O> {
                     return Ok(Stage::LookingUp { names, missing });
                 }
                 self.inventory.promise_resources(missing.len());
-                self.inventory
-                    .add(Vec::new())
-                    .map_err(|refusal| AddNamesError::from(refusal).to_string())?;
+                self.inventory.add(Vec::new()).map_err(AddNamesError::from)?;
                 Ok(Stage::Adding { missing: missing.into_iter(), added: 0 })
             }
             // A request that waits for a new name must be granted it before later ones.

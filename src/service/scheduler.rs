@@ -145,7 +145,8 @@ impl Scheduler {
         self.owes_deferred
     }
 
-    /// Forgets that deferred clients were owed, and returns whether they were.
+    /// Returns whether the last turn ended before the deferred clients were served, and resets
+    /// this.
     pub fn take_owed(&mut self) -> bool {
         std::mem::take(&mut self.owes_deferred)
     }

@@ -7,7 +7,7 @@ use super::scheduler::Scheduler;
 use super::throttle::Kind;
 use super::watching::Feed;
 use super::{Key, Service, Stream};
-use crate::commands::NoRoom;
+use crate::commands::RejectReason;
 use crate::journal::{self, Storage};
 use crate::limits::LIST_PIECE_BYTES;
 
@@ -172,12 +172,12 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         let client = &self.clients[key];
         let (origin, session) = (client.session.origin(), client.session.id());
         if !client.slot.is_new() {
-            self.crowd.has_spoken(origin, session, key);
+            self.crowd.note_line(origin, session, key);
         } else if client.rest == Rest::Nothing
             && let Some(oldest) = self.crowd.note_silent(origin, session, key)
         {
-            self.note_full("too many connections have sent no command yet");
-            self.send_away(oldest, NoRoom::Silent);
+            self.log_rejection("too many connections have sent no command yet");
+            self.reject_client(oldest, RejectReason::Silent);
         }
     }
 
@@ -185,7 +185,8 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
     /// the next turn.
     fn update_after_lines(&mut self, key: Key) {
         let client = &self.clients[key];
-        // A reset that arrived with the end of input reads like any end. A watcher would stay.
+        // A reset that arrived together with the end of input looks like a half-close, after which
+        // a watcher would stay.
         if client.conn.is_write_closed() && client.conn.is_eof() && !client.has_more() {
             return self.close(key);
         }

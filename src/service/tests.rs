@@ -5,12 +5,13 @@ use std::io::Cursor;
 use super::testing::{NOW, Peer, Server, config, join, turn, turn_at};
 use super::{Config, CrowdLimits, Key, Service, Step};
 use crate::inventory::{Capacity, Number, Origin, SessionId};
+use crate::inventory_file::InventoryFile;
 use crate::journal::{DiskStorage, SyncPolicy};
 use crate::limits::{
-    CANCEL_LOOKS, COSTLY_WORK, HISTORY_EVENTS, REAPED_A_TURN, RELEASES_A_TURN, RELEASES_AT_ONCE,
-    RELOAD_ADDED, RELOAD_LINES, TURN_WRITE_BYTES, WORK_BUDGET, WRITE_MIN_BYTES,
+    CANCEL_BOOKINGS_MAX, COSTLY_WORK, HISTORY_EVENTS, REAPED_A_TURN, RELEASES_A_TURN,
+    RELEASES_AT_ONCE, RELOAD_ADDED, RELOAD_LINES, TURN_WRITE_BYTES, WORK_BUDGET, WRITE_MIN_BYTES,
 };
-use crate::store::{InventoryFile, State};
+use crate::store::State;
 use crate::time::{Clock, MonotonicMs, Time, Zone};
 
 type Joined = (Peer, (Key, SessionId));
@@ -303,9 +304,9 @@ fn stop_waits_for_connections_that_are_leaving() {
 #[test]
 fn restart_releases_what_a_leaving_connection_still_held() {
     const BOUND: usize = 3 * RELEASES_A_TURN;
-    let folder = std::env::temp_dir().join(format!("reservad-leaving-{}", std::process::id()));
+    let directory = std::env::temp_dir().join(format!("reservad-leaving-{}", std::process::id()));
     let open = || {
-        let storage = DiskStorage::lock(&folder).unwrap();
+        let storage = DiskStorage::lock(&directory).unwrap();
         State::open(storage, SyncPolicy::Never, CAPACITY).unwrap().0
     };
     let mut server: Server = Service::new(open(), Clock::new(NOW.0), NOW, Zone::utc(), many());
@@ -324,28 +325,28 @@ fn restart_releases_what_a_leaving_connection_still_held() {
     // The releases of the last turn were not committed yet.
     assert_eq!(state.batch.len(), left + RELEASES_A_TURN, "one end for each");
     drop(state);
-    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 /// Its first commit after an idle time once overwrote the records of the other server.
 #[test]
 fn server_whose_lock_was_taken_while_it_was_idle_writes_nothing() {
-    let folder = std::env::temp_dir().join(format!("reservad-taken-{}", std::process::id()));
+    let directory = std::env::temp_dir().join(format!("reservad-taken-{}", std::process::id()));
     let open = || {
-        let storage = DiskStorage::lock(&folder).unwrap();
+        let storage = DiskStorage::lock(&directory).unwrap();
         State::open(storage, SyncPolicy::Never, CAPACITY).unwrap().0
     };
     let start = || Service::new(open(), Clock::new(NOW.0), NOW, Zone::utc(), config());
     let mut first: Server = start();
     add_names(&mut first, 3);
     let (ana, at) = join(&mut first);
-    std::fs::remove_file(folder.join("lock")).unwrap();
+    std::fs::remove_file(directory.join("lock")).unwrap();
     let mut second: Server = start();
     let (eva, place) = join(&mut second);
     eva.send("RESERVAR Placa 0\n");
     turn(&mut second, &[place]);
     assert_eq!(eva.received(), "OK RESERVADO #1 Placa 0\n");
-    let written = std::fs::read(folder.join("journal")).unwrap();
+    let written = std::fs::read(directory.join("journal")).unwrap();
     let later = NOW.1.plus_ms(crate::limits::DIRECTORY_CHECK_MS);
     ana.send("RESERVAR Placa 1\n");
     first.start_turn(NOW.0, later);
@@ -357,9 +358,9 @@ fn server_whose_lock_was_taken_while_it_was_idle_writes_nothing() {
         .expect_err("another server has the lock");
     first.finish().expect_err("another server has the lock");
     assert_eq!(ana.received(), "");
-    assert!(std::fs::read(folder.join("journal")).unwrap() == written, "it wrote something");
+    assert!(std::fs::read(directory.join("journal")).unwrap() == written, "it wrote something");
     drop((first, second));
-    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]
@@ -611,7 +612,7 @@ fn cancel_by_name_visits_a_bounded_number_of_bookings() {
         let received = principal.received();
         assert!(received.starts_with(want), "{received}");
         assert!(
-            server.scheduler.work() <= 10 + 2 * CANCEL_LOOKS as u64,
+            server.scheduler.work() <= 10 + 2 * CANCEL_BOOKINGS_MAX as u64,
             "{} looks",
             server.scheduler.work()
         );

@@ -1,7 +1,7 @@
 //! The timers of clients: stalls, idleness, lingering, and probes of half-closed connections.
 //!
-//! A client has at most one entry, which is handled lazily: when a deadline moves away, the old
-//! entry fires and is set again. So activity costs nothing.
+//! A client has at most one entry, which is handled lazily. When a deadline moves into the future,
+//! the old entry stays, fires and is set again, so activity of a client costs nothing.
 //!
 //! Invariant: an entry is in the queue if and only if it is recorded in the client's [`Timer`].
 

@@ -34,7 +34,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
             // A client that does not read its output is not sent new positions, but it gets the
             // reply.
             if matches!(outcome, Outcome::PositionChanged(_)) && !client.conn.may_run() {
-                self.engine.observer.note(Step::Spared(session));
+                self.engine.observer.note(Step::WithheldPosition(session));
                 continue;
             }
             let context = self.engine.context();
@@ -74,8 +74,8 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         let session = client.session.id();
         client.close_at = MonotonicMs::MAX;
         if let Some(position) = self.engine.inventory.announced_position(session) {
-            commands::tell_place(&client.session, position, client.conn.out());
-            self.engine.observer.note(Step::ToldAgain(session));
+            commands::push_position(&client.session, position, client.conn.out());
+            self.engine.observer.note(Step::SentPositionAgain(session));
         } else if client.session.is_watching() && self.engine.inventory.has_bound(session) {
             client.conn.stream().probe();
         } else {

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use super::observer::Observer;
 use super::{Key, Service, Stream, flush};
 use crate::commands::Notices;
-use crate::inventory::history::History;
 use crate::journal::Storage;
 use crate::limits::{TURN_WRITE_BYTES, WATCHERS_A_TURN, WRITE_MIN_BYTES};
+use crate::store::History;
 use crate::time::Zone;
 
 /// The source of notices: events, with a cache of the notices made of them.
@@ -25,11 +25,11 @@ pub struct Feed<'a> {
 pub struct Watchers {
     /// The least recently served first.
     queue: VecDeque<Key>,
-    /// How many of them, from the front, may have notices to be sent.
+    /// The number of watchers at the front of the queue that may have notices to be sent.
     unserved: usize,
     /// Whether events were committed since the last call of [`Watchers::notify_news`].
     has_news: bool,
-    /// How many of them are left in the round that finds the oldest event still needed.
+    /// The number of watchers left in the round that finds the oldest event still needed.
     lag_round: usize,
     /// The oldest event of this round that a watcher that reads its output still needs.
     lag_from: Option<u64>,
@@ -112,8 +112,8 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         }
     }
 
-    /// Records which events a watcher still needs after it was served. Nothing is held for a
-    /// watcher that does not read its output, because it has had its chance.
+    /// Records which events a watcher still needs after it was served. No events are held for a
+    /// watcher that does not read its output.
     fn note_lag(&mut self, key: Key) {
         let watcher = self.clients.get(key).filter(|client| client.conn.is_writable());
         let next = watcher.and_then(|client| client.session.next_notice());
@@ -127,7 +127,7 @@ impl<T: Stream, S: Storage, O: Observer> Service<T, S, O> {
         let history = self.engine.store.history();
         let is_flushed = client.conn.is_flushed();
         client.conn.wants_write()
-            || client.conn.may_run() && client.session.can_be_told(history, is_flushed)
+            || client.conn.may_run() && client.session.can_notify(history, is_flushed)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Compaction: writes a snapshot of the inventory in pieces while the server runs.
 //!
 //! It visits the resources and then the reservations, in order. If something behind the cursor
-//! changes, the change is added as a further record; everything ahead of the cursor is visited in its
-//! state at that time. So at its end the snapshot equals the inventory, and no turn has to wait for
-//! all of it.
+//! changes, the change is added as a further record; everything ahead of the cursor is visited in
+//! its state at that time. So at its end the snapshot equals the inventory, and no turn has to wait
+//! for all of it.
 
 use crate::inventory::event::{Batch, Subject};
 use crate::inventory::{Event, Inventory, Number, ResourceId};
@@ -16,7 +16,7 @@ pub(super) struct Compactor {
     cursor: Option<Cursor>,
     /// The next compaction starts when the log has grown by this.
     threshold_bytes: u64,
-    /// The threshold if the last compaction succeeded a while ago.
+    /// The threshold unless compactions follow each other too soon.
     min_bytes: u64,
     /// When the last compaction ended.
     finished_at: Time,
@@ -88,14 +88,16 @@ impl Compactor {
         self.cursor.is_some()
     }
 
-    /// Returns whether the log has grown enough, and more than two thirds of its events are history.
+    /// Returns whether the log has grown enough, and more than two thirds of its events are
+    /// history.
     pub fn is_due(&self, log: &impl Log, inventory: &Inventory) -> bool {
         let live = (inventory.names().len() + inventory.reservation_count()) as u64;
         let history = log.last_number() - log.base_number();
         log.bytes_since_snapshot() >= self.threshold_bytes && history > 2 * live
     }
 
-    /// Adds the changes of a commit to the snapshot in progress, as far as they are behind the cursor.
+    /// Adds the changes of a commit to the snapshot in progress, as far as they are behind the
+    /// cursor.
     pub fn add_commit(&mut self, log: &mut impl Log, batch: &Batch) {
         if !log.has_snapshot() && self.cursor.take().is_some() {
             // The disk is full, and the commit has taken the space of the snapshot.

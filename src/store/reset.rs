@@ -17,8 +17,9 @@ pub struct Reset {
     pub changed: Option<Vec<Number>>,
 }
 
-/// Moves the last time of a journal back to `now`, if it is later. Does this by a compaction, because
-/// the only time in a snapshot is that of its writing. Numbers of reservations and events continue.
+/// Moves the last time of a journal back to `now`, if it is later. Does this by a compaction,
+/// because the only time in a snapshot is that of its writing. Numbers of reservations and events
+/// continue.
 ///
 /// # Errors
 /// As [`Journal::open`](crate::journal::Journal::open), or the snapshot cannot be written. Then the

@@ -22,8 +22,8 @@ impl<S: Storage> State<S> {
         State { store, inventory, batch: Batch::default() }
     }
 
-    /// Opens a journal, or creates one, and replays it. The batch then holds the end of reservations
-    /// that were bound to a connection of the previous server.
+    /// Opens a journal, or creates one, and replays it. The batch then holds the end of
+    /// reservations that were bound to a connection of the previous server.
     ///
     /// # Errors
     /// As [`Journal::open`](crate::journal::Journal::open).
@@ -43,7 +43,7 @@ impl<S: Storage> State<S> {
     /// events are in the batch, to be committed before a client is served.
     ///
     /// # Errors
-    /// There is no room for the names.
+    /// The names exceed the capacity of the inventory.
     pub fn catch_up(
         &mut self,
         names: Vec<String>,
@@ -59,8 +59,8 @@ impl<S: Storage> State<S> {
     }
 }
 
-/// Ends the reservations that were bound to a connection of the previous server, at the last time in
-/// the journal.
+/// Ends the reservations that were bound to a connection of the previous server, at the last time
+/// in the journal.
 pub fn end_orphans(inventory: &mut Inventory, last_time: Time, batch: &mut Batch) {
     for number in inventory.bound_to(SessionId::GONE, Ending::Lost, usize::MAX) {
         inventory.apply_and_log(last_time, Event::Expired { number }, batch);
@@ -70,7 +70,7 @@ pub fn end_orphans(inventory: &mut Inventory, last_time: Time, batch: &mut Batch
 /// Adds the missing ones of these names. Returns how many were added.
 ///
 /// # Errors
-/// There is no room for all of them. None was added.
+/// They exceed the capacity of the inventory. None was added.
 pub fn ensure(
     inventory: &mut Inventory,
     names: Vec<String>,
@@ -90,7 +90,7 @@ pub fn ensure(
 pub enum AddNamesError {
     /// There would be more resources than this, the maximum.
     TooMany(u32),
-    /// A name is invalid or there twice. Reading the file excludes this.
+    /// A name is invalid or occurs twice. Reading the file excludes this.
     Invalid,
 }
 
@@ -106,10 +106,9 @@ impl From<Refusal> for AddNamesError {
 impl Display for AddNamesError {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            AddNamesError::TooMany(max) => write!(
-                f,
-                "there are more names than the {max} resources that --max-resources allows"
-            ),
+            AddNamesError::TooMany(max) => {
+                write!(f, "there would be more than the {max} resources of --max-resources")
+            }
             AddNamesError::Invalid => write!(f, "the names cannot be added"),
         }
     }

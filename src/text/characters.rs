@@ -1,6 +1,6 @@
 //! Characters that cannot be printed or cannot be seen, and how they are escaped.
 
-use crate::limits::ECHO_MAX_CHARS;
+use crate::limits::EXCERPT_MAX_CHARS;
 
 /// Returns whether a character has no visible, stable form of its own: controls, whitespace
 /// (including the plain space), hidden characters, private use and noncharacters.
@@ -37,14 +37,14 @@ pub fn is_emoji_part(c: char) -> bool {
 }
 
 /// Returns a text of a client for a message: escaped, and cut with `…` after
-/// [`ECHO_MAX_CHARS`] characters.
+/// [`EXCERPT_MAX_CHARS`] characters.
 pub fn excerpt(text: &str) -> String {
     let mut out = String::new();
     let mut count = 0;
     for c in text.chars() {
         let shown = escaped(c);
         count += shown.chars().count();
-        if count > ECHO_MAX_CHARS {
+        if count > EXCERPT_MAX_CHARS {
             out.push('…');
             break;
         }
@@ -71,8 +71,8 @@ mod tests {
     fn excerpt_escapes_and_cuts() {
         assert_eq!(excerpt("Sala 1"), "Sala 1");
         assert_eq!(excerpt("a\u{202E}b\n"), "a\\u{202e}b\\u{a}");
-        let long = "ñ".repeat(ECHO_MAX_CHARS + 1);
-        assert_eq!(excerpt(&long).chars().count(), ECHO_MAX_CHARS + 1);
+        let long = "ñ".repeat(EXCERPT_MAX_CHARS + 1);
+        assert_eq!(excerpt(&long).chars().count(), EXCERPT_MAX_CHARS + 1);
         assert!(excerpt(&long).ends_with('…'));
         assert_eq!(escape_for_log(&long), long);
     }

@@ -67,13 +67,13 @@ pub const VERBS: [(Verb, &str, &str); 14] = [
 ];
 
 impl Verb {
-    /// Returns the verb that a word is, in either language and any case, and its language.
+    /// Returns the verb and the language of a word, which may be in either language and any case.
     /// Accents must have been removed.
     pub fn find(word: &str) -> Option<(Verb, Lang)> {
         Verb::find_by(|verb| word.eq_ignore_ascii_case(verb))
     }
 
-    /// Returns the verb that a word is if it is written in capitals, as in the table.
+    /// Returns the verb and the language of a word that is written in capitals, as in the table.
     pub fn find_exact(word: &[u8]) -> Option<(Verb, Lang)> {
         Verb::find_by(|verb| word == verb.as_bytes())
     }
@@ -135,8 +135,8 @@ const OPTIONS: [(Opt, &str, &str); 9] = [
 ];
 
 impl Opt {
-    /// Returns the option that a word is, in either language and any case. Accents must have been
-    /// removed.
+    /// Returns the option for a word, which may be in either language and any case. Accents must
+    /// have been removed.
     pub fn find(word: &str) -> Option<Opt> {
         let is_it = |of: &str| word.eq_ignore_ascii_case(of);
         OPTIONS.iter().find(|(_, es, en)| is_it(es) || is_it(en)).map(|(option, ..)| *option)

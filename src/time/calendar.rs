@@ -43,7 +43,8 @@ pub(super) fn civil_at(time: Time, offset: Offset) -> DateTime {
 
 /// Returns the days from 1970-01-01 to a date.
 pub(super) fn days_to(year: i64, month: i64, day: i64) -> i64 {
-    // If the year begins in March, the leap day is its last day, and each five months have 153 days.
+    // If the year begins in March, the leap day is its last day, and each five months have 153
+    // days.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     const EPOCH_DAYS: i64 = 719_469;

@@ -10,26 +10,30 @@ use rustix::fs::stat;
 use super::{MonotonicMs, Time};
 use crate::limits::{CLOCK_CONFIRM_MS, CLOCK_FAR_MS, CLOCK_SET_AGAIN_MS};
 
-/// A wall clock that has been far ahead since one moment, and is not confirmed.
+/// A step of the wall clock to a time far ahead, which is not confirmed yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Leap {
+pub(super) struct ForwardJump {
     since: MonotonicMs,
-    /// How far it was ahead of elapsed time at `since`.
+    /// How far the wall clock was ahead of elapsed time at `since`.
     ahead_ms: i64,
 }
 
-impl Leap {
-    /// Returns the leap of a wall clock that is `ahead_ms` ahead of elapsed time, or `None`
-    /// if it can be followed. `last` is the leap of the reading before.
-    pub(super) fn of(last: Option<Leap>, ahead_ms: i64, now: MonotonicMs) -> Option<Leap> {
+impl ForwardJump {
+    /// Returns the jump of a wall clock that is `ahead_ms` ahead of elapsed time, or `None`
+    /// if it can be followed. `last` is the jump of the reading before.
+    pub(super) fn of(
+        last: Option<ForwardJump>,
+        ahead_ms: i64,
+        now: MonotonicMs,
+    ) -> Option<ForwardJump> {
         if ahead_ms <= CLOCK_FAR_MS {
             return None;
         }
-        let is_same = |last: &Leap| {
+        let is_same = |last: &ForwardJump| {
             ahead_ms.saturating_sub(last.ahead_ms).saturating_abs() <= CLOCK_SET_AGAIN_MS
         };
-        let leap = last.filter(is_same).unwrap_or(Leap { since: now, ahead_ms });
-        (now < leap.since.plus_ms(CLOCK_CONFIRM_MS)).then_some(leap)
+        let jump = last.filter(is_same).unwrap_or(ForwardJump { since: now, ahead_ms });
+        (now < jump.since.plus_ms(CLOCK_CONFIRM_MS)).then_some(jump)
     }
 }
 
@@ -59,20 +63,20 @@ mod tests {
 
     #[test]
     fn clock_that_is_at_most_a_day_ahead_is_followed() {
-        assert_eq!(Leap::of(None, CLOCK_FAR_MS, MonotonicMs(7)), None);
-        assert!(Leap::of(None, CLOCK_FAR_MS + 1, MonotonicMs(7)).is_some());
+        assert_eq!(ForwardJump::of(None, CLOCK_FAR_MS, MonotonicMs(7)), None);
+        assert!(ForwardJump::of(None, CLOCK_FAR_MS + 1, MonotonicMs(7)).is_some());
     }
 
     #[test]
     fn clock_that_is_set_again_starts_its_trial_again() {
-        let first = Leap::of(None, 30 * DAY_MS, MonotonicMs(0));
-        let slewed = Leap::of(first, 30 * DAY_MS + CLOCK_SET_AGAIN_MS, MonotonicMs(500_000));
+        let first = ForwardJump::of(None, 30 * DAY_MS, MonotonicMs(0));
+        let slewed = ForwardJump::of(first, 30 * DAY_MS + CLOCK_SET_AGAIN_MS, MonotonicMs(500_000));
         assert_eq!(slewed, first);
-        assert_eq!(Leap::of(slewed, 30 * DAY_MS, MonotonicMs(CLOCK_CONFIRM_MS - 1)), first);
-        assert_eq!(Leap::of(slewed, 30 * DAY_MS, MonotonicMs(CLOCK_CONFIRM_MS)), None);
-        let again = Leap::of(first, 20 * DAY_MS, MonotonicMs(500_000));
-        assert_eq!(again, Some(Leap { since: MonotonicMs(500_000), ahead_ms: 20 * DAY_MS }));
-        assert_eq!(Leap::of(again, 20 * DAY_MS, MonotonicMs(CLOCK_CONFIRM_MS)), again);
+        assert_eq!(ForwardJump::of(slewed, 30 * DAY_MS, MonotonicMs(CLOCK_CONFIRM_MS - 1)), first);
+        assert_eq!(ForwardJump::of(slewed, 30 * DAY_MS, MonotonicMs(CLOCK_CONFIRM_MS)), None);
+        let again = ForwardJump::of(first, 20 * DAY_MS, MonotonicMs(500_000));
+        assert_eq!(again, Some(ForwardJump { since: MonotonicMs(500_000), ahead_ms: 20 * DAY_MS }));
+        assert_eq!(ForwardJump::of(again, 20 * DAY_MS, MonotonicMs(CLOCK_CONFIRM_MS)), again);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// A point of the monotonic clock, in milliseconds since the machine was started.
 ///
-/// It measures elapsed time, which includes the time that the machine sleeps. Nobody can set this
-/// clock, and it does not say what time it is.
+/// It measures elapsed time, which includes the time that the machine sleeps. The clock cannot be
+/// set, and is not related to the time of day.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct MonotonicMs(pub u64);
 

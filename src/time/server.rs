@@ -2,12 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::confirm::Leap;
+use super::confirm::ForwardJump;
 use super::{MonotonicMs, Time};
 use crate::limits::CLOCK_FAR_MS;
 
-/// The wall clock counts as set when it differs from elapsed time by at least this. A lease ends too
-/// early or too late by less than this.
+/// The wall clock counts as set when it differs from elapsed time by at least this. A lease ends
+/// too early or too late by less than this.
 const STEP_MS: i64 = 500;
 
 /// The server's time at one moment, as the wall clock gives it and as elapsed time gives it.
@@ -19,9 +19,9 @@ pub struct ClockReading {
     /// The time to show and to log: the wall clock, but never earlier than a time that was already
     /// shown. It stands still while the wall clock is behind.
     pub wall: Time,
-    /// The time by which lengths of time end (`por=` from now on, `espera=`): `wall` as long as that
-    /// advances, and `wall` plus the elapsed time while it stands still. This is an instant and not
-    /// a [`MonotonicMs`].
+    /// The time that decides when lengths of time are over (`por=` from now on, `espera=`): `wall`
+    /// as long as that advances, and `wall` plus the elapsed time while it stands still. This is an
+    /// instant and not a [`MonotonicMs`].
     pub monotonic: Time,
 }
 
@@ -32,26 +32,26 @@ impl ClockReading {
     }
 }
 
-/// The server's clock. Pure: [`read_clocks`] reads the system's clocks, and [`Clock::observe`] takes
-/// their readings.
+/// The server's clock. Pure: [`read_clocks`] reads the system's clocks, and [`Clock::observe`]
+/// takes their readings.
 ///
-/// Its time never goes back. If the wall clock is set back, `wall` stands still until the wall clock
-/// has reached it, and `monotonic` advances meanwhile. After that, [`Clock::take_step`] returns by
-/// how much the wall clock was set in total, so that leases and waits, which measure elapsed time,
-/// can be moved.
+/// Its time never goes back. If the wall clock is set back, `wall` stands still until the wall
+/// clock has reached it, and `monotonic` advances meanwhile. After that, [`Clock::take_step`]
+/// returns by how much the wall clock was set in total, so that leases and waits, which measure
+/// elapsed time, can be moved.
 ///
-/// A wall clock that is more than [`CLOCK_FAR_MS`] ahead is not followed until it is confirmed. Until
-/// then the time advances by elapsed time, so it is never later than the real time.
+/// A wall clock that is more than [`CLOCK_FAR_MS`] ahead is not followed until it is confirmed.
+/// Until then the time advances by elapsed time, so it is never later than the real time.
 #[derive(Debug)]
 pub struct Clock {
     /// The last reading, or the floor before the first one.
     now: ClockReading,
     /// The system's clocks at the last reading.
     observed: Option<(Time, MonotonicMs)>,
-    /// By how much the wall clock was set and [`Clock::take_step`] has not returned yet.
+    /// The steps of the wall clock that [`Clock::take_step`] has not returned yet, in total.
     step_ms: i64,
     /// Set while the wall clock is far ahead and not confirmed.
-    leap: Option<Leap>,
+    jump: Option<ForwardJump>,
     /// Whether the next reading is followed, however far ahead it is.
     is_confirmed: bool,
 }
@@ -64,7 +64,7 @@ impl Clock {
             now: ClockReading::at(floor),
             observed: None,
             step_ms: 0,
-            leap: None,
+            jump: None,
             is_confirmed: false,
         }
     }
@@ -85,13 +85,14 @@ impl Clock {
                 self.now.monotonic.plus_ms(monotonic.0.saturating_sub(last.0).cast_signed())
             }
         };
-        // Usually the clock is not far ahead and was not before, which is decided here.
-        if wall > by_elapsed.plus_ms(CLOCK_FAR_MS) || self.leap.is_some() {
-            self.leap = self.leap(wall.0.saturating_sub(by_elapsed.0), monotonic);
+        // The usual case, that the clock neither is nor was far ahead, is decided here without a
+        // call.
+        if wall > by_elapsed.plus_ms(CLOCK_FAR_MS) || self.jump.is_some() {
+            self.jump = self.jump(wall.0.saturating_sub(by_elapsed.0), monotonic);
         }
         self.is_confirmed = false;
         let before = self.observed.replace((wall, monotonic));
-        self.now = if self.leap.is_some() {
+        self.now = if self.jump.is_some() {
             ClockReading::at(by_elapsed)
         } else if wall < self.now.wall {
             ClockReading { wall: self.now.wall, monotonic: by_elapsed }
@@ -104,14 +105,14 @@ impl Clock {
         self.now
     }
 
-    /// Returns the leap that a reading belongs to, if it is so far ahead that it must not be
+    /// Returns the jump that a reading belongs to, if it is so far ahead that it must not be
     /// followed yet.
     #[cold]
-    fn leap(&self, ahead_ms: i64, monotonic: MonotonicMs) -> Option<Leap> {
+    fn jump(&self, ahead_ms: i64, monotonic: MonotonicMs) -> Option<ForwardJump> {
         if self.is_confirmed || self.now.wall == Time::MIN {
             return None;
         }
-        Leap::of(self.leap, ahead_ms, monotonic)
+        ForwardJump::of(self.jump, ahead_ms, monotonic)
     }
 
     /// Confirms the wall clock. The next reading is followed, however far ahead it is.
@@ -121,13 +122,13 @@ impl Clock {
 
     /// Returns whether the wall clock is far ahead and not confirmed.
     pub fn is_unconfirmed(&self) -> bool {
-        self.leap.is_some()
+        self.jump.is_some()
     }
 
     /// Returns how far ahead the wall clock is, in milliseconds, while it is not confirmed;
     /// `None` when it is followed.
     pub fn unconfirmed_ms(&self) -> Option<i64> {
-        let (wall, _) = self.observed.filter(|_| self.leap.is_some())?;
+        let (wall, _) = self.observed.filter(|_| self.jump.is_some())?;
         Some(wall.0.saturating_sub(self.now.wall.0))
     }
 
@@ -146,17 +147,17 @@ impl Clock {
         self.observed.map_or(0, |(wall, _)| self.now.wall.0.saturating_sub(wall.0).max(0))
     }
 
-    /// Returns what the wall clock will read when [`ClockReading::monotonic`] is `monotonic`, if it
-    /// is not set before.
+    /// Returns the reading of the wall clock at the moment when [`ClockReading::monotonic`] reaches
+    /// `monotonic`, if the wall clock is not set before.
     pub fn wall_at(&self, monotonic: Time) -> Time {
         let (wall, _) = self.observed.unwrap_or((self.now.wall, MonotonicMs(0)));
         monotonic.plus_ms(wall.0.saturating_sub(self.now.monotonic.0))
     }
 
-    /// Returns what the wall clock will read when [`ClockReading::wall`] is `time`, if it is not set
-    /// before.
+    /// Returns the reading of the wall clock at the moment when [`ClockReading::wall`] reaches
+    /// `time`, if the wall clock is not set before.
     pub fn wall_at_time(&self, time: Time) -> Time {
-        match self.leap {
+        match self.jump {
             None => time,
             // The time advances by elapsed time.
             Some(_) => self.wall_at(time),

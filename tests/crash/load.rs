@@ -99,13 +99,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn run(mut self, address: SocketAddr, tick: Sender<()>) -> Vec<Asked> {
-        while self.converse(address, &tick) {}
+    pub fn run(mut self, address: SocketAddr, on_reply: Sender<()>) -> Vec<Asked> {
+        while self.run_connection(address, &on_reply) {}
         self.asked
     }
 
     /// Uses one connection. Returns whether to open another one.
-    fn converse(&mut self, address: SocketAddr, tick: &Sender<()>) -> bool {
+    fn run_connection(&mut self, address: SocketAddr, on_reply: &Sender<()>) -> bool {
         let Ok(stream) = TcpStream::connect(address) else { return false };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -122,8 +122,8 @@ impl Worker {
             let sent = stream.get_mut().write_all(lines.as_bytes()).is_ok();
             for at in start..self.asked.len() {
                 let Some(reply) = read(&mut stream) else { return false };
-                self.hear(at, &reply);
-                let _ = tick.send(());
+                self.update(at, &reply);
+                let _ = on_reply.send(());
                 if matches!(self.asked[at].wish, Wish::Quit) {
                     return true;
                 }
@@ -266,7 +266,7 @@ impl Worker {
     }
 
     /// Updates the client's state from a reply, so that the next requests make sense.
-    fn hear(&mut self, at: usize, reply: &str) {
+    fn update(&mut self, at: usize, reply: &str) {
         let asked = &mut self.asked[at];
         asked.answer = Some(reply.to_owned());
         let refusals: &[&str] = match &asked.wish {

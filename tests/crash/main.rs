@@ -21,7 +21,7 @@ use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
 
 use load::{Asked, ROOMS, Worker, is_brief};
-use story::{Story, Told, watch};
+use story::{Notices, Story, watch};
 use support::disk::{
     SmallDisk, can_trace, check_replay, history, is_compacted, stamped, text_of, traced,
 };
@@ -113,16 +113,16 @@ impl Scene {
         }
         let load = self.begin_load(&server, death);
         match death {
-            Death::KillInCompaction => self.await_compaction(&load.ticks),
-            Death::Kill => self.await_answers(&load.ticks, 600),
-            _ => self.await_answers(&load.ticks, 4_000),
+            Death::KillInCompaction => self.await_compaction(&load.reply_events),
+            Death::Kill => self.await_answers(&load.reply_events, 600),
+            _ => self.await_answers(&load.reply_events, 4_000),
         }
         self.end(&mut server, death);
         for (holder, log) in load.clients {
-            self.truth.hear(&holder, log.join().expect("a client has failed"));
+            self.truth.add(&holder, log.join().expect("a client has failed"));
         }
         for watcher in load.watchers {
-            self.story.hear(watcher.join().expect("a watcher has failed"));
+            self.story.add(watcher.join().expect("a watcher has failed"));
         }
         self.in_compactions += usize::from(self.data.join("journal.new").exists());
         let _ = std::fs::remove_file(ballast);
@@ -183,22 +183,22 @@ impl Scene {
 
     fn begin_load(&mut self, server: &Server, death: Death) -> Load {
         let address = server.address;
-        let (tick, ticks) = channel();
+        let (on_reply, reply_events) = channel();
         let mut clients = Vec::new();
         for n in 0..CLIENTS {
-            clients.push(self.begin_client(server, &format!("c{n}"), &tick));
+            clients.push(self.begin_client(server, &format!("c{n}"), &on_reply));
         }
         if !matches!(death, Death::Kill | Death::Call(..)) {
-            clients.push(self.begin_client(server, FILLER, &tick));
+            clients.push(self.begin_client(server, FILLER, &on_reply));
         }
         // One watcher continues where it was, and one starts earlier.
         let last = self.story.last;
         let again = last.saturating_sub(self.rng.below(100) as u64);
         let watchers = [last, again].map(|tras| spawn(move || watch(address, tras, u64::MAX)));
-        Load { clients, watchers: watchers.into(), ticks }
+        Load { clients, watchers: watchers.into(), reply_events }
     }
 
-    fn begin_client(&mut self, server: &Server, holder: &str, tick: &Sender<()>) -> Client {
+    fn begin_client(&mut self, server: &Server, holder: &str, on_reply: &Sender<()>) -> Client {
         let is_mine = |booking: &Booking| booking.holder == holder && !is_brief(&booking.note);
         let mine = self.truth.bookings.iter().filter(|(_, booking)| is_mine(booking));
         let own = |name: &&String| name.split(' ').next() == Some(holder);
@@ -214,43 +214,43 @@ impl Scene {
             count: 0,
             asked: Vec::new(),
         };
-        let (address, tick) = (server.address, tick.clone());
-        (holder.to_owned(), spawn(move || worker.run(address, tick)))
+        let (address, on_reply) = (server.address, on_reply.clone());
+        (holder.to_owned(), spawn(move || worker.run(address, on_reply)))
     }
 
     /// Waits for up to `most` replies and a random moment, or until the server ends.
-    fn await_answers(&mut self, ticks: &Receiver<()>, most: usize) {
+    fn await_answers(&mut self, reply_events: &Receiver<()>, most: usize) {
         let count = if most > 1000 { most } else { self.rng.below(most) };
         for _ in 0..count {
-            match ticks.recv_timeout(PATIENCE) {
+            match reply_events.recv_timeout(PATIENCE) {
                 Ok(()) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => panic!("the load has stopped"),
             }
         }
-        self.dither(20_000);
+        self.spin(20_000);
     }
 
     /// Waits until a snapshot is begun, at times until it has replaced the journal, and a random
     /// moment. On a busy machine the compaction may be over before it is seen; then the journal has
     /// become smaller.
-    fn await_compaction(&mut self, ticks: &Receiver<()>) {
+    fn await_compaction(&mut self, reply_events: &Receiver<()>) {
         let (begun, new) = (Instant::now(), self.data.join("journal.new"));
         let size = || std::fs::metadata(self.data.join("journal")).unwrap().len();
         let mut largest = size();
         while !new.exists() && size() >= largest && begun.elapsed() < PATIENCE / 2 {
             largest = size();
-            while ticks.try_recv().is_ok() {}
+            while reply_events.try_recv().is_ok() {}
             std::hint::spin_loop();
         }
         let to_its_end = self.rng.one_in(2);
         while to_its_end && new.exists() && begun.elapsed() < PATIENCE {
             std::hint::spin_loop();
         }
-        self.dither(400_000);
+        self.spin(400_000);
     }
 
-    fn dither(&mut self, most: usize) {
+    fn spin(&mut self, most: usize) {
         for _ in 0..self.rng.below(most) {
             std::hint::spin_loop();
         }
@@ -303,7 +303,7 @@ impl Scene {
             "{what}: {} rounds, {} ended by themselves, {} within a compaction, {} bytes lost \
              with the power; {} answers, {} of \
              them OK, {} requests unanswered; {} reservations were there unsaid, {} answered again \
-             by their key; event {}, {} watches began anew; nothing lost, nothing twice",
+             by their key; event {}, {} watches restarted; nothing lost, nothing twice",
             self.rounds,
             self.by_themselves,
             self.in_compactions,
@@ -323,8 +323,8 @@ type Client = (String, JoinHandle<Vec<Asked>>);
 
 struct Load {
     clients: Vec<Client>,
-    watchers: Vec<JoinHandle<Told>>,
-    ticks: Receiver<()>,
+    watchers: Vec<JoinHandle<Notices>>,
+    reply_events: Receiver<()>,
 }
 
 /// Checks that the confirmation numbers in the journal are 1, 2, 3…

@@ -8,12 +8,12 @@ use support::view::{Booking, View};
 use support::{Client, PATIENCE};
 
 /// Notices with the numbers of their events.
-pub type Told = Vec<(u64, String)>;
+pub type Notices = Vec<(u64, String)>;
 
 #[derive(Default)]
 pub struct Story {
     /// The last notices, to compare them with repetitions.
-    told: BTreeMap<u64, String>,
+    notices: BTreeMap<u64, String>,
     pub last: u64,
     live: BTreeMap<u64, Tale>,
     resources: BTreeSet<String>,
@@ -34,10 +34,10 @@ const KEPT: usize = 2000;
 
 impl Story {
     /// Adds the notices of one watcher.
-    pub fn hear(&mut self, told: Told) {
-        for (number, line) in told {
+    pub fn add(&mut self, notices: Notices) {
+        for (number, line) in notices {
             if number <= self.last {
-                let before = self.told.get(&number);
+                let before = self.notices.get(&number);
                 assert!(before.is_none_or(|before| *before == line), "{before:?} is now {line}");
                 continue;
             }
@@ -46,9 +46,9 @@ impl Story {
             }
             self.take(&line);
             self.last = number;
-            self.told.insert(number, line);
-            if self.told.len() > KEPT {
-                self.told.pop_first();
+            self.notices.insert(number, line);
+            if self.notices.len() > KEPT {
+                self.notices.pop_first();
             }
         }
     }
@@ -96,9 +96,9 @@ impl Story {
 
     /// Reads the later events from a new server, and compares all events with its lists.
     pub fn check(&mut self, address: SocketAddr, view: &View) {
-        assert!(self.last <= view.last_event, "event {} was told and is not there", self.last);
+        assert!(self.last <= view.last_event, "event {} was received and is missing", self.last);
         if self.last < view.last_event {
-            self.hear(watch(address, self.last, view.last_event));
+            self.add(watch(address, self.last, view.last_event));
         }
         if self.last < view.last_event {
             self.restart(view);
@@ -120,7 +120,7 @@ impl Story {
         self.resources = view.resources();
         self.last_number = view.last_number;
         self.last = view.last_event;
-        self.told.clear();
+        self.notices.clear();
         self.gaps += 1;
     }
 }
@@ -131,18 +131,18 @@ fn shown<'a>((number, booking): (&u64, &'a Booking)) -> (u64, &'a BTreeSet<Strin
 
 /// Watches from the event after `after` to the end of the connection or to event `to`. The numbers
 /// have no gaps. If the first events are not held any more, it starts with the first one held.
-pub fn watch(address: SocketAddr, after: u64, to: u64) -> Told {
-    let mut told = Told::new();
+pub fn watch(address: SocketAddr, after: u64, to: u64) -> Notices {
+    let mut notices = Notices::new();
     let Ok(stream) = std::net::TcpStream::connect_timeout(&address, PATIENCE) else {
-        return told;
+        return notices;
     };
     let mut client = Client::from_stream(stream);
     let mut after = after;
     loop {
         if !client.try_send(format!("OBSERVAR tras={after}\n")) {
-            return told;
+            return notices;
         }
-        let Some(reply) = client.try_line() else { return told };
+        let Some(reply) = client.try_line() else { return notices };
         if reply == format!("OK OBSERVANDO tras={after}") {
             break;
         }
@@ -159,7 +159,7 @@ pub fn watch(address: SocketAddr, after: u64, to: u64) -> Told {
         }
         after += 1;
         assert!(line.starts_with(&format!("* {after} ")), "not event {after}: {line}");
-        told.push((after, line));
+        notices.push((after, line));
     }
-    told
+    notices
 }

@@ -40,7 +40,7 @@ impl Truth {
     }
 
     /// Adds the requests and replies of one client, in their order.
-    pub fn hear(&mut self, holder: &str, log: Vec<Asked>) {
+    pub fn add(&mut self, holder: &str, log: Vec<Asked>) {
         let mut last = 0;
         for asked in log {
             let Some(answer) = &asked.answer else {
@@ -159,8 +159,8 @@ impl Truth {
                 assert!(over || names.is_empty(), "#{number} is lost: {booking:?}");
                 continue;
             };
-            let told = (&booking.holder, &booking.note);
-            assert_eq!(told, (&found.holder, &found.note), "#{number}");
+            let expected = (&booking.holder, &booking.note);
+            assert_eq!(expected, (&found.holder, &found.note), "#{number}");
             assert!(
                 booking.from.is_empty() || booking.from == found.from,
                 "{booking:?}: {found:?}"

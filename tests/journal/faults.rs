@@ -8,8 +8,8 @@ use std::time::Duration;
 use support::sim_disk::{Faults, SimDisk};
 
 fn assert_poisoned<S: Storage>(journal: &mut Journal<S>, context: &str) {
-    let told = journal.poisoned().expect("poisoned").to_string();
-    assert!(told.contains(context), "{told}");
+    let reason = journal.poisoned().expect("poisoned").to_string();
+    assert!(reason.contains(context), "{reason}");
     let results = [
         try_commit(journal, &["more"]),
         journal.sync(),
@@ -18,7 +18,7 @@ fn assert_poisoned<S: Storage>(journal: &mut Journal<S>, context: &str) {
         journal.begin_snapshot(),
     ];
     for result in results {
-        assert!(matches!(result, Err(Error::Poisoned(first)) if first == told));
+        assert!(matches!(result, Err(Error::Poisoned(first)) if first == reason));
     }
 }
 
@@ -65,10 +65,10 @@ fn full_disk_poisons_the_journal_when_a_commit_has_no_space() {
             Err(e) => break e,
         }
     };
-    let told = "cannot allocate space in sim/journal at byte";
-    assert!(error.to_string().contains(told), "{error}");
+    let reason = "cannot allocate space in sim/journal at byte";
+    assert!(error.to_string().contains(reason), "{error}");
     assert!(acknowledged > 5, "some commits fit into the spare tail");
-    assert_poisoned(&mut journal, told);
+    assert_poisoned(&mut journal, reason);
     drop(journal);
     disk.set_faults(Faults::default());
     assert_eq!(replay(disk, SyncPolicy::Always).unwrap().1.len(), acknowledged);
@@ -300,7 +300,8 @@ fn deleted_lock_file_is_created_again_with_a_notice() {
 /// Another process has replaced the journal with a backup, or has deleted it.
 #[test]
 fn replaced_journal_is_kept_and_a_deleted_one_is_restored() {
-    for (name, told) in [(NameState::Other, "is not the file"), (NameState::Missing, "was deleted")]
+    for (name, reason) in
+        [(NameState::Other, "is not the file"), (NameState::Missing, "was deleted")]
     {
         let disk = SimDisk::new(512, 0);
         let (mut journal, _, _) = replay(disk.clone(), SyncPolicy::Always).unwrap();
@@ -310,14 +311,14 @@ fn replaced_journal_is_kept_and_a_deleted_one_is_restored() {
         disk.set_faults(Faults { renamed: Some(name), ..Faults::default() });
         journal.confirm_directory().unwrap();
         let notices = journal.take_notices();
-        assert!(notices[0].to_string().contains(told), "{notices:?}");
+        assert!(notices[0].to_string().contains(reason), "{notices:?}");
         let before = disk.content("journal");
         let finished = journal.finish_snapshot(1);
         match name {
             NameState::Missing => finished.unwrap(),
             _ => {
                 let error = finished.unwrap_err();
-                assert!(error.to_string().contains(told), "{error}");
+                assert!(error.to_string().contains(reason), "{error}");
                 assert_eq!(disk.content("journal"), before);
                 assert_eq!(disk.content("journal.new"), None);
             }

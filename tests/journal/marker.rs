@@ -20,8 +20,8 @@ fn assert_lost(disk: &SimDisk) {
     let before = disk.names();
     match replay(disk.clone(), POLICY) {
         Err(error @ Error::Lost { .. }) => {
-            let told = error.to_string();
-            assert!(told.contains("--new") && told.contains("sim/journal.id"), "{told}");
+            let message = error.to_string();
+            assert!(message.contains("--new") && message.contains("sim/journal.id"), "{message}");
         }
         other => panic!("{:?}", other.map(|(_, records, _)| records).map_err(|e| e.to_string())),
     }
@@ -88,8 +88,11 @@ fn journal_of_another_directory_is_refused_with_both_ids() {
     let Error::OtherJournal { found, wanted, .. } = &error else { panic!("{error}") };
     assert!(String::from_utf8_lossy(&other).contains(&found.to_string()), "{error}");
     assert_eq!(disk.content(MARKER_FILE).unwrap(), format!("{wanted}\n").as_bytes());
-    let told = error.to_string();
-    assert!(told.contains(&found.to_string()) && told.contains(&wanted.to_string()), "{told}");
+    let message = error.to_string();
+    assert!(
+        message.contains(&found.to_string()) && message.contains(&wanted.to_string()),
+        "{message}"
+    );
     assert_eq!(disk.steps(), steps, "nothing is cut");
     disk.remove(MARKER_FILE).unwrap();
     replay(disk, POLICY).unwrap();

@@ -709,8 +709,8 @@ fn tail_is_described_in_words() {
         let torn = if commits == 0 { "0badc0de" } else { head.trim_end_matches("load\n") };
         let content = format!("{HEADER}{}{torn}", written(1, 45, &["x"]));
         let (_, report) = replay_bytes(content.as_bytes()).unwrap();
-        let told = report.bad.unwrap().tail();
-        assert_eq!(told, format!("{} bytes with {words}", torn.len()));
+        let tail = report.bad.unwrap().tail();
+        assert_eq!(tail, format!("{} bytes with {words}", torn.len()));
     }
 }
 

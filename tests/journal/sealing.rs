@@ -130,7 +130,7 @@ fn malformed_seals() {
     }
 }
 
-/// The server overwrites a seal, so only something else appends to a sealed journal.
+/// The server overwrites a seal, so another program must have appended to a sealed journal.
 #[test]
 fn a_journal_appended_to_a_sealed_one_is_damage() {
     let not_continued = |disposition| {
@@ -310,9 +310,9 @@ fn damage_before_a_seal_is_reported_with_the_seal_as_evidence() {
     let (mut content, _, end) = sealed(SyncPolicy::Always, false);
     content[end - 2] ^= 1;
     let error = replay_bytes(&content).unwrap_err().to_string();
-    let told =
+    let reason =
         format!("when the journal was sealed after event 5 at byte {end}; nothing was changed");
-    assert!(error.contains(&told), "{error}");
+    assert!(error.contains(&reason), "{error}");
 }
 
 /// The check reads the seal, half of the commit that overwrites it, or a later state.

@@ -1,7 +1,7 @@
 //! Deterministic simulation of the whole server except the poll, in virtual time: the real
 //! connections, grammar, inventory, store and journal run on simulated sockets and on a disk that
 //! can lose power. All lines that clients receive are compared with those of the naive model, and
-//! everything that a client was told must survive each crash.
+//! everything that a client has received must survive each crash.
 //!
 //! `SIM_SEEDS` sets the number of runs, `SIM_SEED` the seed of the first one. A run that fails is
 //! repeated with a transcript.

@@ -68,8 +68,8 @@ pub struct Peer {
 
 /// The facts in the output of a client that concern the whole run.
 #[derive(Default)]
-pub struct Told {
-    /// The last event of which the client was told, which must be on disk.
+pub struct Received {
+    /// The last event that the client received or saw the effect of; it must be on disk.
     pub events: u64,
     pub notices: Vec<(u64, String)>,
     pub granted: Vec<u64>,
@@ -100,16 +100,16 @@ impl Peer {
     }
 
     /// Takes the output of the server and checks that each line is the next expected one.
-    pub fn judge(&mut self) -> Told {
+    pub fn judge(&mut self) -> Received {
         let pieces = self.wire.borrow_mut().judge();
-        let mut told = Told::default();
+        let mut received = Received::default();
         for (bytes, durable) in pieces {
-            self.judge_piece(&bytes, durable, &mut told);
+            self.judge_piece(&bytes, durable, &mut received);
         }
-        told
+        received
     }
 
-    fn judge_piece(&mut self, bytes: &[u8], durable: u64, told: &mut Told) {
+    fn judge_piece(&mut self, bytes: &[u8], durable: u64, received: &mut Received) {
         self.got.extend(bytes);
         let text = std::mem::take(&mut self.got);
         let (plain, rest) = without_telnet(&text);
@@ -120,27 +120,27 @@ impl Peer {
             let eol = if self.fresh { "\n" } else { self.eol };
             let bare = line.strip_suffix(eol).unwrap_or_else(|| panic!("ends {line:?}"));
             assert!(!bare.ends_with('\r'), "ends {line:?}");
-            self.line(bare, durable, told);
-            told.lines += 1;
+            self.line(bare, durable, received);
+            received.lines += 1;
         }
     }
 
-    fn line(&mut self, line: &str, durable: u64, told: &mut Told) {
+    fn line(&mut self, line: &str, durable: u64, received: &mut Received) {
         if self.free > 0 {
             self.free -= 1;
             return;
         }
         let seq = line.strip_prefix("* ").and_then(|rest| rest.split(' ').next()?.parse().ok());
         if let Some(seq) = seq {
-            return self.notice(seq, line, durable, told);
+            return self.notice(seq, line, durable, received);
         }
         let want = self.next_want(line);
         assert!(
             want.last <= durable,
-            "told {line:?}, of event {}, when {durable} was the last on disk",
+            "received {line:?}, of event {}, when {durable} was the last on disk",
             want.last
         );
-        told.events = told.events.max(want.last);
+        received.events = received.events.max(want.last);
         match &want.line {
             Some(want) => check(line, want, self.session),
             None => assert!(line.starts_with("OK "), "to {}: {line}", self.session),
@@ -155,7 +155,9 @@ impl Peer {
         }
         let granted =
             ["OK RESERVADO #", "OK RESERVED #"].iter().find_map(|it| line.strip_prefix(it));
-        told.granted.extend(granted.and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok()));
+        received
+            .granted
+            .extend(granted.and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok()));
     }
 
     fn next_want(&mut self, line: &str) -> Want {
@@ -173,17 +175,17 @@ impl Peer {
         }
     }
 
-    fn notice(&mut self, seq: u64, line: &str, durable: u64, told: &mut Told) {
+    fn notice(&mut self, seq: u64, line: &str, durable: u64, received: &mut Received) {
         assert_eq!(self.list, 0, "to {}: {line:?} within a list", self.session);
-        assert!(seq <= durable, "told {line:?} when {durable} was the last on disk");
+        assert!(seq <= durable, "received {line:?} when {durable} was the last on disk");
         let before = self.wants.iter().find(|want| (want.first..=want.last).contains(&seq));
         assert!(before.is_none(), "to {}: {line:?} before {before:?}", self.session);
         match self.notices.pop_front() {
             Some((_, want)) => assert_eq!(line, want, "to {}", self.session),
             None => panic!("to {}: {line:?} and nothing was due", self.session),
         }
-        told.events = told.events.max(seq);
-        told.notices.push((seq, line.to_owned()));
+        received.events = received.events.max(seq);
+        received.notices.push((seq, line.to_owned()));
     }
 
     /// Returns whether all expected lines were received.

@@ -60,39 +60,39 @@ pub struct Run {
     capacity: Capacity,
     compaction: Compaction,
     flush_batch: usize,
-    /// How much of what happens by itself a turn does.
+    /// The budget of a turn for ends, clock steps and grants.
     backlog_work: u64,
     rooms: Vec<String>,
     most_peers: usize,
     moody: bool,
     /// The clocks of the system.
     wall: i64,
-    tick: u64,
+    monotonic_ms: u64,
     /// The time as the server must see it, and the monotonic clock at that time.
     now: i64,
-    steady: i64,
-    seen_tick: u64,
+    monotonic: i64,
+    seen_monotonic_ms: u64,
     /// The monotonic time at which the wall clock was first seen far ahead and not trusted, and by
     /// how much.
     astray: Option<(u64, i64)>,
     /// Whether the clock was confirmed.
     confirmed: bool,
     /// The steps of the wall clock that the model has not applied yet.
-    untold_ms: i64,
+    unapplied_step_ms: i64,
     model: Model,
     /// The states that a restart may find: the model after each commit that may be the last one on
     /// disk, with the number of its last event.
     candidates: Vec<(u64, Model)>,
     /// The last event of the server while it is behind the model.
     done: Option<u64>,
-    /// The last event of which any client was told.
-    told_event: u64,
+    /// The last event that any client has received or seen the effect of.
+    received_event: u64,
     /// With a sync interval, the last event of a commit that is older than the interval.
     safe_event: u64,
     /// The times and last events of the commits that are not older.
     unsafe_events: Vec<(u64, u64)>,
-    told_number: u64,
-    told_notices: HashMap<(u64, bool), String>,
+    received_number: u64,
+    received_notices: HashMap<(u64, bool), String>,
     peers: Vec<Peer>,
     newcomers: Vec<Peer>,
     stop: bool,
@@ -106,7 +106,7 @@ pub struct Run {
 struct Ended;
 
 impl Run {
-    pub fn new(seed: u64, zones: &[Zone], tells: bool) -> Run {
+    pub fn new(seed: u64, zones: &[Zone], keeps_transcript: bool) -> Run {
         let mut rng = Rng(seed);
         let zone = zones[rng.below(zones.len())].clone();
         let most = if rng.one_in(6) { 2 } else { 60 };
@@ -146,27 +146,27 @@ impl Run {
             moody: !rng.one_in(4),
             generator: Generator { rng, zone, crowd, keyed: Vec::new() },
             wall: START_MS,
-            tick: 1_000_000,
+            monotonic_ms: 1_000_000,
             now: START_MS,
-            steady: START_MS,
-            seen_tick: 1_000_000,
+            monotonic: START_MS,
+            seen_monotonic_ms: 1_000_000,
             astray: None,
             confirmed: false,
-            untold_ms: 0,
+            unapplied_step_ms: 0,
             candidates: vec![(0, model.clone())],
             done: None,
             model,
-            told_event: 0,
+            received_event: 0,
             safe_event: 0,
             unsafe_events: Vec::new(),
-            told_number: 0,
-            told_notices: HashMap::new(),
+            received_number: 0,
+            received_notices: HashMap::new(),
             peers: Vec::new(),
             newcomers: Vec::new(),
             stop: false,
             fills_up: false,
             quiet: false,
-            transcript: tells.then(Vec::new),
+            transcript: keeps_transcript.then(Vec::new),
         }
     }
 
@@ -259,9 +259,9 @@ impl Run {
             self.disk.lose_power();
             if self.policy != SyncPolicy::Always {
                 // Only commits older than the interval are guaranteed.
-                self.told_event = self.safe_event;
-                self.told_number = 0;
-                self.told_notices.clear();
+                self.received_event = self.safe_event;
+                self.received_number = 0;
+                self.received_notices.clear();
             }
         } else {
             self.note(|| "== killed".to_owned());
@@ -278,7 +278,7 @@ impl Run {
             true => SIXTY_YEARS_MS,
             false => self.generator.rng.pick(&down_ms),
         };
-        self.tick += 1_000;
+        self.monotonic_ms += 1_000;
     }
 
     /// Starts until one start succeeds.
@@ -353,9 +353,12 @@ impl Run {
             self.model.dump(),
             "the replayed state"
         );
-        assert!(state.inventory.last_number().0 >= self.told_number, "a number will come again");
+        assert!(
+            state.inventory.last_number().0 >= self.received_number,
+            "a number will come again"
+        );
         let mut clock = Clock::new(last_time);
-        let at = (Time::from_ms(self.wall), MonotonicMs(self.tick));
+        let at = (Time::from_ms(self.wall), MonotonicMs(self.monotonic_ms));
         self.confirmed = last_time == Time::MIN || self.rng().one_in(2);
         if self.confirmed {
             clock.confirm();
@@ -365,7 +368,8 @@ impl Run {
         self.astray = None;
         self.now = if self.is_astray(self.wall - floor) { floor } else { floor.max(self.wall) };
         assert_eq!(now.wall.ms(), self.now, "what time it is at the start");
-        (self.steady, self.seen_tick, self.untold_ms) = (self.now, self.tick, 0);
+        (self.monotonic, self.seen_monotonic_ms, self.unapplied_step_ms) =
+            (self.now, self.monotonic_ms, 0);
         let is_new = state.inventory.last_event() == 0;
         let names = if is_new { self.rooms.clone() } else { Vec::new() };
         self.model.advance(self.now);
@@ -396,17 +400,20 @@ impl Run {
     }
 
     /// Returns the model for a replayed state, which must be that after a commit and contain
-    /// everything that a client was told.
+    /// everything that a client has received.
     fn adopt(&mut self, last: u64, base: u64) {
         self.take_candidate(last);
-        self.model.monotonic_ms = self.tick;
+        self.model.monotonic_ms = self.monotonic_ms;
         self.model.restart(base);
         self.note_candidate();
     }
 
     fn take_candidate(&mut self, last: u64) {
-        let told = self.told_event;
-        assert!(last >= told, "event {told} was told, and {last} is the last one on disk");
+        let received = self.received_event;
+        assert!(
+            last >= received,
+            "event {received} was received, and {last} is the last one on disk"
+        );
         let found = self.candidates.iter().position(|(end, _)| *end == last);
         let Some(found) = found else {
             let ends: Vec<_> = self.candidates.iter().map(|(end, _)| *end).collect();
@@ -508,9 +515,9 @@ impl Run {
             self.confirmed = true;
             server.confirm_clock();
         }
-        server.start_turn(Time::from_ms(self.wall), MonotonicMs(self.tick));
-        let step_ms = self.tell_time();
-        self.model.monotonic_ms = self.tick;
+        server.start_turn(Time::from_ms(self.wall), MonotonicMs(self.monotonic_ms));
+        let step_ms = self.observe_clocks();
+        self.model.monotonic_ms = self.monotonic_ms;
         let step_ms = self.catch_up(server, step_ms)?;
         self.mark(server);
         server.expire_due();
@@ -521,7 +528,7 @@ impl Run {
         let had_snapshot = has_snapshot(self);
         let before = self.model.last_event();
         let served = server.serve_queue();
-        // While a compaction can be abandoned, and a commit follows.
+        // The disk fills up before a commit that can still be saved by giving up the snapshot.
         let snapshot_bytes = self.disk.with_live(NEW_JOURNAL_FILE, <[u8]>::len).unwrap_or(0);
         if self.fills_up && snapshot_bytes > 0 && server.inventory().last_event() > before {
             self.fills_up = false;
@@ -533,8 +540,8 @@ impl Run {
             self.seen.one("snapshots given up for a commit");
         }
         let steps = server.observer().take();
-        let is_told = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
-        assert_eq!(is_told, step_ms.is_some(), "a step of the clock: {step_ms:?}");
+        let is_set = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
+        assert_eq!(is_set, step_ms.is_some(), "a step of the clock: {step_ms:?}");
         self.follow(steps, ran.is_ok());
         self.judge();
         let outcome = ran.and_then(|_| {
@@ -570,19 +577,20 @@ impl Run {
             return Ok(step_ms);
         }
         self.seen.one("turns that were cut");
-        self.model.after_events = Some(Vec::new());
-        let mut untold = step_ms;
+        // The events after the last commit may become durable before any event of the due work.
+        self.model.after_events = Some(vec![(self.model.last_event(), self.model.clone())]);
+        let mut step_ms = step_ms;
         let mut outcome = Ok(());
         while outcome.is_ok() && server.inventory().is_behind() {
             if self.is_calm(server) {
-                outcome = self.commit_a_piece(server, &mut untold);
+                outcome = self.commit_a_piece(server, &mut step_ms);
             }
-            server.start_turn(Time::from_ms(self.wall), MonotonicMs(self.tick));
+            server.start_turn(Time::from_ms(self.wall), MonotonicMs(self.monotonic_ms));
             server.expire_due();
         }
         (self.model.after_events, self.done) = (None, None);
         server.set_backlog_work(BACKLOG_WORK);
-        outcome.map(|()| untold)
+        outcome.map(|()| step_ms)
     }
 
     /// Returns whether the end of a turn only commits and sends, and finds no lost connection.
@@ -591,23 +599,27 @@ impl Run {
             let wire = peer.wire.borrow();
             !peer.over && !wire.is_finished() && !wire.server_shut
         };
-        let is_due = server.next_deadline().is_some_and(|due| due <= MonotonicMs(self.tick));
+        let is_due =
+            server.next_deadline().is_some_and(|due| due <= MonotonicMs(self.monotonic_ms));
         !is_due && self.peers.iter().all(is_here)
     }
 
     fn commit_a_piece(
         &mut self,
         server: &mut Server,
-        untold: &mut Option<i64>,
+        step_ms: &mut Option<i64>,
     ) -> Result<(), Ended> {
         self.note(|| "-- a piece".to_owned());
         self.done = Some(server.inventory().last_event());
         let ran = server.finish_turn();
         let steps = server.observer().take();
-        let is_told = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
-        assert_eq!(is_told, untold.take().is_some(), "a step of the clock");
+        let is_set = steps.iter().any(|step| matches!(step, Step::ClockSet(_)));
+        assert_eq!(is_set, step_ms.take().is_some(), "a step of the clock");
         let is_quiet = |step: &Step| {
-            matches!(step, Step::ClockSet(_) | Step::EndedDue | Step::Spared(_) | Step::Committed)
+            matches!(
+                step,
+                Step::ClockSet(_) | Step::EndedDue | Step::WithheldPosition(_) | Step::Committed
+            )
         };
         assert!(steps.iter().all(is_quiet), "{steps:?}");
         self.follow(steps, ran.is_ok());
@@ -624,25 +636,26 @@ impl Run {
 
     /// Computes naively the time that the server must see, and the step of the wall clock to apply
     /// now.
-    fn tell_time(&mut self) -> Option<i64> {
-        let elapsed_ms = (self.tick - self.seen_tick).cast_signed();
-        self.seen_tick = self.tick;
-        self.steady += elapsed_ms;
-        if self.is_astray(self.wall - self.steady) {
+    fn observe_clocks(&mut self) -> Option<i64> {
+        let elapsed_ms = (self.monotonic_ms - self.seen_monotonic_ms).cast_signed();
+        self.seen_monotonic_ms = self.monotonic_ms;
+        self.monotonic += elapsed_ms;
+        if self.is_astray(self.wall - self.monotonic) {
             self.seen.one("turns with a clock that is not trusted");
-            self.now = self.steady;
+            self.now = self.monotonic;
             self.model.lag = 0;
-            return (self.untold_ms.abs() >= 500).then(|| std::mem::take(&mut self.untold_ms));
+            return (self.unapplied_step_ms.abs() >= 500)
+                .then(|| std::mem::take(&mut self.unapplied_step_ms));
         }
         self.now = self.now.max(self.wall);
         if self.wall == self.now {
-            self.untold_ms += self.now - self.steady;
-            self.steady = self.now;
+            self.unapplied_step_ms += self.now - self.monotonic;
+            self.monotonic = self.now;
         } else {
             self.seen.one("turns with a clock that is behind");
         }
-        self.model.lag = self.steady - self.now;
-        (self.untold_ms.abs() >= 500).then(|| std::mem::take(&mut self.untold_ms))
+        self.model.lag = self.monotonic - self.now;
+        (self.unapplied_step_ms.abs() >= 500).then(|| std::mem::take(&mut self.unapplied_step_ms))
     }
 
     /// Returns whether a wall clock that is far ahead must not be trusted: for ten minutes without
@@ -653,8 +666,8 @@ impl Run {
             return false;
         }
         let same = was.filter(|(_, then_ms)| (then_ms - ahead_ms).abs() <= 60_000);
-        let (since, then_ms) = same.unwrap_or((self.tick, ahead_ms));
-        self.astray = (self.tick - since < 600_000).then_some((since, then_ms));
+        let (since, then_ms) = same.unwrap_or((self.monotonic_ms, ahead_ms));
+        self.astray = (self.monotonic_ms - since < 600_000).then_some((since, then_ms));
         self.astray.is_some()
     }
 
@@ -675,14 +688,14 @@ impl Run {
     fn age_commits(&mut self) {
         let SyncPolicy::Every(interval) = self.policy else { return };
         let last = self.candidates.last().map_or(0, |(last, _)| *last);
-        self.unsafe_events.push((self.tick, last));
-        let old = self.tick.saturating_sub(interval.as_millis() as u64);
+        self.unsafe_events.push((self.monotonic_ms, last));
+        let old = self.monotonic_ms.saturating_sub(interval.as_millis() as u64);
         let safe_event = &mut self.safe_event;
-        self.unsafe_events.retain(|(tick, event)| {
-            if *tick <= old {
+        self.unsafe_events.retain(|(at, event)| {
+            if *at <= old {
                 *safe_event = (*safe_event).max(*event);
             }
-            *tick > old
+            *at > old
         });
     }
 
@@ -702,7 +715,7 @@ impl Run {
     /// Advances the time, often to just before or after the next deadline.
     fn pass(&mut self, server: &Server) {
         let ends = self.model.next_time().map(|due| due - self.now);
-        let deadline = server.next_deadline().map(|due| due.0 as i64 - self.tick as i64);
+        let deadline = server.next_deadline().map(|due| due.0 as i64 - self.monotonic_ms as i64);
         let due = [ends, deadline].into_iter().flatten().min();
         let rng = &mut self.generator.rng;
         let ms = match due.filter(|_| rng.one_in(3)) {
@@ -712,7 +725,7 @@ impl Run {
         };
         let ms = ms.max(0);
         self.wall += ms;
-        self.tick += ms as u64;
+        self.monotonic_ms += ms as u64;
         if !self.quiet && rng.one_in(60) {
             let by = rng.pick(&[1, 300, 499, 500, 700, 5_000, 61_000, 3_600_000, 86_400_000]);
             self.wall += if rng.one_in(2) { by } else { -by };
@@ -755,8 +768,10 @@ impl Run {
     fn check(&mut self, server: &Server) {
         let inventory = server.inventory();
         inventory.check();
-        let now =
-            ClockReading { wall: Time::from_ms(self.now), monotonic: Time::from_ms(self.steady) };
+        let now = ClockReading {
+            wall: Time::from_ms(self.now),
+            monotonic: Time::from_ms(self.monotonic),
+        };
         assert!(!inventory.some_waiter_fits(now, &self.generator.zone), "a waiter fits");
         assert_eq!(inventory.last_number().0, self.model.last_number());
         assert_eq!(inventory.last_event(), self.model.last_event());
@@ -795,7 +810,7 @@ impl Run {
         // The disk may be too full for a seal.
         assert!(is_whole || self.lacks_room, "a stopped server has left {report:?}");
         self.candidates.drain(..self.candidates.len() - 1);
-        self.told_event = self.model.last_event();
+        self.received_event = self.model.last_event();
         self.seen.one("stops");
         Ok(())
     }
@@ -808,7 +823,7 @@ impl Run {
         for _ in 0..600 {
             for peer in &mut self.peers {
                 (peer.up, peer.down) = (usize::MAX, usize::MAX);
-                peer.wire.borrow_mut().be_kind();
+                peer.wire.borrow_mut().stop_faults();
             }
             assert!(self.turn(server).is_ok(), "an error without a fault");
             let quiet = self.peers.iter().all(|peer| peer.wire.borrow().is_quiet());
@@ -825,7 +840,7 @@ impl Run {
             let waits = waiting.contains(&session);
             assert!(peer.frames.is_empty() || waits, "{session} is not served");
             let left = (&peer.wants, &peer.notices);
-            assert!(peer.is_content() || peer.over, "{session} was not told {left:?}");
+            assert!(peer.is_content() || peer.over, "{session} did not receive {left:?}");
         }
     }
 }

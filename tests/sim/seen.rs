@@ -27,7 +27,7 @@ const MUST: [&str; 52] = [
     "waits for dates",
     "granted by a pattern",
     "lines run",
-    "lines told",
+    "received lines",
     "notices",
     "granted later",
     "waits timed out",
@@ -59,7 +59,7 @@ const MUST: [&str; 52] = [
     "closes",
     "interrupted calls",
     "interrupts",
-    "told again",
+    "repeated positions",
     "probes",
 ];
 

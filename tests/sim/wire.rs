@@ -93,7 +93,7 @@ impl Wire {
     }
 
     /// Stops all short, interrupted and blocked calls.
-    pub fn be_kind(&mut self) {
+    pub fn stop_faults(&mut self) {
         self.moody = false;
         self.room = self.room.max(1 << 20);
     }

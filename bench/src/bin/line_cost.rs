@@ -90,7 +90,7 @@ fn measure_queries(bench: &mut Bench, state: &str, last: &str) {
     measure(bench, "RESERVAR many, all match, far ahead", &line);
 }
 
-/// Returns as many costly patterns as one line may contain beside so many names, all different.
+/// Returns different costly patterns, as many as a line may contain beside this number of names.
 fn costly_patterns(bench: &Bench, end: &str) -> String {
     let count = (PATTERNS_BYTES / bench.inventory.names().bytes()).clamp(PATTERNS_ALWAYS, 32);
     let pattern = |n: usize| format!("*{}*{}*{end}", "a".repeat(40 + n % 8), "a".repeat(1 + n / 8));

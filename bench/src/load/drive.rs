@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::talk::{Heard, Talk};
+use crate::talk::{Message, Talk};
 use crate::usage::cpu_ns;
 
 /// Longer latencies are recorded as this one.
@@ -242,7 +242,7 @@ impl<T: Talk> Conn<T> {
             input.extend_from_slice(bytes);
             &input
         };
-        let (used, replies) = self.hear_all(whole, tally)?;
+        let (used, replies) = self.receive_all(whole, tally)?;
         self.input = whole[used..].to_vec();
         self.settle(replies, now, tally);
         self.ask(replies, now, tally);
@@ -250,16 +250,16 @@ impl<T: Talk> Conn<T> {
     }
 
     /// Returns the number of bytes consumed and the number of replies in them.
-    fn hear_all(&mut self, input: &[u8], tally: &mut Tally) -> Result<(usize, u64), String> {
+    fn receive_all(&mut self, input: &[u8], tally: &mut Tally) -> Result<(usize, u64), String> {
         let (mut used, mut replies) = (0, 0);
         while used < input.len() {
-            let (count, heard) = self.talk.hear(&input[used..])?;
+            let (count, message) = self.talk.receive(&input[used..])?;
             used += count;
-            match heard {
-                Heard::Part if used < input.len() => break,
-                Heard::Part | Heard::Notice => continue,
-                Heard::Reply => {}
-                Heard::Granted(ns) => record(&mut tally.latency, Duration::from_nanos(ns), 1),
+            match message {
+                Message::Part if used < input.len() => break,
+                Message::Part | Message::Notice => continue,
+                Message::Reply => {}
+                Message::Granted(ns) => record(&mut tally.latency, Duration::from_nanos(ns), 1),
             }
             replies += 1;
         }
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_operations_are_so_many_pairs_of_requests() {
+    fn an_operation_is_a_pair_of_requests() {
         for depth in [1, 16] {
             let figures = run(b"reply\n", depth).unwrap();
             assert_eq!(figures.operations, 100);
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_reply_ends_the_run() {
+    fn wrong_reply_ends_the_run() {
         assert!(run(b"replies\n", 1).is_err_and(|error| error.contains("wanted")));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 /// The kind of the first message in the input.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum Message {
     /// An incomplete reply.
     Part,
     /// A notice, which does not answer a request.
@@ -27,7 +27,7 @@ pub type Wrong = String;
 pub trait Talk {
     /// The number of requests in one operation.
     const REQUESTS: u64 = 2;
-    /// Whether only [`Heard::Granted`] has a latency, because a request is answered with a
+    /// Whether only [`Message::Granted`] has a latency, because a request is answered with a
     /// position.
     const QUEUES: bool = false;
 
@@ -38,7 +38,7 @@ pub trait Talk {
     ///
     /// # Errors
     /// It is not the expected reply to the oldest request.
-    fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong>;
+    fn receive(&mut self, input: &[u8]) -> Result<(usize, Message), Wrong>;
 }
 
 /// Returns the first line with its ending.
@@ -65,7 +65,7 @@ pub struct Fixed<const REQUESTS: u64> {
     /// Requests with their replies. Long replies are shared by all connections.
     steps: Vec<(Vec<u8>, Rc<[u8]>)>,
     asked: usize,
-    heard: usize,
+    received: usize,
     /// The number of bytes received of the current reply.
     matched: usize,
 }
@@ -73,7 +73,7 @@ pub struct Fixed<const REQUESTS: u64> {
 impl<const REQUESTS: u64> Fixed<REQUESTS> {
     pub fn new(steps: Vec<(Vec<u8>, Rc<[u8]>)>) -> Self {
         assert_eq!(steps.len() as u64, REQUESTS);
-        Fixed { steps, asked: 0, heard: 0, matched: 0 }
+        Fixed { steps, asked: 0, received: 0, matched: 0 }
     }
 }
 
@@ -85,19 +85,19 @@ impl<const N: u64> Talk for Fixed<N> {
         self.asked = (self.asked + 1) % self.steps.len();
     }
 
-    fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong> {
-        let wanted = &self.steps[self.heard].1[self.matched..];
+    fn receive(&mut self, input: &[u8]) -> Result<(usize, Message), Wrong> {
+        let wanted = &self.steps[self.received].1[self.matched..];
         let count = wanted.len().min(input.len());
         if wanted[..count] != input[..count] {
             return Err(wrong(wanted, input));
         }
         if count < wanted.len() {
             self.matched += count;
-            return Ok((count, Heard::Part));
+            return Ok((count, Message::Part));
         }
         self.matched = 0;
-        self.heard = (self.heard + 1) % self.steps.len();
-        Ok((count, Heard::Reply))
+        self.received = (self.received + 1) % self.steps.len();
+        Ok((count, Message::Reply))
     }
 }
 
@@ -108,7 +108,7 @@ pub struct Pair {
     /// The text of both replies after the number.
     tail: Vec<u8>,
     asked: u64,
-    heard: u64,
+    received: u64,
     last: u64,
 }
 
@@ -120,7 +120,7 @@ impl Pair {
             cancel: format!("CANCELAR {name}\n").into(),
             tail: format!(" {name}\n").into(),
             asked: 0,
-            heard: 0,
+            received: 0,
             last: 0,
         }
     }
@@ -138,9 +138,9 @@ impl Talk for Pair {
         self.asked += 1;
     }
 
-    fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong> {
-        let Some(line) = first_line(input) else { return Ok((0, Heard::Part)) };
-        let cancels = self.heard % 2 == 1;
+    fn receive(&mut self, input: &[u8]) -> Result<(usize, Message), Wrong> {
+        let Some(line) = first_line(input) else { return Ok((0, Message::Part)) };
+        let cancels = self.received % 2 == 1;
         let head: &[u8] = if cancels { b"OK CANCELADO #" } else { b"OK RESERVADO #" };
         let Some((got, tail)) = line.strip_prefix(head).and_then(number) else {
             return Err(wrong(head, line));
@@ -153,8 +153,8 @@ impl Talk for Pair {
             return Err(format!("number {got} after {}", self.last));
         }
         self.last = got;
-        self.heard += 1;
-        Ok((line.len(), Heard::Reply))
+        self.received += 1;
+        Ok((line.len(), Message::Reply))
     }
 }
 
@@ -191,8 +191,8 @@ impl<C: Choice> Talk for ByNumber<C> {
         }
     }
 
-    fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong> {
-        let Some(line) = first_line(input) else { return Ok((0, Heard::Part)) };
+    fn receive(&mut self, input: &[u8]) -> Result<(usize, Message), Wrong> {
+        let Some(line) = first_line(input) else { return Ok((0, Message::Part)) };
         let Some((cancels, tail)) = self.wanted.pop_front() else {
             return Err(wrong(b"nothing", line));
         };
@@ -212,7 +212,7 @@ impl<C: Choice> Talk for ByNumber<C> {
             self.last = got;
             self.held.push_back((got, tail));
         }
-        Ok((line.len(), Heard::Reply))
+        Ok((line.len(), Message::Reply))
     }
 }
 
@@ -322,8 +322,8 @@ impl Talk for Jobs {
         }
     }
 
-    fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong> {
-        let Some(line) = first_line(input) else { return Ok((0, Heard::Part)) };
+    fn receive(&mut self, input: &[u8]) -> Result<(usize, Message), Wrong> {
+        let Some(line) = first_line(input) else { return Ok((0, Message::Part)) };
         let Some(gives_back) = self.wanted.front() else { return Err(wrong(b"nothing", line)) };
         let (head, tail): (&[u8], &[u8]) = match (gives_back, self.taking) {
             (true, Taking::Ready) => (b"RELEASED\r\n", b""),
@@ -336,7 +336,7 @@ impl Talk for Jobs {
         if !gives_back {
             let Some((id, rest)) = number(rest) else { return Err(wrong(b"a number", line)) };
             if rest.len() < tail.len() && tail.starts_with(rest) {
-                return Ok((0, Heard::Part));
+                return Ok((0, Message::Part));
             }
             if !rest.starts_with(tail) {
                 return Err(wrong(tail, rest));
@@ -345,7 +345,7 @@ impl Talk for Jobs {
             self.held.push_back(id);
         }
         self.wanted.pop_front();
-        Ok((used, Heard::Reply))
+        Ok((used, Message::Reply))
     }
 }
 
@@ -377,10 +377,10 @@ impl Talk for Queuer {
         }
     }
 
-    fn hear(&mut self, input: &[u8]) -> Result<(usize, Heard), Wrong> {
-        let Some(line) = first_line(input) else { return Ok((0, Heard::Part)) };
+    fn receive(&mut self, input: &[u8]) -> Result<(usize, Message), Wrong> {
+        let Some(line) = first_line(input) else { return Ok((0, Message::Part)) };
         if line.starts_with(b"* COLA ") && self.held.is_none() {
-            return Ok((line.len(), Heard::Notice));
+            return Ok((line.len(), Message::Notice));
         }
         let head: &[u8] = if self.held.is_some() { b"OK CANCELADO #" } else { b"OK RESERVADO #" };
         let Some((got, tail)) = line.strip_prefix(head).and_then(number) else {
@@ -393,9 +393,9 @@ impl Talk for Queuer {
             None => {
                 self.held = Some(got);
                 let waited = self.released.get().map_or(0, |at| at.elapsed().as_nanos() as u64);
-                Ok((line.len(), Heard::Granted(waited)))
+                Ok((line.len(), Message::Granted(waited)))
             }
-            Some(held) if held == got => Ok((line.len(), Heard::Reply)),
+            Some(held) if held == got => Ok((line.len(), Message::Reply)),
             Some(held) => Err(format!("number {got} cancelled instead of {held}")),
         }
     }
@@ -413,20 +413,20 @@ mod tests {
 
     /// Feeds replies in pieces of some bytes and returns the number of complete replies.
     fn tell(talk: &mut impl Talk, replies: &str, piece: usize) -> Result<usize, Wrong> {
-        let (mut input, mut heard) = (Vec::new(), 0);
+        let (mut input, mut received) = (Vec::new(), 0);
         for bytes in replies.as_bytes().chunks(piece) {
             input.extend_from_slice(bytes);
             while !input.is_empty() {
-                let (used, what) = talk.hear(&input)?;
+                let (used, what) = talk.receive(&input)?;
                 input.drain(..used);
                 match what {
-                    Heard::Part => break,
-                    Heard::Notice => {}
-                    Heard::Reply | Heard::Granted(_) => heard += 1,
+                    Message::Part => break,
+                    Message::Notice => {}
+                    Message::Reply | Message::Granted(_) => received += 1,
                 }
             }
         }
-        Ok(heard)
+        Ok(received)
     }
 
     /// Correct replies are accepted however they are split, and each wrong one is an error.
@@ -440,16 +440,16 @@ mod tests {
         }
         for replies in wrong {
             let mut talk = make();
-            let told = replies.iter().try_for_each(|reply| {
+            let outcome = replies.iter().try_for_each(|reply| {
                 ask(&mut talk, 1);
                 tell(&mut talk, reply, 1000).map(|_| ())
             });
-            assert!(told.is_err(), "{replies:?} were taken for right");
+            assert!(outcome.is_err(), "{replies:?} were taken for right");
         }
     }
 
     #[test]
-    fn a_pair_knows_its_replies() {
+    fn replies_of_a_pair_are_checked() {
         check(
             || Pair::new("sala 1", "Sala 1"),
             &["RESERVAR sala 1\n", "CANCELAR Sala 1\n", "RESERVAR sala 1\n"],
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn who_queues_hears_of_its_places_first() {
+    fn positions_before_the_grant_are_notices() {
         let granted = "* COLA 2 Sala 1\n* COLA 1 Sala 1\nOK RESERVADO #7 Sala 1\n";
         check(
             || Queuer::new("Sala 1".to_owned(), Rc::default()),

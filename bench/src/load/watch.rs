@@ -10,7 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::drive::{Figures, Meter, histogram, record};
 use crate::prepare::{Helper, connect};
-use crate::talk::{Heard, Pair, Talk};
+use crate::talk::{Message, Pair, Talk};
 
 const SCRATCH_BYTES: usize = 64 << 10;
 
@@ -47,10 +47,10 @@ pub fn run(
     pid: Option<u32>,
 ) -> Result<Figures, String> {
     let mut watch = Watch::new(port, count, rate).map_err(|error| error.to_string())?;
-    watch.go_on(warmup)?;
+    watch.run_for(warmup)?;
     let meter = Meter::start(pid).map_err(|error| error.to_string())?;
     let before = watch.asked;
-    let latency = watch.go_on(measured)?;
+    let latency = watch.run_for(measured)?;
     meter.stop(watch.asked - before, latency).map_err(|error| error.to_string())
 }
 
@@ -75,7 +75,7 @@ impl Watch {
     }
 
     /// Makes changes for a time and returns the latencies of the notices received meanwhile.
-    fn go_on(&mut self, time: Duration) -> Result<hdrhistogram::Histogram<u64>, String> {
+    fn run_for(&mut self, time: Duration) -> Result<hdrhistogram::Histogram<u64>, String> {
         let end = Instant::now() + time;
         let mut latency = histogram();
         let mut events = Events::with_capacity(1024);
@@ -91,12 +91,12 @@ impl Watch {
                 match self.watchers.get_mut(event.token().0) {
                     Some(watcher) => {
                         let (begun, interval, base) = (self.begun, self.interval, self.base);
-                        watcher.hear(&mut |number| {
+                        watcher.receive(&mut |number| {
                             let due = begun + interval * (number - base - 1) as u32;
                             record(&mut latency, due.elapsed(), 1);
                         })?;
                     }
-                    None => self.hear()?,
+                    None => self.receive()?,
                 }
             }
         }
@@ -118,13 +118,13 @@ impl Watch {
 
     /// Reads the replies to the changes. An incomplete line is an error. It needs no buffer,
     /// because it cannot occur as long as the server keeps up.
-    fn hear(&mut self) -> Result<(), String> {
+    fn receive(&mut self) -> Result<(), String> {
         let mut scratch = [0; SCRATCH_BYTES];
         let Some(count) = read(&mut self.writer, &mut scratch)? else { return Ok(()) };
         let mut rest = &scratch[..count];
         while !rest.is_empty() {
-            match self.pair.hear(rest)? {
-                (_, Heard::Part) => return Err("half a reply".to_owned()),
+            match self.pair.receive(rest)? {
+                (_, Message::Part) => return Err("half a reply".to_owned()),
                 (used, _) => rest = &rest[used..],
             }
         }
@@ -134,7 +134,7 @@ impl Watch {
 
 impl Watcher {
     /// Reads the available notices and calls `note` with the number of each.
-    fn hear(&mut self, note: &mut impl FnMut(u64)) -> Result<(), String> {
+    fn receive(&mut self, note: &mut impl FnMut(u64)) -> Result<(), String> {
         let mut scratch = [0; SCRATCH_BYTES];
         while let Some(count) = read(&mut self.stream, &mut scratch)? {
             self.input.extend_from_slice(&scratch[..count]);

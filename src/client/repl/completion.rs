@@ -53,7 +53,7 @@ impl Completions {
 }
 
 /// Returns the longest common beginning of the candidates that start with a text, whatever its
-/// case. A single candidate is followed by a space. Returns `None` if that is not longer.
+/// case. A single candidate is followed by a space. Returns `None` if the result adds nothing to the text.
 fn common_completion<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
     if text.is_empty() {
         return None;

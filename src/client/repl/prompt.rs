@@ -34,7 +34,7 @@ impl Prompt {
         self.draw("", text, cursor)
     }
 
-    /// Shows a changed text behind the prompt, if that is shown.
+    /// Shows a changed text behind the prompt, unless the prompt is hidden.
     pub fn update(&mut self, text: &str, cursor: usize) -> Result<(), Exit> {
         if !self.is_shown || (text, cursor) == (&self.text, self.cursor) {
             return Ok(());

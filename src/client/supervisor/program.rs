@@ -186,9 +186,10 @@ impl Program {
 
     /// Handles a stop of the program by this signal.
     ///
-    /// Without a terminal, somebody wants the program stopped. At a terminal, either the program
-    /// needs the terminal, or the whole job is to stop. In the second case the client stops too, so
-    /// that the shell gets the terminal, and this method returns when the job is continued.
+    /// Without a terminal, the stop was requested by a signal, and the program stays stopped. At a
+    /// terminal, either the program needs the terminal, or the whole job is stopped. In the second
+    /// case the client stops too, so that the shell gets the terminal, and this method returns when
+    /// the job is continued.
     pub fn handle_stop(&mut self, signal: i32) -> StopReaction {
         if !self.terminal.exists() {
             return StopReaction::LeaveStopped;

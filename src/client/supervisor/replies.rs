@@ -347,7 +347,7 @@ impl Supervisor<'_> {
     }
 
     /// Handles the confirmation that the reservation is in force, for its whole term or for the
-    /// time that is left. Starts the program if that is the first one.
+    /// time that is left. The first confirmation starts the program.
     fn handle_confirmation(&mut self, pending: PendingQuery, text: &str) {
         let Some(reply) = OkReply::parse(text) else {
             return;

@@ -118,7 +118,7 @@ mod tests {
     use crate::commands::parse::find_control;
     use crate::inventory::names::check_name;
 
-    /// If a class does not occur, the check that is then skipped would find nothing.
+    /// The parser skips the checks for a class that does not occur.
     #[test]
     fn class_that_is_not_found_does_not_occur() {
         let mut plain = 0;

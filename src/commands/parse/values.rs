@@ -133,8 +133,8 @@ impl Line<'_> {
             ),
             WhenError::Past => localize!(
                 self.lang,
-                "ese final ya ha pasado; la hora del servidor es {}",
-                "that end has passed; the server's time is {}",
+                "el final ya ha pasado; la hora del servidor es {}",
+                "the end has passed; the server's time is {}",
                 now,
             ),
             WhenError::Time(error) => time_error(&error, self.lang),
@@ -146,7 +146,8 @@ impl Line<'_> {
     pub fn text_value(&mut self, option: Opt, max: usize) -> Result<Option<String>, ErrorReply> {
         let Some(text) = self.value(option) else { return Ok(None) };
         if text.len() > max {
-            return Err(self.too_long(option.word(self.lang), text.len(), max));
+            let option = format!("{}=", option.word(self.lang));
+            return Err(self.too_long(&option, text.len(), max));
         }
         if let Some(c) = text.chars().find(|c| is_hidden(*c) && !is_emoji_part(*c)) {
             return Err(ErrorReply::bad(localize!(

@@ -92,7 +92,7 @@ impl Batch {
     }
 
     /// Returns the number of the first event, all texts concatenated, and the extent of each.
-    pub fn run_together(&self) -> Option<(u64, &str, impl ExactSizeIterator<Item = Extent>)> {
+    pub fn concatenated(&self) -> Option<(u64, &str, impl ExactSizeIterator<Item = Extent>)> {
         let extents = self.changes.iter().map(|change| (change.end, change.left_out.clone()));
         (!self.is_empty()).then_some((self.first, &self.texts, extents))
     }
@@ -115,9 +115,9 @@ pub struct PendingEvent {
     left_out: Range<usize>,
 }
 
-/// Prepare events about one resource, for callers that know its name. Both also return the part that
-/// the text and the reply share, such as `#42 Habitación 1`. [`Inventory::apply_logged`] must be
-/// called next.
+/// Prepare events about one resource, for callers that know its name. Both also return the part
+/// that the text and the reply share, such as `#42 Habitación 1`. [`Inventory::apply_logged`] must
+/// be called next.
 ///
 /// These are always inlined, because a [`PendingEvent`] is large and would be copied otherwise.
 impl Batch {

@@ -5,8 +5,8 @@ use std::fmt;
 use crate::inventory::Number;
 use crate::limits::TARGETS_MAX;
 
-/// The reason why a text is not the next event of an inventory. Texts in it are quotes of the event,
-/// escaped when they are printed.
+/// The reason why a text is not the next event of an inventory. Texts in it are quotes of the
+/// event, escaped when they are printed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum EventError {
     /// A part is missing.

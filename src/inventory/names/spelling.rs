@@ -20,8 +20,8 @@ pub enum NameError {
     Stars,
 }
 
-/// Checks a name and returns it in NFC. Words must be separated by single spaces; on the wire a run
-/// of spaces counts as one, which is up to the caller.
+/// Checks a name and returns it in NFC. Words must be separated by single spaces. The wire allows
+/// several, which the caller must replace first.
 pub fn check_name(text: &str) -> Result<Cow<'_, str>, NameError> {
     if is_plain_name(text) {
         return Ok(Cow::Borrowed(text));
@@ -87,7 +87,7 @@ const LATIN_1: &[u8; 64] =
     b"aaaaaa\0ceeeeiiii\0nooooo\0\0uuuuy\0\0aaaaaa\0ceeeeiiii\0nooooo\0\0uuuuy\0y";
 
 /// Returns whether a journal may have this name. A rule of [`check_name`] that was added later does
-/// not apply to existing names, but a name that could be misread does not pass.
+/// not apply to existing names, but a name that could be misread is rejected.
 pub fn may_be_kept(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_MAX_BYTES
@@ -149,8 +149,8 @@ pub(super) fn fold_all(text: &str) -> String {
     upper.flat_map(char::to_lowercase).collect()
 }
 
-/// The largest ratio of the bytes of a folded form to those of its name. A Hangul syllable
-/// decomposes into three characters and has three times as many.
+/// Upper bound of the bytes of a folded form per byte of its name. A Hangul syllable of 3 bytes,
+/// for example, folds to three characters of 3 bytes each.
 pub(super) const FOLDED_TIMES: usize = 4;
 
 /// Buffer for the folded form of a plain name.

@@ -113,7 +113,7 @@ fn chunk_has_room_for_every_folded_form() {
         let folded = fold_all(c.encode_utf8(&mut [0; 4]));
         assert!(folded.len() <= c.len_utf8() * FOLDED_TIMES, "{c:?}");
     }
-    // Letters in sequence do not grow either.
+    // A sequence of letters stays within the same ratio.
     let mut names = Names::default();
     let longest = "각".repeat(NAME_MAX_BYTES / 3);
     for first in ('가'..'힣').take(3 * NAMES_CHUNK) {

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::patterns::PatternId;
 use super::waiter::{Waiter, Want};
-use super::watch::Watch;
+use super::watch::{TakenAt, Watch};
 use crate::inventory::{Ids, Interval, Inventory, ResourceId};
 use crate::limits::RELEASES_ONE_BY_ONE;
 use crate::time::Time;
@@ -12,16 +12,16 @@ use crate::time::Time;
 /// Placeholder for a resource that is still to be chosen for a pattern.
 const NOT_CHOSEN: ResourceId = ResourceId::MAX;
 
-/// No match of a pattern is free and not chosen yet.
+/// The error of a pattern: none of its matches is both free and not chosen yet.
 struct NoMatch {
     /// Whether a free match was chosen for an earlier target.
     is_contended: bool,
 }
 
 impl Inventory {
-    /// Returns resources for all targets of a waiter, as [`Candidates::place`](crate::inventory::Candidates::place) chooses
-    /// them.
-    /// `gained` is the watched pattern that a freed resource matches.
+    /// Returns resources for all targets of a waiter, as
+    /// [`Candidates::place`](crate::inventory::Candidates::place) chooses them. `gained` is the
+    /// watched pattern that a freed resource matches.
     ///
     /// # Errors
     /// What blocks the waiter, if it does not fit.
@@ -57,10 +57,15 @@ impl Inventory {
             let Want::Name(id) = want else { return Ok(NOT_CHOSEN) };
             match self.overlap(*id, interval) {
                 None => Ok(*id),
-                Some(booking) if waiter.is_from_now() && booking.from <= interval.from => {
-                    Err(Watch::Taken(*id))
+                Some(booking) if booking.from > interval.from => {
+                    Err(Watch::Taken(*id, TakenAt::Time(booking.from)))
                 }
-                Some(booking) => Err(Watch::Booking(*id, booking.number)),
+                Some(_) if waiter.is_from_now() => Err(Watch::Taken(*id, TakenAt::Now)),
+                // The requested start, even if it has passed, so that equal requests are one group.
+                Some(_) => {
+                    let start = waiter.request.when.from(interval.from);
+                    Err(Watch::Taken(*id, TakenAt::Time(start)))
+                }
             }
         });
         chosen.collect()
@@ -90,7 +95,7 @@ impl Inventory {
         found.ok_or(NoMatch { is_contended })
     }
 
-    /// Returns the first such resource among the freed ones.
+    /// Does the same as `choose_match`, but looks only at freed resources.
     fn choose_freed(
         &self,
         pattern: PatternId,

@@ -8,6 +8,7 @@ use std::mem;
 use super::list::Queue;
 use super::patterns::PatternId;
 use super::waiter::Ticket;
+use super::watch::TakenAt;
 use crate::inventory::{Booking, Number, ResourceId};
 use crate::time::Time;
 
@@ -16,12 +17,10 @@ use crate::time::Time;
 pub(super) enum Group {
     /// All waiters.
     All,
-    /// The waiters that watch a taken resource. They are skipped once it is taken again.
-    Taken(ResourceId),
-    /// The waiters that watch a booking that is gone.
-    Booking(ResourceId, Number),
+    /// The waiters that watch a resource at this time. They are skipped once it is taken again.
+    Taken(ResourceId, TakenAt),
     /// The waiters that watch a pattern and want to begin now. Freed resources before this id are
-    /// taken again. Once all of them are, the other waiters are skipped.
+    /// taken again. When all freed resources are, the remaining waiters are skipped.
     FromNow(PatternId, ResourceId),
     /// The waiters that watch a pattern and want dates.
     Dated(PatternId),
@@ -30,19 +29,19 @@ pub(super) enum Group {
 /// A pass over the waiters that freed resources may help. It can be interrupted and continued at
 /// any point.
 ///
-/// A freed resource is first `fresh`. When its waiters have been found by its id, it is `matched`
-/// with the watched patterns. When all groups of waiters that it may help are in the heap, it is
+/// A freed resource is first `fresh`. While the waiters that watch it are looked for, it is
+/// `scanned`. Then it is `matched` with the watched patterns. When all groups of waiters that it may help are in the heap, it is
 /// `freed` until the pass is over.
 #[derive(Debug)]
 pub(in crate::inventory) struct Pass {
     pub(super) fresh: BTreeSet<ResourceId>,
-    pub(super) fresh_bookings: Vec<(ResourceId, Number)>,
+    /// The resource that is scanned, and the watched time from which the scan continues.
+    pub(super) scanned: Option<(ResourceId, TakenAt)>,
     pub(super) has_fresh_all: bool,
     pub(super) matched: BTreeSet<ResourceId>,
     /// The last watched pattern with which `matched` was compared.
     pub(super) matched_up_to: Option<PatternId>,
     pub(super) freed: BTreeSet<ResourceId>,
-    pub(super) freed_bookings: Vec<(ResourceId, Number)>,
     /// Whether the pass visits all waiters.
     pub(super) is_for_all: bool,
     /// The bounds of the time that has become free.
@@ -58,12 +57,11 @@ impl Default for Pass {
     fn default() -> Pass {
         Pass {
             fresh: BTreeSet::new(),
-            fresh_bookings: Vec::new(),
+            scanned: None,
             has_fresh_all: false,
             matched: BTreeSet::new(),
             matched_up_to: None,
             freed: BTreeSet::new(),
-            freed_bookings: Vec::new(),
             is_for_all: false,
             first: Time::MAX,
             last: Time::MIN,
@@ -91,14 +89,28 @@ impl Pass {
 
     /// Returns whether freed resources are left whose waiters were not looked for.
     pub(super) fn has_fresh(&self) -> bool {
-        self.has_fresh_all || !self.fresh.is_empty() || !self.fresh_bookings.is_empty()
+        self.has_fresh_all || !self.fresh.is_empty() || self.scanned.is_some()
+    }
+
+    /// Returns the resource to scan, and the watched time from which on.
+    pub(super) fn next_to_scan(&mut self) -> Option<(ResourceId, TakenAt)> {
+        if self.scanned.is_none() {
+            self.scanned = self.fresh.pop_first().map(|id| (id, TakenAt::Now));
+        }
+        self.scanned
+    }
+
+    /// Records that all groups of the scanned resource were found.
+    pub(super) fn end_scan(&mut self, id: ResourceId) {
+        self.scanned = None;
+        self.matched.insert(id);
     }
 
     /// Restarts from the beginning. Used when the inventory is full.
     pub(super) fn restart(&mut self) {
         self.fresh.append(&mut self.matched);
         self.fresh.append(&mut self.freed);
-        self.fresh_bookings.append(&mut self.freed_bookings);
+        self.fresh.extend(self.scanned.take().map(|(id, _)| id));
         self.has_fresh_all |= mem::take(&mut self.is_for_all);
         self.matched_up_to = None;
         self.heap.clear();
@@ -106,7 +118,7 @@ impl Pass {
 
     /// Forgets the freed resources of a pass that is over.
     pub(super) fn finish(&mut self) {
-        if !self.freed.is_empty() || !self.freed_bookings.is_empty() || self.is_for_all {
+        if !self.freed.is_empty() || self.is_for_all {
             *self = Pass::default();
         }
     }
@@ -114,11 +126,9 @@ impl Pass {
     /// Changes the id of a resource. No pass may be under way.
     pub(super) fn remap(&mut self, old: ResourceId, new: ResourceId) {
         debug_assert!(self.heap.is_empty() && self.freed.is_empty() && self.matched.is_empty());
+        debug_assert!(self.scanned.is_none());
         if self.fresh.remove(&old) {
             self.fresh.insert(new);
-        }
-        for (id, _) in &mut self.fresh_bookings {
-            *id = if *id == old { new } else { *id };
         }
     }
 
@@ -138,11 +148,7 @@ impl Queue {
     }
 
     fn record_freed(&mut self, id: ResourceId, Booking { from, until, number }: Booking) {
-        let is_booking_watched = self.watches.has_booking(id, number);
-        if is_booking_watched {
-            self.pass.fresh_bookings.push((id, number));
-        }
-        if is_booking_watched || self.watches.has_taken(id) || self.patterns.may_gain(id, number) {
+        if self.watches.may_gain(id, until) || self.patterns.may_gain(id, number) {
             self.pass.fresh.insert(id);
             self.pass.first = self.pass.first.min(from);
             self.pass.last = self.pass.last.max(until);
@@ -160,6 +166,24 @@ impl Queue {
         self.pass.has_fresh_all = !self.waiters.is_empty();
     }
 
+    /// Returns the first watched time of a freed resource from `from` on that may have become free,
+    /// with its first waiter.
+    pub(super) fn next_freed_group(
+        &self,
+        id: ResourceId,
+        from: TakenAt,
+        now: Time,
+    ) -> Option<(TakenAt, Ticket)> {
+        let (first, last) = (self.pass.first, self.pass.last);
+        let is_due = |(at, _): &(TakenAt, Ticket)| *at <= TakenAt::Time(now);
+        let next = self.watches.next_group(id, from)?;
+        if is_due(&next) {
+            return Some(next);
+        }
+        let next = self.watches.next_group(id, from.max(TakenAt::Time(first)))?;
+        (is_due(&next) || next.0 < TakenAt::Time(last)).then_some(next)
+    }
+
     /// Puts a group in the heap if it has a waiter from a ticket on.
     pub(super) fn push_group(&mut self, group: Group, from: Ticket) {
         if let Some(ticket) = self.next_of(group, from) {
@@ -171,8 +195,7 @@ impl Queue {
     pub(super) fn next_of(&self, group: Group, from: Ticket) -> Option<Ticket> {
         match group {
             Group::All => self.waiters.range(from..).next().map(|(ticket, _)| *ticket),
-            Group::Taken(id) => self.watches.next_taken(id, from),
-            Group::Booking(id, number) => self.watches.next_booking(id, number, from),
+            Group::Taken(id, at) => self.watches.next_waiter(id, at, from),
             Group::FromNow(pattern, _) => {
                 self.patterns.watchers(pattern)?.from_now.range(from..).next().copied()
             }

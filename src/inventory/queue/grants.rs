@@ -114,20 +114,20 @@ impl Granting<'_> {
             inventory.queue.pass.is_for_all = true;
             inventory.queue.push_group(Group::All, Ticket::MIN);
         }
-        while let Some((id, number)) = inventory.queue.pass.fresh_bookings.pop() {
-            inventory.add_work(1);
-            inventory.queue.push_group(Group::Booking(id, number), Ticket::MIN);
-            inventory.queue.pass.freed_bookings.push((id, number));
-        }
-        while let Some(id) = inventory.queue.pass.fresh.pop_first() {
-            inventory.add_work(1);
-            if inventory.is_free_at(id, self.now.wall) {
-                inventory.queue.push_group(Group::Taken(id), Ticket::MIN);
-            }
-            inventory.queue.pass.matched.insert(id);
+        let now = self.now.wall;
+        while let Some((id, from)) = inventory.queue.pass.next_to_scan() {
             if inventory.work() >= end {
-                return inventory.queue.pass.fresh.is_empty();
+                return false;
             }
+            inventory.add_work(1);
+            let Some((at, ticket)) = inventory.queue.next_freed_group(id, from, now) else {
+                inventory.queue.pass.end_scan(id);
+                continue;
+            };
+            if inventory.is_free_at(id, at.time(now)) {
+                inventory.queue.pass.heap.push(Reverse((ticket, Group::Taken(id, at))));
+            }
+            inventory.queue.pass.scanned = Some((id, at.next()));
         }
         true
     }
@@ -153,7 +153,9 @@ impl Granting<'_> {
     fn unless_taken_again(&mut self, group: Group) -> Option<Group> {
         let inventory = &mut *self.inventory;
         match group {
-            Group::Taken(id) => inventory.is_free_at(id, self.now.wall).then_some(group),
+            Group::Taken(id, at) => {
+                inventory.is_free_at(id, at.time(self.now.wall)).then_some(group)
+            }
             Group::FromNow(pattern, id) => match inventory.next_free(pattern, id, self.now.wall) {
                 Some(id) => Some(Group::FromNow(pattern, id)),
                 None => {
@@ -190,7 +192,7 @@ impl Granting<'_> {
         let inventory = &mut *self.inventory;
         let waiter = &inventory.queue.waiters[&ticket];
         let same = inventory.same_request(ticket);
-        // A reservation bound to a connection goes to the latest retry.
+        // A reservation that is bound to a connection is bound to that of the latest retry.
         let last = same.last().and_then(|last| inventory.queue.waiters.get(last));
         let principal = last.unwrap_or(waiter).principal.clone();
         let request = Request { interval, ..waiter.request.clone() };

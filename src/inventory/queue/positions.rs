@@ -1,7 +1,7 @@
 //! The positions of waiting requests, and their announcement.
 //!
 //! A position is one more than the number of older requests that want one of the same resources.
-//! Any two patterns count as wanting the same.
+//! Any two patterns count as wanting the same resource.
 //!
 //! Most requests want one resource by its name, and their position is a rank. The few others,
 //! called complex, are compared with each other by tests of bits. The first ten positions are
@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use super::waiter::{Outcome, Ticket, Waiter, Want};
 use crate::inventory::{Candidates, Inventory, ResourceId};
-use crate::limits::{PLACES_AT_ONCE, PLACES_EVERY_MS, PLACES_WORK, RELEASES_ONE_BY_ONE};
+use crate::limits::{POSITIONS_AT_ONCE, POSITIONS_EVERY_MS, POSITIONS_WORK, RELEASES_ONE_BY_ONE};
 use crate::time::{ClockReading, Time};
 
 /// The number of names that are compared with the patterns of a waiter that has left, to announce
@@ -48,7 +48,7 @@ impl Default for PositionChanges {
             affected: BTreeSet::new(),
             announce_at: None,
             announcing: None,
-            work: PLACES_WORK,
+            work: POSITIONS_WORK,
         }
     }
 }
@@ -163,7 +163,7 @@ impl Inventory {
         }
     }
 
-    /// Returns the number of older requests for a resource that a waiter wants alone.
+    /// Returns the number of older requests for the only resource that a waiter wants.
     fn older_for_name(&self, ticket: Ticket, id: ResourceId, bound: usize) -> usize {
         let older = self.rank(id, ticket);
         if older >= bound || self.queue.complex.first().is_none_or(|first| *first > ticket) {
@@ -245,8 +245,8 @@ impl Inventory {
         if self.queue.positions.is_empty() {
             return;
         }
-        if self.queue.len() > PLACES_AT_ONCE && self.queue.positions.announce_at.is_none() {
-            self.queue.positions.announce_at = Some(now.monotonic.plus_ms(PLACES_EVERY_MS));
+        if self.queue.len() > POSITIONS_AT_ONCE && self.queue.positions.announce_at.is_none() {
+            self.queue.positions.announce_at = Some(now.monotonic.plus_ms(POSITIONS_EVERY_MS));
         }
         let before = self.work();
         let end = before + self.queue.positions.work;
@@ -258,7 +258,7 @@ impl Inventory {
         if self.queue.positions.changed.is_empty() && self.work() < end {
             let mut affected = std::mem::take(&mut self.queue.positions.affected);
             if std::mem::take(&mut self.queue.positions.patterns_changed) {
-                affected.extend(self.queue.with_pattern.iter().take(PLACES_AT_ONCE));
+                affected.extend(self.queue.with_pattern.iter().take(POSITIONS_AT_ONCE));
             }
             affected.into_iter().for_each(|ticket| self.announce_if_first(ticket));
         }
@@ -270,12 +270,12 @@ impl Inventory {
     /// waiters with patterns that want it.
     fn announce_first_of(&mut self, id: ResourceId) {
         self.add_work(1);
-        let first = self.queue.with_pattern.iter().take(PLACES_AT_ONCE);
+        let first = self.queue.with_pattern.iter().take(POSITIONS_AT_ONCE);
         let affected = first.filter(|ticket| self.wants(&self.queue.waiters[ticket], id));
         let affected: Vec<_> = affected.copied().collect();
         self.queue.positions.affected.extend(affected);
         let named = self.queue.by_name.range((id, Ticket::MIN)..=(id, Ticket::MAX));
-        let named: Vec<_> = named.take(PLACES_AT_ONCE).map(|(_, ticket)| *ticket).collect();
+        let named: Vec<_> = named.take(POSITIONS_AT_ONCE).map(|(_, ticket)| *ticket).collect();
         named.into_iter().for_each(|ticket| self.announce_if_first(ticket));
     }
 
@@ -283,8 +283,8 @@ impl Inventory {
         if !self.queue.waiters.contains_key(&ticket) {
             return;
         }
-        let position = self.position(ticket, PLACES_AT_ONCE);
-        if position <= PLACES_AT_ONCE {
+        let position = self.position(ticket, POSITIONS_AT_ONCE);
+        if position <= POSITIONS_AT_ONCE {
             self.announce(ticket, position);
         }
     }
@@ -300,7 +300,7 @@ impl Inventory {
 
     /// Restores the work that a turn has for positions.
     pub(in crate::inventory) fn reset_position_work(&mut self) {
-        self.queue.positions.work = PLACES_WORK;
+        self.queue.positions.work = POSITIONS_WORK;
     }
 
     /// Continues the announcements that the last turn left.

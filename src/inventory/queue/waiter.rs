@@ -115,7 +115,7 @@ pub enum WaitLimit {
     Waiters,
     /// The number of targets of all requests that want more than one name.
     Targets,
-    /// The same for the requests from one address, with the bound.
+    /// The number of these targets in the requests from one address, with its bound.
     TargetsOfAddress(usize),
     /// The number of different patterns.
     Patterns,

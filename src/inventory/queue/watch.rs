@@ -2,8 +2,8 @@
 //!
 //! A waiter that does not fit watches the first obstacle, in the order in which resources are
 //! chosen (names, then patterns from left to right):
-//! - a name that is taken now, if the request begins now, until the resource is free now;
-//! - a name with another booking in the way, until that booking is gone or shortened;
+//! - a name that is taken at a time of the request, until the resource is free at that time, or
+//!   now once that time has passed;
 //! - a pattern without any free match, until a resource that it matches becomes free;
 //! - a pattern whose free matches were all chosen for earlier targets, until a resource becomes
 //!   free that this pattern or an earlier one matches.
@@ -12,10 +12,11 @@
 //! resource, and the others stay. It follows that a request which failed with a set of free
 //! resources also fails with any part of it. A release can therefore only help if its reservation
 //! existed at the last try. Otherwise its resource was free in that try, or is still blocked by
-//! what blocked it then. Each watched pattern keeps the number of the last reservation at that
-//! time ([`Patterns::mark_tried`](super::patterns::Patterns::mark_tried)), and releases of later
-//! reservations do not reach its waiters. A reservation and its cancellation therefore cost the same
-//! however many waiters compete for too few matches.
+//! what blocked it then. Each watched pattern keeps the number of the last reservation at that time
+//! ([`Patterns::mark_tried`](super::patterns::Patterns::mark_tried)), and releases of later
+//! reservations do not reach its waiters. A reservation and its cancellation therefore cost the
+//! same however many waiters compete for too few matches. The same holds for waiters for one name
+//! that want the same time, because none is tried while the resource is taken at that time.
 //!
 //! Time alone frees nothing. An interval that begins at the grant only moves forward, and every
 //! obstacle goes with an event. All waiters are tried again in the two exceptions, when the wall
@@ -36,10 +37,8 @@ use crate::time::{ClockReading, Time, Zone};
 pub(super) enum Watch {
     /// Nothing yet. The request was not tried.
     Nothing,
-    /// The resource is taken now.
-    Taken(ResourceId),
-    /// This booking of the resource.
-    Booking(ResourceId, Number),
+    /// The resource is taken.
+    Taken(ResourceId, TakenAt),
     /// None of these patterns has a free match for the request.
     Patterns {
         patterns: SmallVec<[PatternId; 1]>,
@@ -49,6 +48,36 @@ pub(super) enum Watch {
         /// pattern is watched, and has no free match at all.
         is_contended: bool,
     },
+}
+
+/// A time of a request at which a named resource is taken. As long as it is, the request cannot be
+/// granted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum TakenAt {
+    /// At every time until the grant, because the request begins at the grant.
+    Now,
+    /// At this time, and now once it has passed.
+    Time(Time),
+}
+
+impl TakenAt {
+    const MAX: TakenAt = TakenAt::Time(Time::MAX);
+
+    /// Returns the time at which the resource must become free.
+    pub fn time(self, now: Time) -> Time {
+        match self {
+            TakenAt::Now => now,
+            TakenAt::Time(time) => time.max(now),
+        }
+    }
+
+    /// Returns the next value in order.
+    pub fn next(self) -> TakenAt {
+        match self {
+            TakenAt::Now => TakenAt::Time(Time::MIN),
+            TakenAt::Time(time) => TakenAt::Time(time.plus_ms(1)),
+        }
+    }
 }
 
 impl Watch {
@@ -61,34 +90,30 @@ impl Watch {
     }
 }
 
-/// Waiters by the name or booking that they watch. Waiters that watch patterns are listed with
-/// these ([`Patterns::watchers`](super::patterns::Patterns::watchers)).
+/// Waiters by the taken resource that they watch. Waiters that watch patterns are listed with these
+/// ([`Patterns::watchers`](super::patterns::Patterns::watchers)).
 #[derive(Debug, Default)]
 pub(super) struct WatchIndex {
-    taken: BTreeSet<(ResourceId, Ticket)>,
-    bookings: BTreeSet<(ResourceId, Number, Ticket)>,
+    taken: BTreeSet<(ResourceId, TakenAt, Ticket)>,
 }
 
 impl WatchIndex {
-    /// Returns whether a waiter watches a taken resource.
-    pub fn has_taken(&self, id: ResourceId) -> bool {
-        self.next_taken(id, Ticket::MIN).is_some()
+    /// Returns whether a release that ends at `until` may help a waiter for a resource. A watched
+    /// time is never later than the end of the booking that covers it.
+    pub fn may_gain(&self, id: ResourceId, until: Time) -> bool {
+        let first = self.next_group(id, TakenAt::Now);
+        first.is_some_and(|(at, _)| at < TakenAt::Time(until))
     }
 
-    /// Returns the first waiter from a ticket on that watches a taken resource.
-    pub fn next_taken(&self, id: ResourceId, from: Ticket) -> Option<Ticket> {
-        let mut rest = self.taken.range((id, from)..=(id, Ticket::MAX));
-        rest.next().map(|(_, ticket)| *ticket)
+    /// Returns the first watched time of a resource from `from` on, with its first waiter.
+    pub fn next_group(&self, id: ResourceId, from: TakenAt) -> Option<(TakenAt, Ticket)> {
+        let mut rest = self.taken.range((id, from, Ticket::MIN)..=(id, TakenAt::MAX, Ticket::MAX));
+        rest.next().map(|(_, at, ticket)| (*at, *ticket))
     }
 
-    /// Returns whether a waiter watches a booking.
-    pub fn has_booking(&self, id: ResourceId, number: Number) -> bool {
-        self.next_booking(id, number, Ticket::MIN).is_some()
-    }
-
-    /// Returns the first waiter from a ticket on that watches a booking.
-    pub fn next_booking(&self, id: ResourceId, number: Number, from: Ticket) -> Option<Ticket> {
-        let mut rest = self.bookings.range((id, number, from)..=(id, number, Ticket::MAX));
+    /// Returns the first waiter from a ticket on that watches a resource at this time.
+    pub fn next_waiter(&self, id: ResourceId, at: TakenAt, from: Ticket) -> Option<Ticket> {
+        let mut rest = self.taken.range((id, at, from)..=(id, at, Ticket::MAX));
         rest.next().map(|(_, _, ticket)| *ticket)
     }
 }
@@ -102,20 +127,14 @@ impl Queue {
         }
         match &watch {
             Watch::Nothing => {}
-            Watch::Taken(id) => drop(self.watches.taken.insert((*id, ticket))),
-            Watch::Booking(id, number) => {
-                self.watches.bookings.insert((*id, *number, ticket));
-            }
+            Watch::Taken(id, at) => drop(self.watches.taken.insert((*id, *at, ticket))),
             Watch::Patterns { patterns, start, .. } => {
                 patterns.iter().for_each(|it| self.patterns.watch(*it, ticket, *start));
             }
         }
         match &waiter.watch {
             Watch::Nothing => {}
-            Watch::Taken(id) => drop(self.watches.taken.remove(&(*id, ticket))),
-            Watch::Booking(id, number) => {
-                self.watches.bookings.remove(&(*id, *number, ticket));
-            }
+            Watch::Taken(id, at) => drop(self.watches.taken.remove(&(*id, *at, ticket))),
             // The start of a request does not change, so patterns in both stay as they are.
             Watch::Patterns { patterns, start, .. } => {
                 let dropped = patterns.iter().filter(|it| !watch.patterns().contains(it));
@@ -136,13 +155,8 @@ impl Queue {
 
     /// Changes the id of a resource in all watches.
     pub(super) fn remap_watches(&mut self, old: ResourceId, new: ResourceId) {
-        while let Some(ticket) = self.watches.next_taken(old, Ticket::MIN) {
-            self.set_watch(ticket, Watch::Taken(new));
-        }
-        let bookings = (old, Number(0), Ticket::MIN)..=(old, Number::MAX, Ticket::MAX);
-        let bookings: Vec<_> = self.watches.bookings.range(bookings).copied().collect();
-        for (_, number, ticket) in bookings {
-            self.set_watch(ticket, Watch::Booking(new, number));
+        while let Some((at, ticket)) = self.watches.next_group(old, TakenAt::Now) {
+            self.set_watch(ticket, Watch::Taken(new, at));
         }
         self.pass.remap(old, new);
     }
@@ -166,10 +180,7 @@ impl Inventory {
         let queue = &self.queue;
         match &queue.waiters[&ticket].watch {
             Watch::Nothing => panic!("{ticket:?} watches nothing"),
-            Watch::Taken(id) => assert!(queue.watches.taken.contains(&(*id, ticket))),
-            Watch::Booking(id, number) => {
-                assert!(queue.watches.bookings.contains(&(*id, *number, ticket)));
-            }
+            Watch::Taken(id, at) => assert!(queue.watches.taken.contains(&(*id, *at, ticket))),
             Watch::Patterns { patterns, start, .. } => {
                 for pattern in patterns {
                     let watchers = queue.patterns.watchers(*pattern).expect("a watched pattern");

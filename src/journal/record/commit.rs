@@ -41,8 +41,8 @@ impl Extent {
     }
 }
 
-/// Replaces the contents of `out` by one commit. Returns the offset in `out` at which it begins: the
-/// head depends on the lines, so the lines are written first, after a gap for the head.
+/// Replaces the contents of `out` by one commit. Returns the offset in `out` at which it begins:
+/// the head depends on the lines, so the lines are written first, after a gap for the head.
 ///
 /// `first` is the number of the first event, `synced` the offset up to which the file is durable,
 /// and `payloads` the concatenated payloads with their `extents`.

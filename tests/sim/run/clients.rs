@@ -37,7 +37,7 @@ impl Run {
         for _ in 0..self.rng().pick(&[0, 1, 1, 2, 3]) {
             if !self.peers.is_empty() {
                 let at = self.generator.rng.below(self.peers.len());
-                self.act_as(at);
+                self.act_for(at);
             }
         }
     }
@@ -64,7 +64,7 @@ impl Run {
         self.newcomers.push(peer);
     }
 
-    fn act_as(&mut self, at: usize) {
+    fn act_for(&mut self, at: usize) {
         let mut peer = self.peers.swap_remove(at);
         let session = peer.session;
         if peer.wire.borrow().is_finished() {
@@ -77,7 +77,7 @@ impl Run {
             match self.rng().below(60) {
                 0..44 => {
                     for _ in 0..self.rng().pick(&[1, 1, 1, 2, 4]) {
-                        self.speak(&mut peer);
+                        self.send_random_line(&mut peer);
                     }
                 }
                 44 => {
@@ -110,7 +110,7 @@ impl Run {
         self.peers.push(peer);
     }
 
-    fn speak(&mut self, peer: &mut Peer) {
+    fn send_random_line(&mut self, peer: &mut Peer) {
         if peer.over {
             return;
         }

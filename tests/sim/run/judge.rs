@@ -29,11 +29,11 @@ impl Run {
                     self.seen.one("interrupts");
                     self.model.interrupt(session.0, self.now);
                 }
-                Step::ToldAgain(session) => {
-                    self.seen.one("told again");
+                Step::SentPositionAgain(session) => {
+                    self.seen.one("repeated positions");
                     self.model.repeat_position(session.0);
                 }
-                Step::Spared(session) => {
+                Step::WithheldPosition(session) => {
                     if let Some(peer) = self.peers.iter_mut().find(|it| it.session == session.0) {
                         peer.spared += 1;
                     }
@@ -130,18 +130,18 @@ impl Run {
     /// Checks the output of all clients.
     pub(super) fn judge(&mut self) {
         for at in 0..self.peers.len() {
-            let told = self.peers[at].judge();
-            self.told_event = self.told_event.max(told.events);
-            let number = told.granted.iter().copied().max().unwrap_or(0);
-            self.told_number = self.told_number.max(number);
-            self.seen.count("lines told", told.lines);
-            self.seen.count("notices", told.notices.len());
-            for (seq, text) in told.notices {
+            let received = self.peers[at].judge();
+            self.received_event = self.received_event.max(received.events);
+            let number = received.granted.iter().copied().max().unwrap_or(0);
+            self.received_number = self.received_number.max(number);
+            self.seen.count("received lines", received.lines);
+            self.seen.count("notices", received.notices.len());
+            for (seq, text) in received.notices {
                 // A repeated notice has the same bytes.
                 let is_spanish = ["RESERVADO", "CANCELADO", "RENOVADO", "VENCIDO", "ALTA", "BAJA"]
                     .contains(&text.split(' ').nth(2).unwrap_or_default());
-                let before = self.told_notices.entry((seq, is_spanish)).or_insert(text.clone());
-                assert_eq!(*before, text, "event {seq} was told otherwise before");
+                let before = self.received_notices.entry((seq, is_spanish)).or_insert(text.clone());
+                assert_eq!(*before, text, "event {seq} was different before");
             }
         }
         let (seen, quiet) = (&mut self.seen, self.quiet);

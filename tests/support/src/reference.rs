@@ -460,7 +460,7 @@ impl Model {
             None => (
                 lang.pick(
                     "así no cabrá nunca; con esa duración, libre desde ",
-                    "never fits as asked; that length is free from ",
+                    "cannot fit as requested; that length is free from ",
                 ),
                 is_fixed.then(same_length).flatten(),
             ),

@@ -164,6 +164,19 @@ impl Server {
         line.split_whitespace().nth(1).unwrap().to_owned()
     }
 
+    /// Returns how often the process has gone to sleep.
+    pub fn wake_ups(&self) -> u64 {
+        self.proc_status("voluntary_ctxt_switches:").parse().unwrap()
+    }
+
+    /// Returns the processor time of the process in hundredths of a second.
+    pub fn cpu_ticks(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let (_, fields) = text.rsplit_once(')').unwrap();
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
     /// Waits until the process is in a state as in `/proc`: asleep (`S`) or stopped (`T`).
     pub fn wait_state(&self, state: &str) {
         until(&format!("the server is in state {state}"), || self.proc_status("State:") == state);
@@ -194,7 +207,7 @@ impl Drop for Server {
 /// Sends requests until the server compacts its journal.
 pub fn fill_journal(server: &mut Server) {
     let compactions =
-        |server: &mut Server| server.log_so_far().matches("the journal was compacted").count();
+        |server: &mut Server| server.log_so_far().matches("compacted the journal").count();
     let before = compactions(server);
     let mut client = server.connect();
     client.say("SOY relleno");

@@ -1,15 +1,18 @@
 //! The inventory file, which lists resources to create if missing, one per line. It is read in
 //! pieces, because it may have a million lines and is reloaded while clients are connected.
 
+mod name_reader;
+
 use std::fmt::{self, Display, Formatter};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Take};
 use std::ops::Range;
 use std::path::Path;
 
-use crate::commands::NameReader;
 use crate::journal::open_regular_file;
 use crate::limits::INVENTORY_FILE_MAX_BYTES;
+pub use name_reader::LineError;
+use name_reader::NameReader;
 
 /// Bytes per read of the file.
 const READ_BYTES: usize = 64 << 10;
@@ -22,7 +25,7 @@ pub enum InventoryFileError {
     /// It is larger than [`INVENTORY_FILE_MAX_BYTES`].
     TooLarge { file: String },
     /// A line is invalid.
-    Line { file: String, line: usize, reason: String },
+    Line { file: String, line: usize, source: LineError },
 }
 
 impl Display for InventoryFileError {
@@ -32,8 +35,8 @@ impl Display for InventoryFileError {
             InventoryFileError::TooLarge { file } => {
                 write!(f, "{file}: it has more than {INVENTORY_FILE_MAX_BYTES} bytes")
             }
-            InventoryFileError::Line { file, line, reason } => {
-                write!(f, "{file}, line {line}: {reason}")
+            InventoryFileError::Line { file, line, source } => {
+                write!(f, "{file}, line {line}: {source}")
             }
         }
     }
@@ -97,8 +100,8 @@ impl<R: Read> InventoryFile<R> {
         &self.shown
     }
 
-    /// Reads up to `most` lines; a read of the file counts as a line. Returns all names when the file
-    /// is at its end, and `None` before.
+    /// Reads up to `most` lines, where a read of the file counts as a line. Returns `None` until
+    /// the end of the file is reached, and then all names.
     ///
     /// # Errors
     /// The whole file is invalid.
@@ -121,10 +124,10 @@ impl<R: Read> InventoryFile<R> {
     fn parse_line(&mut self, line: Range<usize>) -> Result<(), InventoryFileError> {
         let line = &self.unread[line];
         let parsed = self.names.read(line.strip_suffix(b"\r").unwrap_or(line));
-        parsed.map_err(|reason| InventoryFileError::Line {
+        parsed.map_err(|source| InventoryFileError::Line {
             file: self.shown.clone(),
             line: self.names.line_number(),
-            reason,
+            source,
         })
     }
 

@@ -1,12 +1,13 @@
 //! The lines of an inventory file.
 
 use std::collections::HashMap;
+use std::fmt::{self, Display, Formatter};
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
-use super::parse::name_error;
-use crate::inventory::names::{check_name, fold};
+use crate::commands::name_error;
+use crate::inventory::names::{NameError, check_name, fold};
 use crate::text::{Lang, excerpt};
 
 /// Parses an inventory file line by line: one name per line, `#` comments and blank lines.
@@ -20,28 +21,60 @@ pub struct NameReader {
     seen: HashMap<u64, usize, RandomState>,
 }
 
+/// Why a line is invalid.
+#[derive(Debug)]
+pub enum LineError {
+    NotUtf8,
+    /// The line is not a valid name.
+    Name {
+        line: String,
+        error: NameError,
+    },
+    /// The name is already in the file, in the line `first`.
+    Repeated {
+        name: String,
+        first: usize,
+    },
+}
+
+impl Display for LineError {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            LineError::NotUtf8 => write!(f, "not UTF-8; save the file as UTF-8"),
+            LineError::Name { line, error } => {
+                write!(f, "{}", name_error(line, *error, Lang::En).text)
+            }
+            LineError::Repeated { name, first } => {
+                write!(f, "'{}' is the same name as in line {first}", excerpt(name))
+            }
+        }
+    }
+}
+
 impl NameReader {
     /// Parses the next line, without its ending.
     ///
     /// # Errors
-    /// Returns a description of the mistake.
-    pub fn read(&mut self, line: &[u8]) -> Result<(), String> {
+    /// The line is invalid.
+    pub fn read(&mut self, line: &[u8]) -> Result<(), LineError> {
         self.lines += 1;
-        let line = str::from_utf8(line).map_err(|_| "not UTF-8; save the file as UTF-8")?;
+        let line = str::from_utf8(line).map_err(|_| LineError::NotUtf8)?;
         let line = line.strip_prefix('\u{FEFF}').filter(|_| self.lines == 1).unwrap_or(line);
         let words = line.split([' ', '\t']).filter(|word| !word.is_empty());
         let line = words.collect::<Vec<_>>().join(" ");
         if line.is_empty() || line.starts_with('#') {
             return Ok(());
         }
-        let checked = check_name(&line);
-        let name = checked.map_err(|error| name_error(&line, error, Lang::En).text)?;
+        let name = match check_name(&line) {
+            Ok(name) => name,
+            Err(error) => return Err(LineError::Name { line, error }),
+        };
         let folded = fold(&name);
         let mut hash = self.seen.hasher().hash_one(&folded);
         while let Some(at) = self.seen.get(&hash) {
             if fold(&self.names[*at]) == folded {
                 let first = self.line_numbers[*at];
-                return Err(format!("'{}' is the same name as in line {first}", excerpt(&name)));
+                return Err(LineError::Repeated { name: name.into_owned(), first });
             }
             hash = hash.wrapping_add(1);
         }

@@ -67,7 +67,8 @@ impl History {
         self.extend(number, text, [text.len()].into_iter());
     }
 
-    /// Adds events: the number of the first one, their texts concatenated, and the end of each text.
+    /// Adds events: the number of the first one, their texts concatenated, and the end of each
+    /// text.
     pub fn extend(&mut self, first: u64, texts: &str, ends: impl ExactSizeIterator<Item = usize>) {
         debug_assert!(first == self.last + 1, "a gap in the history");
         self.last += ends.len() as u64;
