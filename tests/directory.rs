@@ -92,7 +92,7 @@ fn journal_that_was_deleted_under_a_server_is_reported_at_its_stop() {
     std::fs::remove_file(here.join("journal")).unwrap();
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
-    let log = server.log_so_far();
+    let log = server.log_to_end();
     assert!(log.contains("journal was deleted"), "{log}");
 }
 
@@ -111,7 +111,7 @@ fn server_stops_when_another_takes_its_directory() {
     let inode = |file: std::fs::Metadata| std::os::unix::fs::MetadataExt::ino(&file);
     churn_until(&mut first, &mut client, "another process has locked");
     assert_eq!(first.wait().code(), Some(1));
-    let log = first.log_so_far();
+    let log = first.log_to_end();
     assert!(log.contains("lock was deleted, and another process has locked a new one"), "{log}");
     assert_eq!(
         inode(journal.metadata().unwrap()),

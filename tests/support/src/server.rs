@@ -112,6 +112,14 @@ impl Server {
         self.seen.clone()
     }
 
+    /// Returns the whole log of a server that has ended.
+    pub fn log_to_end(&mut self) -> String {
+        while let Ok(line) = self.log.recv_timeout(PATIENCE) {
+            let _ = writeln!(self.seen, "{line}");
+        }
+        self.seen.clone()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
