@@ -302,7 +302,10 @@ fn list_survives_one_compaction_of_ids_but_not_two() {
     let mut second = narrow(&server);
     second.send("LISTAR\n");
     assert_eq!(second.line(), "OK 40000 DISPONIBLES");
-    assert!(!server.log_so_far().contains("have been replaced since"), "it has done nothing wrong yet");
+    assert!(
+        !server.log_so_far().contains("have been replaced since"),
+        "it has done nothing wrong yet"
+    );
     add(&mut client, 'c');
     remove(&mut client, 'b', ROOMS);
     // The first compaction is over. More removals cause the second one.
