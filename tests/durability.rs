@@ -557,7 +557,7 @@ fn times_do_not_go_back_when_a_lease_ends_during_a_reload() {
     until("the server waits for the disk", || calls(&trace, "fdatasync").len() == at_start + 2);
     std::fs::write(&rooms, "Sala 1\nSala 2\nSala 3\n").unwrap();
     server.signal("HUP");
-    server.wait_log("SIGHUP: added 1 resources");
+    server.wait_log("SIGHUP: added 1 resource ");
     assert_eq!(client.line(), "OK RESERVADO #2 Sala 2");
     assert_eq!(client.list("LISTAR"), ["Sala 1", "Sala 3"]);
     server.kill();

@@ -103,7 +103,8 @@ impl<S: Storage, O: Observer> Engine<S, O> {
     fn reload_next_piece(&mut self, Reload { shown, stage }: Reload) {
         match self.reload_piece(stage) {
             Ok(Stage::Adding { missing, added }) if missing.len() == 0 => {
-                info!("SIGHUP: added {added} resources from {}", escape_for_log(&shown));
+                let noun = if added == 1 { "resource" } else { "resources" };
+                info!("SIGHUP: added {added} {noun} from {}", escape_for_log(&shown));
             }
             Ok(stage) => self.reload = Some(Reload { shown, stage }),
             Err(error) => {

@@ -183,14 +183,6 @@ impl Scheduler {
 }
 
 #[cfg(test)]
-impl Scheduler {
-    /// Returns the work since the start of the turn, or of a deferred queue.
-    pub fn work(&self) -> u64 {
-        self.work
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
 

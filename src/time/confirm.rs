@@ -80,8 +80,9 @@ mod tests {
     }
 
     #[test]
-    fn file_touched_before_the_leap_or_in_the_future_confirms_nothing() {
-        let path = std::env::temp_dir().join(format!("reservad-touched-{}", std::process::id()));
+    fn file_touched_before_the_jump_or_in_the_future_confirms_nothing() {
+        let directory = support::temp_dir();
+        let path = directory.path().join("touched");
         std::fs::write(&path, "").unwrap();
         let touched = stat(&path).unwrap().st_mtime;
         let at = |seconds: i64| Time::from_ms((touched + seconds) * 1000);
